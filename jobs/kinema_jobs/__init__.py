@@ -1,0 +1,1 @@
+"""What runs inside pods: one entry point per job."""

@@ -1,0 +1,1 @@
+"""The contract: types of the custom resources, names and keys, launch descriptions, wire types."""
