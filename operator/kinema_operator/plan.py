@@ -1,4 +1,4 @@
-"""What a pure `plan` decides: the objects that must exist, the status, effects outside the cluster, and when to look again.
+"""What a pure `plan` decides: objects that must exist, the status, effects elsewhere, and when to look again.
 
 A plan is data. The shell (reconcile.py) carries it out in this order: deletions, objects, patches, status, events,
 effects. Effects are idempotent and their results are seen by the next observation, never by the plan itself.
