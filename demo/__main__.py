@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "demo")]
 
 from console import console  # noqa: E402
-
 from stage.kube import StageError  # noqa: E402
 
 OUT = ROOT / "out" / "demo"
@@ -31,7 +30,7 @@ def why_no_cluster() -> str | None:
     if os.geteuid() != 0:
         return "no KUBECONFIG was chosen, no Docker daemon answers and this is not root"
     may_namespace = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, check=False)
-    return None if may_namespace.returncode == 0 else "no Docker daemon answers and root may not make namespaces here"
+    return None if may_namespace.returncode == 0 else "no Docker daemon answers and root may not make namespaces"
 
 
 def main() -> int:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from console import accuracy_rows, console, live_bar, part, summary
-
 from kinema_api import layout
 from kinema_api.manifest import Manifest
 from stage import faults, install, kube, runs
@@ -100,7 +99,7 @@ def _line(status: dict[str, Any]) -> str:
 def kill_one(say: Any) -> float:
     """SIGKILL every process of a random worker's pod; seconds until the survivors step again."""
     group = kube.until(lambda: runs.stepping(TRAINING, NAMESPACE, 2), "two stepping workers", 120)
-    victim, _ = random.choice(group)  # noqa: S311 - not a secret
+    victim, _ = random.choice(group)
     round_ = max(progress.round for _, progress in group)
     survivors = [pod for pod, _ in group if pod != victim]
     killed_at = time.time()
@@ -109,10 +108,9 @@ def kill_one(say: Any) -> float:
         kube.kubectl("delete", "pod", victim.name, "-n", NAMESPACE, "--grace-period=0", "--force", "--wait=false")
     say(f"[yellow]killed {victim.name} ({count or 'by the API,'} processes)")
     stepped_at, progress = runs.first_step_after(survivors, round_, killed_at, 120)
-    say(
-        f"[green]stepping again after {stepped_at - killed_at:.1f} s, at step {progress.step}, {progress.world_size} node"
-    )
-    return stepped_at - killed_at
+    took = stepped_at - killed_at
+    say(f"[green]stepping again after {took:.1f} s, at step {progress.step}, on {progress.world_size} node")
+    return took
 
 
 def follow_generation(out: Path) -> dict[str, Any]:

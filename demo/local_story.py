@@ -11,7 +11,6 @@ from typing import Any
 
 from cluster_story import KILL_AT, SAMPLES, evaluate
 from console import accuracy_rows, console, live_bar, part, summary
-
 from stage.kube import StageError
 
 PROMPT = "a red square moves right"
