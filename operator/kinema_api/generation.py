@@ -140,7 +140,7 @@ class DeliveredFile(ApiModel):
 
 
 class Delivery(ApiModel):
-    """What an attempt left and what is being committed: fixed first, so that no other attempt is committed beside it."""
+    """What an attempt left: fixed before it is committed, so that no other attempt is committed beside it."""
 
     attempt: int
     """The attempt."""
