@@ -139,6 +139,32 @@ class Timings(ApiModel):
     """Decoding latents, encoding and uploading."""
 
 
+class DeliveredFile(ApiModel):
+    """A file that an attempt left in the object store."""
+
+    name: Annotated[str, Field(max_length=64)]
+    """Its name."""
+    sha256: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]
+    """Digest of the bytes."""
+    bytes: int
+    """Length."""
+
+
+class Delivery(ApiModel):
+    """What an attempt left: fixed before it is committed, so that no other attempt is committed beside it."""
+
+    attempt: int
+    """The attempt."""
+    files: Annotated[tuple[DeliveredFile, ...], Field(max_length=8)]
+    """Its files."""
+    seconds: float
+    """Length of the clip."""
+    size: ShortText
+    """WIDTHxHEIGHT in pixels."""
+    fps: float
+    """Frames a second."""
+
+
 class VideoGenerationStatus(ApiModel):
     """What was seen of a generation."""
 
@@ -152,12 +178,16 @@ class VideoGenerationStatus(ApiModel):
     """Requests of the same model that are served before this one; 0 is next."""
     attempt: int = 0
     """Number of the attempt; each server that is asked gets its own."""
+    failures: int = 0
+    """Attempts that failed for reasons that are not the request's own; a server that was busy is not one."""
     server: ShortText | None = None
     """Pod that this attempt was given to."""
     server_uid: ShortText | None = None
     """UID of that pod."""
     progress: GenerationProgress | None = None
     """How far the clip is."""
+    delivery: Delivery | None = None
+    """What is being committed; gone once it is."""
     video: VideoArtefact | None = None
     """The clip."""
     thumbnail: Artefact | None = None
