@@ -1,4 +1,4 @@
-"""The shape of a model as data, so that a run, an artefact and a server agree on it without sharing code paths."""
+"""The shape of a model as data, so that a run, an artefact and a server agree on what the model is."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,9 @@ class ModelConfig(BaseModel):
     patch: tuple[int, int, int] = Field(description="latent frames, rows and columns of one token")
     channels: int = Field(default=3, gt=0, description="channels of a latent frame")
     text_dim: int = Field(default=384, gt=0)
-    time_dim: int = Field(default=256, gt=0, multiple_of=2, description="sinusoidal features of a noise level")
+    time_dim: int = Field(
+        default=256, gt=0, multiple_of=2, description="sinusoidal features of a noise level"
+    )
     rope_theta: float = Field(default=10_000.0, gt=1)
     coordinates: bool = Field(
         default=False, description="add each token's absolute place in the clip to its embedding"
@@ -37,7 +39,8 @@ class ModelConfig(BaseModel):
         default=False, description="modulate by the pooled text too, not by the noise level alone"
     )
     prediction: Literal["velocity", "clean"] = Field(
-        default="velocity", description="what the last layer emits; the model's output is a velocity either way"
+        default="velocity",
+        description="what the last layer emits; the model's output is a velocity either way",
     )
     level_shift: float = Field(
         default=1.0, gt=0, description="how far the levels in training and sampling lean towards noise"
@@ -60,7 +63,10 @@ class ModelConfig(BaseModel):
         if min(self.patch) < 1:
             raise ValueError("every side of patch must be at least 1")
         for name, size, side in zip(
-            ("frames", "height", "width_px"), (self.frames, self.height, self.width_px), self.patch, strict=True
+            ("frames", "height", "width_px"),
+            (self.frames, self.height, self.width_px),
+            self.patch,
+            strict=True,
         ):
             if size % side:
                 raise ValueError(f"{name} {size} must be a multiple of the patch side {side}")
@@ -126,9 +132,9 @@ PRESETS: Final[dict[str, ModelConfig]] = {
         preset="tiny",
         width=96,
         depth=4,
-        heads=4,
+        heads=3,
         mlp_ratio=4.0,
-        patch=(1, 6, 6),
+        patch=(1, 8, 8),
         coordinates=True,
         text_modulation=True,
         prediction="clean",

@@ -38,7 +38,7 @@ def unpatchify(tokens: Tensor, patch: Grid, shape: torch.Size) -> Tensor:
 
 @lru_cache(maxsize=64)
 def coordinate_features(grid: Grid, device: torch.device) -> Tensor:
-    """(T, H*W, F): sines and cosines of each token's place, every axis scaled to [-1, 1] whatever its length."""
+    """(T, H*W, F): sines and cosines of each token's place, every axis scaled to [-1, 1]."""
     axes = [(2 * torch.arange(n, dtype=torch.float32) + 1) / n - 1 for n in grid]
     places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     octaves = torch.pi / 2 * 2.0 ** torch.arange(_COORDINATE_OCTAVES)
@@ -47,7 +47,7 @@ def coordinate_features(grid: Grid, device: torch.device) -> Tensor:
 
 
 def distinct_levels(levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Levels (B, T) -> distinct (clip, level) pairs as levels (U,) and clips (U,), and an index (B, T) into them."""
+    """Levels (B, T) -> distinct (clip, level) pairs as levels (U,) and clips (U,), and an index (B, T)."""
     clips = torch.arange(levels.shape[0], device=levels.device)[:, None]
     # Levels end at 1, so clip * 2 + level is one number per pair, exact in float64.
     keys, index = torch.unique(clips * 2 + levels.double(), return_inverse=True)
@@ -71,9 +71,7 @@ class VideoDiT(nn.Module):
         self.null_text = nn.Parameter(torch.randn(d) * 0.02)
         self.pooled = nn.Linear(d, d) if config.text_modulation else None
         self.modulation = nn.Linear(d, 6 * d)
-        self.blocks = nn.ModuleList(
-            Block(d, config.heads, config.mlp_ratio) for _ in range(config.depth)
-        )
+        self.blocks = nn.ModuleList(Block(d, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.head_table = nn.Linear(d, 2 * d)
         self.head = nn.Linear(d, pixels)
         self._initialise()
@@ -95,9 +93,9 @@ class VideoDiT(nn.Module):
     def forward(self, latents: Tensor, levels: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
         """Velocity (B, C, T, H, W) of latents (B, C, T, H, W) at levels (B, T) in [0, 1].
 
-        text (B, L, text_dim) are token states and text_mask (B, L) is True where a token counts; a row without
-        any True means no text and uses the learned null token. Latent frames of one patch share the highest of
-        their levels. Raises `ShapeError`.
+        text (B, L, text_dim) are token states and text_mask (B, L) is True where a token counts; a row
+        without any True means no text and uses the learned null token. Latent frames of one patch share the
+        highest of their levels. Raises `ShapeError`.
         """
         self._check(latents, levels, text, text_mask)
         emitted = self.emit(latents, levels, text, text_mask)
@@ -107,7 +105,7 @@ class VideoDiT(nn.Module):
         return (latents - emitted) / divisor[:, None, :, None, None]
 
     def emit(self, latents: Tensor, levels: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
-        """What the last layer says (B, C, T, H, W): a velocity or a clean clip, as `config.prediction` has it."""
+        """What the last layer says (B, C, T, H, W): a velocity or a clean clip, see `config.prediction`."""
         patch = self.config.patch
         x = self.embed(patchify(latents, patch))
         grid = (x.shape[1], latents.shape[3] // patch[1], latents.shape[4] // patch[2])
@@ -129,7 +127,7 @@ class VideoDiT(nn.Module):
         return unpatchify(self.head(modulate(x, shift, scale)), patch, latents.shape)
 
     def _read(self, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Token states at the model's width (B, L, D), and the mask with the null token put where there is none."""
+        """Token states at width D (B, L, D), and the mask; the null token stands where there is no text."""
         states = self.text(text)
         states = states + self.text_mlp(states)
         absent = ~mask.any(dim=1)
@@ -145,7 +143,7 @@ class VideoDiT(nn.Module):
     def _check(self, latents: Tensor, levels: Tensor, text: Tensor, mask: Tensor) -> None:
         if latents.ndim != 5 or latents.shape[1] != self.config.channels:
             raise ShapeError(
-                f"Latents of shape {tuple(latents.shape)} do not fit; give (B, {self.config.channels}, T, H, W)."
+                f"Latents {tuple(latents.shape)} do not fit; give (B, {self.config.channels}, T, H, W)."
             )
         b, _, t, h, w = latents.shape
         if any(size % side for size, side in zip((t, h, w), self.config.patch, strict=True)):
@@ -153,10 +151,17 @@ class VideoDiT(nn.Module):
                 f"A clip of {t} x {h} x {w} is not whole patches; use multiples of {self.config.patch}."
             )
         if levels.shape != (b, t):
-            raise ShapeError(f"Levels of shape {tuple(levels.shape)} do not fit; give one per frame, ({b}, {t}).")
-        if text.ndim != 3 or text.shape[0] != b or text.shape[2] != self.config.text_dim or text.shape[1] == 0:
             raise ShapeError(
-                f"Text of shape {tuple(text.shape)} does not fit; give ({b}, L, {self.config.text_dim}), L >= 1."
+                f"Levels of shape {tuple(levels.shape)} do not fit; give one per frame, ({b}, {t})."
+            )
+        if (
+            text.ndim != 3
+            or text.shape[0] != b
+            or text.shape[2] != self.config.text_dim
+            or text.shape[1] == 0
+        ):
+            raise ShapeError(
+                f"Text {tuple(text.shape)} does not fit; give ({b}, L, {self.config.text_dim}), L >= 1."
             )
         if mask.shape != text.shape[:2]:
             raise ShapeError(f"The text mask has shape {tuple(mask.shape)}; give {tuple(text.shape[:2])}.")

@@ -12,7 +12,7 @@ _WARM_UP: Final = 10.0
 
 
 class Ema:
-    """Average of a model's parameters: a <- d a + (1 - d) w, with d growing from 0.1 to `decay` as updates add up.
+    """Average of a model's parameters: a <- d a + (1 - d) w, with d growing from 0.1 to `decay`.
 
     The first weights are random, so an average of full length from the start would remember them too long.
     """
@@ -30,7 +30,7 @@ class Ema:
         torch._foreach_lerp_(list(self.shadow.values()), weights, 1 - decay)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The average by parameter name, and the number of updates as `updates`; tensors only, as DCP wants."""
+        """The average by parameter name, and the number of `updates`; tensors only, as DCP wants."""
         return {**{f"shadow.{k}": v for k, v in self.shadow.items()}, "updates": torch.tensor(self.updates)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Rectified flow: a straight line from a clip to noise, and the loss of a network that predicts its direction.
+"""Rectified flow: a straight line from a clip to noise, and the loss of a network that tells its direction.
 
 Level 0 is the clean clip and level 1 is noise (Liu et al. 2022, arXiv:2209.03003; Lipman et al. 2022,
 arXiv:2210.02747): x_t = (1 - t) x_0 + t n, and the velocity dx/dt is n - x_0 everywhere on the line.
@@ -16,7 +16,7 @@ Velocity = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def shift_levels(levels: Tensor, shift: float) -> Tensor:
-    """Lean levels in [0, 1] towards noise: s t / (1 + (s - 1) t) (Esser et al. 2024, arXiv:2403.03206, eq. 23)."""
+    """Lean levels in [0, 1] towards noise: s t / (1 + (s - 1) t) (Esser et al. 2024, arXiv:2403.03206)."""
     return shift * levels / (1 + (shift - 1) * levels)
 
 

@@ -1,7 +1,7 @@
 """Reads a clip of the synthetic world back into words, from pixels alone, so that a model can be marked.
 
-It knows nothing of the prompt. Each attribute is told on its own, and None stands for "cannot tell", which counts
-as wrong when a model is judged.
+It knows nothing of the prompt. Each attribute is told on its own, and None stands for "cannot tell", which
+counts as wrong when a model is judged.
 """
 
 from typing import Final
@@ -14,11 +14,12 @@ from kinema_model.world import COLOURS, RADIUS_RANGE, SHAPES, Attributes, FloatA
 
 # A pixel whose brightest channel is below this is background; the dimmest colour of the world is at 210.
 _VISIBLE: Final = 90.0
-# Fewer visible pixels than this share of a frame are specks, not a shape; a shape must be there in half the frames.
+# Fewer visible pixels than this share of a frame are specks, not a shape; a shape must be there in half the
+# frames.
 _LEAST_AREA: Final = 0.02
 _LEAST_FRAMES: Final = 0.5
-# Distance of a visible pixel to its palette colour, both scaled to a brightest channel of 1, and the share of visible
-# pixels that must agree: a clip in two colours has no colour, not their mean.
+# Distance of a visible pixel to its palette colour, both scaled to a brightest channel of 1, and the share of
+# visible pixels that must agree: a clip in two colours has no colour, not their mean.
 _COLOUR_TOLERANCE: Final = 0.45
 _COLOUR_MAJORITY: Final = 0.6
 # A shape must travel this share of the shorter side, and mostly along one axis.
@@ -101,12 +102,14 @@ def _read_direction(times: npt.NDArray[np.intp], centres: FloatArray, frames: in
 
 
 def _read_shape(masks: FloatArray, centres: FloatArray) -> str | None:
-    """The shape whose template overlaps best, over a range of radii, where the object is wholly in the frame."""
+    """The shape whose template overlaps best over a range of radii, where the object is wholly in view."""
     whole = _wholly_inside(masks)
     if whole.any():
         masks, centres = masks[whole], centres[whole]
     side = min(masks.shape[1:])
-    radii = side * np.linspace(RADIUS_RANGE[0] - _RADIUS_SLACK, RADIUS_RANGE[1] + _RADIUS_SLACK, _RADII, dtype=np.float32)
+    radii = side * np.linspace(
+        RADIUS_RANGE[0] - _RADIUS_SLACK, RADIUS_RANGE[1] + _RADIUS_SLACK, _RADII, dtype=np.float32
+    )
     rows = np.arange(masks.shape[1], dtype=np.float32)[:, None] + 0.5 - centres[:, 1, None, None]
     columns = np.arange(masks.shape[2], dtype=np.float32) + 0.5 - centres[:, 0, None, None]
     overlaps = np.array(

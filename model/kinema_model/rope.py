@@ -19,7 +19,7 @@ def axis_channels(head_dim: int) -> Grid:
 
 
 def rope_angles(head_dim: int, grid: Grid, theta: float) -> Tensor:
-    """Angles (T*H*W, head_dim/2) in radians: coordinate p and pair i of an axis with c channels give p * theta^(-2i/c)."""
+    """Angles (T*H*W, head_dim/2) in radians: p * theta^(-2i/c) at place p, pair i of an axis of c channels."""
     parts: list[Tensor] = []
     for axis, channels in enumerate(axis_channels(head_dim)):
         frequencies = theta ** (-torch.arange(0, channels, 2, dtype=torch.float64) / channels)

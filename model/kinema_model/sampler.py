@@ -1,6 +1,7 @@
 """From noise to a clip: Euler steps along the learned velocity, with classifier-free guidance."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final
 
 import torch
@@ -55,7 +56,7 @@ def sample(
     x = initial_noise(seeds, shape, text.device)
     velocity = _guided(model, text, mask, negative_text, negative_mask, guidance_scale)
     levels = euler_levels(steps, shift)
-    for done, (level, following) in enumerate(zip(levels, levels[1:], strict=False), start=1):
+    for done, (level, following) in enumerate(pairwise(levels), start=1):
         if should_stop is not None and should_stop():
             raise SamplingStopped(f"Stopped after {done - 1} of {steps} steps. Submit the request again.")
         x = x + (following - level) * velocity(x, level)

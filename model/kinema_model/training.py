@@ -1,7 +1,8 @@
 """What a training step computes, free of any trainer: which samples, which noise, the loss, the optimiser.
 
-Nothing here depends on the rank, the number of processes or how often the run was interrupted: sample ids come from
-the step alone and every draw from (seed, sample id, step), so a resumed or resized run takes the same steps.
+Nothing here depends on the rank, the number of processes or how often the run was interrupted: sample ids
+come from the step alone and every draw from (seed, sample id, step), so a resumed or resized run takes the
+same steps.
 """
 
 import math
@@ -38,10 +39,13 @@ def global_batch_of(config: ModelConfig, batch_tokens: int) -> int:
 def batch_indices(step: int, rank: int, world_size: int, global_batch: int) -> list[int]:
     """Sample ids of `rank` at `step` (counted from 0).
 
-    Ranks' ids are disjoint and together are always the same, so the size of the group can change between steps.
+    Ranks' ids are disjoint and together are always the same, so the size of the group can change between
+    steps.
     """
     if not 0 <= rank < world_size:
-        raise ConfigError(f"Rank {rank} is outside a group of {world_size}. Give a rank below the group's size.")
+        raise ConfigError(
+            f"Rank {rank} is outside a group of {world_size}. Give a rank below the group's size."
+        )
     first = step * global_batch
     return list(range(first + rank, first + global_batch, world_size))
 
@@ -76,11 +80,12 @@ class TrainingObjective:
         world_size: int = 1,
         global_batch: int | None = None,
     ) -> dict[str, Tensor]:
-        """`loss` to call backward on, and `loss_sum`, `loss_count`, `bin_sum` and `bin_count` (LEVEL_BINS,) to log.
+        """`loss` to call backward on; `loss_sum`, `loss_count`, `bin_sum`, `bin_count` (LEVEL_BINS,) to log.
 
-        `loss` is the sum over this process's elements / the elements of the whole group, times `world_size`, so
-        that the mean of gradients that DDP takes is the gradient of the global mean even where the ranks' shares
-        of `global_batch` clips differ. Without `global_batch`, every rank is taken to hold as many clips as this.
+        `loss` is the sum over this process's elements / the elements of the whole group, times `world_size`,
+        so that the mean of gradients that DDP takes is the gradient of the global mean even where the ranks'
+        shares of `global_batch` clips differ. Without `global_batch`, every rank is taken to hold as many
+        clips as this.
         """
         videos, captions = self.world.batch(indices)
         latents = self._codec.encode(videos.to(self.device))
@@ -115,7 +120,7 @@ def make_optimizer(
     weight_decay: float = _WEIGHT_DECAY,
     warm_up_share: float = _WARM_UP_SHARE,
 ) -> tuple[AdamW, LambdaLR]:
-    """AdamW and its schedule, to be stepped once per optimizer step: linear warm-up, then half a cosine to zero.
+    """AdamW and its schedule, stepped once per optimizer step: linear warm-up, then half a cosine to zero.
 
     Matrices decay; gains, biases, tables and the null token do not, since pulling them to zero means nothing.
     """

@@ -1,8 +1,9 @@
 """A small world whose truth is known: one coloured shape moves over black, and a caption says exactly that.
 
-Clips are made on the fly from (seed, index), so data needs no storage, a resumed run sees the same clips, and what
-a model draws can be held against the exact state. Shapes start near the centre and cross about a third of the frame,
-so that the direction shows in where things are, not only in how they change: a small model learns it much sooner.
+Clips are made on the fly from (seed, index), so data needs no storage, a resumed run sees the same clips, and
+what a model draws can be held against the exact state. Shapes start near the centre and cross about a third
+of the frame, so that the direction shows in where things are, not only in how they change: a small model
+learns it much sooner.
 """
 
 from collections.abc import Sequence
@@ -90,13 +91,11 @@ def combinations() -> list[Attributes]:
 
 
 def caption_of(attributes: Attributes, template: str = CANONICAL) -> str:
-    return template.format(
-        colour=attributes.colour, shape=attributes.shape, direction=attributes.direction
-    )
+    return template.format(colour=attributes.colour, shape=attributes.shape, direction=attributes.direction)
 
 
 def prompts(count: int, seed: int) -> list[tuple[str, Attributes]]:
-    """Canonical prompts with what they ask for; every combination comes equally often, in an order set by seed."""
+    """Canonical prompts with what they ask for; combinations come equally often, in an order set by seed."""
     all_of_them = combinations()
     draw = generator(Stream.PROMPTS, seed)
     order: list[int] = []
@@ -127,7 +126,7 @@ class World:
     def __init__(self, seed: int, frames: int, height: int, width: int, fps: int) -> None:
         if min(frames, height, width, fps) < 1:
             raise ShapeError(
-                f"A world of {frames} frames, {height} x {width} px at {fps} fps is empty. Use positive sizes."
+                f"A world of {frames} frames, {height} x {width} px at {fps} fps is empty. Use sizes above 0."
             )
         self.seed = seed
         self.frames, self.height, self.width, self.fps = frames, height, width, fps
@@ -175,4 +174,6 @@ class World:
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, list[str]]:
         """Videos float32 in [-1, 1] (B, 3, T, H, W) and their captions."""
         drawn = [self.state(index) for index in indices]
-        return to_float(torch.from_numpy(self.render([state for state, _ in drawn]))), [text for _, text in drawn]
+        return to_float(torch.from_numpy(self.render([state for state, _ in drawn]))), [
+            text for _, text in drawn
+        ]
