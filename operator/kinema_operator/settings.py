@@ -56,6 +56,10 @@ class Settings(BaseSettings):
     """RuntimeClass of worker pods, where the cluster needs one."""
     worker_cpu_threads: int = Field(default=1, ge=1)
     """OMP_NUM_THREADS of worker pods."""
+    scratch_size_limit: str = "32Gi"
+    """Most that a worker pod may write to /tmp; a served model is kept there."""
+    shared_memory_size_limit: str = "1Gi"
+    """Size of /dev/shm in worker pods; counts towards the container's memory."""
 
     store_endpoint: str = ""
     """Default object store: http(s)://host:port as pods reach it."""
