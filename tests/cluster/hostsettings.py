@@ -1,4 +1,4 @@
-"""Kernel settings of the machine that a kubelet changes for its own good; remembered, and put back at the end."""
+"""Kernel settings of the machine that a kubelet changes for its own good; put back at the end."""
 
 from __future__ import annotations
 

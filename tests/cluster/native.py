@@ -23,6 +23,7 @@ from .node import PAUSE_IMAGE, Node
 from .process import Daemons
 from .progress import await_condition, part, say
 from .settings import Settings
+from .teardown import take_down
 from .worker_image import host_mounts, worker_image, write_runtime_spec
 
 API_PORT = 6443
@@ -34,8 +35,7 @@ CLIENTS: dict[str, tuple[str, str | None]] = {
     "controller-manager": ("system:kube-controller-manager", None),
     "scheduler": ("system:kube-scheduler", None),
     "kube-proxy": ("system:kube-proxy", None),
-    "policy": (addons.POLICY_USER, None),
-    "prometheus": (addons.PROMETHEUS_USER, None),
+    "agent": (addons.AGENT, None),
 }
 
 
@@ -73,14 +73,23 @@ class NativeCluster:
             self._load_images()
             with part("DNS, rights, RuntimeClass"):
                 addons.apply_all(KubeApi(self.settings.kubeconfig))
-            self.start_component("policy")
+            self.start_component("agent")
             self.start_component("prometheus")
             self._await_ready()
+
+    def down(self) -> None:
+        """Take everything away.
+
+        Raises:
+            ClusterError: something is left; lists it.
+        """
+        with _lock(self.settings.cache):
+            take_down(self.settings)
 
     def components(self) -> list[str]:
         """Names of all parts, in the order in which they start."""
         plane = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
-        return [*plane, *(node.name for node in self.nodes), "policy", "prometheus"]
+        return [*plane, *(node.name for node in self.nodes), "agent", "prometheus"]
 
     def start_component(self, name: str) -> bool:
         """Start one part unless it runs; return whether it was started.
@@ -89,7 +98,7 @@ class NativeCluster:
             ClusterError: no such part.
         """
         if name == "prometheus":
-            return start_prometheus(self.plane, self.daemons, self.settings.prometheus_port)
+            return start_prometheus(self.settings.state, self.daemons, self.settings.prometheus_port)
         for node in self.nodes:
             if node.name == name:
                 return self._start_node(node)
@@ -98,14 +107,14 @@ class NativeCluster:
             "kube-apiserver": self.plane.apiserver,
             "kube-controller-manager": self.plane.controller_manager,
             "kube-scheduler": self.plane.scheduler,
-            "policy": self._policy_command,
+            "agent": self._agent_command,
         }
         if name not in commands:
             raise ClusterError(f"There is no part {name!r}; choose among {', '.join(self.components())}.")
         return self.daemons.start(name, commands[name]())
 
     def stop_component(self, name: str) -> bool:
-        """Stop one part: a node as by a power cut, anything else by SIGTERM. Return whether it was running."""
+        """Stop one part: a node as by a power cut, else by SIGTERM. Return whether it was running."""
         is_node = name in {node.name for node in self.nodes}
         return self.daemons.stop(name, **({"grace_seconds": 0.0} if is_node else {}))
 
@@ -122,7 +131,7 @@ class NativeCluster:
                 f"A cluster of Kubernetes {held} is up, {self.settings.kubernetes} is asked for: "
                 f"take it down first, or say K8S={held}."
             )
-        self.settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.settings.claim("native")
         marker.write_text(self.settings.kubernetes)
 
     def _start_control_plane(self) -> None:
@@ -143,10 +152,10 @@ class NativeCluster:
     def _start_nodes(self) -> None:
         with part(f"{len(self.nodes)} nodes"):
             spec = self.settings.state / "host-python.json"
-            if not spec.exists():
-                write_runtime_spec(spec, host_mounts(self.settings.host_mounts))
+            changed = write_runtime_spec(spec, host_mounts(self.settings.host_mounts))
             for node in self.nodes:
-                self._start_node(node)
+                if not self._start_node(node) and changed:
+                    node.restart_containerd()
             for node in self.nodes:
                 self._await(node.name, node.containerd_answers)
 
@@ -158,25 +167,28 @@ class NativeCluster:
 
     def _load_images(self) -> None:
         with part("images"):
-            mounts = host_mounts(self.settings.host_mounts)
             images = [
                 Image(
-                    PAUSE_IMAGE, ["/pause"], programs={"pause": binary_path(self.settings, "pause")}, folders=()
+                    PAUSE_IMAGE,
+                    ["/pause"],
+                    programs={"pause": binary_path(self.settings, "pause")},
+                    folders=(),
                 ),
                 addons.coredns_image(binary_path(self.settings, "coredns")),
                 addons.minio_image(binary_path(self.settings, "minio")),
-                worker_image(mounts),
+                worker_image(host_mounts(self.settings.host_mounts)),
             ]
             for image in images:
-                load(self.nodes, image.write(self.archive(image)))
+                self.load_image(image)
 
-    def archive(self, image: Image) -> Path:
-        """Where the archive of an image made here lies."""
-        return self.settings.state / "images" / f"{image.reference.replace('/', '_').replace(':', '_')}.tar"
+    def load_image(self, image: Image) -> list[str]:
+        """Load an image made here into the nodes that lack it; return their names."""
+        archive = self.settings.state / "images" / image.archive_name()
+        return load(self.nodes, archive if archive.exists() else image.write(archive))
 
-    def _policy_command(self) -> list[str | Path]:
-        arguments = ["enforce-policies", "--kubeconfig", self.plane.component_kubeconfig("policy")]
-        return [sys.executable, Path(__file__).parent, *arguments, "--nodes", str(len(self.nodes))]
+    def _agent_command(self) -> list[str | Path]:
+        kubeconfig = self.plane.component_kubeconfig("agent")
+        return [sys.executable, Path(__file__).parent, "agent", f"--kubeconfig={kubeconfig}"]
 
     def _await(self, name: str, condition: Callable[[], bool]) -> None:
         def settled() -> bool:
@@ -193,7 +205,7 @@ class NativeCluster:
         with part("all nodes Ready, DNS available"):
             if not await_condition(lambda: nodes_ready(api) >= len(self.nodes), START_SECONDS):
                 raise ClusterError(
-                    f"Not every node became Ready in {START_SECONDS:.0f} s; see {self.settings.state}/nodes/*/logs."
+                    f"A node is not Ready after {START_SECONDS:.0f} s; see {self.settings.state}/nodes/."
                 )
             if not await_condition(lambda: dns_available(api), START_SECONDS):
                 raise ClusterError("CoreDNS did not become available; see `kubectl -n kube-system get pods`.")
@@ -241,5 +253,3 @@ def _lock(cache: Path) -> Iterator[None]:
     with (cache / "cluster.lock").open("w") as handle:
         flock(handle, LOCK_EX)
         yield
-
-

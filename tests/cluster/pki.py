@@ -34,7 +34,7 @@ class Pki:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self.certificate(name).exists():
             return
-        paths = ["-keyout", self.key(name), "-out", self.certificate(name)]
+        paths: list[str | Path] = ["-keyout", self.key(name), "-out", self.certificate(name)]
         subject = ["-subj", f"/CN=kinema-development-{name}", "-days", DAYS]
         run(["openssl", "req", "-x509", *CURVE, "-nodes", *paths, *subject])
 
@@ -50,9 +50,7 @@ class Pki:
         """Make a serving certificate for names written as "DNS:x" or "IP:y" unless it is there."""
         self._sign(name, f"/CN={name}", f"subjectAltName={','.join(alternative_names)}")
 
-    def ensure_client(
-        self, name: str, *, user: str, group: str | None = None, authority: str = "ca"
-    ) -> None:
+    def ensure_client(self, name: str, *, user: str, group: str | None = None, authority: str = "ca") -> None:
         """Make a client certificate by which the API server knows `user` (and `group`) unless it is there."""
         subject = f"/O={group}/CN={user}" if group else f"/CN={user}"
         self._sign(name, subject, "extendedKeyUsage=clientAuth", authority)
@@ -66,16 +64,32 @@ class Pki:
         run(
             ["openssl", "req", *CURVE, "-nodes", "-keyout", self.key(name), "-out", request, "-subj", subject]
         )
-        signer = ["-CA", self.certificate(authority), "-CAkey", self.key(authority), "-CAcreateserial"]
+        signer: list[str | Path] = [
+            "-CA",
+            self.certificate(authority),
+            "-CAkey",
+            self.key(authority),
+            "-CAcreateserial",
+        ]
         partial = self.folder / f"{name}.crt.partial"
-        arguments = ["-req", "-in", request, "-days", DAYS, "-extfile", extensions, "-out", partial]
+        arguments: list[str | Path] = [
+            "-req",
+            "-in",
+            request,
+            "-days",
+            DAYS,
+            "-extfile",
+            extensions,
+            "-out",
+            partial,
+        ]
         run(["openssl", "x509", *arguments, *signer])
         request.unlink()
         extensions.unlink()
         partial.rename(self.certificate(name))
 
     def kubeconfig(self, name: str, server: str) -> dict[str, Any]:
-        """A kubeconfig for the client certificate `name`, with everything embedded so that it can be copied."""
+        """A kubeconfig for the client certificate `name`; everything is embedded, so it can be copied."""
         cluster = {"server": server, "certificate-authority-data": _base64(self.certificate("ca"))}
         user = {
             "client-certificate-data": _base64(self.certificate(name)),

@@ -1,8 +1,8 @@
 """NetworkPolicies as iptables rules: a pure function from the objects of a cluster to the rules of one node.
 
-Semantics are those of networking.k8s.io/v1. A pod is isolated in a direction once a policy selects it for that
-direction; then only what some policy allows passes, and answers to it. What is refused is rejected at once, so
-that a missing rule is seen as an error and not as a time-out.
+Semantics are those of networking.k8s.io/v1. A pod is isolated in a direction once a policy selects it for
+that direction; then only what some policy allows passes, and answers to it. What is refused is rejected at
+once, so that a missing rule is seen as an error and not as a time-out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Progress of long work on a terminal or in a CI log: one line as a part starts to take long, one as it ends."""
+"""Progress of long work on a terminal or in a CI log: one line for each part, with its seconds."""
 
 from __future__ import annotations
 

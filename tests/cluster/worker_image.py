@@ -27,8 +27,8 @@ def environment_folder(checkout: Path = REPOSITORY) -> Path:
 def host_mounts(more: tuple[Path, ...], checkout: Path = REPOSITORY) -> list[Path]:
     """Folders of the machine that a host-python container sees, read-only, at the same paths.
 
-    Beside the system's: the checkout, its environment where that is a link to elsewhere, and the interpreter's
-    home where that is not below /usr.
+    Beside the system's: the checkout, its environment where that is a link to elsewhere, and the
+    interpreter's home where that is not below /usr.
     """
     environment = environment_folder(checkout).resolve()
     interpreter = (environment / "bin" / "python").resolve()
@@ -42,14 +42,18 @@ def host_mounts(more: tuple[Path, ...], checkout: Path = REPOSITORY) -> list[Pat
     return mounts
 
 
-def write_runtime_spec(path: Path, mounts: list[Path]) -> None:
-    """Write the OCI spec that the host-python handler starts every container from."""
+def write_runtime_spec(path: Path, mounts: list[Path]) -> bool:
+    """Write the OCI spec that host-python containers start from; return whether it changed."""
     spec = json.loads(run(["ctr", "oci", "spec"]))
     for mount in mounts:
         source = str(mount)
         bind = {"destination": source, "type": "bind", "source": source, "options": ["rbind", "ro"]}
         spec["mounts"].append(bind)
-    path.write_text(json.dumps(spec, indent=1))
+    text = json.dumps(spec, indent=1)
+    if path.exists() and path.read_text() == text:
+        return False
+    path.write_text(text)
+    return True
 
 
 def worker_image(mounts: list[Path], checkout: Path = REPOSITORY, reference: str = REFERENCE) -> Image:
@@ -64,6 +68,6 @@ def worker_image(mounts: list[Path], checkout: Path = REPOSITORY, reference: str
             "PATH": f"{environment_folder(checkout)}/bin:/usr/bin:/bin",
             "PYTHONPATH": ":".join(str(checkout / package) for package in PACKAGES),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "HOME": "/tmp",  # noqa: S108 - the pod's own, an emptyDir
+            "HOME": "/tmp",
         },
     )
