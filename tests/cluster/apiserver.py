@@ -24,6 +24,8 @@ from .settings import Settings
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
+# A test run that is killed must not leave servers behind.
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 CLIENTS: dict[str, tuple[str, str | None]] = {
     "admin": ("kinema-admin", "system:masters"),
     "controller-manager": ("system:kube-controller-manager", None),
@@ -102,11 +104,13 @@ class ApiServer(AbstractContextManager["ApiServer"]):
     def _start(self, name: str, argv: Sequence[str | Path]) -> subprocess.Popen[bytes]:
         with (self._folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [str(word) for word in argv],
+                [*DIE_WITH_PARENT, *(str(word) for word in argv)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
+                # An interrupt from the keyboard is for us alone; we stop these in order.
+                start_new_session=True,
             )
         self._running.callback(_stop, process)
         return process

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -153,10 +152,10 @@ def _agent(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _api_only(settings: Settings, options: argparse.Namespace) -> int:
-    stop = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    # Ends the context below like an interrupt from the keyboard does, at whatever point it has reached.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     manager = options.controller_manager
     with ApiServer(options.dir, port=options.port, controller_manager=manager, settings=settings) as server:
-        say(f"ready; export KUBECONFIG={server.kubeconfig}; audit log {server.audit_log}; pid {os.getpid()}")
-        signal.sigwait(stop)
+        say(f"ready; export KUBECONFIG={server.kubeconfig}; audit log {server.audit_log}")
+        signal.pause()
     return 0
