@@ -1,0 +1,64 @@
+# `make` alone explains the verbs.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= $(or $(wildcard /usr/bin/python3),python3)
+TOOLS := $(HOME)/.cache/kinema/tools
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH):$(TOOLS)/bin
+STAMP := $(VENV)/.synced
+LOCK_FLAGS := --quiet --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
+
+.PHONY: help demo test check generate cluster cluster-down bench lock images
+
+help:  ## Explain the verbs
+	@echo "Kinema: train and serve video models on Kubernetes"; echo
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# The system's Python is preferred: worker pods of the bare-machine cluster see the machine's /usr.
+$(STAMP): requirements/dev.txt pyproject.toml
+	@command -v uv >/dev/null || $(PYTHON) -m pip install -q --target $(TOOLS) uv \
+	  || { echo "make needs uv: install it (pipx install uv) or pip for $(PYTHON), then try again" >&2; exit 1; }
+	@echo "==> Python environment in $(VENV) (6 GB with torch; progress follows)"
+	@uv venv -q --allow-existing --python $(PYTHON) $(VENV)
+	@uv pip sync --python $(BIN)/python requirements/dev.txt
+	@uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+demo: $(STAMP)  ## From nothing to a trained model and a clip, on a real cluster (or locally where there can be none)
+	@$(BIN)/python tests/demo
+
+test: $(STAMP)  ## Everything: check, a real API server, and the behaviour on the real cluster
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/python -m pytest tests/integration
+	@$(MAKE) --no-print-directory cluster
+	@$(BIN)/python -m pytest tests/e2e
+
+check: $(STAMP)  ## Format, lint, types, import contracts, generated files, unit tests (under two minutes)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m kinema_operator.generate --check
+	@$(BIN)/python -m pytest -q tests/unit
+
+generate: $(STAMP)  ## Write CRDs, RBAC, the chart's copies and the API reference from the types
+	@$(BIN)/python -m kinema_operator.generate
+
+cluster: $(STAMP)  ## A working cluster: KINEMA_CLUSTER=kubeconfig uses KUBECONFIG's, else kind, else one built here (K8S=<version>)
+	@$(BIN)/python tests/cluster up
+
+cluster-down:  ## Take the cluster away and leave nothing behind
+	@$(PYTHON) tests/cluster down
+
+images: $(STAMP)  ## Build the control-plane image (and the worker image with WORKER=1)
+	@$(BIN)/python images/build.py $(if $(WORKER),--worker)
+
+bench: $(STAMP)  ## make bench NAME=recovery|reconcile: measure; the last line is one JSON object
+	@$(BIN)/python tests/bench/$(NAME).py
+
+lock: $(STAMP)  ## Pin all requirements anew, with hashes
+	@uv pip compile pyproject.toml --all-extras $(LOCK_FLAGS) -o requirements/dev.txt
+	@uv pip compile pyproject.toml --extra operator --extra cli $(LOCK_FLAGS) -o requirements/control-plane.txt
+	@uv pip compile pyproject.toml --extra train --extra serve $(LOCK_FLAGS) -o requirements/worker.txt

@@ -1,0 +1,195 @@
+"""Base of all API types: camelCase on the wire, snake_case in Python, frozen, and what every kind shares."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, core_schema
+
+from kinema_api.errors import InvalidManifest
+
+WORDED_ERROR: Final = "worded"
+"""Type of a pydantic error whose message is a whole sentence with a remedy."""
+
+ShortText = Annotated[str, Field(max_length=256)]
+LongText = Annotated[str, Field(max_length=4096)]
+Uri = Annotated[str, Field(max_length=1024)]
+Quantity = int | Annotated[str, Field(max_length=32)]
+"""A Kubernetes resource quantity; becomes x-kubernetes-int-or-string."""
+
+
+def cel_rules(*rules: tuple[str, str]) -> dict[str, Any]:
+    """`json_schema_extra` with CEL rules as (rule, message): checked by the API server at admission (KEP-2876)."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+
+
+@dataclass(frozen=True)
+class Worded:
+    """A pattern that is refused with a sentence, by Python and, as a CEL rule, by the API server.
+
+    `pattern` is read by two engines (Rust's and Go's regular expressions), so it keeps to what they share.
+    """
+
+    pattern: str
+    message: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Checks the pattern after all else, with the sentence as the error."""
+        matching = core_schema.str_schema(pattern=self.pattern)
+        worded = core_schema.custom_error_schema(matching, WORDED_ERROR, custom_error_message=self.message)
+        return core_schema.chain_schema([handler(source), worded])
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Carries the pattern as a rule: beside it, a `pattern` would be refused in its own, unhelpful words."""
+        return {**handler(schema), **cel_rules((f"self.matches({json.dumps(self.pattern)})", self.message))}
+
+
+Digest = Annotated[
+    str,
+    Field(max_length=71),
+    Worded(r"^sha256:[0-9a-f]{64}$", "a digest is sha256: and 64 hexadecimal digits: copy it from a status"),
+]
+Endpoint = Annotated[
+    str,
+    Field(max_length=512),
+    Worded(r"^https?://[^/]+$", "an endpoint is http://HOST:PORT or https://HOST:PORT, with no path: correct it"),
+]
+
+
+class ApiModel(BaseModel):
+    """One object of the API. Unknown fields are ignored on reading, so an older process reads newer objects."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+    )
+
+    def to_wire(self) -> dict[str, Any]:
+        """JSON-ready dict in camelCase, without nulls: a null and an absent field mean the same."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """Like `model_validate`, with one readable sentence on failure.
+
+        Raises:
+            InvalidManifest: naming the field and what is wrong with it.
+        """
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            remedy = "" if first["type"] == WORDED_ERROR else "; correct this field and try again"
+            where = ".".join(str(part) for part in first["loc"]) or cls.__name__
+            raise InvalidManifest(f"{where}: {first['msg']}{remedy}") from None
+
+
+class OwnerReference(ApiModel):
+    """The part of an owner reference that Kinema reads."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool = False
+
+
+class ObjectMeta(ApiModel):
+    """The part of Kubernetes' ObjectMeta that Kinema reads."""
+
+    name: str
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 1
+    resource_version: str = ""
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    owner_references: tuple[OwnerReference, ...] = ()
+
+
+class Condition(ApiModel):
+    """A condition as in Kubernetes' metav1.Condition (KEP-1623)."""
+
+    type: Annotated[str, Field(max_length=64)]
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
+    message: Annotated[str, Field(max_length=4096)] = ""
+    last_transition_time: datetime
+    observed_generation: int = 0
+
+
+Conditions = Annotated[
+    tuple[Condition, ...],
+    Field(
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    ),
+]
+
+
+def set_condition(conditions: tuple[Condition, ...], new: Condition) -> tuple[Condition, ...]:
+    """`conditions` with `new` in its place; the transition time moves only when the status flips."""
+    kept = []
+    for old in conditions:
+        if old.type != new.type:
+            kept.append(old)
+        elif old.status == new.status:
+            new = new.model_copy(update={"last_transition_time": old.last_transition_time})
+    return tuple(sorted((*kept, new), key=lambda c: c.type))
+
+
+def find_condition(conditions: tuple[Condition, ...], type_: str) -> Condition | None:
+    """The condition of that type, or None."""
+    return next((c for c in conditions if c.type == type_), None)
+
+
+def utc_now() -> datetime:
+    """Now, in UTC, in whole seconds as Kubernetes writes time."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class SecretName(ApiModel):
+    """Name of a Secret in the same namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+
+
+class ArtifactStore(ApiModel):
+    """An S3-compatible object store; every field falls back to the operator's own store."""
+
+    endpoint: Endpoint
+    """Where pods reach the store, such as http://minio.kinema-system.svc:9000."""
+    public_endpoint: Endpoint | None = None
+    """Where people reach the store from outside the cluster; signed URLs for people carry it. Default: endpoint."""
+    bucket: Annotated[
+        str,
+        Field(min_length=3, max_length=63),
+        Worded(
+            r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$",
+            "a bucket's name holds only lower-case letters, digits, dots and dashes: correct it",
+        ),
+    ]
+    """The bucket; it must exist."""
+    region: Annotated[str, Field(max_length=64)] = "us-east-1"
+    """Region that requests are signed for."""
+    secret_ref: SecretName
+    """Secret in the same namespace with the keys accessKey and secretKey."""
+
+
+class Resources(ApiModel):
+    """Compute resources of a container, as in Kubernetes."""
+
+    requests: Annotated[dict[str, Quantity], Field(max_length=16)] = Field(default_factory=dict)
+    """What is set aside for the container."""
+    limits: Annotated[dict[str, Quantity], Field(max_length=16)] = Field(default_factory=dict)
+    """What the container may not exceed; nvidia.com/gpu goes here."""

@@ -1,0 +1,50 @@
+"""The error tree of the contract: every error says what is wrong and what to do about it.
+
+KinemaApiError
+├── InvalidManifest      a manifest does not fit the API
+├── UnstructuralSchema   a type of the API cannot be written as a CRD schema
+├── BrokenManifest       a manifest.json in the bucket is torn, unreadable or does not match its files
+└── StorageError
+    ├── StorageUnreachable   the object store does not answer: wait and try again
+    ├── StorageDenied        the credentials are refused
+    ├── BucketMissing        the bucket does not exist (it may yet appear)
+    └── ObjectMissing        the object does not exist
+"""
+
+from __future__ import annotations
+
+
+class KinemaApiError(Exception):
+    """Base of all errors of the contract. `str(error)` is one sentence with a remedy."""
+
+
+class InvalidManifest(KinemaApiError):
+    """A custom resource does not fit its schema; names the field and what is allowed."""
+
+
+class UnstructuralSchema(KinemaApiError):
+    """A type of the API cannot be written as a structural schema; names the field and what to write instead."""
+
+
+class BrokenManifest(KinemaApiError):
+    """A manifest in the object store is unreadable or disagrees with the files it names."""
+
+
+class StorageError(KinemaApiError):
+    """Something is wrong with the object store."""
+
+
+class StorageUnreachable(StorageError):
+    """The object store does not answer. Transient: nothing is lost, try again."""
+
+
+class StorageDenied(StorageError):
+    """The object store refuses the credentials."""
+
+
+class BucketMissing(StorageError):
+    """The bucket does not exist. It may yet appear."""
+
+
+class ObjectMissing(StorageError):
+    """The object does not exist."""

@@ -1,0 +1,212 @@
+"""VideoGeneration: one clip, asked for as a resource and left as a durable MP4."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from kinema_api.base import ApiModel, ArtifactStore, Conditions, Digest, ObjectMeta, ShortText, Uri, Worded, cel_rules
+
+KIND: Final = "VideoGeneration"
+PLURAL: Final = "videogenerations"
+
+GenerationPhase = Literal["Pending", "Scheduled", "Running", "Succeeded", "Failed", "Cancelled"]
+SIZE_PATTERN: Final = r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,3}$"
+IMMUTABLE: Final = (
+    "modelRef",
+    "prompt",
+    "negativePrompt",
+    "seed",
+    "seconds",
+    "size",
+    "steps",
+    "guidanceScale",
+    "deadlineSeconds",
+    "artifactStore",
+)
+
+
+class ModelRef(ApiModel):
+    """A VideoModel of the same namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=40)]
+    """Name of the VideoModel."""
+
+
+class VideoGenerationSpec(ApiModel):
+    """What clip is asked for."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            *(
+                (
+                    f"has(self.{f}) == has(oldSelf.{f}) && (!has(self.{f}) || self.{f} == oldSelf.{f})",
+                    f"{f} cannot change once asked for: create another VideoGeneration",
+                )
+                for f in IMMUTABLE
+            ),
+            (
+                "!oldSelf.cancel || self.cancel",
+                "a cancelled generation stays cancelled: create another VideoGeneration",
+            ),
+        )
+    )
+
+    model_ref: ModelRef
+    """The model that renders the clip."""
+    prompt: Annotated[
+        str,
+        Field(min_length=1, max_length=4096),
+        Worded(r"[^\s\p{Z}\p{C}]", "the prompt is blank: say what the clip shows, such as: a red square moves right"),
+    ]
+    """What the clip shows; at most 4096 characters."""
+    negative_prompt: Annotated[str, Field(max_length=4096)] | None = None
+    """What the clip should not show."""
+    seconds: Annotated[float, Field(gt=0, le=60)] = 1
+    """Length of the clip."""
+    size: (
+        Annotated[
+            str,
+            Field(max_length=9),
+            Worded(SIZE_PATTERN, "size is WIDTHxHEIGHT in pixels, each from 1 to 9999: write it like 24x24"),
+        ]
+        | None
+    ) = None
+    """WIDTHxHEIGHT in pixels, such as 24x24; default: the model's own."""
+    seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
+    """The same seed, model and parameters give the same clip; default: chosen, and recorded in status."""
+    steps: Annotated[int, Field(ge=1, le=200)] = 24
+    """Denoising steps."""
+    guidance_scale: Annotated[float, Field(ge=1, le=30)] = 3.0
+    """How closely the clip follows the prompt; 1 is no guidance."""
+    deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = 3600
+    """Seconds from creation after which the request fails rather than waits."""
+    cancel: bool = False
+    """True stops the request."""
+    artifact_store: ArtifactStore | None = None
+    """Object store for the clip; default: the model's, else the operator's."""
+
+
+class GenerationProgress(ApiModel):
+    """How far a clip is."""
+
+    step: int = 0
+    """Denoising steps done."""
+    total_steps: int = 0
+    """Denoising steps in all."""
+    percent: int = 0
+    """0 to 100."""
+
+
+class Artefact(ApiModel):
+    """A committed file of a generation."""
+
+    uri: Uri
+    """Where it lies in the object store."""
+    url: Annotated[str, Field(max_length=4096)] | None = None
+    """A signed address for people, which opens without credentials until `urlExpires`."""
+    url_expires: datetime | None = None
+    """When the signed address ends."""
+    sha256: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]
+    """Digest of the bytes."""
+    bytes: int
+    """Length."""
+
+
+class VideoArtefact(Artefact):
+    """The committed clip."""
+
+    seconds: float
+    """Length of the clip."""
+    size: ShortText
+    """WIDTHxHEIGHT in pixels."""
+    fps: float = 0
+    """Frames a second."""
+
+
+class Timings(ApiModel):
+    """Where the seconds went."""
+
+    queued_seconds: float | None = None
+    """From creation to the start on a server."""
+    load_seconds: float | None = None
+    """Loading the model, when this request had to."""
+    denoise_seconds: float | None = None
+    """Denoising."""
+    encode_seconds: float | None = None
+    """Decoding latents, encoding and uploading."""
+
+
+class DeliveredFile(ApiModel):
+    """A file that an attempt left in the object store."""
+
+    name: Annotated[str, Field(max_length=64)]
+    """Its name."""
+    sha256: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]
+    """Digest of the bytes."""
+    bytes: int
+    """Length."""
+
+
+class Delivery(ApiModel):
+    """What an attempt left: fixed before it is committed, so that no other attempt is committed beside it."""
+
+    attempt: int
+    """The attempt."""
+    files: Annotated[tuple[DeliveredFile, ...], Field(max_length=8)]
+    """Its files."""
+    seconds: float
+    """Length of the clip."""
+    size: ShortText
+    """WIDTHxHEIGHT in pixels."""
+    fps: float
+    """Frames a second."""
+
+
+class VideoGenerationStatus(ApiModel):
+    """What was seen of a generation."""
+
+    phase: GenerationPhase = "Pending"
+    """Where the request stands."""
+    observed_generation: int = 0
+    """Generation of the spec that this status speaks of."""
+    conditions: Conditions = ()
+    """Accepted, Scheduled, Running, Succeeded, Failed, Cancelled."""
+    queue_position: int | None = None
+    """Requests of the same model that are served before this one; 0 is next."""
+    attempt: int = 0
+    """Number of the attempt; each server that is asked gets its own."""
+    failures: int = 0
+    """Attempts that failed for reasons that are not the request's own; a server that was busy is not one."""
+    server: ShortText | None = None
+    """Pod that this attempt was given to."""
+    server_uid: ShortText | None = None
+    """UID of that pod."""
+    progress: GenerationProgress | None = None
+    """How far the clip is."""
+    delivery: Delivery | None = None
+    """What is being committed; gone once it is."""
+    video: VideoArtefact | None = None
+    """The clip."""
+    thumbnail: Artefact | None = None
+    """A still, WebP."""
+    spritesheet: Artefact | None = None
+    """All frames on one sheet, WebP."""
+    seed: int | None = None
+    """The seed that is used."""
+    model_digest: Digest | None = None
+    """The model that is used; fixed when the request is accepted."""
+    timings: Timings | None = None
+    """Where the seconds went."""
+    completion_time: datetime | None = None
+    """When the request ended."""
+
+
+class VideoGeneration(ApiModel):
+    """Renders one clip and keeps it."""
+
+    metadata: ObjectMeta
+    spec: VideoGenerationSpec
+    status: VideoGenerationStatus = VideoGenerationStatus()

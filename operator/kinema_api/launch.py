@@ -1,0 +1,123 @@
+"""A training as a TorchX AppDef: the one description of a run that every runner takes.
+
+The operator makes Kubernetes objects of it, `kinema run --local` hands it to TorchX's local scheduler, a test
+prints it. Only what differs between places is in `Site`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from torchx import specs
+
+from kinema_api import names, objectstore
+from kinema_api.run import RunConfig
+from kinema_api.training import VideoModelTraining
+
+STORE_ROLE: Final = "rendezvous"
+TRAINER_ROLE: Final = "trainer"
+
+ENV_RENDEZVOUS: Final = "KINEMA_RENDEZVOUS"
+ENV_PROGRESS_PORT: Final = "KINEMA_PROGRESS_PORT"
+ENV_PROGRESS_FILE: Final = "KINEMA_PROGRESS_FILE"
+ENV_TERMINATION_LOG: Final = "KINEMA_TERMINATION_LOG"
+ENV_POD_NAME: Final = "KINEMA_POD_NAME"
+ENV_POD_IP: Final = "KINEMA_POD_IP"
+
+RUNTIME_ENV: Final = (ENV_POD_NAME, ENV_POD_IP)
+"""Set per pod by the downward API, or per replica by the local runner; not part of the AppDef."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What differs between the places where a run can live."""
+
+    rendezvous_host: str
+    rendezvous_port: int
+    store_endpoint: str
+    store_bucket: str
+    store_region: str
+    credentials_file: str
+    progress_port: int
+    """0: any free port, named in the progress file."""
+    progress_file: str
+    """May hold TorchX's macros.replica_id."""
+    termination_log: str
+    image: str
+
+
+def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from: str | None) -> RunConfig:
+    """The configuration of one attempt of a training."""
+    return RunConfig(
+        namespace=training.metadata.namespace,
+        name=training.metadata.name,
+        uid=training.metadata.uid,
+        run=run,
+        attempt=attempt,
+        resume_from=resume_from,
+        model=training.spec.model,
+        data=training.spec.data,
+        optimization=training.spec.optimization,
+        checkpoint_every=training.spec.checkpoint.every_steps,
+    )
+
+
+def training_app(training: VideoModelTraining, config: RunConfig, site: Site) -> specs.AppDef:
+    """The rendezvous store and the trainers of one attempt."""
+    return specs.AppDef(
+        name=names.job_name(config.name, config.run, config.attempt),
+        roles=[_store_role(training, config, site), _trainer_role(training, config, site)],
+        metadata={"training": f"{config.namespace}/{config.name}"},
+    )
+
+
+def _store_role(training: VideoModelTraining, config: RunConfig, site: Site) -> specs.Role:
+    return specs.Role(
+        name=STORE_ROLE,
+        image=site.image,
+        entrypoint="python",
+        args=[
+            "-m",
+            "kinema_jobs.rendezvous",
+            "--run-id",
+            config.rendezvous_id,
+            "--port",
+            str(site.rendezvous_port),
+            "--min-nodes",
+            str(training.spec.min_nodes),
+        ],
+        env={"PYTHONUNBUFFERED": "1"},
+        num_replicas=1,
+        port_map={"rendezvous": site.rendezvous_port},
+    )
+
+
+def _trainer_role(training: VideoModelTraining, config: RunConfig, site: Site) -> specs.Role:
+    return specs.Role(
+        name=TRAINER_ROLE,
+        image=site.image,
+        entrypoint="python",
+        args=[
+            "-m",
+            "kinema_jobs.train",
+            "--config",
+            config.model_dump_json(by_alias=True, exclude_none=True),
+        ],
+        env={
+            "PYTHONUNBUFFERED": "1",
+            # Newcomers would else wait for a MASTER_ADDR that an unchanged rank 0 never publishes again.
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+            ENV_RENDEZVOUS: f"{site.rendezvous_host}:{site.rendezvous_port}",
+            ENV_PROGRESS_PORT: str(site.progress_port),
+            ENV_PROGRESS_FILE: site.progress_file,
+            ENV_TERMINATION_LOG: site.termination_log,
+            objectstore.ENV_ENDPOINT: site.store_endpoint,
+            objectstore.ENV_BUCKET: site.store_bucket,
+            objectstore.ENV_REGION: site.store_region,
+            objectstore.ENV_CREDENTIALS: site.credentials_file,
+        },
+        num_replicas=training.spec.nodes,
+        port_map={"progress": site.progress_port},
+        resource=specs.NULL_RESOURCE,
+    )

@@ -1,0 +1,71 @@
+"""Where every artefact lies in the bucket: each key format is defined here and nowhere else.
+
+    trainings/<namespace>/<name>/<uid>/run-NNN/attempt-NNN/
+        step-NNNNNNNN/round-NNNN/   *.distcp .metadata manifest.json   (manifest last)
+        export/                     model.safetensors config.json card.md manifest.json   (manifest last)
+    models/<digest>/                manifest.json and the files it names, copied from export/ by the control plane
+    generations/<namespace>/<uid>/  video.mp4 thumbnail.webp spritesheet.webp request.json   (committed)
+        attempt-NNN/                what a server wrote
+
+The round stands in the path of a checkpoint so that a trainer of an older round that wakes up late writes beside
+its successor's files, never over them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MANIFEST: Final = "manifest.json"
+_CHECKPOINT = re.compile(r"step-(\d{8})/round-(\d{4,})/manifest\.json$")
+
+VIDEO: Final = "video.mp4"
+THUMBNAIL: Final = "thumbnail.webp"
+SPRITESHEET: Final = "spritesheet.webp"
+REQUEST: Final = "request.json"
+
+
+def training_prefix(namespace: str, name: str, uid: str) -> str:
+    """Everything that a training ever writes; its credentials are scoped to this."""
+    return f"trainings/{namespace}/{name}/{uid}/"
+
+
+def run_prefix(namespace: str, name: str, uid: str, run: int) -> str:
+    """Everything that one run of a training writes."""
+    return f"{training_prefix(namespace, name, uid)}run-{run:03d}/"
+
+
+def attempt_prefix(namespace: str, name: str, uid: str, run: int, attempt: int) -> str:
+    """Everything that one attempt of a run writes."""
+    return f"{run_prefix(namespace, name, uid, run)}attempt-{attempt:03d}/"
+
+
+def checkpoint_prefix(attempt_prefix: str, step: int, round_: int) -> str:
+    """Folder of one checkpoint, written in one round of an attempt."""
+    return f"{attempt_prefix}step-{step:08d}/round-{round_:04d}/"
+
+
+def parse_checkpoint_manifest(key: str) -> tuple[int, int] | None:
+    """(step, round) of a checkpoint manifest's key, or None for any other key."""
+    found = _CHECKPOINT.search(key)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def export_prefix(attempt_prefix: str) -> str:
+    """Folder in which an attempt leaves the finished model."""
+    return f"{attempt_prefix}export/"
+
+
+def model_prefix(digest: str) -> str:
+    """Folder of a published model; `digest` as `sha256:<hex>`."""
+    return f"models/{digest.removeprefix('sha256:')}/"
+
+
+def generation_prefix(namespace: str, uid: str) -> str:
+    """Folder of a generation's committed artefacts."""
+    return f"generations/{namespace}/{uid}/"
+
+
+def generation_attempt_prefix(namespace: str, uid: str, attempt: int) -> str:
+    """Folder in which one attempt's server writes."""
+    return f"{generation_prefix(namespace, uid)}attempt-{attempt:03d}/"

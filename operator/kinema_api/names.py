@@ -1,0 +1,100 @@
+"""Every name, label, port and path that more than one process must agree on, each defined once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "kinema.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+MAX_NAME_LENGTH: Final = 40
+"""Longest name of a custom resource: leaves room for what derived names append below the 63 of a DNS label."""
+
+FIELD_MANAGER: Final = "kinema"
+STATUS_FIELD_MANAGER: Final = "kinema-status"
+
+# Labels. The kubernetes.io ones are the recommended common labels.
+LABEL_NAME: Final = "app.kubernetes.io/name"
+LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_TRAINING: Final = f"{GROUP}/training"
+LABEL_RUN: Final = f"{GROUP}/run"
+LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+LABEL_MODEL: Final = f"{GROUP}/model"
+LABEL_DIGEST: Final = f"{GROUP}/digest"
+"""Value: the first 12 hex digits of a model digest."""
+
+LABEL_MONITORING: Final = f"{GROUP}/monitoring"
+"""On a namespace, with the value true: its pods may read the metrics of Kinema's pods."""
+
+COMPONENT_TRAINER: Final = "trainer"
+COMPONENT_STORE: Final = "rendezvous"
+COMPONENT_SERVER: Final = "server"
+COMPONENT_OPERATOR: Final = "operator"
+
+# Ports inside pods.
+RENDEZVOUS_PORT: Final = 29400
+PROGRESS_PORT: Final = 9400
+"""/metrics and /progress of a trainer's agent."""
+SERVER_PORT: Final = 8500
+"""Work orders, /healthz and /metrics of a server."""
+
+# Paths inside pods.
+STORAGE_SECRET_DIR: Final = "/var/run/kinema/storage"
+STORAGE_CREDENTIALS_KEY: Final = "credentials.json"
+SCRATCH_DIR: Final = "/tmp"  # noqa: S108 - an emptyDir of the pod
+TERMINATION_LOG: Final = "/dev/termination-log"
+
+
+def job_name(training: str, run: int, attempt: int) -> str:
+    """Name of the Indexed Job of one attempt."""
+    return f"{training}-r{run}-a{attempt}"
+
+
+def store_name(training: str, run: int, attempt: int) -> str:
+    """Name of the rendezvous store's Pod and Service of one attempt."""
+    return f"{training}-r{run}-a{attempt}-store"
+
+
+def workers_service_name(training: str) -> str:
+    """Name of the headless Service of a training's workers, of every attempt."""
+    return f"{training}-workers"
+
+
+def storage_secret_name(training: str) -> str:
+    """Name of the Secret with a training's short-lived storage credentials."""
+    return f"{training}-storage"
+
+
+def network_policy_name(training: str) -> str:
+    """Name of the NetworkPolicy around a training's pods."""
+    return f"{training}-training"
+
+
+def serving_policy_name(model: str) -> str:
+    """Name of the NetworkPolicy around a model's servers."""
+    return f"{model}-serve"
+
+
+def server_name(model: str, digest: str) -> str:
+    """Name of the Deployment and Service that serve one digest of a model."""
+    return f"{model}-serve-{short_digest(digest)}"
+
+
+def short_digest(digest: str) -> str:
+    """The first 12 hex digits of `sha256:<hex>`, for names and labels."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+def common_labels(instance: str, component: str) -> dict[str, str]:
+    """The recommended labels of every object that the operator makes."""
+    return {
+        LABEL_NAME: "kinema",
+        LABEL_INSTANCE: instance,
+        LABEL_COMPONENT: component,
+        LABEL_PART_OF: "kinema",
+        LABEL_MANAGED_BY: "kinema-operator",
+    }

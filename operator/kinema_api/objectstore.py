@@ -1,0 +1,95 @@
+"""One small interface to object storage, served by any S3 (through the minio client) or by a folder.
+
+Calls block; asynchronous callers wrap them in `asyncio.to_thread`. Every failure is one of the StorageErrors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, Protocol
+
+from kinema_api.base import ApiModel
+
+ENV_ENDPOINT: Final = "KINEMA_STORE_ENDPOINT"
+ENV_BUCKET: Final = "KINEMA_STORE_BUCKET"
+ENV_REGION: Final = "KINEMA_STORE_REGION"
+ENV_CREDENTIALS: Final = "KINEMA_STORE_CREDENTIALS_FILE"
+"""File with a StoreCredentials JSON; read again whenever it changes, since credentials are renewed."""
+
+
+class StoreLocation(ApiModel):
+    """Where a store is. `endpoint` is http(s)://host:port for S3 or file:///folder for a folder."""
+
+    endpoint: str
+    bucket: str
+    public_endpoint: str | None = None
+    region: str = "us-east-1"
+
+
+class StoreCredentials(ApiModel):
+    """Keys to an S3 store; the session token marks short-lived ones."""
+
+    access_key: str
+    secret_key: str
+    session_token: str | None = None
+    expires: float | None = None
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True)
+class ObjectStat:
+    """What a store knows of one object."""
+
+    key: str
+    bytes: int
+    etag: str
+    modified: float
+    """Seconds since the epoch."""
+
+
+class ObjectStore(Protocol):
+    """One bucket. Keys never start with a slash; prefixes end in one."""
+
+    location: StoreLocation
+
+    def check(self) -> None:
+        """Raise BucketMissing, StorageDenied or StorageUnreachable unless the bucket can be used."""
+
+    def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        """Write an object whole."""
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write an object from a file."""
+
+    def get(self, key: str) -> bytes:
+        """Read an object whole; raises ObjectMissing."""
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Read an object into a file; raises ObjectMissing."""
+
+    def stat(self, key: str) -> ObjectStat | None:
+        """What is known of an object, or None when it does not exist."""
+
+    def list(self, prefix: str) -> Iterator[ObjectStat]:
+        """All objects below a prefix, in the order of their keys."""
+
+    def copy(self, source: str, target: str, if_etag: str | None = None) -> None:
+        """Copy within the bucket, server side; with `if_etag` only if the source is still that version."""
+
+    def delete(self, key: str) -> None:
+        """Delete an object; no error if there is none."""
+
+    def sha256(self, key: str) -> tuple[str, int]:
+        """(hex digest, length) of an object's bytes, streamed; raises ObjectMissing."""
+
+    def presign_get(self, key: str, expires: timedelta, *, public: bool = False) -> str:
+        """An address that reads this object without credentials; `public` signs for people outside the cluster."""
+
+    def presign_put(self, key: str, expires: timedelta) -> str:
+        """An address that writes this object without credentials."""
+
+    def uri(self, key: str) -> str:
+        """s3://bucket/key or file:///folder/bucket/key."""

@@ -1,0 +1,34 @@
+"""What a trainer is told: the configuration of one attempt, carried in its argv as JSON."""
+
+from __future__ import annotations
+
+from kinema_api.base import ApiModel
+from kinema_api.layout import attempt_prefix
+from kinema_api.training import Data, ModelChoice, Optimization
+
+
+class RunConfig(ApiModel):
+    """One attempt of one run; fixed from its start to its end."""
+
+    namespace: str
+    name: str
+    uid: str
+    run: int
+    attempt: int
+    resume_from: str | None = None
+    """Key prefix of the checkpoint folder that this attempt starts from, ending in a slash; None: from scratch."""
+    model: ModelChoice
+    data: Data
+    optimization: Optimization
+    checkpoint_every: int
+    """Optimizer steps between two checkpoints; the control plane prunes old ones."""
+
+    @property
+    def prefix(self) -> str:
+        """Key prefix below which this attempt writes."""
+        return attempt_prefix(self.namespace, self.name, self.uid, self.run, self.attempt)
+
+    @property
+    def rendezvous_id(self) -> str:
+        """Names the group of this attempt: a worker of another attempt is refused by the store."""
+        return f"{self.uid}/{self.run}/{self.attempt}"

@@ -1,0 +1,96 @@
+"""VideoModel: a model by digest, and how it is served."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from kinema_api.base import ApiModel, ArtifactStore, Conditions, Digest, ObjectMeta, Resources, Uri, cel_rules
+
+KIND: Final = "VideoModel"
+PLURAL: Final = "videomodels"
+
+ModelPhase = Literal["Pending", "ScaledToZero", "Starting", "Serving"]
+
+
+class ModelSource(ApiModel):
+    """Where the model comes from: exactly one of the fields."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            ("has(self.training) != has(self.digest)", "give exactly one of source.training and source.digest")
+        )
+    )
+
+    training: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+    """A training of the same namespace, whose last published digest is followed."""
+    digest: Digest | None = None
+    """A published model by its digest."""
+
+
+class Serving(ApiModel):
+    """How many servers run, and when."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            (
+                "self.minReplicas <= self.maxReplicas",
+                "minReplicas must not exceed maxReplicas: lower minReplicas or raise maxReplicas",
+            )
+        )
+    )
+
+    min_replicas: Annotated[int, Field(ge=0, le=100)] = 0
+    """Servers kept when nobody asks; 0 scales to zero."""
+    max_replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    """Most servers at a time."""
+    idle_seconds: Annotated[int, Field(ge=0, le=86400)] = 300
+    """Seconds without a request after which the servers above minReplicas end."""
+    resources: Resources | None = None
+    """Compute resources of a server's container."""
+    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] | None = None
+    """Labels that a node must have."""
+
+
+class VideoModelSpec(ApiModel):
+    """Where the model comes from and how it is served."""
+
+    source: ModelSource
+    """Where the model comes from."""
+    serving: Serving = Serving()
+    """How many servers run, and when."""
+    artifact_store: ArtifactStore | None = None
+    """Object store that holds the model; default: the operator's."""
+
+
+class VideoModelStatus(ApiModel):
+    """What was seen of a model."""
+
+    phase: ModelPhase = "Pending"
+    """Pending: no digest yet; ScaledToZero; Starting; Serving: a server is ready."""
+    observed_generation: int = 0
+    """Generation of the spec that this status speaks of."""
+    conditions: Conditions = ()
+    """Resolved (there is a digest), Available (a server is ready)."""
+    digest: Digest | None = None
+    """Digest that is served."""
+    uri: Uri | None = None
+    """Folder of the model."""
+    replicas: int = 0
+    """Servers asked for."""
+    ready_replicas: int = 0
+    """Servers ready."""
+    waiting: int = 0
+    """Requests that wait or run."""
+    last_active_time: datetime | None = None
+    """When a request was last waiting or running."""
+
+
+class VideoModel(ApiModel):
+    """A model by digest and how it is served."""
+
+    metadata: ObjectMeta
+    spec: VideoModelSpec
+    status: VideoModelStatus = VideoModelStatus()

@@ -1,0 +1,324 @@
+"""VideoModelTraining: an elastic, multi-node training run that publishes a model."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from kinema_api.base import (
+    WORDED_ERROR,
+    ApiModel,
+    ArtifactStore,
+    Conditions,
+    Digest,
+    LongText,
+    ObjectMeta,
+    Resources,
+    ShortText,
+    Uri,
+    Worded,
+    cel_rules,
+)
+
+MAX_NODES: Final = 64
+KIND: Final = "VideoModelTraining"
+PLURAL: Final = "videomodeltrainings"
+
+TrainingPhase = Literal["Pending", "Training", "Publishing", "Succeeded", "Failed", "Suspended"]
+FailureClass = Literal["preemption", "out_of_memory", "numerics", "stall", "network", "user_error", "unknown"]
+
+IMMUTABLE: Final = ("model", "data", "optimization", "publish", "worker", "artifactStore")
+
+BOUNDS_CROSSED: Final = "minNodes must not exceed maxNodes: lower minNodes or raise maxNodes"
+NODES_OUTSIDE: Final = "nodes must lie between elastic.minNodes and elastic.maxNodes: change nodes or the bounds"
+
+
+class ModelOverrides(ApiModel):
+    """Changes to the preset's shape."""
+
+    width: Annotated[int, Field(ge=16, le=16384)] | None = None
+    """Channels of a token; a multiple of heads."""
+    depth: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Number of transformer blocks."""
+    heads: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Attention heads of a block."""
+
+
+class ModelChoice(ApiModel):
+    """Which network is trained."""
+
+    preset: Literal["tiny", "small"]
+    """A named shape of network."""
+    overrides: ModelOverrides | None = None
+    """Changes to the preset's shape."""
+
+
+class WorldData(ApiModel):
+    """The built-in synthetic world: coloured shapes that move, made on the fly."""
+
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Another seed is another, equally distributed, set of clips."""
+
+
+class Data(ApiModel):
+    """What is trained on."""
+
+    world: WorldData
+    """The built-in synthetic world."""
+
+
+class Optimization(ApiModel):
+    """How the network is optimised."""
+
+    steps: Annotated[int, Field(ge=1, le=10_000_000)]
+    """Optimizer steps in all."""
+    batch_tokens: Annotated[int, Field(ge=64, le=16_777_216)] = 4096
+    """Latent tokens of one optimizer step over all nodes; the number of nodes does not change it."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-3
+    """Peak learning rate of AdamW."""
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Seed of weights, order, noise and dropout."""
+
+
+class Elastic(ApiModel):
+    """Between how many nodes a run may live."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            (
+                "self.minNodes <= self.maxNodes",
+                BOUNDS_CROSSED,
+            )
+        )
+    )
+
+    min_nodes: Annotated[int, Field(ge=1, le=MAX_NODES)]
+    """The run goes on while this many nodes live."""
+    max_nodes: Annotated[int, Field(ge=1, le=MAX_NODES)]
+    """Upper bound of nodes, for kubectl scale."""
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if self.min_nodes > self.max_nodes:
+            raise PydanticCustomError(WORDED_ERROR, BOUNDS_CROSSED)
+        return self
+
+
+class Checkpointing(ApiModel):
+    """When state is saved and how much of it is kept."""
+
+    every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    """Optimizer steps between two checkpoints."""
+    keep: Annotated[int, Field(ge=1, le=1000)] = 3
+    """How many of the newest checkpoints are kept."""
+
+
+class Publish(ApiModel):
+    """Where the finished model goes."""
+
+    model: Annotated[
+        str,
+        Field(min_length=1, max_length=40),
+        Worded(
+            r"^[a-z]([a-z0-9-]*[a-z0-9])?$",
+            "a model's name starts with a letter and holds only lower-case letters, digits and dashes: choose another",
+        ),
+    ]
+    """Name of the VideoModel that follows this training; made when there is none."""
+
+
+class Worker(ApiModel):
+    """The pod of one node."""
+
+    resources: Resources | None = None
+    """Compute resources of the trainer's container."""
+    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] | None = None
+    """Labels that a node must have."""
+
+
+class VideoModelTrainingSpec(ApiModel):
+    """What is to be trained, on what, how, on how many nodes, and where the model goes."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            (
+                "!has(self.elastic) || (self.elastic.minNodes <= self.nodes && self.nodes <= self.elastic.maxNodes)",
+                NODES_OUTSIDE,
+            ),
+            *(
+                (
+                    f"(has(self.runId) && (!has(oldSelf.runId) || self.runId != oldSelf.runId)) || "
+                    f"(has(self.{f}) == has(oldSelf.{f}) && (!has(self.{f}) || self.{f} == oldSelf.{f}))",
+                    f"{f} is fixed for a run: give spec.runId a new value to start another run with it",
+                )
+                for f in IMMUTABLE
+            ),
+            (
+                "(has(self.runId) && (!has(oldSelf.runId) || self.runId != oldSelf.runId)) || "
+                "self.checkpoint.everySteps == oldSelf.checkpoint.everySteps",
+                "checkpoint.everySteps is fixed for a run (keep is not): give spec.runId a new value to start "
+                "another run with it",
+            ),
+        )
+    )
+
+    model: ModelChoice
+    """Which network is trained."""
+    data: Data
+    """What it is trained on."""
+    optimization: Optimization
+    """How it is optimised."""
+    nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] = 1
+    """Nodes that the run should have now; kubectl scale changes it."""
+    elastic: Elastic | None = None
+    """Between how many nodes the run may live; without it, exactly `nodes`."""
+    checkpoint: Checkpointing = Checkpointing()
+    """When state is saved and how much of it is kept."""
+    publish: Publish | None = None
+    """Publish the model as a VideoModel when the run is done."""
+    worker: Worker | None = None
+    """The pod of one node."""
+    artifact_store: ArtifactStore | None = None
+    """Object store of this training; default: the operator's."""
+    suspend: bool = False
+    """True stops the pods and keeps the checkpoints; false goes on from the newest."""
+    run_id: (
+        Annotated[
+            str,
+            Field(max_length=63),
+            Worded(
+                r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+                "runId starts with a letter or digit and holds only letters, digits, dots, dashes and underscores",
+            ),
+        ]
+        | None
+    ) = None
+    """A new value starts the next run, with whatever else changed."""
+
+    @model_validator(mode="after")
+    def _nodes_within_bounds(self) -> Self:
+        if self.elastic and not self.elastic.min_nodes <= self.nodes <= self.elastic.max_nodes:
+            raise PydanticCustomError(WORDED_ERROR, NODES_OUTSIDE)
+        return self
+
+    @property
+    def min_nodes(self) -> int:
+        """The smallest number of nodes that the run goes on with."""
+        return self.elastic.min_nodes if self.elastic else self.nodes
+
+
+class NodeCount(ApiModel):
+    """How many nodes a run has."""
+
+    desired: int = 0
+    """Nodes asked for."""
+    ready: int = 0
+    """Nodes that take part in the current round."""
+
+
+class Progress(ApiModel):
+    """How far a run is; written at most every few seconds."""
+
+    step: int = 0
+    """Optimizer steps that counted."""
+    total_steps: int = 0
+    """Optimizer steps in all."""
+    loss: float | None = None
+    """Loss of the last reported step."""
+    tokens_per_second: float | None = None
+    """Latent tokens over all nodes per second."""
+    eta_seconds: int | None = None
+    """Seconds to the last step at the present speed."""
+
+
+class CheckpointStatus(ApiModel):
+    """A committed checkpoint."""
+
+    step: int
+    """Optimizer step at which it was taken."""
+    uri: Uri
+    """Folder of its manifest."""
+    digest: Digest
+    """sha256 of its manifest."""
+    time: datetime
+    """When it was committed."""
+
+
+class PublishedModel(ApiModel):
+    """A model that a run has published."""
+
+    digest: Digest
+    """Digest of the model: the sha256 of its manifest."""
+    uri: Uri
+    """Folder of the model."""
+    run: int = 1
+    """Run that made it."""
+    time: datetime | None = None
+    """When it was published."""
+
+
+class RunRecord(ApiModel):
+    """A run that has ended."""
+
+    run: int
+    """Number of the run."""
+    run_id: ShortText | None = None
+    """Its spec.runId."""
+    phase: ShortText
+    """How it ended."""
+    attempts: int
+    """How many attempts it took."""
+    digest: Digest | None = None
+    """What it published."""
+    completed: datetime | None = None
+    """When it ended."""
+
+
+class VideoModelTrainingStatus(ApiModel):
+    """What was seen of a training."""
+
+    phase: TrainingPhase = "Pending"
+    """Where the run stands."""
+    observed_generation: int = 0
+    """Generation of the spec that this status speaks of."""
+    conditions: Conditions = ()
+    """Accepted, Running, Succeeded, Failed, Suspended."""
+    run: int = 0
+    """Number of the run; a new spec.runId starts the next."""
+    run_id: ShortText | None = None
+    """The spec.runId of this run."""
+    attempt: int = 0
+    """Number of the attempt within the run."""
+    resume_from: Uri | None = None
+    """Checkpoint that this attempt started from; fixed when the attempt began."""
+    nodes: NodeCount = NodeCount()
+    """Nodes asked for and taking part."""
+    selector: LongText | None = None
+    """Label selector of the run's pods, for the scale subresource."""
+    progress: Progress | None = None
+    """How far the run is."""
+    last_checkpoint: CheckpointStatus | None = None
+    """The newest committed checkpoint."""
+    restarts: Annotated[dict[str, int], Field(max_length=16)] = Field(default_factory=dict)
+    """New attempts by failure class, in this run."""
+    not_before: datetime | None = None
+    """The next attempt does not start before this time."""
+    published: PublishedModel | None = None
+    """The model that was published last."""
+    start_time: datetime | None = None
+    """When this run began."""
+    completion_time: datetime | None = None
+    """When this run ended."""
+    history: Annotated[tuple[RunRecord, ...], Field(max_length=20)] = ()
+    """Runs that have ended, newest first."""
+
+
+class VideoModelTraining(ApiModel):
+    """Trains a video model on an elastic group of nodes and publishes it."""
+
+    metadata: ObjectMeta
+    spec: VideoModelTrainingSpec
+    status: VideoModelTrainingStatus = VideoModelTrainingStatus()

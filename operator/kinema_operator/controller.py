@@ -1,0 +1,37 @@
+"""What the shell asks of each kind's controller, and what a controller may ask of the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Protocol
+
+from kinema_operator.plan import Effect, Key, Manifest, Plan
+
+
+class Cache(Protocol):
+    """Objects as the informers last saw them. Reading is free and never touches the network."""
+
+    def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """One object, or None. `kind` is the Kubernetes kind, such as Pod, Job or VideoModel."""
+
+    def list(self, kind: str, namespace: str | None = None, labels: dict[str, str] | None = None) -> Iterable[Manifest]:
+        """Objects of a kind, of one namespace or all, that carry all of `labels`."""
+
+
+class Controller(Protocol):
+    """One kind. `observe` and `perform` do I/O; `plan` is pure and decides everything."""
+
+    kind: str
+
+    def keys_for(self, obj: Manifest) -> Iterable[Key]:
+        """Which of this controller's resources must be looked at when `obj` (of any watched kind) changes."""
+
+    async def observe(self, key: Key, obj: Manifest, cache: Cache) -> Any:
+        """Everything that `plan` needs to know, as frozen data. May ask pods and the object store."""
+
+    def plan(self, obj: Manifest, observed: Any, now: datetime) -> Plan:
+        """Decide. No I/O, no clock, no randomness; the same input gives the same plan."""
+
+    async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
+        """Carry out one effect; idempotent. An exception makes the key be tried again with backoff."""

@@ -1,0 +1,83 @@
+"""What a pure `plan` decides: objects that must exist, the status, effects elsewhere, and when to look again.
+
+A plan is data. The shell (reconcile.py) carries it out in this order: deletions, objects, patches, status, events,
+effects. Effects are idempotent and their results are seen by the next observation, never by the plan itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kinema_api.base import ApiModel
+
+Manifest = Mapping[str, Any]
+"""A Kubernetes object as plain JSON data."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """Names one custom resource."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Names one Kubernetes object; with `uid` only that very object."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str | None = None
+
+
+@dataclass(frozen=True)
+class Apply:
+    """An object that must be so. `once`: made if absent, never changed after (a Job, a Pod)."""
+
+    manifest: Manifest
+    once: bool = False
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A JSON merge patch, refused by the API server if the object has moved on since it was observed."""
+
+    ref: Ref
+    resource_version: str
+    body: Manifest
+
+
+@dataclass(frozen=True)
+class Event:
+    """A Kubernetes event about the reconciled object; emitted on transitions only."""
+
+    reason: str
+    message: str
+    type: Literal["Normal", "Warning"] = "Normal"
+
+
+class Effect:
+    """Something to do outside the API server; each controller has its own subclasses (frozen dataclasses)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that one reconcile does."""
+
+    apply: tuple[Apply, ...] = ()
+    patches: tuple[Patch, ...] = ()
+    delete: tuple[Ref, ...] = ()
+    status: ApiModel | None = None
+    """The whole status as it should be; written only if it differs from what is there."""
+    events: tuple[Event, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    requeue_after: float | None = None
+    """Seconds after which to look again even if nothing is seen to change."""
+    wake: tuple[Key, ...] = field(default=())
+    """Other resources that should be looked at now."""

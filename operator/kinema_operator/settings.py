@@ -1,0 +1,108 @@
+"""Typed settings of the operator; every field is an environment variable with the prefix KINEMA_."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once at start. The chart sets these from its values."""
+
+    model_config = SettingsConfigDict(env_prefix="KINEMA_", frozen=True)
+
+    watch_namespace: str | None = None
+    """Watch this namespace only; unset: all namespaces."""
+    pod_namespace: str = "kinema-system"
+    """Namespace of the operator itself, where its Lease lives."""
+    identity: str = Field(default_factory=socket.gethostname)
+    """Name of this replica in the Lease: its pod name."""
+
+    reconcile_concurrency: int = Field(default=16, ge=1)
+    """Resources reconciled at a time."""
+    backoff_initial_seconds: float = 0.5
+    """Wait after the first failed reconcile of a key; doubles up to backoff_max_seconds."""
+    backoff_max_seconds: float = 60.0
+    """Longest wait after failed reconciles."""
+    progress_interval_seconds: float = 5.0
+    """How often a running training or generation is asked for its progress, and the least time between two writes."""
+    api_timeout_seconds: float = 15.0
+    """Time-out of one request to the API server."""
+    pod_timeout_seconds: float = 3.0
+    """Time-out of one request to a pod."""
+    watch_stale_seconds: float = 120.0
+    """A watch that has neither delivered nor ended for this long turns /healthz red."""
+
+    lease_name: str = "kinema-operator"
+    """Name of the leader's Lease."""
+    lease_duration_seconds: int = 12
+    """A leader that has not renewed for this long is replaced."""
+    lease_renew_seconds: float = 3.0
+    """Between two renewals."""
+
+    health_port: int = 8080
+    """/healthz and /readyz."""
+    metrics_port: int = 9600
+    """/metrics."""
+
+    worker_image: str = "localhost/kinema/worker:dev"
+    """Image of trainers, rendezvous stores and servers."""
+    worker_image_pull_policy: str = "IfNotPresent"
+    """Pull policy of that image."""
+    worker_runtime_class: str | None = None
+    """RuntimeClass of worker pods, where the cluster needs one."""
+    worker_cpu_threads: int = Field(default=1, ge=1)
+    """OMP_NUM_THREADS of worker pods."""
+    scratch_size_limit: str = "32Gi"
+    """Most that a worker pod may write to /tmp; a served model is kept there."""
+    shared_memory_size_limit: str = "1Gi"
+    """Size of /dev/shm in worker pods; counts towards the container's memory."""
+
+    store_endpoint: str = ""
+    """Default object store: http(s)://host:port as pods reach it."""
+    store_public_endpoint: str | None = None
+    """The same store as people outside the cluster reach it."""
+    store_bucket: str = "kinema"
+    """Bucket of the default store."""
+    store_region: str = "us-east-1"
+    """Region that requests are signed for."""
+    store_credentials_file: Path | None = None
+    """File with a StoreCredentials JSON for the default store (a mounted Secret)."""
+    store_probe_seconds: float = 10.0
+    """How often an unreachable store or a missing bucket is looked at again."""
+    credentials_seconds: int = Field(default=3600, ge=900)
+    """Life of a trainer's storage credentials; renewed at half of it."""
+    presign_seconds: int = 3600
+    """Life of the addresses in a work order."""
+    public_url_seconds: int = Field(default=604800, le=604800)
+    """Life of the addresses for people in a generation's status; seven days at most (AWS SigV4)."""
+
+    retry_budget: dict[str, int] = {
+        "out_of_memory": 2,
+        "numerics": 2,
+        "stall": 5,
+        "network": 10,
+        "unknown": 5,
+        "user_error": 0,
+    }
+    """New attempts per failure class before a run is Failed; preemption is free."""
+    retry_backoff_seconds: float = 10.0
+    """Wait before the second attempt after a failure; doubles up to retry_backoff_max_seconds."""
+    retry_backoff_max_seconds: float = 300.0
+    """Longest wait between two attempts."""
+    stall_factor: float = 20.0
+    """A run without a step for this many median steps, and stall_floor_seconds at least, is restarted."""
+    stall_floor_seconds: float = 120.0
+    """Shortest time without a step that counts as a stall."""
+
+    generation_attempts: int = Field(default=5, ge=1)
+    """Servers that are tried before a generation is Failed for reasons that are not its own."""
+    generation_poll_seconds: float = Field(default=1.0, gt=0)
+    """How often a server is asked for an order's state; status is written at most every progress_interval_seconds."""
+    server_silent_seconds: float = Field(default=15.0, gt=0)
+    """A server that has not answered for this long is given up, and the request goes to another one."""
+    server_termination_grace_seconds: int = Field(default=60, ge=1)
+    """Time that a server has to end when its pod is deleted."""

@@ -1,0 +1,105 @@
+"""Faults as the measures define them: a worker is killed by SIGKILL of every process in its pod's cgroup.
+
+Works on any cluster whose nodes share this machine's process table, by looking processes up by their cgroup.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+def pod_processes(pod_uid: str) -> list[int]:
+    """Process ids of a pod: every process whose cgroup path names the pod's UID (as cgroupfs or systemd spell it)."""
+    spellings = (f"pod{pod_uid}", f"pod{pod_uid.replace('-', '_')}")
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            cgroup = (entry / "cgroup").read_text()
+        except OSError:
+            continue
+        if any(spelling in cgroup for spelling in spellings):
+            found.append(int(entry.name))
+    return found
+
+
+def signal_pod(pod_uid: str, number: signal.Signals) -> int:
+    """Send a signal to every process of a pod; how many got it."""
+    sent = 0
+    for pid in pod_processes(pod_uid):
+        try:
+            os.kill(pid, number)
+            sent += 1
+        except ProcessLookupError:
+            continue
+    return sent
+
+
+def kill_pod(pod_uid: str) -> int:
+    """SIGKILL every process of a pod, its agent and sandbox included; how many there were.
+
+    Repeats until none is left, since a fork may slip through between reading and killing.
+    """
+    killed = 0
+    while count := signal_pod(pod_uid, signal.SIGKILL):
+        killed += count
+        if all(_is_zombie(pid) for pid in pod_processes(pod_uid)):
+            break
+    return killed
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except OSError:
+        return True
+
+
+@contextmanager
+def paused(pod_uid: str, seconds: float) -> Iterator[None]:
+    """Hold every process of a pod still for a while: it neither answers nor closes its connections."""
+    with _held(pod_processes(pod_uid), seconds):
+        yield
+
+
+@contextmanager
+def api_server_away(seconds: float) -> Iterator[None]:
+    """Hold the development cluster's API server still for a while."""
+    with _held(processes_named("kube-apiserver"), seconds):
+        yield
+
+
+def processes_named(program: str) -> list[int]:
+    """Processes of the development cluster whose program file starts with this name."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                argv = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if Path(argv[0].decode()).name.startswith(program) and b".cache/kinema" in argv[0]:
+                found.append(int(entry.name))
+    return found
+
+
+@contextmanager
+def _held(pids: list[int], seconds: float) -> Iterator[None]:
+    if not pids:
+        raise ProcessLookupError("there is no process to hold; is this the development cluster of this machine?")
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+        # The length of the outage is what is tested here; there is no condition to await.
+        time.sleep(seconds)
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
