@@ -54,8 +54,7 @@ class Agent:
     def _enforce(self, mirrors: dict[str, Mirror]) -> None:
         endpoints = [endpoint for pod in mirrors["pods"].objects() if (endpoint := endpoint_of(pod))]
         namespaces = {
-            item["metadata"]["name"]: item["metadata"].get("labels", {})
-            for item in mirrors["namespaces"].objects()
+            item["metadata"]["name"]: item["metadata"].get("labels", {}) for item in mirrors["namespaces"].objects()
         }
         world = World(endpoints, namespaces, mirrors["policies"].objects())
         for table in self._tables:

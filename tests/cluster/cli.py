@@ -20,7 +20,7 @@ from .progress import say
 from .settings import REPOSITORY, Settings
 from .status import print_status
 from .teardown import leftovers
-from .worker_image import host_mounts, worker_image
+from .worker_image import worker_image
 
 Handler = Callable[[Settings, argparse.Namespace], int]
 
@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_build_verbs(verb: Callable[[str, Handler, str], argparse.ArgumentParser]) -> None:
     builder = verb("build", _build, "build programs into the cache and print their paths")
     builder.add_argument("names", nargs="*", metavar="NAME", help=", ".join(build.NAMES))
+    path = verb("path", _path, "print the path of one program, building it if need be")
+    path.add_argument("name", metavar="NAME")
     loader = verb("load", _load, "load image archives into every node")
     loader.add_argument("archives", nargs="+", type=Path, metavar="FILE.tar")
     image = verb("worker-image", _worker_image, "load a host-python image for a checkout")
@@ -115,6 +117,13 @@ def _build(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
+def _path(settings: Settings, options: argparse.Namespace) -> int:
+    path = build.binary_path(settings, options.name)
+    build.ensure_binaries(settings, [options.name])
+    print(path)
+    return 0
+
+
 def _load(settings: Settings, options: argparse.Namespace) -> int:
     cluster = choose_cluster(settings)
     for archive in options.archives:
@@ -123,8 +132,9 @@ def _load(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _worker_image(settings: Settings, options: argparse.Namespace) -> int:
-    mounts = host_mounts(settings.host_mounts)
-    native_cluster(settings).load_image(worker_image(mounts, options.checkout.resolve(), options.reference))
+    cluster = native_cluster(settings)
+    image = worker_image(cluster.worker_mounts(), options.checkout.resolve(), options.reference)
+    cluster.load_images([image])
     return 0
 
 

@@ -32,9 +32,7 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 def missing_packages() -> list[str]:
     """Packages none of whose programs is on this machine."""
-    return [
-        name for name, probe in PROBES.items() if shutil.which(probe) is None and not Path(probe).exists()
-    ]
+    return [name for name, probe in PROBES.items() if shutil.which(probe) is None and not Path(probe).exists()]
 
 
 def install_missing() -> None:
@@ -47,9 +45,7 @@ def install_missing() -> None:
     if not packages:
         return
     if shutil.which("apt-get") is None:
-        raise ClusterError(
-            f"This machine lacks {', '.join(packages)} and has no apt-get; install them by hand."
-        )
+        raise ClusterError(f"This machine lacks {', '.join(packages)} and has no apt-get; install them by hand.")
     with part(f"Debian packages {' '.join(packages)}"), _services_stay_off():
         _apt("update")
         _apt("install", "--yes", "--no-install-recommends", *packages)

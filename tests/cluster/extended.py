@@ -49,9 +49,7 @@ def advertise_gpus(state: Path, api: KubeApi, node: str, count: int) -> None:
     Raises:
         ClusterError: no such node.
     """
-    nodes = [
-        item for item in api.request("GET", "/api/v1/nodes")["items"] if item["metadata"]["name"] == node
-    ]
+    nodes = [item for item in api.request("GET", "/api/v1/nodes")["items"] if item["metadata"]["name"] == node]
     if not nodes:
         raise ClusterError(f"There is no node {node!r}; see `kubectl get nodes`.")
     resources = ExtendedResources(state)

@@ -129,9 +129,7 @@ def _oci_identities(tar: tarfile.TarFile, names: dict[str, str]) -> dict[str, st
     found = {}
     for entry in _read(tar, names["index.json"])["manifests"]:
         notes = entry.get("annotations", {})
-        reference = notes.get("io.containerd.image.name") or notes.get(
-            "org.opencontainers.image.ref.name", ""
-        )
+        reference = notes.get("io.containerd.image.name") or notes.get("org.opencontainers.image.ref.name", "")
         blob = names["blobs/" + entry["digest"].replace(":", "/")]
         found[reference] = str(_read(tar, blob)["config"]["digest"])
     return found
@@ -142,19 +140,24 @@ def _read(tar: tarfile.TarFile, name: str) -> Any:
     return json.loads(member.read()) if member else None
 
 
-def load(nodes: Sequence[Node], archive: Path) -> list[str]:
-    """Import `archive` into the nodes that lack it; return the names of those nodes.
+def load(nodes: Sequence[Node], archives: Sequence[Path]) -> list[str]:
+    """Import `archives` into the nodes that lack them; return the names of those nodes.
 
     Raises:
-        ClusterError: a node is down, or refused it.
+        ClusterError: a node is down, or refused one.
     """
-    identities = image_identities(archive)
-    lacking = [node for node in nodes if not holds(node.ctr("images", "list"), identities)]
-    if not lacking:
-        return []
-    with part(f"load {', '.join(identities)} into {len(lacking)} nodes"), ThreadPoolExecutor() as pool:
-        list(pool.map(lambda node: node.ctr("images", "import", "-", stdin=archive), lacking))
-    return [node.name for node in lacking]
+    identities = {archive: image_identities(archive) for archive in archives}
+    with ThreadPoolExecutor() as pool:
+        listings = list(pool.map(lambda node: node.ctr("images", "list"), nodes))
+        changed: set[str] = set()
+        for archive, wanted in identities.items():
+            pairs = zip(nodes, listings, strict=True)
+            lacking = [node for node, listing in pairs if not holds(listing, wanted)]
+            if lacking:
+                with part(f"load {', '.join(wanted)} into {len(lacking)} nodes"):
+                    list(pool.map(lambda n, a=archive: n.ctr("images", "import", "-", stdin=a), lacking))
+            changed.update(node.name for node in lacking)
+    return sorted(changed)
 
 
 def holds(listing: str, identities: dict[str, str]) -> bool:

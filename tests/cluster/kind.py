@@ -45,9 +45,7 @@ class KindCluster:
             configuration.write_text(json.dumps(self.configuration()))
             image = f"kindest/node:v{self.settings.kubernetes}"
             with part(f"kind cluster of {image}"):
-                self._kind(
-                    "create", "cluster", f"--config={configuration}", f"--image={image}", "--wait=180s"
-                )
+                self._kind("create", "cluster", f"--config={configuration}", f"--image={image}", "--wait=180s")
         self.settings.kubeconfig.touch(mode=0o600)
         self.settings.kubeconfig.write_text(self._kind("get", "kubeconfig"))
         command = [kubectl_program(), f"--kubeconfig={self.settings.kubeconfig}", "get", "nodes"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -24,7 +24,7 @@ from .process import Daemons
 from .progress import await_condition, part, say
 from .settings import Settings
 from .teardown import take_down
-from .worker_image import host_mounts, worker_image, write_runtime_spec
+from .worker_image import host_mounts, worker_image, write_runtime_spec, written_mounts
 
 API_PORT = 6443
 ETCD_PORT = 12379
@@ -120,7 +120,7 @@ class NativeCluster:
 
     def load(self, archive: Path) -> None:
         """Load an image archive into every node that lacks it."""
-        if not load(self.nodes, archive):
+        if not load(self.nodes, [archive]):
             say(f"{archive.name}: on every node already")
 
     def _claim_version(self) -> None:
@@ -151,8 +151,7 @@ class NativeCluster:
 
     def _start_nodes(self) -> None:
         with part(f"{len(self.nodes)} nodes"):
-            spec = self.settings.state / "host-python.json"
-            changed = write_runtime_spec(spec, host_mounts(self.settings.host_mounts))
+            changed = write_runtime_spec(self.runtime_spec, self.worker_mounts())
             for node in self.nodes:
                 if not self._start_node(node) and changed:
                     node.restart_containerd()
@@ -176,15 +175,27 @@ class NativeCluster:
                 ),
                 addons.coredns_image(binary_path(self.settings, "coredns")),
                 addons.minio_image(binary_path(self.settings, "minio")),
-                worker_image(host_mounts(self.settings.host_mounts)),
+                worker_image(self.worker_mounts()),
             ]
-            for image in images:
-                self.load_image(image)
+            self.load_images(images)
 
-    def load_image(self, image: Image) -> list[str]:
-        """Load an image made here into the nodes that lack it; return their names."""
-        archive = self.settings.state / "images" / image.archive_name()
-        return load(self.nodes, archive if archive.exists() else image.write(archive))
+    @property
+    def runtime_spec(self) -> Path:
+        """The OCI spec of containers of the host-python runtime."""
+        return self.settings.state / "host-python.json"
+
+    def worker_mounts(self) -> list[Path]:
+        """What those containers see of the machine; another checkout's folders stay, its pods may be running."""
+        return host_mounts([*self.settings.host_mounts, *written_mounts(self.runtime_spec)])
+
+    def load_images(self, images: Sequence[Image]) -> None:
+        """Load images made here into the nodes that lack them."""
+        folder = self.settings.state / "images"
+        archives = [folder / image.archive_name() for image in images]
+        for image, archive in zip(images, archives, strict=True):
+            if not archive.exists():
+                image.write(archive)
+        load(self.nodes, archives)
 
     def _agent_command(self) -> list[str | Path]:
         kubeconfig = self.plane.component_kubeconfig("agent")

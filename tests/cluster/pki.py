@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from .command import run
 
@@ -61,9 +60,7 @@ class Pki:
         request = self.folder / f"{name}.csr"
         extensions = self.folder / f"{name}.ext"
         extensions.write_text(extension)
-        run(
-            ["openssl", "req", *CURVE, "-nodes", "-keyout", self.key(name), "-out", request, "-subj", subject]
-        )
+        run(["openssl", "req", *CURVE, "-nodes", "-keyout", self.key(name), "-out", request, "-subj", subject])
         signer: list[str | Path] = [
             "-CA",
             self.certificate(authority),
@@ -106,7 +103,8 @@ class Pki:
 
     def write_kubeconfig(self, path: Path, name: str, server: str) -> None:
         """Write that kubeconfig to `path`, readable by its owner alone."""
-        text = yaml.safe_dump(self.kubeconfig(name, server), sort_keys=False)
+        # JSON is YAML, and the tool needs no package to write or read it.
+        text = json.dumps(self.kubeconfig(name, server), indent=1)
         if path.exists() and path.read_text() == text:
             return
         path.touch(mode=0o600)

@@ -41,9 +41,7 @@ class Daemons:
         self.records = state / "run"
         self.logs = state / "logs"
 
-    def start(
-        self, name: str, argv: Sequence[str | Path], environment: Mapping[str, str] | None = None
-    ) -> bool:
+    def start(self, name: str, argv: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> bool:
         """Start `name` unless it runs; return whether it had to be started."""
         if self.running(name):
             return False

@@ -42,9 +42,7 @@ def take_down(settings: Settings) -> None:
         _remove_empty_folders()
     remains = leftovers(settings)
     if remains:
-        raise ClusterError(
-            "Left behind: " + "; ".join(remains) + ". End these by hand, then run `down` again."
-        )
+        raise ClusterError("Left behind: " + "; ".join(remains) + ". End these by hand, then run `down` again.")
 
 
 def leftovers(settings: Settings) -> list[str]:
