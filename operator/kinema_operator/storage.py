@@ -50,6 +50,32 @@ class SecretMissing(StorageError):
     """The Secret with a store's keys does not exist or lacks a key. It may yet appear."""
 
 
+def store_location(artifact_store: ArtifactStore | None, settings: Settings) -> StoreLocation:
+    """Where the store of a spec is: its own, or the operator's.
+
+    Raises:
+        StorageDenied: there is neither.
+    """
+    if artifact_store:
+        return StoreLocation(
+            endpoint=artifact_store.endpoint,
+            public_endpoint=artifact_store.public_endpoint,
+            bucket=artifact_store.bucket,
+            region=artifact_store.region,
+        )
+    if not settings.store_endpoint:
+        raise StorageDenied(
+            "the operator has no object store: set KINEMA_STORE_ENDPOINT (objectStore in the chart's values) "
+            "or give spec.artifactStore"
+        )
+    return StoreLocation(
+        endpoint=settings.store_endpoint,
+        public_endpoint=settings.store_public_endpoint,
+        bucket=settings.store_bucket,
+        region=settings.store_region,
+    )
+
+
 class SecretReader(Protocol):
     """The part of the API client that is needed here."""
 
@@ -118,31 +144,15 @@ class Stores:
         found = self._opened.get(scope)
         if found and (artifact_store is None or time.monotonic() - found.read_at < SECRET_TTL_SECONDS):
             return found
-        location, keys = (
-            (_location(artifact_store), await self._keys_of(namespace, artifact_store))
-            if artifact_store
-            else self._default()
-        )
+        location = store_location(artifact_store, self._settings)
+        keys: StoreCredentials | Path | None = self._settings.store_credentials_file
+        if artifact_store:
+            keys = await self._keys_of(namespace, artifact_store)
         # The same keys keep the same connections.
         store = found.store if found and found.keys == keys else open_store(location, keys)
         opened = _Opened(store, keys, time.monotonic())
         self._opened[scope] = opened
         return opened
-
-    def _default(self) -> tuple[StoreLocation, Path | None]:
-        settings = self._settings
-        if not settings.store_endpoint:
-            raise StorageDenied(
-                "the operator has no object store: set KINEMA_STORE_ENDPOINT (objectStore in the chart's values) "
-                "or give spec.artifactStore"
-            )
-        location = StoreLocation(
-            endpoint=settings.store_endpoint,
-            public_endpoint=settings.store_public_endpoint,
-            bucket=settings.store_bucket,
-            region=settings.store_region,
-        )
-        return location, settings.store_credentials_file
 
     async def _keys_of(self, namespace: str, artifact_store: ArtifactStore) -> StoreCredentials:
         name = artifact_store.secret_ref.name
@@ -189,12 +199,6 @@ def scoped_policy(bucket: str, prefixes: Sequence[str]) -> str:
             "use shorter names for the namespace, the training or the bucket"
         )
     return policy
-
-
-def _location(store: ArtifactStore) -> StoreLocation:
-    return StoreLocation(
-        endpoint=store.endpoint, public_endpoint=store.public_endpoint, bucket=store.bucket, region=store.region
-    )
 
 
 def _read_keys(keys: StoreCredentials | Path) -> StoreCredentials:
