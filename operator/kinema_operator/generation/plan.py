@@ -121,6 +121,8 @@ class _Step:
             return self._answered(observed.answer)
         if isinstance(observed.answer, OrderState) and observed.answer.attempt > self.status.attempt:
             return self._retry(f"server {self.status.server} has already been given a later attempt")
+        if observed.server.terminating:
+            return self._retry(f"server {self.status.server} was stopped")
         if self.status.phase == "Running":
             return self._retry(f"server {self.status.server} was restarted and has forgotten the request")
         return self._send()
