@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from kinema_api.base import ApiModel, ArtifactStore, Conditions, Digest, ObjectMeta, ShortText, Uri, cel_rules
+from kinema_api.base import ApiModel, ArtifactStore, Conditions, Digest, ObjectMeta, ShortText, Uri, Worded, cel_rules
 
 KIND: Final = "VideoGeneration"
 PLURAL: Final = "videogenerations"
@@ -56,13 +56,24 @@ class VideoGenerationSpec(ApiModel):
 
     model_ref: ModelRef
     """The model that renders the clip."""
-    prompt: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"\S")]
+    prompt: Annotated[
+        str,
+        Field(min_length=1, max_length=4096),
+        Worded(r"[^\s\p{Z}\p{C}]", "the prompt is blank: say what the clip shows, such as: a red square moves right"),
+    ]
     """What the clip shows; at most 4096 characters."""
     negative_prompt: Annotated[str, Field(max_length=4096)] | None = None
     """What the clip should not show."""
     seconds: Annotated[float, Field(gt=0, le=60)] = 1
     """Length of the clip."""
-    size: Annotated[str, Field(max_length=9, pattern=SIZE_PATTERN)] | None = None
+    size: (
+        Annotated[
+            str,
+            Field(max_length=9),
+            Worded(SIZE_PATTERN, "size is WIDTHxHEIGHT in pixels, each from 1 to 9999: write it like 24x24"),
+        ]
+        | None
+    ) = None
     """WIDTHxHEIGHT in pixels, such as 24x24; default: the model's own."""
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     """The same seed, model and parameters give the same clip; default: chosen, and recorded in status."""

@@ -1,0 +1,44 @@
+"""Random numbers that belong to a sample and a step, not to a process: resumed and resized runs are exact.
+
+Philox is counter-based (Salmon et al. 2011, SC'11): a key and a counter name a stream at once, with no state
+to save. What rank draws for a sample, or after how many restarts, cannot change what is drawn.
+"""
+
+import math
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Stream(IntEnum):
+    """What a draw is for; draws of different streams are independent."""
+
+    WORLD = 1
+    NOISE = 2
+    LEVEL = 3
+    TEXT_DROPOUT = 4
+    INITIAL_NOISE = 5
+    PROMPTS = 6
+
+
+def generator(stream: Stream, seed: int, sample: int = 0, step: int = 0) -> np.random.Generator:
+    """A generator for one purpose, run seed, sample and optimizer step (all non-negative)."""
+    # The counter's low words advance as numbers are drawn; sample and step sit above them.
+    return np.random.Generator(np.random.Philox(key=[seed, int(stream)], counter=[0, 0, sample, step]))
+
+
+def normal(stream: Stream, seed: int, samples: Sequence[int], step: int, shape: Sequence[int]) -> Tensor:
+    """Standard normal float32 (len(samples), *shape), row i drawn for samples[i] alone."""
+    rows = np.empty((len(samples), math.prod(shape)), dtype=np.float32)
+    for row, sample in zip(rows, samples, strict=True):
+        generator(stream, seed, sample, step).standard_normal(out=row, dtype=np.float32)
+    return torch.from_numpy(rows).view(len(samples), *shape)
+
+
+def uniform(stream: Stream, seed: int, samples: Sequence[int], step: int) -> Tensor:
+    """Uniform float32 in [0, 1), one per sample."""
+    values = [generator(stream, seed, sample, step).random() for sample in samples]
+    return torch.tensor(values, dtype=torch.float32)

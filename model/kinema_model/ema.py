@@ -1,0 +1,51 @@
+"""The weights that are published: an exponential average of the trained ones, kept in float32."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from kinema_model.errors import ShapeError
+
+_WARM_UP: Final = 10.0
+
+
+class Ema:
+    """Average of a model's parameters: a <- d a + (1 - d) w, with d growing from 0.1 to `decay`.
+
+    The first weights are random, so an average of full length from the start would remember them too long.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.shadow = {name: p.detach().float().clone() for name, p in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        weights = [p.detach().float() for _, p in model.named_parameters()]
+        self.updates += 1
+        decay = min(self.decay, self.updates / (_WARM_UP + self.updates))
+        torch._foreach_lerp_(list(self.shadow.values()), weights, 1 - decay)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The average by parameter name, and the number of `updates`; tensors only, as DCP wants."""
+        return {**{f"shadow.{k}": v for k, v in self.shadow.items()}, "updates": torch.tensor(self.updates)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        if set(state) != {*(f"shadow.{k}" for k in self.shadow), "updates"}:
+            raise ShapeError("The averaged weights are of another model. Resume with the model's own config.")
+        for name, shadow in self.shadow.items():
+            shadow.copy_(state[f"shadow.{name}"])
+        self.updates = int(state["updates"])
+
+    def to(self, device: torch.device | str) -> "Ema":
+        self.shadow = {name: tensor.to(device) for name, tensor in self.shadow.items()}
+        return self
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        """Overwrite the model's parameters with the average."""
+        for name, p in model.named_parameters():
+            p.copy_(self.shadow[name])

@@ -1,0 +1,36 @@
+"""One tree of errors, so that a caller can catch everything this package refuses with one clause.
+
+Every message ends with a sentence that says what to do about it.
+"""
+
+
+class ModelError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class UnknownPreset(ModelError):  # noqa: N818
+    """A preset was asked for by a name that does not exist."""
+
+
+class ConfigError(ModelError):
+    """A model's settings contradict each other."""
+
+
+class ShapeError(ModelError):
+    """A tensor or a clip has a size that the model cannot take."""
+
+
+class PromptError(ModelError):
+    """A prompt is empty, too long, or not text."""
+
+
+class BrokenArtefact(ModelError):  # noqa: N818
+    """A model folder is incomplete, damaged, or not what its config says."""
+
+
+class TextEncoderMissing(ModelError):  # noqa: N818
+    """The weights of the text encoder are not installed."""
+
+
+class SamplingStopped(ModelError):  # noqa: N818
+    """Sampling was asked to stop before it was done."""

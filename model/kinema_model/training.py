@@ -1,0 +1,144 @@
+"""What a training step computes, free of any trainer: which samples, which noise, the loss, the optimiser.
+
+Nothing here depends on the rank, the number of processes or how often the run was interrupted: sample ids
+come from the step alone and every draw from (seed, sample id, step), so a resumed or resized run takes the
+same steps.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from kinema_model.codec import Codec, make_codec
+from kinema_model.config import ModelConfig
+from kinema_model.draws import Stream, normal, uniform
+from kinema_model.errors import ConfigError
+from kinema_model.flow import Velocity, flow_loss, sample_levels
+from kinema_model.text import TextEncoder
+from kinema_model.world import World
+
+TEXT_DROPOUT: Final = 0.1
+GRADIENT_CLIP: Final = 1.0
+EMA_DECAY: Final = 0.99
+LEVEL_BINS: Final = 4
+_BETAS: Final = (0.9, 0.95)
+_WEIGHT_DECAY: Final = 0.01
+_WARM_UP_SHARE: Final = 0.05
+
+
+def global_batch_of(config: ModelConfig, batch_tokens: int) -> int:
+    """Clips in one optimizer step over all processes, at least one."""
+    return max(1, batch_tokens // config.tokens_per_clip)
+
+
+def batch_indices(step: int, rank: int, world_size: int, global_batch: int) -> list[int]:
+    """Sample ids of `rank` at `step` (counted from 0).
+
+    Ranks' ids are disjoint and together are always the same, so the size of the group can change between
+    steps.
+    """
+    if not 0 <= rank < world_size:
+        raise ConfigError(
+            f"Rank {rank} is outside a group of {world_size}. Give a rank below the group's size."
+        )
+    first = step * global_batch
+    return list(range(first + rank, first + global_batch, world_size))
+
+
+class TrainingObjective:
+    """The loss of a model on samples of a world, for text dropped out at the usual rate."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        text_encoder: TextEncoder,
+        world: World,
+        seed: int,
+        *,
+        text_dropout: float = TEXT_DROPOUT,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config = config
+        self.world = world
+        self.seed = seed
+        self.text_dropout = text_dropout
+        self.device = torch.device(device)
+        self._encoder = text_encoder
+        self._codec: Codec = make_codec(config)
+
+    def loss(
+        self,
+        model: Velocity,
+        indices: Sequence[int],
+        step: int,
+        *,
+        world_size: int = 1,
+        global_batch: int | None = None,
+    ) -> dict[str, Tensor]:
+        """`loss` to call backward on; `loss_sum`, `loss_count`, `bin_sum`, `bin_count` (LEVEL_BINS,) to log.
+
+        `loss` is the sum over this process's elements / the elements of the whole group, times `world_size`,
+        so that the mean of gradients that DDP takes is the gradient of the global mean even where the ranks'
+        shares of `global_batch` clips differ. Without `global_batch`, every rank is taken to hold as many
+        clips as this.
+        """
+        videos, captions = self.world.batch(indices)
+        latents = self._codec.encode(videos.to(self.device))
+        text, mask = self._text(captions, indices, step)
+        noise = normal(Stream.NOISE, self.seed, indices, step, latents.shape[1:]).to(self.device)
+        levels = sample_levels(self.seed, indices, step, self.config.level_shift).to(self.device)
+        per_frame = levels[:, None].expand(-1, latents.shape[2])
+        result = flow_loss(model, latents, text, mask, noise, per_frame)
+        everyone = result.count / len(indices) * global_batch if global_batch else result.count * world_size
+        bins = (result.levels * LEVEL_BINS).long().clamp(max=LEVEL_BINS - 1)
+        zeros = torch.zeros(LEVEL_BINS, device=self.device)
+        return {
+            "loss": result.total / everyone * world_size,
+            "loss_sum": result.total.detach(),
+            "loss_count": result.count,
+            "bin_sum": zeros.index_add(0, bins, result.per_clip),
+            "bin_count": zeros.index_add(0, bins, torch.ones_like(result.per_clip)),
+        }
+
+    def _text(self, captions: Sequence[str], indices: Sequence[int], step: int) -> tuple[Tensor, Tensor]:
+        dropped = uniform(Stream.TEXT_DROPOUT, self.seed, indices, step) < self.text_dropout
+        kept = ["" if gone else caption for caption, gone in zip(captions, dropped.tolist(), strict=True)]
+        text, mask = self._encoder.encode(kept)
+        return text.to(self.device), mask.to(self.device)
+
+
+def make_optimizer(
+    model: nn.Module,
+    lr: float,
+    steps: int,
+    *,
+    weight_decay: float = _WEIGHT_DECAY,
+    warm_up_share: float = _WARM_UP_SHARE,
+) -> tuple[AdamW, LambdaLR]:
+    """AdamW and its schedule, stepped once per optimizer step: linear warm-up, then half a cosine to zero.
+
+    Matrices decay; gains, biases, tables and the null token do not, since pulling them to zero means nothing.
+    """
+    matrices = [p for p in model.parameters() if p.requires_grad and _decays(p)]
+    others = [p for p in model.parameters() if p.requires_grad and not _decays(p)]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = AdamW(groups, lr=lr, betas=_BETAS, fused=True)
+    return optimizer, LambdaLR(optimizer, lambda step: learning_rate_share(step, steps, warm_up_share))
+
+
+def _decays(parameter: nn.Parameter) -> bool:
+    return parameter.ndim >= 2 and min(parameter.shape) > 6
+
+
+def learning_rate_share(step: int, steps: int, warm_up_share: float = _WARM_UP_SHARE) -> float:
+    """Share of the full learning rate at `step` of `steps`."""
+    warm_up = max(1, round(steps * warm_up_share))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    progress = min(1.0, (step - warm_up) / max(1, steps - warm_up))
+    return 0.5 * (1 + math.cos(math.pi * progress))
