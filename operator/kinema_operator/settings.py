@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +21,10 @@ class Settings(BaseSettings):
     """Namespace of the operator itself, where its Lease lives."""
     identity: str = Field(default_factory=socket.gethostname)
     """Name of this replica in the Lease: its pod name."""
+    log_format: Literal["json", "text"] = "json"
+    """One JSON object a line, or plain lines for people."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe messages that are logged."""
 
     reconcile_concurrency: int = Field(default=16, ge=1)
     """Resources reconciled at a time."""

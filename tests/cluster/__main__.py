@@ -1,4 +1,4 @@
-"""Entry point: `python tests/cluster VERB`. Puts its parent folder on the path, since tests are no package."""
+"""Entry point of `python tests/cluster VERB`; puts its parent folder on the path, as tests are no package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cluster has beside Kubernetes itself: DNS, a RuntimeClass for host Python, read rights of the tool's parts."""
+"""What a cluster has beside Kubernetes itself: DNS, a RuntimeClass for host Python, rights of the agent."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from .node import DNS_ADDRESS, HOST_PYTHON_HANDLER
 
 COREDNS_IMAGE = "localhost/kinema/coredns:dev"
 MINIO_IMAGE = "localhost/kinema/minio:dev"
-PROMETHEUS_USER = "kinema-cluster-prometheus"
-POLICY_USER = "kinema-cluster-policy"
+AGENT = "kinema-cluster-agent"
 
 COREFILE = """.:53 {
     errors
@@ -34,14 +33,13 @@ def coredns_image(binary: Any) -> Image:
 
 def minio_image(binary: Any) -> Image:
     """Image of MinIO; it writes below HOME, which must be a volume if the root is read-only."""
-    return Image(MINIO_IMAGE, ["/minio"], programs={"minio": binary}, environment={"HOME": "/tmp"})  # noqa: S108
+    return Image(MINIO_IMAGE, ["/minio"], programs={"minio": binary}, environment={"HOME": "/tmp"})
 
 
 def manifests() -> list[dict[str, Any]]:
     """All objects that the tool applies."""
     return [
-        *_reader(PROMETHEUS_USER, {"": ["pods"]}),
-        *_reader(POLICY_USER, {"": ["pods", "namespaces"], "networking.k8s.io": ["networkpolicies"]}),
+        *_agent_rights(),
         *_dns_rights(),
         *_dns(),
         {
@@ -59,12 +57,14 @@ def apply_all(api: KubeApi) -> None:
         api.apply(manifest)
 
 
-def _reader(user: str, resources: dict[str, list[str]]) -> list[dict[str, Any]]:
+def _agent_rights() -> list[dict[str, Any]]:
+    follow = ["get", "list", "watch"]
     rules = [
-        {"apiGroups": [group], "resources": names, "verbs": ["get", "list", "watch"]}
-        for group, names in resources.items()
+        {"apiGroups": [""], "resources": ["pods", "namespaces", "nodes"], "verbs": follow},
+        {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": follow},
+        {"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]},
     ]
-    return [_role(user, rules), _binding(user, user, {"kind": "User", "name": user})]
+    return [_role(AGENT, rules), _binding(AGENT, AGENT, {"kind": "User", "name": AGENT})]
 
 
 def _role(name: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
@@ -104,7 +104,12 @@ def _dns() -> list[dict[str, Any]]:
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"Corefile": COREFILE}},
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": _dns_deployment(labels)},
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": _dns_deployment(labels),
+        },
         {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": budget},
         {
             "apiVersion": "v1",

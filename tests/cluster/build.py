@@ -131,7 +131,7 @@ def _build_module(settings: Settings, go: Go, name: str) -> None:
 
     def build(folder: Path) -> None:
         source = _download(go, program.module, program.version, folder)
-        # The module's own requirements are taken over whole, so that what is built is what it was tested with.
+        # The module's own requirements are taken over whole: what is built is what it was tested with.
         requirements = (source / "go.mod").read_text()
         body = re.sub(r"^module .*$|^.*=>\s*\.\.?/.*$", "", requirements, flags=re.MULTILINE)
         own = f"require {program.module} {program.version}\n"

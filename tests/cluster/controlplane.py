@@ -60,7 +60,7 @@ class ControlPlane:
         return self.folder / "kubeconfigs" / f"{name}.kubeconfig"
 
     def prepare(self, clients: dict[str, tuple[str, str | None]]) -> None:
-        """Make certificates, kubeconfigs (`clients`: name -> user, group) and policy files that are missing."""
+        """Make missing certificates, kubeconfigs (`clients`: name -> user, group) and the audit policy."""
         pki = self.pki
         pki.ensure_authority()
         pki.ensure_authority("front-proxy-ca")

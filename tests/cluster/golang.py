@@ -39,9 +39,7 @@ class Go:
             BuildError: it failed; quotes its last words.
         """
         command = [str(self.executable), *arguments]
-        result = subprocess.run(
-            command, cwd=cwd, env=self._environment, capture_output=True, text=True, check=False
-        )
+        result = subprocess.run(command, cwd=cwd, env=self._environment, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise BuildError(f"`go {' '.join(arguments)}` failed: {result.stderr.strip()[-1500:]}")
         return result.stdout

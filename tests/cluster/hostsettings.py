@@ -1,11 +1,16 @@
-"""Kernel settings of the machine that a kubelet changes for its own good; remembered, and put back at the end."""
+"""What a cluster changes on the machine itself, for its own good; written down first, put back at the end."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from .command import run
+
 KERNEL = Path("/proc/sys")
+# `ip netns` makes this folder a mount of its own, and never takes that back.
+NETWORK_NAMESPACES = Path("/run/netns")
+NAMESPACES_WERE_MOUNTED = "network namespaces were mounted"
 # What the kubelet writes when it is not told to protect the kernel's defaults.
 CHANGED_BY_KUBELET = (
     "vm/overcommit_memory",
@@ -22,6 +27,7 @@ def remember_host_settings(state: Path) -> None:
     path = state / "host-settings.json"
     if not path.exists():
         values = {name: (KERNEL / name).read_text().strip() for name in CHANGED_BY_KUBELET if _exists(name)}
+        values[NAMESPACES_WERE_MOUNTED] = str(NETWORK_NAMESPACES.is_mount())
         path.write_text(json.dumps(values))
 
 
@@ -30,9 +36,18 @@ def restore_host_settings(state: Path) -> None:
     path = state / "host-settings.json"
     if not path.exists():
         return
-    for name, value in json.loads(path.read_text()).items():
+    values = json.loads(path.read_text())
+    if values.pop(NAMESPACES_WERE_MOUNTED) == str(False):
+        _unmount_namespaces()
+    for name, value in values.items():
         if (KERNEL / name).read_text().strip() != value:
             (KERNEL / name).write_text(value)
+
+
+def _unmount_namespaces() -> None:
+    if NETWORK_NAMESPACES.is_mount() and not any(NETWORK_NAMESPACES.iterdir()):
+        run(["umount", NETWORK_NAMESPACES])
+        NETWORK_NAMESPACES.rmdir()
 
 
 def _exists(name: str) -> bool:

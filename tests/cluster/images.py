@@ -1,6 +1,6 @@
 """Images without a registry: archives written here, and archives from elsewhere loaded into every node.
 
-An archive is what `docker save` writes (or an OCI layout in a tar), so it loads into containerd and kind alike.
+An archive is what `docker save` writes (or an OCI layout in a tar): it loads into containerd and kind alike.
 Layers carry no times, so the same content is the same digest and is not loaded twice.
 """
 
@@ -37,6 +37,11 @@ class Image:
     environment: dict[str, str] = field(default_factory=dict)
     user: str = NOBODY
 
+    def archive_name(self) -> str:
+        """A file name that changes with what is in the image; programs' paths carry their versions."""
+        name = self.reference.rpartition("/")[2].replace(":", "-")
+        return f"{name}-{hashlib.sha256(repr(self).encode()).hexdigest()[:12]}.tar"
+
     def write(self, archive: Path) -> Path:
         """Write the image to `archive` in docker's format."""
         layer = self._layer()
@@ -57,11 +62,12 @@ class Image:
         name = f"{hashlib.sha256(encoded).hexdigest()}.json"
         manifest = [{"Config": name, "RepoTags": [self.reference], "Layers": ["layer.tar"]}]
         archive.parent.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(archive, "w") as tar:
+        partial = archive.with_suffix(".partial")
+        with tarfile.open(partial, "w") as tar:
             members = {name: encoded, "layer.tar": layer, "manifest.json": json.dumps(manifest).encode()}
             for path, content in members.items():
                 _add(tar, path, content, 0o644)
-        return archive
+        return partial.rename(archive)
 
     def _layer(self) -> bytes:
         buffer = io.BytesIO()
@@ -115,7 +121,7 @@ def _docker_identities(tar: tarfile.TarFile, manifests: Any) -> dict[str, str]:
     for manifest in manifests:
         member = tar.extractfile(manifest["Config"])
         digest = hashlib.sha256(member.read() if member else b"").hexdigest()
-        found.update({reference: f"sha256:{digest}" for reference in manifest["RepoTags"] or []})
+        found.update(dict.fromkeys(manifest["RepoTags"] or [], f"sha256:{digest}"))
     return found
 
 
@@ -134,26 +140,31 @@ def _read(tar: tarfile.TarFile, name: str) -> Any:
     return json.loads(member.read()) if member else None
 
 
-def load(nodes: Sequence[Node], archive: Path) -> list[str]:
-    """Import `archive` into the nodes that lack it; return the names of those nodes.
+def load(nodes: Sequence[Node], archives: Sequence[Path]) -> list[str]:
+    """Import `archives` into the nodes that lack them; return the names of those nodes.
 
     Raises:
-        ClusterError: a node is down, or refused it.
+        ClusterError: a node is down, or refused one.
     """
-    identities = image_identities(archive)
-    lacking = [node for node in nodes if not holds(node.ctr("images", "list"), identities)]
-    if not lacking:
-        return []
-    with part(f"load {', '.join(identities)} into {len(lacking)} nodes"), ThreadPoolExecutor() as pool:
-        list(pool.map(lambda node: node.ctr("images", "import", "-", stdin=archive), lacking))
-    return [node.name for node in lacking]
+    identities = {archive: image_identities(archive) for archive in archives}
+    with ThreadPoolExecutor() as pool:
+        listings = list(pool.map(lambda node: node.ctr("images", "list"), nodes))
+        changed: set[str] = set()
+        for archive, wanted in identities.items():
+            pairs = zip(nodes, listings, strict=True)
+            lacking = [node for node, listing in pairs if not holds(listing, wanted)]
+            if lacking:
+                with part(f"load {', '.join(wanted)} into {len(lacking)} nodes"):
+                    list(pool.map(lambda n, a=archive: n.ctr("images", "import", "-", stdin=a), lacking))
+            changed.update(node.name for node in lacking)
+    return sorted(changed)
 
 
 def holds(listing: str, identities: dict[str, str]) -> bool:
     """Whether a listing of `ctr images list` shows every reference at the wanted configuration.
 
-    Containerd lists each image by its reference and by the digest of its configuration, both with the digest of
-    the manifest; the two rows must agree.
+    Containerd lists each image by its reference and by the digest of its configuration, both with the digest
+    of the manifest; the two rows must agree.
     """
     manifests = {row[0]: row[2] for line in listing.splitlines()[1:] if len(row := line.split()) > 2}
     return all(

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import yaml
-
 from .errors import ApiError, ClusterError
 
 FIELD_MANAGER = "kinema-cluster"
@@ -41,7 +39,7 @@ class KubeApi:
     """Requests to one API server with the client certificate of a kubeconfig this tool wrote."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        config = yaml.safe_load(kubeconfig.read_text())
+        config = json.loads(kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         address = urlparse(cluster["server"])
         if not address.hostname or not address.port:
@@ -55,9 +53,7 @@ class KubeApi:
             pem.flush()
             self._tls.load_cert_chain(pem.name)
 
-    def request(
-        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
-    ) -> Any:
+    def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
         """Send one request, return the decoded JSON (or the text, if it is not JSON).
 
         Raises:

@@ -1,68 +1,71 @@
-"""Prometheus as a process of the machine; it scrapes every pod that asks for it by annotation."""
+"""Prometheus as a process of the machine; it scrapes every pod that asks for it by annotation.
+
+Debian builds Prometheus without its Kubernetes discovery, so the targets come from a file that the cluster's
+agent keeps, which Prometheus watches.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-from .controlplane import ControlPlane
 from .process import Daemons
 
 SCRAPE_INTERVAL = "5s"
 RETENTION = "2d"
-META = "__meta_kubernetes_pod"
+ANNOTATION = "prometheus.io"
+OWN_LABELS = "kinema.dev/"
+ENDED = ("Succeeded", "Failed")
 
 
-def configuration(plane: ControlPlane, client: str) -> dict[str, Any]:
-    """Prometheus' configuration: pods annotated prometheus.io/scrape, port and path, of all namespaces.
+def targets_path(state: Path) -> Path:
+    """The file of targets."""
+    return state / "prometheus" / "targets.json"
 
-    The labels `namespace` and `pod` and the pod labels below kinema.dev/ are kept.
+
+def scrape_targets(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Target groups for the pods annotated prometheus.io/scrape: "true", with port and path.
+
+    Labels: `namespace`, `pod`, `node`, and the pod's labels below kinema.dev/ as kinema_dev_*.
     """
-    pki = plane.pki
-    tls = {
-        "ca_file": str(pki.certificate("ca")),
-        "cert_file": str(pki.certificate(client)),
-        "key_file": str(pki.key(client)),
+    groups = [group for pod in pods if (group := _target(pod))]
+    return sorted(groups, key=lambda group: (group["labels"]["namespace"], group["labels"]["pod"]))
+
+
+def _target(pod: dict[str, Any]) -> dict[str, Any] | None:
+    metadata, status = pod["metadata"], pod.get("status", {})
+    notes = metadata.get("annotations") or {}
+    address, port = status.get("podIP"), notes.get(f"{ANNOTATION}/port")
+    asked = notes.get(f"{ANNOTATION}/scrape") == "true" and port
+    if not asked or not address or status.get("phase") in ENDED:
+        return None
+    labels = {
+        re.sub(r"[^a-zA-Z0-9_]", "_", key): value
+        for key, value in (metadata.get("labels") or {}).items()
+        if key.startswith(OWN_LABELS)
     }
-    relabel: list[dict[str, Any]] = [
-        {
-            "source_labels": [f"{META}_annotation_prometheus_io_scrape"],
-            "regex": "true",
-            "action": "keep",
-        },
-        {"source_labels": [f"{META}_phase"], "regex": "Succeeded|Failed", "action": "drop"},
-        {
-            "source_labels": [f"{META}_annotation_prometheus_io_path"],
-            "regex": "(.+)",
-            "target_label": "__metrics_path__",
-        },
-        {
-            "source_labels": [f"{META}_ip", f"{META}_annotation_prometheus_io_port"],
-            "separator": ":",
-            "regex": r"(.+:\d+)",
-            "target_label": "__address__",
-        },
-        {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-        {"source_labels": [f"{META}_name"], "target_label": "pod"},
-        {"regex": f"{META}_label_(kinema_dev_.+)", "action": "labelmap"},
-    ]
-    pods = {
-        "job_name": "pods",
-        "kubernetes_sd_configs": [{"role": "pod", "api_server": plane.server, "tls_config": tls}],
-        "relabel_configs": relabel,
-    }
+    labels["namespace"], labels["pod"] = metadata["namespace"], metadata["name"]
+    labels["node"] = pod["spec"].get("nodeName", "")
+    labels["__metrics_path__"] = notes.get(f"{ANNOTATION}/path", "/metrics")
+    return {"targets": [f"{address}:{port}"], "labels": labels}
+
+
+def configuration(state: Path) -> dict[str, Any]:
+    """Prometheus' configuration."""
+    pods = {"job_name": "pods", "file_sd_configs": [{"files": [str(targets_path(state))]}]}
     interval = {"scrape_interval": SCRAPE_INTERVAL, "scrape_timeout": SCRAPE_INTERVAL}
     return {"global": interval, "scrape_configs": [pods]}
 
 
-def start_prometheus(plane: ControlPlane, daemons: Daemons, port: int) -> bool:
+def start_prometheus(state: Path, daemons: Daemons, port: int) -> bool:
     """Start Prometheus on 127.0.0.1:`port` unless it runs; return whether it was started."""
-    folder = plane.folder / "prometheus"
+    folder = targets_path(state).parent
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "prometheus.yml"
-    path.write_text(json.dumps(configuration(plane, "prometheus"), indent=1))
+    path.write_text(json.dumps(configuration(state), indent=1))
     argv: list[str | Path] = [
         shutil.which("prometheus") or "prometheus",
         f"--config.file={path}",
@@ -71,5 +74,3 @@ def start_prometheus(plane: ControlPlane, daemons: Daemons, port: int) -> bool:
         f"--web.listen-address=127.0.0.1:{port}",
     ]
     return daemons.start("prometheus", argv)
-
-

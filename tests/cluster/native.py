@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -23,7 +23,8 @@ from .node import PAUSE_IMAGE, Node
 from .process import Daemons
 from .progress import await_condition, part, say
 from .settings import Settings
-from .worker_image import host_mounts, worker_image, write_runtime_spec
+from .teardown import take_down
+from .worker_image import host_mounts, worker_image, write_runtime_spec, written_mounts
 
 API_PORT = 6443
 ETCD_PORT = 12379
@@ -34,8 +35,7 @@ CLIENTS: dict[str, tuple[str, str | None]] = {
     "controller-manager": ("system:kube-controller-manager", None),
     "scheduler": ("system:kube-scheduler", None),
     "kube-proxy": ("system:kube-proxy", None),
-    "policy": (addons.POLICY_USER, None),
-    "prometheus": (addons.PROMETHEUS_USER, None),
+    "agent": (addons.AGENT, None),
 }
 
 
@@ -73,14 +73,23 @@ class NativeCluster:
             self._load_images()
             with part("DNS, rights, RuntimeClass"):
                 addons.apply_all(KubeApi(self.settings.kubeconfig))
-            self.start_component("policy")
+            self.start_component("agent")
             self.start_component("prometheus")
             self._await_ready()
+
+    def down(self) -> None:
+        """Take everything away.
+
+        Raises:
+            ClusterError: something is left; lists it.
+        """
+        with _lock(self.settings.cache):
+            take_down(self.settings)
 
     def components(self) -> list[str]:
         """Names of all parts, in the order in which they start."""
         plane = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
-        return [*plane, *(node.name for node in self.nodes), "policy", "prometheus"]
+        return [*plane, *(node.name for node in self.nodes), "agent", "prometheus"]
 
     def start_component(self, name: str) -> bool:
         """Start one part unless it runs; return whether it was started.
@@ -89,7 +98,7 @@ class NativeCluster:
             ClusterError: no such part.
         """
         if name == "prometheus":
-            return start_prometheus(self.plane, self.daemons, self.settings.prometheus_port)
+            return start_prometheus(self.settings.state, self.daemons, self.settings.prometheus_port)
         for node in self.nodes:
             if node.name == name:
                 return self._start_node(node)
@@ -98,20 +107,20 @@ class NativeCluster:
             "kube-apiserver": self.plane.apiserver,
             "kube-controller-manager": self.plane.controller_manager,
             "kube-scheduler": self.plane.scheduler,
-            "policy": self._policy_command,
+            "agent": self._agent_command,
         }
         if name not in commands:
             raise ClusterError(f"There is no part {name!r}; choose among {', '.join(self.components())}.")
         return self.daemons.start(name, commands[name]())
 
     def stop_component(self, name: str) -> bool:
-        """Stop one part: a node as by a power cut, anything else by SIGTERM. Return whether it was running."""
+        """Stop one part: a node as by a power cut, else by SIGTERM. Return whether it was running."""
         is_node = name in {node.name for node in self.nodes}
         return self.daemons.stop(name, **({"grace_seconds": 0.0} if is_node else {}))
 
     def load(self, archive: Path) -> None:
         """Load an image archive into every node that lacks it."""
-        if not load(self.nodes, archive):
+        if not load(self.nodes, [archive]):
             say(f"{archive.name}: on every node already")
 
     def _claim_version(self) -> None:
@@ -122,7 +131,7 @@ class NativeCluster:
                 f"A cluster of Kubernetes {held} is up, {self.settings.kubernetes} is asked for: "
                 f"take it down first, or say K8S={held}."
             )
-        self.settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.settings.claim("native")
         marker.write_text(self.settings.kubernetes)
 
     def _start_control_plane(self) -> None:
@@ -142,11 +151,10 @@ class NativeCluster:
 
     def _start_nodes(self) -> None:
         with part(f"{len(self.nodes)} nodes"):
-            spec = self.settings.state / "host-python.json"
-            if not spec.exists():
-                write_runtime_spec(spec, host_mounts(self.settings.host_mounts))
+            changed = write_runtime_spec(self.runtime_spec, self.worker_mounts())
             for node in self.nodes:
-                self._start_node(node)
+                if not self._start_node(node) and changed:
+                    node.restart_containerd()
             for node in self.nodes:
                 self._await(node.name, node.containerd_answers)
 
@@ -158,25 +166,40 @@ class NativeCluster:
 
     def _load_images(self) -> None:
         with part("images"):
-            mounts = host_mounts(self.settings.host_mounts)
             images = [
                 Image(
-                    PAUSE_IMAGE, ["/pause"], programs={"pause": binary_path(self.settings, "pause")}, folders=()
+                    PAUSE_IMAGE,
+                    ["/pause"],
+                    programs={"pause": binary_path(self.settings, "pause")},
+                    folders=(),
                 ),
                 addons.coredns_image(binary_path(self.settings, "coredns")),
                 addons.minio_image(binary_path(self.settings, "minio")),
-                worker_image(mounts),
+                worker_image(self.worker_mounts()),
             ]
-            for image in images:
-                load(self.nodes, image.write(self.archive(image)))
+            self.load_images(images)
 
-    def archive(self, image: Image) -> Path:
-        """Where the archive of an image made here lies."""
-        return self.settings.state / "images" / f"{image.reference.replace('/', '_').replace(':', '_')}.tar"
+    @property
+    def runtime_spec(self) -> Path:
+        """The OCI spec of containers of the host-python runtime."""
+        return self.settings.state / "host-python.json"
 
-    def _policy_command(self) -> list[str | Path]:
-        arguments = ["enforce-policies", "--kubeconfig", self.plane.component_kubeconfig("policy")]
-        return [sys.executable, Path(__file__).parent, *arguments, "--nodes", str(len(self.nodes))]
+    def worker_mounts(self) -> list[Path]:
+        """What those containers see of the machine; another checkout's folders stay, its pods may be running."""
+        return host_mounts([*self.settings.host_mounts, *written_mounts(self.runtime_spec)])
+
+    def load_images(self, images: Sequence[Image]) -> None:
+        """Load images made here into the nodes that lack them."""
+        folder = self.settings.state / "images"
+        archives = [folder / image.archive_name() for image in images]
+        for image, archive in zip(images, archives, strict=True):
+            if not archive.exists():
+                image.write(archive)
+        load(self.nodes, archives)
+
+    def _agent_command(self) -> list[str | Path]:
+        kubeconfig = self.plane.component_kubeconfig("agent")
+        return [sys.executable, Path(__file__).parent, "agent", f"--kubeconfig={kubeconfig}"]
 
     def _await(self, name: str, condition: Callable[[], bool]) -> None:
         def settled() -> bool:
@@ -193,7 +216,7 @@ class NativeCluster:
         with part("all nodes Ready, DNS available"):
             if not await_condition(lambda: nodes_ready(api) >= len(self.nodes), START_SECONDS):
                 raise ClusterError(
-                    f"Not every node became Ready in {START_SECONDS:.0f} s; see {self.settings.state}/nodes/*/logs."
+                    f"A node is not Ready after {START_SECONDS:.0f} s; see {self.settings.state}/nodes/."
                 )
             if not await_condition(lambda: dns_available(api), START_SECONDS):
                 raise ClusterError("CoreDNS did not become available; see `kubectl -n kube-system get pods`.")
@@ -241,5 +264,3 @@ def _lock(cache: Path) -> Iterator[None]:
     with (cache / "cluster.lock").open("w") as handle:
         flock(handle, LOCK_EX)
         yield
-
-

@@ -6,7 +6,9 @@ Network, mount and process-id namespace are the node's. Control groups are the m
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +45,13 @@ class Node:
         self.daemons = Daemons(settings.state)
 
     def start(self, kubelet: Path, proxy: Path, kubeconfigs: dict[str, Path]) -> bool:
-        """Start the node unless it runs; `kubeconfigs` by "kubelet" and "kube-proxy". Return whether it was started."""
+        """Start the node unless it runs; return whether it was started.
+
+        Args:
+            kubelet: program of that name.
+            proxy: the program kube-proxy.
+            kubeconfigs: one for each of "kubelet" and "kube-proxy".
+        """
         network.ensure_node(self.index, self.settings.nodes)
         if self.daemons.running(self.name):
             return False
@@ -51,8 +59,20 @@ class Node:
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         self._write_configuration(kubeconfigs)
         self._write_init(kubelet, proxy, kubeconfigs["kubelet"])
-        isolate = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
-        init = [sys.executable, Path(__file__).with_name("node_init.py"), self.folder / "init.json"]
+        isolate: list[str | Path] = [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "--",
+        ]
+        init: list[str | Path] = [
+            sys.executable,
+            Path(__file__).with_name("node_init.py"),
+            self.folder / "init.json",
+        ]
         return self.daemons.start(self.name, [*network.in_namespace(self.index), *isolate, *init])
 
     def stop(self) -> bool:
@@ -84,6 +104,12 @@ class Node:
         if result.returncode != 0:
             raise ClusterError(f"{self.name}: ctr {' '.join(arguments)} failed: {result.stderr.strip()}")
         return result.stdout
+
+    def restart_containerd(self) -> None:
+        """Let containerd read its configuration anew; init restarts it, containers keep running."""
+        for pid in children(self.init_pid()):
+            if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/containerd"):
+                os.kill(pid, signal.SIGTERM)
 
     def containerd_answers(self) -> bool:
         """Whether the node's containerd takes requests."""
@@ -174,7 +200,7 @@ def proxy_configuration(name: str, kubeconfig: Path) -> dict[str, Any]:
 
 
 def cni_configuration(index: int) -> dict[str, Any]:
-    """Pods of node `index` hang on a bridge of the node; addresses live in /run, so a restarted node forgets them."""
+    """Pods hang on a bridge of the node; addresses in use are kept in /run, which a restart empties."""
     addresses = {
         "type": "host-local",
         "dataDir": "/run/cni-addresses",

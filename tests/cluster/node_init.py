@@ -1,8 +1,8 @@
 """The first process of a node: makes the node's own view of the file system, runs and restarts its daemons.
 
-It runs as process 1 of a process-id namespace and in a mount namespace of its own. When it dies the kernel ends
-every process of the node, container shims included, and unmounts all that was mounted there. That is what makes a
-node that is stopped, or lost on purpose, leave nothing behind.
+It runs as process 1 of a process-id namespace and in a mount namespace of its own. When it dies the kernel
+ends every process of the node, container shims included, and unmounts all that was mounted there. So a node
+that is stopped, or lost on purpose, leaves nothing behind.
 
 Run as a script with one argument, a JSON file: {"bind": {target: source}, "daemons": [{"name", "argv", "log",
 "after"}]}, `after` being a path that must exist before the daemon is started.

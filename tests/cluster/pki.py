@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from .command import run
 
@@ -34,7 +33,7 @@ class Pki:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self.certificate(name).exists():
             return
-        paths = ["-keyout", self.key(name), "-out", self.certificate(name)]
+        paths: list[str | Path] = ["-keyout", self.key(name), "-out", self.certificate(name)]
         subject = ["-subj", f"/CN=kinema-development-{name}", "-days", DAYS]
         run(["openssl", "req", "-x509", *CURVE, "-nodes", *paths, *subject])
 
@@ -50,9 +49,7 @@ class Pki:
         """Make a serving certificate for names written as "DNS:x" or "IP:y" unless it is there."""
         self._sign(name, f"/CN={name}", f"subjectAltName={','.join(alternative_names)}")
 
-    def ensure_client(
-        self, name: str, *, user: str, group: str | None = None, authority: str = "ca"
-    ) -> None:
+    def ensure_client(self, name: str, *, user: str, group: str | None = None, authority: str = "ca") -> None:
         """Make a client certificate by which the API server knows `user` (and `group`) unless it is there."""
         subject = f"/O={group}/CN={user}" if group else f"/CN={user}"
         self._sign(name, subject, "extendedKeyUsage=clientAuth", authority)
@@ -63,19 +60,33 @@ class Pki:
         request = self.folder / f"{name}.csr"
         extensions = self.folder / f"{name}.ext"
         extensions.write_text(extension)
-        run(
-            ["openssl", "req", *CURVE, "-nodes", "-keyout", self.key(name), "-out", request, "-subj", subject]
-        )
-        signer = ["-CA", self.certificate(authority), "-CAkey", self.key(authority), "-CAcreateserial"]
+        run(["openssl", "req", *CURVE, "-nodes", "-keyout", self.key(name), "-out", request, "-subj", subject])
+        signer: list[str | Path] = [
+            "-CA",
+            self.certificate(authority),
+            "-CAkey",
+            self.key(authority),
+            "-CAcreateserial",
+        ]
         partial = self.folder / f"{name}.crt.partial"
-        arguments = ["-req", "-in", request, "-days", DAYS, "-extfile", extensions, "-out", partial]
+        arguments: list[str | Path] = [
+            "-req",
+            "-in",
+            request,
+            "-days",
+            DAYS,
+            "-extfile",
+            extensions,
+            "-out",
+            partial,
+        ]
         run(["openssl", "x509", *arguments, *signer])
         request.unlink()
         extensions.unlink()
         partial.rename(self.certificate(name))
 
     def kubeconfig(self, name: str, server: str) -> dict[str, Any]:
-        """A kubeconfig for the client certificate `name`, with everything embedded so that it can be copied."""
+        """A kubeconfig for the client certificate `name`; everything is embedded, so it can be copied."""
         cluster = {"server": server, "certificate-authority-data": _base64(self.certificate("ca"))}
         user = {
             "client-certificate-data": _base64(self.certificate(name)),
@@ -92,7 +103,8 @@ class Pki:
 
     def write_kubeconfig(self, path: Path, name: str, server: str) -> None:
         """Write that kubeconfig to `path`, readable by its owner alone."""
-        text = yaml.safe_dump(self.kubeconfig(name, server), sort_keys=False)
+        # JSON is YAML, and the tool needs no package to write or read it.
+        text = json.dumps(self.kubeconfig(name, server), indent=1)
         if path.exists() and path.read_text() == text:
             return
         path.touch(mode=0o600)

@@ -1,8 +1,8 @@
 """NetworkPolicies as iptables rules: a pure function from the objects of a cluster to the rules of one node.
 
-Semantics are those of networking.k8s.io/v1. A pod is isolated in a direction once a policy selects it for that
-direction; then only what some policy allows passes, and answers to it. What is refused is rejected at once, so
-that a missing rule is seen as an error and not as a time-out.
+Semantics are those of networking.k8s.io/v1. A pod is isolated in a direction once a policy selects it for
+that direction; then only what some policy allows passes, and answers to it. What is refused is rejected at
+once, so that a missing rule is seen as an error and not as a time-out.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ def endpoint_of(pod: Json) -> Endpoint | None:
         if port.get("name")
     }
     labels = metadata.get("labels", {})
-    return Endpoint(
-        metadata["namespace"], metadata["name"], status["podIP"], spec.get("nodeName", ""), labels, ports
-    )
+    return Endpoint(metadata["namespace"], metadata["name"], status["podIP"], spec.get("nodeName", ""), labels, ports)
 
 
 def matches(selector: Json | None, labels: dict[str, str]) -> bool:
@@ -157,9 +155,7 @@ def _selects(policy: Json, endpoint: Endpoint, direction: str) -> bool:
     )
 
 
-def _rule_allowances(
-    world: World, policy: Json, rule: Json, endpoint: Endpoint, direction: str
-) -> Iterable[Allowance]:
+def _rule_allowances(world: World, policy: Json, rule: Json, endpoint: Endpoint, direction: str) -> Iterable[Allowance]:
     peers = rule.get("from" if direction == INGRESS else "to")
     ports = rule.get("ports") or [None]
     for network, pod in _networks(world, policy, peers):
@@ -171,9 +167,7 @@ def _rule_allowances(
                 yield allowance
 
 
-def _networks(
-    world: World, policy: Json, peers: Sequence[Json] | None
-) -> Iterable[tuple[str, Endpoint | None]]:
+def _networks(world: World, policy: Json, peers: Sequence[Json] | None) -> Iterable[tuple[str, Endpoint | None]]:
     if not peers:
         yield "0.0.0.0/0", None
         return

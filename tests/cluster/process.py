@@ -1,4 +1,4 @@
-"""Daemons that outlive the command that started them, and are stopped only if they are still the same process.
+"""Daemons that outlive the command that started them, and are stopped only if still the same process.
 
 A record holds the process id together with the kernel's start time and the boot it belongs to: a process id
 that was given to somebody else in the meantime never matches.
@@ -41,9 +41,7 @@ class Daemons:
         self.records = state / "run"
         self.logs = state / "logs"
 
-    def start(
-        self, name: str, argv: Sequence[str | Path], environment: Mapping[str, str] | None = None
-    ) -> bool:
+    def start(self, name: str, argv: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> bool:
         """Start `name` unless it runs; return whether it had to be started."""
         if self.running(name):
             return False
@@ -108,15 +106,34 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def all_pids() -> list[int]:
+    """All process ids of the machine."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
 def children(pid: int) -> list[int]:
     """Process ids whose parent is `pid`."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[1]) == pid:
-                found.append(int(entry.name))
+    return _children_by_parent().get(pid, [])
+
+
+def descendants(pid: int) -> dict[int, int]:
+    """Process id -> start ticks of everything below `pid`."""
+    tree = _children_by_parent()
+    found, frontier = {}, [pid]
+    while frontier:
+        for child in tree.get(frontier.pop(), []):
+            frontier.append(child)
+            if (ticks := start_ticks(child)) is not None:
+                found[child] = ticks
     return found
+
+
+def _children_by_parent() -> dict[int, list[int]]:
+    tree: dict[int, list[int]] = {}
+    for pid in all_pids():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        tree.setdefault(int(fields[1]), []).append(pid)
+    return tree

@@ -1,7 +1,8 @@
-"""Progress of long work on a terminal or in a CI log: one line as a part starts to take long, one as it ends."""
+"""Progress of long work on a terminal or in a CI log: one line for each part, with its seconds."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +23,8 @@ def part(name: str) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print one line at once."""
-    print(f"[cluster] {text}", flush=True)
+    """Print one line at once, to standard error: standard output is for results."""
+    print(f"[cluster] {text}", file=sys.stderr, flush=True)
 
 
 def await_condition(condition: Callable[[], bool], seconds: float) -> bool:

@@ -71,6 +71,16 @@ class Settings:
         """Audit log of the API server, one JSON event a line, metadata level."""
         return self.state / "audit" / "audit.log"
 
+    def claim(self, kind: str) -> None:
+        """Make the state folder and note which kind of cluster owns it."""
+        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self.state / "kind").write_text(kind)
+
+    def claimed_kind(self) -> str | None:
+        """The kind of the cluster that is up, or None."""
+        marker = self.state / "kind"
+        return marker.read_text() if marker.exists() else None
+
     def binary(self, component: str, version: str) -> Path:
         """Path of one built binary."""
         return self.binaries / f"{component}-{version}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .command import run
@@ -24,16 +25,16 @@ def environment_folder(checkout: Path = REPOSITORY) -> Path:
     return checkout / ".venv"
 
 
-def host_mounts(more: tuple[Path, ...], checkout: Path = REPOSITORY) -> list[Path]:
+def host_mounts(more: Sequence[Path], checkout: Path = REPOSITORY) -> list[Path]:
     """Folders of the machine that a host-python container sees, read-only, at the same paths.
 
-    Beside the system's: the checkout, its environment where that is a link to elsewhere, and the interpreter's
-    home where that is not below /usr.
+    Beside the system's: the checkout, its environment where that is a link to elsewhere, and the
+    interpreter's home where that is not below /usr.
     """
     environment = environment_folder(checkout).resolve()
     interpreter = (environment / "bin" / "python").resolve()
     home = interpreter.parent.parent if interpreter.exists() else Path(sys.base_prefix)
-    wanted = [*map(Path, SYSTEM_FOLDERS), checkout, environment, home, *more]
+    wanted = [*map(Path, SYSTEM_FOLDERS), *more, checkout, environment, home]
     mounts: list[Path] = []
     for path in wanted:
         covered = any(path == mount or mount in path.parents for mount in mounts)
@@ -42,14 +43,23 @@ def host_mounts(more: tuple[Path, ...], checkout: Path = REPOSITORY) -> list[Pat
     return mounts
 
 
-def write_runtime_spec(path: Path, mounts: list[Path]) -> None:
-    """Write the OCI spec that the host-python handler starts every container from."""
+def write_runtime_spec(path: Path, mounts: list[Path]) -> bool:
+    """Let host-python containers start from an OCI spec with `mounts`; return whether it had to be written."""
+    if set(mounts) <= set(written_mounts(path)):
+        return False
     spec = json.loads(run(["ctr", "oci", "spec"]))
     for mount in mounts:
         source = str(mount)
         bind = {"destination": source, "type": "bind", "source": source, "options": ["rbind", "ro"]}
         spec["mounts"].append(bind)
     path.write_text(json.dumps(spec, indent=1))
+    return True
+
+
+def written_mounts(path: Path) -> list[Path]:
+    """The folders that the spec at `path` mounts; none if there is no spec."""
+    spec = json.loads(path.read_text()) if path.exists() else {"mounts": []}
+    return [Path(mount["source"]) for mount in spec["mounts"] if mount["type"] == "bind"]
 
 
 def worker_image(mounts: list[Path], checkout: Path = REPOSITORY, reference: str = REFERENCE) -> Image:
@@ -64,6 +74,6 @@ def worker_image(mounts: list[Path], checkout: Path = REPOSITORY, reference: str
             "PATH": f"{environment_folder(checkout)}/bin:/usr/bin:/bin",
             "PYTHONPATH": ":".join(str(checkout / package) for package in PACKAGES),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "HOME": "/tmp",  # noqa: S108 - the pod's own, an emptyDir
+            "HOME": "/tmp",
         },
     )
