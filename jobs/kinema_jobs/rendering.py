@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from kinema_model.config import ModelConfig
-from kinema_model.errors import PromptError, ShapeError
-from kinema_model.pipeline import Pipeline
 
 from kinema_api.generation import SIZE_PATTERN
 from kinema_jobs.media import Video, check_frame_size
+from kinema_model.config import ModelConfig
+from kinema_model.errors import PromptError, ShapeError
+from kinema_model.pipeline import Pipeline
 
 MAX_PROMPT_CHARACTERS: Final = 4096
 """As in the schema of a VideoGeneration."""

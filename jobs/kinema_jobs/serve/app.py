@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
-from kinema_model.errors import ModelError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from kinema_api import layout
@@ -19,6 +18,7 @@ from kinema_jobs.rendering import check_request, clip_shape
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderBook, OrderRefused
 from kinema_jobs.serve.runner import clip_request
+from kinema_model.errors import ModelError
 
 ARTEFACTS: Final = (layout.VIDEO, layout.THUMBNAIL, layout.SPRITESHEET, layout.REQUEST)
 MAX_SEED: Final = 2**53 - 1

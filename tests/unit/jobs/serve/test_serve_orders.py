@@ -163,7 +163,7 @@ async def test_what_can_never_be_served_is_a_400_with_a_sentence(
 @pytest.mark.parametrize(
     ("fields", "remedy"),
     [
-        ({"size": "26x24"}, "multiples of 6"),
+        ({"size": "26x24"}, "multiples of 8"),
         ({"size": "24x1200"}, "up to 256 pixels"),
         ({"seconds": 30}, "at most 8"),
     ],
