@@ -8,6 +8,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from minio import Minio
 
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
 from kinema_api.objectstores import open_store
@@ -100,10 +103,21 @@ def install() -> None:
     upgrade()
 
 
-def store() -> ObjectStore:
-    """The demo's object store as its administrator sees it, from outside the cluster."""
+def store_keys() -> StoreCredentials:
+    """The administrator's keys to the chart's own MinIO."""
     secret = kube.get("secret", f"{RELEASE}-store", SYSTEM) or {}
-    document = base64.b64decode(secret["data"]["credentials.json"])
-    return open_store(
-        StoreLocation(endpoint=public_endpoint(), bucket=BUCKET), StoreCredentials.model_validate_json(document)
-    )
+    return StoreCredentials.model_validate_json(base64.b64decode(secret["data"]["credentials.json"]))
+
+
+def store(bucket: str = BUCKET) -> ObjectStore:
+    """The chart's object store as its administrator sees it, from outside the cluster."""
+    return open_store(StoreLocation(endpoint=public_endpoint(), bucket=bucket), store_keys())
+
+
+def make_bucket(name: str) -> None:
+    """Create a bucket, if it is not there, in the chart's object store."""
+    keys = store_keys()
+    endpoint = urlsplit(public_endpoint())
+    client = Minio(endpoint.netloc, keys.access_key, keys.secret_key, secure=endpoint.scheme == "https")
+    if not client.bucket_exists(bucket_name=name):
+        client.make_bucket(bucket_name=name)

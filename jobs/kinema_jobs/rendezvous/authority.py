@@ -1,0 +1,255 @@
+"""The one authority over rounds, without I/O: given what happened and the time, it says who is in which round.
+
+A round is a set of members that train together. Its safety rests on three facts:
+
+1. A member stops its worker before it comes to wait. So a round that holds a member of the round before it cannot
+   run beside it: a step needs every member.
+2. A member that hears nothing stops within LEASE_SHARE of `lost_seconds` (a lease, as in Gray and Cheriton 1989,
+   SOSP), whereas the authority gives it up only after all of it.
+3. Where no member of the round before takes part in the new one, the authority waits until that lease has run out.
+   A service that was just started knows of no round before, so it waits as well.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from kinema_jobs.rendezvous.errors import RendezvousRefused, StaleRound
+from kinema_jobs.rendezvous.settings import RendezvousSettings
+
+Message = dict[str, Any]
+
+
+@dataclass
+class Member:
+    """An agent with an open connection."""
+
+    id: str
+    last_heard: float
+    address: str = ""
+    """host:port of the TCPStore that this agent would host as rank 0."""
+    slots: int = 1
+    """Worker processes on this node."""
+    arrived: float | None = None
+    """Since when it has been waiting for a round; None: it is not."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A group that trains together."""
+
+    number: int
+    token: str
+    """Random: two services that give the same number still tell their rounds apart."""
+    members: tuple[str, ...]
+    """Ids by rank of the node."""
+
+
+@dataclass
+class Outbox:
+    """What a change asks the caller to send, and whom to hang up on."""
+
+    messages: list[tuple[str, Message]] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+
+class Authority:
+    """Numbers the rounds of one attempt of a run. All times are seconds on one monotonic clock."""
+
+    def __init__(self, run_id: str, min_nodes: int, settings: RendezvousSettings, now: float) -> None:
+        self.run_id = run_id
+        self.min_nodes = min_nodes
+        self.settings = settings
+        self.members: dict[str, Member] = {}
+        self.current: Round | None = None
+        self.finished = False
+        self._highest = 0
+        self._changed = now
+        self._safe_at = now + settings.lost_seconds
+        """No round without a member of the round before is formed until then."""
+        self._reforming_since: float | None = None
+        self._told: set[tuple[str, bool]] = set()
+        self._choices: dict[int, str] = {}
+
+    # What happens to members.
+
+    def hello(self, member: str, run_id: str, now: float) -> None:
+        """Let an agent in.
+
+        Raises:
+            RendezvousRefused: the agent belongs to another run.
+        """
+        if run_id != self.run_id:
+            raise RendezvousRefused(
+                f"this rendezvous serves {self.run_id!r}, not {run_id!r}: start the worker with the address of its "
+                "own attempt's store"
+            )
+        self.members[member] = Member(member, now)
+
+    def wait(self, member: str, address: str, slots: int, seen: int, now: float) -> Outbox:
+        """A member whose worker does not run wants to be in the next round; `seen` is the highest it was in."""
+        waiting = self.members[member]
+        waiting.address, waiting.slots, waiting.last_heard = address, slots, now
+        waiting.arrived = now
+        self._highest = max(self._highest, seen)
+        self._changed = now
+        out = Outbox()
+        if self.finished:
+            out.messages.append((member, {"type": "finished"}))
+        elif self._in_round(member):
+            self._ask_to_reform(out, f"{member} came back to wait", planned=False, now=now)
+        elif self.current:
+            self._ask_to_reform(out, f"{member} waits to join", planned=True, now=now)
+        return out
+
+    def heard(self, member: str, now: float) -> None:
+        """A sign of life."""
+        self.members[member].last_heard = now
+
+    def leaving(self, member: str, now: float) -> Outbox:
+        """A member wants to go and asks its round to end at a step boundary first."""
+        out = Outbox()
+        if self._in_round(member):
+            self._ask_to_reform(out, f"{member} leaves", planned=True, now=now)
+        return out
+
+    def left(self, member: str, now: float) -> Outbox:
+        """A member has stopped its worker and is gone."""
+        self.members.pop(member, None)
+        self._changed = now
+        out = Outbox()
+        if self._in_round(member):
+            self._ask_to_reform(out, f"{member} left", planned=False, now=now)
+        return out
+
+    def lost(self, member: str, reason: str, now: float) -> Outbox:
+        """A member's connection broke, or it was silent for too long. It never comes back under this id."""
+        gone = self.members.pop(member, None)
+        self._changed = now
+        out = Outbox()
+        if gone and self._in_round(member) and gone.arrived is None:
+            self._safe_at = max(self._safe_at, gone.last_heard + self.settings.lost_seconds)
+            self._ask_to_reform(out, f"{member} is lost: {reason}", planned=False, now=now)
+        return out
+
+    def finish(self, number: int, token: str) -> Outbox:
+        """The current round has committed the run's final manifest."""
+        self._require_current(number, token)
+        self.finished = True
+        return Outbox([(m.id, {"type": "finished"}) for m in self.members.values() if m.arrived is not None])
+
+    # What time brings.
+
+    def tick(self, now: float) -> Outbox:
+        """Give up the silent, drop stragglers, and form the next round if it may be formed."""
+        out = Outbox()
+        for member in [*self.members.values()]:
+            if now - member.last_heard >= self.settings.lost_seconds:
+                self._drop(out, member.id, f"silent for {self.settings.lost_seconds:g} s", now)
+        if self._reforming_since is not None and now - self._reforming_since >= self.settings.straggler_seconds:
+            for straggler in self._missing():
+                self._drop(out, straggler, "did not come to the next round", now)
+        if self._may_form(now):
+            self._form(out, now)
+        return out
+
+    # What a round asks.
+
+    def is_current(self, number: int, token: str, member: str) -> bool:
+        """Whether `member` may commit in this round: it is the newest, and the member has its place in it."""
+        current = self.current
+        return (
+            current is not None
+            and (current.number, current.token) == (number, token)
+            and self._in_round(member)
+            and member in self.members
+        )
+
+    def last_choice(self, number: int, token: str) -> tuple[int, str] | None:
+        """(round, checkpoint prefix) of the newest choice of an earlier round; None: nobody chose since the start."""
+        self._require_current(number, token)
+        earlier = [r for r in self._choices if r < number]
+        return (max(earlier), self._choices[max(earlier)]) if earlier else None
+
+    def choose(self, number: int, token: str, prefix: str) -> None:
+        """Keep what this round resumes from ("" for nothing)."""
+        self._require_current(number, token)
+        self._choices[number] = prefix
+
+    # How it is decided.
+
+    def _in_round(self, member: str) -> bool:
+        return self.current is not None and member in self.current.members
+
+    def _missing(self) -> list[str]:
+        """Living members of the current round that have not come to wait."""
+        ids = self.current.members if self.current else ()
+        return [i for i in ids if i in self.members and self.members[i].arrived is None]
+
+    def _waiting(self) -> list[Member]:
+        """Those who wait, members of the round before first, by their rank in it; then by arrival."""
+        before = self.current.members if self.current else ()
+        ranks = {member: rank for rank, member in enumerate(before)}
+        waiting = [m for m in self.members.values() if m.arrived is not None]
+        return sorted(waiting, key=lambda m: (ranks.get(m.id, len(ranks)), m.arrived or 0.0, m.id))
+
+    def _may_form(self, now: float) -> bool:
+        waiting = self._waiting()
+        if self.finished or len(waiting) < self.min_nodes or self._missing():
+            return False
+        if now - self._changed < self.settings.settle_seconds:
+            return False
+        return now >= self._safe_at or any(self._in_round(m.id) for m in waiting)
+
+    def _form(self, out: Outbox, now: float) -> None:
+        group = self._waiting()
+        self._highest += 1
+        self.current = Round(self._highest, secrets.token_hex(8), tuple(m.id for m in group))
+        self._reforming_since = None
+        self._told.clear()
+        world = sum(m.slots for m in group)
+        base = 0
+        for rank, member in enumerate(group):
+            member.arrived = None
+            out.messages.append((member.id, self._assignment(rank, base, world, group)))
+            base += member.slots
+        self._changed = now
+
+    def _assignment(self, rank: int, base: int, world: int, group: list[Member]) -> Message:
+        assert self.current is not None
+        return {
+            "type": "round",
+            "number": self.current.number,
+            "token": self.current.token,
+            "rank": rank,
+            "nodes": len(group),
+            "base": base,
+            "world": world,
+            "store": group[0].address,
+        }
+
+    def _ask_to_reform(self, out: Outbox, reason: str, *, planned: bool, now: float) -> None:
+        """Tell each member that still runs, once as a plan and once more if it turns urgent."""
+        if self.finished:
+            return
+        if self._reforming_since is None:
+            self._reforming_since = now
+        for member in self._missing():
+            if (member, planned) not in self._told and (member, False) not in self._told:
+                self._told.add((member, planned))
+                number = self.current.number if self.current else 0
+                message = {"type": "reform", "number": number, "reason": reason, "planned": planned}
+                out.messages.append((member, message))
+
+    def _drop(self, out: Outbox, member: str, reason: str, now: float) -> None:
+        gone = self.lost(member, reason, now)
+        out.messages.extend(gone.messages)
+        out.dropped.append(member)
+
+    def _require_current(self, number: int, token: str) -> None:
+        current = self.current
+        if current is None or (current.number, current.token) != (number, token):
+            now = current.number if current else 0
+            raise StaleRound(f"round {number} is over (now {now}): stop this worker and join the next round")

@@ -1,0 +1,30 @@
+"""What can go wrong between an agent and the rendezvous service.
+
+RendezvousError
+├── RendezvousRefused      the service serves another run; nothing this agent does will change that
+├── RendezvousUnreachable  nobody answered for longer than an agent waits
+├── RendezvousFinished     the run is done: there is nothing left to join
+└── StaleRound             the caller belongs to a round that is over
+"""
+
+from __future__ import annotations
+
+
+class RendezvousError(Exception):
+    """Base of all errors of the rendezvous. `str(error)` is one sentence with a remedy."""
+
+
+class RendezvousRefused(RendezvousError):
+    """The service does not let this agent in."""
+
+
+class RendezvousUnreachable(RendezvousError):
+    """No service answered at the address."""
+
+
+class RendezvousFinished(RendezvousError):
+    """The run's final manifest is committed."""
+
+
+class StaleRound(RendezvousError):
+    """A newer round has been formed, or the caller has lost its place."""

@@ -1,0 +1,157 @@
+"""The rendezvous service: the authority behind a TCP port, one JSON object per line.
+
+A member keeps its connection open; the connection's end is the member's end:
+
+    {"op":"hello","runId":..,"id":..}                -> {"type":"welcome","heartbeat":1.0,"lost":10.0}
+    {"op":"ping"}                                    -> {"type":"pong"}
+    {"op":"wait","address":..,"slots":1,"seen":3}    -> later {"type":"round",..} or {"type":"finished"}
+    {"op":"leaving"}  {"op":"leave"}
+    pushed: {"type":"reform","reason":..,"planned":bool}  {"type":"stale","error":..}
+
+A worker asks single questions over connections of their own; each carries runId, number and token of its round:
+
+    {"op":"current","id":..}                         -> {"current":bool}
+    {"op":"choice"}                                  -> {"round":int,"prefix":str} or {"round":null}
+    {"op":"choose","prefix":..}  {"op":"finish"}     -> {"ok":true}
+
+What cannot be answered is {"type":"refused"|"stale","error":"<sentence>"}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from typing import Any, Final
+
+from kinema_jobs.rendezvous.authority import Authority, Message, Outbox
+from kinema_jobs.rendezvous.errors import RendezvousError, RendezvousRefused, StaleRound
+
+TICK_SECONDS: Final = 0.05
+LINE_LIMIT: Final = 64 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+class RendezvousServer:
+    """Serves one authority until it is closed."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+        self._writers: dict[str, asyncio.StreamWriter] = {}
+        self._connections: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str | None, port: int) -> int:
+        """Listen on `host` (None: every address); answers the port."""
+        self._server = await asyncio.start_server(self._serve, host, port, limit=LINE_LIMIT)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def run(self) -> None:
+        """Let time pass for the authority, until cancelled."""
+        while True:
+            self._send(self._authority.tick(time.monotonic()))
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def close(self) -> None:
+        """Stop listening and hang up on everybody."""
+        if self._server:
+            self._server.close()
+        for writer in [*self._connections]:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(writer)
+        member: str | None = None
+        try:
+            while line := await reader.readline():
+                member = self._handle(json.loads(line), member, writer)
+                await writer.drain()
+        except (ConnectionError, TimeoutError, ValueError) as error:
+            logger.info("connection of %s broke: %s", member or "a worker", type(error).__name__)
+        finally:
+            self._connections.discard(writer)
+            if member and self._writers.get(member) is writer:
+                del self._writers[member]
+                self._send(self._authority.lost(member, "its connection broke", time.monotonic()))
+            with contextlib.suppress(ConnectionError):
+                writer.close()
+
+    def _handle(self, message: Message, member: str | None, writer: asyncio.StreamWriter) -> str | None:
+        """Answer one line; the member that this connection belongs to."""
+        try:
+            if message["op"] == "hello":
+                member = self._hello(message, writer)
+            elif message["op"] in ("ping", "wait", "leaving", "leave"):
+                member = self._of_member(message, member, writer)
+            else:
+                _write(writer, self._question(message))
+        except StaleRound as error:
+            _write(writer, {"type": "stale", "error": str(error)})
+        except (RendezvousError, KeyError, TypeError) as error:
+            reason = str(error) if isinstance(error, RendezvousError) else f"not understood: {error!r}; see service.py"
+            _write(writer, {"type": "refused", "error": reason})
+        return member
+
+    def _hello(self, message: Message, writer: asyncio.StreamWriter) -> str:
+        id_ = str(message["id"])
+        if id_ in self._writers:
+            raise RendezvousRefused(f"{id_} is already here: give every connection an id of its own")
+        self._authority.hello(id_, str(message["runId"]), time.monotonic())
+        self._writers[id_] = writer
+        times = self._authority.settings
+        _write(writer, {"type": "welcome", "heartbeat": times.heartbeat_seconds, "lost": times.lost_seconds})
+        logger.info("%s is here", id_)
+        return id_
+
+    def _of_member(self, message: Message, member: str | None, writer: asyncio.StreamWriter) -> str | None:
+        now = time.monotonic()
+        if member is None or self._writers.get(member) is not writer:
+            raise StaleRound("this member has been given up: stop its worker and come back as a newcomer")
+        self._authority.heard(member, now)
+        if message["op"] == "ping":
+            _write(writer, {"type": "pong"})
+        elif message["op"] == "wait":
+            address, slots, seen = str(message["address"]), int(message["slots"]), int(message["seen"])
+            self._send(self._authority.wait(member, address, slots, seen, now))
+        elif message["op"] == "leaving":
+            self._send(self._authority.leaving(member, now))
+        else:
+            del self._writers[member]
+            self._send(self._authority.left(member, now))
+            return None
+        return member
+
+    def _question(self, message: Message) -> dict[str, Any]:
+        authority, number, token = self._authority, int(message["number"]), str(message["token"])
+        if message["runId"] != authority.run_id:
+            raise RendezvousRefused(f"this rendezvous serves {authority.run_id!r}: ask your own attempt's store")
+        if message["op"] == "current":
+            return {"current": authority.is_current(number, token, str(message["id"]))}
+        if message["op"] == "choice":
+            choice = authority.last_choice(number, token)
+            return {"round": choice[0], "prefix": choice[1]} if choice else {"round": None}
+        if message["op"] == "choose":
+            authority.choose(number, token, str(message["prefix"]))
+        elif message["op"] == "finish":
+            self._send(authority.finish(number, token))
+        else:
+            raise RendezvousRefused(f"unknown question {message['op']!r}: see service.py for what can be asked")
+        return {"ok": True}
+
+    def _send(self, out: Outbox) -> None:
+        for member, message in out.messages:
+            logger.info("%s: %s", member, message)
+            if writer := self._writers.get(member):
+                _write(writer, message)
+        for member in out.dropped:
+            if writer := self._writers.pop(member, None):
+                _write(writer, {"type": "stale", "error": "given up for silence: come back as a newcomer"})
+                writer.close()
+
+
+def _write(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
+    if not writer.is_closing():
+        writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
