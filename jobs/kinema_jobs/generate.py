@@ -16,14 +16,22 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from kinema_api import layout
 from kinema_api.generation import VideoGenerationSpec
 from kinema_jobs.errors import JobError
 from kinema_jobs.media import write_artefacts
 from kinema_jobs.model_folder import find_model, sha256_of, verify_folder
-from kinema_jobs.rendering import ClipRequest, check_request, clip_shape, open_pipeline, render, request_record
+from kinema_jobs.rendering import (
+    MAX_SEED,
+    ClipRequest,
+    check_request,
+    clip_shape,
+    open_pipeline,
+    render,
+    request_record,
+)
 from kinema_model.errors import BrokenArtefact, ModelError
 
-MAX_SEED: Final = 2**53 - 1
 _FAILED: Final = 1
 _BAD_REQUEST: Final = 2
 _DEFAULTS: Final = VideoGenerationSpec.model_fields
@@ -97,11 +105,12 @@ def _generate(place: Path, request: ClipRequest, out: Path) -> None:
 
 
 def _write(out: Path, video: Any, fps: float, record: dict[str, Any]) -> list[Path]:
-    """Artefacts beside `out`, named after it: red.mp4 has red.thumbnail.webp and so on."""
+    """Artefacts beside `out`: red.mp4 has red.thumbnail.webp; video.mp4 has them under their names in a store."""
+    prefix = "" if out.name == layout.VIDEO else f"{out.stem}."
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kinema-clip-") as folder:
         made = write_artefacts(video, fps, Path(folder), record)
-        paths = [out, *(out.with_name(f"{out.stem}.{path.name}") for path in made[1:])]
+        paths = [out, *(out.with_name(f"{prefix}{path.name}") for path in made[1:])]
         for source, target in zip(made, paths, strict=True):
             shutil.move(source, target)
     return paths
