@@ -45,7 +45,15 @@ UNUSED_PATHS: Final = (
 )
 # The addresses of the machine's package mirrors are nobody's business in an image.
 FORGOTTEN_PATHS: Final = ("etc/apt/sources.list*", "var/lib/apt/lists", "var/cache/*", "var/log/*")
-UNUSED_IN_PACKAGES: Final = ("bin", "**/__pycache__", "**/SelfTest", "**/*.pyi", "**/.lock")
+UNUSED_IN_PACKAGES: Final = (
+    "bin",
+    "**/__pycache__",
+    "**/SelfTest",
+    "**/*.pyi",
+    "**/.lock",
+    "*.dist-info/direct_url.json",
+    "*.dist-info/uv_cache.json",
+)
 BASE_TAG: Final = "localhost/kinema/debian:dev"
 CHUNK: Final = 1 << 20
 

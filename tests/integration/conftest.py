@@ -38,8 +38,7 @@ class Server:
         return [
             event
             for event in events
-            if event.get("stage") == "ResponseComplete"
-            and (event.get("objectRef") or {}).get("namespace") == namespace
+            if event.get("stage") == "ResponseComplete" and (event.get("objectRef") or {}).get("namespace") == namespace
         ]
 
     def writes(self, namespace: str, agent: str = "kinema-operator") -> list[str]:
