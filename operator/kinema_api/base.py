@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, core_schema
 
 from kinema_api.errors import InvalidManifest
+
+WORDED_ERROR: Final = "worded"
+"""Type of a pydantic error whose message is a whole sentence with a remedy."""
 
 ShortText = Annotated[str, Field(max_length=256)]
 LongText = Annotated[str, Field(max_length=4096)]
 Uri = Annotated[str, Field(max_length=1024)]
-Digest = Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
-Quantity = Annotated[int | str, Field(max_length=32)]
+Quantity = int | Annotated[str, Field(max_length=32)]
 """A Kubernetes resource quantity; becomes x-kubernetes-int-or-string."""
 
 
 def cel_rules(*rules: tuple[str, str]) -> dict[str, Any]:
     """`json_schema_extra` with CEL rules as (rule, message): checked by the API server at admission (KEP-2876)."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+
+
+@dataclass(frozen=True)
+class Worded:
+    """A pattern that is refused with a sentence, by Python and, as a CEL rule, by the API server.
+
+    `pattern` is read by two engines (Rust's and Go's regular expressions), so it keeps to what they share.
+    """
+
+    pattern: str
+    message: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Checks the pattern after all else, with the sentence as the error."""
+        matching = core_schema.str_schema(pattern=self.pattern)
+        worded = core_schema.custom_error_schema(matching, WORDED_ERROR, custom_error_message=self.message)
+        return core_schema.chain_schema([handler(source), worded])
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Carries the pattern as a rule: beside it, a `pattern` would be refused in its own, unhelpful words."""
+        return {**handler(schema), **cel_rules((f"self.matches({json.dumps(self.pattern)})", self.message))}
+
+
+Digest = Annotated[
+    str,
+    Field(max_length=71),
+    Worded(r"^sha256:[0-9a-f]{64}$", "a digest is sha256: and 64 hexadecimal digits: copy it from a status"),
+]
+Endpoint = Annotated[
+    str,
+    Field(max_length=512),
+    Worded(r"^https?://[^/]+$", "an endpoint is http://HOST:PORT or https://HOST:PORT, with no path: correct it"),
+]
 
 
 class ApiModel(BaseModel):
@@ -49,8 +87,9 @@ class ApiModel(BaseModel):
             return cls.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
+            remedy = "" if first["type"] == WORDED_ERROR else "; correct this field and try again"
             where = ".".join(str(part) for part in first["loc"]) or cls.__name__
-            raise InvalidManifest(f"{where}: {first['msg']}; correct this field and try again") from None
+            raise InvalidManifest(f"{where}: {first['msg']}{remedy}") from None
 
 
 class OwnerReference(ApiModel):
@@ -128,11 +167,18 @@ class SecretName(ApiModel):
 class ArtifactStore(ApiModel):
     """An S3-compatible object store; every field falls back to the operator's own store."""
 
-    endpoint: Annotated[str, Field(max_length=512, pattern=r"^https?://[^/]+$")]
+    endpoint: Endpoint
     """Where pods reach the store, such as http://minio.kinema-system.svc:9000."""
-    public_endpoint: Annotated[str, Field(max_length=512, pattern=r"^https?://[^/]+$")] | None = None
+    public_endpoint: Endpoint | None = None
     """Where people reach the store from outside the cluster; signed URLs for people carry it. Default: endpoint."""
-    bucket: Annotated[str, Field(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$")]
+    bucket: Annotated[
+        str,
+        Field(min_length=3, max_length=63),
+        Worded(
+            r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$",
+            "a bucket's name holds only lower-case letters, digits, dots and dashes: correct it",
+        ),
+    ]
     """The bucket; it must exist."""
     region: Annotated[str, Field(max_length=64)] = "us-east-1"
     """Region that requests are signed for."""

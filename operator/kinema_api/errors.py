@@ -2,6 +2,7 @@
 
 KinemaApiError
 ├── InvalidManifest      a manifest does not fit the API
+├── UnstructuralSchema   a type of the API cannot be written as a CRD schema
 ├── BrokenManifest       a manifest.json in the bucket is torn, unreadable or does not match its files
 └── StorageError
     ├── StorageUnreachable   the object store does not answer: wait and try again
@@ -19,6 +20,10 @@ class KinemaApiError(Exception):
 
 class InvalidManifest(KinemaApiError):
     """A custom resource does not fit its schema; names the field and what is allowed."""
+
+
+class UnstructuralSchema(KinemaApiError):
+    """A type of the API cannot be written as a structural schema; names the field and what to write instead."""
 
 
 class BrokenManifest(KinemaApiError):

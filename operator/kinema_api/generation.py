@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from kinema_api.base import ApiModel, ArtifactStore, Conditions, Digest, ObjectMeta, ShortText, Uri, cel_rules
+from kinema_api.base import ApiModel, ArtifactStore, Conditions, Digest, ObjectMeta, ShortText, Uri, Worded, cel_rules
 
 KIND: Final = "VideoGeneration"
 PLURAL: Final = "videogenerations"
@@ -56,13 +56,24 @@ class VideoGenerationSpec(ApiModel):
 
     model_ref: ModelRef
     """The model that renders the clip."""
-    prompt: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"\S")]
+    prompt: Annotated[
+        str,
+        Field(min_length=1, max_length=4096),
+        Worded(r"[^\s\p{Z}\p{C}]", "the prompt is blank: say what the clip shows, such as: a red square moves right"),
+    ]
     """What the clip shows; at most 4096 characters."""
     negative_prompt: Annotated[str, Field(max_length=4096)] | None = None
     """What the clip should not show."""
     seconds: Annotated[float, Field(gt=0, le=60)] = 1
     """Length of the clip."""
-    size: Annotated[str, Field(max_length=9, pattern=SIZE_PATTERN)] | None = None
+    size: (
+        Annotated[
+            str,
+            Field(max_length=9),
+            Worded(SIZE_PATTERN, "size is WIDTHxHEIGHT in pixels, each from 1 to 9999: write it like 24x24"),
+        ]
+        | None
+    ) = None
     """WIDTHxHEIGHT in pixels, such as 24x24; default: the model's own."""
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     """The same seed, model and parameters give the same clip; default: chosen, and recorded in status."""
@@ -128,6 +139,32 @@ class Timings(ApiModel):
     """Decoding latents, encoding and uploading."""
 
 
+class DeliveredFile(ApiModel):
+    """A file that an attempt left in the object store."""
+
+    name: Annotated[str, Field(max_length=64)]
+    """Its name."""
+    sha256: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]
+    """Digest of the bytes."""
+    bytes: int
+    """Length."""
+
+
+class Delivery(ApiModel):
+    """What an attempt left: fixed before it is committed, so that no other attempt is committed beside it."""
+
+    attempt: int
+    """The attempt."""
+    files: Annotated[tuple[DeliveredFile, ...], Field(max_length=8)]
+    """Its files."""
+    seconds: float
+    """Length of the clip."""
+    size: ShortText
+    """WIDTHxHEIGHT in pixels."""
+    fps: float
+    """Frames a second."""
+
+
 class VideoGenerationStatus(ApiModel):
     """What was seen of a generation."""
 
@@ -141,12 +178,16 @@ class VideoGenerationStatus(ApiModel):
     """Requests of the same model that are served before this one; 0 is next."""
     attempt: int = 0
     """Number of the attempt; each server that is asked gets its own."""
+    failures: int = 0
+    """Attempts that failed for reasons that are not the request's own; a server that was busy is not one."""
     server: ShortText | None = None
     """Pod that this attempt was given to."""
     server_uid: ShortText | None = None
     """UID of that pod."""
     progress: GenerationProgress | None = None
     """How far the clip is."""
+    delivery: Delivery | None = None
+    """What is being committed; gone once it is."""
     video: VideoArtefact | None = None
     """The clip."""
     thumbnail: Artefact | None = None

@@ -27,6 +27,9 @@ LABEL_MODEL: Final = f"{GROUP}/model"
 LABEL_DIGEST: Final = f"{GROUP}/digest"
 """Value: the first 12 hex digits of a model digest."""
 
+LABEL_MONITORING: Final = f"{GROUP}/monitoring"
+"""On a namespace, with the value true: its pods may read the metrics of Kinema's pods."""
+
 COMPONENT_TRAINER: Final = "trainer"
 COMPONENT_STORE: Final = "rendezvous"
 COMPONENT_SERVER: Final = "server"
@@ -69,6 +72,11 @@ def storage_secret_name(training: str) -> str:
 def network_policy_name(training: str) -> str:
     """Name of the NetworkPolicy around a training's pods."""
     return f"{training}-training"
+
+
+def serving_policy_name(model: str) -> str:
+    """Name of the NetworkPolicy around a model's servers."""
+    return f"{model}-serve"
 
 
 def server_name(model: str, digest: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from kinema_api.base import (
+    WORDED_ERROR,
     ApiModel,
     ArtifactStore,
     Conditions,
@@ -17,6 +19,7 @@ from kinema_api.base import (
     Resources,
     ShortText,
     Uri,
+    Worded,
     cel_rules,
 )
 
@@ -28,6 +31,9 @@ TrainingPhase = Literal["Pending", "Training", "Publishing", "Succeeded", "Faile
 FailureClass = Literal["preemption", "out_of_memory", "numerics", "stall", "network", "user_error", "unknown"]
 
 IMMUTABLE: Final = ("model", "data", "optimization", "publish", "worker", "artifactStore")
+
+BOUNDS_CROSSED: Final = "minNodes must not exceed maxNodes: lower minNodes or raise maxNodes"
+NODES_OUTSIDE: Final = "nodes must lie between elastic.minNodes and elastic.maxNodes: change nodes or the bounds"
 
 
 class ModelOverrides(ApiModel):
@@ -84,7 +90,7 @@ class Elastic(ApiModel):
         json_schema_extra=cel_rules(
             (
                 "self.minNodes <= self.maxNodes",
-                "minNodes must not exceed maxNodes: lower minNodes or raise maxNodes",
+                BOUNDS_CROSSED,
             )
         )
     )
@@ -93,6 +99,12 @@ class Elastic(ApiModel):
     """The run goes on while this many nodes live."""
     max_nodes: Annotated[int, Field(ge=1, le=MAX_NODES)]
     """Upper bound of nodes, for kubectl scale."""
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if self.min_nodes > self.max_nodes:
+            raise PydanticCustomError(WORDED_ERROR, BOUNDS_CROSSED)
+        return self
 
 
 class Checkpointing(ApiModel):
@@ -107,7 +119,14 @@ class Checkpointing(ApiModel):
 class Publish(ApiModel):
     """Where the finished model goes."""
 
-    model: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
+    model: Annotated[
+        str,
+        Field(min_length=1, max_length=40),
+        Worded(
+            r"^[a-z]([a-z0-9-]*[a-z0-9])?$",
+            "a model's name starts with a letter and holds only lower-case letters, digits and dashes: choose another",
+        ),
+    ]
     """Name of the VideoModel that follows this training; made when there is none."""
 
 
@@ -127,7 +146,7 @@ class VideoModelTrainingSpec(ApiModel):
         json_schema_extra=cel_rules(
             (
                 "!has(self.elastic) || (self.elastic.minNodes <= self.nodes && self.nodes <= self.elastic.maxNodes)",
-                "nodes must lie between elastic.minNodes and elastic.maxNodes: change nodes or the bounds",
+                NODES_OUTSIDE,
             ),
             *(
                 (
@@ -136,6 +155,12 @@ class VideoModelTrainingSpec(ApiModel):
                     f"{f} is fixed for a run: give spec.runId a new value to start another run with it",
                 )
                 for f in IMMUTABLE
+            ),
+            (
+                "(has(self.runId) && (!has(oldSelf.runId) || self.runId != oldSelf.runId)) || "
+                "self.checkpoint.everySteps == oldSelf.checkpoint.everySteps",
+                "checkpoint.everySteps is fixed for a run (keep is not): give spec.runId a new value to start "
+                "another run with it",
             ),
         )
     )
@@ -160,8 +185,24 @@ class VideoModelTrainingSpec(ApiModel):
     """Object store of this training; default: the operator's."""
     suspend: bool = False
     """True stops the pods and keeps the checkpoints; false goes on from the newest."""
-    run_id: Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    run_id: (
+        Annotated[
+            str,
+            Field(max_length=63),
+            Worded(
+                r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+                "runId starts with a letter or digit and holds only letters, digits, dots, dashes and underscores",
+            ),
+        ]
+        | None
+    ) = None
     """A new value starts the next run, with whatever else changed."""
+
+    @model_validator(mode="after")
+    def _nodes_within_bounds(self) -> Self:
+        if self.elastic and not self.elastic.min_nodes <= self.nodes <= self.elastic.max_nodes:
+            raise PydanticCustomError(WORDED_ERROR, NODES_OUTSIDE)
+        return self
 
     @property
     def min_nodes(self) -> int:

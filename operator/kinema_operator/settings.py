@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +21,10 @@ class Settings(BaseSettings):
     """Namespace of the operator itself, where its Lease lives."""
     identity: str = Field(default_factory=socket.gethostname)
     """Name of this replica in the Lease: its pod name."""
+    log_format: Literal["json", "text"] = "json"
+    """One JSON object a line, or plain lines for people."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe messages that are logged."""
 
     reconcile_concurrency: int = Field(default=16, ge=1)
     """Resources reconciled at a time."""
@@ -56,6 +61,10 @@ class Settings(BaseSettings):
     """RuntimeClass of worker pods, where the cluster needs one."""
     worker_cpu_threads: int = Field(default=1, ge=1)
     """OMP_NUM_THREADS of worker pods."""
+    scratch_size_limit: str = "32Gi"
+    """Most that a worker pod may write to /tmp; a served model is kept there."""
+    shared_memory_size_limit: str = "1Gi"
+    """Size of /dev/shm in worker pods; counts towards the container's memory."""
 
     store_endpoint: str = ""
     """Default object store: http(s)://host:port as pods reach it."""
@@ -93,3 +102,12 @@ class Settings(BaseSettings):
     """A run without a step for this many median steps, and stall_floor_seconds at least, is restarted."""
     stall_floor_seconds: float = 120.0
     """Shortest time without a step that counts as a stall."""
+
+    generation_attempts: int = Field(default=5, ge=1)
+    """Servers that are tried before a generation is Failed for reasons that are not its own."""
+    generation_poll_seconds: float = Field(default=1.0, gt=0)
+    """How often a server is asked for an order's state; status is written at most every progress_interval_seconds."""
+    server_silent_seconds: float = Field(default=15.0, gt=0)
+    """A server that has not answered for this long is given up, and the request goes to another one."""
+    server_termination_grace_seconds: int = Field(default=60, ge=1)
+    """Time that a server has to end when its pod is deleted."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -56,3 +59,47 @@ def _is_zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
     except OSError:
         return True
+
+
+@contextmanager
+def paused(pod_uid: str, seconds: float) -> Iterator[None]:
+    """Hold every process of a pod still for a while: it neither answers nor closes its connections."""
+    with _held(pod_processes(pod_uid), seconds):
+        yield
+
+
+@contextmanager
+def api_server_away(seconds: float) -> Iterator[None]:
+    """Hold the development cluster's API server still for a while."""
+    with _held(processes_named("kube-apiserver"), seconds):
+        yield
+
+
+def processes_named(program: str) -> list[int]:
+    """Processes of the development cluster whose program file starts with this name."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                argv = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if Path(argv[0].decode()).name.startswith(program) and b".cache/kinema" in argv[0]:
+                found.append(int(entry.name))
+    return found
+
+
+@contextmanager
+def _held(pids: list[int], seconds: float) -> Iterator[None]:
+    if not pids:
+        raise ProcessLookupError("there is no process to hold; is this the development cluster of this machine?")
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+        # The length of the outage is what is tested here; there is no condition to await.
+        time.sleep(seconds)
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)

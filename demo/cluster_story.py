@@ -1,0 +1,198 @@
+"""The demo on a cluster: samples applied unchanged, a worker killed on the way, a clip served from zero."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from console import accuracy_rows, console, live_bar, part, summary
+from kinema_api import layout
+from kinema_api.manifest import Manifest
+from stage import faults, install, kube, runs
+
+NAMESPACE = "kinema-demo"
+TRAINING = "tiny-world"
+GENERATION = "red-square"
+SAMPLES = install.REPOSITORY / "manifests" / "samples"
+KILL_AT = 0.4
+PROMPTS = 128
+PROMETHEUS = "http://127.0.0.1:9090"
+QUERIES = {
+    "kinema_training_step": "max(kinema_training_step)",
+    "kinema_operator_reconciles_total": "sum(kinema_operator_reconciles_total)",
+    "kinema_serving_generations_total": "sum(kinema_serving_generations_total)",
+}
+
+
+def tell(out: Path) -> int:
+    """The whole story; 0 when the clip is there."""
+    with part("A real Kubernetes"):
+        install.cluster_tool("up")
+    with part("Kinema's images and chart"):
+        install.install()
+    with part("Samples applied, unchanged"):
+        kube.restricted_namespace(NAMESPACE)
+        _forget_last_time()
+        console.print(kube.kubectl("apply", "-n", NAMESPACE, "-f", str(SAMPLES)).strip())
+    with part("Training on two nodes; one worker is killed on the way"):
+        recovery = follow_training()
+    status = runs.training_status(TRAINING, NAMESPACE)
+    with part("A clip, served from zero replicas"):
+        clip = follow_generation(out)
+    with part(f"Accuracy over {PROMPTS} unseen prompts"):
+        report = accuracy(status["published"]["digest"], out)
+    numbers = prometheus()
+    rows = [
+        ("clip", str(clip["video"])),
+        ("contact sheet", str(clip["spritesheet"])),
+        ("prompt", clip["prompt"]),
+        ("model", status["published"]["digest"]),
+        *accuracy_rows(report),
+        ("recovery after the kill", f"{recovery:.1f} s to the next optimizer step"),
+        *(("Prometheus: " + name, value) for name, value in numbers.items()),
+    ]
+    summary("Kinema", rows, next_steps())
+    return 0
+
+
+def _forget_last_time() -> None:
+    for kind, name in (("vgen", GENERATION), ("vmodel", TRAINING), ("vmt", TRAINING)):
+        kube.kubectl("delete", kind, name, "-n", NAMESPACE, "--ignore-not-found")
+
+
+def follow_training() -> float:
+    """Show progress, kill one worker, wait for the end; recovery seconds."""
+    recovery: float | None = None
+    with live_bar() as bar:
+        task = bar.add_task("waiting for the workers", total=1)
+        for status in runs.watch_status("vmt", TRAINING, NAMESPACE, seconds=900):
+            phase, progress = status.get("phase", "Pending"), status.get("progress", {})
+            total = progress.get("totalSteps") or 1
+            bar.update(task, description=_line(status), completed=progress.get("step", 0), total=total)
+            if phase == "Succeeded":
+                break
+            if phase == "Failed":
+                raise kube.StageError(runs.explain("vmt", TRAINING, NAMESPACE))
+            if recovery is None and progress.get("step", 0) >= KILL_AT * total:
+                recovery = kill_one(bar.console.print)
+        else:
+            raise kube.StageError(runs.explain("vmt", TRAINING, NAMESPACE))
+    if recovery is None:
+        raise kube.StageError("the training ended before a worker could be killed")
+    return recovery
+
+
+def _line(status: dict[str, Any]) -> str:
+    nodes, progress = status.get("nodes", {}), status.get("progress", {})
+    loss = f" loss {progress['loss']:.3f}" if progress.get("loss") is not None else ""
+    return f"{status.get('phase', 'Pending')} on {nodes.get('ready', 0)}/{nodes.get('desired', '?')} nodes{loss}"
+
+
+def kill_one(say: Any) -> float:
+    """SIGKILL every process of a random worker's pod; seconds until the survivors step again."""
+    group = kube.until(lambda: runs.stepping(TRAINING, NAMESPACE, 2), "two stepping workers", 120)
+    victim, _ = random.choice(group)
+    round_ = max(progress.round for _, progress in group)
+    survivors = [pod for pod, _ in group if pod != victim]
+    killed_at = time.time()
+    count = faults.kill_pod(victim.uid)
+    if not count:
+        kube.kubectl("delete", "pod", victim.name, "-n", NAMESPACE, "--grace-period=0", "--force", "--wait=false")
+    say(f"[yellow]killed {victim.name} ({count or 'by the API,'} processes)")
+    stepped_at, progress = runs.first_step_after(survivors, round_, killed_at, 120)
+    took = stepped_at - killed_at
+    say(f"[green]stepping again after {took:.1f} s, at step {progress.step}, on {progress.world_size} node")
+    return took
+
+
+def follow_generation(out: Path) -> dict[str, Any]:
+    """Wait for the clip and fetch it by its signed address; its files and prompt."""
+    with live_bar() as bar:
+        task = bar.add_task("waiting for a server", total=100)
+        for status in runs.watch_status("vgen", GENERATION, NAMESPACE, seconds=300):
+            phase = status.get("phase", "Pending")
+            bar.update(task, description=phase, completed=status.get("progress", {}).get("percent", 0))
+            if phase == "Succeeded":
+                bar.update(task, completed=100)
+                break
+            if phase in ("Failed", "Cancelled"):
+                raise kube.StageError(runs.explain("vgen", GENERATION, NAMESPACE))
+        else:
+            raise kube.StageError(runs.explain("vgen", GENERATION, NAMESPACE))
+    spec = (kube.get("vgen", GENERATION, NAMESPACE) or {})["spec"]
+    files = {"video": layout.VIDEO, "thumbnail": layout.THUMBNAIL, "spritesheet": layout.SPRITESHEET}
+    found: dict[str, Any] = {field: fetch(status[field], out / name) for field, name in files.items()}
+    return {**found, "prompt": spec["prompt"]}
+
+
+def fetch(artefact: dict[str, Any], path: Path) -> Path:
+    """Download a committed artefact by its signed address and check its digest."""
+    with urllib.request.urlopen(artefact["url"], timeout=30) as answer:
+        data = answer.read()
+    if hashlib.sha256(data).hexdigest() != artefact["sha256"]:
+        raise kube.StageError(f"{path.name}: what was downloaded is not what status names")
+    path.write_bytes(data)
+    return path
+
+
+def accuracy(digest: str, out: Path) -> dict[str, dict[str, float]]:
+    """Accuracy per attribute of the published model, read back out of pixels."""
+    folder = out / "model"
+    folder.mkdir(exist_ok=True)
+    store, prefix = install.store(), layout.model_prefix(digest)
+    manifest = Manifest.from_bytes(store.get(prefix + layout.MANIFEST), prefix)
+    for file in manifest.files:
+        store.get_file(prefix + file.name, folder / file.name)
+    return evaluate(folder)
+
+
+def evaluate(folder: Path) -> dict[str, dict[str, float]]:
+    """Run the evaluation of a model folder in a process of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "kinema_jobs.evaluate",
+        "--model",
+        str(folder),
+        "--prompts",
+        str(PROMPTS),
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1])["attributes"])
+
+
+def prometheus() -> dict[str, str]:
+    """Some of the run's numbers, asked of Prometheus; says so where there is none."""
+    answers = {}
+    for name, query in QUERIES.items():
+        try:
+            url = f"{PROMETHEUS}/api/v1/query?" + urllib.parse.urlencode({"query": query})
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                found = json.loads(answer.read())["data"]["result"]
+            answers[name] = found[0]["value"][1] if found else "no sample"
+        except OSError:
+            answers[name] = f"no Prometheus at {PROMETHEUS}"
+    return answers
+
+
+def next_steps() -> list[str]:
+    """What a person may try on the cluster that stays up."""
+    return [
+        f"export KUBECONFIG={kube.kubeconfig()}",
+        f"kubectl get kinema -n {NAMESPACE}",
+        f'kinema generate "a blue circle moves left" --model {TRAINING} -n {NAMESPACE} --out blue.mp4',
+        f"kubectl describe vmt {TRAINING} -n {NAMESPACE}",
+        f'kubectl patch vmt {TRAINING} -n {NAMESPACE} --type merge -p \'{{"spec":{{"runId":"again"}}}}\'',
+        f"kubectl scale vmt/{TRAINING} -n {NAMESPACE} --replicas=3",
+        f"open {PROMETHEUS}",
+        "make cluster-down",
+    ]

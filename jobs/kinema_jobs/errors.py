@@ -1,0 +1,25 @@
+"""The error tree of the jobs: every message says what is wrong and what to do about it.
+
+JobError
+├── ModelUnusable     the model's files are not what its digest promises; another server will see the same
+├── TransferFailed    something could not be fetched or uploaded now; another try may do better
+└── ModelNotFound     no model lies where one was named
+"""
+
+from __future__ import annotations
+
+
+class JobError(Exception):
+    """Base of all errors of the jobs. `str(error)` is a sentence with a remedy."""
+
+
+class ModelUnusable(JobError):
+    """A model's files are not what its digest promises."""
+
+
+class TransferFailed(JobError):
+    """Something could not be fetched or uploaded; it may work later or elsewhere."""
+
+
+class ModelNotFound(JobError):
+    """No model lies where one was named."""

@@ -1,0 +1,72 @@
+"""A model as files in a folder: whether they are what its manifest promises, and where one lies."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from kinema_api.errors import BrokenManifest
+from kinema_api.layout import MANIFEST
+from kinema_api.manifest import Manifest, ManifestFile
+from kinema_jobs.errors import ModelNotFound, ModelUnusable
+
+CONFIG: Final = "config.json"
+_CHUNK: Final = 1 << 20
+
+
+def check_name(name: str) -> None:
+    """Raise `ModelUnusable` for a name that would leave the folder or hide the manifest."""
+    if name in (".", "..", MANIFEST) or "/" in name:
+        raise ModelUnusable(f"the manifest names a file {name!r}: publish the model again with plain file names.")
+
+
+def check_file(path: Path, promised: ManifestFile) -> None:
+    """Raise `ModelUnusable` unless the file has the bytes that the manifest promises."""
+    if sha256_of(path) != promised.sha256:
+        raise ModelUnusable(f"{promised.name} does not match its sha256 in the manifest: publish the model again.")
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def verify_folder(folder: Path) -> str | None:
+    """The digest of the model in `folder` after every file was checked; None if it has no manifest.
+
+    Raises:
+        ModelUnusable: naming the file that is missing or is not what the manifest promises.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    data = path.read_bytes()
+    try:
+        manifest = Manifest.from_bytes(data, str(path))
+    except BrokenManifest as error:
+        raise ModelUnusable(str(error)) from None
+    for file in manifest.files:
+        check_name(file.name)
+        if not (folder / file.name).is_file():
+            raise ModelUnusable(f"{folder / file.name} is missing: publish the model again.")
+        check_file(folder / file.name, file)
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def find_model(place: Path) -> Path:
+    """The folder of a model: `place` itself, or the newest one published below it (a folder used as a store).
+
+    Raises:
+        ModelNotFound: there is none.
+    """
+    if (place / CONFIG).is_file():
+        return place
+    published = [p.parent for p in place.glob(f"**/models/*/{MANIFEST}")]
+    if not published:
+        raise ModelNotFound(f"no model lies in {place}: name a folder with {CONFIG}, or train and publish one first.")
+    return max(published, key=lambda folder: (folder / MANIFEST).stat().st_mtime)

@@ -1,0 +1,153 @@
+"""From a request to a clip: the one path that a server and `kinema generate --local` share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from kinema_api.generation import SIZE_PATTERN
+from kinema_jobs.media import Video, check_frame_size
+from kinema_model.config import ModelConfig
+from kinema_model.errors import PromptError, ShapeError
+from kinema_model.pipeline import Pipeline
+
+MAX_PROMPT_CHARACTERS: Final = 4096
+"""As in the schema of a VideoGeneration."""
+MAX_STEPS: Final = 200
+MAX_SECONDS: Final = 60
+MAX_SEED: Final = 2**53 - 1
+GUIDANCE: Final = (1.0, 30.0)
+OnStep = Callable[[int, int], None]
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """What clip is asked for, apart from the model."""
+
+    prompt: str
+    negative_prompt: str | None
+    seconds: float
+    size: str | None
+    """WIDTHxHEIGHT in pixels; None: the model's own."""
+    seed: int
+    steps: int
+    guidance_scale: float
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """A clip's extent: frames, pixels, frames per second."""
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+
+    @property
+    def seconds(self) -> float:
+        """Exact length of the clip."""
+        return self.frames / self.fps
+
+    @property
+    def size(self) -> str:
+        """WIDTHxHEIGHT."""
+        return f"{self.width}x{self.height}"
+
+
+def check_request(request: ClipRequest) -> None:
+    """Refuse what no model can render. Raises `PromptError` or `ShapeError`; neither repeats the prompt."""
+    for what, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt or "")):
+        if len(text) > MAX_PROMPT_CHARACTERS:
+            raise PromptError(f"The {what} has {len(text)} characters: shorten it to at most {MAX_PROMPT_CHARACTERS}.")
+    if not request.prompt.strip():
+        raise PromptError("The prompt is empty: say what the clip should show.")
+    if not 1 <= request.steps <= MAX_STEPS:
+        raise ShapeError(f"{request.steps} denoising steps cannot be served: use 1 to {MAX_STEPS}.")
+    if not 0 <= request.seed <= MAX_SEED:
+        raise ShapeError(f"The seed {request.seed} cannot be served: choose one from 0 to {MAX_SEED}.")
+    if not GUIDANCE[0] <= request.guidance_scale <= GUIDANCE[1]:
+        raise ShapeError(f"The guidance scale must lie between {GUIDANCE[0]:g} and {GUIDANCE[1]:g}: change it.")
+    if not 0 < request.seconds <= MAX_SECONDS:
+        raise ShapeError(
+            f"A clip of {request.seconds:g} seconds cannot be served: ask for more than 0 and at most {MAX_SECONDS}."
+        )
+    if request.size is not None:
+        width, height = _parse_size(request.size)
+        check_frame_size(height, width)
+
+
+def clip_shape(config: ModelConfig, seconds: float, size: str | None) -> ClipShape:
+    """The clip that this model renders for `seconds` and `size`. Raises `ShapeError`, saying what it can do.
+
+    The number of frames is the nearest that is whole patches, so that a clip may differ from `seconds` by less
+    than one patch of frames.
+    """
+    width, height = (config.width_px, config.height) if size is None else _parse_size(size)
+    _, patch_h, patch_w = config.patch
+    if height % patch_h or width % patch_w or max(height, width) > config.max_side:
+        raise ShapeError(
+            f"This model cannot render {width}x{height}: use a width in multiples of {patch_w} and a height in "
+            f"multiples of {patch_h}, up to {config.max_side} pixels; its own size is "
+            f"{config.width_px}x{config.height}."
+        )
+    check_frame_size(height, width)
+    patch_t = config.patch[0]
+    frames = max(1, round(seconds * config.fps / patch_t)) * patch_t
+    if frames > config.max_frames:
+        raise ShapeError(
+            f"This model cannot render {seconds:g} seconds: ask for at most {config.max_frames / config.fps:g}."
+        )
+    return ClipShape(frames, height, width, float(config.fps))
+
+
+def _parse_size(size: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT -> (width, height)."""
+    if not re.fullmatch(SIZE_PATTERN, size):
+        raise ShapeError("The size is not WIDTHxHEIGHT in pixels: write it like 24x24.")
+    width, _, height = size.partition("x")
+    return int(width), int(height)
+
+
+def open_pipeline(folder: Path) -> Pipeline:
+    """The model in `folder`, on the first GPU if there is one. Raises `BrokenArtefact`, naming the file."""
+    return Pipeline(folder, device="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def render(
+    pipeline: Pipeline, request: ClipRequest, shape: ClipShape, on_step: OnStep, should_stop: ShouldStop
+) -> Video:
+    """Denoise and decode one clip, uint8 (T, H, W, 3). Raises `SamplingStopped` before the step that is not taken."""
+    return pipeline.generate(
+        request.prompt,
+        seed=request.seed,
+        frames=shape.frames,
+        height=shape.height,
+        width=shape.width,
+        steps=request.steps,
+        guidance_scale=request.guidance_scale,
+        negative_prompt=request.negative_prompt or "",
+        on_step=on_step,
+        should_stop=should_stop,
+    )
+
+
+def request_record(request: ClipRequest, shape: ClipShape, model_digest: str | None) -> dict[str, Any]:
+    """What request.json says: all that is needed to make the same clip again."""
+    return {
+        "prompt": request.prompt,
+        "negativePrompt": request.negative_prompt,
+        "seed": request.seed,
+        "steps": request.steps,
+        "guidanceScale": request.guidance_scale,
+        "frames": shape.frames,
+        "fps": shape.fps,
+        "seconds": shape.seconds,
+        "size": shape.size,
+        "modelDigest": model_digest,
+    }

@@ -1,0 +1,116 @@
+"""The HTTP side of a server: kinema_api.wire, word for word."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from kinema_api import layout
+from kinema_api.base import ApiModel
+from kinema_api.errors import InvalidManifest
+from kinema_api.wire import OrderState, ServerState, WorkOrder
+from kinema_jobs.rendering import check_request, clip_shape
+from kinema_jobs.serve.model_cache import ModelCache
+from kinema_jobs.serve.orders import OrderBook, OrderRefused
+from kinema_jobs.serve.runner import clip_request
+from kinema_model.errors import ModelError
+
+ARTEFACTS: Final = (layout.VIDEO, layout.THUMBNAIL, layout.SPRITESHEET, layout.REQUEST)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def make_app(book: OrderBook, models: ModelCache, max_order_bytes: int) -> web.Application:
+    """The application; `book` and `models` live as long as it does."""
+    app = web.Application(middlewares=[_sentences], client_max_size=max_order_bytes)
+    handlers = _Handlers(book, models)
+    app.router.add_post("/v1/orders", handlers.submit)
+    app.router.add_get("/v1/orders/{uid}", handlers.state)
+    app.router.add_delete("/v1/orders/{uid}", handlers.cancel)
+    app.router.add_get("/v1/server", handlers.server)
+    app.router.add_get("/healthz", handlers.health)
+    app.router.add_get("/metrics", handlers.metrics)
+    return app
+
+
+class _Handlers:
+    def __init__(self, book: OrderBook, models: ModelCache) -> None:
+        self._book = book
+        self._models = models
+
+    async def submit(self, request: web.Request) -> web.Response:
+        order = _parse(await request.read())
+        self._check(order)
+        return _answer(self._book.submit(order), 202)
+
+    async def state(self, request: web.Request) -> web.Response:
+        return _answer(_known(self._book.state(request.match_info["uid"])), 200)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        return _answer(_known(self._book.cancel(request.match_info["uid"])), 202)
+
+    async def server(self, _request: web.Request) -> web.Response:
+        current = self._book.current
+        loaded = self._models.digest if self._models.pipeline is not None else None
+        return _answer(ServerState(digest=loaded, order=current.order.uid if current else None), 200)
+
+    async def health(self, _request: web.Request) -> web.Response:
+        if self._book.draining:
+            return web.json_response({"status": "ending"}, status=503)
+        return web.json_response({"status": "ok"})
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    def _check(self, order: WorkOrder) -> None:
+        """Refuse what can never be served, as far as that is known before the model is loaded."""
+        if order.model.digest != self._models.digest:
+            raise OrderRefused(
+                400, f"this server is for {self._models.digest}, not {order.model.digest}: ask a server of that digest."
+            )
+        names = [upload.name for upload in order.uploads]
+        if layout.VIDEO not in names or len(set(names)) != len(names) or not set(names) <= set(ARTEFACTS):
+            raise OrderRefused(400, f"uploads must name {layout.VIDEO} and may name others of {', '.join(ARTEFACTS)}.")
+        try:
+            check_request(clip_request(order))
+            if self._models.pipeline is not None:
+                clip_shape(self._models.pipeline.config, order.seconds, order.size)
+        except ModelError as error:
+            raise OrderRefused(400, str(error)) from None
+
+
+def _parse(body: bytes) -> WorkOrder:
+    try:
+        return WorkOrder.parse(json.loads(body))
+    except (ValueError, RecursionError):
+        raise OrderRefused(400, "the body is not JSON: send a work order as JSON.") from None
+    except InvalidManifest as error:
+        raise OrderRefused(400, str(error)) from None
+
+
+def _known(state: OrderState | None) -> OrderState:
+    if state is None:
+        raise OrderRefused(404, "no such order here: a restarted server forgets, give the order another attempt.")
+    return state
+
+
+def _answer(model: ApiModel, status: int) -> web.Response:
+    return web.json_response(model.to_wire(), status=status)
+
+
+@web.middleware
+async def _sentences(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error is {"error": "<sentence>"}."""
+    try:
+        return await handler(request)
+    except OrderRefused as refusal:
+        return web.json_response({"error": str(refusal)}, status=refusal.status)
+    except web.HTTPRequestEntityTooLarge:
+        return web.json_response({"error": "the order is too large: shorten the prompt."}, status=400)
+    except web.HTTPException as error:
+        return web.json_response(
+            {"error": f"{error.reason}: see kinema_api.wire for what a server answers."}, status=error.status
+        )

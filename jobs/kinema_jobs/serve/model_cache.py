@@ -1,0 +1,94 @@
+"""The model of an order, fetched once, verified against its digest, and kept on disk and in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from kinema_api.errors import BrokenManifest
+from kinema_api.layout import MANIFEST
+from kinema_api.manifest import Manifest, ManifestFile
+from kinema_api.wire import OrderedModel
+from kinema_jobs.errors import ModelUnusable
+from kinema_jobs.model_folder import check_file, check_name, sha256_of
+from kinema_jobs.serve.transfer import Transfers
+
+if TYPE_CHECKING:
+    from kinema_model.pipeline import Pipeline
+
+MAX_MANIFEST_BYTES: Final = 1 << 20
+InThread = Callable[[Callable[[], "Pipeline"]], Awaitable["Pipeline"]]
+
+
+class ModelCache:
+    """Holds the one model that this server is for; `digest` is that of its manifest."""
+
+    def __init__(self, digest: str, folder: Path, transfers: Transfers, load: Callable[[Path], Pipeline]) -> None:
+        self.digest = digest
+        self._folder = folder / digest.removeprefix("sha256:")
+        self._transfers = transfers
+        self._load = load
+        self._pipeline: Pipeline | None = None
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """The model in memory, if it is."""
+        return self._pipeline
+
+    async def obtain(self, model: OrderedModel, in_thread: InThread) -> Pipeline:
+        """The model, from memory, else from disk, else by the order's addresses.
+
+        Raises:
+            ModelUnusable: a file is not what the digest promises; the sentence names it.
+            TransferFailed: the object store does not answer.
+        """
+        if self._pipeline is None:
+            manifest = await self._manifest(model)
+            await self._files(manifest, model)
+            self._pipeline = await in_thread(lambda: self._load(self._folder))
+        return self._pipeline
+
+    async def _manifest(self, model: OrderedModel) -> Manifest:
+        await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
+        path = self._folder / MANIFEST
+        if not path.exists() or await asyncio.to_thread(_digest_of, path) != self.digest:
+            partial = path.with_suffix(".partial")
+            found = "sha256:" + await self._transfers.fetch(MANIFEST, model.manifest_url, partial, MAX_MANIFEST_BYTES)
+            if found != self.digest:
+                raise ModelUnusable(
+                    f"{MANIFEST} has the digest {found}, not {self.digest}: publish the model again, or order the "
+                    f"digest that is published."
+                )
+            partial.replace(path)
+        try:
+            return Manifest.from_bytes(path.read_bytes(), MANIFEST)
+        except BrokenManifest as error:
+            raise ModelUnusable(str(error)) from None
+
+    async def _files(self, manifest: Manifest, model: OrderedModel) -> None:
+        urls = {offered.file.name: offered.url for offered in model.files}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for file in manifest.files:
+                    group.create_task(self._file(file, urls.get(file.name)))
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+
+    async def _file(self, file: ManifestFile, url: str | None) -> None:
+        check_name(file.name)
+        path = self._folder / file.name
+        if path.exists() and await asyncio.to_thread(sha256_of, path) == file.sha256:
+            return
+        if url is None:
+            raise ModelUnusable(f"the order has no address for {file.name}: order every file of the manifest.")
+        partial = path.with_name(f"{file.name}.partial")
+        await self._transfers.fetch(file.name, url, partial, file.bytes)
+        await asyncio.to_thread(check_file, partial, file)
+        partial.replace(path)
+
+
+def _digest_of(path: Path) -> str:
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()

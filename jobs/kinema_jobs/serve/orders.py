@@ -1,0 +1,153 @@
+"""The orders of a server: which one is in hand, what became of the ones before, and which must be turned away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from kinema_api.wire import OrderResult, OrderState, WorkOrder
+from kinema_jobs.serve import metrics
+
+log = logging.getLogger(__name__)
+
+Phase = Literal["loading", "denoising", "encoding", "succeeded", "failed", "cancelled"]
+ENDED: Final = ("succeeded", "failed", "cancelled")
+
+
+class OrderRefused(Exception):
+    """An order is not taken; `status` is the HTTP status that says so."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(eq=False)
+class OrderInHand:
+    """One attempt at one generation, as this server knows it. Written by its worker thread and the event loop."""
+
+    order: WorkOrder
+    phase: Phase = "loading"
+    step: int = 0
+    error: str | None = None
+    retriable: bool = True
+    result: OrderResult | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set: stop before the next denoising step."""
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more will happen to it."""
+        return self.phase in ENDED
+
+    def state(self) -> OrderState:
+        """What the operator is told."""
+        return OrderState(
+            uid=self.order.uid,
+            attempt=self.order.attempt,
+            phase=self.phase,
+            step=self.step,
+            total_steps=self.order.steps,
+            error=self.error,
+            retriable=self.retriable,
+            result=self.result,
+        )
+
+    def end(self, phase: Phase, error: str | None = None, *, retriable: bool = True) -> None:
+        """Enter a last phase and count it."""
+        self.phase, self.error, self.retriable = phase, error, retriable
+        metrics.GENERATIONS.labels(phase).inc()
+
+
+Run = Callable[[OrderInHand], Awaitable[None]]
+
+
+class OrderBook:
+    """Takes one order at a time. Everything here can be lost: the truth is the VideoGeneration and the store."""
+
+    def __init__(self, run: Run, remembered: int) -> None:
+        self._run = run
+        self._remembered = remembered
+        self._orders: OrderedDict[str, OrderInHand] = OrderedDict()
+        self._draining = False
+
+    @property
+    def current(self) -> OrderInHand | None:
+        """The order in hand."""
+        return next((o for o in reversed(self._orders.values()) if not o.ended), None)
+
+    @property
+    def draining(self) -> bool:
+        """No more orders are taken."""
+        return self._draining
+
+    def submit(self, order: WorkOrder) -> OrderState:
+        """Take an order, or answer the state of the same one.
+
+        A newer attempt takes the place of an older one of the same uid, which is stopped.
+
+        Raises:
+            OrderRefused: 409 for an older attempt, 429 while another order is in hand, 503 while ending.
+        """
+        known = self._orders.get(order.uid)
+        if known is not None:
+            if order.attempt == known.order.attempt:
+                return known.state()
+            if order.attempt < known.order.attempt:
+                raise OrderRefused(
+                    409, f"attempt {known.order.attempt} of this order came already: send a newer attempt."
+                )
+        if self._draining:
+            raise OrderRefused(503, "this server is ending: send the order to another server.")
+        busy = self.current
+        if busy is not None and busy is not known:
+            raise OrderRefused(429, "this server is busy with another order: try another server, or this one later.")
+        if known is not None:
+            known.stop.set()
+        return self._start(order).state()
+
+    def cancel(self, uid: str) -> OrderState | None:
+        """Stop an order before its next denoising step; None: unknown."""
+        known = self._orders.get(uid)
+        if known is not None:
+            known.stop.set()
+        return known.state() if known else None
+
+    def state(self, uid: str) -> OrderState | None:
+        """The state of an order; None: unknown."""
+        known = self._orders.get(uid)
+        return known.state() if known else None
+
+    async def drain(self, grace_seconds: float) -> bool:
+        """Take no more orders and stop the one in hand; True when nothing runs any more."""
+        self._draining = True
+        tasks = [o.task for o in self._orders.values() if o.task is not None and not o.task.done()]
+        for order in self._orders.values():
+            # What only has to be encoded and uploaded is worth the wait.
+            if order.phase != "encoding":
+                order.stop.set()
+        if not tasks:
+            return True
+        _, pending = await asyncio.wait(tasks, timeout=grace_seconds)
+        return not pending
+
+    def _start(self, order: WorkOrder) -> OrderInHand:
+        taken = OrderInHand(order)
+        self._orders.pop(order.uid, None)
+        self._orders[order.uid] = taken
+        while len(self._orders) > self._remembered:
+            self._orders.popitem(last=False)
+        taken.task = asyncio.create_task(self._work(taken))
+        return taken
+
+    async def _work(self, taken: OrderInHand) -> None:
+        metrics.BUSY.set(1)
+        try:
+            await self._run(taken)
+        finally:
+            metrics.BUSY.set(0 if self.current is None else 1)

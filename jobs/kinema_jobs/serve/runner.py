@@ -1,0 +1,181 @@
+"""Carries one order out: model, denoising, artefacts, upload. What blocks runs in one thread beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from kinema_api.wire import OrderResult, UploadedFile, WorkOrder
+from kinema_jobs.errors import JobError, ModelUnusable
+from kinema_jobs.media import Video, write_artefacts
+from kinema_jobs.rendering import ClipRequest, ClipShape, clip_shape, render, request_record
+from kinema_jobs.serve import metrics
+from kinema_jobs.serve.model_cache import ModelCache
+from kinema_jobs.serve.orders import OrderInHand
+from kinema_jobs.serve.transfer import Transfers
+from kinema_model.errors import BrokenArtefact, ModelError, SamplingStopped
+from kinema_model.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class _Stopped(Exception):
+    """The order was stopped while nothing was being denoised."""
+
+
+def clip_request(order: WorkOrder) -> ClipRequest:
+    """The part of an order that says what the clip shows."""
+    return ClipRequest(
+        prompt=order.prompt,
+        negative_prompt=order.negative_prompt,
+        seconds=order.seconds,
+        size=order.size,
+        seed=order.seed,
+        steps=order.steps,
+        guidance_scale=order.guidance_scale,
+    )
+
+
+class OrderRunner:
+    """Runs orders one after the other; an order that a newer attempt replaced ends before the newer one starts."""
+
+    def __init__(self, models: ModelCache, transfers: Transfers) -> None:
+        self._models = models
+        self._transfers = transfers
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
+        self._one_at_a_time = asyncio.Lock()
+
+    async def run(self, taken: OrderInHand) -> None:
+        """Carry an order out; however it ends, `taken` says so."""
+        log.info("order %s: taken, %s", _name(taken), _describe(taken.order.prompt))
+        try:
+            async with self._one_at_a_time:
+                await self._carry_out(taken)
+        except (_Stopped, SamplingStopped):
+            taken.end("cancelled", "Stopped before the clip was done: give another attempt to have it.")
+        except (ModelUnusable, BrokenArtefact) as error:
+            taken.end("failed", str(error), retriable=False)
+        except JobError as error:
+            taken.end("failed", str(error))
+        except ModelError as error:
+            taken.end("failed", str(error), retriable=False)
+        except (torch.OutOfMemoryError, MemoryError):
+            taken.end(
+                "failed", "The clip does not fit into memory: ask for a smaller size or fewer seconds.", retriable=False
+            )
+        except Exception as error:  # a server outlives whatever one order brings up
+            # Without the message: it may repeat the prompt.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("order %s: %s\n%s", _name(taken), type(error).__name__, where)  # noqa: TRY400
+            taken.end("failed", f"Rendering broke off ({type(error).__name__}): see the server's log, then try again.")
+        log.info("order %s: %s%s", _name(taken), taken.phase, f": {taken.error}" if taken.error else "")
+
+    def close(self) -> None:
+        """Let the thread go without waiting for it."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run what blocks or computes in the one rendering thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _carry_out(self, taken: OrderInHand) -> None:
+        pipeline, load_seconds = await self._load(taken)
+        request = clip_request(taken.order)
+        shape = clip_shape(pipeline.config, request.seconds, request.size)
+        taken.phase = "denoising"
+        started = time.monotonic()
+        video = await self.in_thread(lambda: self._denoise(taken, pipeline, request, shape))
+        denoise_seconds = time.monotonic() - started
+        metrics.DEVICE_SECONDS.labels(pipeline.device.type).inc(denoise_seconds)
+        taken.phase = "encoding"
+        started = time.monotonic()
+        files = await self._deliver(taken, video, request, shape)
+        encode_seconds = time.monotonic() - started
+        metrics.ENCODE_SECONDS.observe(encode_seconds)
+        taken.result = OrderResult(
+            files=files,
+            seconds=shape.seconds,
+            size=shape.size,
+            fps=shape.fps,
+            load_seconds=load_seconds,
+            denoise_seconds=denoise_seconds,
+            encode_seconds=encode_seconds,
+        )
+        taken.end("succeeded")
+
+    async def _load(self, taken: OrderInHand) -> tuple[Pipeline, float]:
+        if self._models.pipeline is not None:
+            return self._models.pipeline, 0.0
+        started = time.monotonic()
+        pipeline = await _unless_stopped(taken, self._models.obtain(taken.order.model, self.in_thread))
+        seconds = time.monotonic() - started
+        metrics.MODEL_LOAD_SECONDS.observe(seconds)
+        return pipeline, seconds
+
+    def _denoise(self, taken: OrderInHand, pipeline: Pipeline, request: ClipRequest, shape: ClipShape) -> Video:
+        last = time.monotonic()
+
+        def on_step(done: int, _total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            metrics.STEP_SECONDS.observe(now - last)
+            last, taken.step = now, done
+
+        return render(pipeline, request, shape, on_step, taken.stop.is_set)
+
+    async def _deliver(
+        self, taken: OrderInHand, video: Video, request: ClipRequest, shape: ClipShape
+    ) -> tuple[UploadedFile, ...]:
+        order = taken.order
+        record = request_record(request, shape, order.model.digest)
+        record |= {"uid": order.uid, "attempt": order.attempt, "namespace": order.namespace, "name": order.name}
+        with tempfile.TemporaryDirectory(prefix="kinema-order-") as folder:
+            files = await self.in_thread(lambda: write_artefacts(video, shape.fps, Path(folder), record))
+            by_name = {path.name: path for path in files}
+            uploads = (self._transfers.upload(u.name, u.url, by_name[u.name]) for u in order.uploads)
+            return tuple(await _unless_stopped(taken, _all(uploads)))
+
+
+async def _all(several: Any) -> list[UploadedFile]:
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in several]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _unless_stopped(taken: OrderInHand, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the order is stopped. Raises `_Stopped`."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(taken.stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise _Stopped
+        return working.result()
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+def _name(taken: OrderInHand) -> str:
+    return f"{taken.order.namespace}/{taken.order.name} attempt {taken.order.attempt}"
+
+
+def _describe(prompt: str) -> str:
+    """A prompt as logs may show it."""
+    return f"prompt of {len(prompt)} characters, sha256 {hashlib.sha256(prompt.encode()).hexdigest()[:12]}"

@@ -1,0 +1,35 @@
+"""Puts a server's parts together; the HTTP side is added around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from kinema_jobs.rendering import open_pipeline
+from kinema_jobs.serve.model_cache import ModelCache
+from kinema_jobs.serve.orders import OrderBook
+from kinema_jobs.serve.runner import OrderRunner
+from kinema_jobs.serve.settings import ServerSettings
+from kinema_jobs.serve.transfer import Transfers, client_session
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a server consists of apart from HTTP."""
+
+    book: OrderBook
+    models: ModelCache
+
+
+@asynccontextmanager
+async def open_service(digest: str, settings: ServerSettings) -> AsyncIterator[Service]:
+    """A service for one model, with its connections and its thread."""
+    async with client_session(settings) as session:
+        transfers = Transfers(session, settings)
+        models = ModelCache(digest, settings.cache_dir, transfers, open_pipeline)
+        runner = OrderRunner(models, transfers)
+        try:
+            yield Service(OrderBook(runner.run, settings.remembered_orders), models)
+        finally:
+            runner.close()

@@ -1,0 +1,117 @@
+"""Files over presigned addresses.
+
+An address is a secret, since it carries a signature: errors and logs name the file only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from kinema_api.wire import UploadedFile
+from kinema_jobs.errors import ModelUnusable, TransferFailed
+from kinema_jobs.serve.settings import ServerSettings
+
+log = logging.getLogger(__name__)
+
+CHUNK: Final = 1 << 20
+CONTENT_TYPES: Final = {".mp4": "video/mp4", ".webp": "image/webp", ".json": "application/json"}
+_TRANSIENT: Final = {408, 425, 429, 500, 502, 503, 504}
+_OK: Final = {200, 201, 204}
+
+T = TypeVar("T")
+
+
+class _TryAgain(Exception):
+    """A try failed in a way that may pass; says how."""
+
+
+class Transfers:
+    """Fetches and uploads with patience: an object store that is away for a minute costs that minute, no more."""
+
+    def __init__(self, session: aiohttp.ClientSession, settings: ServerSettings) -> None:
+        self._session = session
+        self._settings = settings
+        self._slots = asyncio.Semaphore(settings.parallel_transfers)
+
+    async def fetch(self, name: str, url: str, target: Path, limit: int) -> str:
+        """Fetch into `target`, at most `limit` bytes; answers the sha256 in hex.
+
+        Raises:
+            TransferFailed: it cannot be had now.
+            ModelUnusable: it is longer than promised, or does not exist.
+        """
+        return await self._patiently(name, lambda: self._fetch_once(name, url, target, limit))
+
+    async def upload(self, name: str, url: str, source: Path) -> UploadedFile:
+        """Upload a file whole. Raises `TransferFailed`."""
+        data = await asyncio.to_thread(source.read_bytes)
+        await self._patiently(name, lambda: self._upload_once(name, url, data))
+        return UploadedFile(name=name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+
+    async def _fetch_once(self, name: str, url: str, target: Path, limit: int) -> str:
+        digest, length = hashlib.sha256(), 0
+        async with self._session.get(URL(url, encoded=True)) as response:
+            if response.status == 404:
+                raise ModelUnusable(f"{name} does not exist in the object store: publish the model again.")
+            _check(name, "fetched", response.status)
+            with target.open("wb") as out:
+                async for chunk in response.content.iter_chunked(CHUNK):
+                    length += len(chunk)
+                    if length > limit:
+                        raise ModelUnusable(
+                            f"{name} is longer than the {limit} bytes promised: publish the model again."
+                        )
+                    digest.update(chunk)
+                    out.write(chunk)
+        return digest.hexdigest()
+
+    async def _upload_once(self, name: str, url: str, data: bytes) -> None:
+        headers = {"Content-Type": CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")}
+        async with self._session.put(URL(url, encoded=True), data=data, headers=headers) as response:
+            _check(name, "uploaded", response.status)
+
+    async def _patiently(self, name: str, once: Callable[[], Awaitable[T]]) -> T:
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + settings.transfer_patience_seconds
+        wait = settings.retry_initial_seconds
+        while True:
+            try:
+                async with self._slots:
+                    return await once()
+            except (_TryAgain, aiohttp.ClientError, TimeoutError) as error:
+                reason = str(error) if isinstance(error, _TryAgain) else type(error).__name__
+            if loop.time() + wait > deadline:
+                raise TransferFailed(
+                    f"{name}: the object store does not answer ({reason}); check the store, then try again."
+                )
+            log.warning("%s: %s; trying again in %.1f s", name, reason, wait)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, settings.retry_max_seconds)
+
+
+def _check(name: str, done: str, status: int) -> None:
+    if status in _TRANSIENT:
+        raise _TryAgain(f"status {status}")
+    if status not in _OK:
+        raise TransferFailed(
+            f"{name} cannot be {done} (status {status}): its signed address may have expired; give another attempt."
+        )
+
+
+def client_session(settings: ServerSettings) -> aiohttp.ClientSession:
+    """A session whose only time-outs are for connecting and for silence: large files take as long as they take."""
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=settings.connect_seconds, sock_read=settings.stall_seconds
+        ),
+        auto_decompress=False,
+    )

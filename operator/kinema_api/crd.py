@@ -1,0 +1,198 @@
+"""The CustomResourceDefinitions: names, columns and subresources around the schemas of the types. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from kinema_api import generation, names, serving, training
+from kinema_api.base import ApiModel
+from kinema_api.errors import UnstructuralSchema
+from kinema_api.schema import Schema, structural_schema, without_defaults
+
+CATEGORY: Final = "kinema"
+CRD_API_VERSION: Final = "apiextensions.k8s.io/v1"
+
+_NAME_RULES: Final = (
+    (
+        f"size(self.metadata.name) <= {names.MAX_NAME_LENGTH}",
+        f"metadata.name must be at most {names.MAX_NAME_LENGTH} characters, since names of pods and services are "
+        "made from it: choose a shorter name",
+    ),
+    (
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name must start with a letter and hold only lower-case letters, digits and dashes, since a "
+        "service is named after it: choose another name",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of `kubectl get`; a wide one shows with -o wide only."""
+
+    name: str
+    path: str
+    type: str = "string"
+    wide: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of the group."""
+
+    model: type[ApiModel]
+    kind: str
+    plural: str
+    short: str
+    columns: tuple[Column, ...]
+    scale: tuple[str, str, str] | None = None
+    """Paths of the scale subresource: spec replicas, status replicas, label selector."""
+    selectable: tuple[str, ...] = ()
+    """Fields for --field-selector (KEP-4358)."""
+
+    @property
+    def crd_name(self) -> str:
+        """Name of the CustomResourceDefinition."""
+        return f"{self.plural}.{names.GROUP}"
+
+
+_AGE: Final = Column("Age", ".metadata.creationTimestamp", "date", description="Time since creation.")
+
+KINDS: Final = (
+    Kind(
+        model=training.VideoModelTraining,
+        kind=training.KIND,
+        plural=training.PLURAL,
+        short="vmt",
+        columns=(
+            Column("Phase", ".status.phase", description="Where the run stands."),
+            Column("Step", ".status.progress.step", "integer", description="Optimizer steps that counted."),
+            Column("Steps", ".spec.optimization.steps", "integer", description="Optimizer steps in all."),
+            Column("Nodes", ".spec.nodes", "integer", description="Nodes asked for."),
+            Column("Ready", ".status.nodes.ready", "integer", description="Nodes that take part."),
+            Column("Attempt", ".status.attempt", "integer", description="Attempt within the run."),
+            _AGE,
+            Column("Run", ".status.run", "integer", wide=True, description="Number of the run."),
+            Column("Loss", ".status.progress.loss", "number", wide=True, description="Last reported loss."),
+            Column("ETA", ".status.progress.etaSeconds", "integer", wide=True, description="Seconds to the last step."),
+            Column("Checkpoint", ".status.lastCheckpoint.step", "integer", wide=True, description="Newest checkpoint."),
+            Column("Model", ".spec.publish.model", wide=True, description="Model that it publishes."),
+        ),
+        scale=(".spec.nodes", ".status.nodes.ready", ".status.selector"),
+        selectable=(".status.phase",),
+    ),
+    Kind(
+        model=serving.VideoModel,
+        kind=serving.KIND,
+        plural=serving.PLURAL,
+        short="vmodel",
+        columns=(
+            Column("Phase", ".status.phase", description="Whether it is served."),
+            Column("Replicas", ".status.replicas", "integer", description="Servers asked for."),
+            Column("Ready", ".status.readyReplicas", "integer", description="Servers ready."),
+            Column("Waiting", ".status.waiting", "integer", description="Requests that wait or run."),
+            _AGE,
+            Column("Training", ".spec.source.training", wide=True, description="Training that it follows."),
+            Column("Digest", ".status.digest", wide=True, description="Digest that is served."),
+        ),
+        selectable=(".status.phase",),
+    ),
+    Kind(
+        model=generation.VideoGeneration,
+        kind=generation.KIND,
+        plural=generation.PLURAL,
+        short="vgen",
+        columns=(
+            Column("Phase", ".status.phase", description="Where the request stands."),
+            Column("Model", ".spec.modelRef.name", description="Model that renders it."),
+            Column("Percent", ".status.progress.percent", "integer", description="How far the clip is."),
+            Column("Queue", ".status.queuePosition", "integer", description="Requests before this one."),
+            _AGE,
+            Column("Prompt", ".spec.prompt", wide=True, description="What the clip shows."),
+            Column("Seed", ".status.seed", "integer", wide=True, description="Seed in use."),
+            Column("Video", ".status.video.uri", wide=True, description="Where the clip lies."),
+        ),
+        selectable=(".status.phase", ".spec.modelRef.name"),
+    ),
+)
+
+
+def crd(kind: Kind) -> dict[str, Any]:
+    """The CustomResourceDefinition of a kind."""
+    return {
+        "apiVersion": CRD_API_VERSION,
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": kind.crd_name,
+            "labels": {names.LABEL_NAME: "kinema", names.LABEL_PART_OF: "kinema"},
+        },
+        "spec": {
+            "group": names.GROUP,
+            "names": {
+                "kind": kind.kind,
+                "listKind": f"{kind.kind}List",
+                "plural": kind.plural,
+                "singular": kind.kind.lower(),
+                "shortNames": [kind.short],
+                "categories": [CATEGORY],
+            },
+            "scope": "Namespaced",
+            "versions": [_version(kind)],
+        },
+    }
+
+
+def resource_schema(kind: Kind) -> Schema:
+    """Schema of a whole object: spec with defaults, status without, and the rules on its name."""
+    fields = kind.model.model_fields
+    return {
+        "description": " ".join((kind.model.__doc__ or "").split()),
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": structural_schema(_field_model(fields["spec"])),
+            "status": without_defaults(structural_schema(_field_model(fields["status"]))),
+        },
+        "x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in _NAME_RULES],
+    }
+
+
+def _field_model(field: FieldInfo) -> type[BaseModel]:
+    if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        raise UnstructuralSchema(f"{field.annotation} is not a model; make spec and status models of their own")
+    return field.annotation
+
+
+def _version(kind: Kind) -> dict[str, Any]:
+    subresources: dict[str, Any] = {"status": {}}
+    if kind.scale:
+        paths = ("specReplicasPath", "statusReplicasPath", "labelSelectorPath")
+        subresources["scale"] = dict(zip(paths, kind.scale, strict=True))
+    version: dict[str, Any] = {
+        "name": names.VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": subresources,
+        "additionalPrinterColumns": [_column(column) for column in kind.columns],
+        "schema": {"openAPIV3Schema": resource_schema(kind)},
+    }
+    if kind.selectable:
+        version["selectableFields"] = [{"jsonPath": path} for path in kind.selectable]
+    return version
+
+
+def _column(column: Column) -> dict[str, Any]:
+    result: dict[str, Any] = {"name": column.name, "type": column.type, "jsonPath": column.path}
+    if column.description:
+        result["description"] = column.description
+    if column.wide:
+        result["priority"] = 1
+    return result

@@ -1,0 +1,39 @@
+"""Conditions as a plan writes them: whole seconds, bounded messages, the generation that they speak of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from kinema_api.base import Condition, set_condition
+
+MAX_MESSAGE: Final = 1024
+"""Longest message: what a pod says about itself is not trusted to be short."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a plan is made and which generation of the spec it is about."""
+
+    now: datetime
+    generation: int
+
+    def mark(
+        self,
+        conditions: tuple[Condition, ...],
+        type_: str,
+        value: bool | Literal["Unknown"],
+        reason: str,
+        message: str = "",
+    ) -> tuple[Condition, ...]:
+        """`conditions` with this one set."""
+        condition = Condition(
+            type=type_,
+            status=value if isinstance(value, str) else "True" if value else "False",
+            reason=reason,
+            message=message[:MAX_MESSAGE],
+            last_transition_time=self.now.replace(microsecond=0),
+            observed_generation=self.generation,
+        )
+        return set_condition(conditions, condition)

@@ -1,0 +1,125 @@
+"""The operator's error tree: what can go wrong between it and the API server, each with a remedy.
+
+OperatorError
+├── NoCredentials        no way to the API server is configured
+├── NotLeading           this replica may not write (any more)
+├── ForeignObject        an object of that name belongs to somebody else
+└── ApiError             the API server refused, or did not answer
+    ├── NotFound
+    ├── AlreadyExists
+    ├── Conflict         the object has moved on since it was read
+    ├── Expired          a resourceVersion is too old to watch from
+    ├── Denied           authentication or authorization failed
+    ├── Rejected         the request is wrong: validation or admission
+    ├── Throttled        too many requests, also after waiting as told
+    └── Unavailable      time-out, broken connection, or a fault of the server
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+
+class OperatorError(Exception):
+    """Base of all errors of the operator. `str(error)` is one sentence with a remedy."""
+
+
+class NoCredentials(OperatorError):
+    """No way to the API server is configured."""
+
+
+class NotLeading(OperatorError):
+    """This replica may not write: another one leads, or may lead by now."""
+
+
+class ForeignObject(OperatorError):
+    """An object that should be made exists and belongs to another owner."""
+
+
+class ApiError(OperatorError):
+    """The API server refused a request or did not answer.
+
+    `status` is the HTTP status (0: no answer), `reason` the machine-readable reason of the answer.
+    """
+
+    remedy = "look at the API server's log"
+
+    def __init__(self, request: str, message: str, status: int = 0, reason: str = "") -> None:
+        super().__init__(f"{request}: {message or reason or status}; {self.remedy}")
+        self.status = status
+        self.reason = reason
+
+
+class NotFound(ApiError):
+    """The object, or its kind, does not exist."""
+
+    remedy = "make the object, or install the CRDs if the kind itself is unknown"
+
+
+class AlreadyExists(ApiError):
+    """An object of that name exists."""
+
+    remedy = "read it before making it again"
+
+
+class Conflict(ApiError):
+    """The object has moved on since it was read."""
+
+    remedy = "read it again and decide anew"
+
+
+class Expired(ApiError):
+    """The resourceVersion is older than what the API server remembers."""
+
+    remedy = "list again"
+
+
+class Denied(ApiError):
+    """The credentials are not accepted, or do not allow this."""
+
+    remedy = "check the operator's RBAC rules and its service account"
+
+
+class Rejected(ApiError):
+    """The API server finds the request wrong."""
+
+    remedy = "correct the field that is named"
+
+
+class Throttled(ApiError):
+    """The API server asks for fewer requests, and waiting as it told did not help."""
+
+    remedy = "wait, or give the operator a FlowSchema of its own"
+    retry_after = 1.0
+    """Seconds that the API server asks to wait."""
+
+
+class Unavailable(ApiError):
+    """The API server does not answer in time or answers with a fault."""
+
+    remedy = "it is tried again; check that the API server is up and reachable"
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    HTTPStatus.BAD_REQUEST: Rejected,
+    HTTPStatus.UNAUTHORIZED: Denied,
+    HTTPStatus.FORBIDDEN: Denied,
+    HTTPStatus.NOT_FOUND: NotFound,
+    HTTPStatus.METHOD_NOT_ALLOWED: Rejected,
+    HTTPStatus.CONFLICT: Conflict,
+    HTTPStatus.GONE: Expired,
+    HTTPStatus.UNPROCESSABLE_ENTITY: Rejected,
+    HTTPStatus.TOO_MANY_REQUESTS: Throttled,
+}
+
+
+def api_error(request: str, status: int, answer: Any) -> ApiError:
+    """The error for an answer of the API server; `answer` is a metav1.Status or whatever came instead."""
+    fields = answer if isinstance(answer, dict) else {}
+    reason = str(fields.get("reason") or "")
+    message = str(fields.get("message") or answer or "")
+    if status == HTTPStatus.CONFLICT and reason == "AlreadyExists":
+        return AlreadyExists(request, message, status, reason)
+    kind = _BY_STATUS.get(status, Unavailable)
+    return kind(request, message, status, reason)

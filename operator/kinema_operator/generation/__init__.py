@@ -1,0 +1,1 @@
+"""VideoGeneration: the queue, the attempts, and the one commit of a clip."""

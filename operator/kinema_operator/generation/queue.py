@@ -1,0 +1,99 @@
+"""The waiting line of one digest: first come, first served, and which server each of the first gets. Pure.
+
+Every reconcile computes the whole line from what the cache holds and acts on its own place alone. Two reconciles that
+see the same world therefore never choose the same server; where a cache lags, the server itself refuses (429).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from kinema_operator.plan import Manifest
+from kinema_operator.serving.server_pod import ServerPod
+
+TERMINAL: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
+ASSIGNED: Final = frozenset({"Scheduled", "Running"})
+
+
+@dataclass(frozen=True)
+class Request:
+    """A generation, reduced to what the line and the scaling ask about."""
+
+    name: str
+    model: str
+    created: str
+    """RFC 3339 in UTC, as the API server writes it: sorts like the time."""
+    phase: str = "Pending"
+    digest: str | None = None
+    """Digest that it is pinned to; None: not yet."""
+    server_uid: str | None = None
+    """Pod that it is, or was last, given to."""
+    completed: datetime | None = None
+    store_endpoint: str | None = None
+    """Endpoint of its own object store."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it waits or runs."""
+        return self.phase not in TERMINAL
+
+    @property
+    def assigned(self) -> bool:
+        """Whether a server has it in hand, or is about to."""
+        return self.phase in ASSIGNED
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it stands in line."""
+        return self.active and not self.assigned
+
+
+def request(manifest: Manifest) -> Request:
+    """A VideoGeneration of the API server as a Request; reads raw JSON, since a line may be thousands long."""
+    metadata: Mapping[str, Any] = manifest["metadata"]
+    spec: Mapping[str, Any] = manifest.get("spec") or {}
+    status: Mapping[str, Any] = manifest.get("status") or {}
+    completed = status.get("completionTime")
+    return Request(
+        name=metadata["name"],
+        model=(spec.get("modelRef") or {}).get("name", ""),
+        created=metadata.get("creationTimestamp") or "",
+        phase=status.get("phase") or "Pending",
+        digest=status.get("modelDigest"),
+        server_uid=status.get("serverUid"),
+        completed=datetime.fromisoformat(completed) if completed else None,
+        store_endpoint=(spec.get("artifactStore") or {}).get("endpoint"),
+    )
+
+
+def waiting_line(requests: Iterable[Request], digest: str, current: str | None) -> tuple[Request, ...]:
+    """Who waits for `digest`, in order; requests that are not pinned yet wait for the model's `current` one."""
+    waiting = (r for r in requests if r.waiting and (r.digest or current) == digest)
+    return tuple(sorted(waiting, key=lambda r: (r.created, r.name)))
+
+
+def position(line: Sequence[Request], name: str) -> int | None:
+    """How many stand before `name`, or None if it does not stand in line."""
+    return next((place for place, waiting in enumerate(line) if waiting.name == name), None)
+
+
+def idle_servers(servers: Iterable[ServerPod], requests: Iterable[Request]) -> tuple[ServerPod, ...]:
+    """Servers that can take a request now, in a stable order."""
+    busy = {r.server_uid for r in requests if r.assigned}
+    return tuple(sorted((s for s in servers if s.available and s.uid not in busy), key=lambda s: s.name))
+
+
+def assign(line: Sequence[Request], idle: Sequence[ServerPod]) -> dict[str, ServerPod]:
+    """Server by name of the request, for the first in line; one that failed on a server gets another if it can."""
+    free = list(idle)
+    chosen: dict[str, ServerPod] = {}
+    for waiting in line:
+        if not free:
+            break
+        server = next((s for s in free if s.uid != waiting.server_uid), free[0])
+        free.remove(server)
+        chosen[waiting.name] = server
+    return chosen

@@ -1,0 +1,66 @@
+"""/healthz, /readyz and /metrics.
+
+Healthy means that every watch was heard of lately: a process that no longer sees the cluster is of no use and is
+restarted. Ready means that the caches are filled: a standby is ready too. Kopf's own endpoint always answers 200.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from kinema_operator.informer import Informer
+from kinema_operator.metrics import REGISTRY
+
+
+class Probes:
+    """The HTTP endpoints of one process."""
+
+    def __init__(self, informers: Sequence[Informer], stale_seconds: float) -> None:
+        self._informers = informers
+        self._stale_seconds = stale_seconds
+        self._runners: list[web.AppRunner] = []
+
+    def stale(self) -> dict[str, float]:
+        """Kinds whose watch was not heard of for too long, with the seconds."""
+        return {i.kind: round(i.age, 1) for i in self._informers if i.age > self._stale_seconds}
+
+    def unsynced(self) -> list[str]:
+        """Kinds that have not been listed yet."""
+        return [informer.kind for informer in self._informers if not informer.synced.is_set()]
+
+    async def start(self, health_port: int, metrics_port: int) -> None:
+        """Listen.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        routes = {
+            health_port: [web.get("/healthz", self._healthz), web.get("/readyz", self._readyz)],
+        }
+        routes.setdefault(metrics_port, []).append(web.get("/metrics", self._metrics))
+        for port, handlers in routes.items():
+            app = web.Application()
+            app.add_routes(handlers)
+            runner = web.AppRunner(app, access_log=None, handle_signals=False)
+            await runner.setup()
+            self._runners.append(runner)
+            await web.TCPSite(runner, port=port).start()
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        for runner in self._runners:
+            await runner.cleanup()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        stale = self.stale()
+        return web.json_response({"stale_watches": stale}, status=503 if stale else 200)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        waiting = self.unsynced()
+        return web.json_response({"not_listed": waiting}, status=503 if waiting else 200)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,104 @@
+"""The Deployment that serves one digest of a model.
+
+A server is stateless and holds no credentials: it gets everything with a work order, so any pod can be lost at any
+moment. Its pods satisfy the restricted Pod Security Standard.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kinema_api import names
+from kinema_api.serving import KIND, VideoModel
+from kinema_operator import pods
+from kinema_operator.ownership import controller_reference
+from kinema_operator.plan import Manifest
+from kinema_operator.serving.labels import server_labels, server_selector
+from kinema_operator.settings import Settings
+
+CONTAINER: Final = "server"
+PORT_NAME: Final = "orders"
+
+READINESS: Final = {"periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 3}
+# The operator decides within seconds about a server that holds a request; this is for one that hangs without one.
+LIVENESS: Final = {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 18}
+
+
+def server_deployment(model: VideoModel, digest: str, replicas: int, settings: Settings) -> Manifest:
+    """The Deployment of `replicas` servers of `digest` (`sha256:<hex>`)."""
+    name = model.metadata.name
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": names.server_name(name, digest),
+            "namespace": model.metadata.namespace,
+            "labels": server_labels(name, digest),
+            "ownerReferences": [controller_reference(KIND, model.metadata)],
+        },
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 1,
+            "selector": {"matchLabels": server_selector(name, digest)},
+            # A busy server is not taken away before its successor can work.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": {
+                "metadata": {
+                    "labels": server_labels(name, digest),
+                    "annotations": pods.prometheus_annotations(names.SERVER_PORT),
+                },
+                "spec": _pod_spec(model, digest, settings),
+            },
+        },
+    }
+
+
+def _pod_spec(model: VideoModel, digest: str, settings: Settings) -> dict[str, Any]:
+    serving = model.spec.serving
+    spec: dict[str, Any] = {
+        **pods.restricted_pod(model.metadata.uid, settings),
+        "terminationGracePeriodSeconds": settings.server_termination_grace_seconds,
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": server_selector(model.metadata.name, digest)},
+            }
+        ],
+        "containers": [_container(model, digest, settings)],
+        "volumes": pods.scratch_volumes(settings),
+    }
+    if serving.node_selector:
+        spec["nodeSelector"] = dict(serving.node_selector)
+    tolerations = pods.gpu_tolerations(serving.resources)
+    if tolerations:
+        spec["tolerations"] = tolerations
+    return spec
+
+
+def _container(model: VideoModel, digest: str, settings: Settings) -> dict[str, Any]:
+    environment = {
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(settings.worker_cpu_threads),
+        **pods.SCRATCH_ENV,
+    }
+    probe = {"httpGet": {"path": "/healthz", "port": PORT_NAME}}
+    container: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": settings.worker_image,
+        "imagePullPolicy": settings.worker_image_pull_policy,
+        "command": ["python", "-m", "kinema_jobs.serve"],
+        "args": ["--digest", digest, "--port", str(names.SERVER_PORT)],
+        "env": [{"name": key, "value": value} for key, value in environment.items()],
+        "ports": [{"name": PORT_NAME, "containerPort": names.SERVER_PORT, "protocol": "TCP"}],
+        "readinessProbe": {**probe, **READINESS},
+        "livenessProbe": {**probe, **LIVENESS},
+        "securityContext": pods.container_security_context(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": pods.scratch_mounts(),
+    }
+    resources = pods.container_resources(model.spec.serving.resources)
+    if resources:
+        container["resources"] = resources
+    return container

@@ -1,0 +1,48 @@
+"""The NetworkPolicy around a model's servers: orders from the operator alone, and out to nothing but the store.
+
+A prompt is hostile input; a server that it takes over finds no door but the object store, and no key for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kinema_api import names
+from kinema_api.serving import KIND, VideoModel
+from kinema_operator import network
+from kinema_operator.ownership import controller_reference
+from kinema_operator.plan import Manifest
+from kinema_operator.serving.labels import model_selector
+from kinema_operator.settings import Settings
+
+
+def server_network_policy(model: VideoModel, store_endpoints: Iterable[str], settings: Settings) -> Manifest:
+    """The policy for all servers of `model`; `store_endpoints`: where its weights and its requests' clips lie."""
+    operator = {
+        "namespaceSelector": {"matchLabels": {network.NAMESPACE_NAME_LABEL: settings.pod_namespace}},
+        "podSelector": {
+            "matchLabels": {names.LABEL_COMPONENT: names.COMPONENT_OPERATOR},
+        },
+    }
+    monitoring = {"namespaceSelector": {"matchLabels": {names.LABEL_MONITORING: "true"}}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {
+            "name": names.serving_policy_name(model.metadata.name),
+            "namespace": model.metadata.namespace,
+            "labels": names.common_labels(model.metadata.name, names.COMPONENT_SERVER),
+            "ownerReferences": [controller_reference(KIND, model.metadata)],
+        },
+        "spec": {
+            "podSelector": {"matchLabels": model_selector(model.metadata.name)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [
+                {
+                    "from": [operator, monitoring],
+                    "ports": [{"protocol": "TCP", "port": names.SERVER_PORT}],
+                }
+            ],
+            "egress": [network.dns_egress(), *network.store_egresses(store_endpoints)],
+        },
+    }

@@ -1,0 +1,31 @@
+"""The Service of the servers of one digest: for people and Prometheus; the operator itself talks to pods."""
+
+from __future__ import annotations
+
+from kinema_api import names
+from kinema_api.serving import KIND, VideoModel
+from kinema_operator.ownership import controller_reference
+from kinema_operator.plan import Manifest
+from kinema_operator.serving.deployment import PORT_NAME
+from kinema_operator.serving.labels import server_labels, server_selector
+
+
+def server_service(model: VideoModel, digest: str) -> Manifest:
+    """The Service of the servers of `digest`."""
+    name = model.metadata.name
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": names.server_name(name, digest),
+            "namespace": model.metadata.namespace,
+            "labels": server_labels(name, digest),
+            "ownerReferences": [controller_reference(KIND, model.metadata)],
+        },
+        "spec": {
+            "selector": server_selector(name, digest),
+            "ports": [
+                {"name": PORT_NAME, "port": names.SERVER_PORT, "targetPort": PORT_NAME, "protocol": "TCP"},
+            ],
+        },
+    }

@@ -1,0 +1,112 @@
+"""Kinema on the development cluster, and what every end-to-end suite needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stage import install, kube, runs
+
+RUN_SECONDS = 600.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kinema() -> None:
+    """The cluster is up and Kinema installed in it, from this checkout."""
+    install.cluster_tool("up")
+    install.install()
+
+
+@pytest.fixture(scope="module")
+def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the module's own that enforces the restricted standard; gone afterwards."""
+    name = "e2e-" + request.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "-")
+    kube.kubectl("delete", "namespace", name, "--ignore-not-found", seconds=300)
+    kube.restricted_namespace(name)
+    yield name
+    kube.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def training(name: str, steps: int, **spec: Any) -> dict[str, Any]:
+    """A training of the tiny model on two nodes of at most three, published under its own name."""
+    return {
+        "apiVersion": "kinema.dev/v1alpha1",
+        "kind": "VideoModelTraining",
+        "metadata": {"name": name},
+        "spec": {
+            "model": {"preset": "tiny"},
+            "data": {"world": {"seed": 7}},
+            "optimization": {"steps": steps, "batchTokens": 1024, "learningRate": 3e-3, "seed": 1},
+            "nodes": 2,
+            "elastic": {"minNodes": 1, "maxNodes": 3},
+            "checkpoint": {"everySteps": 20, "keep": 2},
+            "publish": {"model": name},
+            **spec,
+        },
+    }
+
+
+def finished(name: str, namespace: str, phase: str = "Succeeded", seconds: float = RUN_SECONDS) -> dict[str, Any]:
+    """The status of a training once it has ended as `phase`; fails at once if it ends otherwise."""
+
+    def look() -> dict[str, Any] | None:
+        status = runs.training_status(name, namespace)
+        if status.get("phase") in ("Succeeded", "Failed") and status["phase"] != phase:
+            pytest.fail(runs.explain("vmt", name, namespace))
+        return status if status.get("phase") == phase else None
+
+    return kube.until(look, f"{phase} of {name}", seconds)
+
+
+@pytest.fixture(scope="session")
+def published() -> Iterator[tuple[str, str]]:
+    """(namespace, name) of a model that a short training has published; it draws nothing sensible, and need not."""
+    namespace, name = "e2e-model", "short"
+    kube.restricted_namespace(namespace)
+    kube.apply(training(name, steps=40), namespace)
+    finished(name, namespace)
+    yield namespace, name
+    kube.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def foreign_reach() -> Iterator[Any]:
+    """A function that says whether a pod of another namespace can open a TCP connection."""
+    namespace, name = "e2e-foreign", "stranger"
+    kube.restricted_namespace(namespace)
+    kube.apply(_stranger(name), namespace)
+    kube.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "-n", namespace, "--timeout=60s")
+
+    def reach(address: str, port: int) -> bool:
+        script = f"import socket; socket.create_connection(('{address}', {port}), timeout=3)"
+        answer = kube.kubectl(
+            "exec", name, "-n", namespace, "--", "python3", "-c", script + "; print('open')", check=False
+        )
+        return "open" in answer
+
+    yield reach
+    kube.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def _stranger(name: str) -> dict[str, Any]:
+    security = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "runAsUser": 1000,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    container = {
+        "name": "c",
+        "image": "localhost/kinema/control-plane:dev",
+        "command": ["python3", "-c", "import time; time.sleep(86400)"],
+        "securityContext": security,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"containers": [container], "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0},
+    }

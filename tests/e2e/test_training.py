@@ -1,0 +1,168 @@
+"""One training on the real cluster, lived through from its pods' argv to its published model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from kinema_operator.training.site import cluster_site
+
+from e2e.conftest import finished, training
+from kinema_api import launch, layout, names
+from kinema_api.manifest import Manifest
+from kinema_api.run import RunConfig
+from kinema_api.training import VideoModelTraining
+from kinema_operator.settings import Settings
+from stage import faults, install, kube, runs
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+NAME = "lived"
+STEPS = 2500
+
+
+@pytest.fixture(scope="module")
+def running(namespace: str) -> str:
+    """The namespace of a training that steps on two nodes."""
+    kube.apply(training(NAME, STEPS), namespace)
+    kube.until(lambda: runs.stepping(NAME, namespace, 2), "two stepping workers", 180)
+    return namespace
+
+
+def _live(namespace: str) -> dict:
+    pod = runs.trainer_pods(NAME, namespace)[0]
+    return kube.get("pod", pod.name, namespace) or {}
+
+
+def _step(namespace: str) -> int:
+    return max((p.step for pod in runs.trainer_pods(NAME, namespace) if (p := pod.progress())), default=0)
+
+
+def test_argv_and_env_of_a_live_worker_equal_the_appdefs(running: str) -> None:
+    described = VideoModelTraining.parse(kube.get("vmt", NAME, running))
+    pod = _live(running)
+    container = pod["spec"]["containers"][0]
+    argv = [*container["command"], *container.get("args", [])]
+    config = RunConfig.model_validate_json(argv[argv.index("--config") + 1])
+    env = {entry["name"]: entry.get("value") for entry in container["env"]}
+    site = cluster_site(
+        described, config, Settings(worker_image=container["image"], store_endpoint=env["KINEMA_STORE_ENDPOINT"])
+    )
+    role = next(r for r in launch.training_app(described, config, site).roles if r.name == launch.TRAINER_ROLE)
+    assert argv == [role.entrypoint, *role.args]
+    extra = set(env) - set(role.env)
+    assert extra <= {*launch.RUNTIME_ENV, *launch.CLUSTER_ENV}
+    assert {name: env[name] for name in role.env} == role.env
+
+
+def test_pods_hold_nothing_that_a_prompt_or_a_trainer_could_misuse(running: str) -> None:
+    pod = _live(running)
+    spec, container = pod["spec"], pod["spec"]["containers"][0]
+    security = {**spec["securityContext"], **container["securityContext"]}
+    assert spec["automountServiceAccountToken"] is False
+    assert not any("hostPath" in volume for volume in spec["volumes"])
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] > 100_000
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    name = pod["metadata"]["name"]
+    kube.kubectl("exec", name, "-n", running, "--", "touch", "/tmp/w", "/dev/shm/w")
+    refused = kube.kubectl("exec", name, "-n", running, "--", "touch", "/w", check=False)
+    assert "Read-only file system" in refused
+    token = kube.kubectl("exec", name, "-n", running, "--", "ls", "/var/run/secrets", check=False)
+    assert "No such file" in token
+
+
+def test_a_foreign_pod_is_refused(running: str, foreign_reach) -> None:
+    worker = _live(running)["status"]["podIP"]
+    assert foreign_reach(worker, names.PROGRESS_PORT) is False
+    store = kube.get("pod", names.store_name(NAME, 1, 1), running) or {}
+    assert foreign_reach(store["status"]["podIP"], names.RENDEZVOUS_PORT) is False
+
+
+def test_a_killed_worker_costs_a_round_and_no_attempt(running: str) -> None:
+    group = runs.stepping(NAME, running, 2) or []
+    rank_zero = next(pod for pod, progress in group if progress.rank == 0)
+    round_ = max(progress.round for _, progress in group)
+    survivors = [pod for pod, _ in group if pod != rank_zero]
+    assert faults.kill_pod(rank_zero.uid) > 0
+    _, progress = runs.first_step_after(survivors, round_, 0, 120)
+    assert progress.world_size == 1
+    kube.until(lambda: runs.stepping(NAME, running, 2), "the replacement stepping", 240)
+    assert runs.training_status(NAME, running)["attempt"] == 1
+
+
+def test_a_lost_rendezvous_store_costs_a_round_and_no_attempt(running: str) -> None:
+    name = names.store_name(NAME, 1, 1)
+    before = kube.get("pod", name, running) or {}
+    step = _step(running)
+    assert faults.kill_pod(before["metadata"]["uid"]) > 0
+    kube.until(
+        lambda: (
+            (kube.get("pod", name, running) or {}).get("metadata", {}).get("uid")
+            not in (None, before["metadata"]["uid"])
+        ),
+        "another store pod",
+        120,
+    )
+    kube.until(lambda: runs.stepping(NAME, running, 2) and _step(running) > step, "steps after the loss", 240)
+    assert runs.training_status(NAME, running)["attempt"] == 1
+
+
+def test_kubectl_scale_grows_and_shrinks_it(running: str) -> None:
+    kube.kubectl("scale", f"vmt/{NAME}", "-n", running, "--replicas=3")
+    kube.until(lambda: runs.stepping(NAME, running, 3), "three stepping workers", 240)
+    kube.kubectl("scale", f"vmt/{NAME}", "-n", running, "--replicas=1")
+    kube.until(lambda: runs.stepping(NAME, running, 1), "one stepping worker", 240)
+    assert runs.training_status(NAME, running)["attempt"] == 1
+    refused = kube.kubectl("scale", f"vmt/{NAME}", "-n", running, "--replicas=9", check=False)
+    assert "nodes must lie between" in refused
+
+
+def test_an_upgraded_operator_leaves_running_pods_alone(running: str) -> None:
+    kube.kubectl("scale", f"vmt/{NAME}", "-n", running, "--replicas=2")
+    kube.until(lambda: runs.stepping(NAME, running, 2), "two stepping workers", 240)
+    before = {pod.uid for pod in runs.trainer_pods(NAME, running)}
+    install.upgrade("--set", "worker.cpuThreads=2")
+    install.upgrade()
+    assert {pod.uid for pod in runs.trainer_pods(NAME, running)} == before
+
+
+def test_a_killed_leader_is_replaced_and_nothing_is_doubled(running: str) -> None:
+    jobs = {job["metadata"]["uid"] for job in kube.items("jobs", running)}
+    lease = kube.get("lease", "kinema-operator", install.SYSTEM) or {}
+    holder = lease["spec"]["holderIdentity"]
+    pod = next(p for p in kube.items("pods", install.SYSTEM) if holder.startswith(p["metadata"]["name"]))
+    faults.kill_pod(pod["metadata"]["uid"])
+    kube.until(
+        lambda: (
+            (kube.get("lease", "kinema-operator", install.SYSTEM) or {})["spec"].get("holderIdentity")
+            not in (None, "", holder)
+        ),
+        "another leader",
+        60,
+    )
+    assert {job["metadata"]["uid"] for job in kube.items("jobs", running)} == jobs
+
+
+def test_it_succeeds_and_publishes_what_its_manifest_says(running: str) -> None:
+    status = finished(NAME, running, seconds=900)
+    digest = status["published"]["digest"]
+    store = install.store()
+    manifest = Manifest.from_bytes(store.get(layout.model_prefix(digest) + layout.MANIFEST), digest)
+    assert manifest.digest() == digest
+    assert manifest.step == STEPS
+    for file in manifest.files:
+        assert store.sha256(layout.model_prefix(digest) + file.name) == (file.sha256, file.bytes)
+    kube.until(lambda: not runs.trainer_pods(NAME, running), "leftover workers gone", 120)
+    kube.kubectl("wait", "--for=condition=Succeeded", f"vmt/{NAME}", "-n", running, "--timeout=10s")
+    followed = kube.until(
+        lambda: (kube.get("vmodel", NAME, running) or {}).get("status", {}).get("digest") == digest,
+        "the model following",
+        60,
+    )
+    assert followed
+    reasons = [
+        event["reason"] for event in json.loads(kube.kubectl("get", "events", "-n", running, "-o", "json"))["items"]
+    ]
+    assert "Succeeded" in reasons or "RunSucceeded" in reasons

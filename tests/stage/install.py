@@ -1,0 +1,123 @@
+"""Puts Kinema onto the cluster as a platform team would: images, then the Helm chart."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from minio import Minio
+
+from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
+from kinema_api.objectstores import open_store
+from stage import kube
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CLUSTER_TOOL = REPOSITORY / "tests" / "cluster"
+CHART = REPOSITORY / "charts" / "kinema"
+SYSTEM = "kinema-system"
+RELEASE = "kinema"
+PUBLIC_PORT = 30900
+BUCKET = "kinema"
+
+
+def cluster_tool(*args: str, capture: bool = False) -> str:
+    """Run the cluster tool; its progress goes to the terminal."""
+    done = subprocess.run(
+        [sys.executable, str(CLUSTER_TOOL), *args],
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE if capture else None,
+    )
+    if done.returncode:
+        raise kube.StageError(f"the cluster tool ended with {done.returncode}; its last lines say why")
+    return done.stdout or ""
+
+
+def control_plane_image() -> Path:
+    """Build the control-plane image, or find it built; the archive's path."""
+    out = subprocess.run(
+        [sys.executable, str(REPOSITORY / "images" / "build.py")], check=True, text=True, stdout=subprocess.PIPE
+    ).stdout
+    return Path(out.strip().splitlines()[-1])
+
+
+def helm(*args: str) -> str:
+    """Run Helm against the cluster."""
+    binary = cluster_tool("path", "helm", capture=True).strip()
+    done = subprocess.run(
+        [binary, "--kubeconfig", kube.kubeconfig(), *args], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise kube.StageError(f"helm {args[0]}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def public_endpoint() -> str:
+    """Where MinIO answers from outside the cluster network: a node's address and the chart's node port."""
+    nodes = json.loads(kube.kubectl("get", "nodes", "-o", "json"))["items"]
+    address = next(a["address"] for a in nodes[0]["status"]["addresses"] if a["type"] == "InternalIP")
+    return f"http://{address}:{PUBLIC_PORT}"
+
+
+def upgrade(*extra: str) -> None:
+    """`helm upgrade --install --wait`, with the values for this cluster."""
+    values = [
+        "--set",
+        f"store.publicEndpoint={public_endpoint()}",
+        "--set",
+        "minio.enabled=true",
+        "--set",
+        f"minio.nodePort={PUBLIC_PORT}",
+    ]
+    if os.environ.get("KINEMA_CLUSTER") != "kubeconfig":
+        values += [
+            "--set",
+            "worker.image=localhost/kinema/worker-host:dev",
+            "--set",
+            "worker.runtimeClassName=kinema-host-python",
+        ]
+    helm(
+        "upgrade",
+        "--install",
+        RELEASE,
+        str(CHART),
+        "-n",
+        SYSTEM,
+        "--wait",
+        "--timeout",
+        "5m",
+        *values,
+        *extra,
+    )
+
+
+def install() -> None:
+    """Images and chart, in a namespace that enforces the restricted standard."""
+    cluster_tool("load", str(control_plane_image()))
+    kube.restricted_namespace(SYSTEM)
+    upgrade()
+
+
+def store_keys() -> StoreCredentials:
+    """The administrator's keys to the chart's own MinIO."""
+    secret = kube.get("secret", f"{RELEASE}-store", SYSTEM) or {}
+    return StoreCredentials.model_validate_json(base64.b64decode(secret["data"]["credentials.json"]))
+
+
+def store(bucket: str = BUCKET) -> ObjectStore:
+    """The chart's object store as its administrator sees it, from outside the cluster."""
+    return open_store(StoreLocation(endpoint=public_endpoint(), bucket=bucket), store_keys())
+
+
+def make_bucket(name: str) -> None:
+    """Create a bucket, if it is not there, in the chart's object store."""
+    keys = store_keys()
+    endpoint = urlsplit(public_endpoint())
+    client = Minio(endpoint.netloc, keys.access_key, keys.secret_key, secure=endpoint.scheme == "https")
+    if not client.bucket_exists(bucket_name=name):
+        client.make_bucket(bucket_name=name)
