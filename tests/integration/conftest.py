@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import yaml
-from cluster.apiserver import ApiServer
 
+from cluster.apiserver import ApiServer
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
 
@@ -38,8 +38,7 @@ class Server:
         return [
             event
             for event in events
-            if event.get("stage") == "ResponseComplete"
-            and (event.get("objectRef") or {}).get("namespace") == namespace
+            if event.get("stage") == "ResponseComplete" and (event.get("objectRef") or {}).get("namespace") == namespace
         ]
 
     def writes(self, namespace: str, agent: str = "kinema-operator") -> list[str]:
