@@ -56,7 +56,9 @@ def test_only_trainers_get_storage_credentials(make_training: Any, settings: Set
     trainer, store = pod_specs(make_training(RUNNING), settings)
     mounts = {m["mountPath"]: m for m in trainer["containers"][0]["volumeMounts"]}
     assert mounts[names.STORAGE_SECRET_DIR]["readOnly"] is True
-    assert {"name": "storage", "secret": {"secretName": "tiny-world-storage", "defaultMode": 0o440}} in trainer["volumes"]
+    assert {"name": "storage", "secret": {"secretName": "tiny-world-storage", "defaultMode": 0o440}} in trainer[
+        "volumes"
+    ]
     assert "secret" not in json.dumps(store)
 
 
