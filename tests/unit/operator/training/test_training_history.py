@@ -59,6 +59,7 @@ class World(RuleBasedStateMachine):
         self.exported: set[tuple[int, int]] = set()
         self.published: set[str] = set()
         self.store_is_away = False
+        self.collector_is_slow = False
         self.serial = 0
         self.made_jobs: set[tuple[int, int]] = set()
         self.resume_points: dict[tuple[int, int], str | None] = {}
@@ -118,12 +119,22 @@ class World(RuleBasedStateMachine):
                     job, parallelism=spec["parallelism"], resource_version=str(self.serial)
                 )
             case _ if hasattr(step, "uid"):
-                job_gone = self.jobs.pop(step.uid, None)
                 self.services.pop(step.uid, None)
                 self.pods.pop(step.uid, None)
-                if job_gone:
-                    own = (names.COMPONENT_TRAINER, job_gone.run, job_gone.attempt)
-                    self.pods = {u: p for u, p in self.pods.items() if (p.component, p.run, p.attempt) != own}
+                if step.uid in self.jobs:
+                    self.jobs[step.uid] = dataclasses.replace(self.jobs[step.uid], deleting=True)
+                if not self.collector_is_slow:
+                    self.collect_garbage()
+
+    def collect_garbage(self) -> None:
+        """Deleted Jobs go, and their pods with them."""
+        gone = {(job.run, job.attempt) for job in self.jobs.values() if job.deleting}
+        self.jobs = {uid: job for uid, job in self.jobs.items() if not job.deleting}
+        self.pods = {
+            uid: pod
+            for uid, pod in self.pods.items()
+            if pod.component != names.COMPONENT_TRAINER or (pod.run, pod.attempt) not in gone
+        }
 
     def save(self, status: Any) -> None:
         before = self.training().status
@@ -193,6 +204,12 @@ class World(RuleBasedStateMachine):
     def the_store_comes_and_goes(self, away: bool) -> None:
         self.store_is_away = away
 
+    @rule(slow=st.booleans())
+    def the_garbage_collector_changes_its_pace(self, slow: bool) -> None:
+        self.collector_is_slow = slow
+        if not slow:
+            self.collect_garbage()
+
     @precondition(lambda self: self.jobs)
     @rule()
     def trainers_start(self) -> None:
@@ -246,7 +263,9 @@ class World(RuleBasedStateMachine):
         until = self.training().status.not_before
         if until and until > self.now:
             self.now = until
+        self.collector_is_slow = False
         for _ in range(SETTLED_AFTER):
+            self.collect_garbage()
             self.carry_out(decide(self.look()))
         view = self.look()
         plan = decide(view)
