@@ -77,9 +77,9 @@ async def run(settings: Settings, factory: Factory = controllers) -> int:
         standalone=True,
         clusterwide=watched is None,
         namespaces=[] if watched is None else [watched],
-        stop_flag=runtime.failure,
+        stop_flag=runtime.over,
     )
-    return 1 if runtime.failure.done() else 0
+    return 1 if runtime.failure else 0
 
 
 def main() -> int:

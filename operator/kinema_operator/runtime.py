@@ -59,8 +59,10 @@ class Runtime:
         self._working = False
         self._workers: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self.failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        """Set when this replica cannot go on; the process is to end."""
+        self.failure: BaseException | None = None
+        """Why this replica cannot go on."""
+        self.over = asyncio.Event()
+        """Set when the process is to end: after a failure, or because `stop` has done its work."""
 
     async def start(self) -> None:
         """Listen, watch, and take part in the election."""
@@ -80,6 +82,7 @@ class Runtime:
         await self._probes.stop()
         await self.client.close()
         metrics.REGISTRY.unregister(self._state)
+        self.over.set()
 
     def saw(self, change: str | None, obj: Manifest) -> None:
         """Kopf's watches tell of a custom resource; what the informers knew already wakes nobody twice."""
@@ -171,8 +174,8 @@ class Runtime:
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or self.failure.done():
+        if task.cancelled() or self.over.is_set():
             return
-        error = task.exception() or RuntimeError(f"{task.get_name()} ended; restart the operator")
-        log.critical("%s: %s", task.get_name(), error)
-        self.failure.set_result(error)
+        self.failure = task.exception() or RuntimeError(f"{task.get_name()} ended; restart the operator")
+        log.critical("%s: %s", task.get_name(), self.failure)
+        self.over.set()
