@@ -1,4 +1,4 @@
-"""What a training's plan has done in the object store, and the Secret made of fresh keys. Every effect is idempotent."""
+"""What a training has done in the object store, and the Secret made of fresh keys. Every effect is idempotent."""
 
 from __future__ import annotations
 
