@@ -26,13 +26,14 @@ USER_AGENT = "kinema-operator"
 class Connection:
     """An address and credentials, and HTTP sessions made of them."""
 
-    def __init__(self, configuration: Any) -> None:
+    def __init__(self, configuration: Any, user_agent: str = USER_AGENT) -> None:
         self._configuration = configuration
+        self._user_agent = user_agent
         self._tls = RESTClientObject(configuration).ssl_context
         self.server: str = configuration.host.rstrip("/")
 
     @classmethod
-    async def load(cls, kubeconfig: Path | None = None) -> Connection:
+    async def load(cls, kubeconfig: Path | None = None, user_agent: str = USER_AGENT) -> Connection:
         """Credentials of `kubeconfig` or KUBECONFIG if given, else of the pod's service account, else ~/.kube/config.
 
         Raises:
@@ -49,7 +50,7 @@ class Connection:
             raise NoCredentials(
                 f"no credentials for an API server ({error}); set KUBECONFIG or run in a pod with a service account"
             ) from None
-        return cls(configuration)
+        return cls(configuration, user_agent)
 
     async def headers(self) -> dict[str, str]:
         """Headers that authenticate a request; a rotated token is read anew."""
@@ -63,7 +64,7 @@ class Connection:
         """A new session. Its number of connections is bounded by whoever sends, so that no watch starves a write."""
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self._tls, limit=0),
-            headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
+            headers={"User-Agent": self._user_agent, "Accept": "application/json"},
             read_bufsize=READ_BUFFER_BYTES,
             proxy=self._configuration.proxy,
         )

@@ -19,6 +19,7 @@ from kinema_operator.client import Client
 from kinema_operator.connection import Connection
 from kinema_operator.controller import Controller
 from kinema_operator.errors import Conflict, OperatorError
+from kinema_operator.events import EventPoster
 from kinema_operator.health import Probes
 from kinema_operator.informer import Informer
 from kinema_operator.leader import Leader
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
 """How long reconciles under way may take to end when leadership is given up."""
+EVENT_DRAIN_SECONDS = 1.0
+"""How long events may still be posted then."""
 
 Factory = Callable[[Settings, Client], list[Controller]]
 
@@ -51,16 +54,19 @@ class Runtime:
         self.informers = [self._informer(kind, {}) for kind in CUSTOM_KINDS]
         self.informers += [self._informer(kind, MANAGED_SELECTOR) for kind in CHILD_KINDS]
         self._controllers = factory(settings, self.client)
+        self._events = EventPoster(self.client)
         self._reconciler = Reconciler(
-            self._controllers, self.cache, self.client, self._queue, settings.progress_interval_seconds
+            self._controllers, self.cache, self.client, self._events, self._queue, settings.progress_interval_seconds
         )
         self._probes = Probes(self.informers, settings.watch_stale_seconds)
         self._state = metrics.State(self.cache, self.informers, lambda: self._queue.depth, lambda: self.leader.leading)
         self._working = False
         self._workers: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self.failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        """Set when this replica cannot go on; the process is to end."""
+        self.failure: BaseException | None = None
+        """Why this replica cannot go on."""
+        self.over = asyncio.Event()
+        """Set when the process is to end: after a failure, or because `stop` has done its work."""
 
     async def start(self) -> None:
         """Listen, watch, and take part in the election."""
@@ -68,11 +74,14 @@ class Runtime:
         await self._probes.start(self._settings.health_port, self._settings.metrics_port)
         for informer in self.informers:
             self._tasks.append(self._spawn(informer.run(), f"informer {informer.kind}"))
+        self._tasks.append(self._spawn(self._events.run(), "events"))
         self._tasks.append(self._spawn(self._serve_term(), "leader"))
 
     async def stop(self) -> None:
         """Finish what is under way, give leadership away, and close."""
         await self._drain()
+        if self.leader.leading:
+            await self._events.drain(EVENT_DRAIN_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -80,6 +89,7 @@ class Runtime:
         await self._probes.stop()
         await self.client.close()
         metrics.REGISTRY.unregister(self._state)
+        self.over.set()
 
     def saw(self, change: str | None, obj: Manifest) -> None:
         """Kopf's watches tell of a custom resource; what the informers knew already wakes nobody twice."""
@@ -171,8 +181,8 @@ class Runtime:
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or self.failure.done():
+        if task.cancelled() or self.over.is_set():
             return
-        error = task.exception() or RuntimeError(f"{task.get_name()} ended; restart the operator")
-        log.critical("%s: %s", task.get_name(), error)
-        self.failure.set_result(error)
+        self.failure = task.exception() or RuntimeError(f"{task.get_name()} ended; restart the operator")
+        log.critical("%s: %s", task.get_name(), self.failure)
+        self.over.set()
