@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import yaml
-from cluster.apiserver import ApiServer
 
+from cluster.apiserver import ApiServer
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
 
