@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from av.video.stream import VideoStream
-from kinema_model.errors import ShapeError
 from PIL import Image
 
 from kinema_api import layout
+from kinema_model.errors import ShapeError
 
 Video = npt.NDArray[np.uint8]
 

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from kinema_model.config import ModelConfig
-from kinema_model.errors import PromptError, ShapeError
-from kinema_model.pipeline import Pipeline
 
 from kinema_api.generation import SIZE_PATTERN
 from kinema_jobs.media import Video, check_frame_size
+from kinema_model.config import ModelConfig
+from kinema_model.errors import PromptError, ShapeError
+from kinema_model.pipeline import Pipeline
 
 MAX_PROMPT_CHARACTERS: Final = 4096
 """As in the schema of a VideoGeneration."""
 MAX_STEPS: Final = 200
 MAX_SECONDS: Final = 60
+MAX_SEED: Final = 2**53 - 1
+GUIDANCE: Final = (1.0, 30.0)
 OnStep = Callable[[int, int], None]
 ShouldStop = Callable[[], bool]
 
@@ -67,6 +69,10 @@ def check_request(request: ClipRequest) -> None:
         raise PromptError("The prompt is empty: say what the clip should show.")
     if not 1 <= request.steps <= MAX_STEPS:
         raise ShapeError(f"{request.steps} denoising steps cannot be served: use 1 to {MAX_STEPS}.")
+    if not 0 <= request.seed <= MAX_SEED:
+        raise ShapeError(f"The seed {request.seed} cannot be served: choose one from 0 to {MAX_SEED}.")
+    if not GUIDANCE[0] <= request.guidance_scale <= GUIDANCE[1]:
+        raise ShapeError(f"The guidance scale must lie between {GUIDANCE[0]:g} and {GUIDANCE[1]:g}: change it.")
     if not 0 < request.seconds <= MAX_SECONDS:
         raise ShapeError(
             f"A clip of {request.seconds:g} seconds cannot be served: ask for more than 0 and at most {MAX_SECONDS}."

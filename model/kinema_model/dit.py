@@ -138,7 +138,7 @@ class VideoDiT(nn.Module):
     def _shared(self, levels: Tensor) -> Tensor:
         """Levels per latent frame (B, T) -> per row of patches (B, T/pt)."""
         pt = self.config.patch[0]
-        return levels if pt == 1 else levels.unflatten(1, (-1, pt)).amax(-1)
+        return levels if pt == 1 else levels.view(len(levels), -1, pt).amax(-1)
 
     def _check(self, latents: Tensor, levels: Tensor, text: Tensor, mask: Tensor) -> None:
         if latents.ndim != 5 or latents.shape[1] != self.config.channels:

@@ -17,7 +17,8 @@ Velocity = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 def shift_levels(levels: Tensor, shift: float) -> Tensor:
     """Lean levels in [0, 1] towards noise: s t / (1 + (s - 1) t) (Esser et al. 2024, arXiv:2403.03206)."""
-    return shift * levels / (1 + (shift - 1) * levels)
+    # The same written so that 0 and 1 are kept exactly.
+    return levels / (levels + (1 - levels) / shift)
 
 
 def sample_levels(seed: int, samples: Sequence[int], step: int, shift: float) -> Tensor:

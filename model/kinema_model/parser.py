@@ -71,7 +71,8 @@ def read_colour(pixels: FloatArray, visible: Mask) -> str | None:
 def _soft_masks(brightness: FloatArray, visible: Mask) -> FloatArray:
     """Coverage in [0, 1] (T, H, W): brightness over that of the object's own inside."""
     inside = np.quantile(brightness[visible], 0.75)
-    return np.clip(brightness / inside, 0, 1).astype(np.float32)
+    masks: FloatArray = np.clip(brightness / inside, 0, 1).astype(np.float32)
+    return masks
 
 
 def _centres(masks: FloatArray) -> FloatArray:

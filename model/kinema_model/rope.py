@@ -19,7 +19,7 @@ def axis_channels(head_dim: int) -> Grid:
 
 
 def rope_angles(head_dim: int, grid: Grid, theta: float) -> Tensor:
-    """Angles (T*H*W, head_dim/2) in radians: p * theta^(-2i/c) at place p, pair i of an axis of c channels."""
+    """Angles (T*H*W, head_dim/2) in radians: p theta^(-2i/c) at place p, pair i of an axis of c channels."""
     parts: list[Tensor] = []
     for axis, channels in enumerate(axis_channels(head_dim)):
         frequencies = theta ** (-torch.arange(0, channels, 2, dtype=torch.float64) / channels)
@@ -40,6 +40,6 @@ def rope_table(head_dim: int, grid: Grid, theta: float, device: torch.device) ->
 def apply_rope(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate neighbouring channel pairs of x (..., N, head_dim) by the table's angles (N, head_dim)."""
     cos, sin = table
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    even, odd = x.view(*x.shape[:-1], -1, 2).unbind(-1)
     turned = torch.stack((-odd, even), dim=-1).flatten(-2)
     return (x * cos + turned * sin).to(x.dtype)

@@ -52,8 +52,9 @@ class _Bert:
         return x
 
     def _layer(self, x: Tensor, mask: Tensor, name: str) -> Tensor:
+        heads = (*x.shape[:2], _HEADS, TEXT_DIM // _HEADS)
         q, k, v = (
-            self._linear(x, f"{name}.attention.self.{part}").unflatten(-1, (_HEADS, -1)).transpose(1, 2)
+            self._linear(x, f"{name}.attention.self.{part}").view(heads).transpose(1, 2)
             for part in ("query", "key", "value")
         )
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :]).transpose(1, 2)

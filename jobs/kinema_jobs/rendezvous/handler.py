@@ -1,129 +1,35 @@
-"""Kinema's rendezvous as a torchelastic backend: `torchrun --rdzv-backend kinema --rdzv-endpoint HOST:PORT`.
+"""Entry point of the group `torchrun.handlers`: `torchrun --rdzv-backend kinema --rdzv-endpoint HOST:PORT`.
 
-The agent of rank 0 hosts the round's TCPStore. It need not outlive that agent: losing any member ends the round.
+Torch loads entry points while it imports its own rendezvous package, so nothing of torch is imported here at once.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-from collections.abc import Callable
-from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from torch.distributed import DistError, PrefixStore, TCPStore  # type: ignore[attr-defined]
-from torch.distributed.elastic.rendezvous import (
-    RendezvousClosedError,
-    RendezvousConnectionError,
-    RendezvousGracefulExitError,
-    RendezvousHandler,
-    RendezvousHandlerCreator,
-    RendezvousInfo,
-    RendezvousParameters,
-    RendezvousStoreInfo,
-    rendezvous_handler_registry,
-)
-
-from kinema_jobs.rendezvous.errors import RendezvousFinished, RendezvousRefused, RendezvousUnreachable
 from kinema_jobs.rendezvous.membership import Membership
-from kinema_jobs.rendezvous.questions import Place, ask
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.rendezvous import (
+        RendezvousHandler,
+        RendezvousHandlerCreator,
+        RendezvousParameters,
+    )
 
 BACKEND: Final = "kinema"
-STORE_SECONDS: Final = 10.0
-"""How long a member tries to reach the store of rank 0, whose agent may have died meanwhile."""
-
-logger = logging.getLogger(__name__)
-
-
-class KinemaRendezvous(RendezvousHandler):
-    """Asks the rendezvous service for a place in the next round."""
-
-    def __init__(
-        self, membership: Membership, address: str, slots: int, abandoned: Callable[[], bool] = lambda: False
-    ) -> None:
-        self.membership = membership
-        self.place: Place | None = None
-        self._address = address
-        self._slots = slots
-        self._abandoned = abandoned
-        self._store: TCPStore | None = None
-        self._closed = False
-
-    def get_backend(self) -> str:
-        """Name of the backend."""
-        return BACKEND
-
-    @property
-    def use_agent_store(self) -> bool:
-        """Workers connect to the store that rank 0's agent hosts."""
-        return True
-
-    def next_rendezvous(self) -> RendezvousInfo:
-        """Wait for a round; the caller's workers have stopped. Errors as in RendezvousHandler.
-
-        Raises:
-            RendezvousClosedError: the run is done.
-            RendezvousConnectionError: the service does not answer or refuses this run.
-            RendezvousGracefulExitError: the agent has been told to leave.
-        """
-        while True:
-            own = TCPStore(self._address, 0, is_master=True, wait_for_workers=False)
-            try:
-                place = self.membership.join(f"{self._address}:{own.port}", self._slots, self._abandoned)
-            except RendezvousFinished as error:
-                self._closed = True
-                raise RendezvousClosedError(str(error)) from None
-            except (RendezvousRefused, RendezvousUnreachable) as error:
-                raise RendezvousConnectionError(str(error)) from None
-            if place is None:
-                raise RendezvousGracefulExitError("told to leave while waiting for a round")
-            try:
-                return self._enter(place, own)
-            except DistError as error:
-                logger.warning("round %d: the store at %s is gone (%s)", place.number, place.store, error)
-
-    def is_closed(self) -> bool:
-        """Whether the run is done."""
-        return self._closed
-
-    def set_closed(self) -> None:
-        """Tell the service that the run is done: later joiners find it closed."""
-        self._closed = True
-        if self.place:
-            ask(self.membership.endpoint, self.place, "finish", patience=STORE_SECONDS)
-
-    def num_nodes_waiting(self) -> int:
-        """More than 0 when the round is to end, so that a stock agent restarts for growth and for loss alike."""
-        return int(self.membership.notice() is not None)
-
-    def get_run_id(self) -> str:
-        """The attempt that this group belongs to."""
-        return self.membership.run_id
-
-    def shutdown(self) -> bool:
-        """Leave the group."""
-        self.membership.leave()
-        return True
-
-    def _enter(self, place: Place, own: TCPStore) -> RendezvousInfo:
-        host, _, port = place.store.rpartition(":")
-        if place.rank == 0:
-            self._store = own
-        else:
-            self._store = TCPStore(host, int(port), is_master=False, timeout=timedelta(seconds=STORE_SECONDS))
-        self.place = place
-        store = PrefixStore(f"round-{place.number}", self._store)
-        return RendezvousInfo(store, place.rank, place.nodes, RendezvousStoreInfo(host, int(port)))
 
 
 def create_handler() -> RendezvousHandlerCreator:
-    """Entry point of the group `torchrun.handlers`: torch calls this once and keeps what it returns."""
+    """Torch calls this once and keeps what it returns."""
     return from_parameters
 
 
-def from_parameters(parameters: RendezvousParameters) -> KinemaRendezvous:
+def from_parameters(parameters: RendezvousParameters) -> RendezvousHandler:
     """A handler from what torchrun was told; `min_nodes` and `max_nodes` are the service's business."""
+    from kinema_jobs.rendezvous.elastic import KinemaRendezvous
+
     address = parameters.local_addr or socket.gethostbyname(socket.gethostname())
     name = os.environ.get("KINEMA_POD_NAME") or socket.gethostname()
     slots = parameters.get_as_int("slots", 1) or 1
@@ -132,4 +38,6 @@ def from_parameters(parameters: RendezvousParameters) -> KinemaRendezvous:
 
 def register() -> None:
     """Make the backend known where the package's entry points are not installed."""
+    from torch.distributed.elastic.rendezvous import rendezvous_handler_registry
+
     rendezvous_handler_registry.register(BACKEND, from_parameters)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
-from kinema_model.errors import ModelError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from kinema_api import layout
@@ -19,10 +17,9 @@ from kinema_jobs.rendering import check_request, clip_shape
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderBook, OrderRefused
 from kinema_jobs.serve.runner import clip_request
+from kinema_model.errors import ModelError
 
 ARTEFACTS: Final = (layout.VIDEO, layout.THUMBNAIL, layout.SPRITESHEET, layout.REQUEST)
-MAX_SEED: Final = 2**53 - 1
-GUIDANCE: Final = (1.0, 30.0)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -77,10 +74,6 @@ class _Handlers:
         names = [upload.name for upload in order.uploads]
         if layout.VIDEO not in names or len(set(names)) != len(names) or not set(names) <= set(ARTEFACTS):
             raise OrderRefused(400, f"uploads must name {layout.VIDEO} and may name others of {', '.join(ARTEFACTS)}.")
-        if not 0 <= order.seed <= MAX_SEED:
-            raise OrderRefused(400, f"the seed must lie between 0 and {MAX_SEED}: choose another.")
-        if not (math.isfinite(order.guidance_scale) and GUIDANCE[0] <= order.guidance_scale <= GUIDANCE[1]):
-            raise OrderRefused(400, f"guidanceScale must lie between {GUIDANCE[0]:g} and {GUIDANCE[1]:g}.")
         try:
             check_request(clip_request(order))
             if self._models.pipeline is not None:

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from kinema_model.errors import BrokenArtefact, ModelError, SamplingStopped
-from kinema_model.pipeline import Pipeline
 
 from kinema_api.wire import OrderResult, UploadedFile, WorkOrder
 from kinema_jobs.errors import JobError, ModelUnusable
@@ -25,6 +23,8 @@ from kinema_jobs.serve import metrics
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderInHand
 from kinema_jobs.serve.transfer import Transfers
+from kinema_model.errors import BrokenArtefact, ModelError, SamplingStopped
+from kinema_model.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 

@@ -87,7 +87,7 @@ def idle_servers(servers: Iterable[ServerPod], requests: Iterable[Request]) -> t
 
 
 def assign(line: Sequence[Request], idle: Sequence[ServerPod]) -> dict[str, ServerPod]:
-    """Server by name of the request, for the first in line; one that failed on a server gets another if there is one."""
+    """Server by name of the request, for the first in line; one that failed on a server gets another if it can."""
     free = list(idle)
     chosen: dict[str, ServerPod] = {}
     for waiting in line:

@@ -21,7 +21,7 @@ def server_network_policy(model: VideoModel, store_endpoints: Iterable[str], set
     operator = {
         "namespaceSelector": {"matchLabels": {network.NAMESPACE_NAME_LABEL: settings.pod_namespace}},
         "podSelector": {
-            "matchLabels": {names.LABEL_NAME: "kinema", names.LABEL_COMPONENT: names.COMPONENT_OPERATOR},
+            "matchLabels": {names.LABEL_COMPONENT: names.COMPONENT_OPERATOR},
         },
     }
     monitoring = {"namespaceSelector": {"matchLabels": {names.LABEL_MONITORING: "true"}}}

@@ -14,9 +14,6 @@ import pytest
 import torch
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from kinema_model.artefact import save_model
-from kinema_model.config import ModelConfig
-from kinema_model.dit import VideoDiT
 
 from kinema_api import layout
 from kinema_api.base import utc_now
@@ -26,6 +23,9 @@ from kinema_jobs.model_folder import sha256_of
 from kinema_jobs.serve.app import make_app
 from kinema_jobs.serve.service import open_service
 from kinema_jobs.serve.settings import ServerSettings
+from kinema_model.artefact import save_model
+from kinema_model.config import ModelConfig
+from kinema_model.dit import VideoDiT
 
 PROMPT = "a red square moves right"
 
@@ -92,9 +92,13 @@ class HttpStore:
         return web.Response(body=self.objects[name])
 
 
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 @pytest.fixture
 async def store(model_folder: Path) -> AsyncIterator[HttpStore]:
-    store = HttpStore(objects={p.name: p.read_bytes() for p in model_folder.iterdir()})
+    store = HttpStore(objects=_contents(model_folder))
     store.hold.set()
     app = web.Application(client_max_size=1 << 26)
     app.router.add_route("*", "/{name:.+}", store.handle)

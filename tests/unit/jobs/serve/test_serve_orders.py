@@ -145,7 +145,7 @@ async def test_unknown_orders_are_404(server: Any) -> None:
         ({"seconds": 0}, "more than 0"),
         ({"seconds": 1e9}, "at most 60"),
         ({"steps": 0}, "use 1 to 200"),
-        ({"seed": -1}, "choose another"),
+        ({"seed": -1}, "choose one from 0"),
         ({"guidanceScale": 0.5}, "between 1 and 30"),
         ({"uploads": []}, "must name video.mp4"),
         ({"steps": "many"}, "correct this field"),
@@ -163,7 +163,7 @@ async def test_what_can_never_be_served_is_a_400_with_a_sentence(
 @pytest.mark.parametrize(
     ("fields", "remedy"),
     [
-        ({"size": "26x24"}, "multiples of 6"),
+        ({"size": "26x24"}, "multiples of 8"),
         ({"size": "24x1200"}, "up to 256 pixels"),
         ({"seconds": 30}, "at most 8"),
     ],

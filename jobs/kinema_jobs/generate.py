@@ -1,0 +1,133 @@
+"""`python -m kinema_jobs.generate`: one clip from a model on this machine, by the same path as a server's.
+
+Prints one JSON object per line: {"event":"loaded"}, {"event":"progress","step","totalSteps"}, and at the end
+{"event":"generated","path","sha256",...}, or {"event":"error","message"} with exit code 1, or 2 for a bad request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from kinema_api import layout
+from kinema_api.generation import VideoGenerationSpec
+from kinema_jobs.errors import JobError
+from kinema_jobs.media import write_artefacts
+from kinema_jobs.model_folder import find_model, sha256_of, verify_folder
+from kinema_jobs.rendering import (
+    MAX_SEED,
+    ClipRequest,
+    check_request,
+    clip_shape,
+    open_pipeline,
+    render,
+    request_record,
+)
+from kinema_model.errors import BrokenArtefact, ModelError
+
+_FAILED: Final = 1
+_BAD_REQUEST: Final = 2
+_DEFAULTS: Final = VideoGenerationSpec.model_fields
+
+
+def main() -> int:
+    """Exit codes: 0 done, 1 no usable model, 2 a request that cannot be rendered."""
+    arguments = _parser().parse_args()
+    request = ClipRequest(
+        prompt=arguments.prompt,
+        negative_prompt=arguments.negative_prompt,
+        seconds=arguments.seconds,
+        size=arguments.size,
+        seed=secrets.randbelow(MAX_SEED + 1) if arguments.seed is None else arguments.seed,
+        steps=arguments.steps,
+        guidance_scale=arguments.guidance_scale,
+    )
+    try:
+        _generate(arguments.model, request, arguments.out)
+    except (JobError, BrokenArtefact, OSError) as error:
+        return _fail(error, _FAILED)
+    except ModelError as error:
+        return _fail(error, _BAD_REQUEST)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m kinema_jobs.generate", description=__doc__)
+    parser.add_argument("--model", required=True, type=Path, help="a model folder, or a folder used as a store")
+    parser.add_argument("--prompt", required=True)
+    parser.add_argument("--negative-prompt")
+    parser.add_argument("--out", required=True, type=Path, help="the MP4; the other artefacts go beside it")
+    parser.add_argument("--seconds", type=float, default=_DEFAULTS["seconds"].default)
+    parser.add_argument("--size", help="WIDTHxHEIGHT; default: the model's own")
+    parser.add_argument("--seed", type=int, help="default: chosen, and reported")
+    parser.add_argument("--steps", type=int, default=_DEFAULTS["steps"].default)
+    parser.add_argument("--guidance-scale", type=float, default=_DEFAULTS["guidance_scale"].default)
+    return parser
+
+
+def _generate(place: Path, request: ClipRequest, out: Path) -> None:
+    check_request(request)
+    started = time.monotonic()
+    folder = find_model(place)
+    digest = verify_folder(folder)
+    pipeline = open_pipeline(folder)
+    shape = clip_shape(pipeline.config, request.seconds, request.size)
+    loaded = time.monotonic()
+    _say("loaded", model=str(folder), digest=digest, seconds=round(loaded - started, 3))
+    video = render(pipeline, request, shape, lambda done, total: _say("progress", step=done, totalSteps=total), _never)
+    denoised = time.monotonic()
+    paths = _write(out, video, shape.fps, request_record(request, shape, digest))
+    _say(
+        "generated",
+        path=str(paths[0]),
+        thumbnail=str(paths[1]),
+        spritesheet=str(paths[2]),
+        request=str(paths[3]),
+        sha256=sha256_of(paths[0]),
+        bytes=paths[0].stat().st_size,
+        seed=request.seed,
+        size=shape.size,
+        seconds=shape.seconds,
+        fps=shape.fps,
+        timings={
+            "loadSeconds": round(loaded - started, 3),
+            "denoiseSeconds": round(denoised - loaded, 3),
+            "encodeSeconds": round(time.monotonic() - denoised, 3),
+        },
+    )
+
+
+def _write(out: Path, video: Any, fps: float, record: dict[str, Any]) -> list[Path]:
+    """Artefacts beside `out`: red.mp4 has red.thumbnail.webp; video.mp4 has them under their names in a store."""
+    prefix = "" if out.name == layout.VIDEO else f"{out.stem}."
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="kinema-clip-") as folder:
+        made = write_artefacts(video, fps, Path(folder), record)
+        paths = [out, *(out.with_name(f"{prefix}{path.name}") for path in made[1:])]
+        for source, target in zip(made, paths, strict=True):
+            shutil.move(source, target)
+    return paths
+
+
+def _never() -> bool:
+    return False
+
+
+def _say(event: str, **fields: Any) -> None:
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
+def _fail(error: Exception, code: int) -> int:
+    _say("error", message=str(error))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

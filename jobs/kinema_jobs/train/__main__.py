@@ -1,0 +1,73 @@
+"""`python -m kinema_jobs.train --config JSON`: the process in a trainer's pod.
+
+Exit codes: 0 when the run's final manifest is committed, else the code of the failure class (kinema_api.wire), with
+the last word in the termination log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from kinema_api import launch
+from kinema_api.run import RunConfig
+from kinema_api.wire import EXIT_CODES, LastWord
+from kinema_jobs.train.failures import BadConfiguration, TrainingFailure
+from kinema_jobs.train.settings import TrainerSettings
+from kinema_jobs.train.shape import model_config_of
+from kinema_model.errors import ModelError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the agent of this node."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        config = _config(argv)
+        settings = TrainerSettings.from_environment()
+        # Imported late: a bad configuration is refused before torch is loaded.
+        from kinema_jobs.train.node import run_node
+
+        word = run_node(config, settings)
+    except TrainingFailure as error:
+        word = LastWord(failure_class=error.failure_class, message=str(error), step=error.step)
+    if word is None:
+        return 0
+    _say(word)
+    return EXIT_CODES[word.failure_class]
+
+
+def _config(argv: list[str] | None) -> RunConfig:
+    options = argparse.ArgumentParser(prog="kinema_jobs.train", description=__doc__, exit_on_error=False)
+    options.add_argument("--config", required=True, help="a kinema_api.run.RunConfig as JSON")
+    try:
+        given = options.parse_args(argv)
+        config = RunConfig.model_validate_json(given.config)
+        model_config_of(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "it"
+        raise BadConfiguration(f"--config: {where}: {first['msg']}; correct this field of the training") from None
+    except ModelError as error:
+        raise BadConfiguration(str(error)) from None
+    except argparse.ArgumentError as error:
+        raise BadConfiguration(f"{error}; give --config JSON as kinema_api.launch does") from None
+    return config
+
+
+def _say(word: LastWord) -> None:
+    """Leave the last word where Kubernetes looks for it, and on stderr."""
+    print(f"{word.failure_class}: {word.message}", file=sys.stderr)
+    if place := os.environ.get(launch.ENV_TERMINATION_LOG):
+        try:
+            Path(place).write_text(word.model_dump_json(by_alias=True, exclude_none=True))
+        except OSError as error:
+            print(f"the termination log cannot be written: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""The agent of a node: a torchelastic agent that leaves a round as soon as it is over and tells failures apart.
+
+Stock torchelastic waits for a collective to time out when a peer is lost, retries every failure alike and turns each
+exit code into 1. Here a lost member, a newcomer or a leaver ends the round by word of the rendezvous service; a worker
+that fails for a reason of its own ends the agent with the code and the last word of its failure class.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from torch.distributed.elastic.agent.server.api import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.rendezvous import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousGracefulExitError,
+)
+
+from kinema_api.wire import LastWord
+from kinema_jobs.rendezvous.elastic import KinemaRendezvous
+from kinema_jobs.rendezvous.membership import Notice
+from kinema_jobs.train import failures
+from kinema_jobs.train.assignment import DONE, Assignment, work
+from kinema_jobs.train.lease import Lease
+from kinema_jobs.train.progress import read_progress
+from kinema_jobs.train.settings import TrainerSettings
+from kinema_jobs.train.telemetry import Telemetry
+
+ROLE: Final = "trainer"
+_KILL_SECONDS: Final = 5
+_UNLIMITED: Final = 1_000_000
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingAgent(LocalElasticAgent):
+    """Runs rounds until the run is done, fails, or this node has to go. `word` says why it did not end well."""
+
+    def __init__(
+        self,
+        rendezvous: KinemaRendezvous,
+        assign: Callable[[KinemaRendezvous], Assignment],
+        slots: int,
+        lease: Lease,
+        settings: TrainerSettings,
+        telemetry: Telemetry,
+    ) -> None:
+        spec = WorkerSpec(
+            role=ROLE,
+            local_world_size=slots,
+            rdzv_handler=rendezvous,
+            entrypoint=work,
+            max_restarts=_UNLIMITED,
+            monitor_interval=settings.monitor_seconds,
+        )
+        super().__init__(spec, DefaultLogsSpecs(log_dir=os.devnull), start_method="forkserver")
+        self.word: LastWord | None = None
+        self.done = False
+        self._rendezvous_handler = rendezvous
+        self._assign = assign
+        self._lease = lease
+        self._settings = settings
+        self._telemetry = telemetry
+        self._told_to_leave = False
+        self._fruitless = 0
+        self._crashes = 0
+        self._oom_kills = failures.oom_kills()
+        self._assignment: Assignment | None = None
+
+    def told_to_leave(self) -> bool:
+        """Whether SIGTERM has come."""
+        return self._told_to_leave
+
+    def take_signals(self) -> None:
+        """SIGTERM asks this node to leave; torchelastic's own handlers would break off wherever they strike."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._leave_soon)
+
+    # torchelastic's hooks.
+
+    def _invoke_run(self, role: str = ROLE) -> RunResult:
+        group = self._worker_group
+        try:
+            while not self._told_to_leave:
+                self._initialize_workers(group)
+                result = self._attend(group)
+                self._kill(group)
+                if result is not None:
+                    return result
+        except RendezvousClosedError:
+            self.done = True
+            return RunResult(state=WorkerState.SUCCEEDED)
+        except RendezvousConnectionError as error:
+            return self._failed(LastWord(failure_class="network", message=str(error), step=self._step()))
+        except (RendezvousGracefulExitError, SignalException):
+            self._told_to_leave = True
+        self._kill(group)
+        return self._failed(LastWord(failure_class="preemption", message=_LEFT, step=self._step()))
+
+    def _assign_worker_ranks(
+        self, store: Any, group_rank: int, group_world_size: int, spec: WorkerSpec
+    ) -> list[Worker]:
+        """Ranks as the rendezvous gave them: asking the peers through the store would be another chance to hang."""
+        place = self._rendezvous_handler.place
+        assert place is not None
+        return [
+            Worker(
+                local_rank=local,
+                global_rank=place.base + local,
+                role_rank=place.base + local,
+                world_size=place.world,
+                role_world_size=place.world,
+            )
+            for local in range(spec.local_world_size)
+        ]
+
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        self._lease.ask_to_stop(False)
+        self._assignment = self._assign(self._rendezvous_handler)
+        self._assignment.last_word.unlink(missing_ok=True)
+        worker_group.spec.args = (self._assignment,)
+        started: dict[int, Any] = super()._start_workers(worker_group)
+        self.take_signals()  # starting workers has installed torchelastic's
+        return started
+
+    def _stop_workers(self, worker_group: WorkerGroup) -> None:
+        self._kill(worker_group)
+
+    # One round.
+
+    def _attend(self, group: WorkerGroup) -> RunResult | None:
+        """Watch a round until it is over; a result when the agent is to end, too."""
+        place = self._rendezvous_handler.place
+        assert place is not None
+        logger.info("round %d: node %d of %d, world size %d", place.number, place.rank, place.nodes, place.world)
+        membership = self._rendezvous_handler.membership
+        stop_by: float | None = None
+        while True:
+            notice = membership.await_notice(self._settings.monitor_seconds)
+            result = self._monitor_workers(group)
+            if result.state is not WorkerState.HEALTHY:
+                return self._ended(result, notice)
+            if notice is not None and not notice.planned:
+                self._over(notice)
+                return None
+            if stop_by is None and (self._told_to_leave or notice is not None):
+                stop_by = time.monotonic() + self._settings.leave_seconds
+                logger.info("round %d ends at the next step: %s", place.number, _why(notice))
+                self._lease.ask_to_stop(True)
+                if self._told_to_leave:
+                    membership.leaving()
+            if stop_by is not None and time.monotonic() > stop_by:
+                logger.warning("no step boundary within %g s: the worker is killed", self._settings.leave_seconds)
+                self._over(notice)
+                return None
+            if notice is not None:
+                time.sleep(self._settings.monitor_seconds)  # await_notice returns at once from here on
+
+    def _over(self, notice: Notice | None) -> None:
+        """The round is lost; join the next one."""
+        logger.warning("round is over: %s", _why(notice))
+        self._count("resize" if notice is not None and notice.planned else "loss")
+
+    def _ended(self, result: RunResult, notice: Notice | None) -> RunResult | None:
+        """The workers have ended by themselves."""
+        if result.state is WorkerState.SUCCEEDED:
+            if all(value == DONE for value in result.return_values.values()):
+                self._rendezvous_handler.set_closed()
+                self.done = True
+                return result
+            self._count("resize")
+            return None
+        codes = [failure.exitcode for failure in result.failures.values()]
+        if word := self._own_word():
+            return self._failed(word)
+        if all(code in (failures.PEER_LOST, failures.STALE_ROUND) for code in codes):
+            return self._without_step("loss" if notice is not None else "collective")
+        if failures.oom_kills() > self._oom_kills:
+            message = failures.out_of_memory_advice("the kernel killed the worker for memory")
+            return self._failed(LastWord(failure_class="out_of_memory", message=message, step=self._step()))
+        return self._crashed(codes)
+
+    def _without_step(self, reason: str) -> RunResult | None:
+        """A round broke; several in a row without a step are a failure."""
+        self._fruitless = 0 if self._stepped() else self._fruitless + 1
+        self._count(reason)
+        if self._fruitless < self._settings.fruitless_rounds:
+            return None
+        message = (
+            f"{self._fruitless} rounds in a row ended without a step: see that pods of this training reach each other"
+        )
+        return self._failed(LastWord(failure_class="network", message=message, step=self._step()))
+
+    def _crashed(self, codes: list[int]) -> RunResult | None:
+        self._crashes = 1 if self._stepped() else self._crashes + 1
+        self._count("crash")
+        if self._crashes <= self._settings.crashes:
+            logger.warning("a worker died with %s; it is started again", codes)
+            return None
+        message = f"workers died with {codes}, {self._crashes} times in a row: see the trainer's log"
+        return self._failed(LastWord(failure_class="unknown", message=message, step=self._step()))
+
+    def _failed(self, word: LastWord) -> RunResult:
+        self.word = word
+        return RunResult(state=WorkerState.FAILED)
+
+    # What is known.
+
+    def _own_word(self) -> LastWord | None:
+        path = self._assignment.last_word if self._assignment else None
+        if path is None or not path.is_file():
+            return None
+        return LastWord.model_validate_json(path.read_bytes())
+
+    def _stepped(self) -> bool:
+        """Whether the present round has done a step."""
+        place, now = self._rendezvous_handler.place, read_progress(self._settings.progress_file)
+        return bool(place and now and now.round == place.number and now.steps_this_round)
+
+    def _step(self) -> int | None:
+        now = read_progress(self._settings.progress_file)
+        return now.step if now else None
+
+    def _count(self, reason: str) -> None:
+        self._telemetry.round_ended(reason)
+
+    def _kill(self, group: WorkerGroup) -> None:
+        """Workers hold nothing that a checkpoint does not; one that hangs in a collective hears no other signal."""
+        self._shutdown(signal.SIGKILL, timeout=_KILL_SECONDS)
+        group.state = WorkerState.STOPPED
+
+    def _leave_soon(self, number: int, frame: object) -> None:
+        self._told_to_leave = True
+
+
+_LEFT: Final = "the node was told to leave (SIGTERM): its work goes on elsewhere from the last checkpoint"
+
+
+def _why(notice: Notice | None) -> str:
+    return notice.reason if notice else "this node was told to leave"

@@ -1,0 +1,151 @@
+"""Checkpoints: each rank writes and uploads its part, and the manifest, written last by rank 0, makes it exist.
+
+Format: torch.distributed.checkpoint (DCP), which loads into any world size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch.distributed.checkpoint.state_dict_loader as dcp_loader
+import torch.distributed.checkpoint.state_dict_saver as dcp_saver
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+
+from kinema_api import layout
+from kinema_api.base import utc_now
+from kinema_api.errors import BrokenManifest, ObjectMissing
+from kinema_api.manifest import Manifest, ManifestFile
+from kinema_api.objectstore import ObjectStore
+from kinema_api.run import RunConfig
+from kinema_api.wire import CommittedCheckpoint
+from kinema_jobs.train.group import Group
+from kinema_jobs.train.storage import Patience
+
+
+class Checkpoints:
+    """Writes and reads the checkpoints of one attempt, with `scratch` as the folder between."""
+
+    def __init__(
+        self, config: RunConfig, group: Group, store: ObjectStore, patience: Patience, scratch: Path, global_batch: int
+    ) -> None:
+        self._config = config
+        self._group = group
+        self._store = store
+        self._patience = patience
+        self._scratch = scratch
+        self._global_batch = global_batch
+
+    def save(self, state: dict[str, Any], step: int) -> CommittedCheckpoint:
+        """Commit `state` as it is after `step` steps; every rank calls this at the same step.
+
+        Raises:
+            StaleRound: a newer round exists, and nothing was committed.
+            StorageFailure: the object store stayed away.
+        """
+        prefix = layout.checkpoint_prefix(self._config.prefix, step, self._group.place.number)
+        folder = self._folder(prefix)
+        shutil.rmtree(folder, ignore_errors=True)
+        writer = FileSystemWriter(folder, sync_files=False)
+        dcp_saver.save(state, storage_writer=writer, process_group=self._group.control)
+        own = [self._upload(prefix, path) for path in sorted(folder.iterdir())]
+        files = tuple(file for part in self._group.gather(own) for file in part)
+        committed = self._commit(prefix, step, files) if self._group.rank == 0 else None
+        committed = self._group.broadcast(committed)
+        assert committed is not None
+        self._forget_all_but(folder)
+        return committed
+
+    def manifest(self, kind: Any, step: int, files: tuple[ManifestFile, ...]) -> Manifest:
+        """The manifest of files that this round has written."""
+        return Manifest(
+            kind=kind,
+            files=tuple(sorted(files, key=lambda f: f.name)),
+            run=self._config.run,
+            attempt=self._config.attempt,
+            round=self._group.place.number,
+            step=step,
+            world_size=self._group.world_size,
+            samples=step * self._global_batch,
+            created=utc_now(),
+        )
+
+    def _commit(self, prefix: str, step: int, files: tuple[ManifestFile, ...]) -> CommittedCheckpoint:
+        manifest = self.manifest("checkpoint", step, files)
+        self.put_manifest(prefix, manifest)
+        return CommittedCheckpoint(step=step, prefix=prefix, digest=manifest.digest(), time=time.time())
+
+    def put_manifest(self, prefix: str, manifest: Manifest) -> None:
+        """Make what lies below `prefix` exist, unless this round is over (StaleRound)."""
+        self._group.require_current()
+        content = manifest.to_bytes()
+        self._patience(lambda: self._store.put(prefix + layout.MANIFEST, content, "application/json"))
+
+    def upload(self, prefix: str, folder: Path) -> tuple[ManifestFile, ...]:
+        """Upload a folder's files."""
+        return tuple(self._upload(prefix, path) for path in sorted(folder.iterdir()))
+
+    def _upload(self, prefix: str, path: Path) -> ManifestFile:
+        self._patience(lambda: self._store.put_file(prefix + path.name, path))
+        return ManifestFile(name=path.name, sha256=_sha256(path), bytes=path.stat().st_size)
+
+    def committed_keys(self, prefix: str) -> list[str]:
+        """Keys of the manifests below `prefix`."""
+        found = self._patience(lambda: list(self._store.list(prefix)))
+        return [stat.key for stat in found if stat.key.endswith("/" + layout.MANIFEST)]
+
+    def read_manifest(self, prefix: str) -> Manifest | None:
+        """The manifest below `prefix`, or None; BrokenManifest when it cannot be read."""
+        key = prefix + layout.MANIFEST
+        try:
+            content = self._patience(lambda: self._store.get(key))
+        except ObjectMissing:
+            return None
+        return Manifest.from_bytes(content, self._store.uri(key))
+
+    def fetch(self, prefix: str) -> Manifest:
+        """Bring a checkpoint's files to this machine, each compared with its digest.
+
+        Raises:
+            BrokenManifest: there is no readable manifest, or a file is missing or differs.
+            StorageFailure: the object store stayed away.
+        """
+        manifest = self.read_manifest(prefix)
+        if manifest is None:
+            raise BrokenManifest(f"{self._store.uri(prefix)} has no manifest; an older checkpoint is used")
+        folder = self._folder(prefix)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in manifest.files:
+            self._fetch_file(prefix, folder / file.name, file)
+        return manifest
+
+    def load(self, prefix: str, state: dict[str, Any]) -> None:
+        """Fill `state` from a checkpoint that was fetched."""
+        dcp_loader.load(state, storage_reader=FileSystemReader(self._folder(prefix)), no_dist=True)
+
+    def _fetch_file(self, prefix: str, path: Path, file: ManifestFile) -> None:
+        if path.is_file() and _sha256(path) == file.sha256:
+            return  # written here before the round changed
+        try:
+            self._patience(lambda: self._store.get_file(prefix + file.name, path))
+        except ObjectMissing:
+            raise BrokenManifest(f"{prefix}{file.name} is missing; an older checkpoint is used") from None
+        if _sha256(path) != file.sha256:
+            path.unlink()
+            raise BrokenManifest(f"{prefix}{file.name} differs from its digest; an older checkpoint is used")
+
+    def _folder(self, prefix: str) -> Path:
+        return self._scratch / "checkpoints" / hashlib.sha256(prefix.encode()).hexdigest()[:16]
+
+    def _forget_all_but(self, kept: Path) -> None:
+        for folder in self._scratch.glob("checkpoints/*"):
+            if folder != kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,53 @@
+"""The finished model below export/, for the control plane to check and copy."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from kinema_api import layout
+from kinema_api.errors import BrokenManifest
+from kinema_api.run import RunConfig
+from kinema_jobs.train.checkpoint import Checkpoints
+from kinema_model.artefact import save_model
+from kinema_model.config import ModelConfig
+from kinema_model.ema import Ema
+
+
+def is_exported(config: RunConfig, checkpoints: Checkpoints) -> bool:
+    """Whether this attempt has already committed its model."""
+    try:
+        return checkpoints.read_manifest(layout.export_prefix(config.prefix)) is not None
+    except BrokenManifest:
+        return False
+
+
+def export(
+    config: RunConfig, model: ModelConfig, ema: Ema, loss: float, checkpoints: Checkpoints, scratch: Path
+) -> None:
+    """Commit the averaged weights; called by rank 0 alone. Raises as `Checkpoints.put_manifest` does."""
+    folder = scratch / "export"
+    shutil.rmtree(folder, ignore_errors=True)
+    save_model(folder, ema.shadow, model, card(config, loss))
+    prefix = layout.export_prefix(config.prefix)
+    files = checkpoints.upload(prefix, folder)
+    checkpoints.put_manifest(prefix, checkpoints.manifest("model", config.optimization.steps, files))
+
+
+def card(config: RunConfig, loss: float) -> str:
+    """What a person should know of the model, as Markdown."""
+    optimization = config.optimization
+    return f"""# {config.name}
+
+A video diffusion model of the preset `{config.model.preset}`, trained by Kinema.
+
+| | |
+|---|---|
+| training | {config.namespace}/{config.name}, run {config.run}, attempt {config.attempt} |
+| data | synthetic world, seed {config.data.world.seed} |
+| optimizer steps | {optimization.steps} of {optimization.batch_tokens} latent tokens |
+| learning rate | {optimization.learning_rate:g}, seed {optimization.seed} |
+| loss of the last step | {loss:.4f} |
+
+The weights are the exponential average of the trained ones. The model draws what its data showed, nothing else.
+"""

@@ -1,0 +1,151 @@
+"""What is trained in a round, and the Lightning Trainer that trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Self
+
+import torch
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.strategies import DDPStrategy
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from kinema_api.run import RunConfig
+from kinema_jobs.train.failures import BadConfiguration
+from kinema_jobs.train.group import Group
+from kinema_jobs.train.lease import Lease
+from kinema_jobs.train.module import Steps, TimedWorld, VideoModelModule
+from kinema_jobs.train.shape import model_config_of
+from kinema_model.config import ModelConfig
+from kinema_model.dit import VideoDiT
+from kinema_model.ema import Ema
+from kinema_model.errors import ModelError
+from kinema_model.text import TextEncoder
+from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, TrainingObjective, global_batch_of, make_optimizer
+
+
+@dataclass
+class Fitting:
+    """The network and everything that changes with it."""
+
+    model_config: ModelConfig
+    model: VideoDiT
+    objective: TrainingObjective
+    world: TimedWorld
+    ema: Ema
+    optimizer: Optimizer
+    schedule: LambdaLR
+    global_batch: int
+    """Clips of one optimizer step over the whole group, whatever its size."""
+    total: int
+    """Optimizer steps in all."""
+    step: int = 0
+    """Optimizer steps done, over all rounds."""
+    loss: float = 0.0
+    step_seconds: float | None = None
+    stopping: bool = False
+
+    @classmethod
+    def build(cls, config: RunConfig, group: Group) -> Self:
+        """Everything as it is before the first step; the same on every rank.
+
+        Raises:
+            BadConfiguration: the model package refuses the configuration.
+        """
+        optimization = config.optimization
+        seed_everything(optimization.seed, verbose=False)
+        try:
+            model_config = model_config_of(config)
+            model = VideoDiT(model_config)
+        except ModelError as error:
+            raise BadConfiguration(str(error)) from None
+        world = TimedWorld(
+            config.data.world.seed, model_config.frames, model_config.height, model_config.width_px, model_config.fps
+        )
+        encoder = TextEncoder(device=group.device)
+        objective = TrainingObjective(model_config, encoder, world, optimization.seed, device=group.device)
+        optimizer, schedule = make_optimizer(model, optimization.learning_rate, optimization.steps)
+        global_batch = global_batch_of(model_config, optimization.batch_tokens)
+        ema = Ema(model, EMA_DECAY).to(group.device)
+        return cls(model_config, model, objective, world, ema, optimizer, schedule, global_batch, optimization.steps)
+
+    @property
+    def data_wait_seconds(self) -> float:
+        """Time spent waiting for clips in this round."""
+        return self.world.waited
+
+    def state(self) -> dict[str, Any]:
+        """All that a checkpoint holds; where a key's tensors already exist they are those in use."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": get_optimizer_state_dict(self.model, self.optimizer),
+            "ema": self.ema.state_dict(),
+            "loss": torch.tensor(self.loss, dtype=torch.float64),
+        }
+
+    def restore(self, state: dict[str, Any], step: int) -> None:
+        """Go on from a loaded checkpoint."""
+        self.model.load_state_dict(state["model"])
+        set_optimizer_state_dict(self.model, self.optimizer, state["optimizer"])
+        self.ema.load_state_dict(state["ema"])
+        self.loss = float(state["loss"])
+        self.step = step
+        # The learning rate is a function of the step, so it is set, not restored.
+        self.schedule.last_epoch = step
+        rates = [
+            base * share(step) for base, share in zip(self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True)
+        ]
+        for param_group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            param_group["lr"] = rate
+
+
+def fit(fitting: Fitting, group: Group, lease: Lease, after_step: Callable[[], None]) -> None:
+    """Train to the last step or until the group agrees to stop; `after_step` is called between steps."""
+
+    def keep(module: VideoModelModule) -> None:
+        fitting.step, fitting.loss = module.step_count, module.global_loss
+        fitting.step_seconds, fitting.stopping = module.step_seconds, module.stopping
+        after_step()
+
+    module = VideoModelModule(
+        fitting.model,
+        fitting.objective,
+        (fitting.optimizer, fitting.schedule),
+        fitting.ema,
+        group,
+        lease,
+        fitting.global_batch,
+        keep,
+    )
+    steps = Steps(fitting.step, fitting.total, group, fitting.global_batch)
+    if len(steps):
+        _trainer(group).fit(module, DataLoader(steps, batch_size=None))
+
+
+def _trainer(group: Group) -> Trainer:
+    gpu = group.device.type == "cuda"
+    return Trainer(
+        accelerator="gpu" if gpu else "cpu",
+        devices=group.local_world_size,
+        # Lightning would keep the number of nodes of the first round; the world size is what the rendezvous says.
+        num_nodes=group.world_size // group.local_world_size,
+        strategy=DDPStrategy(
+            cluster_environment=TorchElasticEnvironment(),
+            process_group_backend="nccl" if gpu else "gloo",
+            timeout=timedelta(seconds=group.patience),
+        ),
+        max_epochs=1,
+        gradient_clip_val=GRADIENT_CLIP,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+    )

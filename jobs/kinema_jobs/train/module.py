@@ -1,0 +1,144 @@
+"""The training step as a LightningModule, and what happens between two steps.
+
+A step's batch is a function of the step alone (`batch_indices`), so a round of any size goes on with the very samples
+that follow; before each backward the ranks sum (loss, elements, wish to stop) in one small all-reduce, by which they
+see NaN at the same step, before it reaches the weights, and agree on the step at which a planned end stops them.
+"""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Dataset
+
+from kinema_jobs.rendezvous.errors import StaleRound
+from kinema_jobs.train.failures import NumericsFailure
+from kinema_jobs.train.group import Group
+from kinema_jobs.train.lease import Lease
+from kinema_model.dit import VideoDiT
+from kinema_model.ema import Ema
+from kinema_model.training import TrainingObjective, batch_indices
+from kinema_model.world import World
+
+_RECENT_STEPS: Final = 20
+Batch = tuple[int, list[int]]
+"""Step (counted from 0) and this rank's sample ids."""
+
+
+class TimedWorld(World):
+    """A world that knows how long clips have been waited for."""
+
+    waited = 0.0
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, list[str]]:
+        """As `World.batch`."""
+        began = time.perf_counter()
+        try:
+            return super().batch(indices)
+        finally:
+            self.waited += time.perf_counter() - began
+
+
+class Steps(Dataset[Batch]):
+    """This rank's share of every step from `start` on."""
+
+    def __init__(self, start: int, total: int, group: Group, global_batch: int) -> None:
+        self._start, self._total = start, total
+        self._group, self._global_batch = group, global_batch
+
+    def __len__(self) -> int:
+        return max(0, self._total - self._start)
+
+    def __getitem__(self, index: int) -> Batch:
+        step = self._start + index
+        return step, batch_indices(step, self._group.rank, self._group.world_size, self._global_batch)
+
+
+class VideoModelModule(LightningModule):
+    """Trains a VideoDiT by the model package's objective. `after_step` is called between steps, on every rank."""
+
+    def __init__(
+        self,
+        model: VideoDiT,
+        objective: TrainingObjective,
+        optimizer: tuple[Optimizer, LambdaLR],
+        ema: Ema,
+        group: Group,
+        lease: Lease,
+        global_batch: int,
+        after_step: Callable[[VideoModelModule], None],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.ema = ema
+        self.step_count = 0
+        """Optimizer steps done, over all rounds."""
+        self.global_loss = 0.0
+        self.stopping = False
+        """The group has agreed to end this round after the present step."""
+        self._objective, self._optimizer = objective, optimizer
+        self._group, self._lease, self._global_batch = group, lease, global_batch
+        self._after_step = after_step
+        self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
+        self._step_began = time.perf_counter()
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Median duration of recent steps, without checkpoints."""
+        return statistics.median(self._durations) if self._durations else None
+
+    def configure_optimizers(self) -> Any:
+        """See LightningModule."""
+        optimizer, schedule = self._optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Take back from Lightning what the agent decides alone: when a worker stops."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """The loss of one global batch, scaled so that DDP's mean of gradients is that of the whole batch."""
+        self._step_began = time.perf_counter()
+        if not self._lease.held():
+            raise StaleRound(f"the lease of round {self._group.place.number} has run out: this worker may not go on")
+        step, indices = batch
+        if indices:
+            result = self._objective.loss(
+                self.model, indices, step, world_size=self._group.world_size, global_batch=self._global_batch
+            )
+            loss, total, count = result["loss"], result["loss_sum"], result["loss_count"]
+        else:  # more ranks than clips: take part in the collectives with a gradient of nothing
+            loss = torch.stack([p.sum() for p in self.model.parameters()]).sum() * 0.0
+            total = count = torch.zeros((), device=loss.device)
+        stop = torch.tensor(float(self._lease.stop_asked()), device=loss.device)
+        sums = torch.stack([total.double(), count.double(), stop.double()])
+        dist.all_reduce(sums)
+        self.global_loss = float(sums[0] / sums[1])
+        self.stopping = bool(sums[2] > 0)
+        if not torch.isfinite(sums[0]):
+            raise NumericsFailure(
+                f"the loss of step {step + 1} is {self.global_loss}: lower optimization.learningRate or look at "
+                f"samples {step * self._global_batch} to {(step + 1) * self._global_batch - 1}",
+                step=step,
+            )
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """See LightningModule."""
+        self.ema.update(self.model)
+        self.step_count = batch[0] + 1
+        self._durations.append(time.perf_counter() - self._step_began)
+        self._after_step(self)
+        if self.stopping:
+            self.trainer.should_stop = True

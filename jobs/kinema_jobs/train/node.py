@@ -1,0 +1,100 @@
+"""Everything that lives on a node for as long as its agent: fork server, scratch folder, lease, telemetry."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import multiprocessing.forkserver
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from kinema_api.run import RunConfig
+from kinema_api.wire import LastWord
+from kinema_jobs.train.assignment import Assignment
+from kinema_jobs.train.failures import BadConfiguration
+from kinema_jobs.train.lease import Lease
+from kinema_jobs.train.progress import ProgressFile, write_progress
+from kinema_jobs.train.settings import TrainerSettings
+from kinema_jobs.train.telemetry import Telemetry, serve
+
+WARM_MODULE: Final = "kinema_jobs.train.worker"
+"""What the fork server imports once, so that a round does not."""
+
+logger = logging.getLogger(__name__)
+
+
+def run_node(config: RunConfig, settings: TrainerSettings) -> LastWord | None:
+    """Take part in a run until it is done (None) or this node has to end (its last word).
+
+    Raises:
+        BadConfiguration: the environment makes no sense.
+    """
+    _start_fork_server()
+    blank = ProgressFile(
+        run=config.run, attempt=config.attempt, total_steps=config.optimization.steps, port=settings.progress_port
+    )
+    telemetry = Telemetry(settings.progress_file, blank)
+    try:
+        server = serve(telemetry, settings.progress_port)
+        settings.open_store()
+        scratch = Path(tempfile.mkdtemp(prefix="kinema-", dir=settings.scratch))
+    except OSError as error:
+        raise BadConfiguration(
+            f"this node cannot start ({error}): see that port {settings.progress_port} is free and "
+            f"{settings.scratch} can be written"
+        ) from None
+    blank = blank.model_copy(update={"port": server.server_port})
+    write_progress(settings.progress_file, blank)
+    try:
+        return _attend(config, settings, telemetry, scratch, server.server_port)
+    finally:
+        server.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start_fork_server() -> None:
+    """Let it import the worker's modules beside this process's own imports."""
+    multiprocessing.set_forkserver_preload([WARM_MODULE])
+    multiprocessing.forkserver.ensure_running()
+
+
+def _await_fork_server() -> None:
+    """Come to the rendezvous only when a worker can start at once: a newcomer stops the others when it arrives."""
+    first = multiprocessing.get_context("forkserver").Process(target=_nothing)
+    first.start()
+    first.join()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _attend(
+    config: RunConfig, settings: TrainerSettings, telemetry: Telemetry, scratch: Path, port: int
+) -> LastWord | None:
+    import torch
+
+    from kinema_jobs.rendezvous.elastic import KinemaRendezvous
+    from kinema_jobs.rendezvous.membership import Membership
+    from kinema_jobs.train.agent import TrainingAgent
+
+    lease = Lease(scratch / "lease", create=True)
+    slots = max(1, torch.cuda.device_count())
+    membership = Membership(settings.rendezvous, config.rendezvous_id, settings.pod_name, on_lease=lease.grant)
+    rendezvous = KinemaRendezvous(membership, settings.pod_ip, slots, lambda: agent.told_to_leave())
+
+    def assign(handler: KinemaRendezvous) -> Assignment:
+        assert handler.place is not None
+        word = scratch / "last-word.json"
+        return Assignment(config, settings, handler.place, lease.path, scratch, word, port)
+
+    agent = TrainingAgent(rendezvous, assign, slots, lease, settings, telemetry)
+    agent.take_signals()
+    _await_fork_server()
+    try:
+        agent.run()
+    finally:
+        membership.leave()
+    return None if agent.done else agent.word

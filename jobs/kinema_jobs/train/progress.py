@@ -1,0 +1,42 @@
+"""The progress file: the worker writes it, the agent serves it. Written whole and renamed, so never read torn."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from kinema_api.wire import TrainerProgress
+
+
+class ProgressFile(TrainerProgress):
+    """What /progress answers, and what only /metrics and the local runner need."""
+
+    port: int = 0
+    """Where the agent serves."""
+    first_step_time: float | None = None
+    """When this round's first optimizer step ended, in seconds since the epoch."""
+    data_wait_seconds: float = 0.0
+    """Time spent waiting for clips, since this round began."""
+    checkpoint_seconds: float | None = None
+    """How long the last checkpoint held up the steps."""
+    checkpoint_stall_seconds: float = 0.0
+    """All such time since this round began."""
+    steps_this_round: int = 0
+
+
+def write_progress(path: Path, progress: ProgressFile) -> None:
+    """Replace the progress file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(progress.model_dump_json(by_alias=True, exclude_none=True))
+    draft.replace(path)
+
+
+def read_progress(path: Path) -> ProgressFile | None:
+    """What was written last; None when there is nothing yet."""
+    try:
+        return ProgressFile.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -1,0 +1,47 @@
+"""An object store that is away for a minute costs time, never a step: every request is tried again with backoff."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from kinema_api.errors import ObjectMissing, StorageError
+from kinema_jobs.train.failures import StorageFailure
+
+FIRST_WAIT: Final = 0.5
+LONGEST_WAIT: Final = 10.0
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class Patience:
+    """Tries a storage request until it succeeds or the store has been away for `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __call__(self, request: Callable[[], T]) -> T:
+        """The request's answer. ObjectMissing is an answer, too, and is raised at once.
+
+        Raises:
+            ObjectMissing: the object does not exist.
+            StorageFailure: the store stayed away.
+        """
+        began = time.monotonic()
+        pause = FIRST_WAIT
+        while True:
+            try:
+                return request()
+            except ObjectMissing:
+                raise
+            except StorageError as error:
+                # A refusal may heal as well: short-lived credentials are renewed from outside.
+                away = time.monotonic() - began
+                if away + pause > self.seconds:
+                    raise StorageFailure(f"{error} (tried for {away:.0f} s)") from error
+                logger.warning("%s; next try in %.1f s", error, pause)
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_WAIT)

@@ -1,0 +1,114 @@
+"""/progress, /metrics and /healthz of a node, served by the agent so that they answer while no worker lives."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kinema_api.wire import TrainerProgress
+from kinema_jobs.train.progress import ProgressFile, read_progress
+
+
+class Telemetry(Collector):
+    """Reads the progress file on each request, and adds what only the agent knows."""
+
+    def __init__(self, progress_file: Path, blank: ProgressFile) -> None:
+        self._file = progress_file
+        self._blank = blank
+        self._recoveries: Counter[str] = Counter()
+        self._reformed_at: float | None = None
+        self._recovery_seconds: float | None = None
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def round_ended(self, reason: str) -> None:
+        """A round is over: "loss" of a member, a "resize", a "crash" of the worker here or a broken "collective"."""
+        self._recoveries[reason] += 1
+        self._reformed_at = time.time()
+
+    def progress(self) -> ProgressFile:
+        """The newest progress."""
+        return read_progress(self._file) or self._blank
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics of this node."""
+        now = self.progress()
+        yield _gauge("step", "Optimizer steps done", now.step)
+        yield _gauge("steps_wanted", "Optimizer steps in all", now.total_steps)
+        yield _gauge("round", "Number of the present round", now.round)
+        yield _gauge("world_size", "Worker processes in the group", now.world_size)
+        yield _gauge("rank", "Rank of this node's first worker", now.rank)
+        yield _gauge("loss", "Loss of the last step, over the whole group", now.loss)
+        yield _gauge("step_seconds", "Median duration of recent steps", now.step_seconds)
+        yield _gauge("tokens_per_second", "Latent tokens per second over the whole group", now.tokens_per_second)
+        yield _gauge("data_wait_seconds", "Time spent waiting for clips in this round", now.data_wait_seconds)
+        yield _gauge("checkpoint_seconds", "How long the last checkpoint held up the steps", now.checkpoint_seconds)
+        yield _gauge("checkpoint_stall_seconds", "All such time in this round", now.checkpoint_stall_seconds)
+        yield _gauge("recovery_seconds", "From the end of the last round to the next step", self._recovery(now))
+        recoveries = CounterMetricFamily(
+            "kinema_training_recoveries", "Rounds that ended before the run was done", labels=["reason"]
+        )
+        for reason, count in self._recoveries.items():
+            recoveries.add_metric([reason], count)
+        yield recoveries
+
+    def scrape(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _recovery(self, now: ProgressFile) -> float | None:
+        first, ended = now.first_step_time, self._reformed_at
+        if first is not None and ended is not None and first > ended:
+            self._recovery_seconds, self._reformed_at = first - ended, None
+        return self._recovery_seconds
+
+
+def _gauge(name: str, text: str, value: float | None) -> Metric:
+    gauge = GaugeMetricFamily(f"kinema_training_{name}", text)
+    if value is not None:
+        gauge.add_metric([], value)
+    return gauge
+
+
+def serve(telemetry: Telemetry, port: int) -> ThreadingHTTPServer:
+    """Answer HTTP on `port` in threads of its own (0: any free port, in `server_port` of the answer).
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/progress":
+                told = telemetry.progress().model_dump(include=set(TrainerProgress.model_fields))
+                body = TrainerProgress(**told).model_dump_json(by_alias=True, exclude_none=True)
+                self._answer(200, body.encode(), "application/json")
+            elif self.path == "/metrics":
+                self._answer(200, telemetry.scrape(), "text/plain; version=0.0.4; charset=utf-8")
+            elif self.path == "/healthz":
+                self._answer(200, b"ok\n", "text/plain")
+            else:
+                self._answer(404, b"ask for /progress, /metrics or /healthz\n", "text/plain")
+
+        def _answer(self, status: int, body: bytes, content_type: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Scrapes are not worth a line each."""
+
+    server = ThreadingHTTPServer(("", port), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="telemetry", daemon=True).start()
+    return server

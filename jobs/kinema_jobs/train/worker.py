@@ -1,0 +1,219 @@
+"""What a worker process does in one round: enter the group, find where to go on, take steps, commit, export.
+
+This module is what the agent's fork server has imported before any round begins, so a round costs no import.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from multiprocessing.connection import wait as wait_for
+from typing import Any, Final, NoReturn
+
+from kinema_api.errors import BrokenManifest
+from kinema_api.manifest import Manifest
+from kinema_api.wire import EXIT_CODES, CommittedCheckpoint
+from kinema_jobs.rendezvous.errors import RendezvousError, StaleRound
+from kinema_jobs.train import failures, group, resume
+from kinema_jobs.train.assignment import DONE, STOPPED, Assignment
+from kinema_jobs.train.checkpoint import Checkpoints
+from kinema_jobs.train.export import export, is_exported
+from kinema_jobs.train.fitting import Fitting, fit
+from kinema_jobs.train.lease import Lease
+from kinema_jobs.train.progress import ProgressFile, read_progress, write_progress
+from kinema_jobs.train.storage import Patience
+
+_WATCHDOG_SECONDS: Final = 0.2
+
+logger = logging.getLogger(__name__)
+
+
+def run_worker(assignment: Assignment) -> str:
+    """Take part in one round; DONE or STOPPED.
+
+    Any other end leaves through os._exit with the code of its class, since a broken group's destructors can hang.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    # The agent decides when to stop: a signal to the whole process group is meant for it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    lease = Lease(assignment.lease)
+    threading.Thread(target=_watchdog, args=(lease,), daemon=True).start()
+    worker = _Worker(assignment, lease)
+    try:
+        return worker.run()
+    except (StaleRound, RendezvousError) as error:
+        logger.warning("%s", error)
+        _leave(failures.STALE_ROUND)
+    except Exception as error:
+        if failures.is_lost_peer(error):
+            logger.warning("a peer is lost: %s", str(error).splitlines()[0])
+            _leave(failures.PEER_LOST)
+        logger.exception("the worker failed")
+        word = failures.last_word(error, worker.step)
+        assignment.last_word.write_text(word.model_dump_json(by_alias=True, exclude_none=True))
+        _leave(EXIT_CODES[word.failure_class])
+
+
+def _leave(code: int) -> NoReturn:
+    logging.shutdown()
+    os._exit(code)
+
+
+def _watchdog(lease: Lease) -> None:
+    """End this process when its agent is gone or its lease has run out, whatever the main thread is stuck in."""
+    parent = multiprocessing.parent_process()
+    ends = [parent.sentinel] if parent else []
+    while lease.held():
+        if wait_for(ends, timeout=_WATCHDOG_SECONDS):
+            break
+    os._exit(failures.STALE_ROUND)
+
+
+class _Worker:
+    """One round of one worker."""
+
+    def __init__(self, assignment: Assignment, lease: Lease) -> None:
+        self._given = assignment
+        self._lease = lease
+        self._config = assignment.config
+        self._committed: CommittedCheckpoint | None = None
+        self._progress = ProgressFile(run=0, attempt=0)
+        self._written = 0.0
+        self.step: int | None = None
+
+    def run(self) -> str:
+        """See run_worker."""
+        given, config = self._given, self._config
+        self._group = group.enter(given.place, given.settings)
+        fitting = Fitting.build(config, self._group)
+        store = given.settings.open_store()
+        patience = Patience(given.settings.storage_patience_seconds)
+        checkpoints = Checkpoints(config, self._group, store, patience, given.scratch, fitting.global_batch)
+        self._begin_progress()
+        if self._group.broadcast(self._group.rank == 0 and is_exported(config, checkpoints)):
+            self._finished()
+            return DONE
+        self._resume(fitting, checkpoints)
+        fit(fitting, self._group, self._lease, lambda: self._after_step(fitting, checkpoints))
+        if fitting.step < config.optimization.steps:
+            return STOPPED
+        if self._group.rank == 0:
+            export(config, fitting.model_config, fitting.ema, fitting.loss, checkpoints, given.scratch)
+        self._group.broadcast(True)  # nobody ends before the model is committed
+        self._finished()
+        return DONE
+
+    # Where to go on.
+
+    def _resume(self, fitting: Fitting, checkpoints: Checkpoints) -> None:
+        found = self._group.broadcast(self._choose(checkpoints) if self._group.rank == 0 else None)
+        if found is None:
+            logger.info("round %d starts from scratch", self._group.place.number)
+            return
+        prefix, manifest = found
+        if self._group.rank != 0:
+            checkpoints.fetch(prefix)
+        state = fitting.state()
+        checkpoints.load(prefix, state)
+        fitting.restore(state, manifest.step)
+        self.step = manifest.step
+        self._committed = CommittedCheckpoint(
+            step=manifest.step, prefix=prefix, digest=manifest.digest(), time=manifest.created.timestamp()
+        )
+        logger.info("round %d goes on from step %d (%s)", self._group.place.number, manifest.step, prefix)
+
+    def _choose(self, checkpoints: Checkpoints) -> tuple[str, Manifest] | None:
+        """Rank 0: the best candidate that is whole, told to the rendezvous before anybody trains on it."""
+        config, round_ = self._config, self._group.place.number
+        found = resume.committed(checkpoints.committed_keys(config.prefix))
+        ahead = [c.round for c in found if c.round >= round_]
+        if ahead:
+            raise self._group.outdated(max(ahead))
+        prefixes = resume.candidates(found, round_, self._group.last_choice(), config.resume_from)
+        chosen = self._first_whole(checkpoints, prefixes)
+        if chosen is None and config.resume_from:
+            older = config.resume_from.partition("step-")[0]
+            found = resume.committed(checkpoints.committed_keys(older))
+            chosen = self._first_whole(checkpoints, resume.before(found, config.resume_from))
+        self._group.choose(chosen[0] if chosen else "")
+        return chosen
+
+    def _first_whole(self, checkpoints: Checkpoints, prefixes: list[str]) -> tuple[str, Manifest] | None:
+        for prefix in prefixes:
+            try:
+                return prefix, checkpoints.fetch(prefix)
+            except BrokenManifest as error:
+                logger.warning("torn checkpoint: %s", error)
+        return None
+
+    # Between two steps.
+
+    def _after_step(self, fitting: Fitting, checkpoints: Checkpoints) -> None:
+        self.step = fitting.step
+        first = self._progress.steps_this_round == 0
+        self._step_progress(fitting)
+        total = self._config.optimization.steps
+        due = fitting.step % self._config.checkpoint_every == 0 or fitting.step == total or fitting.stopping
+        if due:
+            began = time.monotonic()
+            self._committed = checkpoints.save(fitting.state(), fitting.step)
+            stall = time.monotonic() - began
+            self._update(
+                checkpoint=self._committed,
+                checkpoint_seconds=stall,
+                checkpoint_stall_seconds=self._progress.checkpoint_stall_seconds + stall,
+            )
+        self._write_progress(at_once=first or due)
+
+    def _step_progress(self, fitting: Fitting) -> None:
+        now, seconds = time.time(), fitting.step_seconds
+        tokens = fitting.global_batch * fitting.model_config.tokens_per_clip
+        self._update(
+            step=fitting.step,
+            loss=fitting.loss,
+            step_seconds=seconds,
+            tokens_per_second=tokens / seconds if seconds else None,
+            last_step_time=now,
+            first_step_time=self._progress.first_step_time or now,
+            data_wait_seconds=fitting.data_wait_seconds,
+            steps_this_round=self._progress.steps_this_round + 1,
+        )
+
+    # What the agent serves.
+
+    def _begin_progress(self) -> None:
+        given = self._given
+        before = read_progress(given.settings.progress_file)
+        blank = ProgressFile(run=self._config.run, attempt=self._config.attempt, port=given.port)
+        kept: dict[str, Any] = {}
+        if before:
+            kept = {"step": before.step, "loss": before.loss, "checkpoint": before.checkpoint}
+        self._progress = blank.model_copy(
+            update={
+                **kept,
+                "round": self._group.place.number,
+                "rank": self._group.rank,
+                "world_size": self._group.world_size,
+                "total_steps": self._config.optimization.steps,
+            }
+        )
+        self._write_progress(at_once=True)
+
+    def _finished(self) -> None:
+        self._update(exported=True, step=self._config.optimization.steps)
+        self._write_progress(at_once=True)
+
+    def _update(self, **fields: Any) -> None:
+        self._progress = self._progress.model_copy(update=fields)
+
+    def _write_progress(self, *, at_once: bool) -> None:
+        now = time.monotonic()
+        if self._group.local_rank == 0 and (at_once or now - self._written >= _WATCHDOG_SECONDS):
+            write_progress(self._given.settings.progress_file, self._progress)
+            self._written = now

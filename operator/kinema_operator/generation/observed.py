@@ -1,0 +1,146 @@
+"""What the planner of a VideoGeneration knows of the world, and what it may have done: frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from kinema_api import layout
+from kinema_api.wire import OrderState
+from kinema_operator.plan import Effect
+from kinema_operator.serving.server_pod import ServerPod
+
+ORDERED_FILES: Final = (layout.VIDEO, layout.THUMBNAIL, layout.SPRITESHEET, layout.REQUEST)
+"""What a server is asked to leave behind."""
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A server did not answer; `message` is a sentence for people."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A server answered that it does not know the order."""
+
+
+Answer = OrderState | Unknown | Silent
+"""What a server said about an order."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A server did not take an order."""
+
+    kind: Literal["busy", "outdated", "never"]
+    """`busy`: with another order; `outdated`: it knows a later attempt; `never`: no server can do it."""
+    message: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a request cannot go on now (or, if `fatal`, ever)."""
+
+    reason: str
+    message: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """The VideoModel that the request names."""
+
+    digest: str | None
+    message: str = ""
+    """Why there is no digest yet."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A server whose turn it is to take this request."""
+
+    server: ServerPod
+    in_hand: str | None = None
+    """uid of an order that it still works on although nobody waits for that any more."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One server-side copy of a commit: only of exactly the version that was verified."""
+
+    source: str
+    target: str
+    etag: str
+
+
+@dataclass(frozen=True)
+class CommittedFile:
+    """A file at its final place, verified by its digest."""
+
+    name: str
+    uri: str
+    url: str
+    url_expires: datetime
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What became of the files of an attempt."""
+
+    copies: tuple[Copy, ...] = ()
+    """Still to be done; their sources have been verified."""
+    committed: tuple[CommittedFile, ...] = ()
+    """All files, once every one of them is at its place."""
+    broken: str | None = None
+    """Why this attempt can never be committed: a file is missing or is not what the server said."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One look at the world of a generation."""
+
+    model: Model | None = None
+    """None: there is no such VideoModel."""
+    position: int | None = None
+    """How many stand before it."""
+    servers: int = 0
+    """Servers of its digest that are ready."""
+    turn: Turn | None = None
+    server: ServerPod | None = None
+    """The pod that the attempt was given to, if that very pod is still there."""
+    answer: Answer | None = None
+    """What it says about the attempt; None: not asked."""
+    refusal: Refusal | None = None
+    """Its refusal of this very attempt."""
+    inspection: Inspection | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class SendOrder(Effect):
+    """Give this attempt to a server. The same attempt sent twice is one order."""
+
+    server: ServerPod
+    attempt: int
+    digest: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class CancelOrder(Effect):
+    """Tell a server to stop an order."""
+
+    server: ServerPod
+    uid: str
+
+
+@dataclass(frozen=True)
+class Commit(Effect):
+    """Copy the files of the one attempt that was fixed in status to their final places."""
+
+    copies: tuple[Copy, ...]

@@ -1,0 +1,217 @@
+"""The steps of a generation's status, each a pure function from one status to the next.
+
+    Pending -> Scheduled -> Running -> (delivery fixed) -> Succeeded
+       ^___________|___________|  another attempt             Failed, Cancelled from anywhere before the delivery
+
+Conditions: Accepted (the model is fixed), Scheduled (a server has it), Running, Succeeded, Failed, Cancelled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any, Final
+
+from kinema_api import layout
+from kinema_api.base import find_condition
+from kinema_api.generation import (
+    Artefact,
+    DeliveredFile,
+    Delivery,
+    GenerationProgress,
+    Timings,
+    VideoArtefact,
+    VideoGeneration,
+    VideoGenerationStatus,
+)
+from kinema_api.wire import OrderResult, OrderState
+from kinema_operator.conditions import Moment
+from kinema_operator.generation.observed import CommittedFile
+from kinema_operator.serving.server_pod import ServerPod
+
+Status = VideoGenerationStatus
+
+RETRYING: Final = "Retrying"
+SERVER_SILENT: Final = "ServerSilent"
+_SEED_BYTES: Final = 4
+
+
+def change(status: Status, **fields: Any) -> Status:
+    """`status` with some fields changed."""
+    return status.model_copy(update=fields)
+
+
+def chosen_seed(uid: str) -> int:
+    """The seed of a request that names none: random from one request to the next, the same at every look at one."""
+    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:_SEED_BYTES])
+
+
+def not_accepted(status: Status, at: Moment, reason: str, message: str) -> Status:
+    """Waits for something that may yet appear, before the model is fixed."""
+    return change(status, phase="Pending", conditions=at.mark(status.conditions, "Accepted", False, reason, message))
+
+
+def accepted(generation: VideoGeneration, status: Status, at: Moment, digest: str) -> Status:
+    """Fixes the model and the seed."""
+    if status.model_digest is not None:
+        return status
+    seed = generation.spec.seed if generation.spec.seed is not None else chosen_seed(generation.metadata.uid)
+    return change(
+        status,
+        model_digest=digest,
+        seed=seed,
+        conditions=at.mark(status.conditions, "Accepted", True, "Accepted"),
+    )
+
+
+def queued(status: Status, at: Moment, position: int | None, reason: str, message: str) -> Status:
+    """Waits for a server; after a failed attempt the reason for that stays to be read."""
+    before = find_condition(status.conditions, "Scheduled")
+    conditions = status.conditions
+    if before is None or before.reason != RETRYING:
+        conditions = at.mark(conditions, "Scheduled", False, reason, message)
+    return change(status, phase="Pending", queue_position=position, conditions=conditions)
+
+
+def scheduled(status: Status, at: Moment, server: ServerPod) -> Status:
+    """Gives the next attempt to a server. Written before the server hears of it."""
+    return change(
+        status,
+        phase="Scheduled",
+        attempt=status.attempt + 1,
+        server=server.name,
+        server_uid=server.uid,
+        queue_position=None,
+        progress=None,
+        conditions=at.mark(status.conditions, "Scheduled", True, "ServerChosen", f"on {server.name}"),
+    )
+
+
+def unscheduled(status: Status, at: Moment, reason: str, message: str) -> Status:
+    """The server had its hands full: back to the line, without blame."""
+    return change(status, phase="Pending", conditions=at.mark(status.conditions, "Scheduled", False, reason, message))
+
+
+def running(generation: VideoGeneration, status: Status, at: Moment, state: OrderState) -> Status:
+    """The server works on it."""
+    percent = 100 * state.step // state.total_steps if state.total_steps else 0
+    return change(
+        status,
+        phase="Running",
+        progress=GenerationProgress(step=state.step, total_steps=state.total_steps, percent=min(percent, 100)),
+        timings=status.timings or Timings(queued_seconds=_since_creation(generation, at.now)),
+        conditions=at.mark(status.conditions, "Running", True, "Rendering"),
+    )
+
+
+def silent(status: Status, at: Moment, message: str) -> Status:
+    """The server has not answered; the condition's transition time says since when."""
+    return change(status, conditions=at.mark(status.conditions, "Running", "Unknown", SERVER_SILENT, message))
+
+
+def silent_since(status: Status) -> datetime | None:
+    """Since when the server has not answered, or None if it did when last asked."""
+    found = find_condition(status.conditions, "Running")
+    return found.last_transition_time if found and found.status == "Unknown" else None
+
+
+def heard(status: Status, at: Moment) -> Status:
+    """The server answers again, but has not begun."""
+    if silent_since(status) is None:
+        return status
+    return change(status, conditions=at.mark(status.conditions, "Running", False, "NotStarted"))
+
+
+def retrying(status: Status, at: Moment, message: str) -> Status:
+    """The attempt has failed; the request goes back to the line. The server stays named, so another is preferred."""
+    conditions = at.mark(status.conditions, "Scheduled", False, RETRYING, message)
+    conditions = at.mark(conditions, "Running", False, RETRYING, message)
+    return change(
+        status, phase="Pending", failures=status.failures + 1, progress=None, delivery=None, conditions=conditions
+    )
+
+
+def delivered(generation: VideoGeneration, status: Status, at: Moment, result: OrderResult) -> Status:
+    """Fixes the one attempt that will be committed. Written before anything is copied."""
+    started = status.timings or Timings(queued_seconds=_since_creation(generation, at.now))
+    return change(
+        status,
+        phase="Running",
+        delivery=Delivery(
+            attempt=status.attempt,
+            files=tuple(DeliveredFile(name=f.name, sha256=f.sha256, bytes=f.bytes) for f in result.files),
+            seconds=result.seconds,
+            size=result.size,
+            fps=result.fps,
+        ),
+        timings=Timings(
+            queued_seconds=started.queued_seconds,
+            load_seconds=result.load_seconds,
+            denoise_seconds=result.denoise_seconds,
+            encode_seconds=result.encode_seconds,
+        ),
+        conditions=at.mark(status.conditions, "Running", True, "Committing"),
+    )
+
+
+def succeeded(status: Status, at: Moment, delivery: Delivery, files: tuple[CommittedFile, ...]) -> Status:
+    """The clip is at its final place."""
+    by_name = {file.name: _artefact(file) for file in files}
+    video = by_name[layout.VIDEO]
+    conditions = at.mark(status.conditions, "Running", False, "Succeeded")
+    return change(
+        status,
+        phase="Succeeded",
+        delivery=None,
+        progress=_complete(status.progress),
+        video=VideoArtefact(**video.model_dump(), seconds=delivery.seconds, size=delivery.size, fps=delivery.fps),
+        thumbnail=by_name.get(layout.THUMBNAIL),
+        spritesheet=by_name.get(layout.SPRITESHEET),
+        completion_time=at.now,
+        conditions=at.mark(conditions, "Succeeded", True, "Committed"),
+    )
+
+
+def failed(status: Status, at: Moment, reason: str, message: str) -> Status:
+    """It will never be; the sentence says why."""
+    return _ended(status, at, "Failed", reason, message)
+
+
+def cancelled(status: Status, at: Moment) -> Status:
+    """It was asked to stop and has."""
+    return _ended(status, at, "Cancelled", "CancelRequested", "spec.cancel was set")
+
+
+def _ended(status: Status, at: Moment, phase: str, reason: str, message: str) -> Status:
+    conditions = at.mark(status.conditions, phase, True, reason, message)
+    conditions = at.mark(conditions, "Succeeded", False, reason, message)
+    if find_condition(conditions, "Running") is not None:
+        conditions = at.mark(conditions, "Running", False, phase)
+    return change(
+        status,
+        phase=phase,
+        queue_position=None,
+        delivery=None,
+        completion_time=at.now,
+        conditions=conditions,
+    )
+
+
+def waits_for_store(status: Status, at: Moment, reason: str, message: str) -> Status:
+    """The clip is rendered, and the store does not let it be committed yet."""
+    return change(status, conditions=at.mark(status.conditions, "Succeeded", False, reason, message))
+
+
+def _artefact(file: CommittedFile) -> Artefact:
+    return Artefact(uri=file.uri, url=file.url, url_expires=file.url_expires, sha256=file.sha256, bytes=file.bytes)
+
+
+def _complete(progress: GenerationProgress | None) -> GenerationProgress | None:
+    if progress is None:
+        return None
+    return GenerationProgress(step=progress.total_steps, total_steps=progress.total_steps, percent=100)
+
+
+def _since_creation(generation: VideoGeneration, now: datetime) -> float | None:
+    created = generation.metadata.creation_timestamp
+    return (now - created).total_seconds() if created else None

@@ -1,0 +1,79 @@
+"""Makes the work order of one attempt: what to render, and addresses that open exactly the files it needs.
+
+A server has no credentials. It may read the files of one model and write the artefacts of one attempt, for as long as
+the request may take.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from kinema_api import layout
+from kinema_api.errors import BrokenManifest
+from kinema_api.generation import VideoGeneration
+from kinema_api.manifest import Manifest
+from kinema_api.objectstore import ObjectStore
+from kinema_api.wire import OrderedModel, PresignedFile, UploadTarget, WorkOrder
+from kinema_operator.generation.observed import ORDERED_FILES, SendOrder
+
+LONGEST_SIGNATURE: Final = timedelta(days=7)
+"""AWS Signature Version 4 allows no more."""
+
+
+def read_model(store: ObjectStore, digest: str) -> Manifest:
+    """The manifest of a model, which its digest is checked against. Blocks.
+
+    Raises:
+        ObjectMissing: the model is not there (any more).
+        BrokenManifest: it is not what the digest names.
+        StorageError: the store cannot be asked.
+    """
+    key = layout.model_prefix(digest) + layout.MANIFEST
+    manifest = Manifest.from_bytes(store.get(key), store.uri(key))
+    if manifest.digest() != digest:
+        raise BrokenManifest(f"{store.uri(key)} is not what its digest says; publish the model again")
+    return manifest
+
+
+def lifetime(generation: VideoGeneration, presign_seconds: int, now: datetime) -> timedelta:
+    """How long an order's addresses are good for: until the request's deadline and the usual while beyond."""
+    created = generation.metadata.creation_timestamp or now
+    left = created + timedelta(seconds=generation.spec.deadline_seconds) - now
+    return min(LONGEST_SIGNATURE, max(left, timedelta()) + timedelta(seconds=presign_seconds))
+
+
+def work_order(
+    generation: VideoGeneration,
+    order: SendOrder,
+    manifest: Manifest,
+    models: ObjectStore,
+    clips: ObjectStore,
+    expires: timedelta,
+) -> WorkOrder:
+    """The order for one attempt; `models` holds the weights and `clips` takes the artefacts."""
+    metadata, spec = generation.metadata, generation.spec
+    weights = layout.model_prefix(order.digest)
+    target = layout.generation_attempt_prefix(metadata.namespace, metadata.uid, order.attempt)
+    return WorkOrder(
+        uid=metadata.uid,
+        attempt=order.attempt,
+        namespace=metadata.namespace,
+        name=metadata.name,
+        model=OrderedModel(
+            digest=order.digest,
+            manifest_url=models.presign_get(weights + layout.MANIFEST, expires),
+            files=tuple(
+                PresignedFile(file=file, url=models.presign_get(weights + file.name, expires))
+                for file in manifest.files
+            ),
+        ),
+        prompt=spec.prompt,
+        negative_prompt=spec.negative_prompt,
+        seconds=spec.seconds,
+        size=spec.size,
+        seed=order.seed,
+        steps=spec.steps,
+        guidance_scale=spec.guidance_scale,
+        uploads=tuple(UploadTarget(name=name, url=clips.presign_put(target + name, expires)) for name in ORDERED_FILES),
+    )

@@ -1,0 +1,114 @@
+"""Who may do what, as data: the least that the operator needs, and roles for people who use the kinds. Pure.
+
+Manifests and chart are generated from this; a test on a real API server acts as the operator's account and finds
+that what it does is allowed and that what it has no business doing is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from kinema_api import generation, names, serving, training
+
+GROUP: Final = "rbac.authorization.k8s.io"
+SERVICE_ACCOUNT: Final = "kinema-operator"
+SYSTEM_NAMESPACE: Final = "kinema-system"
+OPERATOR_ROLE: Final = "kinema-operator"
+LEASE_ROLE: Final = "kinema-operator-lease"
+
+Rule = dict[str, Any]
+
+_READ: Final = ("get", "list", "watch")
+_PLURALS: Final = (training.PLURAL, serving.PLURAL, generation.PLURAL)
+
+
+def _rule(group: str, resources: Sequence[str], verbs: Sequence[str]) -> Rule:
+    return {"apiGroups": [group], "resources": list(resources), "verbs": list(verbs)}
+
+
+OPERATOR_RULES: Final[tuple[Rule, ...]] = (
+    # Its own kinds: specs belong to people, so they are read; status is the operator's.
+    _rule(names.GROUP, _PLURALS, _READ),
+    _rule(names.GROUP, [f"{plural}/status" for plural in _PLURALS], ("get", "patch", "update")),
+    # Owner references that block deletion are checked against this where that admission plugin is on.
+    _rule(names.GROUP, [f"{plural}/finalizers" for plural in _PLURALS], ("update",)),
+    # A training that publishes makes the VideoModel, and edits only one that it has made.
+    _rule(names.GROUP, [serving.PLURAL], ("create", "patch")),
+    # What runs. Pods: the rendezvous store is a bare one; leftovers are deleted, deletion costs patched.
+    _rule("batch", ["jobs"], (*_READ, "create", "patch", "delete")),
+    _rule("apps", ["deployments"], (*_READ, "create", "patch", "delete")),
+    _rule("", ["pods", "services"], (*_READ, "create", "patch", "delete")),
+    _rule("networking.k8s.io", ["networkpolicies"], (*_READ, "create", "patch", "delete")),
+    # By name only: neither list nor watch, so a stolen token cannot find out what there is.
+    _rule("", ["secrets"], ("get", "create", "patch", "delete")),
+    _rule("", ["events"], ("create", "patch")),
+)
+"""In the watched namespaces. Nothing is asked of objects without a namespace."""
+
+LEASE_RULES: Final[tuple[Rule, ...]] = (_rule("coordination.k8s.io", ["leases"], ("get", "create", "patch", "update")),)
+"""In the operator's own namespace: who leads."""
+
+
+def audit_user(namespace: str = SYSTEM_NAMESPACE) -> str:
+    """The operator as the API server's audit log names it."""
+    return f"system:serviceaccount:{namespace}:{SERVICE_ACCOUNT}"
+
+
+def operator_manifests(namespace: str = SYSTEM_NAMESPACE) -> list[dict[str, Any]]:
+    """ServiceAccount, roles and bindings of an operator that watches all namespaces."""
+    subject = {"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": namespace}
+    return [
+        _object("v1", "ServiceAccount", SERVICE_ACCOUNT, namespace) | {"automountServiceAccountToken": False},
+        cluster_role(OPERATOR_ROLE, OPERATOR_RULES),
+        _binding("ClusterRoleBinding", OPERATOR_ROLE, "ClusterRole", subject),
+        _rbac_object("Role", LEASE_ROLE, namespace) | {"rules": [*LEASE_RULES]},
+        _binding("RoleBinding", LEASE_ROLE, "Role", subject, namespace),
+    ]
+
+
+def user_roles() -> list[dict[str, Any]]:
+    """Roles that join Kubernetes' own view, edit and admin: whoever may use a namespace may use the kinds there.
+
+    Status and the scale subresource are read with view; scaling is an edit. Nobody but the operator writes status.
+    """
+    read = [*_PLURALS, *(f"{plural}/status" for plural in _PLURALS), f"{training.PLURAL}/scale"]
+    write = [*_PLURALS, f"{training.PLURAL}/scale"]
+    change = ("create", "update", "patch", "delete")
+    return [
+        _aggregated("view", [_rule(names.GROUP, read, _READ)]),
+        _aggregated("edit", [_rule(names.GROUP, read, _READ), _rule(names.GROUP, write, change)]),
+        _aggregated(
+            "admin", [_rule(names.GROUP, read, _READ), _rule(names.GROUP, write, (*change, "deletecollection"))]
+        ),
+    ]
+
+
+def cluster_role(name: str, rules: Sequence[Rule]) -> dict[str, Any]:
+    """A ClusterRole."""
+    return _rbac_object("ClusterRole", name) | {"rules": [*rules]}
+
+
+def _aggregated(level: str, rules: Sequence[Rule]) -> dict[str, Any]:
+    role = cluster_role(f"kinema-{level}", rules)
+    role["metadata"]["labels"][f"{GROUP}/aggregate-to-{level}"] = "true"
+    return role
+
+
+def _binding(
+    kind: str, name: str, role_kind: str, subject: dict[str, str], namespace: str | None = None
+) -> dict[str, Any]:
+    role = {"apiGroup": GROUP, "kind": role_kind, "name": name}
+    return _rbac_object(kind, name, namespace) | {"roleRef": role, "subjects": [subject]}
+
+
+def _rbac_object(kind: str, name: str, namespace: str | None = None) -> dict[str, Any]:
+    return _object(f"{GROUP}/v1", kind, name, namespace)
+
+
+def _object(api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name}
+    if namespace:
+        metadata["namespace"] = namespace
+    metadata["labels"] = {names.LABEL_NAME: "kinema", names.LABEL_PART_OF: "kinema"}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}

@@ -1,0 +1,85 @@
+"""VideoModel's controller: joins observation and plan, and knows which changes concern which model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+from kinema_api import generation, names, serving, training
+from kinema_api.errors import InvalidManifest
+from kinema_api.serving import VideoModel
+from kinema_operator.conditions import Moment
+from kinema_operator.controller import Cache
+from kinema_operator.plan import Effect, Event, Key, Manifest, Plan
+from kinema_operator.serving.observe import Stores, observe
+from kinema_operator.serving.observed import Observed
+from kinema_operator.serving.plan import RESOLVED, plan
+from kinema_operator.settings import Settings
+
+
+class ModelController:
+    """Serves models."""
+
+    kind: Final = serving.KIND
+
+    def __init__(self, settings: Settings, client: object, stores: Stores) -> None:
+        self._settings = settings
+        self._stores = stores
+        # Who follows which training. Only saves latency: every model is looked at after a start, which fills it.
+        self._follows: dict[Key, str] = {}
+
+    def keys_for(self, obj: Manifest) -> Iterable[Key]:
+        """The model itself, its servers, its requests, and the training that it follows."""
+        metadata = obj["metadata"]
+        namespace = metadata["namespace"]
+        model: str | None = None
+        if obj["kind"] == serving.KIND:
+            model = metadata["name"]
+        elif obj["kind"] == generation.KIND:
+            model = ((obj.get("spec") or {}).get("modelRef") or {}).get("name")
+        elif obj["kind"] == training.KIND:
+            return [k for k, name in self._follows.items() if (k.namespace, name) == (namespace, metadata["name"])]
+        elif obj["kind"] in ("Pod", "Deployment", "Service"):
+            model = (metadata.get("labels") or {}).get(names.LABEL_MODEL)
+        return [Key(serving.KIND, namespace, model)] if model else []
+
+    async def observe(self, key: Key, obj: Manifest, cache: Cache) -> Observed | None:
+        """None if the resource cannot be read."""
+        try:
+            model = VideoModel.parse(obj)
+        except InvalidManifest:
+            return None
+        self._follow(key, model.spec.source.training)
+        return await observe(model, cache, self._stores, self._settings)
+
+    def plan(self, obj: Manifest, observed: Any, now: datetime) -> Plan:
+        """See serving.plan."""
+        try:
+            model = VideoModel.parse(obj)
+        except InvalidManifest as error:
+            return _refuse(obj, error, now)
+        return plan(model, observed, self._settings, now)
+
+    async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
+        """A model has no effects outside the API server."""
+        raise TypeError(f"a model knows no effect {type(effect).__name__}; report this as a bug")
+
+    def _follow(self, key: Key, source: str | None) -> None:
+        if source is None:
+            self._follows.pop(key, None)
+        else:
+            self._follows[key] = source
+
+
+def _refuse(obj: Manifest, error: InvalidManifest, now: datetime) -> Plan:
+    """A spec that the API server let through and that this operator cannot read: say so, once, and touch nothing."""
+    at = Moment(now, obj["metadata"].get("generation", 1))
+    status = serving.VideoModelStatus(
+        observed_generation=at.generation,
+        conditions=at.mark((), RESOLVED, False, "InvalidManifest", str(error)),
+    )
+    known = (obj.get("status") or {}).get("conditions") or [{}]
+    if known[0].get("message") == str(error)[:1024]:
+        return Plan()
+    return Plan(status=status, events=(Event("InvalidManifest", str(error), "Warning"),))

@@ -1,0 +1,111 @@
+"""Looks at the world of a VideoModel: the caches, and the object store while a digest is being waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from kinema_api import generation, layout, names, training
+from kinema_api.base import ArtifactStore
+from kinema_api.errors import StorageError
+from kinema_api.objectstore import ObjectStore
+from kinema_api.serving import VideoModel
+from kinema_operator.controller import Cache
+from kinema_operator.generation.queue import request
+from kinema_operator.plan import Ref
+from kinema_operator.serving.labels import model_selector
+from kinema_operator.serving.observed import Observed, Served, Source
+from kinema_operator.serving.server_pod import server_pod
+from kinema_operator.settings import Settings
+
+
+class Stores(Protocol):
+    """The object stores that specs name, opened with their Secrets."""
+
+    async def for_object(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
+        """The store of an object, or the operator's own; raises StorageError."""
+
+    async def checked(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
+        """Like `for_object`, and the bucket was found usable; raises StorageError."""
+
+
+def storage_reason(error: StorageError) -> str:
+    """The reason of a condition that waits for a store: what kind of error it is."""
+    return "StorageFailed" if type(error) is StorageError else type(error).__name__
+
+
+async def observe(model: VideoModel, cache: Cache, stores: Stores, settings: Settings) -> Observed:
+    """One look at the world of `model`."""
+    namespace, name = model.metadata.namespace, model.metadata.name
+    store = model.spec.artifact_store
+    requests = (request(g) for g in cache.list(generation.KIND, namespace))
+    return Observed(
+        source=await _source(model, cache, stores),
+        requests=tuple(r for r in requests if r.model == name),
+        servers=tuple(
+            sorted(
+                (server_pod(p) for p in cache.list("Pod", namespace, model_selector(name))),
+                key=lambda server: server.name,
+            )
+        ),
+        served=_served(namespace, name, cache),
+        default_endpoint=store.endpoint if store else settings.store_endpoint,
+    )
+
+
+def _served(namespace: str, model: str, cache: Cache) -> tuple[Served, ...]:
+    services = {s["metadata"]["name"]: s for s in cache.list("Service", namespace, model_selector(model))}
+    found = []
+    for deployment in cache.list("Deployment", namespace, model_selector(model)):
+        metadata = deployment["metadata"]
+        service = services.get(metadata["name"])
+        found.append(
+            Served(
+                short_digest=metadata["labels"].get(names.LABEL_DIGEST, ""),
+                replicas=int((deployment.get("spec") or {}).get("replicas", 1)),
+                deployment=_ref("apps/v1", "Deployment", metadata),
+                service=_ref("v1", "Service", service["metadata"]) if service else None,
+            )
+        )
+    return tuple(sorted(found, key=lambda served: served.deployment.name))
+
+
+def _ref(api_version: str, kind: str, metadata: Mapping[str, Any]) -> Ref:
+    return Ref(api_version, kind, metadata["namespace"], metadata["name"], metadata.get("uid"))
+
+
+async def _source(model: VideoModel, cache: Cache, stores: Stores) -> Source:
+    source = model.spec.source
+    if source.training:
+        return _trained(model.metadata.namespace, source.training, cache)
+    if source.digest is None:
+        return Source(reason="NoSource", message="give source.training or source.digest")
+    if source.digest == model.status.digest:
+        return Source(source.digest, model.status.uri)
+    return await _stored(model, source.digest, stores)
+
+
+def _trained(namespace: str, name: str, cache: Cache) -> Source:
+    found = cache.get(training.KIND, namespace, name)
+    if found is None:
+        return Source(
+            reason="TrainingNotFound", message=f"training {name!r} does not exist; apply it or correct source"
+        )
+    published = (found.get("status") or {}).get("published") or {}
+    if not published.get("digest"):
+        return Source(reason="NotPublishedYet", message=f"training {name!r} has not published a model yet; wait for it")
+    return Source(published["digest"], published.get("uri"))
+
+
+async def _stored(model: VideoModel, digest: str, stores: Stores) -> Source:
+    prefix = layout.model_prefix(digest)
+    try:
+        store = await stores.checked(model.metadata.namespace, model.spec.artifact_store)
+        found = await asyncio.to_thread(store.stat, prefix + layout.MANIFEST)
+    except StorageError as error:
+        return Source(reason=storage_reason(error), message=str(error))
+    if found is None:
+        missing = f"{store.uri(prefix + layout.MANIFEST)} does not exist; publish the model or correct source.digest"
+        return Source(reason="ModelNotFound", message=missing)
+    return Source(digest, store.uri(prefix))

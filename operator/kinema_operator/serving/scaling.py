@@ -1,0 +1,57 @@
+"""How many servers a digest gets: one per request that waits or runs, and no hasty scale-in. Pure.
+
+Servers in surplus stay for `idleSeconds` after the request that they were for, since a load of weights costs more
+than an idle minute; when they go, a busy one is never among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from kinema_api.serving import Serving
+from kinema_operator.generation.queue import Request
+from kinema_operator.plan import Patch
+from kinema_operator.serving.observed import Demand
+from kinema_operator.serving.server_pod import DELETION_COST_ANNOTATION, ServerPod
+
+BUSY_COST: Final = 1000
+"""The ReplicaSet controller removes pods of lower cost first; the default is 0."""
+
+
+def demand_for(requests: Iterable[Request], digest: str, current: str | None, idle: timedelta, now: datetime) -> Demand:
+    """Who wants `digest` now or wanted it within `idle`; requests not pinned yet want the model's `current` one."""
+    active, ended = 0, []
+    for request in requests:
+        if (request.digest or current) != digest:
+            continue
+        if request.active:
+            active += 1
+        elif request.completed is not None and request.completed + idle > now:
+            ended.append(request.completed + idle)
+    return Demand(active, len(ended), min(ended, default=None))
+
+
+def desired_replicas(demand: Demand, current: int, warm: bool, serving: Serving) -> int:
+    """Replicas for the digest that new requests get; `warm`: the last request left less than idleSeconds ago."""
+    needed = max(serving.min_replicas, min(demand.active, serving.max_replicas))
+    recent = max(demand.recent, 1 if warm else 0)
+    held = min(current, demand.active + recent)
+    return min(serving.max_replicas, max(needed, held))
+
+
+def desired_for_former(demand: Demand, serving: Serving) -> int:
+    """Replicas for a digest that no new request gets: as many as its last requests need, then none."""
+    return min(demand.active, serving.max_replicas)
+
+
+def protect_busy(servers: Iterable[ServerPod], busy: frozenset[str]) -> tuple[Patch, ...]:
+    """Patches that make busy pods the last to be removed, and pods that are no longer busy ordinary again."""
+    patches = []
+    for server in servers:
+        cost = BUSY_COST if server.uid in busy else 0
+        if server.deletion_cost != cost and not server.terminating:
+            body = {"metadata": {"annotations": {DELETION_COST_ANNOTATION: str(cost) if cost else None}}}
+            patches.append(Patch(server.ref, server.resource_version, body))
+    return tuple(patches)

@@ -1,0 +1,132 @@
+"""The objects of a running attempt: what must exist, what is resized, and what is left over and goes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from torchx import specs
+
+from kinema_api import launch, names
+from kinema_api.objectstore import StoreLocation
+from kinema_api.run import RunConfig
+from kinema_api.training import VideoModelTraining
+from kinema_operator.plan import Apply, Manifest, Patch, Ref
+from kinema_operator.settings import Settings
+from kinema_operator.storage import store_location
+from kinema_operator.training.job import job
+from kinema_operator.training.network_policy import network_policy
+from kinema_operator.training.observed import PodSeen
+from kinema_operator.training.services import store_host, store_service, workers_service
+from kinema_operator.training.store_pod import store_pod
+from kinema_operator.training.uri import key
+from kinema_operator.training.view import View
+
+PROGRESS_FILE: Final = f"{names.SCRATCH_DIR}/progress.json"
+STUCK_AFTER: Final = timedelta(seconds=5)
+"""A pod that is still there so long after it should be gone stands on a dead node."""
+
+
+def site(
+    training: VideoModelTraining, run: int, attempt: int, location: StoreLocation, settings: Settings
+) -> launch.Site:
+    """The cluster as a place to run."""
+    return launch.Site(
+        rendezvous_host=store_host(training.metadata.namespace, training.metadata.name, run, attempt),
+        rendezvous_port=names.RENDEZVOUS_PORT,
+        store_endpoint=location.endpoint,
+        store_bucket=location.bucket,
+        store_region=location.region,
+        credentials_file=f"{names.STORAGE_SECRET_DIR}/{names.STORAGE_CREDENTIALS_KEY}",
+        progress_port=names.PROGRESS_PORT,
+        progress_file=PROGRESS_FILE,
+        termination_log=names.TERMINATION_LOG,
+        image=settings.worker_image,
+    )
+
+
+def describe_attempt(
+    training: VideoModelTraining, location: StoreLocation, settings: Settings
+) -> tuple[RunConfig, specs.AppDef]:
+    """The attempt that the status has fixed, as every runner would run it."""
+    status = training.status
+    config = launch.run_config(training, status.run, status.attempt, key(location, status.resume_from))
+    return config, launch.training_app(training, config, site(training, status.run, status.attempt, location, settings))
+
+
+def objects(view: View) -> tuple[Apply, ...]:
+    """What must exist while an attempt is under way. The Job and the store's pod are made once, never changed."""
+    training, settings = view.training, view.settings
+    location = store_location(view.spec.artifact_store, settings)
+    config, app = describe_attempt(training, location, settings)
+    found = [
+        Apply(network_policy(training, location, settings)),
+        Apply(workers_service(training)),
+        Apply(store_service(training, config.run, config.attempt)),
+    ]
+    if not _live_store(view):
+        taken = {pod.name for pod in view.stores}
+        found.append(Apply(store_pod(training, app, config, taken, settings), once=True))
+    if not view.job:
+        found.append(Apply(job(training, app, config, view.nodes, settings), once=True))
+    return tuple(found)
+
+
+def resize(view: View) -> tuple[Patch, ...]:
+    """Parallelism and completions, which move together, by a patch that loses against any other change."""
+    found = view.job
+    if found is None or found.finished or found.parallelism == view.nodes:
+        return ()
+    body: Manifest = {"spec": {"parallelism": view.nodes, "completions": view.nodes}}
+    return (Patch(_job_ref(view, found.name, found.uid), found.resource_version, body),)
+
+
+def unfit_stores(view: View) -> tuple[Ref, ...]:
+    """Stores that ended, or that form groups of another least size than the spec now says."""
+    return tuple(_pod_ref(view, pod) for pod in view.stores if pod.deletion_time is None and not _fits(view, pod))
+
+
+def of_other_attempts(view: View) -> tuple[Ref, ...]:
+    """Everything of attempts that are not the current one."""
+    current = (view.status.run, view.status.attempt)
+    jobs = [j for j in view.seen.jobs if (j.run, j.attempt) != current and not j.deleting]
+    stores = [p for p in _stores(view) if (p.run, p.attempt) != current and p.deletion_time is None]
+    services = [s for s in view.seen.services if s.attempt is not None and (s.run, s.attempt) != current]
+    return (
+        *(_job_ref(view, j.name, j.uid) for j in jobs),
+        *(_pod_ref(view, p) for p in stores),
+        *(Ref("v1", "Service", view.training.metadata.namespace, s.name, s.uid) for s in services),
+    )
+
+
+def of_every_attempt(view: View, *, keep_finished_job: bool) -> tuple[Ref, ...]:
+    """Everything that runs, or waits to run; with `keep_finished_job` the logs of trainers that ended stay readable."""
+    jobs = [j for j in view.seen.jobs if not j.deleting and not (keep_finished_job and j.finished)]
+    stores = [p for p in _stores(view) if p.deletion_time is None]
+    services = [s for s in view.seen.services if s.attempt is not None]
+    return (
+        *(_job_ref(view, j.name, j.uid) for j in jobs),
+        *(_pod_ref(view, p) for p in stores),
+        *(Ref("v1", "Service", view.training.metadata.namespace, s.name, s.uid) for s in services),
+    )
+
+
+def _stores(view: View) -> list[PodSeen]:
+    return [pod for pod in view.seen.pods if pod.component == names.COMPONENT_STORE]
+
+
+def _fits(view: View, pod: PodSeen) -> bool:
+    return pod.phase not in ("Failed", "Succeeded") and pod.min_nodes == view.spec.min_nodes
+
+
+def _live_store(view: View) -> bool:
+    """A store that serves, or one that is about to be gone: two at a time could form two groups."""
+    return any(pod.deletion_time is None or view.now <= pod.deletion_time + STUCK_AFTER for pod in view.stores)
+
+
+def _job_ref(view: View, name: str, uid: str) -> Ref:
+    return Ref("batch/v1", "Job", view.training.metadata.namespace, name, uid)
+
+
+def _pod_ref(view: View, pod: PodSeen) -> Ref:
+    return Ref("v1", "Pod", view.training.metadata.namespace, pod.name, pod.uid)

@@ -1,0 +1,177 @@
+"""How an attempt fails: the class of a pod's end, whether it ends the attempt, and what is tried after it.
+
+A pod that dies ends nothing by itself: the group goes on smaller and the Job replaces the pod. What a new pod cannot
+heal (a wrong configuration, no memory, a NaN, a stall) ends the attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from kinema_api.training import FailureClass
+from kinema_api.wire import EXIT_CODES, LastWord, TrainerProgress
+from kinema_operator.settings import Settings
+from kinema_operator.training.observed import PodEnd, PodSeen
+
+BY_SEVERITY: Final[tuple[FailureClass, ...]] = (
+    "user_error",
+    "numerics",
+    "out_of_memory",
+    "stall",
+    "network",
+    "unknown",
+    "preemption",
+)
+"""One trainer's user error shows as a network error in its peers: the first of these is the cause."""
+
+ENDS_ATTEMPT: Final[frozenset[FailureClass]] = frozenset({"user_error", "numerics", "out_of_memory", "stall"})
+
+_REASONS: Final[dict[FailureClass, str]] = {
+    "preemption": "Preempted",
+    "out_of_memory": "OutOfMemory",
+    "numerics": "Numerics",
+    "stall": "Stalled",
+    "network": "NetworkOrStorage",
+    "user_error": "UserError",
+    "unknown": "TrainerFailed",
+}
+ADVICE: Final[dict[FailureClass, str]] = {
+    "preemption": "",
+    "out_of_memory": (
+        "lower optimization.batchTokens, raise nodes, or give worker.resources more memory, with a new runId"
+    ),
+    "numerics": "lower optimization.learningRate with a new runId",
+    "stall": "look at the trainers' logs and at the network between the nodes, then set a new runId",
+    "network": "check that pods reach each other and the object store, then set a new runId",
+    "user_error": "correct the spec and set a new runId",
+    "unknown": "look at the trainers' logs, then set a new runId",
+}
+
+_DISRUPTED: Final = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Preempting", "Terminated", "Shutdown"})
+_KILLED: Final = frozenset({128 + 9, 128 + 15})
+"""Exit codes after SIGKILL and SIGTERM: somebody ended the process from outside."""
+
+CRASH_LOOP_WINDOW: Final = timedelta(minutes=10)
+CRASH_LOOP_ROUNDS: Final = 2
+"""So many failures per node within the window, and no group at work, end the attempt."""
+FIRST_STEP_FACTOR: Final = 5
+"""Before the first step, imports and compilation may take this many stall_floor_seconds."""
+_MESSAGE_LENGTH: Final = 1024
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt ended."""
+
+    failure_class: FailureClass
+    message: str
+
+    @property
+    def reason(self) -> str:
+        """For a condition."""
+        return _REASONS[self.failure_class]
+
+
+def classify(end: PodEnd) -> FailureClass:
+    """The class of a container's end, from the surest sign to the vaguest."""
+    if end.disrupted or end.reason in _DISRUPTED:
+        return "preemption"
+    if end.reason == "OOMKilled":
+        return "out_of_memory"
+    if end.word:
+        return end.word.failure_class
+    for failure_class, code in EXIT_CODES.items():
+        if end.exit_code == code:
+            return failure_class
+    return "preemption" if end.exit_code in _KILLED else "unknown"
+
+
+def describe(pod: PodSeen, end: PodEnd) -> str:
+    """One sentence on how a pod ended: the trainer's own words where it left any."""
+    if end.word:
+        said = end.word.message
+    elif end.reason == "OOMKilled":
+        said = "the kernel killed it for want of memory"
+    else:
+        said = end.message or end.reason or f"exit code {end.exit_code}"
+    return f"{pod.name}: {said}"[:_MESSAGE_LENGTH]
+
+
+def parse_last_word(message: str) -> LastWord | None:
+    """A trainer's termination message, or None if it left none that can be read."""
+    try:
+        return LastWord.model_validate_json(message)
+    except ValueError:
+        return None
+
+
+def failed_pods(pods: Iterable[PodSeen]) -> list[tuple[FailureClass, PodSeen, PodEnd]]:
+    """Trainers that ended in failure, the cause first."""
+    found = [(classify(pod.end), pod, pod.end) for pod in pods if pod.end and pod.end.exit_code != 0]
+    return sorted(found, key=lambda item: (BY_SEVERITY.index(item[0]), _finished(item[2]), item[1].name))
+
+
+def fatal(pods: Iterable[PodSeen]) -> Failure | None:
+    """The failure of a pod that no replacement heals."""
+    for failure_class, pod, end in failed_pods(pods):
+        if failure_class in ENDS_ATTEMPT:
+            return Failure(failure_class, describe(pod, end))
+    return None
+
+
+def of_job(pods: Iterable[PodSeen], message: str) -> Failure:
+    """Why the Job as a whole failed."""
+    for failure_class, pod, end in failed_pods(pods):
+        return Failure(failure_class, describe(pod, end))
+    return Failure("unknown", message or "the Job failed without a word from its trainers")
+
+
+def crash_loop(pods: Iterable[PodSeen], nodes: int, now: datetime) -> Failure | None:
+    """Trainers that die again and again while no group is at work."""
+    recent = [
+        (failure_class, pod, end)
+        for failure_class, pod, end in failed_pods(pods)
+        if failure_class != "preemption" and end.finished and now - end.finished <= CRASH_LOOP_WINDOW
+    ]
+    if len(recent) < CRASH_LOOP_ROUNDS * nodes:
+        return None
+    failure_class, pod, end = recent[0]
+    return Failure(failure_class, f"{len(recent)} trainers failed and none is at work; {describe(pod, end)}")
+
+
+def stalled(
+    progress: TrainerProgress | None, pods: Iterable[PodSeen], min_nodes: int, settings: Settings, now: datetime
+) -> Failure | None:
+    """No step for `stall_factor` times the usual step although enough trainers run."""
+    started = [pod.started for pod in pods if pod.running and pod.started]
+    if len(started) < min_nodes or progress is None:
+        return None
+    # A newcomer's arrival starts the clock anew: the group re-forms around it.
+    since = max(started).timestamp()
+    limit = settings.stall_floor_seconds * FIRST_STEP_FACTOR
+    if progress.last_step_time is not None:
+        since = max(since, progress.last_step_time)
+        limit = max(settings.stall_floor_seconds, settings.stall_factor * (progress.step_seconds or 0.0))
+    if now.timestamp() - since <= limit:
+        return None
+    return Failure("stall", f"no step for {int(limit)} s although {len(started)} trainers run (step {progress.step})")
+
+
+def backoff(failure_class: FailureClass, earlier: int, settings: Settings) -> timedelta:
+    """How long to wait before the attempt after the (`earlier` + 1)-th failure of a class."""
+    if failure_class == "preemption":
+        return timedelta(0)
+    seconds = settings.retry_backoff_seconds * 2.0 ** min(earlier, 32)
+    return timedelta(seconds=min(seconds, settings.retry_backoff_max_seconds))
+
+
+def budget_spent(failure_class: FailureClass, earlier: int, settings: Settings) -> bool:
+    """Whether `earlier` attempts of this class leave no further one. Preemption is free."""
+    return failure_class != "preemption" and earlier >= settings.retry_budget.get(failure_class, 0)
+
+
+def _finished(end: PodEnd) -> float:
+    return end.finished.timestamp() if end.finished else 0.0

@@ -1,0 +1,123 @@
+"""The Indexed Job of one attempt: one trainer per node, replaced when it dies, resized by its parallelism.
+
+Backoff is counted per index (KEP-3850): the Job controller delays replacements by 10 s, 20 s, 40 s ... up to 10 min,
+and with one count for the whole Job every kill would delay every later replacement, all through a long run. The
+limit is out of reach; what a new pod cannot heal fails the Job at once by its exit code (KEP-3329).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from torchx import specs
+
+from kinema_api import launch, names
+from kinema_api.base import Resources
+from kinema_api.run import RunConfig
+from kinema_api.training import VideoModelTraining
+from kinema_api.wire import EXIT_CODES
+from kinema_operator import pods
+from kinema_operator.settings import Settings
+from kinema_operator.training import ownership
+from kinema_operator.training.failure import ENDS_ATTEMPT
+from kinema_operator.training.pod import base_pod, container
+
+BACKOFF_LIMIT_PER_INDEX: Final = 10_000
+TERMINATION_GRACE_SECONDS: Final = 30
+DEFAULT_REQUESTS: Final = {"cpu": "100m", "memory": "256Mi"}
+"""What a trainer sets aside when the spec says nothing; no limit, so nothing is killed for a guess of ours."""
+
+# A trainer that answers nothing for a minute is frozen; imports on a busy machine take their time.
+_HEALTH: Final = {"httpGet": {"path": "/healthz", "port": names.PROGRESS_PORT}, "timeoutSeconds": 5}
+STARTUP_PROBE: Final = {**_HEALTH, "periodSeconds": 5, "failureThreshold": 120}
+LIVENESS_PROBE: Final = {**_HEALTH, "periodSeconds": 10, "failureThreshold": 6}
+
+_STORAGE_VOLUME: Final = "storage"
+
+
+def job(
+    training: VideoModelTraining, app: specs.AppDef, config: RunConfig, nodes: int, settings: Settings
+) -> dict[str, Any]:
+    """The Job of the attempt that `config` describes, at `nodes` nodes."""
+    role = next(role for role in app.roles if role.name == launch.TRAINER_ROLE)
+    job_labels = ownership.labels(training, names.COMPONENT_TRAINER, config.run, config.attempt)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": ownership.metadata(training, names.job_name(config.name, config.run, config.attempt), job_labels),
+        "spec": {
+            "completionMode": "Indexed",
+            "parallelism": nodes,
+            "completions": nodes,
+            "backoffLimitPerIndex": BACKOFF_LIMIT_PER_INDEX,
+            # The only value that goes with a podFailurePolicy: no replacement while the old pod may still write.
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": _failure_rules(role.name)},
+            "template": {
+                "metadata": {
+                    "labels": job_labels,
+                    "annotations": pods.prometheus_annotations(names.PROGRESS_PORT),
+                },
+                "spec": _pod_spec(training, role, config, settings),
+            },
+        },
+    }
+
+
+def _failure_rules(container_name: str) -> list[dict[str, Any]]:
+    codes = sorted(EXIT_CODES[failure_class] for failure_class in ENDS_ATTEMPT)
+    return [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": container_name, "operator": "In", "values": codes},
+        },
+    ]
+
+
+def _pod_spec(training: VideoModelTraining, role: specs.Role, config: RunConfig, settings: Settings) -> dict[str, Any]:
+    worker = training.spec.worker
+    resources = worker.resources if worker else None
+    spec = base_pod(training, settings)
+    spec["restartPolicy"] = "Never"
+    spec["terminationGracePeriodSeconds"] = TERMINATION_GRACE_SECONDS
+    spec["subdomain"] = names.workers_service_name(config.name)
+    spec["tolerations"] += pods.gpu_tolerations(resources)
+    spec["volumes"].append(
+        {
+            "name": _STORAGE_VOLUME,
+            "secret": {"secretName": names.storage_secret_name(config.name), "defaultMode": 0o440},
+        }
+    )
+    spec["topologySpreadConstraints"] = [_spread(training, config)]
+    if worker and worker.node_selector:
+        spec["nodeSelector"] = dict(worker.node_selector)
+    trainer = container(role, settings)
+    trainer["resources"] = _resources(resources)
+    trainer["startupProbe"] = STARTUP_PROBE
+    trainer["livenessProbe"] = LIVENESS_PROBE
+    trainer["volumeMounts"].append(
+        {"name": _STORAGE_VOLUME, "mountPath": names.STORAGE_SECRET_DIR, "readOnly": True},
+    )
+    spec["containers"] = [trainer]
+    return spec
+
+
+def _spread(training: VideoModelTraining, config: RunConfig) -> dict[str, Any]:
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {
+            "matchLabels": ownership.selector(training, names.COMPONENT_TRAINER, config.run, config.attempt)
+        },
+    }
+
+
+def _resources(resources: Resources | None) -> dict[str, Any]:
+    found = pods.container_resources(resources)
+    requests, limits = found.get("requests", {}), found.get("limits", {})
+    # An extended resource cannot be overcommitted: its request and its limit are one number.
+    limits |= {name: value for name, value in requests.items() if "/" in name and name not in limits}
+    defaults = {name: value for name, value in DEFAULT_REQUESTS.items() if name not in limits}
+    return {"requests": defaults | requests} | ({"limits": limits} if limits else {})

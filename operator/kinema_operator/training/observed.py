@@ -1,0 +1,135 @@
+"""What the plan of a training may know: frozen facts, each named for the run and attempt it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from kinema_api.wire import LastWord, TrainerProgress
+
+Reason = Literal["StoreUnreachable", "StoreDenied", "BucketMissing", "SecretMissing", "StoreFailed"]
+
+
+@dataclass(frozen=True)
+class JobSeen:
+    """The Indexed Job of one attempt."""
+
+    name: str
+    uid: str
+    resource_version: str
+    run: int
+    attempt: int
+    parallelism: int
+    finished: Literal["Complete", "Failed"] | None = None
+    message: str = ""
+    """What the Job controller says about its end."""
+    deleting: bool = False
+
+
+@dataclass(frozen=True)
+class PodEnd:
+    """How a trainer's container, or its whole pod, ended."""
+
+    exit_code: int | None = None
+    """None: the pod failed without the container having ended, as on eviction."""
+    reason: str = ""
+    """Of the container, such as OOMKilled, or of the pod, such as Evicted."""
+    message: str = ""
+    disrupted: bool = False
+    """The pod has the condition DisruptionTarget (KEP-3329)."""
+    word: LastWord | None = None
+    finished: datetime | None = None
+
+
+@dataclass(frozen=True)
+class PodSeen:
+    """A trainer or a rendezvous store."""
+
+    name: str
+    uid: str
+    component: str
+    run: int
+    attempt: int
+    phase: str = "Pending"
+    started: datetime | None = None
+    """When its container began to run; None: it never did."""
+    waiting: str = ""
+    """Why it does not run yet, as the scheduler or the kubelet says it."""
+    deletion_time: datetime | None = None
+    """When it should be gone: the time of the deletion plus its grace."""
+    end: PodEnd | None = None
+    min_nodes: int | None = None
+    """Of a store: the smallest group that it forms."""
+
+    @property
+    def running(self) -> bool:
+        """Its container runs, and nobody asked it to go."""
+        return self.phase == "Running" and self.started is not None and self.deletion_time is None
+
+
+@dataclass(frozen=True)
+class ServiceSeen:
+    """A Service of the training; `attempt` is None for those of every attempt."""
+
+    name: str
+    uid: str
+    run: int | None = None
+    attempt: int | None = None
+
+
+@dataclass(frozen=True)
+class StorageProblem:
+    """Why the object store cannot be used now."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where the attempt after (`run`, `attempt`) goes on from."""
+
+    run: int
+    attempt: int
+    """The attempt that is over; 0: there was none."""
+    prefix: str | None
+    """Folder of a whole checkpoint; None: there is none, start from scratch."""
+    step: int = 0
+    passed_over: tuple[str, ...] = ()
+    """Newer folders whose manifest or files are torn."""
+
+
+@dataclass(frozen=True)
+class ExportSeen:
+    """Whether an attempt has committed its finished model."""
+
+    run: int
+    attempt: int
+    digest: str | None = None
+    """Digest of the committed manifest; None: there is none yet."""
+    published: bool = False
+    """models/<digest>/manifest.json exists."""
+    problem: str = ""
+    """Why the export can never be published, found when its files were checked."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything that the plan looks at besides the training itself."""
+
+    jobs: tuple[JobSeen, ...] = ()
+    pods: tuple[PodSeen, ...] = ()
+    services: tuple[ServiceSeen, ...] = ()
+    storage_problem: StorageProblem | None = None
+    """Set when the store was asked and could not answer."""
+    resume: ResumePoint | None = None
+    """Set when the training is between two attempts and the store was asked."""
+    export: ExportSeen | None = None
+    """Set when the store was asked about the current attempt's export."""
+    credentials_expire: datetime | None = None
+    """Of the credentials in the training's Secret; None: there are none."""
+    progress: TrainerProgress | None = None
+    """Of rank 0 in the newest round, as it last answered."""
+    model_exists: bool = False
+    """There is a VideoModel of the name that the training publishes to."""

@@ -1,0 +1,49 @@
+"""Labels and owner references of everything that a training makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kinema_api import names
+from kinema_api.training import KIND, VideoModelTraining
+from kinema_operator.ownership import controller_reference
+
+Manifest = dict[str, Any]
+
+
+def labels(
+    training: VideoModelTraining, component: str, run: int | None = None, attempt: int | None = None
+) -> Manifest:
+    """Labels of an object; those of one attempt carry its run and attempt."""
+    found = names.common_labels(training.metadata.name, component)
+    found[names.LABEL_TRAINING] = training.metadata.name
+    if run is not None:
+        found[names.LABEL_RUN] = str(run)
+    if attempt is not None:
+        found[names.LABEL_ATTEMPT] = str(attempt)
+    return found
+
+
+def selector(training: VideoModelTraining, component: str, run: int, attempt: int) -> dict[str, str]:
+    """What picks the pods of one component of one attempt."""
+    return {
+        names.LABEL_TRAINING: training.metadata.name,
+        names.LABEL_COMPONENT: component,
+        names.LABEL_RUN: str(run),
+        names.LABEL_ATTEMPT: str(attempt),
+    }
+
+
+def scale_selector(training: VideoModelTraining) -> str:
+    """Label selector of the trainers, as text, for the scale subresource."""
+    return f"{names.LABEL_TRAINING}={training.metadata.name},{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}"
+
+
+def metadata(training: VideoModelTraining, name: str, object_labels: Manifest) -> Manifest:
+    """Metadata of an object that the training owns."""
+    return {
+        "name": name,
+        "namespace": training.metadata.namespace,
+        "labels": object_labels,
+        "ownerReferences": [controller_reference(KIND, training.metadata)],
+    }

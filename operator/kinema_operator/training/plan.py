@@ -1,0 +1,383 @@
+"""What happens next to a training. Pure: the same look gives the same plan.
+
+A run is a row of attempts. Between two of them (`between_attempts`) nothing runs; what the next one resumes from is
+chosen, and written into the status before any object of it is made. While one is under way its objects exist and its
+progress is followed, until its export is committed, or it fails, or the training is suspended. How it ended is
+written into the status before its objects go, since with them goes what told it.
+
+    Pending -> Training -> Publishing -> Succeeded
+       ^          |            |
+       +----------+------------+-> Failed          Suspended <-> Pending
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from kinema_api import layout
+from kinema_api.base import find_condition
+from kinema_api.training import NodeCount, PublishedModel, RunRecord, TrainingPhase
+from kinema_operator.plan import Apply, Effect, Event, Plan
+from kinema_operator.storage import store_location
+from kinema_operator.training import children, failure, ownership
+from kinema_operator.training.effects import IssueCredentials, PruneCheckpoints, Publish
+from kinema_operator.training.failure import Failure
+from kinema_operator.training.progress import follow
+from kinema_operator.training.uri import key, uri
+from kinema_operator.training.video_model import video_model
+from kinema_operator.training.view import Status, View, change
+
+MAX_HISTORY: Final = 20
+WAIT_FOR_CHILDREN_SECONDS: Final = 5.0
+"""Looking again although a watch should tell: a safety net, not the way forward."""
+LEFTOVER_GRACE: Final = timedelta(seconds=30)
+"""Trainers of a run that is done may end by themselves for so long; then they are removed."""
+
+
+def decide(view: View) -> Plan:
+    """The plan of one training."""
+    if view.training.metadata.deletion_timestamp:
+        return Plan()
+    if view.wants_new_run:
+        return _begin_run(view)
+    match view.status.phase:
+        case "Succeeded" | "Failed":
+            return _ended(view)
+        case "Suspended":
+            return _suspended(view)
+        case "Publishing":
+            return _publishing(view)
+        case "Pending" | "Training":
+            return _between_attempts(view) if view.between_attempts else _attempt(view)
+
+
+# A new run
+
+
+def _begin_run(view: View) -> Plan:
+    before = view.status
+    fresh = Status(
+        observed_generation=view.training.metadata.generation,
+        run=before.run + 1,
+        run_id=view.spec.run_id,
+        nodes=NodeCount(desired=view.nodes),
+        selector=ownership.scale_selector(view.training),
+        published=before.published,
+        start_time=view.now,
+        history=_history(view),
+        conditions=before.conditions,
+    )
+    fresh = view.mark(fresh, "Accepted", True, "Valid", "The spec is valid")
+    for type_ in ("Succeeded", "Failed"):
+        if find_condition(fresh.conditions, type_):
+            fresh = view.mark(fresh, type_, False, "NewRun", f"Run {fresh.run} has begun")
+    fresh = view.mark(fresh, "Running", False, "Queued", f"Run {fresh.run} has begun")
+    begun = Event("RunStarted", f"Run {fresh.run} has begun")
+    return _with_event(_between_attempts(view.with_status(fresh)), begun)
+
+
+def _history(view: View) -> tuple[RunRecord, ...]:
+    before = view.status
+    if before.run == 0:
+        return ()
+    published = before.published
+    record = RunRecord(
+        run=before.run,
+        run_id=before.run_id,
+        phase=before.phase if before.phase in ("Succeeded", "Failed") else "Superseded",
+        attempts=before.attempt,
+        digest=published.digest if published and published.run == before.run else None,
+        completed=before.completion_time or view.now,
+    )
+    return (record, *before.history)[:MAX_HISTORY]
+
+
+# Between two attempts
+
+
+def _between_attempts(view: View) -> Plan:
+    if view.spec.suspend:
+        return _suspend(view)
+    gone = children.of_every_attempt(view, keep_finished_job=False)
+    status = _seen(view, phase="Pending", nodes=NodeCount(desired=view.nodes))
+    not_before = status.not_before
+    if not_before and view.now < not_before:
+        return Plan(delete=gone, status=status, requeue_after=(not_before - view.now).total_seconds())
+    problem = view.seen.storage_problem
+    if problem:
+        status = view.mark(status, "Running", False, problem.reason, f"{problem.message}; it is looked at again")
+        return Plan(delete=gone, status=status, requeue_after=view.settings.store_probe_seconds)
+    # An old Job that is still there could make pods beside the new one's.
+    if view.seen.jobs:
+        return Plan(delete=gone, status=status, requeue_after=WAIT_FOR_CHILDREN_SECONDS)
+    if view.resume is None:
+        return Plan(delete=gone, status=status, requeue_after=0.0)
+    return _fix_attempt(view.with_status(status), Plan(delete=gone, requeue_after=0.0))
+
+
+def _fix_attempt(view: View, plan: Plan) -> Plan:
+    """Number and resume point of the next attempt go into the status; nothing of it is made yet."""
+    resume = view.resume
+    assert resume is not None
+    location = store_location(view.spec.artifact_store, view.settings)
+    attempt = view.status.attempt + 1
+    resume_from = uri(location, resume.prefix) if resume.prefix else None
+    status = change(view.status, attempt=attempt, not_before=None, resume_from=resume_from, progress=None)
+    origin = f"from the checkpoint of step {resume.step}" if resume.prefix else "from scratch"
+    message = f"Attempt {attempt} of run {status.run} starts {origin}"
+    events = [Event("AttemptStarted", message)]
+    if resume.passed_over:
+        torn = ", ".join(resume.passed_over)
+        events.append(Event("CheckpointPassedOver", f"Torn checkpoints were passed over: {torn}", "Warning"))
+    status = view.mark(status, "Running", False, "Starting", message)
+    return Plan(
+        delete=plan.delete,
+        status=status,
+        events=tuple(events),
+        effects=_credentials(view),
+        requeue_after=plan.requeue_after,
+    )
+
+
+# An attempt is under way
+
+
+def _attempt(view: View) -> Plan:
+    if view.export and view.export.digest:
+        return _start_publishing(view)
+    if view.spec.suspend:
+        return _suspend(view)
+    found = sign_of_failure(view)
+    if found is None:
+        return _go_on(view)
+    return _end_attempt(view, found) if view.export else _hold(view)
+
+
+def sign_of_failure(view: View) -> Failure | None:
+    """Why the attempt is over, unless its export is committed."""
+    if view.export and view.export.problem:
+        return Failure("network", view.export.problem)
+    found = failure.fatal(view.trainers)
+    if found:
+        return found
+    job = view.job
+    if job is None:
+        # Once trainers have run, a Job made again would number its rounds from the start.
+        gone = view.status.phase == "Training"
+        return Failure("preemption", "the Job is gone: somebody deleted it") if gone else None
+    if job.finished == "Failed":
+        return failure.of_job(view.trainers, job.message)
+    if job.finished == "Complete":
+        return Failure("unknown", "the trainers ended without having exported a model")
+    working = view.progress is not None and view.progress.world_size > 0
+    looping = None if working else failure.crash_loop(view.trainers, view.nodes, view.now)
+    return looping or failure.stalled(view.progress, view.trainers, view.spec.min_nodes, view.settings, view.now)
+
+
+def _hold(view: View) -> Plan:
+    """It looks like a failure, but the store cannot say now whether the run is done: nothing is made or removed."""
+    return Plan(status=_waits_for_store(view, _seen(view)), requeue_after=view.settings.store_probe_seconds)
+
+
+def _go_on(view: View) -> Plan:
+    status = follow(view, _seen(view))
+    effects: list[Effect] = list(_credentials(view))
+    if _checkpointed(view, status):
+        effects.append(_prune(view))
+    if view.seen.credentials_expire is None:
+        # Without its Secret a pod would hang at its first mount, and the kubelet tries again ever more seldom.
+        return Plan(
+            status=_waits_for_store(view, status), effects=tuple(effects), requeue_after=_credentials_wait(view)
+        )
+    patches = children.resize(view)
+    events = list(_transition(view, status))
+    if patches and view.job:
+        events.append(Event("Resizing", f"From {view.job.parallelism} to {view.nodes} nodes"))
+    return Plan(
+        apply=children.objects(view),
+        patches=patches,
+        delete=(*children.of_other_attempts(view), *children.unfit_stores(view)),
+        status=status,
+        events=tuple(events),
+        effects=tuple(effects),
+        requeue_after=_look_again(view),
+    )
+
+
+def _look_again(view: View) -> float:
+    """Pods that wait are heard of through the watch; those that run are asked."""
+    if any(pod.deletion_time for pod in view.stores):
+        return min(WAIT_FOR_CHILDREN_SECONDS, view.settings.progress_interval_seconds)
+    if any(pod.running for pod in view.trainers):
+        return view.settings.progress_interval_seconds
+    return max(0.0, _renewal_wait(view))
+
+
+def _transition(view: View, status: Status) -> tuple[Event, ...]:
+    if status.phase == "Training" and view.status.phase == "Pending":
+        return (Event("Training", f"Trainers of attempt {status.attempt} run"),)
+    return ()
+
+
+def _checkpointed(view: View, status: Status) -> bool:
+    return status.last_checkpoint is not None and status.last_checkpoint != view.status.last_checkpoint
+
+
+def _prune(view: View) -> PruneCheckpoints:
+    meta, status = view.training.metadata, view.status
+    location = store_location(view.spec.artifact_store, view.settings)
+    prefix = layout.run_prefix(meta.namespace, meta.name, meta.uid, status.run)
+    return PruneCheckpoints(status.run, prefix, view.spec.checkpoint.keep, key(location, status.resume_from))
+
+
+def _credentials(view: View) -> tuple[Effect, ...]:
+    """New credentials when half of the old ones' life is over."""
+    return () if _renewal_wait(view) > 0 else (IssueCredentials(),)
+
+
+def _renewal_wait(view: View) -> float:
+    expire = view.seen.credentials_expire
+    if expire is None:
+        return 0.0
+    return (expire - view.now).total_seconds() - view.settings.credentials_seconds / 2
+
+
+def _credentials_wait(view: View) -> float:
+    return view.settings.store_probe_seconds if view.seen.storage_problem else 0.0
+
+
+def _waits_for_store(view: View, status: Status) -> Status:
+    problem = view.seen.storage_problem
+    return view.mark(status, "Running", False, problem.reason, problem.message) if problem else status
+
+
+# An attempt ends
+
+
+def _end_attempt(view: View, found: Failure) -> Plan:
+    status = view.status
+    earlier = status.restarts.get(found.failure_class, 0)
+    if failure.budget_spent(found.failure_class, earlier, view.settings):
+        return _fail(view, found, earlier)
+    wait = failure.backoff(found.failure_class, earlier, view.settings)
+    again = f"attempt {status.attempt + 1} follows" + (f" in {int(wait.total_seconds())} s" if wait else " at once")
+    message = f"Attempt {status.attempt} ended: {found.message}; {again}"
+    status = _seen(
+        view,
+        phase="Pending",
+        nodes=NodeCount(desired=view.nodes),
+        restarts={**status.restarts, found.failure_class: earlier + 1},
+        not_before=view.now + wait,
+    )
+    status = view.mark(status, "Running", False, found.reason, message)
+    return Plan(status=status, events=(Event("AttemptFailed", message, "Warning"),), requeue_after=0.0)
+
+
+def _fail(view: View, found: Failure, earlier: int) -> Plan:
+    tries = f" after {earlier + 1} failures of this kind" if earlier else ""
+    advice = failure.ADVICE[found.failure_class]
+    message = f"{found.message}{tries}; {advice}" if advice else f"{found.message}{tries}"
+    status = _seen(view, phase="Failed", nodes=NodeCount(desired=view.nodes), completion_time=view.now)
+    status = view.mark(status, "Failed", True, found.reason, message)
+    status = view.mark(status, "Succeeded", False, found.reason, "The run has failed")
+    status = view.mark(status, "Running", False, "Failed", "The run has failed")
+    return Plan(status=status, events=(Event("Failed", message, "Warning"),), requeue_after=0.0)
+
+
+def _suspend(view: View) -> Plan:
+    message = "Suspended by spec.suspend; checkpoints stay, and spec.suspend: false goes on from the newest"
+    status = _seen(view, phase="Suspended", nodes=NodeCount(desired=view.nodes), not_before=None)
+    status = view.mark(status, "Suspended", True, "Suspended", message)
+    status = view.mark(status, "Running", False, "Suspended", "The training is suspended")
+    return Plan(status=status, events=(Event("Suspended", message),), requeue_after=0.0)
+
+
+def _suspended(view: View) -> Plan:
+    gone = children.of_every_attempt(view, keep_finished_job=False)
+    if view.spec.suspend:
+        return Plan(delete=gone, status=_seen(view, nodes=NodeCount(desired=view.nodes)))
+    status = _seen(view, phase="Pending", not_before=view.now)
+    status = view.mark(status, "Suspended", False, "Resumed", "spec.suspend is false")
+    status = view.mark(status, "Running", False, "Resumed", "The next attempt goes on from the newest checkpoint")
+    return Plan(delete=gone, status=status, events=(Event("Resumed", "The training goes on"),), requeue_after=0.0)
+
+
+# The run is done
+
+
+def _start_publishing(view: View) -> Plan:
+    status = _seen(view, phase="Publishing")
+    message = f"Attempt {status.attempt} has committed its model; its files are checked and copied"
+    status = view.mark(status, "Running", True, "Publishing", message)
+    return Plan(status=status, events=(Event("Publishing", message),), requeue_after=0.0)
+
+
+def _publishing(view: View) -> Plan:
+    export, problem = view.export, view.seen.storage_problem
+    if problem:
+        status = view.mark(_seen(view), "Running", True, problem.reason, f"{problem.message}; it is looked at again")
+        return Plan(status=status, requeue_after=view.settings.store_probe_seconds)
+    if export is None:
+        return Plan(status=_seen(view), requeue_after=0.0)
+    if export.problem or not export.digest:
+        return _end_attempt(view, Failure("network", export.problem or "the export's manifest is gone"))
+    if export.published:
+        return _succeed(view, export.digest)
+    prefix = layout.export_prefix(view.attempt_prefix)
+    effect = Publish(view.status.run, view.status.attempt, prefix, export.digest)
+    return Plan(status=_seen(view), effects=(effect,), requeue_after=0.0)
+
+
+def _succeed(view: View, digest: str) -> Plan:
+    location = store_location(view.spec.artifact_store, view.settings)
+    address = uri(location, layout.model_prefix(digest))
+    published = PublishedModel(digest=digest, uri=address, run=view.status.run, time=view.now)
+    status = _seen(
+        view,
+        phase="Succeeded",
+        published=published,
+        completion_time=view.now,
+        nodes=NodeCount(desired=view.nodes),
+    )
+    message = f"The model is published as {address}"
+    status = view.mark(status, "Succeeded", True, "Published", message)
+    status = view.mark(status, "Running", False, "Succeeded", "The run is done")
+    publish = view.spec.publish
+    apply: tuple[Apply, ...] = ()
+    if publish and not view.seen.model_exists:
+        apply = (Apply(video_model(view.training, publish.model), once=True),)
+    return Plan(apply=apply, status=status, events=(Event("Succeeded", message),), requeue_after=0.0)
+
+
+def _ended(view: View) -> Plan:
+    """Only remnants are left to remove; a finished Job stays for the sake of its logs."""
+    status = _seen(view)
+    finished_at = status.completion_time or view.now
+    over = view.now - finished_at
+    unfinished = any(not job.finished and not job.deleting for job in view.seen.jobs)
+    if status.phase == "Succeeded" and unfinished and over < LEFTOVER_GRACE:
+        return Plan(status=status, requeue_after=(LEFTOVER_GRACE - over).total_seconds())
+    return Plan(delete=children.of_every_attempt(view, keep_finished_job=True), status=status)
+
+
+# Parts
+
+
+def _seen(view: View, phase: TrainingPhase | None = None, **fields: object) -> Status:
+    """The status as it was, of the present generation, with some fields changed."""
+    if phase:
+        fields["phase"] = phase
+    return change(view.status, observed_generation=view.training.metadata.generation, **fields)
+
+
+def _with_event(plan: Plan, event: Event) -> Plan:
+    return Plan(
+        apply=plan.apply,
+        patches=plan.patches,
+        delete=plan.delete,
+        status=plan.status,
+        events=(event, *plan.events),
+        effects=plan.effects,
+        requeue_after=plan.requeue_after,
+    )

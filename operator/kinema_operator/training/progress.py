@@ -1,0 +1,78 @@
+"""What a running attempt shows in the status: phase, nodes, progress and the newest checkpoint.
+
+Figures are rounded, so that a status is written when something worth reading has changed.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from kinema_api.training import CheckpointStatus, NodeCount, Progress
+from kinema_api.wire import TrainerProgress
+from kinema_operator.storage import store_location
+from kinema_operator.training.uri import uri
+from kinema_operator.training.view import Status, View, change
+
+_LOSS_DIGITS: Final = 4
+_SPEED_DIGITS: Final = 3
+
+
+def follow(view: View, status: Status) -> Status:
+    """`status` with what the attempt's pods show."""
+    if status.phase == "Pending" and any(pod.started for pod in view.trainers):
+        status = change(status, phase="Training")
+    found = view.progress
+    running = sum(pod.running for pod in view.trainers)
+    if found:
+        status = _with_progress(view, status, found)
+        ready = min(found.world_size, running)
+    else:
+        ready = min(status.nodes.ready, running)
+    status = change(status, nodes=NodeCount(desired=view.nodes, ready=ready))
+    return _running_condition(view, status, ready, running)
+
+
+def _with_progress(view: View, status: Status, found: TrainerProgress) -> Status:
+    status = change(status, progress=_rounded(found))
+    checkpoint = found.checkpoint
+    if checkpoint is None or not checkpoint.prefix.startswith(view.attempt_prefix):
+        return status
+    location = store_location(view.spec.artifact_store, view.settings)
+    committed = CheckpointStatus(
+        step=checkpoint.step,
+        uri=uri(location, checkpoint.prefix),
+        digest=checkpoint.digest,
+        time=datetime.fromtimestamp(int(checkpoint.time), UTC),
+    )
+    return change(status, last_checkpoint=committed)
+
+
+def _rounded(found: TrainerProgress) -> Progress:
+    left = max(0, found.total_steps - found.step)
+    return Progress(
+        step=found.step,
+        total_steps=found.total_steps,
+        loss=_significant(found.loss, _LOSS_DIGITS),
+        tokens_per_second=_significant(found.tokens_per_second, _SPEED_DIGITS),
+        eta_seconds=round(left * found.step_seconds) if found.step_seconds is not None else None,
+    )
+
+
+def _significant(value: float | None, digits: int) -> float | None:
+    return None if value is None else float(f"{value:.{digits}g}")
+
+
+def _running_condition(view: View, status: Status, ready: int, running: int) -> Status:
+    waiting = "; ".join(sorted({pod.waiting for pod in (*view.trainers, *view.stores) if pod.waiting and not pod.end}))
+    if view.job is None:
+        return status
+    if ready >= view.nodes:
+        return view.mark(status, "Running", True, "Training", f"{ready} of {view.nodes} nodes train")
+    why = f": {waiting}" if waiting else ""
+    if ready:
+        return view.mark(status, "Running", True, "FewerNodes", f"{ready} of {view.nodes} nodes train{why}")
+    if running == 0:
+        return view.mark(status, "Running", False, "WaitingForPods", f"No trainer runs yet{why}")
+    message = f"{running} of {view.nodes} trainers run and form a group of at least {view.spec.min_nodes}{why}"
+    return view.mark(status, "Running", False, "FormingGroup", message)

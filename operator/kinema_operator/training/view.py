@@ -1,0 +1,110 @@
+"""One look at a training: the resource, what was seen of it, and the questions that the plan asks of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from kinema_api import layout, names
+from kinema_api.training import MAX_NODES, VideoModelTraining, VideoModelTrainingSpec, VideoModelTrainingStatus
+from kinema_api.wire import TrainerProgress
+from kinema_operator.conditions import Moment
+from kinema_operator.settings import Settings
+from kinema_operator.training.observed import ExportSeen, JobSeen, Observed, PodSeen, ResumePoint
+
+Status = VideoModelTrainingStatus
+ConditionType = Literal["Accepted", "Running", "Succeeded", "Failed", "Suspended"]
+
+
+@dataclass(frozen=True)
+class View:
+    """Input of the plan."""
+
+    training: VideoModelTraining
+    seen: Observed
+    settings: Settings
+    now: datetime
+
+    @property
+    def spec(self) -> VideoModelTrainingSpec:
+        """What is wanted."""
+        return self.training.spec
+
+    @property
+    def status(self) -> Status:
+        """What was last written about it."""
+        return self.training.status
+
+    @property
+    def nodes(self) -> int:
+        """Nodes wanted, within what the run is allowed and what the API allows."""
+        elastic = self.spec.elastic
+        low, high = (elastic.min_nodes, elastic.max_nodes) if elastic else (1, MAX_NODES)
+        return max(low, min(high, self.spec.nodes))
+
+    @property
+    def wants_new_run(self) -> bool:
+        """There was no run yet, or spec.runId has a new value. Taking the value away starts nothing."""
+        return self.status.run == 0 or (self.spec.run_id is not None and self.spec.run_id != self.status.run_id)
+
+    @property
+    def between_attempts(self) -> bool:
+        """No attempt is under way: the last one is over, and the next one's resume point is not fixed yet."""
+        return self.status.attempt == 0 or self.status.not_before is not None
+
+    @property
+    def job(self) -> JobSeen | None:
+        """The Job of the current attempt."""
+        return next((job for job in self.seen.jobs if self._current(job) and not job.deleting), None)
+
+    @property
+    def trainers(self) -> tuple[PodSeen, ...]:
+        """Trainers of the current attempt, dead ones too."""
+        return tuple(p for p in self.seen.pods if p.component == names.COMPONENT_TRAINER and self._current(p))
+
+    @property
+    def stores(self) -> tuple[PodSeen, ...]:
+        """Rendezvous stores of the current attempt, leaving ones too."""
+        return tuple(p for p in self.seen.pods if p.component == names.COMPONENT_STORE and self._current(p))
+
+    @property
+    def progress(self) -> TrainerProgress | None:
+        """What rank 0 of the current attempt says."""
+        found = self.seen.progress
+        return found if found and self._current(found) else None
+
+    @property
+    def export(self) -> ExportSeen | None:
+        """What is known of the current attempt's export; None: the store was not asked."""
+        found = self.seen.export
+        return found if found and self._current(found) else None
+
+    @property
+    def resume(self) -> ResumePoint | None:
+        """Where the next attempt would go on from; None: the store was not asked."""
+        found = self.seen.resume
+        return found if found and self._current(found) else None
+
+    @property
+    def attempt_prefix(self) -> str:
+        """Where the current attempt writes."""
+        meta = self.training.metadata
+        return layout.attempt_prefix(meta.namespace, meta.name, meta.uid, self.status.run, self.status.attempt)
+
+    def _current(self, thing: JobSeen | PodSeen | TrainerProgress | ExportSeen | ResumePoint) -> bool:
+        return (thing.run, thing.attempt) == (self.status.run, self.status.attempt)
+
+    def mark(self, status: Status, type_: ConditionType, value: bool, reason: str, message: str) -> Status:
+        """`status` with a condition set."""
+        at = Moment(self.now, self.training.metadata.generation)
+        return change(status, conditions=at.mark(status.conditions, type_, value, reason, message))
+
+    def with_status(self, status: Status) -> View:
+        """The same look with another status."""
+        return View(self.training.model_copy(update={"status": status}), self.seen, self.settings, self.now)
+
+
+def change(status: Status, **fields: Any) -> Status:
+    """`status` with some fields changed."""
+    return status.model_copy(update=fields)

@@ -1,0 +1,45 @@
+"""Parts that the model's tests share: small configs, and networks with no layer left at zero."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from kinema_model.config import ModelConfig
+from kinema_model.dit import VideoDiT
+from kinema_model.text import TextEncoder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def encoder() -> TextEncoder:
+    return TextEncoder()
+
+
+@pytest.fixture
+def small_config() -> ModelConfig:
+    return ModelConfig.from_preset(
+        "tiny", width=24, depth=2, heads=2, patch=(1, 4, 4), frames=3, height=8, width_px=12, text_dim=16
+    )
+
+
+@pytest.fixture
+def awake() -> Callable[..., VideoDiT]:
+    """Builds a network with every parameter drawn at random, so that no path is silenced by a zero."""
+
+    def build(config: ModelConfig, seed: int = 0) -> VideoDiT:
+        torch.manual_seed(seed)
+        model = VideoDiT(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        return model.eval()
+
+    return build

@@ -1,0 +1,52 @@
+import pytest
+
+from kinema_model.config import PRESETS, ModelConfig
+from kinema_model.errors import BrokenArtefact, ConfigError, UnknownPreset
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_survive_json(name: str) -> None:
+    config = ModelConfig.from_preset(name)
+    assert config.preset == name
+    assert ModelConfig.from_json(config.to_json()) == config
+
+
+def test_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(UnknownPreset, match="small, tiny"):
+        ModelConfig.from_preset("enormous")
+
+
+def test_overrides_replace_fields_and_leave_the_preset_alone() -> None:
+    config = ModelConfig.from_preset("tiny", depth=2)
+    assert config.depth == 2
+    assert PRESETS["tiny"].depth != 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        ({"width": 100}, "heads"),
+        ({"frames": 0}, "frames"),
+        ({"height": 25}, "height"),
+        ({"patch": (1, 0, 8)}, "patch"),
+        ({"colour": "red"}, "colour"),
+        ({"frames": 100}, "max_frames"),
+        ({"prediction": "noise"}, "prediction"),
+    ],
+)
+def test_overrides_that_do_not_fit_are_named(overrides: dict[str, object], field: str) -> None:
+    with pytest.raises(ConfigError, match=field):
+        ModelConfig.from_preset("tiny", **overrides)
+
+
+def test_tokens_per_clip_counts_patches() -> None:
+    config = ModelConfig.from_preset("tiny", frames=8, height=24, width_px=48, patch=(2, 8, 8))
+    assert config.tokens_per_clip == 4 * 3 * 6
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"preset": "tiny"}', "\xff"])
+def test_a_broken_config_file_is_named(tmp_path_factory: pytest.TempPathFactory, content: str) -> None:
+    path = tmp_path_factory.mktemp("model") / "config.json"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(BrokenArtefact, match=r"config\.json"):
+        ModelConfig.from_file(path)

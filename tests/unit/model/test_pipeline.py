@@ -1,0 +1,95 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kinema_model.artefact import save_model
+from kinema_model.config import ModelConfig
+from kinema_model.dit import VideoDiT
+from kinema_model.ema import Ema
+from kinema_model.errors import PromptError, SamplingStopped, ShapeError
+from kinema_model.evaluation import Report, evaluate_attributes
+from kinema_model.pipeline import Pipeline
+from kinema_model.text import TextEncoder
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, encoder: TextEncoder, awake: Callable[..., VideoDiT]) -> Pipeline:
+    config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, max_side=64, max_frames=16)
+    save_model(tmp_path, Ema(awake(config), 0.9).shadow, config, "# Random weights")
+    return Pipeline(tmp_path, text_encoder=encoder)
+
+
+def test_same_seed_same_clip(pipeline: Pipeline) -> None:
+    first = pipeline.generate("a red square moves right", 5, steps=2)
+    assert (first.shape, first.dtype) == ((8, 24, 24, 3), np.uint8)
+    assert np.array_equal(first, pipeline.generate("a red square moves right", 5, steps=2))
+    assert not np.array_equal(first, pipeline.generate("a red square moves right", 6, steps=2))
+    assert not np.array_equal(first, pipeline.generate("a blue circle moves up", 5, steps=2))
+
+
+def test_guidance_and_negative_prompt_count(pipeline: Pipeline) -> None:
+    prompt = "a red square moves right"
+    plain = pipeline.generate(prompt, 5, steps=2, guidance_scale=1.0)
+    guided = pipeline.generate(prompt, 5, steps=2, guidance_scale=3.0)
+    against = pipeline.generate(prompt, 5, steps=2, guidance_scale=3.0, negative_prompt="a blue circle")
+    assert not np.array_equal(plain, guided)
+    assert not np.array_equal(guided, against)
+
+
+def test_other_sizes_and_batches(pipeline: Pipeline) -> None:
+    clips = pipeline.generate_batch(
+        ["a red square", "a blue circle"], [1, 2], frames=5, height=32, width=16, steps=1
+    )
+    assert clips.shape == (2, 5, 32, 16, 3)
+
+
+def test_progress_and_stop(pipeline: Pipeline) -> None:
+    told: list[int] = []
+    with pytest.raises(SamplingStopped):
+        pipeline.generate(
+            "a red square",
+            1,
+            steps=6,
+            on_step=lambda done, _: told.append(done),
+            should_stop=lambda: len(told) == 3,
+        )
+    assert told == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("size", "remedy"),
+    [
+        ({"height": 30}, "Use 32"),
+        ({"width": 25}, "Use 24"),
+        ({"width": 1}, "Use 8"),
+        ({"height": 4096}, "Use 64"),
+        ({"frames": 10_000}, "Use 16"),
+        ({"frames": 0}, "Use 1"),
+    ],
+)
+def test_sizes_that_do_not_fit_get_the_nearest_that_does(
+    pipeline: Pipeline, size: dict[str, int], remedy: str
+) -> None:
+    with pytest.raises(ShapeError, match=remedy):
+        pipeline.generate("a red square", 1, steps=1, **size)  # type: ignore[arg-type]
+
+
+def test_empty_prompt_and_negative_seed_are_refused(pipeline: Pipeline) -> None:
+    with pytest.raises(PromptError, match="empty"):
+        pipeline.generate("  ", 1)
+    with pytest.raises(ShapeError, match="negative"):
+        pipeline.generate("a red square", -1)
+
+
+def test_evaluation_counts_and_survives_json(pipeline: Pipeline) -> None:
+    report = evaluate_attributes(pipeline, count=40, seed=2, steps=1)
+    assert Report.model_validate_json(report.model_dump_json()) == report
+    assert set(report.attributes) == {"colour", "shape", "direction"}
+    for score in report.attributes.values():
+        assert score.total == score.parser_total == 40
+        assert score.accuracy == score.correct / 40
+        assert score.parser_accuracy >= 0.95
+    assert report.attributes["shape"].chance == pytest.approx(1 / 3)
+    assert report.all_correct <= min(score.correct for score in report.attributes.values())
