@@ -29,7 +29,7 @@ from kinema_api.objectstores import FolderStore
 from kinema_api.wire import OrderResult, OrderState, ServerState, UploadedFile, WorkOrder
 from kinema_operator.errors import Conflict, NotFound
 from kinema_operator.generation.controller import GenerationController
-from kinema_operator.plan import Effect, Key, Manifest, Ref
+from kinema_operator.plan import Effect, Event, Key, Manifest, Ref
 from kinema_operator.queue import WorkQueue
 from kinema_operator.reconcile import Reconciler
 from kinema_operator.resources import CHILD_KINDS, CUSTOM_KINDS
@@ -48,7 +48,7 @@ class Killed(BaseException):
 
 @dataclass
 class Tripwire:
-    """Kills the operator at its `at`-th step; a step lies before and after every write."""
+    """Kills the operator before its `at`-th write, which is after the one before it."""
 
     at: int | None = None
     steps: int = 0
@@ -103,9 +103,7 @@ class ApiWrites:
         metadata = manifest["metadata"]
         live = self._memory.get(manifest["kind"], metadata["namespace"], metadata["name"]) or {}
         kept = {k: v for k, v in live.get("metadata", {}).items() if k == "uid"}
-        made = self._memory.put({**live, **manifest, "metadata": {**metadata, **kept}})
-        self._wire.step()
-        return made
+        return self._memory.put({**live, **manifest, "metadata": {**metadata, **kept}})
 
     async def patch(self, ref: Ref, body: Manifest, resource_version: str) -> dict[str, Any]:
         self._wire.step()
@@ -118,7 +116,6 @@ class ApiWrites:
         if ref.kind == generation.KIND:
             attempts = self._memory.attempts.setdefault(ref.name, [])
             attempts.append(made["status"].get("attempt", 0))
-        self._wire.step()
         return made
 
     async def patch_status(self, ref: Ref, status: Manifest, resource_version: str) -> dict[str, Any]:
@@ -130,14 +127,16 @@ class ApiWrites:
         found = live is not None and ref.uid in (None, live["metadata"]["uid"])
         if found:
             del self._memory.objects[(ref.kind, ref.namespace, ref.name)]
-        self._wire.step()
         return found
 
-    async def post(self, manifest: Manifest) -> dict[str, Any]:
+    async def create(self, manifest: Manifest) -> tuple[dict[str, Any], bool]:
+        metadata = manifest["metadata"]
+        live = self._memory.get(manifest["kind"], metadata["namespace"], metadata["name"])
+        return (live, False) if live is not None else (await self.apply(manifest), True)
+
+    def tell(self, obj: Manifest, event: Event) -> None:
         self._wire.step()
-        self._memory.events.append((manifest["involvedObject"]["name"], manifest["reason"]))
-        self._wire.step()
-        return dict(manifest)
+        self._memory.events.append((obj["metadata"]["name"], event.reason))
 
 
 def merged(old: Any, patch: Any) -> Any:
@@ -287,17 +286,15 @@ class FolderStores:
 
 
 class TrippingGenerations(GenerationController):
-    """The controller, with a step before and after each effect."""
+    """The controller, with a step before each effect."""
 
     wire: Tripwire
     held: list[tuple[Key, Manifest, Effect]]
-    hold_from: int | None = None
 
     async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
         self.held.append((key, obj, effect))
         self.wire.step()
         await super().perform(key, obj, effect)
-        self.wire.step()
 
 
 class Operator:
@@ -316,6 +313,7 @@ class Operator:
         self._reconciler = Reconciler(
             [self._models, self.generations],
             cache,
+            client,
             client,
             queue,
             0.0,
