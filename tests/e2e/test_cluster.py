@@ -60,7 +60,7 @@ def pods(kinema: None) -> Iterator[None]:
         kube.kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=120s", "-n", namespace)
     yield
     for namespace in (NAMESPACE, f"{NAMESPACE}-foreign"):
-        kube.kubectl("delete", "namespace", namespace, "--wait=false")
+        kube.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
 
 
 def worker_pod(name: str, node: str, annotations: dict[str, str] | None = None) -> dict[str, Any]:

@@ -62,5 +62,5 @@ def before(found: Iterable[Candidate], prefix: str) -> list[str]:
     at = layout.parse_checkpoint_manifest(prefix + layout.MANIFEST)
     if at is None:
         return []
-    older = [c for c in found if (c.step, c.round) < at and c.round <= at[1]]
-    return [c.prefix for c in sorted(older, key=lambda c: (c.step, c.round), reverse=True)]
+    older = [c for c in found if c.step < at[0] and c.round <= at[1]]
+    return [c.prefix for c in sorted(older, key=lambda c: (c.round, c.step), reverse=True)]

@@ -21,7 +21,7 @@ import pytest
 from aiohttp import web
 
 from kinema_api import generation, layout, names, serving
-from kinema_api.errors import KinemaApiError
+from kinema_api.errors import KinemaApiError, StorageUnreachable
 from kinema_api.manifest import Manifest as ModelManifest
 from kinema_api.manifest import ManifestFile
 from kinema_api.objectstore import StoreLocation
@@ -273,13 +273,17 @@ class FolderStores:
 
     def __init__(self, store: FolderStore) -> None:
         self._store = store
+        self.reachable = True
 
     async def for_object(self, namespace: str, artifact_store: object) -> FolderStore:
+        if not self.reachable:
+            raise StorageUnreachable("the store does not answer; it is tried again")
         return self._store
 
     async def checked(self, namespace: str, artifact_store: object) -> FolderStore:
-        self._store.check()
-        return self._store
+        store = await self.for_object(namespace, artifact_store)
+        store.check()
+        return store
 
 
 class TrippingGenerations(GenerationController):
@@ -302,7 +306,7 @@ class Operator:
     def __init__(self, world: World, at: int | None = None) -> None:
         self.wire = Tripwire(at)
         client: Any = ApiWrites(world.api, self.wire)
-        stores: Any = FolderStores(world.store)
+        stores: Any = world.stores
         self.generations = TrippingGenerations(world.settings, client, stores, world.port)
         self.generations.wire = self.wire
         self.generations.held = []
@@ -344,8 +348,8 @@ class World:
             progress_interval_seconds=0,
         )
         self.store = FolderStore(StoreLocation(endpoint=folder.as_uri(), bucket="kinema"))
-        self.bucket = folder / "kinema"
-        self.bucket.mkdir()
+        self.stores = FolderStores(self.store)
+        (folder / "kinema").mkdir()
         self.servers: dict[str, LoopbackServer] = {}
         self.all_servers: list[LoopbackServer] = []
         self.prepare: Callable[[LoopbackServer], None] = lambda _server: None

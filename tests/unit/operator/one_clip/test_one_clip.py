@@ -269,12 +269,11 @@ async def test_a_store_that_goes_away_loses_nothing(new_world: NewWorld) -> None
     one_request(world)
     operator = world.operator()
     await world.run(operator, lambda: rendered(world, "red-square"))
-    away = world.bucket.with_name("away")
-    world.bucket.rename(away)
+    world.stores.reachable = False
     await operator.look_around()
     waiting = next(c for c in world.generation("red-square").status.conditions if c.type == "Succeeded")
-    assert (waiting.status, waiting.reason) == ("False", "BucketMissing")
-    away.rename(world.bucket)
+    assert (waiting.status, waiting.reason) == ("False", "StorageUnreachable")
+    world.stores.reachable = True
     await world.run(operator, world.all_ended)
     assert world.generation("red-square").status.attempt == 1
     assert_one_clip(world, "red-square")

@@ -59,7 +59,7 @@ class World(RuleBasedStateMachine):
         self.exported: set[tuple[int, int]] = set()
         self.published: set[str] = set()
         self.store_is_away = False
-        self.collector_is_slow = False
+        self.collector_is_slow = True
         self.serial = 0
         self.made_jobs: set[tuple[int, int]] = set()
         self.resume_points: dict[tuple[int, int], str | None] = {}
@@ -171,12 +171,13 @@ class World(RuleBasedStateMachine):
         elif kind == "Service":
             self.services[uid] = ServiceSeen(metadata["name"], uid, *(at or (None, None)))
 
-    @rule()
-    def reconcile(self) -> None:
-        view = self.look()
-        plan = decide(view)
-        assert plan == decide(view), "the same look gives the same plan"
-        self.carry_out(plan)
+    @rule(times=st.integers(1, 4))
+    def reconcile(self, times: int) -> None:
+        for _ in range(times):
+            view = self.look()
+            plan = decide(view)
+            assert plan == decide(view), "the same look gives the same plan"
+            self.carry_out(plan)
 
     @rule(writes=st.integers(0, 8))
     def reconcile_and_die(self, writes: int) -> None:
