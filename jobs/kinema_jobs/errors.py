@@ -3,7 +3,9 @@
 JobError
 ├── ModelUnusable     the model's files are not what its digest promises; another server will see the same
 ├── TransferFailed    something could not be fetched or uploaded now; another try may do better
-└── ModelNotFound     no model lies where one was named
+├── ModelNotFound     no model lies where one was named
+├── RendezvousError   a place in a training's group; see rendezvous/errors.py
+└── TrainingFailure   what ends an attempt of a training, by failure class; see train/failures.py
 """
 
 from __future__ import annotations

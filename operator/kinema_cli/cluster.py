@@ -65,9 +65,10 @@ class Cluster:
 
     def apply(self, plural: str, body: Json, *, force: bool) -> Json:
         """Server-side apply (KEP-555): fields that others own and that differ are a conflict unless forced."""
-        return self._call(
+        name = body["metadata"]["name"]
+        applied: Json | None = self._call(
             lambda: self._objects.patch_namespaced_custom_object(
-                *(GROUP, VERSION, self.namespace, plural, body["metadata"]["name"]),
+                *(GROUP, VERSION, self.namespace, plural, name),
                 body,
                 field_manager=FIELD_MANAGER,
                 force=force,
@@ -76,6 +77,8 @@ class Cluster:
                 _request_timeout=_TIMEOUT,
             )
         )
+        # The generated client drops the answer where the object is new (201).
+        return applied or self.get(plural, name)
 
     def create(self, plural: str, body: Json) -> Json:
         """Create an object."""
@@ -191,6 +194,8 @@ def _sentence(error: ApiException) -> CommandError:
     match error.status:
         case 400 | 413 | 415 | 422:
             return BadManifest(f"{said}; correct it and try again")
+        case 500 if "field not declared in schema" in said:
+            return BadManifest(f"{said}; take this field out")
         case 401 | 403:
             return ClusterUnreachable(f"{said}; ask for the role kinema-edit in this namespace")
         case 404 if "could not find the requested resource" in said or "page not found" in said:

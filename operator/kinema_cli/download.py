@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 from typing import Final
@@ -42,7 +43,8 @@ def fetch(url: str, path: Path, sha256: str) -> None:
     except OSError as error:
         raise CommandError(f"{path} cannot be written ({error.strerror}); choose another --out") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def _stream(pool: urllib3.PoolManager, url: str, host: str, partial: Path) -> str:

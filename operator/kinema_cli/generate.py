@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from pydantic.alias_generators import to_camel
 
 from kinema_api import generation
 from kinema_api.errors import InvalidManifest
@@ -75,9 +76,9 @@ def clip_name(model: str) -> str:
 
 def manifest(prompt: str, model: str, name: str, fields: dict[str, Any]) -> dict[str, Any]:
     """The VideoGeneration; `fields` by their Python names, None where not given. Raises `BadManifest`."""
-    given = {field: value for field, value in fields.items() if value is not None}
+    given = {to_camel(field): value for field, value in fields.items() if value is not None}
     try:
-        spec = VideoGenerationSpec.parse({"prompt": prompt, "model_ref": {"name": model}, **given})
+        spec = VideoGenerationSpec.parse({"prompt": prompt, "modelRef": {"name": model}, **given})
     except InvalidManifest as error:
         raise BadManifest(str(error)) from None
     return {

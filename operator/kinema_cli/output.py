@@ -45,8 +45,10 @@ class Output:
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
         console = Console()
-        # A pipe has no width: whole cells are worth more there than lines of 80 characters.
-        console.print(table, width=None if console.is_terminal else max(80, 2 + table_width(columns, rows)))
+        if not console.is_terminal:
+            # A pipe has no width: whole cells are worth more there than lines of 80 characters.
+            console = Console(width=max(80, table_width(columns, rows)))
+        console.print(table)
 
     def line(self, content: dict[str, str] | str) -> None:
         """One line of a stream, at once: an object for programs, text for people."""

@@ -26,6 +26,7 @@ NAMESPACE = "e2e-cluster"
 RANDOM_UID = 1000680000
 STATE = kube.NATIVE_KUBECONFIG.parent
 READY_SECONDS = 120.0
+NODE_PORT = 30877
 SERVE = "from http.server import *; ThreadingHTTPServer(('', 8000), SimpleHTTPRequestHandler).serve_forever()"
 
 
@@ -46,7 +47,11 @@ def pods(kinema: None) -> Iterator[None]:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "server"},
-        "spec": {"selector": {"app": "server"}, "ports": [{"port": 80, "targetPort": 8000}]},
+        "spec": {
+            "type": "NodePort",
+            "selector": {"app": "server"},
+            "ports": [{"port": 80, "targetPort": 8000, "nodePort": NODE_PORT}],
+        },
     }
     server = worker_pod("server", "node1", notes)
     kube.apply([service, server, worker_pod("friend", "node2"), worker_pod("stranger", "node1")], NAMESPACE)
@@ -55,7 +60,7 @@ def pods(kinema: None) -> Iterator[None]:
         kube.kubectl("wait", "pod", "--all", "--for=condition=Ready", "--timeout=120s", "-n", namespace)
     yield
     for namespace in (NAMESPACE, f"{NAMESPACE}-foreign"):
-        kube.kubectl("delete", "namespace", namespace, "--wait=false")
+        kube.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
 
 
 def worker_pod(name: str, node: str, annotations: dict[str, str] | None = None) -> dict[str, Any]:
@@ -183,8 +188,11 @@ def test_a_network_policy_refuses_a_foreign_pod_and_lets_an_allowed_one_in() -> 
     assert not reaches("foreigner", server, f"{NAMESPACE}-foreign")
     assert reaches("friend", server)
     address = (kube.get("pod", "server", NAMESPACE) or {})["status"]["podIP"]
-    with urllib.request.urlopen(f"http://{address}:8000/", timeout=5) as answer:
-        assert answer.status == 200, "the developer's machine is let in"
+    for url in (f"http://{address}:8000/", *(f"http://{node}:{NODE_PORT}/" for node in node_addresses())):
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            assert answer.status == 200, "the developer's machine is let in"
+    for node in node_addresses():
+        assert not reaches("stranger", node, port=NODE_PORT), "a node port is no way around a policy"
     kube.kubectl("delete", "networkpolicy", "guard", "-n", NAMESPACE)
     kube.until(lambda: reaches("stranger", server), "the policy to be gone", 10)
 
@@ -198,6 +206,12 @@ def test_a_network_policy_keeps_a_pod_in() -> None:
     kube.until(lambda: not reaches("friend", "10.96.0.1", port=443), "the policy to hold", 10)
     assert reaches("friend", f"server.{NAMESPACE}.svc")
     kube.kubectl("delete", "networkpolicy", "fence", "-n", NAMESPACE)
+
+
+def node_addresses() -> list[str]:
+    """Addresses of the nodes."""
+    path = "jsonpath={.items[*].status.addresses[?(@.type=='InternalIP')].address}"
+    return kube.kubectl("get", "nodes", "-o", path).split()
 
 
 def network_policy(name: str, app: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -178,6 +178,14 @@ class Authority:
         self._require_current(number, token)
         self._choices[number] = prefix
 
+    def outdated(self, number: int, token: str, floor: int, now: float) -> Outbox:
+        """The bucket holds work of round `floor`, of which this service knows nothing: number on above it."""
+        self._require_current(number, token)
+        self._highest = max(self._highest, floor)
+        out = Outbox()
+        self._ask_to_reform(out, f"round {floor} has been here before", planned=False, now=now)
+        return out
+
     # How it is decided.
 
     def _in_round(self, member: str) -> bool:

@@ -9,8 +9,10 @@ RendezvousError
 
 from __future__ import annotations
 
+from kinema_jobs.errors import JobError
 
-class RendezvousError(Exception):
+
+class RendezvousError(JobError):
     """Base of all errors of the rendezvous. `str(error)` is one sentence with a remedy."""
 
 

@@ -12,7 +12,8 @@ A worker asks single questions over connections of their own; each carries runId
 
     {"op":"current","id":..}                         -> {"current":bool}
     {"op":"choice"}                                  -> {"round":int,"prefix":str} or {"round":null}
-    {"op":"choose","prefix":..}  {"op":"finish"}     -> {"ok":true}
+    {"op":"choose","prefix":..}                      -> {"ok":true}
+    {"op":"outdated","floor":..}  {"op":"finish"}    -> {"ok":true}
 
 What cannot be answered is {"type":"refused"|"stale","error":"<sentence>"}.
 """
@@ -135,6 +136,8 @@ class RendezvousServer:
             return {"round": choice[0], "prefix": choice[1]} if choice else {"round": None}
         if message["op"] == "choose":
             authority.choose(number, token, str(message["prefix"]))
+        elif message["op"] == "outdated":
+            self._send(authority.outdated(number, token, int(message["floor"]), time.monotonic()))
         elif message["op"] == "finish":
             self._send(authority.finish(number, token))
         else:

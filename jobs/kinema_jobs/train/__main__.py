@@ -19,6 +19,8 @@ from kinema_api.run import RunConfig
 from kinema_api.wire import EXIT_CODES, LastWord
 from kinema_jobs.train.failures import BadConfiguration, TrainingFailure
 from kinema_jobs.train.settings import TrainerSettings
+from kinema_jobs.train.shape import model_config_of
+from kinema_model.errors import ModelError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,13 +46,17 @@ def _config(argv: list[str] | None) -> RunConfig:
     options.add_argument("--config", required=True, help="a kinema_api.run.RunConfig as JSON")
     try:
         given = options.parse_args(argv)
-        return RunConfig.model_validate_json(given.config)
+        config = RunConfig.model_validate_json(given.config)
+        model_config_of(config)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"
         raise BadConfiguration(f"--config: {where}: {first['msg']}; correct this field of the training") from None
+    except ModelError as error:
+        raise BadConfiguration(str(error)) from None
     except argparse.ArgumentError as error:
         raise BadConfiguration(f"{error}; give --config JSON as kinema_api.launch does") from None
+    return config
 
 
 def _say(word: LastWord) -> None:

@@ -19,6 +19,7 @@ from typing import ClassVar, Final
 
 from kinema_api.training import FailureClass
 from kinema_api.wire import LastWord
+from kinema_jobs.errors import JobError
 
 PEER_LOST: Final = 75
 """Exit code of a worker whose collective broke (EX_TEMPFAIL of sysexits.h)."""
@@ -31,7 +32,7 @@ _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory"
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
-class TrainingFailure(Exception):
+class TrainingFailure(JobError):
     """Base of what ends a run's attempt. `str(error)` is one sentence with a remedy."""
 
     failure_class: ClassVar[FailureClass] = "unknown"

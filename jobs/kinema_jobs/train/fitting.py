@@ -21,6 +21,7 @@ from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.module import Steps, TimedWorld, VideoModelModule
+from kinema_jobs.train.shape import model_config_of
 from kinema_model.config import ModelConfig
 from kinema_model.dit import VideoDiT
 from kinema_model.ema import Ema
@@ -102,13 +103,6 @@ class Fitting:
         ]
         for param_group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             param_group["lr"] = rate
-
-
-def model_config_of(config: RunConfig) -> ModelConfig:
-    """The shape of the network. Raises ModelError."""
-    overrides = config.model.overrides
-    changes = overrides.model_dump(exclude_none=True) if overrides else {}
-    return ModelConfig.from_preset(config.model.preset, **changes)
 
 
 def fit(fitting: Fitting, group: Group, lease: Lease, after_step: Callable[[], None]) -> None:

@@ -66,6 +66,11 @@ class Group:
         """Tell the rendezvous what this round starts from."""
         ask(self.endpoint, self.place, "choose", prefix=prefix, patience=self.patience)
 
+    def outdated(self, floor: int) -> StaleRound:
+        """Have the rounds numbered on above `floor`, whose work lies in the bucket; what to raise."""
+        ask(self.endpoint, self.place, "outdated", floor=floor, patience=self.patience)
+        return StaleRound(f"round {floor} has committed before: this group comes back under a higher number")
+
 
 def enter(place: Place, settings: TrainerSettings) -> Group:
     """Make the process groups of a round; torchelastic has set RANK and its kin."""

@@ -2,7 +2,8 @@
 
 The candidates of round R+1 are what round R chose and what round R committed, nothing else: a manifest that a member
 of an older round commits after it was thought dead is never read. Where the rendezvous service has forgotten the
-choices (it was started anew), they are found again from the bucket alone: the newest step of any earlier round.
+choices (it was started anew), they are found again from the bucket alone: the newest round had the right to write,
+and within it the newest step counts.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def candidates(found: Iterable[Candidate], round_: int, choice: Choice | None, r
     `found` is what this attempt has committed, `choice` the newest choice that is remembered, `resume_from` the
     checkpoint that the attempt itself starts from.
     """
-    newest_first = sorted((c for c in found if c.round < round_), key=lambda c: (c.step, c.round), reverse=True)
+    newest_first = sorted((c for c in found if c.round < round_), key=lambda c: (c.round, c.step), reverse=True)
     if choice is None:
         ordered = [c.prefix for c in newest_first]
     else:
@@ -61,5 +62,5 @@ def before(found: Iterable[Candidate], prefix: str) -> list[str]:
     at = layout.parse_checkpoint_manifest(prefix + layout.MANIFEST)
     if at is None:
         return []
-    older = [c for c in found if (c.step, c.round) < at and c.round <= at[1]]
-    return [c.prefix for c in sorted(older, key=lambda c: (c.step, c.round), reverse=True)]
+    older = [c for c in found if c.step < at[0] and c.round <= at[1]]
+    return [c.prefix for c in sorted(older, key=lambda c: (c.round, c.step), reverse=True)]

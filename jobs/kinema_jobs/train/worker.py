@@ -134,7 +134,7 @@ class _Worker:
         found = resume.committed(checkpoints.committed_keys(config.prefix))
         ahead = [c.round for c in found if c.round >= round_]
         if ahead:
-            raise StaleRound(f"round {max(ahead)} has committed already: round {round_} is of an older group")
+            raise self._group.outdated(max(ahead))
         prefixes = resume.candidates(found, round_, self._group.last_choice(), config.resume_from)
         chosen = self._first_whole(checkpoints, prefixes)
         if chosen is None and config.resume_from:

@@ -141,18 +141,24 @@ def test_a_policy_says_nothing_about_other_namespaces() -> None:
     assert allowed(world({}), SPY, "Ingress") is None
 
 
-def test_chains_of_a_node_guard_its_own_pods_only() -> None:
+@pytest.mark.parametrize("node", ["node1", "node2", "node3"])
+def test_every_node_judges_what_enters_any_pod(node: str) -> None:
     rules = world({"podSelector": {"matchLabels": {"app": "db"}}, "ingress": [{"from": [WEB_PEER]}]})
-    assert compile_node(rules, "node1", trusted=["10.10.0.1"]).keys() == {HOOK}
     chain = chain_name(DB, "Ingress")
-    assert compile_node(rules, "node2", trusted=["10.10.0.1"]) == {
+    assert compile_node(rules, node, trusted=["10.10.0.0/24"]) == {
         HOOK: [
             "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
-            "-s 10.10.0.1/32 -j RETURN",
+            "-s 10.10.0.0/24 -j RETURN",
             f"-d 10.244.2.2/32 -j {chain}",
         ],
         chain: ["-s 10.244.1.2/32 -j RETURN", REFUSE],
     }
+
+
+def test_only_a_pods_own_node_judges_what_leaves_it() -> None:
+    rules = world({"podSelector": {"matchLabels": {"app": "db"}}, "policyTypes": ["Egress"]})
+    assert compile_node(rules, "node1", trusted=[]).keys() == {HOOK}
+    assert chain_name(DB, "Egress") in compile_node(rules, "node2", trusted=[])
 
 
 def test_egress_is_judged_before_ingress_by_destination() -> None:

@@ -1,0 +1,197 @@
+"""Runs a training on this machine, watches it, and publishes its model as the control plane does."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from kinema_api import launch, layout
+from kinema_api.errors import BrokenManifest, InvalidManifest, StorageError
+from kinema_api.manifest import Manifest, ManifestFile
+from kinema_api.objectstore import ObjectStore, StoreLocation
+from kinema_api.objectstores import open_store
+from kinema_api.run import RunConfig
+from kinema_api.training import KIND, VideoModelTraining
+from kinema_api.wire import LastWord
+from kinema_jobs.local.site import Folders, LocalRun, local_site
+from kinema_jobs.train.failures import BadConfiguration, StorageFailure, TrainingFailure
+from kinema_jobs.train.progress import ProgressFile, read_progress
+
+UID: Final = "local"
+_LOOK_SECONDS: Final = 0.1
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """What is to be run, and how it is to be disturbed."""
+
+    training: VideoModelTraining
+    work: Path
+    store: StoreLocation
+    credentials: Path | None = None
+    kill_after_step: int | None = None
+    """SIGKILL one worker once the group has done this many steps."""
+
+
+def read_training(path: Path, nodes: int | None) -> VideoModelTraining:
+    """The training in a YAML file.
+
+    Raises:
+        BadConfiguration: with what to correct.
+    """
+    try:
+        documents = [d for d in yaml.safe_load_all(path.read_text()) if isinstance(d, dict)]
+        found = [d for d in documents if d.get("kind") == KIND]
+        if len(found) != 1:
+            raise BadConfiguration(f"{path} holds {len(found)} objects of kind {KIND}: give a file with exactly one")
+        training = VideoModelTraining.parse(found[0])
+    except (OSError, yaml.YAMLError) as error:
+        raise BadConfiguration(f"{path} cannot be read as YAML ({error}): correct the file") from None
+    except InvalidManifest as error:
+        raise BadConfiguration(f"{path}: {error}") from None
+    spec = training.spec.model_copy(update={"nodes": nodes} if nodes else {})
+    if spec.elastic and not spec.elastic.min_nodes <= spec.nodes <= spec.elastic.max_nodes:
+        raise BadConfiguration(
+            f"{spec.nodes} nodes are outside elastic.minNodes {spec.elastic.min_nodes} and maxNodes "
+            f"{spec.elastic.max_nodes}: change nodes or the bounds"
+        )
+    metadata = training.metadata.model_copy(update={"uid": UID})
+    return training.model_copy(update={"spec": spec, "metadata": metadata})
+
+
+def run_local(wanted: LocalTraining, tell: Callable[[Event], None]) -> str:
+    """Train to the end and publish; the model's digest. `tell` hears of progress (see kinema_jobs.local.__main__).
+
+    Raises:
+        TrainingFailure: with the failure class of the worker that ended it.
+    """
+    if wanted.kill_after_step is not None and wanted.training.spec.min_nodes >= wanted.training.spec.nodes:
+        raise BadConfiguration("a killed worker is not replaced here: set elastic.minNodes below nodes to go on")
+    try:
+        store = open_store(wanted.store, wanted.credentials)
+        if wanted.store.endpoint.startswith("file://"):
+            Path(wanted.store.endpoint.removeprefix("file://"), wanted.store.bucket).mkdir(parents=True, exist_ok=True)
+        store.check()
+        config = launch.run_config(wanted.training, _next_run(store, wanted.training), 1, None)
+    except StorageError as error:
+        raise StorageFailure(str(error)) from None
+    folders = Folders(wanted.work.absolute() / f"run-{config.run:03d}")
+    folders.work.mkdir(parents=True, exist_ok=True)
+    site = local_site(folders, wanted.store, wanted.credentials.absolute() if wanted.credentials else None)
+    run = LocalRun(launch.training_app(wanted.training, config, site), folders)
+    tell({"event": "started", "message": f"{wanted.training.spec.nodes} agents; logs in {folders.logs}"})
+    try:
+        _Watch(run, folders, wanted.kill_after_step, tell).until_done()
+    finally:
+        run.close()
+        shutil.rmtree(folders.work / "scratch", ignore_errors=True)
+    digest = publish(store, config)
+    tell({"event": "published", "digest": digest, "folder": _place(store, layout.model_prefix(digest))})
+    return digest
+
+
+class _Watch:
+    """Follows the agents of one run."""
+
+    def __init__(self, run: LocalRun, folders: Folders, kill_after: int | None, tell: Callable[[Event], None]) -> None:
+        self._run, self._folders, self._tell = run, folders, tell
+        self._kill_after = kill_after
+        self._killed: dict[int, float] = {}
+        self._recovered = False
+        self._said: tuple[int, int] | None = None
+
+    def until_done(self) -> None:
+        """Return when the final manifest is committed and every agent has ended.
+
+        Raises:
+            TrainingFailure: no agent is left, or one ended for a reason that is the run's.
+        """
+        while True:
+            time.sleep(_LOOK_SECONDS)
+            codes = self._run.exit_codes()
+            now = self._lead()
+            if now is not None:
+                self._follow(now)
+            left = [code for worker, code in enumerate(codes) if worker not in self._killed]
+            if all(code == 0 for code in left):
+                return
+            if any(left) or not left:
+                self._raise_failure(codes)
+
+    def _lead(self) -> ProgressFile | None:
+        """What rank 0 of the newest round says."""
+        known = (read_progress(self._folders.progress(i)) for i in range(len(self._run.worker_pids())))
+        leads = [p for i, p in enumerate(known) if p is not None and p.rank == 0 and i not in self._killed]
+        return max(leads, key=lambda p: p.round, default=None)
+
+    def _follow(self, now: ProgressFile) -> None:
+        if (now.round, now.step) != self._said:
+            self._said = (now.round, now.step)
+            self._tell({"event": "progress", **now.to_wire()})
+        if self._kill_after is not None and now.step >= self._kill_after and not now.exported:
+            self._kill_after = None
+            victim = len(self._run.worker_pids()) - 1
+            self._killed[victim] = time.time()
+            self._run.kill_worker(victim)
+            self._tell({"event": "killed", "worker": victim, "step": now.step, "message": f"killed agent {victim}"})
+        elif self._killed and not self._recovered:
+            since = min(self._killed.values())
+            if now.first_step_time is not None and now.first_step_time > since:
+                self._recovered = True
+                seconds = round(now.first_step_time - since, 2)
+                message = f"{now.world_size} agents go on after {seconds} s at step {now.step}"
+                self._tell({"event": "recovered", "seconds": seconds, "step": now.step, "message": message})
+
+    def _raise_failure(self, codes: list[int | None]) -> None:
+        for worker, code in enumerate(codes):
+            path = self._folders.last_word(worker)
+            if code and worker not in self._killed and path.is_file():
+                word = LastWord.model_validate_json(path.read_bytes())
+                failure = TrainingFailure(f"{word.message} (agent {worker}; logs in {self._folders.logs})", word.step)
+                failure.failure_class = word.failure_class  # type: ignore[misc]  # as the agent saw it
+                raise failure
+        raise TrainingFailure(f"the agents ended with {codes}: see their logs in {self._folders.logs}")
+
+
+def publish(store: ObjectStore, config: RunConfig) -> str:
+    """Copy a finished run's export to models/<digest>/ after comparing every file with its digest.
+
+    Raises:
+        TrainingFailure: the export is not what its manifest says.
+    """
+    source = layout.export_prefix(config.prefix)
+    try:
+        manifest = Manifest.from_bytes(store.get(source + layout.MANIFEST), store.uri(source + layout.MANIFEST))
+        target = layout.model_prefix(manifest.digest())
+        for file in manifest.files:
+            _require_whole(store, source, file)
+            store.copy(source + file.name, target + file.name)
+        store.put(target + layout.MANIFEST, manifest.to_bytes(), "application/json")
+    except (BrokenManifest, StorageError) as error:
+        raise TrainingFailure(str(error)) from None
+    return manifest.digest()
+
+
+def _require_whole(store: ObjectStore, prefix: str, file: ManifestFile) -> None:
+    if store.sha256(prefix + file.name) != (file.sha256, file.bytes):
+        raise BrokenManifest(f"{store.uri(prefix + file.name)} differs from its digest; run the training again")
+
+
+def _next_run(store: ObjectStore, training: VideoModelTraining) -> int:
+    """A run of its own for every call, so that one never reads another's checkpoints."""
+    meta = training.metadata
+    prefix = layout.training_prefix(meta.namespace, meta.name, meta.uid)
+    runs = [int(s.key.removeprefix(prefix)[4:7]) for s in store.list(prefix) if s.key.startswith(prefix + "run-")]
+    return max(runs, default=0) + 1
+
+
+def _place(store: ObjectStore, prefix: str) -> str:
+    uri = store.uri(prefix)
+    return uri.removeprefix("file://") if uri.startswith("file://") else uri

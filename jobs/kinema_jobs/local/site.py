@@ -1,0 +1,112 @@
+"""Where a local run lives, and the scheduler that makes processes of its AppDef.
+
+What a local process has beyond the AppDef is listed here and nowhere else: RUNTIME_ENV of kinema_api.launch, which a
+cluster's downward API sets as well; SCHEDULER_ENV, which TorchX adds; SCRATCH_ENV; and what it inherits.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from torchx.schedulers.local_scheduler import CWDImageProvider, LocalScheduler, Opts
+from torchx.specs import AppDef, macros
+
+from kinema_api import launch
+from kinema_api.objectstore import StoreLocation
+
+LOOPBACK: Final = "127.0.0.1"
+SCRATCH_ENV: Final = "KINEMA_TRAINER_SCRATCH"
+SCHEDULER_ENV: Final = ("PATH", "TORCHX_RANK0_HOST", "TORCHELASTIC_ERROR_FILE", "PET_LOG_DIR")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What a run leaves in its working folder."""
+
+    work: Path
+
+    @property
+    def logs(self) -> Path:
+        return self.work / "logs"
+
+    def progress(self, worker: int | str) -> Path:
+        """The progress file of a worker; its index may be TorchX's macro."""
+        return self.work / f"progress-{worker}.json"
+
+    def last_word(self, worker: int | str) -> Path:
+        """What a worker that failed has to say."""
+        return self.work / f"last-word-{worker}.json"
+
+    def scratch(self, worker: int) -> Path:
+        """Checkpoints on their way."""
+        return self.work / "scratch" / str(worker)
+
+
+def local_site(folders: Folders, store: StoreLocation, credentials: Path | None) -> launch.Site:
+    """This machine, as `launch` wants to know it."""
+    return launch.Site(
+        rendezvous_host=LOOPBACK,
+        rendezvous_port=free_port(),
+        store_endpoint=store.endpoint,
+        store_bucket=store.bucket,
+        store_region=store.region,
+        credentials_file=str(credentials or ""),
+        progress_port=0,
+        progress_file=str(folders.progress(macros.replica_id)),
+        termination_log=str(folders.last_word(macros.replica_id)),
+        image="local",
+    )
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+class LocalRun:
+    """The processes of one AppDef, by TorchX's local scheduler."""
+
+    def __init__(self, app: AppDef, folders: Folders) -> None:
+        self._scheduler: Any = LocalScheduler(
+            "kinema",
+            image_provider_class=CWDImageProvider,
+            extra_paths=[str(Path(sys.executable).parent)],  # the AppDef says python: this one
+        )
+        info = self._scheduler.submit_dryrun(app, Opts(log_dir=str(folders.logs)))
+        for worker, replica in enumerate(info.request.role_params[launch.TRAINER_ROLE]):
+            folders.scratch(worker).mkdir(parents=True, exist_ok=True)
+            replica.env |= {
+                launch.ENV_POD_NAME: f"{app.name}-{worker}",
+                launch.ENV_POD_IP: LOOPBACK,
+                SCRATCH_ENV: str(folders.scratch(worker)),
+            }
+        app_id = self._scheduler.schedule(info)
+        self._replicas = self._scheduler._apps[app_id].role_replicas
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the agents, by index."""
+        return [replica.proc.pid for replica in self._replicas[launch.TRAINER_ROLE]]
+
+    def store_pid(self) -> int:
+        """Process id of the rendezvous service."""
+        return int(self._replicas[launch.STORE_ROLE][0].proc.pid)
+
+    def exit_codes(self) -> list[int | None]:
+        """Of the agents by index; None while one runs."""
+        return [replica.proc.poll() for replica in self._replicas[launch.TRAINER_ROLE]]
+
+    def kill_worker(self, index: int) -> None:
+        """SIGKILL every process of a worker, its agent included, as a node's death would."""
+        os.killpg(self.worker_pids()[index], signal.SIGKILL)
+
+    def close(self) -> None:
+        """End what still runs."""
+        self._scheduler.close()
