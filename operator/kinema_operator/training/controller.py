@@ -36,15 +36,15 @@ class BrokenExports:
     """Exports whose files are not what their manifest says: found again after a restart, by checking again."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, int, int], str] = {}
+        self._found: dict[tuple[str, str], str] = {}
 
-    def add(self, uid: str, run: int, attempt: int, why: str) -> None:
+    def add(self, uid: str, digest: str, why: str) -> None:
         """Remember why an export can never be published."""
-        self._found[uid, run, attempt] = why
+        self._found[uid, digest] = why
 
-    def problem(self, uid: str, run: int, attempt: int) -> str:
+    def problem(self, uid: str, digest: str) -> str:
         """Why this export can never be published, or an empty string."""
-        return self._found.get((uid, run, attempt), "")
+        return self._found.get((uid, digest), "")
 
 
 class TrainingController:
@@ -113,7 +113,7 @@ class TrainingController:
             await effects.publish(store, effect)
         except BrokenManifest as error:
             # The next look sees it, and the plan decides what follows.
-            self._broken.add(found.metadata.uid, effect.run, effect.attempt, str(error))
+            self._broken.add(found.metadata.uid, effect.digest, str(error))
 
 
 def _refuse(obj: Manifest, error: InvalidManifest, now: datetime) -> Plan:

@@ -33,7 +33,7 @@ SECRET_RECHECK_SECONDS: Final = 60.0
 class ExportMemory(Protocol):
     """What was found wrong with exports when their files were checked."""
 
-    def problem(self, uid: str, run: int, attempt: int) -> str:
+    def problem(self, uid: str, digest: str) -> str:
         """Why this export can never be published, or an empty string."""
 
 
@@ -118,15 +118,14 @@ class Observer:
         return view.seen
 
     async def _store_facts(self, view: View, memory: ExportMemory) -> Observed:
-        meta, status = view.training.metadata, view.status
-        problem = memory.problem(meta.uid, status.run, status.attempt)
-        if problem:
-            return dataclasses.replace(view.seen, export=ExportSeen(status.run, status.attempt, problem=problem))
+        meta = view.training.metadata
         try:
             store = await self._stores.for_object(meta.namespace, view.spec.artifact_store)
             export = await asyncio.to_thread(_look_at_export, store, view)
         except StorageError as error:
             return dataclasses.replace(view.seen, storage_problem=storage_problem(error))
+        if export.digest and (problem := memory.problem(meta.uid, export.digest)):
+            export = dataclasses.replace(export, digest=None, problem=problem)
         return dataclasses.replace(view.seen, export=export)
 
     async def _with_secret(self, view: View) -> View:

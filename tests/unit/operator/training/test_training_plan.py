@@ -321,6 +321,10 @@ def test_the_old_attempt_is_removed_and_its_job_waited_for(make_view: Any, now: 
     plan = decide(make_view(waiting(now), at_work(now, services=services, resume=resume)))
     assert {(ref.kind, ref.uid) for ref in plan.delete} == {("Job", "job-1"), ("Pod", "store-1"), ("Service", "s1")}
     assert status_of(plan).attempt == 1
+    lingers = at_work(now, jobs=(dataclasses.replace(JOB, deleting=True),), resume=resume)
+    plan = decide(make_view(waiting(now), lingers))
+    assert status_of(plan).attempt == 1, "its pods could still write beside the next attempt's"
+    assert "Job" not in {ref.kind for ref in plan.delete}
 
 
 def test_the_next_attempt_resumes_from_what_was_found(make_view: Any, now: datetime) -> None:
