@@ -142,7 +142,8 @@ def training(namespace: str, **spec: Any) -> dict[str, Any]:
 async def status(client: Client, namespace: str) -> dict[str, Any]:
     found = await client.get(KIND, namespace, NAME)
     assert found is not None
-    return found.get("status") or {}
+    seen: dict[str, Any] = found.get("status") or {}
+    return seen
 
 
 def condition(found: dict[str, Any], type_: str) -> dict[str, Any]:
@@ -252,7 +253,7 @@ async def test_a_training_from_apply_to_its_model(
 
         async def seven_steps() -> bool:
             found = await status(client, home)
-            return found.get("progress", {}).get("step") == 7 and found["nodes"] == {"desired": 2, "ready": 2}
+            return bool(found.get("progress", {}).get("step") == 7 and found["nodes"] == {"desired": 2, "ready": 2})
 
         await until(seven_steps, "progress in the status")
 
@@ -352,9 +353,10 @@ async def test_a_user_error_is_told_in_the_trainers_words(
 async def test_a_missing_bucket_and_a_missing_secret_are_waited_for(
     server: Server, client: Client, home: str, settings: Settings, agent: Agent
 ) -> None:
+    bucket = f"later-{uuid.uuid4().hex[:8]}"
     store = {
         "endpoint": settings.store_endpoint,
-        "bucket": f"later-{uuid.uuid4().hex[:8]}",
+        "bucket": bucket,
         "secretRef": {"name": "keys"},
     }
 
@@ -380,7 +382,7 @@ async def test_a_missing_bucket_and_a_missing_secret_are_waited_for(
             access_key=KEYS.access_key,
             secret_key=KEYS.secret_key,
             secure=False,
-        ).make_bucket(bucket_name=store["bucket"])
+        ).make_bucket(bucket_name=bucket)
         await job_of(client, home, 1)
 
 
