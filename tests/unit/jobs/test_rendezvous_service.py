@@ -1,0 +1,148 @@
+"""Members and the service over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from kinema_jobs.rendezvous.authority import Authority
+from kinema_jobs.rendezvous.errors import (
+    RendezvousFinished,
+    RendezvousRefused,
+    RendezvousUnreachable,
+    StaleRound,
+)
+from kinema_jobs.rendezvous.membership import Membership
+from kinema_jobs.rendezvous.questions import Place, ask
+from kinema_jobs.rendezvous.service import RendezvousServer
+from kinema_jobs.rendezvous.settings import MemberSettings, RendezvousSettings
+
+RUN = "uid/1/1"
+TIMES = RendezvousSettings(heartbeat_seconds=0.1, lost_seconds=2, settle_seconds=0.05)
+MEMBER = MemberSettings(patience_seconds=1, retry_seconds=0.05)
+
+
+class Service:
+    """A rendezvous service in a thread of its own."""
+
+    def __init__(self, port: int = 0) -> None:
+        self._loop = asyncio.new_event_loop()
+        # Up for long: nobody's lease is to be waited for.
+        self._server = RendezvousServer(Authority(RUN, 1, TIMES, time.monotonic() - TIMES.lost_seconds))
+        self.port = self._loop.run_until_complete(self._server.start("127.0.0.1", port))
+        self._turn = self._loop.create_task(self._server.run())
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._server.close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    running = Service()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def later() -> Iterator[Callable[..., Future[Place | None]]]:
+    with ThreadPoolExecutor() as threads:
+        yield lambda member, slots=1: threads.submit(member.join, "127.0.0.1:1", slots)
+
+
+def member(service: Service, name: str, leases: list[float] | None = None) -> Membership:
+    heard = leases if leases is not None else []
+    return Membership(service.endpoint, RUN, name, MEMBER, heard.append)
+
+
+def test_two_members_share_a_round(service: Service, later: Callable[..., Future[Place | None]]) -> None:
+    one, two = later(member(service, "a")), later(member(service, "b"))
+    places = [one.result(), two.result()]
+    assert all(places)
+    assert {p.rank for p in places if p} == {0, 1}
+    assert {(p.number, p.world, p.token) for p in places if p} == {(places[0].number, 2, places[0].token)}  # type: ignore[union-attr]
+
+
+def test_a_broken_connection_is_noticed_and_the_round_goes_on_without(
+    service: Service, later: Callable[..., Future[Place | None]]
+) -> None:
+    stays, goes = member(service, "a"), member(service, "b")
+    first = later(stays)
+    later(goes).result()
+    old = first.result()
+    assert old
+    assert goes._socket
+    goes._socket.shutdown(socket.SHUT_RDWR)
+    notice = stays.await_notice(5)
+    assert notice
+    assert not notice.planned
+    new = stays.join("127.0.0.1:1", 1)
+    assert new
+    assert (new.number, new.nodes) == (old.number + 1, 1)
+    assert ask(service.endpoint, new, "current", id=new.member, patience=1)["current"]
+    assert not ask(service.endpoint, old, "current", id=old.member, patience=1)["current"]
+    with pytest.raises(StaleRound):
+        ask(service.endpoint, old, "choose", prefix="late/", patience=1)
+
+
+def test_a_member_that_hears_nothing_loses_its_lease_first(service: Service) -> None:
+    leases: list[float] = []
+    alone = member(service, "a", leases)
+    alone.join("127.0.0.1:1", 1)
+    service._loop.call_soon_threadsafe(time.sleep, 2.5)  # the service is frozen, connections stay open
+    notice = alone.await_notice(5)
+    assert notice
+    assert "no heartbeat was answered" in notice.reason
+    assert leases[-1] == 0.0
+
+
+def test_a_member_outlives_the_service() -> None:
+    first = Service()
+    patient = Membership(first.endpoint, RUN, "a", MemberSettings(patience_seconds=30, retry_seconds=0.05))
+    old = patient.join("127.0.0.1:1", 1)
+    assert old
+    first.close()
+    assert patient.await_notice(5)
+    second = Service(first.port)
+    new = patient.join("127.0.0.1:1", 1)
+    second.close()
+    assert new
+    assert new.number == old.number + 1
+
+
+def test_refusals_are_sentences(service: Service) -> None:
+    with pytest.raises(RendezvousRefused, match="start the worker with the address of its own attempt's store"):
+        Membership(service.endpoint, "uid/1/2", "a", MEMBER).join("127.0.0.1:1", 1)
+    nobody = Membership("127.0.0.1:9", RUN, "a", MEMBER)
+    with pytest.raises(RendezvousUnreachable, match="see that the store pod runs"):
+        nobody.join("127.0.0.1:1", 1)
+
+
+def test_who_comes_after_the_end_is_told(service: Service) -> None:
+    place = member(service, "a").join("127.0.0.1:1", 1)
+    assert place
+    ask(service.endpoint, place, "finish", patience=1)
+    with pytest.raises(RendezvousFinished, match="final manifest is committed"):
+        member(service, "b").join("127.0.0.1:1", 1)
+
+
+def test_garbage_is_answered(service: Service) -> None:
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.sendall(b'{"op":"sing"}\n')
+        assert b"refused" in connection.makefile("rb").readline()
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.sendall(b"\x00\xff not json\n")
+        assert connection.makefile("rb").read() == b""

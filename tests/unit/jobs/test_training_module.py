@@ -1,0 +1,91 @@
+"""What a step trains on does not depend on how many train it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kinema_api.run import RunConfig
+from kinema_jobs.rendezvous.questions import Place
+from kinema_jobs.train.fitting import Fitting
+from kinema_jobs.train.group import Group, interface_of
+from kinema_jobs.train.module import Steps
+
+CONFIG = RunConfig.model_validate(
+    {
+        "namespace": "default",
+        "name": "trial",
+        "uid": "u",
+        "run": 1,
+        "attempt": 1,
+        "model": {"preset": "tiny", "overrides": {"width": 24, "depth": 1, "heads": 2}},
+        "data": {"world": {"seed": 7}},
+        "optimization": {"steps": 20, "batchTokens": 384, "seed": 1},
+        "checkpointEvery": 10,
+    }
+)
+
+
+def group(rank: int, world: int) -> Group:
+    """A view of a round; no process group behind it."""
+    place = Place("u/1/1", 1, "token", "me", rank, world, rank, world, "127.0.0.1:1")
+    return Group(place, rank, world, 0, 1, torch.device("cpu"), "127.0.0.1:1", 1.0, None)
+
+
+@pytest.mark.parametrize("worlds", [[1, 2, 3, 1], [3, 5, 2], [4, 4]])
+def test_samples_follow_the_step_through_every_resize(worlds: list[int]) -> None:
+    seen: list[int] = []
+    step = 0
+    for world in worlds:
+        shares = [Steps(step, 20, group(rank, world), 3) for rank in range(world)]
+        for offset in range(4):
+            batches = [share[offset] for share in shares]
+            assert {at for at, _ in batches} == {step + offset}
+            seen += sorted(sample for _, samples in batches for sample in samples)
+        step += 4
+    assert seen == list(range(3 * step)), "none lost, none twice"
+
+
+def test_the_mean_of_uneven_shares_is_the_whole_gradient() -> None:
+    def gradient(rank: int, world: int) -> torch.Tensor:
+        fitting = Fitting.build(CONFIG, group(rank, world))
+        torch.manual_seed(0)
+        for parameter in fitting.model.parameters():
+            torch.nn.init.normal_(parameter, std=0.02)
+        _, samples = Steps(0, 20, group(rank, world), fitting.global_batch)[0]
+        result = fitting.objective.loss(fitting.model, samples, 0, world_size=world, global_batch=fitting.global_batch)
+        result["loss"].backward()
+        return torch.cat([p.grad.flatten() for p in fitting.model.parameters() if p.grad is not None])
+
+    whole = gradient(0, 1)
+    mean = (gradient(0, 2) + gradient(1, 2)) / 2
+    torch.testing.assert_close(mean, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_state_survives_a_round_trip_and_the_rate_follows_the_step() -> None:
+    one, two = (Fitting.build(CONFIG, group(0, 1)) for _ in range(2))
+    for parameter in one.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    one.optimizer.step()
+    one.ema.update(one.model)
+    one.loss = 0.25
+    state: dict[str, Any] = one.state()
+    two.restore(state, 7)
+    assert (two.step, two.loss, two.ema.updates) == (7, 0.25, 1)
+    for mine, theirs in zip(two.model.parameters(), one.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+    for _ in range(7):
+        one.schedule.step()
+    rates = [[g["lr"] for g in f.optimizer.param_groups] for f in (one, two)]
+    assert rates[0] == rates[1]
+    one.schedule.step()
+    two.schedule.step()
+    assert [g["lr"] for g in one.optimizer.param_groups] == [g["lr"] for g in two.optimizer.param_groups]
+
+
+def test_the_loopback_interface_is_found() -> None:
+    assert interface_of("127.0.0.1") in {p.name for p in Path("/sys/class/net").iterdir()}
+    assert interface_of("192.0.2.1") is None
