@@ -30,6 +30,7 @@ from kinema_api.run import RunConfig
 from kinema_api.wire import LastWord, TrainerProgress
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
+from kinema_operator.errors import Conflict
 from kinema_operator.plan import Ref
 from kinema_operator.resources import ref_to
 from kinema_operator.runtime import Runtime
@@ -137,6 +138,20 @@ def training(namespace: str, **spec: Any) -> dict[str, Any]:
         "metadata": {"name": NAME, "namespace": namespace},
         "spec": SPEC | spec,
     }
+
+
+async def edit(client: Client, namespace: str, **spec: Any) -> None:
+    """Change the spec, whatever the operator writes meanwhile."""
+
+    async def done() -> bool:
+        made = await client.get(KIND, namespace, NAME) or {}
+        try:
+            await client.patch(ref_to(made), {"spec": spec}, made["metadata"]["resourceVersion"], manager="test")
+        except Conflict:
+            return False
+        return True
+
+    await until(done, f"spec changed to {spec}")
 
 
 async def status(client: Client, namespace: str) -> dict[str, Any]:
@@ -286,11 +301,10 @@ async def test_a_resize_moves_parallelism_and_completions_together(
     server: Server, client: Client, home: str, settings: Settings, agent: Agent
 ) -> None:
     async with operator(server, home, settings, agent):
-        made = await client.post(training(home))
+        await client.post(training(home))
         await job_of(client, home, 1)
         for nodes in (3, 1):
-            made = await client.get(KIND, home, NAME) or {}
-            await client.patch(ref_to(made), {"spec": {"nodes": nodes}}, made["metadata"]["resourceVersion"])
+            await edit(client, home, nodes=nodes)
 
             async def resized(nodes: int = nodes) -> bool:
                 spec = (await job_of(client, home, 1))["spec"]
@@ -397,8 +411,7 @@ async def test_suspending_removes_the_job_and_going_on_is_another_attempt(
         await client.post(training(home))
         await job_of(client, home, 1)
         for suspend, attempt in ((True, 1), (False, 2)):
-            made = await client.get(KIND, home, NAME) or {}
-            await client.patch(ref_to(made), {"spec": {"suspend": suspend}}, made["metadata"]["resourceVersion"])
+            await edit(client, home, suspend=suspend)
             if suspend:
                 found = await reaches(client, home, "Suspended")
                 assert condition(found, "Suspended")["status"] == "True"
