@@ -130,9 +130,9 @@ PRESETS: Final[dict[str, ModelConfig]] = {
     # Learns the synthetic world on two CPU cores in minutes; see docs/model.md for the measured curve.
     "tiny": ModelConfig(
         preset="tiny",
-        width=96,
+        width=128,
         depth=4,
-        heads=3,
+        heads=4,
         mlp_ratio=4.0,
         patch=(1, 8, 8),
         coordinates=True,
