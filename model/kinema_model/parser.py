@@ -115,10 +115,7 @@ def _read_shape(masks: FloatArray, centres: FloatArray) -> str | None:
     rows = np.arange(masks.shape[1], dtype=np.float32)[:, None] + 0.5 - centres[:, 1, None, None]
     columns = np.arange(masks.shape[2], dtype=np.float32) + 0.5 - centres[:, 0, None, None]
     overlaps = np.array(
-        [
-            max(_best_overlap(masks, coverage(shape, rows, columns, radius)) for radius in radii)
-            for shape in SHAPES
-        ]
+        [max(_best_overlap(masks, coverage(shape, rows, columns, radius)) for radius in radii) for shape in SHAPES]
     )
     order = overlaps.argsort()
     best, second = overlaps[order[-1]], overlaps[order[-2]]

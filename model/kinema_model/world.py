@@ -174,6 +174,4 @@ class World:
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, list[str]]:
         """Videos float32 in [-1, 1] (B, 3, T, H, W) and their captions."""
         drawn = [self.state(index) for index in indices]
-        return to_float(torch.from_numpy(self.render([state for state, _ in drawn]))), [
-            text for _, text in drawn
-        ]
+        return to_float(torch.from_numpy(self.render([state for state, _ in drawn]))), [text for _, text in drawn]
