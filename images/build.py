@@ -11,7 +11,6 @@ each image is the path of its archive, which containerd, kind and podman load.
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import json
 import os
@@ -23,11 +22,13 @@ import sys
 import tarfile
 import time
 import tomllib
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fcntl import LOCK_EX, flock
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 SUITE: Final = "bookworm"
@@ -45,9 +46,18 @@ UNUSED_PATHS: Final = (
 )
 # The addresses of the machine's package mirrors are nobody's business in an image.
 FORGOTTEN_PATHS: Final = ("etc/apt/sources.list*", "var/lib/apt/lists", "var/cache/*", "var/log/*")
-UNUSED_IN_PACKAGES: Final = ("bin", "**/__pycache__", "**/SelfTest", "**/*.pyi", "**/.lock")
-BASE_TAG: Final = "localhost/kinema/debian:dev"
+UNUSED_IN_PACKAGES: Final = (
+    "bin",
+    "**/__pycache__",
+    "**/SelfTest",
+    "**/*.pyi",
+    "**/.lock",
+    "*.dist-info/direct_url.json",
+    "*.dist-info/uv_cache.json",
+)
 CHUNK: Final = 1 << 20
+GZIP: Final = 31
+"""zlib's way of asking for the gzip format."""
 
 
 class ImageError(Exception):
@@ -81,12 +91,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--worker", action="store_true", help="build the worker's image too")
+    parser.add_argument("--size", action="store_true", help="also print the bytes that a registry would send")
     parser.add_argument("--refresh", action="store_true", help="build everything anew, with today's Debian packages")
     arguments = parser.parse_args(argv)
     try:
         require_programs(("mmdebstrap", "buildah", "uv"))
         for recipe in (CONTROL_PLANE, *((WORKER,) if arguments.worker else ())):
-            print(build(recipe, cache_folder(), refresh=arguments.refresh), flush=True)
+            archive = build(recipe, cache_folder(), refresh=arguments.refresh)
+            if arguments.size:
+                say(f"{recipe.tag}: {compressed_size(archive) >> 20} MiB compressed")
+            print(archive, flush=True)
     except ImageError as error:
         print(f"images: {error}", file=sys.stderr)
         return 1
@@ -99,9 +113,14 @@ def build(recipe: Recipe, cache: Path, *, refresh: bool = False) -> Path:
     Raises:
         ImageError: a part failed; quotes its last words.
     """
-    cache.mkdir(parents=True, exist_ok=True)
+    with alone(cache, SUITE):
+        rootfs = ensure_rootfs(cache, refresh=refresh)
+    with alone(cache, recipe.name):
+        return _build(recipe, cache, rootfs, refresh=refresh)
+
+
+def _build(recipe: Recipe, cache: Path, rootfs: Path, *, refresh: bool) -> Path:
     archive, stamp = cache / f"{recipe.name}.tar", cache / f"{recipe.name}.json"
-    rootfs = ensure_rootfs(cache, refresh=refresh)
     content = content_hash(recipe, rootfs.name)
     if not refresh and archive.exists() and stamp.exists() and json.loads(stamp.read_text())["content"] == content:
         say(f"{recipe.tag}: unchanged")
@@ -109,13 +128,13 @@ def build(recipe: Recipe, cache: Path, *, refresh: bool = False) -> Path:
     context = cache / f"{recipe.name}-context"
     with part(f"{recipe.name}: packages of {recipe.requirements}"):
         assemble(recipe, context, content)
+    # Written after the archive: an interrupted build is done again.
+    stamp.unlink(missing_ok=True)
     with part(f"{recipe.name}: image"):
-        bake(recipe, context, rootfs, archive, cache / "storage")
+        bake(recipe, context, rootfs, archive, cache / f"{recipe.name}-storage")
     shutil.rmtree(context)
-    with part(f"{recipe.name}: measure"):
-        sizes = {"bytes": archive.stat().st_size, "compressedBytes": compressed_size(archive)}
-    say(f"{recipe.tag}: {sizes['bytes'] >> 20} MiB, {sizes['compressedBytes'] >> 20} MiB compressed")
-    stamp.write_text(json.dumps({"content": content, **sizes}))
+    say(f"{recipe.tag}: {archive.stat().st_size >> 20} MiB")
+    stamp.write_text(json.dumps({"content": content}))
     return archive
 
 
@@ -155,7 +174,11 @@ def ensure_rootfs(cache: Path, *, refresh: bool = False) -> Path:
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in UNUSED_PATHS]
     command += [f"--customize-hook={forget}", SUITE, str(partial), *map(str, apt_sources())]
     with part(f"Debian {SUITE} with Python {PYTHON}"):
-        run(command)
+        try:
+            run(command)
+        except ImageError:
+            partial.unlink(missing_ok=True)
+            raise
     partial.rename(path)
     return path
 
@@ -201,25 +224,39 @@ def prune(packages: Path, left_out: Iterable[str]) -> None:
 
 
 def bake(recipe: Recipe, context: Path, rootfs: Path, archive: Path, storage: Path) -> None:
-    """Turn root file system and context into an archive, in a storage of its own that is then removed.
+    """Turn root file system and context into an archive.
+
+    The storage keeps the base between builds, so its layer stays the same bytes and is not loaded into nodes again.
 
     Raises:
         ImageError: buildah failed.
     """
     partial = archive.with_suffix(".partial.tar")
     partial.unlink(missing_ok=True)
-    buildah = ["buildah", "--root", str(storage / "root"), "--runroot", str(storage / "run")]
-    environment = {**os.environ, "STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+    base = f"localhost/kinema/{rootfs.stem}"
     try:
-        made = run([*buildah, "from", "scratch"], environment).strip()
-        run([*buildah, "add", "--quiet", made, str(rootfs), "/"], environment)
-        run([*buildah, "commit", "--quiet", "--rm", made, BASE_TAG], environment)
-        bud = ["bud", "--quiet", "--pull-never", "--build-arg", f"BASE={BASE_TAG}", "--tag", recipe.tag]
-        run([*buildah, *bud, "--timestamp", "0", str(context)], environment)
-        run([*buildah, "push", "--quiet", recipe.tag, f"docker-archive:{partial}:{recipe.tag}"], environment)
-    finally:
+        if not buildah(storage, "images", "--quiet", "--filter", f"reference={base}").strip():
+            made = buildah(storage, "from", "scratch").strip()
+            buildah(storage, "add", "--quiet", made, str(rootfs), "/")
+            buildah(storage, "commit", "--quiet", "--rm", "--timestamp", "0", made, base)
+        bud = ["bud", "--quiet", "--pull-never", "--build-arg", f"BASE={base}", "--tag", recipe.tag]
+        buildah(storage, *bud, "--timestamp", "0", str(context))
+        buildah(storage, "push", "--quiet", recipe.tag, f"docker-archive:{partial}:{recipe.tag}")
+        buildah(storage, "rmi", "--force", recipe.tag)
+    except BaseException:
         shutil.rmtree(storage, ignore_errors=True)
+        raise
     partial.rename(archive)
+
+
+def buildah(storage: Path, *arguments: str) -> str:
+    """Run buildah without a daemon, without user namespaces and with a storage of its own.
+
+    Raises:
+        ImageError: it failed; quotes its last words.
+    """
+    environment = {**os.environ, "STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+    return run(["buildah", "--root", str(storage / "root"), "--runroot", str(storage / "run"), *arguments], environment)
 
 
 def compressed_size(archive: Path) -> int:
@@ -233,21 +270,11 @@ def compressed_size(archive: Path) -> int:
 
 
 def _gzipped(source: IO[bytes]) -> int:
-    class Counter:
-        bytes = 0
-
-        def write(self, data: bytes) -> int:
-            self.bytes += len(data)
-            return len(data)
-
-        def flush(self) -> None:
-            """Nothing is kept."""
-
-    counter = Counter()
-    with gzip.GzipFile(fileobj=counter, mode="wb", compresslevel=6) as sink:  # type: ignore[arg-type]
-        while chunk := source.read(CHUNK):
-            sink.write(chunk)
-    return counter.bytes
+    packer = zlib.compressobj(wbits=GZIP)
+    total = 0
+    while chunk := source.read(CHUNK):
+        total += len(packer.compress(chunk))
+    return total + len(packer.flush())
 
 
 def require_programs(names: Iterable[str]) -> None:
@@ -274,8 +301,17 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> st
     return result.stdout
 
 
-def _pyproject() -> dict[str, dict[str, dict[str, dict[str, dict[str, list[str]]]]]]:
+def _pyproject() -> dict[str, Any]:
     return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+
+
+@contextmanager
+def alone(cache: Path, name: str) -> Iterator[None]:
+    """Nobody else makes `name` in this cache meanwhile: demo, tests and a person may all ask at once."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}.lock").open("w") as handle:
+        flock(handle, LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -162,6 +162,7 @@ class SecretName(ApiModel):
     """Name of a Secret in the same namespace."""
 
     name: Annotated[str, Field(min_length=1, max_length=253)]
+    """Name of the Secret."""
 
 
 class ArtifactStore(ApiModel):

@@ -119,7 +119,7 @@ class Client:
                     raise api_error(f"WATCH {path}", response.status, await _answer(response))
                 yield _batches(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"WATCH {path}", repr(error)) from None
+            raise Unavailable(f"WATCH {path}", _words(error)) from None
 
     # Writing
 
@@ -321,11 +321,15 @@ class Client:
                 if response.status < 300:
                     return answer
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(request, repr(error)) from None
+            raise Unavailable(request, _words(error)) from None
         refused = api_error(request, response.status, answer)
         if isinstance(refused, Throttled):
             refused.retry_after = float(response.headers.get("Retry-After") or 1)
         raise refused
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 async def _answer(response: aiohttp.ClientResponse) -> Any:

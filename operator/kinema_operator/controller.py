@@ -22,7 +22,9 @@ class Cache(Protocol):
 class Controller(Protocol):
     """One kind. `observe` and `perform` do I/O; `plan` is pure and decides everything."""
 
-    kind: str
+    @property
+    def kind(self) -> str:
+        """The Kubernetes kind that it reconciles."""
 
     def keys_for(self, obj: Manifest) -> Iterable[Key]:
         """Which of this controller's resources must be looked at when `obj` (of any watched kind) changes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +44,8 @@ def to_yaml(*documents: Mapping[str, Any]) -> str:
     return HEADER + "---\n".join(texts)
 
 
-def generated_files() -> dict[str, str]:
+@cache
+def generated_files() -> Mapping[str, str]:
     """Text of every generated file by its path in the repository."""
     files = {"docs/api.md": reference()}
     for kind in KINDS:

@@ -127,11 +127,10 @@ class Leader:
         """
         while True:
             await asyncio.sleep(max(0.0, min(self._renew_seconds, self._term.remaining(self._clock()))))
+            if not self.leading:
+                raise NotLeading(f"the Lease {self._name} ran out before it could be renewed; this replica ends")
             try:
-                self.fence()
                 await self._put(self.identity)
-            except NotLeading:
-                raise
             except (Conflict, AlreadyExists):
                 if not await self._still_ours():
                     self._term.end()

@@ -7,7 +7,6 @@ for two savings, which a restart merely spends once more (when progress was last
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,19 +17,15 @@ from kinema_operator import metrics
 from kinema_operator.cache import ObjectCache
 from kinema_operator.client import Client
 from kinema_operator.controller import Controller
-from kinema_operator.errors import ForeignObject, OperatorError
-from kinema_operator.events import post_event
-from kinema_operator.plan import Apply, Event, Key, Manifest, Plan
+from kinema_operator.events import EventPoster
+from kinema_operator.plan import Key, Manifest, Plan
 from kinema_operator.queue import WorkQueue
 from kinema_operator.resources import ref_to
-from kinema_operator.semantic import covers, merge_patch, with_digest
-
-log = logging.getLogger(__name__)
+from kinema_operator.semantic import merge_patch
+from kinema_operator.writer import Trust, Writer
 
 PROGRESS_FIELDS = frozenset({"progress", "queuePosition", "waiting", "lastActiveTime"})
 """Fields of a status that merely move along; a change of nothing else may wait for the progress interval."""
-UNWATCHED_TRUST_SECONDS = 60.0
-"""For how long an object of a kind that is not watched is believed to be as it was applied."""
 
 
 def utc_now() -> datetime:
@@ -43,8 +38,7 @@ class Remembered:
     """What saves requests about one resource; losing it costs no more than they do."""
 
     progress_written: float = float("-inf")
-    trusted: dict[tuple[str, str, str], tuple[str, float]] = field(default_factory=dict)
-    """(kind, namespace, name) of an unwatched object -> digest applied, and when it was last seen so."""
+    trust: Trust = field(default_factory=Trust)
 
 
 class Reconciler:
@@ -55,6 +49,7 @@ class Reconciler:
         controllers: Iterable[Controller],
         cache: ObjectCache,
         client: Client,
+        events: EventPoster,
         queue: WorkQueue[Key],
         progress_interval: float,
         *,
@@ -64,6 +59,8 @@ class Reconciler:
         self._controllers: Mapping[str, Controller] = {controller.kind: controller for controller in controllers}
         self._cache = cache
         self._client = client
+        self._writer = Writer(cache, client, clock)
+        self._events = events
         self._queue = queue
         self._interval = progress_interval
         self._now = now
@@ -89,59 +86,19 @@ class Reconciler:
     async def _carry_out(self, key: Key, obj: Manifest, controller: Controller, plan: Plan) -> float | None:
         remembered = self._remembered.setdefault(key, Remembered())
         await _all(self._client.delete(ref) for ref in plan.delete)
-        await _all(self._apply(remembered, wanted) for wanted in plan.apply)
+        await _all(self._writer.write(wanted, remembered.trust) for wanted in plan.apply)
         await _all(self._client.patch(patch.ref, patch.body, patch.resource_version) for patch in plan.patches)
         again = plan.requeue_after
         if plan.status is not None:
             held_back = await self._write_status(remembered, obj, plan.status.to_wire())
             again = held_back if again is None else min(again, held_back or again)
         for event in plan.events:
-            await self._tell(obj, event)
+            self._events.tell(obj, event)
         for effect in plan.effects:
             await controller.perform(key, obj, effect)
         for other in plan.wake:
             self._queue.add(other)
         return again
-
-    async def _apply(self, remembered: Remembered, wanted: Apply) -> None:
-        if wanted.once:
-            await self._make_once(wanted.manifest)
-            return
-        desired = with_digest(wanted.manifest)
-        kind, metadata = desired["kind"], desired["metadata"]
-        if not self._cache.watches(kind):
-            await self._apply_unwatched(remembered, desired)
-            return
-        live = self._cache.get(kind, metadata["namespace"], metadata["name"])
-        if live is not None:
-            _require_same_owner(live, desired)
-        if live is None or not covers(live, desired):
-            await self._client.apply(desired)
-            metrics.WRITES.labels(kind, "apply").inc()
-
-    async def _apply_unwatched(self, remembered: Remembered, desired: Manifest) -> None:
-        kind, metadata = desired["kind"], desired["metadata"]
-        name = (kind, metadata["namespace"], metadata["name"])
-        digest = str(metadata["annotations"])
-        known, seen_at = remembered.trusted.get(name, ("", 0.0))
-        if known == digest and self._clock() - seen_at < UNWATCHED_TRUST_SECONDS:
-            return
-        live = await self._client.get(*name)
-        if live is not None:
-            _require_same_owner(live, desired)
-        if live is None or not covers(live, desired):
-            await self._client.apply(desired)
-            metrics.WRITES.labels(kind, "apply").inc()
-        remembered.trusted[name] = (digest, self._clock())
-
-    async def _make_once(self, manifest: Manifest) -> None:
-        kind, metadata = manifest["kind"], manifest["metadata"]
-        live = self._cache.get(kind, metadata["namespace"], metadata["name"])
-        if live is None:
-            live, made = await self._client.create(manifest)
-            if made:
-                metrics.WRITES.labels(kind, "create").inc()
-        _require_same_owner(live, manifest)
 
     async def _write_status(self, remembered: Remembered, obj: Manifest, status: dict[str, Any]) -> float | None:
         """Write what differs; seconds to wait if the difference is mere progress and it is too early for that."""
@@ -156,30 +113,6 @@ class Reconciler:
         remembered.progress_written = self._clock()
         metrics.WRITES.labels(obj["kind"], "status").inc()
         return None
-
-    async def _tell(self, obj: Manifest, event: Event) -> None:
-        try:
-            await post_event(self._client, obj, event)
-        except OperatorError as error:
-            # An event is news for people; losing one must not repeat what has been done already.
-            log.warning("Cannot post the event %s: %s", event.reason, error)
-
-
-def _require_same_owner(live: Manifest, desired: Manifest) -> None:
-    theirs, ours = _controller_uid(live), _controller_uid(desired)
-    if ours is not None and theirs != ours:
-        metadata = desired["metadata"]
-        raise ForeignObject(
-            f"{desired['kind']} {metadata['namespace']}/{metadata['name']} exists and belongs to "
-            f"{theirs or 'nobody'}; delete it, or wait until the garbage collector has"
-        )
-
-
-def _controller_uid(obj: Manifest) -> str | None:
-    for owner in obj["metadata"].get("ownerReferences") or ():
-        if owner.get("controller"):
-            return str(owner["uid"])
-    return None
 
 
 async def _all(writes: Iterable[Awaitable[Any]]) -> None:

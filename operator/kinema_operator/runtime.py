@@ -19,6 +19,7 @@ from kinema_operator.client import Client
 from kinema_operator.connection import Connection
 from kinema_operator.controller import Controller
 from kinema_operator.errors import Conflict, OperatorError
+from kinema_operator.events import EventPoster
 from kinema_operator.health import Probes
 from kinema_operator.informer import Informer
 from kinema_operator.leader import Leader
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
 """How long reconciles under way may take to end when leadership is given up."""
+EVENT_DRAIN_SECONDS = 1.0
+"""How long events may still be posted then."""
 
 Factory = Callable[[Settings, Client], list[Controller]]
 
@@ -51,8 +54,9 @@ class Runtime:
         self.informers = [self._informer(kind, {}) for kind in CUSTOM_KINDS]
         self.informers += [self._informer(kind, MANAGED_SELECTOR) for kind in CHILD_KINDS]
         self._controllers = factory(settings, self.client)
+        self._events = EventPoster(self.client)
         self._reconciler = Reconciler(
-            self._controllers, self.cache, self.client, self._queue, settings.progress_interval_seconds
+            self._controllers, self.cache, self.client, self._events, self._queue, settings.progress_interval_seconds
         )
         self._probes = Probes(self.informers, settings.watch_stale_seconds)
         self._state = metrics.State(self.cache, self.informers, lambda: self._queue.depth, lambda: self.leader.leading)
@@ -70,11 +74,14 @@ class Runtime:
         await self._probes.start(self._settings.health_port, self._settings.metrics_port)
         for informer in self.informers:
             self._tasks.append(self._spawn(informer.run(), f"informer {informer.kind}"))
+        self._tasks.append(self._spawn(self._events.run(), "events"))
         self._tasks.append(self._spawn(self._serve_term(), "leader"))
 
     async def stop(self) -> None:
         """Finish what is under way, give leadership away, and close."""
         await self._drain()
+        if self.leader.leading:
+            await self._events.drain(EVENT_DRAIN_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -22,7 +22,7 @@ from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree
 
 import urllib3
-from minio.credentials import Credentials
+from minio.credentials.credentials import Credentials
 from minio.helpers import sha256_hash
 from minio.signer import sign_v4_sts
 from pydantic import ValidationError
@@ -233,7 +233,9 @@ def _assume_role(
         date=now,
     )
     try:
-        answer = http.request("POST", url.geturl(), body=body, headers=headers)
+        answer = http.request(
+            "POST", url.geturl(), body=body, headers={name: str(value) for name, value in headers.items()}
+        )
     except urllib3.exceptions.HTTPError as error:
         raise StorageUnreachable(
             f"object store {location.endpoint} does not answer ({type(error).__name__}); it is tried again"

@@ -59,7 +59,7 @@ class Agent:
         world = World(endpoints, namespaces, mirrors["policies"].objects())
         for table in self._tables:
             try:
-                table.write(compile_node(world, table.name, trusted=[network.HOST_ADDRESS]))
+                table.write(compile_node(world, table.name, trusted=[network.NODE_RANGE]))
             except subprocess.CalledProcessError as error:
                 print(f"{table.name}: {error} {error.stderr}; trying again", flush=True)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from .progress import await_condition
 
 ROOT = Path("/sys/fs/cgroup")
-GROUP = "kinema"
+# A second cluster, in a network and mount namespace of its own, needs a group of its own.
+GROUP = os.environ.get("KINEMA_CGROUP", "kinema")
 REMOVAL_SECONDS = 10.0
 
 

@@ -96,18 +96,20 @@ def _holds(expression: Json, labels: dict[str, str]) -> bool:
 def compile_node(world: World, node: str, trusted: Iterable[str]) -> dict[str, list[str]]:
     """The iptables chains of `node`: name -> rules without the leading "-A NAME".
 
+    Every node judges what enters any pod, not only its own: a request to a node port takes on the address of
+    the node it came to before it goes on to another one, so it must be judged where it still shows its sender.
+
     Args:
         world: the cluster's objects.
-        node: name of the node whose pods are to be guarded.
-        trusted: addresses that may reach every pod (the developer's machine).
+        node: name of the node.
+        trusted: networks that may reach every pod (the nodes and the developer's machine).
     """
     hook = ["-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"]
-    hook += [f"-s {address}/32 -j RETURN" for address in trusted]
+    hook += [f"-s {network} -j RETURN" for network in trusted]
     chains: dict[str, list[str]] = {HOOK: hook}
     for endpoint in sorted(world.endpoints, key=lambda e: (e.namespace, e.name)):
-        if endpoint.node != node:
-            continue
-        for direction, own, peer in ((EGRESS, "-s", "-d"), (INGRESS, "-d", "-s")):
+        directions = [(EGRESS, "-s", "-d")] if endpoint.node == node else []
+        for direction, own, peer in [*directions, (INGRESS, "-d", "-s")]:
             allowances = allowed(world, endpoint, direction)
             if allowances is None:
                 continue

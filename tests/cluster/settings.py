@@ -20,7 +20,7 @@ class Settings:
     Environment: K8S (version to run), KINEMA_CACHE (folder for binaries and state, default ~/.cache/kinema),
     KINEMA_CLUSTER (auto, native, kind or kubeconfig), KINEMA_CLUSTER_NODES (default 3),
     KINEMA_PROMETHEUS_PORT (default 9090), KINEMA_HOST_MOUNTS (more folders that worker pods of the
-    host-python runtime may read, separated by ":").
+    host-python runtime may read, separated by ":"), KINEMA_CGROUP (root control group, default kinema).
     """
 
     kubernetes: str

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
-from kinema_operator.training.site import cluster_site
 
 from e2e.conftest import finished, training
 from kinema_api import launch, layout, names
 from kinema_api.manifest import Manifest
+from kinema_api.objectstore import StoreLocation
 from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
 from kinema_operator.settings import Settings
+from kinema_operator.training import children
+from kinema_operator.training.pod import POD_ENV
 from stage import faults, install, kube, runs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
@@ -39,19 +41,16 @@ def _step(namespace: str) -> int:
 
 def test_argv_and_env_of_a_live_worker_equal_the_appdefs(running: str) -> None:
     described = VideoModelTraining.parse(kube.get("vmt", NAME, running))
-    pod = _live(running)
-    container = pod["spec"]["containers"][0]
+    container = _live(running)["spec"]["containers"][0]
     argv = [*container["command"], *container.get("args", [])]
-    config = RunConfig.model_validate_json(argv[argv.index("--config") + 1])
     env = {entry["name"]: entry.get("value") for entry in container["env"]}
-    site = cluster_site(
-        described, config, Settings(worker_image=container["image"], store_endpoint=env["KINEMA_STORE_ENDPOINT"])
-    )
+    config = RunConfig.parse(json.loads(argv[argv.index("--config") + 1]))
+    location = StoreLocation(endpoint=env["KINEMA_STORE_ENDPOINT"], bucket=env["KINEMA_STORE_BUCKET"])
+    site = children.site(described, config, location, Settings(worker_image=container["image"]))
     role = next(r for r in launch.training_app(described, config, site).roles if r.name == launch.TRAINER_ROLE)
     assert argv == [role.entrypoint, *role.args]
-    extra = set(env) - set(role.env)
-    assert extra <= {*launch.RUNTIME_ENV, *launch.CLUSTER_ENV}
     assert {name: env[name] for name in role.env} == role.env
+    assert set(env) - set(role.env) == set(POD_ENV)
 
 
 def test_pods_hold_nothing_that_a_prompt_or_a_trainer_could_misuse(running: str) -> None:

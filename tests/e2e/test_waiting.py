@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 def store_spec(secret: str, bucket: str = "kinema") -> dict[str, Any]:
     """An artefact store of the training's own."""
-    endpoint = f"http://kinema-minio.{install.SYSTEM}.svc:9000"
+    endpoint = f"http://minio.{install.SYSTEM}.svc:9000"
     return {"endpoint": endpoint, "bucket": bucket, "secretRef": {"name": secret}}
 
 
@@ -65,7 +65,7 @@ def test_a_configuration_that_can_never_run_fails_at_once_with_the_trainers_sent
 def test_a_store_that_is_away_for_a_while_loses_nothing(namespace: str) -> None:
     kube.apply(training("patient", 600), namespace)
     kube.until(lambda: runs.stepping("patient", namespace, 2), "two stepping workers", 180)
-    pod = next(p for p in kube.items("pods", install.SYSTEM) if p["metadata"]["name"].startswith("kinema-minio"))
+    pod = next(p for p in kube.items("pods", install.SYSTEM) if p["metadata"]["name"].startswith("minio"))
     with faults.paused(pod["metadata"]["uid"], seconds=60):
         pass
     status = finished("patient", namespace)

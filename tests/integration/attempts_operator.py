@@ -47,9 +47,7 @@ class AttemptsController:
 
     async def observe(self, key: Key, obj: Manifest, cache: Cache) -> Seen:
         labels = {names.LABEL_TRAINING: key.name}
-        return Seen(
-            tuple(cache.list("Job", key.namespace, labels)), tuple(cache.list("Pod", key.namespace, labels))
-        )
+        return Seen(tuple(cache.list("Job", key.namespace, labels)), tuple(cache.list("Pod", key.namespace, labels)))
 
     def plan(self, obj: Manifest, observed: Seen, now: datetime) -> Plan:
         training = VideoModelTraining.parse(obj)
@@ -83,10 +81,10 @@ class AttemptsController:
             "selector": {names.LABEL_TRAINING: training.metadata.name},
             "ports": [{"port": 80, "name": "http"}] if training.spec.suspend else [{"port": 81, "name": "http"}],
         }
-        yield Apply(_child(obj, "batch/v1", "Job", names.job_name(training.metadata.name, 1, attempt), attempt, job), True)
         yield Apply(
-            _child(obj, "v1", "Pod", names.store_name(training.metadata.name, 1, attempt), attempt, pod), True
+            _child(obj, "batch/v1", "Job", names.job_name(training.metadata.name, 1, attempt), attempt, job), True
         )
+        yield Apply(_child(obj, "v1", "Pod", names.store_name(training.metadata.name, 1, attempt), attempt, pod), True)
         yield Apply(_child(obj, "v1", "Service", names.workers_service_name(training.metadata.name), 1, service))
 
 

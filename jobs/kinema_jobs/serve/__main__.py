@@ -17,6 +17,7 @@ from kinema_api.names import SERVER_PORT
 from kinema_jobs.serve.settings import ServerSettings
 
 log = logging.getLogger("kinema_jobs.serve")
+ANY_IPV4 = "0.0.0.0"  # noqa: S104 - who may connect is a NetworkPolicy's matter
 
 
 def main() -> int:
@@ -53,16 +54,27 @@ async def _serve(digest: str, port: int, settings: ServerSettings, started: floa
     from kinema_jobs.serve.service import open_service
 
     async with open_service(digest, settings) as service:
-        runner = web.AppRunner(make_app(service.book, service.models, settings.max_order_bytes), access_log=None)
+        runner = web.AppRunner(
+            make_app(service.book, service.models, settings.max_order_bytes), access_log=None, shutdown_timeout=1.0
+        )
         await runner.setup()
-        site = web.TCPSite(runner, settings.host, port, shutdown_timeout=1.0)
-        await site.start()
+        await _listen(runner, settings.host, port)
         log.info("serving %s on port %s, ready after %.1f s", digest, _ports(runner), time.monotonic() - started)
         await ending.wait()
         log.info("ending: no more orders are taken")
         ended = await service.book.drain(settings.grace_seconds)
         await runner.cleanup()
     return ended
+
+
+async def _listen(runner: web.AppRunner, host: str | None, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError:
+        if host is not None:
+            raise
+        # A pod without IPv6 refuses "::" even where the kernel knows the family.
+        await web.TCPSite(runner, ANY_IPV4, port).start()
 
 
 def _ports(runner: web.AppRunner) -> str:

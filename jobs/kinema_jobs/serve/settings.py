@@ -21,7 +21,7 @@ class ServerSettings(BaseSettings):
     """Address to listen on; unset: every address, IPv4 and IPv6."""
     grace_seconds: float = Field(default=20.0, ge=0)
     """After SIGTERM, the longest wait for the order in hand: below the pod's terminationGracePeriodSeconds."""
-    max_order_bytes: int = Field(default=256 * 1024, ge=1024)
+    max_order_bytes: int = Field(default=1 << 20, ge=1024)
     """Largest body of a request."""
     remembered_orders: int = Field(default=256, ge=1)
     """States of ended orders that are kept for the operator to read."""

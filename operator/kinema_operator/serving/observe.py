@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from kinema_api import generation, layout, names, training
 from kinema_api.base import ArtifactStore
-from kinema_api.errors import BucketMissing, StorageDenied, StorageError, StorageUnreachable
+from kinema_api.errors import StorageError
 from kinema_api.objectstore import ObjectStore
 from kinema_api.serving import VideoModel
 from kinema_operator.controller import Cache
@@ -18,12 +18,6 @@ from kinema_operator.serving.labels import model_selector
 from kinema_operator.serving.observed import Observed, Served, Source
 from kinema_operator.serving.server_pod import server_pod
 from kinema_operator.settings import Settings
-
-_REASONS: Final = (
-    (BucketMissing, "BucketMissing"),
-    (StorageDenied, "StorageDenied"),
-    (StorageUnreachable, "StorageUnreachable"),
-)
 
 
 class Stores(Protocol):
@@ -37,8 +31,8 @@ class Stores(Protocol):
 
 
 def storage_reason(error: StorageError) -> str:
-    """The reason of a condition that waits for a store."""
-    return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "StorageFailed")
+    """The reason of a condition that waits for a store: what kind of error it is."""
+    return "StorageFailed" if type(error) is StorageError else type(error).__name__
 
 
 async def observe(model: VideoModel, cache: Cache, stores: Stores, settings: Settings) -> Observed:

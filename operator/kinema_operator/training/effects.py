@@ -1,4 +1,4 @@
-"""What a training's plan has done in the object store, and the Secret made of fresh keys. Every effect is idempotent."""
+"""What a training has done in the object store, and the Secret made of fresh keys. Every effect is idempotent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from kinema_api import layout
-from kinema_api.errors import BrokenManifest, ObjectMissing, StorageError
+from kinema_api.errors import BrokenManifest, ObjectMissing
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_api.training import VideoModelTraining
@@ -88,7 +88,8 @@ def _publish(store: ObjectStore, effect: Publish) -> None:
         return
     manifest = read_export(store, effect.export)
     if manifest is None or manifest.digest() != effect.digest:
-        raise BrokenManifest(f"{effect.export} has changed since it was looked at; it is looked at again")
+        # Exported once more by a later round: the next look sees that.
+        return
     for file in manifest.files:
         source = effect.export + file.name
         found = store.stat(source)
@@ -123,8 +124,3 @@ def _prune(store: ObjectStore, effect: PruneCheckpoints) -> None:
     protected = [effect.protected] if effect.protected else []
     for key in fence.to_prune(keys, effect.keep, protected):
         store.delete(key)
-
-
-def is_lasting(error: Exception) -> bool:
-    """Whether an error of `publish` will come again however often it is tried."""
-    return isinstance(error, BrokenManifest) and not isinstance(error, StorageError)

@@ -81,7 +81,7 @@ def find(store: ObjectStore, last_attempt: str, resumed_from: str | None) -> Fou
     older: dict[str, ObjectStat] = {}
     if resumed_from and (place := _ATTEMPT.match(resumed_from)):
         older = {found.key: found for found in store.list(place[1])}
-    passed_over = []
+    passed_over: list[str] = []
     for candidate in candidates(objects, resumed_from, older):
         if _is_whole(store, candidate, older | objects):
             return Found(candidate, tuple(passed_over))

@@ -8,6 +8,8 @@ from typing import Literal
 
 from kinema_api.wire import LastWord, TrainerProgress
 
+Reason = Literal["StoreUnreachable", "StoreDenied", "BucketMissing", "SecretMissing", "StoreFailed"]
+
 
 @dataclass(frozen=True)
 class JobSeen:
@@ -80,7 +82,7 @@ class ServiceSeen:
 class StorageProblem:
     """Why the object store cannot be used now."""
 
-    reason: Literal["StoreUnreachable", "StoreDenied", "BucketMissing", "SecretMissing", "StoreFailed"]
+    reason: Reason
     message: str
 
 

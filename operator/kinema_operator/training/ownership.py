@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from kinema_api import names
 from kinema_api.training import KIND, VideoModelTraining
+from kinema_operator.ownership import controller_reference
 
 Manifest = dict[str, Any]
-
-INDEX_LABEL: Final = "batch.kubernetes.io/job-completion-index"
-"""Set by the Job controller on every pod of an Indexed Job."""
 
 
 def labels(
@@ -41,23 +39,11 @@ def scale_selector(training: VideoModelTraining) -> str:
     return f"{names.LABEL_TRAINING}={training.metadata.name},{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}"
 
 
-def owner(training: VideoModelTraining) -> Manifest:
-    """The controlling owner reference: what is made for a training goes with it."""
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": KIND,
-        "name": training.metadata.name,
-        "uid": training.metadata.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-
-
 def metadata(training: VideoModelTraining, name: str, object_labels: Manifest) -> Manifest:
     """Metadata of an object that the training owns."""
     return {
         "name": name,
         "namespace": training.metadata.namespace,
         "labels": object_labels,
-        "ownerReferences": [owner(training)],
+        "ownerReferences": [controller_reference(KIND, training.metadata)],
     }

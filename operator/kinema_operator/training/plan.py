@@ -148,23 +148,16 @@ def _attempt(view: View) -> Plan:
         return _start_publishing(view)
     if view.spec.suspend:
         return _suspend(view)
-    found = _failure(view)
-    if found:
-        return _end_attempt(view, found)
-    return _go_on(view)
-
-
-def _failure(view: View) -> Failure | None:
-    """Why the attempt is over; None while it goes on, or while nobody knows whether its export is committed."""
-    found = _sign_of_failure(view)
+    found = sign_of_failure(view)
     if found is None:
-        return None
-    if view.export is None:
-        return None
-    return Failure("network", view.export.problem) if view.export.problem else found
+        return _go_on(view)
+    return _end_attempt(view, found) if view.export else _hold(view)
 
 
-def _sign_of_failure(view: View) -> Failure | None:
+def sign_of_failure(view: View) -> Failure | None:
+    """Why the attempt is over, unless its export is committed."""
+    if view.export and view.export.problem:
+        return Failure("network", view.export.problem)
     found = failure.fatal(view.trainers)
     if found:
         return found
@@ -177,11 +170,14 @@ def _sign_of_failure(view: View) -> Failure | None:
         return failure.of_job(view.trainers, job.message)
     if job.finished == "Complete":
         return Failure("unknown", "the trainers ended without having exported a model")
-    if view.export and view.export.problem:
-        return Failure("network", view.export.problem)
     working = view.progress is not None and view.progress.world_size > 0
     looping = None if working else failure.crash_loop(view.trainers, view.nodes, view.now)
     return looping or failure.stalled(view.progress, view.trainers, view.spec.min_nodes, view.settings, view.now)
+
+
+def _hold(view: View) -> Plan:
+    """It looks like a failure, but the store cannot say now whether the run is done: nothing is made or removed."""
+    return Plan(status=_waits_for_store(view, _seen(view)), requeue_after=view.settings.store_probe_seconds)
 
 
 def _go_on(view: View) -> Plan:
@@ -205,8 +201,17 @@ def _go_on(view: View) -> Plan:
         status=status,
         events=tuple(events),
         effects=tuple(effects),
-        requeue_after=view.settings.progress_interval_seconds if view.trainers else _renewal_wait(view),
+        requeue_after=_look_again(view),
     )
+
+
+def _look_again(view: View) -> float:
+    """Pods that wait are heard of through the watch; those that run are asked."""
+    if any(pod.deletion_time for pod in view.stores):
+        return min(WAIT_FOR_CHILDREN_SECONDS, view.settings.progress_interval_seconds)
+    if any(pod.running for pod in view.trainers):
+        return view.settings.progress_interval_seconds
+    return max(0.0, _renewal_wait(view))
 
 
 def _transition(view: View, status: Status) -> tuple[Event, ...]:
@@ -321,7 +326,7 @@ def _publishing(view: View) -> Plan:
         return _succeed(view, export.digest)
     prefix = layout.export_prefix(view.attempt_prefix)
     effect = Publish(view.status.run, view.status.attempt, prefix, export.digest)
-    return Plan(status=_seen(view), effects=(effect, *_credentials(view)), requeue_after=0.0)
+    return Plan(status=_seen(view), effects=(effect,), requeue_after=0.0)
 
 
 def _succeed(view: View, digest: str) -> Plan:

@@ -6,6 +6,7 @@ Figures are rounded, so that a status is written when something worth reading ha
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from kinema_api.training import CheckpointStatus, NodeCount, Progress
 from kinema_api.wire import TrainerProgress
@@ -13,8 +14,8 @@ from kinema_operator.storage import store_location
 from kinema_operator.training.uri import uri
 from kinema_operator.training.view import Status, View, change
 
-_LOSS_DIGITS = 4
-_SPEED_DIGITS = 3
+_LOSS_DIGITS: Final = 4
+_SPEED_DIGITS: Final = 3
 
 
 def follow(view: View, status: Status) -> Status:
@@ -33,10 +34,7 @@ def follow(view: View, status: Status) -> Status:
 
 
 def _with_progress(view: View, status: Status, found: TrainerProgress) -> Status:
-    before = status.progress
-    # A trainer that joined late, or starts anew, knows less than what was already seen of the same attempt.
-    if before is None or found.step >= before.step:
-        status = change(status, progress=_rounded(found))
+    status = change(status, progress=_rounded(found))
     checkpoint = found.checkpoint
     if checkpoint is None or not checkpoint.prefix.startswith(view.attempt_prefix):
         return status
@@ -66,7 +64,7 @@ def _significant(value: float | None, digits: int) -> float | None:
 
 
 def _running_condition(view: View, status: Status, ready: int, running: int) -> Status:
-    waiting = "; ".join(sorted({pod.waiting for pod in view.trainers if pod.waiting and not pod.end}))
+    waiting = "; ".join(sorted({pod.waiting for pod in (*view.trainers, *view.stores) if pod.waiting and not pod.end}))
     if view.job is None:
         return status
     if ready >= view.nodes:

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from kinema_api import layout, names
-from kinema_api.base import Condition, set_condition
 from kinema_api.training import MAX_NODES, VideoModelTraining, VideoModelTrainingSpec, VideoModelTrainingStatus
 from kinema_api.wire import TrainerProgress
+from kinema_operator.conditions import Moment
 from kinema_operator.settings import Settings
 from kinema_operator.training.observed import ExportSeen, JobSeen, Observed, PodSeen, ResumePoint
 
@@ -97,15 +97,8 @@ class View:
 
     def mark(self, status: Status, type_: ConditionType, value: bool, reason: str, message: str) -> Status:
         """`status` with a condition set."""
-        condition = Condition(
-            type=type_,
-            status="True" if value else "False",
-            reason=reason,
-            message=message,
-            last_transition_time=self.now,
-            observed_generation=self.training.metadata.generation,
-        )
-        return status.model_copy(update={"conditions": set_condition(status.conditions, condition)})
+        at = Moment(self.now, self.training.metadata.generation)
+        return change(status, conditions=at.mark(status.conditions, type_, value, reason, message))
 
     def with_status(self, status: Status) -> View:
         """The same look with another status."""

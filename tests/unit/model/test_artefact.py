@@ -19,9 +19,7 @@ def folder(tmp_path: Path, small_config: ModelConfig, awake: Callable[..., Video
     return tmp_path / "model"
 
 
-def test_what_was_saved_is_loaded(
-    folder: Path, small_config: ModelConfig, awake: Callable[..., VideoDiT]
-) -> None:
+def test_what_was_saved_is_loaded(folder: Path, small_config: ModelConfig, awake: Callable[..., VideoDiT]) -> None:
     loaded = load_model(folder)
     assert loaded.config == small_config
     assert (folder / "card.md").read_text() == "# A model\n"

@@ -36,9 +36,7 @@ def test_patches_are_blocks_of_pixels_in_raster_order() -> None:
 
 @pytest.mark.parametrize("coordinates", [True, False])
 @pytest.mark.parametrize("text_modulation", [True, False])
-def test_untrained_network_says_zero(
-    small_config: ModelConfig, coordinates: bool, text_modulation: bool
-) -> None:
+def test_untrained_network_says_zero(small_config: ModelConfig, coordinates: bool, text_modulation: bool) -> None:
     config = small_config.model_copy(
         update={"prediction": "velocity", "coordinates": coordinates, "text_modulation": text_modulation}
     )
@@ -178,9 +176,7 @@ def test_other_lengths_and_sizes_pass(small_config: ModelConfig, awake: Build) -
         ("mask", (2, 4), "text mask"),
     ],
 )
-def test_wrong_shapes_are_refused(
-    small_config: ModelConfig, name: str, shape: tuple[int, ...], words: str
-) -> None:
+def test_wrong_shapes_are_refused(small_config: ModelConfig, name: str, shape: tuple[int, ...], words: str) -> None:
     given = dict(zip(("latents", "levels", "text", "mask"), _inputs(small_config), strict=True))
     given[name] = torch.zeros(shape, dtype=torch.bool if name == "mask" else torch.float32)
     with pytest.raises(ShapeError, match=words):

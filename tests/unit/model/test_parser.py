@@ -64,9 +64,7 @@ def test_blur_haze_and_noise_are_borne(shape: str) -> None:
     """What a small model's clips have that true ones do not."""
     video, _ = _clip("yellow", shape, "left")
     soft = video.astype(np.float32)
-    soft = (
-        soft + np.roll(soft, 1, 1) + np.roll(soft, -1, 1) + np.roll(soft, 1, 2) + np.roll(soft, -1, 2)
-    ) / 5
+    soft = (soft + np.roll(soft, 1, 1) + np.roll(soft, -1, 1) + np.roll(soft, 1, 2) + np.roll(soft, -1, 2)) / 5
     soft += np.random.default_rng(1).normal(10, 10, soft.shape)
     assert parse(soft.clip(0, 255).astype(np.uint8)) == Attributes("yellow", shape, "left")
 

@@ -39,9 +39,7 @@ def test_guidance_and_negative_prompt_count(pipeline: Pipeline) -> None:
 
 
 def test_other_sizes_and_batches(pipeline: Pipeline) -> None:
-    clips = pipeline.generate_batch(
-        ["a red square", "a blue circle"], [1, 2], frames=5, height=32, width=16, steps=1
-    )
+    clips = pipeline.generate_batch(["a red square", "a blue circle"], [1, 2], frames=5, height=32, width=16, steps=1)
     assert clips.shape == (2, 5, 32, 16, 3)
 
 
@@ -69,9 +67,7 @@ def test_progress_and_stop(pipeline: Pipeline) -> None:
         ({"frames": 0}, "Use 1"),
     ],
 )
-def test_sizes_that_do_not_fit_get_the_nearest_that_does(
-    pipeline: Pipeline, size: dict[str, int], remedy: str
-) -> None:
+def test_sizes_that_do_not_fit_get_the_nearest_that_does(pipeline: Pipeline, size: dict[str, int], remedy: str) -> None:
     with pytest.raises(ShapeError, match=remedy):
         pipeline.generate("a red square", 1, steps=1, **size)  # type: ignore[arg-type]
 

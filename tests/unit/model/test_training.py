@@ -49,9 +49,7 @@ def test_a_rank_outside_the_group_is_refused() -> None:
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_gradient_does_not_depend_on_the_world_size(
-    config: ModelConfig, encoder: TextEncoder, world_size: int
-) -> None:
+def test_gradient_does_not_depend_on_the_world_size(config: ModelConfig, encoder: TextEncoder, world_size: int) -> None:
     """The mean of the ranks' gradients, as DDP takes it, also where 8 clips fall unevenly on 3 ranks."""
     torch.manual_seed(0)
     model = VideoDiT(config)
@@ -63,9 +61,7 @@ def test_gradient_does_not_depend_on_the_world_size(
     model.zero_grad()
     total = 0.0
     for rank in range(world_size):
-        part = objective.loss(
-            model, batch_indices(4, rank, world_size, 8), 4, world_size=world_size, global_batch=8
-        )
+        part = objective.loss(model, batch_indices(4, rank, world_size, 8), 4, world_size=world_size, global_batch=8)
         (part["loss"] / world_size).backward()
         total += float(part["loss"].detach()) / world_size
     assert torch.allclose(_gradient(model), expected, rtol=1e-3, atol=1e-4)

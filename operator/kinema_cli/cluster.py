@@ -1,0 +1,211 @@
+"""The Kubernetes API as the command needs it: dicts in, dicts out, and one sentence for everything that goes wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+import urllib3
+from kubernetes import client
+from kubernetes import config as kubernetes_config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+
+from kinema_api.names import GROUP, VERSION
+from kinema_cli.errors import BadManifest, ClusterUnreachable, CommandError, NotFound
+
+FIELD_MANAGER: Final = "kinema-cli"
+CONNECT_SECONDS: Final = 5.0
+READ_SECONDS: Final = 30.0
+FOLLOW_SECONDS: Final = 86400.0
+"""Longest silence of a log that is followed."""
+APPLY: Final = "application/apply-patch+yaml"
+MERGE: Final = "application/merge-patch+json"
+_TABLE: Final = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+_TIMEOUT: Final = (CONNECT_SECONDS, READ_SECONDS)
+
+config: Any = kubernetes_config  # has no types
+T = TypeVar("T")
+Json = dict[str, Any]
+
+
+class Cluster:
+    """One API server, seen from one namespace."""
+
+    def __init__(self, api: client.ApiClient, namespace: str) -> None:
+        self.namespace = namespace
+        # Generated code whose types do not know raw answers; `_call` gives the types back.
+        self._objects: Any = client.CustomObjectsApi(api)
+        self._core: Any = client.CoreV1Api(api)
+
+    @classmethod
+    def connect(cls, kubeconfig: str | None, context: str | None, namespace: str | None) -> Cluster:
+        """The cluster of a kubeconfig, else of the pod that this runs in.
+
+        Raises:
+            ClusterUnreachable: neither is there. Nothing is asked of the cluster yet.
+        """
+        settings = client.Configuration()
+        settings.retries = urllib3.Retry(connect=1, read=0, redirect=0)
+        try:
+            config.load_kube_config(kubeconfig, context, settings)
+            found = _context_namespace(kubeconfig, context)
+        except (ConfigException, OSError, TypeError) as error:
+            if kubeconfig or context:
+                raise ClusterUnreachable(f"{error}; correct --kubeconfig or --context") from None
+            try:
+                config.load_incluster_config(settings)
+            except ConfigException:
+                raise ClusterUnreachable(
+                    "no cluster is configured; set KUBECONFIG or pass --kubeconfig, or use --local"
+                ) from None
+            found = None
+        return cls(client.ApiClient(settings), namespace or found or "default")
+
+    def apply(self, plural: str, body: Json, *, force: bool) -> Json:
+        """Server-side apply (KEP-555): fields that others own and that differ are a conflict unless forced."""
+        name = body["metadata"]["name"]
+        applied: Json | None = self._call(
+            lambda: self._objects.patch_namespaced_custom_object(
+                *(GROUP, VERSION, self.namespace, plural, name),
+                body,
+                field_manager=FIELD_MANAGER,
+                force=force,
+                field_validation="Strict",
+                _content_type=APPLY,
+                _request_timeout=_TIMEOUT,
+            )
+        )
+        # The generated client drops the answer where the object is new (201).
+        return applied or self.get(plural, name)
+
+    def create(self, plural: str, body: Json) -> Json:
+        """Create an object."""
+        return self._call(
+            lambda: self._objects.create_namespaced_custom_object(
+                *(GROUP, VERSION, self.namespace, plural),
+                body,
+                field_manager=FIELD_MANAGER,
+                field_validation="Strict",
+                _request_timeout=_TIMEOUT,
+            )
+        )
+
+    def patch(self, plural: str, name: str, body: Json) -> Json:
+        """Merge-patch an object."""
+        return self._call(
+            lambda: self._objects.patch_namespaced_custom_object(
+                *(GROUP, VERSION, self.namespace, plural, name),
+                body,
+                field_manager=FIELD_MANAGER,
+                _content_type=MERGE,
+                _request_timeout=_TIMEOUT,
+            )
+        )
+
+    def get(self, plural: str, name: str) -> Json:
+        """One object. Raises `NotFound`."""
+        return self._call(
+            lambda: self._objects.get_namespaced_custom_object(
+                *(GROUP, VERSION, self.namespace, plural, name), _request_timeout=_TIMEOUT
+            )
+        )
+
+    def listing(self, plural: str, *, everywhere: bool, as_table: bool = False) -> Json:
+        """All objects of a kind; as a table with the columns of `kubectl get` if asked to."""
+        headers = _TABLE if as_table else None
+        where = () if everywhere else (self.namespace,)
+        request = (
+            self._objects.list_custom_object_for_all_namespaces
+            if everywhere
+            else self._objects.list_namespaced_custom_object
+        )
+        return self._call(
+            lambda: request(*(GROUP, VERSION, *where, plural), _headers=headers, _request_timeout=_TIMEOUT)
+        )
+
+    def pods(self, selector: str) -> list[Json]:
+        """Pods by label selector, oldest first."""
+
+        def request() -> Json:
+            answer = self._core.list_namespaced_pod(
+                self.namespace, label_selector=selector, _preload_content=False, _request_timeout=_TIMEOUT
+            )
+            found: Json = json.loads(answer.data)
+            return found
+
+        return sorted(self._call(request)["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+    def pod_get(self, pod: str, port: int, path: str) -> Json:
+        """What a pod answers, through the API server."""
+        return self._call(
+            lambda: json.loads(
+                self._core.connect_get_namespaced_pod_proxy_with_path(
+                    f"{pod}:{port}", self.namespace, path, _preload_content=False, _request_timeout=_TIMEOUT
+                ).data
+            )
+        )
+
+    def log(self, pod: str, *, follow: bool) -> Iterator[str]:
+        """The lines of a pod's log; with `follow` as they come, until the pod ends."""
+        answer = self._call(
+            lambda: self._core.read_namespaced_pod_log(
+                *(pod, self.namespace),
+                follow=follow,
+                _preload_content=False,
+                _request_timeout=(CONNECT_SECONDS, FOLLOW_SECONDS if follow else READ_SECONDS),
+            )
+        )
+        rest = b""
+        for chunk in answer.stream(amt=None):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+        if rest:
+            yield rest.decode(errors="replace")
+
+    def _call(self, request: Callable[[], T]) -> T:
+        try:
+            return request()
+        except ApiException as error:
+            raise _sentence(error) from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ClusterUnreachable(
+                f"the cluster does not answer ({_reason(error)}); check that it runs and that the kubeconfig is right"
+            ) from None
+
+
+def _context_namespace(kubeconfig: str | None, context: str | None) -> str | None:
+    contexts, active = config.list_kube_config_contexts(kubeconfig)
+    chosen = next((c for c in contexts if c["name"] == context), active) if context else active
+    return str(chosen["context"]["namespace"]) if chosen and "namespace" in chosen.get("context", {}) else None
+
+
+def _reason(error: Exception) -> str:
+    return type(getattr(error, "reason", None) or error).__name__
+
+
+def _sentence(error: ApiException) -> CommandError:
+    """The API server's refusal as an error of ours."""
+    try:
+        said = str(json.loads(error.body or "")["message"])
+    except (TypeError, ValueError, KeyError):
+        said = str(error.reason or f"status {error.status}")
+    match error.status:
+        case 400 | 413 | 415 | 422:
+            return BadManifest(f"{said}; correct it and try again")
+        case 500 if "field not declared in schema" in said:
+            return BadManifest(f"{said}; take this field out")
+        case 401 | 403:
+            return ClusterUnreachable(f"{said}; ask for the role kinema-edit in this namespace")
+        case 404 if "could not find the requested resource" in said or "page not found" in said:
+            return ClusterUnreachable("Kinema is not installed in this cluster; install the chart charts/kinema first")
+        case 404:
+            return NotFound(f"{said}; see `kinema get` for what there is")
+        case 409 if "conflict" in said.lower():
+            return BadManifest(f"{said}; take these fields out of the file, or take them over with --force-conflicts")
+        case 409:
+            return BadManifest(f"{said}; choose another name")
+        case 429 | 500 | 502 | 503 | 504:
+            return ClusterUnreachable(f"the cluster cannot answer now ({said}); try again")
+    return CommandError(f"{said}; see the cluster's audit log")

@@ -1,0 +1,65 @@
+"""Waits for a resource to end, with patience for a cluster that is away for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from kinema_cli.errors import ClusterUnreachable, TimedOut
+from kinema_cli.output import Follower
+
+if TYPE_CHECKING:
+    from kinema_cli.cluster import Cluster
+
+POLL_SECONDS: Final = 1.0
+OUTAGE_SECONDS: Final = 120.0
+"""A cluster that does not answer for this long ends the command; what was asked of it goes on."""
+
+Json = dict[str, Any]
+
+
+def until_ended(
+    cluster: Cluster,
+    plural: str,
+    name: str,
+    ended: Callable[[Json], bool],
+    show: Callable[[Json, Follower], None],
+    follower: Follower,
+    timeout_seconds: float | None,
+) -> Json:
+    """Read an object until `ended`, showing it each time; answers the object.
+
+    Raises:
+        TimedOut: after `timeout_seconds`.
+        ClusterUnreachable: the cluster stays away.
+    """
+    started = last_answer = time.monotonic()
+    while True:
+        try:
+            found = cluster.get(plural, name)
+        except ClusterUnreachable:
+            if time.monotonic() - last_answer > OUTAGE_SECONDS:
+                raise
+            follower.show("the cluster does not answer, trying again")
+        else:
+            last_answer = time.monotonic()
+            show(found, follower)
+            if ended(found):
+                return found
+        if timeout_seconds is not None and time.monotonic() - started >= timeout_seconds:
+            raise TimedOut(
+                f"{name} did not end within {timeout_seconds:g} s and goes on; see `kinema get`, or raise --timeout"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def reason(status: Json) -> str:
+    """The sentence of the condition that says most about where an object stands."""
+    conditions = {c["type"]: c for c in status.get("conditions", [])}
+    failed = conditions.get("Failed", {})
+    if failed.get("status") == "True" and failed.get("message"):
+        return str(failed["message"])
+    waiting = [c for c in conditions.values() if c.get("status") != "True" and c.get("message")]
+    newest = max(waiting, key=lambda c: str(c.get("lastTransitionTime", "")), default=None)
+    return str(newest["message"]) if newest else ""

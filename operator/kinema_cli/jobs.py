@@ -1,0 +1,56 @@
+"""Runs the parts that need torch as processes of their own: the command itself stays small and quick to start."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from kinema_cli.errors import BAD_MANIFEST, BadManifest, CommandError
+
+
+class Job:
+    """`python -m <module> <arguments>`, whose standard output is one JSON object per line."""
+
+    def __init__(self, module: str, arguments: list[str]) -> None:
+        self._module = module
+        self._command = [sys.executable, "-m", module, *arguments]
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Its events as they come.
+
+        Raises:
+            BadManifest: it ended with code 2.
+            CommandError: it ended with another code; the sentence is its own where it gave one.
+        """
+        said: str | None = None
+        with subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own module
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    event = _parse(line)
+                    if event is None:
+                        continue
+                    said = str(event.get("message") or event.get("error") or "") or said
+                    yield event
+            except BaseException:
+                process.terminate()
+                raise
+        if process.returncode:
+            kind = BadManifest if process.returncode == BAD_MANIFEST else CommandError
+            raise kind(said or f"{self._module} ended with code {process.returncode}; {self._remedy()}")
+
+    def _remedy(self) -> str:
+        return "its last lines above say why; it needs the extras train and serve (pip install 'kinema[train,serve]')"
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None

@@ -1,0 +1,132 @@
+"""VideoModelTraining's controller: joins observation, plan and effects, and knows which changes concern which one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from kinema_api import names, training
+from kinema_api.errors import BrokenManifest, InvalidManifest
+from kinema_api.training import VideoModelTraining, VideoModelTrainingStatus
+from kinema_operator.conditions import Moment
+from kinema_operator.controller import Cache
+from kinema_operator.plan import Effect, Event, Key, Manifest, Plan
+from kinema_operator.settings import Settings
+from kinema_operator.storage import Stores
+from kinema_operator.training import effects
+from kinema_operator.training.observe import Observer
+from kinema_operator.training.observed import Observed
+from kinema_operator.training.plan import decide
+from kinema_operator.training.trainers import Trainers
+from kinema_operator.training.view import View
+
+
+class ApiClient(Protocol):
+    """The part of the API client that is needed here."""
+
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        """One object by its name, or None."""
+
+    async def apply(self, manifest: Manifest) -> dict[str, Any]:
+        """Server-side apply."""
+
+
+class BrokenExports:
+    """Exports whose files are not what their manifest says: found again after a restart, by checking again."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], str] = {}
+
+    def add(self, uid: str, digest: str, why: str) -> None:
+        """Remember why an export can never be published."""
+        self._found[uid, digest] = why
+
+    def problem(self, uid: str, digest: str) -> str:
+        """Why this export can never be published, or an empty string."""
+        return self._found.get((uid, digest), "")
+
+
+class TrainingController:
+    """Runs trainings."""
+
+    kind: Final = training.KIND
+
+    def __init__(
+        self, settings: Settings, client: ApiClient, stores: Stores, progress_port: int = names.PROGRESS_PORT
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._stores = stores
+        self._observer = Observer(settings, client, stores, Trainers(settings, progress_port))
+        self._broken = BrokenExports()
+
+    def keys_for(self, obj: Manifest) -> Iterable[Key]:
+        """The training itself, and whatever carries its label."""
+        metadata = obj["metadata"]
+        if obj["kind"] == self.kind:
+            return [Key(self.kind, metadata["namespace"], metadata["name"])]
+        if obj["kind"] not in ("Job", "Pod", "Service"):
+            return []
+        name = (metadata.get("labels") or {}).get(names.LABEL_TRAINING)
+        return [Key(self.kind, metadata["namespace"], name)] if name else []
+
+    async def observe(self, key: Key, obj: Manifest, cache: Cache) -> Observed | None:
+        """None if the resource cannot be read."""
+        try:
+            found = VideoModelTraining.parse(obj)
+        except InvalidManifest:
+            return None
+        return await self._observer.observe(found, cache, self._broken)
+
+    def plan(self, obj: Manifest, observed: Any, now: datetime) -> Plan:
+        """See training.plan."""
+        try:
+            found = VideoModelTraining.parse(obj)
+        except InvalidManifest as error:
+            return _refuse(obj, error, now)
+        return decide(View(found, observed, self._settings, now))
+
+    async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
+        """Carry out an effect.
+
+        Raises:
+            StorageError: the store cannot be used now.
+        """
+        found = VideoModelTraining.parse(obj)
+        match effect:
+            case effects.IssueCredentials():
+                secret, expires = await effects.credentials_secret(found, self._stores, self._settings)
+                await self._client.apply(secret)
+                self._observer.remember_credentials(found, expires)
+            case effects.Publish():
+                await self._publish(found, effect)
+            case effects.PruneCheckpoints():
+                store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
+                await effects.prune(store, effect)
+            case _:
+                raise TypeError(f"a training knows no effect {type(effect).__name__}; report this as a bug")
+
+    async def _publish(self, found: VideoModelTraining, effect: effects.Publish) -> None:
+        store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
+        try:
+            await effects.publish(store, effect)
+        except BrokenManifest as error:
+            # The next look sees it, and the plan decides what follows.
+            self._broken.add(found.metadata.uid, effect.digest, str(error))
+
+
+def _refuse(obj: Manifest, error: InvalidManifest, now: datetime) -> Plan:
+    """A spec that the API server let through and that this operator cannot read: say so, once, and touch nothing."""
+    raw: Mapping[str, Any] = obj.get("status") or {}
+    try:
+        before = VideoModelTrainingStatus.parse(raw)
+    except InvalidManifest:
+        # Written by a newer operator: better to stand still than to overwrite what it knows.
+        return Plan()
+    at = Moment(now, obj["metadata"].get("generation", 1))
+    conditions = at.mark(before.conditions, "Accepted", False, "InvalidSpec", str(error))
+    if conditions == before.conditions:
+        return Plan()
+    status = before.model_copy(update={"conditions": conditions, "observed_generation": at.generation})
+    return Plan(status=status, events=(Event("InvalidSpec", str(error), "Warning"),))

@@ -1,0 +1,205 @@
+"""Looking at a training: the caches, its trainers, its Secret, and the object store when the plan will want to know."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from datetime import datetime
+from typing import Final, Protocol
+
+from kinema_api import layout, names, serving
+from kinema_api.base import utc_now
+from kinema_api.errors import BrokenManifest, BucketMissing, StorageDenied, StorageError, StorageUnreachable
+from kinema_api.objectstore import ObjectStore
+from kinema_api.training import VideoModelTraining
+from kinema_operator.controller import Cache
+from kinema_operator.plan import Key, Manifest
+from kinema_operator.settings import Settings
+from kinema_operator.storage import SecretMissing, SecretReader, Stores, store_location
+from kinema_operator.training import effects, fence
+from kinema_operator.training.observed import ExportSeen, Observed, Reason, ResumePoint, StorageProblem
+from kinema_operator.training.plan import sign_of_failure
+from kinema_operator.training.read import read_job, read_pod, read_service
+from kinema_operator.training.secret import expiry
+from kinema_operator.training.trainers import Trainers
+from kinema_operator.training.uri import key as key_of
+from kinema_operator.training.view import View
+
+SECRET_RECHECK_SECONDS: Final = 60.0
+"""A training's Secret is read again after this long: somebody may have deleted it."""
+
+
+class ExportMemory(Protocol):
+    """What was found wrong with exports when their files were checked."""
+
+    def problem(self, uid: str, digest: str) -> str:
+        """Why this export can never be published, or an empty string."""
+
+
+class Observer:
+    """Looks; decides nothing."""
+
+    def __init__(self, settings: Settings, client: SecretReader, stores: Stores, trainers: Trainers) -> None:
+        self._settings = settings
+        self._client = client
+        self._stores = stores
+        self._trainers = trainers
+        self._expiries: dict[str, tuple[datetime | None, float]] = {}
+
+    async def observe(self, training: VideoModelTraining, cache: Cache, memory: ExportMemory) -> Observed:
+        """Everything that the plan of this training needs to know now."""
+        seen, pods = self._from_cache(training, cache)
+        view = View(training, seen, self._settings, utc_now())
+        if view.wants_new_run or view.between_attempts:
+            return await self._between_attempts(view)
+        if training.status.phase in ("Pending", "Training"):
+            return await self._attempt(view, pods, memory)
+        if training.status.phase == "Publishing":
+            return await self._store_facts(view, memory)
+        self._trainers.forget(_key(training))
+        return seen
+
+    def remember_credentials(self, training: VideoModelTraining, expires: datetime) -> None:
+        """The Secret was just written: no need to read it back."""
+        self._expiries[training.metadata.uid] = (expires, time.monotonic())
+
+    def _from_cache(self, training: VideoModelTraining, cache: Cache) -> tuple[Observed, list[Manifest]]:
+        meta = training.metadata
+        labels = {names.LABEL_TRAINING: meta.name}
+        mine = [
+            [obj for obj in cache.list(kind, meta.namespace, labels) if _belongs(obj, meta.uid)]
+            for kind in ("Job", "Service")
+        ]
+        jobs = {job["metadata"]["uid"] for job in mine[0]} | {meta.uid}
+        pods = [pod for pod in cache.list("Pod", meta.namespace, labels) if any(_belongs(pod, uid) for uid in jobs)]
+        publish = training.spec.publish
+        exists = publish is not None and cache.get(serving.KIND, meta.namespace, publish.model) is not None
+        seen = Observed(
+            jobs=tuple(read_job(job) for job in sorted(mine[0], key=_name)),
+            pods=tuple(read_pod(pod) for pod in sorted(pods, key=_name)),
+            services=tuple(read_service(service) for service in sorted(mine[1], key=_name)),
+            model_exists=exists,
+        )
+        return seen, pods
+
+    async def _between_attempts(self, view: View) -> Observed:
+        training, status = view.training, view.status
+        if training.spec.suspend:
+            return view.seen
+        # A training that never ran has no Secret: one request less for each of many that begin at once.
+        seen = view.seen if status.run == 0 else (await self._with_secret(view)).seen
+        try:
+            store = await self._stores.checked(training.metadata.namespace, training.spec.artifact_store)
+            if view.wants_new_run or status.attempt == 0:
+                run = status.run + 1 if view.wants_new_run else status.run
+                resume = ResumePoint(run, 0, None)
+            else:
+                resume = await asyncio.to_thread(_find_resume_point, store, view)
+        except StorageError as error:
+            return dataclasses.replace(seen, storage_problem=storage_problem(error))
+        return dataclasses.replace(seen, resume=resume)
+
+    async def _attempt(self, view: View, pods: list[Manifest], memory: ExportMemory) -> Observed:
+        meta, status = view.training.metadata, view.status
+        view = await self._with_secret(view)
+        running = {pod.name for pod in view.trainers if pod.running}
+        progress = await self._trainers.progress(
+            _key(view.training), status.run, status.attempt, [pod for pod in pods if pod["metadata"]["name"] in running]
+        )
+        view = _with(view, dataclasses.replace(view.seen, progress=progress))
+        if _export_may_exist(view):
+            return await self._store_facts(view, memory)
+        if view.seen.credentials_expire is None:
+            try:
+                await self._stores.checked(meta.namespace, view.spec.artifact_store)
+            except StorageError as error:
+                return dataclasses.replace(view.seen, storage_problem=storage_problem(error))
+        return view.seen
+
+    async def _store_facts(self, view: View, memory: ExportMemory) -> Observed:
+        meta = view.training.metadata
+        try:
+            store = await self._stores.for_object(meta.namespace, view.spec.artifact_store)
+            export = await asyncio.to_thread(_look_at_export, store, view)
+        except StorageError as error:
+            return dataclasses.replace(view.seen, storage_problem=storage_problem(error))
+        if export.digest and (problem := memory.problem(meta.uid, export.digest)):
+            export = dataclasses.replace(export, digest=None, problem=problem)
+        return dataclasses.replace(view.seen, export=export)
+
+    async def _with_secret(self, view: View) -> View:
+        training = view.training
+        uid = training.metadata.uid
+        expires, read_at = self._expiries.get(uid, (None, 0.0))
+        if expires is None or time.monotonic() - read_at > SECRET_RECHECK_SECONDS:
+            name = names.storage_secret_name(training.metadata.name)
+            secret = await self._client.get("Secret", training.metadata.namespace, name)
+            try:
+                location = store_location(training.spec.artifact_store, self._settings)
+            except StorageError:
+                return view
+            expires = expiry(secret, training, location)
+            self._expiries[uid] = (expires, time.monotonic())
+        usable = expires if expires and expires > view.now else None
+        return _with(view, dataclasses.replace(view.seen, credentials_expire=usable))
+
+
+def storage_problem(error: StorageError) -> StorageProblem:
+    """The error as a reason for a condition."""
+    reasons: tuple[tuple[type[StorageError], Reason], ...] = (
+        (SecretMissing, "SecretMissing"),
+        (BucketMissing, "BucketMissing"),
+        (StorageDenied, "StoreDenied"),
+        (StorageUnreachable, "StoreUnreachable"),
+    )
+    for kind, reason in reasons:
+        if isinstance(error, kind):
+            return StorageProblem(reason, str(error))
+    return StorageProblem("StoreFailed", str(error))
+
+
+def _export_may_exist(view: View) -> bool:
+    """Whether to ask the store: the trainers say so, or they are at their end, or something looks like a failure."""
+    progress = view.progress
+    if progress and (progress.exported or 0 < progress.total_steps <= progress.step):
+        return True
+    if any(pod.end for pod in view.trainers):
+        return True
+    return sign_of_failure(view) is not None
+
+
+def _find_resume_point(store: ObjectStore, view: View) -> ResumePoint:
+    status = view.status
+    found = fence.find(store, view.attempt_prefix, key_of(store.location, status.resume_from))
+    prefix, step = (found.checkpoint.prefix, found.checkpoint.step) if found.checkpoint else (None, 0)
+    return ResumePoint(status.run, status.attempt, prefix, step, found.passed_over)
+
+
+def _look_at_export(store: ObjectStore, view: View) -> ExportSeen:
+    run, attempt = view.status.run, view.status.attempt
+    try:
+        manifest = effects.read_export(store, layout.export_prefix(view.attempt_prefix))
+    except BrokenManifest as error:
+        return ExportSeen(run, attempt, problem=str(error))
+    if manifest is None:
+        return ExportSeen(run, attempt)
+    digest = manifest.digest()
+    published = store.stat(layout.model_prefix(digest) + layout.MANIFEST) is not None
+    return ExportSeen(run, attempt, digest=digest, published=published)
+
+
+def _with(view: View, seen: Observed) -> View:
+    return View(view.training, seen, view.settings, view.now)
+
+
+def _belongs(obj: Manifest, uid: str) -> bool:
+    return any(owner["uid"] == uid for owner in obj["metadata"].get("ownerReferences") or ())
+
+
+def _name(obj: Manifest) -> str:
+    return str(obj["metadata"]["name"])
+
+
+def _key(training: VideoModelTraining) -> Key:
+    return Key("VideoModelTraining", training.metadata.namespace, training.metadata.name)

@@ -1,0 +1,109 @@
+"""Jobs, pods and Services as the API server has them, turned into the few facts that a plan needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from kinema_api import names
+from kinema_operator.plan import Manifest
+from kinema_operator.training.failure import parse_last_word
+from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen, ServiceSeen
+from kinema_operator.training.store_pod import ANNOTATION_MIN_NODES
+
+_FAULTS_OF_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
+
+
+def read_job(job: Manifest) -> JobSeen:
+    """A Job of a training."""
+    metadata, spec = job["metadata"], job["spec"]
+    finished: Literal["Complete", "Failed"] | None = None
+    message = ""
+    for condition in (job.get("status") or {}).get("conditions") or ():
+        if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
+            finished = condition["type"]
+            message = condition.get("message") or condition.get("reason") or ""
+    run, attempt = _attempt(metadata)
+    return JobSeen(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        run=run or 0,
+        attempt=attempt or 0,
+        parallelism=spec.get("parallelism", 1),
+        finished=finished,
+        message=message,
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def read_pod(pod: Manifest) -> PodSeen:
+    """A trainer or a rendezvous store."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    containers = status.get("containerStatuses") or ()
+    state: Mapping[str, Any] = (containers[0].get("state") or {}) if containers else {}
+    began = (state.get("running") or state.get("terminated") or {}).get("startedAt")
+    run, attempt = _attempt(metadata)
+    smallest = (metadata.get("annotations") or {}).get(ANNOTATION_MIN_NODES)
+    return PodSeen(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        component=(metadata.get("labels") or {}).get(names.LABEL_COMPONENT, ""),
+        run=run or 0,
+        attempt=attempt or 0,
+        phase=status.get("phase", "Pending"),
+        started=_time(began),
+        waiting=_waiting(status, state),
+        deletion_time=_time(metadata.get("deletionTimestamp")),
+        end=_end(status, state),
+        min_nodes=int(smallest) if smallest and smallest.isdigit() else None,
+    )
+
+
+def read_service(service: Manifest) -> ServiceSeen:
+    """A Service of a training."""
+    metadata = service["metadata"]
+    run, attempt = _attempt(metadata)
+    return ServiceSeen(name=metadata["name"], uid=metadata["uid"], run=run, attempt=attempt)
+
+
+def _end(status: Mapping[str, Any], state: Mapping[str, Any]) -> PodEnd | None:
+    terminated = state.get("terminated")
+    disrupted = any(
+        condition["type"] == "DisruptionTarget" and condition["status"] == "True"
+        for condition in status.get("conditions") or ()
+    )
+    if terminated:
+        said = terminated.get("message") or ""
+        return PodEnd(
+            exit_code=terminated["exitCode"],
+            reason=terminated.get("reason") or "",
+            message=said.strip().rpartition("\n")[2],
+            disrupted=disrupted,
+            word=parse_last_word(said),
+            finished=_time(terminated.get("finishedAt")),
+        )
+    if status.get("phase") == "Failed":
+        return PodEnd(reason=status.get("reason") or "", message=status.get("message") or "", disrupted=disrupted)
+    return None
+
+
+def _waiting(status: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return str(condition.get("message") or condition.get("reason") or "")
+    waiting = state.get("waiting") or {}
+    if waiting.get("reason", "") in _FAULTS_OF_WAITING:
+        return ""
+    return f"{waiting['reason']}: {waiting.get('message') or 'see the events of the pod'}"
+
+
+def _attempt(metadata: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    labels = metadata.get("labels") or {}
+    run, attempt = labels.get(names.LABEL_RUN, ""), labels.get(names.LABEL_ATTEMPT, "")
+    return int(run) if run.isdigit() else None, int(attempt) if attempt.isdigit() else None
+
+
+def _time(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value.replace("Z", "+00:00")) if value else None

@@ -1,0 +1,291 @@
+"""The chart as Helm renders it, read as YAML: the operator, its rights, the store, in each way of installing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import binary
+from kinema_api import names
+from kinema_api.objectstore import StoreCredentials
+from kinema_operator import rbac
+from kinema_operator.settings import Settings
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "kinema"
+NAMESPACE = "kinema-system"
+KUBERNETES = "1.34.0"
+CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+TENANT = {"namespaced": True, "crds": {"install": False}, "rbac": {"userRoles": False}}
+TRIAL = {"minio": {"enabled": True, "nodePort": 30900}, "store": {"publicEndpoint": "http://192.0.2.1:30900"}}
+S3 = {
+    "store": {"endpoint": "https://s3.example.com", "bucket": "videos", "region": "eu-west-1", "existingSecret": "s3"}
+}
+
+Render = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    """The Helm program."""
+    return str(binary("helm"))
+
+
+@pytest.fixture(scope="session")
+def template(helm: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`helm template` with values."""
+
+    def run(values: dict[str, Any], namespace: str = NAMESPACE) -> subprocess.CompletedProcess[str]:
+        file = tmp_path_factory.mktemp("values") / "values.yaml"
+        file.write_text(yaml.safe_dump(values))
+        command = [helm, "template", "kinema", str(CHART), "-n", namespace, "-f", str(file)]
+        command += ["--kube-version", KUBERNETES]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def render(template: Callable[..., subprocess.CompletedProcess[str]]) -> Render:
+    """The objects that `helm template` makes."""
+
+    def run(values: dict[str, Any] | None = None, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+        done = template(values or {}, namespace)
+        assert done.returncode == 0, done.stderr
+        return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+    return run
+
+
+def one(objects: list[dict[str, Any]], kind: str, name: str = "kinema-operator") -> dict[str, Any]:
+    """The only object of that kind and name."""
+    found = [o for o in objects if (o["kind"], o["metadata"]["name"]) == (kind, name)]
+    assert len(found) == 1, [(o["kind"], o["metadata"]["name"]) for o in objects]
+    return found[0]
+
+
+def names_of(objects: list[dict[str, Any]], kind: str) -> set[str]:
+    return {o["metadata"]["name"] for o in objects if o["kind"] == kind}
+
+
+def environment(objects: list[dict[str, Any]]) -> dict[str, str | None]:
+    """The operator's environment; None where the value comes from the pod."""
+    container = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    variables = [variable["name"] for variable in container["env"]]
+    assert len(variables) == len(set(variables)), "a name given twice cannot be applied server-side"
+    return {variable["name"]: variable.get("value") for variable in container["env"]}
+
+
+def test_lint(helm: str) -> None:
+    done = subprocess.run([helm, "lint", "--strict", str(CHART)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_default_install_watches_everything(render: Render) -> None:
+    objects = render()
+    assert one(objects, "ClusterRole")["rules"] == list(rbac.OPERATOR_RULES)
+    assert one(objects, "ClusterRoleBinding")["subjects"] == [
+        {"kind": "ServiceAccount", "name": rbac.SERVICE_ACCOUNT, "namespace": NAMESPACE}
+    ]
+    assert one(objects, "Role", "kinema-operator-lease")["rules"] == list(rbac.LEASE_RULES)
+    assert {"kinema-view", "kinema-edit", "kinema-admin"} <= names_of(objects, "ClusterRole")
+    assert len(names_of(objects, "CustomResourceDefinition")) == 3
+    assert "KINEMA_WATCH_NAMESPACE" not in environment(objects)
+    assert not names_of(objects, "Secret"), "no store, no keys"
+    assert "minio" not in names_of(objects, "Deployment")
+
+
+def test_crds_are_kept_when_the_chart_is_uninstalled(render: Render) -> None:
+    for object_ in render():
+        if object_["kind"] == "CustomResourceDefinition":
+            assert object_["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_a_tenant_installs_without_any_right_on_the_cluster(render: Render) -> None:
+    objects = render(TENANT, "team-a")
+    assert not {o["kind"] for o in objects} & CLUSTER_SCOPED
+    assert {o["metadata"]["namespace"] for o in objects} == {"team-a"}
+    assert one(objects, "Role")["rules"] == list(rbac.OPERATOR_RULES)
+    assert environment(objects)["KINEMA_WATCH_NAMESPACE"] == "team-a"
+    peers = one(objects, "NetworkPolicy")["spec"]["egress"][2]["to"]
+    assert peers[0]["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "team-a"}}
+
+
+def test_a_namespaced_operator_may_watch_another_namespace(render: Render) -> None:
+    objects = render({**TENANT, "watchNamespace": "videos"}, "team-a")
+    assert one(objects, "Role")["metadata"]["namespace"] == "videos"
+    binding = one(objects, "RoleBinding")
+    assert binding["metadata"]["namespace"] == "videos"
+    assert binding["subjects"][0]["namespace"] == "team-a"
+    assert one(objects, "Role", "kinema-operator-lease")["metadata"]["namespace"] == "team-a"
+
+
+def test_any_s3_by_a_secret(render: Render) -> None:
+    objects = render(S3)
+    found = environment(objects)
+    assert found["KINEMA_STORE_ENDPOINT"] == "https://s3.example.com"
+    assert found["KINEMA_STORE_BUCKET"] == "videos"
+    assert found["KINEMA_STORE_REGION"] == "eu-west-1"
+    assert not names_of(objects, "Secret")
+    volume = one(objects, "Deployment")["spec"]["template"]["spec"]["volumes"][1]["secret"]
+    assert (volume["secretName"], volume["optional"]) == ("s3", True)
+    assert one(objects, "NetworkPolicy")["spec"]["egress"][3] == {"ports": [{"protocol": "TCP", "port": 443}]}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"), [("http://s3", 80), ("https://s3", 443), ("http://s3:9000", 9000), ("https://s3:8443", 8443)]
+)
+def test_the_operator_reaches_its_store_and_no_other_port(endpoint: str, port: int, render: Render) -> None:
+    egress = one(render({"store": {"endpoint": endpoint}}), "NetworkPolicy")["spec"]["egress"]
+    assert egress[3]["ports"] == [{"protocol": "TCP", "port": port}]
+
+
+def test_the_trial_store(render: Render) -> None:
+    objects = render(TRIAL)
+    assert environment(objects)["KINEMA_STORE_ENDPOINT"] == f"http://minio.{NAMESPACE}.svc:9000"
+    assert environment(objects)["KINEMA_STORE_PUBLIC_ENDPOINT"] == "http://192.0.2.1:30900"
+    assert one(objects, "Service", "minio-public")["spec"]["ports"][0]["nodePort"] == 30900
+    secret = one(objects, "Secret", "kinema-store")["stringData"]
+    credentials = StoreCredentials.model_validate_json(secret[names.STORAGE_CREDENTIALS_KEY])
+    assert (credentials.access_key, credentials.secret_key) == (secret["accessKey"], secret["secretKey"])
+    assert len(credentials.secret_key) == 40
+    selector = one(objects, "Service", "minio")["spec"]["selector"]
+    template = one(objects, "Deployment", "minio")["spec"]["template"]
+    assert selector.items() <= template["metadata"]["labels"].items()
+    assert template["spec"]["initContainers"][0]["args"] == ["/data/kinema"]
+
+
+def test_given_keys_are_used(render: Render) -> None:
+    objects = render({"store": {"endpoint": "http://s3", "accessKey": "user", "secretKey": 'pass"word\\'}})
+    secret = one(objects, "Secret", "kinema-store")["stringData"]
+    assert StoreCredentials.model_validate_json(secret["credentials.json"]).secret_key == 'pass"word\\'
+
+
+def test_the_trial_store_can_keep_its_data(render: Render) -> None:
+    objects = render({"minio": {"enabled": True, "persistence": {"enabled": True, "storageClassName": "fast"}}})
+    claim = one(objects, "PersistentVolumeClaim", "minio")
+    assert claim["spec"]["storageClassName"] == "fast"
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    volume = one(objects, "Deployment", "minio")["spec"]["template"]["spec"]["volumes"][0]
+    assert volume["persistentVolumeClaim"] == {"claimName": "minio"}
+
+
+@pytest.mark.parametrize("values", [{}, TENANT, TRIAL, S3], ids=["default", "tenant", "trial", "s3"])
+def test_every_pod_meets_the_restricted_standard(values: dict[str, Any], render: Render) -> None:
+    for deployment in (o for o in render(values) if o["kind"] == "Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not any("hostPath" in volume for volume in pod["volumes"])
+        assert pod["automountServiceAccountToken"] is (deployment["metadata"]["name"] == "kinema-operator")
+        for container in (*pod.get("initContainers", ()), *pod["containers"]):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["requests"]
+
+
+def test_the_operators_pod(render: Render) -> None:
+    objects = render()
+    deployment = one(objects, "Deployment")["spec"]
+    assert deployment["replicas"] == 2
+    assert one(objects, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    container = deployment["template"]["spec"]["containers"][0]
+    settings = Settings.model_fields
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"health": settings["health_port"].default, "metrics": settings["metrics_port"].default}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "health"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "health"}
+    assert deployment["template"]["metadata"]["annotations"]["prometheus.io/port"] == str(ports["metrics"])
+    labels = deployment["template"]["metadata"]["labels"]
+    assert labels[names.LABEL_NAME] == "kinema", "policies around servers find the operator by this label"
+    assert labels[names.LABEL_COMPONENT] == names.COMPONENT_OPERATOR
+
+
+def test_the_operators_network_policy_names_the_ports_of_its_pods(render: Render) -> None:
+    policy = one(render(), "NetworkPolicy")["spec"]
+    to_pods = policy["egress"][2]
+    assert {port["port"] for port in to_pods["ports"]} == {names.PROGRESS_PORT, names.SERVER_PORT}
+    assert to_pods["to"][0]["podSelector"] == {"matchLabels": {names.LABEL_MANAGED_BY: "kinema-operator"}}
+    assert {port["port"] for port in policy["ingress"][0]["ports"]} == {8080, 9600}
+
+
+@pytest.mark.parametrize("values", [{}, TENANT, TRIAL, S3], ids=["default", "tenant", "trial", "s3"])
+def test_the_environment_is_settings_of_the_operator(values: dict[str, Any], render: Render) -> None:
+    prefix = Settings.model_config["env_prefix"]
+    known = {f"{prefix}{name}".upper() for name in Settings.model_fields}
+    assert set(environment(render(values))) <= known
+
+
+def test_any_setting_can_be_given(render: Render) -> None:
+    objects = render({"settings": {"KINEMA_STALL_FACTOR": "9", "KINEMA_STORE_REGION": "mars"}, **TRIAL})
+    assert environment(objects)["KINEMA_STALL_FACTOR"] == "9"
+    assert environment(objects)["KINEMA_STORE_REGION"] == "mars"
+
+
+def test_workers(render: Render) -> None:
+    objects = render({"worker": {"image": "example.com/w:1", "runtimeClassName": "gpu", "cpuThreads": 4}})
+    found = environment(objects)
+    assert found["KINEMA_WORKER_IMAGE"] == "example.com/w:1"
+    assert found["KINEMA_WORKER_RUNTIME_CLASS"] == "gpu"
+    assert found["KINEMA_WORKER_CPU_THREADS"] == "4"
+
+
+def test_pod_monitors_on_request(render: Render) -> None:
+    assert not names_of(render(), "PodMonitor")
+    objects = render({"metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}})
+    workers = one(objects, "PodMonitor", "kinema-workers")
+    assert workers["metadata"]["labels"]["release"] == "prometheus"
+    ports = {endpoint["portNumber"] for endpoint in workers["spec"]["podMetricsEndpoints"]}
+    assert ports == {names.PROGRESS_PORT, names.SERVER_PORT}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"replicas": 0}, "/replicas"),
+        ({"minio": {"nodePort": 80}}, "/minio/nodePort"),
+        ({"store": {"endpoint": "minio:9000"}}, "/store/endpoint"),
+        ({"store": {"bucket": "My_Bucket"}}, "/store/bucket"),
+        ({"store": {"secretKey": "short"}}, "/store/secretKey"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
+        ({"settings": {"PATH": "/"}}, "/settings"),
+        ({"minoi": {"enabled": True}}, "minoi"),
+        ({"operator": {"runAsUser": 0}}, "/operator/runAsUser"),
+        ({"watchNamespace": "team-a"}, "watchNamespace needs namespaced: true"),
+        ({"store": {"accessKey": "user"}}, "give both store.accessKey and store.secretKey"),
+        ({"minio": {"enabled": True}, "store": {"existingSecret": "s3"}}, "leave store.existingSecret empty"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_values_are_refused_by_name(
+    values: dict[str, Any], words: str, template: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = template(values)
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
+def test_every_value_is_in_the_schema() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def unknown(value: Any, known: dict[str, Any], path: str) -> list[str]:
+        if not isinstance(value, dict) or "properties" not in known:
+            return []
+        missing = [f"{path}.{name}" for name in value if name not in known["properties"]]
+        return missing + [
+            name
+            for key, child in value.items()
+            if key in known["properties"]
+            for name in unknown(child, known["properties"][key], f"{path}.{key}")
+        ]
+
+    assert unknown(values, schema, "") == []

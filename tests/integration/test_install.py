@@ -1,0 +1,185 @@
+"""The chart on a real API server: the operator's account can do its work and nothing else, CRDs outlive the chart."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.apiserver import ApiServer
+from conftest import binary
+from integration.kubectl import Kubectl
+from kinema_operator import rbac
+
+pytestmark = pytest.mark.apiserver
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "kinema"
+SYSTEM = rbac.SYSTEM_NAMESPACE
+TENANT = "team-a"
+ELSEWHERE = "team-b"
+TRIAL = ("--set", "minio.enabled=true")
+TENANT_VALUES = ("--set", "namespaced=true,crds.install=false,rbac.userRoles=false")
+
+WORK = [
+    ("list", "videomodeltrainings.kinema.dev"),
+    ("watch", "videogenerations.kinema.dev"),
+    ("patch", "videomodels.kinema.dev"),
+    ("patch", "videomodeltrainings.kinema.dev/status"),
+    ("create", "jobs.batch"),
+    ("patch", "deployments.apps"),
+    ("create", "pods"),
+    ("delete", "pods"),
+    ("create", "networkpolicies.networking.k8s.io"),
+    ("get", "secrets"),
+    ("create", "events"),
+]
+NONE_OF_ITS_BUSINESS = [
+    ("list", "secrets"),
+    ("watch", "secrets"),
+    ("patch", "videogenerations.kinema.dev"),
+    ("delete", "videomodeltrainings.kinema.dev"),
+    ("create", "pods/exec"),
+    ("create", "clusterroles.rbac.authorization.k8s.io"),
+    ("create", "serviceaccounts/token"),
+    ("get", "configmaps"),
+    ("patch", "nodes"),
+    ("impersonate", "users"),
+]
+
+
+class Helm:
+    """Helm against one API server. Nothing runs pods there, so nothing is waited for."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self._command = [str(binary("helm")), "--kubeconfig", str(kubeconfig)]
+
+    def __call__(self, *arguments: str) -> str:
+        done = subprocess.run([*self._command, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def upgrade(self, namespace: str, *values: str) -> None:
+        self("upgrade", "--install", "kinema", str(CHART), "-n", namespace, "--create-namespace", *values)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Kubeconfig of an API server that has never heard of Kinema, with the controllers that aggregate roles."""
+    with ApiServer(tmp_path_factory.mktemp("install"), controller_manager=True) as running:
+        yield running.kubeconfig
+
+
+@pytest.fixture(scope="module")
+def helm(bare: Path) -> Helm:
+    """Helm, with the chart installed cluster-wide and once more for a tenant."""
+    made = Helm(bare)
+    made.upgrade(SYSTEM, *TRIAL)
+    made.upgrade(TENANT, *TENANT_VALUES)
+    Kubectl(bare, "default")("create", "namespace", ELSEWHERE)
+    return made
+
+
+@pytest.fixture
+def kubectl(bare: Path, helm: Helm) -> Kubectl:
+    """kubectl in the operator's namespace."""
+    return Kubectl(bare, SYSTEM)
+
+
+def may(kubectl: Kubectl, account: str, verb: str, resource: str, namespace: str) -> bool:
+    """Whether the API server lets `account` do that."""
+    name, _, subresource = resource.partition("/")
+    flags = [f"--subresource={subresource}"] if subresource else []
+    answer = kubectl.ask("auth", "can-i", verb, name, *flags, "-n", namespace, f"--as={account}")
+    return answer.out.strip() == "yes"
+
+
+@pytest.mark.parametrize(("verb", "resource"), WORK)
+def test_the_operator_may_do_its_work_everywhere(verb: str, resource: str, kubectl: Kubectl) -> None:
+    assert may(kubectl, rbac.audit_user(), verb, resource, ELSEWHERE)
+
+
+@pytest.mark.parametrize(("verb", "resource"), NONE_OF_ITS_BUSINESS)
+def test_the_operator_may_do_nothing_else(verb: str, resource: str, kubectl: Kubectl) -> None:
+    assert not may(kubectl, rbac.audit_user(), verb, resource, ELSEWHERE)
+
+
+@pytest.mark.parametrize(("verb", "resource"), WORK)
+def test_a_tenants_operator_works_in_its_namespace_and_nowhere_else(verb: str, resource: str, kubectl: Kubectl) -> None:
+    account = rbac.audit_user(TENANT)
+    assert may(kubectl, account, verb, resource, TENANT)
+    assert not may(kubectl, account, verb, resource, ELSEWHERE)
+
+
+def test_the_lease_lies_in_the_operators_namespace(kubectl: Kubectl) -> None:
+    assert may(kubectl, rbac.audit_user(), "patch", "leases.coordination.k8s.io", SYSTEM)
+    assert not may(kubectl, rbac.audit_user(), "patch", "leases.coordination.k8s.io", ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("level", "allowed", "refused"),
+    [
+        ("view", [("get", "videomodels"), ("watch", "videogenerations")], [("create", "videogenerations")]),
+        (
+            "edit",
+            [("create", "videogenerations"), ("patch", "videomodeltrainings/scale")],
+            [("patch", "videogenerations/status"), ("deletecollection", "videomodels")],
+        ),
+        ("admin", [("deletecollection", "videomodels")], [("patch", "videomodeltrainings/status")]),
+    ],
+)
+def test_people_get_the_kinds_with_the_roles_they_have(
+    level: str, allowed: list[tuple[str, str]], refused: list[tuple[str, str]], kubectl: Kubectl
+) -> None:
+    user = f"{level}er"
+    kubectl("create", "rolebinding", user, f"--clusterrole={level}", f"--user={user}", "-n", ELSEWHERE)
+    for verb, resource in allowed:
+        assert _eventually_may(kubectl, user, verb, resource), (verb, resource)
+    for verb, resource in refused:
+        assert not may(kubectl, user, verb, resource, ELSEWHERE), (verb, resource)
+
+
+def _eventually_may(kubectl: Kubectl, user: str, verb: str, resource: str) -> bool:
+    """Roles are aggregated by a controller, shortly after they are made."""
+    return any(may(kubectl, user, verb, resource, ELSEWHERE) for _ in range(100))
+
+
+def test_an_upgrade_keeps_generated_keys_and_changes_no_pod(helm: Helm, kubectl: Kubectl) -> None:
+    def seen() -> tuple[Any, ...]:
+        keys = kubectl.get("secret", "kinema-store")["data"]
+        template = kubectl.get("deployment", "minio")["spec"]["template"]
+        return keys, template
+
+    before = seen()
+    helm.upgrade(SYSTEM, *TRIAL, "--set", "replicas=3")
+    assert seen() == before
+    assert kubectl.get("deployment", "kinema-operator")["spec"]["replicas"] == 3
+
+
+def test_crds_upgrade_with_the_chart_and_survive_its_uninstallation(
+    helm: Helm, kubectl: Kubectl, bare: Path, tmp_path: Path
+) -> None:
+    older = tmp_path / "kinema"
+    subprocess.run(["cp", "-r", str(CHART), str(older)], check=True)
+    file = older / "templates" / "crds" / "videogenerations.yaml"
+    file.write_text(file.read_text().replace("maximum: 60\n", "maximum: 30\n"))
+    crd = ("get", "crd", "videogenerations.kinema.dev", "-o", "json")
+    helm("upgrade", "kinema", str(older), "-n", SYSTEM, *TRIAL)
+    assert _longest_clip(json.loads(kubectl(*crd))) == 30
+    helm.upgrade(SYSTEM, *TRIAL)
+    assert _longest_clip(json.loads(kubectl(*crd))) == 60
+
+    sample = CHART.parents[1] / "manifests" / "samples" / "generation.yaml"
+    kubectl("apply", "-f", str(sample))
+    helm("uninstall", "kinema", "-n", SYSTEM)
+    assert "red-square" in kubectl("get", "vgen", "-o", "name")
+    helm.upgrade(SYSTEM, *TRIAL)
+    assert "red-square" in kubectl("get", "vgen", "-o", "name")
+
+
+def _longest_clip(crd: dict[str, Any]) -> int:
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return int(schema["properties"]["spec"]["properties"]["seconds"]["maximum"])

@@ -1,0 +1,427 @@
+"""Trainings on a real API server and a real MinIO; the test does what Job controller, kubelet and trainers would do.
+
+Namespaces enforce the restricted Pod Security Standard, so every pod made here has passed its admission.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from minio import Minio
+
+from conftest import free_port
+from integration.server import Server, until
+from kinema_api import layout, names
+from kinema_api.manifest import Manifest, ManifestFile
+from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
+from kinema_api.objectstores import open_store
+from kinema_api.run import RunConfig
+from kinema_api.wire import LastWord, TrainerProgress
+from kinema_operator.client import Client
+from kinema_operator.connection import Connection
+from kinema_operator.errors import Conflict
+from kinema_operator.plan import Ref
+from kinema_operator.resources import ref_to
+from kinema_operator.runtime import Runtime
+from kinema_operator.settings import Settings
+from kinema_operator.storage import Stores
+from kinema_operator.training.controller import TrainingController
+
+pytestmark = pytest.mark.apiserver
+
+KIND = "VideoModelTraining"
+NAME = "tiny-world"
+BUCKET = "training-controller"
+KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
+SPEC = {
+    "model": {"preset": "tiny"},
+    "data": {"world": {"seed": 7}},
+    "optimization": {"steps": 20},
+    "nodes": 2,
+    "elastic": {"minNodes": 1, "maxNodes": 3},
+    "checkpoint": {"everySteps": 10, "keep": 2},
+    "publish": {"model": NAME},
+}
+
+
+class Agent:
+    """/progress of every pod, on loopback."""
+
+    def __init__(self) -> None:
+        self.progress = TrainerProgress(run=1, attempt=1)
+        self.port = 0
+
+    async def start(self) -> web.AppRunner:
+        app = web.Application()
+        app.router.add_get("/progress", self._answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.2", 0).start()
+        self.port = runner.addresses[0][1]
+        return runner
+
+    async def _answer(self, _: web.Request) -> web.Response:
+        return web.Response(text=self.progress.model_dump_json(by_alias=True), content_type="application/json")
+
+
+@pytest_asyncio.fixture
+async def agent() -> AsyncIterator[Agent]:
+    made = Agent()
+    runner = await made.start()
+    yield made
+    await runner.cleanup()
+
+
+@pytest.fixture
+def settings(minio_endpoint: str, tmp_path: Path) -> Settings:
+    minio = Minio(
+        endpoint=minio_endpoint.removeprefix("http://"),
+        access_key=KEYS.access_key,
+        secret_key=KEYS.secret_key,
+        secure=False,
+    )
+    if not minio.bucket_exists(bucket_name=BUCKET):
+        minio.make_bucket(bucket_name=BUCKET)
+    keys = tmp_path / "credentials.json"
+    keys.write_text(KEYS.model_dump_json(by_alias=True))
+    return Settings(
+        store_endpoint=minio_endpoint,
+        store_bucket=BUCKET,
+        store_credentials_file=keys,
+        health_port=free_port(),
+        metrics_port=free_port(),
+        progress_interval_seconds=0.2,
+        store_probe_seconds=0.5,
+    )
+
+
+@pytest_asyncio.fixture
+async def home(client: Client, connection: Connection, namespace: str) -> str:
+    """The test's namespace, made restricted."""
+    labels = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    url = f"{connection.server}/api/v1/namespaces/{namespace}"
+    headers = {**await connection.headers(), "Content-Type": "application/merge-patch+json"}
+    async with connection.session() as http, http.patch(url, json=labels, headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+    return namespace
+
+
+@asynccontextmanager
+async def operator(server: Server, namespace: str, settings: Settings, agent: Agent) -> AsyncIterator[None]:
+    """One replica with this controller alone."""
+    own = settings.model_copy(update={"watch_namespace": namespace, "pod_namespace": namespace})
+    connection = await Connection.load(server.kubeconfig, "kinema-operator")
+    runtime = Runtime(own, connection, lambda s, c: [TrainingController(s, c, Stores(s, c), agent.port)])
+    await runtime.start()
+    try:
+        yield
+        assert runtime.failure is None
+    finally:
+        await runtime.stop()
+
+
+def training(namespace: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": NAME, "namespace": namespace},
+        "spec": SPEC | spec,
+    }
+
+
+async def edit(client: Client, namespace: str, **spec: Any) -> None:
+    """Change the spec, whatever the operator writes meanwhile."""
+
+    async def done() -> bool:
+        made = await client.get(KIND, namespace, NAME) or {}
+        try:
+            await client.patch(ref_to(made), {"spec": spec}, made["metadata"]["resourceVersion"], manager="test")
+        except Conflict:
+            return False
+        return True
+
+    await until(done, f"spec changed to {spec}")
+
+
+async def status(client: Client, namespace: str) -> dict[str, Any]:
+    found = await client.get(KIND, namespace, NAME)
+    assert found is not None
+    seen: dict[str, Any] = found.get("status") or {}
+    return seen
+
+
+def condition(found: dict[str, Any], type_: str) -> dict[str, Any]:
+    return next((c for c in found.get("conditions", ()) if c["type"] == type_), {})
+
+
+async def reaches(client: Client, namespace: str, phase: str) -> dict[str, Any]:
+    async def there() -> dict[str, Any] | None:
+        found = await status(client, namespace)
+        return found if found.get("phase") == phase else None
+
+    found: dict[str, Any] = await until(there, f"phase {phase}")
+    return found
+
+
+async def job_of(client: Client, namespace: str, attempt: int) -> dict[str, Any]:
+    name = names.job_name(NAME, 1, attempt)
+    job: dict[str, Any] = await until(lambda: client.get("Job", namespace, name), f"Job {name}")
+    return job
+
+
+async def start_pod(client: Client, namespace: str, job: dict[str, Any], index: int) -> dict[str, Any]:
+    """A pod of the Job, running, as Job controller and kubelet would leave it."""
+    template = job["spec"]["template"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job["metadata"]["name"], "uid": job["metadata"]["uid"]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{job['metadata']['name']}-{index}-{uuid.uuid4().hex[:5]}",
+            "namespace": namespace,
+            "labels": template["metadata"]["labels"],
+            "ownerReferences": [owner | {"controller": True}],
+        },
+        "spec": template["spec"],
+    }
+    made = await client.post(pod)
+    running = {"running": {"startedAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}}
+    return await set_pod(client, made, "Running", running)
+
+
+async def set_pod(client: Client, pod: dict[str, Any], phase: str, state: dict[str, Any]) -> dict[str, Any]:
+    container = {"name": "trainer", "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+    body = {
+        "phase": phase,
+        "podIP": "127.0.0.2",
+        "podIPs": [{"ip": "127.0.0.2"}],
+        "containerStatuses": [container],
+    }
+    return await client.patch_status(ref_to(pod), body, pod["metadata"]["resourceVersion"])
+
+
+async def pods_store(client: Client, namespace: str, settings: Settings) -> ObjectStore:
+    """The bucket as a trainer sees it: with the keys of its Secret."""
+    secret = await client.get("Secret", namespace, names.storage_secret_name(NAME))
+    assert secret is not None
+    raw = base64.b64decode(secret["data"][names.STORAGE_CREDENTIALS_KEY])
+    keys = StoreCredentials.model_validate_json(raw)
+    assert keys.session_token
+    return open_store(StoreLocation(endpoint=settings.store_endpoint, bucket=BUCKET), keys)
+
+
+def write(store: ObjectStore, prefix: str, kind: str, attempt: int, step: int, data: bytes) -> str:
+    name = "model.safetensors" if kind == "model" else "__0_0.distcp"
+    store.put(prefix + name, data)
+    manifest = Manifest.model_validate(
+        {
+            "kind": kind,
+            "files": [ManifestFile(name=name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))],
+            "run": 1,
+            "attempt": attempt,
+            "round": 1,
+            "step": step,
+            "worldSize": 2,
+            "samples": 0,
+            "created": datetime(2026, 3, 1, tzinfo=UTC),
+        }
+    )
+    store.put(prefix + layout.MANIFEST, manifest.to_bytes())
+    return manifest.digest()
+
+
+def config_of(job: dict[str, Any]) -> RunConfig:
+    args = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    return RunConfig.model_validate_json(args[args.index("--config") + 1])
+
+
+async def test_a_training_from_apply_to_its_model(
+    server: Server, client: Client, home: str, settings: Settings, agent: Agent
+) -> None:
+    async with operator(server, home, settings, agent):
+        await client.post(training(home))
+        job = await job_of(client, home, 1)
+        for kind, name in (
+            ("NetworkPolicy", "tiny-world-training"),
+            ("Service", "tiny-world-workers"),
+            ("Service", "tiny-world-r1-a1-store"),
+            ("Pod", "tiny-world-r1-a1-store"),
+        ):
+            assert await client.get(kind, home, name), f"{kind} {name}"
+        await start_pod(client, home, job, 0)
+        await start_pod(client, home, job, 1)
+        agent.progress = TrainerProgress(
+            run=1, attempt=1, round=1, rank=0, world_size=2, step=7, total_steps=20, loss=0.5, step_seconds=1.0
+        )
+        await reaches(client, home, "Training")
+
+        async def seven_steps() -> bool:
+            found = await status(client, home)
+            return bool(found.get("progress", {}).get("step") == 7 and found["nodes"] == {"desired": 2, "ready": 2})
+
+        await until(seven_steps, "progress in the status")
+
+        config = config_of(job)
+        store = await pods_store(client, home, settings)
+        digest = write(store, layout.export_prefix(config.prefix), "model", 1, 20, b"weights")
+        agent.progress = agent.progress.model_copy(update={"step": 20, "exported": True})
+        found = await reaches(client, home, "Succeeded")
+        assert found["published"]["digest"] == digest
+        assert condition(found, "Succeeded")["status"] == "True"
+        model = await client.get("VideoModel", home, NAME)
+        assert model is not None
+        assert model["spec"]["source"] == {"training": NAME}
+        operators_store = open_store(StoreLocation(endpoint=settings.store_endpoint, bucket=BUCKET), KEYS)
+        assert operators_store.get(layout.model_prefix(digest) + "model.safetensors") == b"weights"
+
+    before = server.writes(home)
+    assert not [write for write in before if write.endswith((" 403", " 422"))]
+    async with operator(server, home, settings, agent):
+        await until(lambda: looked_at(settings), "looked at again")
+    assert server.writes(home) == before, "a restart writes nothing"
+
+
+async def looked_at(settings: Settings) -> bool:
+    async with aiohttp.request("GET", f"http://127.0.0.1:{settings.metrics_port}/metrics") as answer:
+        return 'kinema_operator_reconciles_total{kind="VideoModelTraining",result="ok"}' in await answer.text()
+
+
+async def test_a_resize_moves_parallelism_and_completions_together(
+    server: Server, client: Client, home: str, settings: Settings, agent: Agent
+) -> None:
+    async with operator(server, home, settings, agent):
+        await client.post(training(home))
+        await job_of(client, home, 1)
+        for nodes in (3, 1):
+            await edit(client, home, nodes=nodes)
+
+            async def resized(nodes: int = nodes) -> bool:
+                spec = (await job_of(client, home, 1))["spec"]
+                return bool(spec["parallelism"] == spec["completions"] == nodes)
+
+            await until(resized, f"{nodes} nodes")
+
+
+async def test_a_failed_attempt_is_followed_by_one_that_resumes(
+    server: Server, client: Client, home: str, settings: Settings, agent: Agent
+) -> None:
+    quick = settings.model_copy(update={"retry_backoff_seconds": 0.0})
+    async with operator(server, home, quick, agent):
+        await client.post(training(home))
+        job = await job_of(client, home, 1)
+        pod = await start_pod(client, home, job, 0)
+        await reaches(client, home, "Training")
+        store = await pods_store(client, home, settings)
+        checkpoint = layout.checkpoint_prefix(config_of(job).prefix, 10, 1)
+        write(store, checkpoint, "checkpoint", 1, 10, b"state")
+        await end_pod(client, pod, 41, LastWord(failure_class="numerics", message="loss is NaN at step 12"))
+
+        async def old_job_gone() -> bool:
+            return await client.get("Job", home, names.job_name(NAME, 1, 1)) is None
+
+        await until(old_job_gone, "the old Job gone")
+        second = await job_of(client, home, 2)
+        assert config_of(second).resume_from == checkpoint
+        found = await status(client, home)
+        assert (found["attempt"], found["restarts"]) == (2, {"numerics": 1})
+
+
+async def end_pod(client: Client, pod: dict[str, Any], code: int, word: LastWord) -> None:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ended = {
+        "exitCode": code,
+        "reason": "Error",
+        "message": word.model_dump_json(by_alias=True),
+        "startedAt": now,
+        "finishedAt": now,
+    }
+    fresh = await client.get("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]) or pod
+    await set_pod(client, fresh, "Failed", {"running": None, "terminated": ended})
+
+
+async def test_a_user_error_is_told_in_the_trainers_words(
+    server: Server, client: Client, home: str, settings: Settings, agent: Agent
+) -> None:
+    async with operator(server, home, settings, agent):
+        await client.post(training(home))
+        pod = await start_pod(client, home, await job_of(client, home, 1), 0)
+        await reaches(client, home, "Training")
+        said = "model.overrides.width 65 is not a multiple of heads 4"
+        await end_pod(client, pod, 2, LastWord(failure_class="user_error", message=said))
+        found = await reaches(client, home, "Failed")
+        assert said in condition(found, "Failed")["message"]
+        assert condition(found, "Failed")["reason"] == "UserError"
+
+
+async def test_a_missing_bucket_and_a_missing_secret_are_waited_for(
+    server: Server, client: Client, home: str, settings: Settings, agent: Agent
+) -> None:
+    bucket = f"later-{uuid.uuid4().hex[:8]}"
+    store = {
+        "endpoint": settings.store_endpoint,
+        "bucket": bucket,
+        "secretRef": {"name": "keys"},
+    }
+
+    async def reason() -> str:
+        return str(condition(await status(client, home), "Running").get("reason"))
+
+    async with operator(server, home, settings, agent):
+        await client.post(training(home, artifactStore=store))
+        await until(lambda: _is(reason, "SecretMissing"), "SecretMissing")
+        secret = {"accessKey": KEYS.access_key, "secretKey": KEYS.secret_key}
+        await client.post(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "keys", "namespace": home},
+                "stringData": secret,
+            }
+        )
+        await until(lambda: _is(reason, "BucketMissing"), "BucketMissing")
+        assert await client.get("Job", home, names.job_name(NAME, 1, 1)) is None
+        Minio(
+            endpoint=settings.store_endpoint.removeprefix("http://"),
+            access_key=KEYS.access_key,
+            secret_key=KEYS.secret_key,
+            secure=False,
+        ).make_bucket(bucket_name=bucket)
+        await job_of(client, home, 1)
+
+
+async def _is(ask: Any, wanted: str) -> bool:
+    return bool(await ask() == wanted)
+
+
+async def test_suspending_removes_the_job_and_going_on_is_another_attempt(
+    server: Server, client: Client, home: str, settings: Settings, agent: Agent
+) -> None:
+    async with operator(server, home, settings, agent):
+        await client.post(training(home))
+        await job_of(client, home, 1)
+        for suspend, attempt in ((True, 1), (False, 2)):
+            await edit(client, home, suspend=suspend)
+            if suspend:
+                found = await reaches(client, home, "Suspended")
+                assert condition(found, "Suspended")["status"] == "True"
+                await until(lambda: _none(client, "Job", home, names.job_name(NAME, 1, 1)), "no Job")
+                leaving = Ref("v1", "Pod", home, names.store_name(NAME, 1, 1))
+                await client.delete(leaving, grace_seconds=0)
+            else:
+                job = await job_of(client, home, attempt)
+                assert config_of(job).attempt == attempt
+
+
+async def _none(client: Client, kind: str, namespace: str, name: str) -> bool:
+    return await client.get(kind, namespace, name) is None

@@ -1,0 +1,74 @@
+"""`--local`: real renderings and evaluations of a real, small model, in processes of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from kinema_cli.errors import BadManifest, CommandError
+from kinema_cli.jobs import Job
+from kinema_cli.main import main
+from kinema_model.artefact import save_model
+from kinema_model.config import ModelConfig
+from kinema_model.dit import VideoDiT
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2)
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder, dict(VideoDiT(config).named_parameters()), config, "# A model for tests")
+    return folder
+
+
+def test_a_clip_is_rendered_here(model_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "clips" / "red.mp4"
+    arguments = ["generate", "--local", str(model_folder), "--seed", "3", "--steps", "2", "--out", str(out), "--json"]
+    result = CliRunner().invoke(main, [*arguments, "--", "-a red square; $(touch x)"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["seed"], report["size"], report["seconds"], report["path"]) == (3, "24x24", 1.0, str(out))
+    assert report["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert {p.name for p in out.parent.iterdir()} == {
+        "red.mp4",
+        "red.thumbnail.webp",
+        "red.spritesheet.webp",
+        "red.request.json",
+    }
+    assert json.loads((out.parent / "red.request.json").read_text())["prompt"] == "-a red square; $(touch x)"
+
+
+def test_a_folder_without_a_model_fails_with_a_remedy(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["generate", "a red square", "--local", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "train and publish one first" in result.stderr
+
+
+def test_a_size_that_the_model_cannot_render_is_2(model_folder: Path, tmp_path: Path) -> None:
+    arguments = ["generate", "a red square", "--local", str(model_folder), "--size", "26x24"]
+    result = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "x.mp4")])
+    assert result.exit_code == 2
+    assert "multiples of 8" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_accuracy_is_printed_beside_chance_and_the_parser(model_folder: Path) -> None:
+    result = CliRunner().invoke(main, ["evaluate", "--model", str(model_folder), "--prompts", "4"])
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()}
+    assert rows["ATTRIBUTE"] == ["ACCURACY", "CHANCE", "PARSER"]
+    assert rows["colour"][1:] == ["16.7%", "100.0%"]
+    assert set(rows) == {"ATTRIBUTE", "colour", "shape", "direction"}
+
+
+def test_a_job_that_ends_without_a_word_names_what_it_needs() -> None:
+    with pytest.raises(CommandError, match=r"kinema\[train,serve\]"):
+        list(Job("kinema_jobs.no_such_job", []).events())
+    with pytest.raises(BadManifest):
+        list(Job("kinema_jobs.generate", ["--no-such-option"]).events())

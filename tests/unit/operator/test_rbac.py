@@ -1,0 +1,51 @@
+"""Least privilege, read off the data; tests/integration/test_rights.py asks a real API server about the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kinema_operator import rbac
+from kinema_operator.resources import CHILD_KINDS, CUSTOM_KINDS, resource
+
+
+def verbs_on(resource_name: str, rules: tuple[dict[str, Any], ...] = rbac.OPERATOR_RULES) -> set[str]:
+    return {verb for rule in rules if resource_name in rule["resources"] for verb in rule["verbs"]}
+
+
+def test_nothing_is_granted_by_wildcard() -> None:
+    for rule in (*rbac.OPERATOR_RULES, *rbac.LEASE_RULES, *(r for role in rbac.user_roles() for r in role["rules"])):
+        assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+
+
+def test_secrets_are_read_by_name_only() -> None:
+    assert verbs_on("secrets") == {"get", "create", "patch", "delete"}
+
+
+@pytest.mark.parametrize("kind", [*CUSTOM_KINDS, *CHILD_KINDS])
+def test_what_is_watched_may_be_watched(kind: str) -> None:
+    assert verbs_on(resource(kind).plural) >= {"get", "list", "watch"}
+
+
+def test_specs_of_trainings_and_generations_belong_to_people() -> None:
+    for plural in ("videomodeltrainings", "videogenerations"):
+        assert verbs_on(plural) == {"get", "list", "watch"}
+
+
+def test_leases_are_touched_in_the_operators_namespace_only() -> None:
+    assert verbs_on("leases") == set()
+    role = next(m for m in rbac.operator_manifests() if m["metadata"]["name"] == rbac.LEASE_ROLE)
+    assert role["kind"] == "Role"
+    assert role["metadata"]["namespace"] == rbac.SYSTEM_NAMESPACE
+
+
+def test_people_never_write_status() -> None:
+    for role in rbac.user_roles():
+        for rule in role["rules"]:
+            if any(name.endswith("/status") for name in rule["resources"]):
+                assert set(rule["verbs"]) <= {"get", "list", "watch"}
+
+
+def test_the_account_has_one_name_in_the_audit_log() -> None:
+    assert rbac.audit_user() == "system:serviceaccount:kinema-system:kinema-operator"

@@ -1,0 +1,122 @@
+"""Asking trainers over HTTP on loopback: who speaks for the group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from kinema_api.wire import TrainerProgress
+from kinema_operator.plan import Key
+from kinema_operator.settings import Settings
+from kinema_operator.training.trainers import Trainers
+
+KEY = Key("VideoModelTraining", "team", "tiny")
+
+
+class Pods:
+    """Agents on 127.0.0.2, 127.0.0.3 ..., all on the port that trainers use."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, str] = {}
+        self.asked: list[str] = []
+        self.port = 0
+        self._runners: list[web.AppRunner] = []
+
+    async def start(self, count: int) -> None:
+        for number in range(count):
+            address = f"127.0.0.{number + 2}"
+            app = web.Application()
+            app.router.add_get("/progress", self._answer)
+            runner = web.AppRunner(app)
+            await runner.setup()
+            site = web.TCPSite(runner, address, self.port)
+            await site.start()
+            self.port = runner.addresses[0][1]
+            self._runners.append(runner)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        assert request.transport is not None
+        address = request.transport.get_extra_info("sockname")[0]
+        self.asked.append(address)
+        return web.Response(text=self.answers[address], content_type="application/json")
+
+    def says(self, number: int, **fields: Any) -> None:
+        given = {"run": 1, "attempt": 1, "round": 1, "rank": number, "world_size": 2, "step": 5} | fields
+        self.answers[f"127.0.0.{number + 2}"] = TrainerProgress(**given).model_dump_json(by_alias=True)
+
+    async def stop(self) -> None:
+        for runner in self._runners:
+            await runner.cleanup()
+
+
+def pod(number: int) -> dict[str, Any]:
+    return {"metadata": {"name": f"p{number}"}, "status": {"podIP": f"127.0.0.{number + 2}"}}
+
+
+@pytest.fixture
+async def pods() -> AsyncIterator[Pods]:
+    made = Pods()
+    await made.start(2)
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def ask(pods: Pods) -> AsyncIterator[Any]:
+    """Ask pods 0..n-1 with no saving of requests."""
+    trainers = Trainers(Settings(progress_interval_seconds=0), pods.port)
+
+    async def progress(count: int = 2, run: int = 1, attempt: int = 1) -> TrainerProgress | None:
+        return await trainers.progress(KEY, run, attempt, [pod(n) for n in range(count)])
+
+    yield progress
+    await trainers.close()
+
+
+async def test_rank_zero_speaks_whatever_its_index(pods: Pods, ask: Any) -> None:
+    pods.says(0, rank=1, step=4)
+    pods.says(1, rank=0, step=5)
+    found = await ask()
+    assert found is not None
+    assert found.step == 5
+    pods.asked.clear()
+    assert await ask() == found
+    assert pods.asked == ["127.0.0.3"], "the speaker is known: nobody else is asked"
+
+
+async def test_a_rank_zero_of_an_older_round_is_not_heard(pods: Pods, ask: Any) -> None:
+    pods.says(0, rank=0, round=3, step=90)
+    pods.says(1, rank=0, round=4, step=70)
+    found = await ask()
+    assert found is not None
+    assert (found.round, found.step) == (4, 70)
+
+
+async def test_nobody_speaks_for_another_attempt_or_before_the_first_round(pods: Pods, ask: Any) -> None:
+    pods.says(0, rank=0, attempt=2)
+    pods.says(1, rank=-1, round=0, world_size=0)
+    assert await ask() is None
+    assert await ask(0) is None
+
+
+async def test_the_answer_moves_on_when_the_speaker_is_gone(pods: Pods) -> None:
+    trainers = Trainers(Settings(), pods.port)
+    pods.says(0, rank=0, step=5)
+    pods.says(1, rank=1)
+    first = await trainers.progress(KEY, 1, 1, [pod(0), pod(1)])
+    pods.says(1, rank=0, round=2, step=6)
+    second = await trainers.progress(KEY, 1, 1, [pod(1)])
+    assert (first and first.step, second and second.step) == (5, 6)
+    await trainers.close()
+
+
+async def test_rubbish_and_silence_are_no_answer(pods: Pods, ask: Any) -> None:
+    pods.answers["127.0.0.2"] = "<html>"
+    pods.answers["127.0.0.3"] = "x" * 100_000
+    assert await ask() is None
+    await pods.stop()
+    assert await asyncio.wait_for(ask(), 10) is None
