@@ -17,7 +17,7 @@ from kinema_api.manifest import Manifest, ManifestFile
 from kinema_jobs.train.progress import ProgressFile
 from kinema_jobs.train.resume import committed
 from kinema_model.artefact import load_model
-from stage.trainers import Trainers, tiny_training
+from stage.trainers import CLIPS, Trainers, tiny_training
 
 pytestmark = pytest.mark.timeout(900)
 Make = Callable[..., Trainers]
@@ -76,17 +76,12 @@ def exported(group: Trainers, folder: Path) -> Manifest:
     return manifest
 
 
-def test_a_killed_node_is_done_without_and_comes_back(pair: Trainers) -> None:
-    before = together(pair)
-    victim = 0 if before.rank == 0 else 1
-    survivor = 1 - victim
-    pair.kill(victim)  # rank 0, which hosts the round's store
-    alone = pair.until_steps(survivor, 1)
-    assert alone.round > before.round
-    grown = together(pair)
-    assert grown.round > alone.round
-    planned = max(at for at in manifests(pair) if at[1] == alone.round)[0]
-    assert f"round {grown.round} goes on from step {planned} " in pair.log(survivor), "a grow loses no step"
+def test_a_misconfigured_worker_is_a_user_error(trainers: Make) -> None:
+    group = trainers(tiny_training(10, nodes=1, model={"preset": "tiny", "overrides": {"heads": 5}}))
+    group.start(0)
+    assert group.exit_code(0) == 2
+    assert group.last_word(0).failure_class == "user_error"
+    assert "choose a width that is a multiple of 10" in group.last_word(0).message
 
 
 def test_a_finished_run_leaves_a_model_and_sends_late_comers_home(trainers: Make, tmp_path: Path) -> None:
@@ -99,9 +94,22 @@ def test_a_finished_run_leaves_a_model_and_sends_late_comers_home(trainers: Make
     assert [group.exit_code(0), group.exit_code(1)] == [0, 0]
     assert {step for step, _ in manifests(group)} == {10, 20, steps}
     final = max(manifests(group).items())[1]
-    assert final.samples == steps * 3
+    assert final.samples == steps * CLIPS
     model = exported(group, tmp_path / "model")
     assert (model.kind, model.step, model.attempt) == ("model", steps, 1)
+
+
+def test_a_killed_node_is_done_without_and_comes_back(pair: Trainers) -> None:
+    before = together(pair)
+    victim = 0 if before.rank == 0 else 1
+    survivor = 1 - victim
+    pair.kill(victim)  # rank 0, which hosts the round's store
+    alone = pair.until_steps(survivor, 1)
+    assert alone.round > before.round
+    grown = together(pair)
+    assert grown.round > alone.round
+    planned = max(at for at in manifests(pair) if at[1] == alone.round)[0]
+    assert f"round {grown.round} goes on from step {planned} " in pair.log(survivor), "a grow loses no step"
 
 
 def test_a_frozen_node_neither_trains_nor_commits_in_its_old_round(pair: Trainers) -> None:
@@ -164,6 +172,7 @@ def test_everything_is_restarted_past_a_torn_checkpoint(pair: Trainers) -> None:
 def test_nan_is_numerics(pair: Trainers, trainers: Make) -> None:
     pair.until(lambda: manifests(pair), "a checkpoint")
     (step, round_), manifest = sorted(manifests(pair).items())[0]
+    pair.kill_all()
     group = trainers(tiny_training(100_000, nodes=1), "trainings/poisoned/step-00000010/round-0001/")
     poison(pair, layout.checkpoint_prefix(pair.config.prefix, step, round_), manifest, group)
     group.start_service()
@@ -183,7 +192,8 @@ def poison(source: Trainers, prefix: str, manifest: Manifest, target: Trainers) 
         source.store.get_file(prefix + file.name, clean / file.name)
     state: dict[str, Any] = {}
     _load_state_dict(state, FileSystemReader(clean), planner=_EmptyStateDictLoadPlanner(), no_dist=True)
-    next(iter(state["model"].values())).fill_(float("nan"))
+    for weight in state["model"].values():
+        weight.fill_(float("nan"))
     state_dict_saver.save(state, storage_writer=FileSystemWriter(spoilt), no_dist=True)
     assert target.config.resume_from
     files = []
@@ -193,11 +203,3 @@ def poison(source: Trainers, prefix: str, manifest: Manifest, target: Trainers) 
         files.append(ManifestFile(name=path.name, sha256=digest, bytes=size))
     spoilt_manifest = manifest.model_copy(update={"files": tuple(files)})
     target.store.put(target.config.resume_from + layout.MANIFEST, spoilt_manifest.to_bytes())
-
-
-def test_a_misconfigured_worker_is_a_user_error(trainers: Make) -> None:
-    group = trainers(tiny_training(10, nodes=1, model={"preset": "tiny", "overrides": {"heads": 5}}))
-    group.start(0)
-    assert group.exit_code(0) == 2
-    assert group.last_word(0).failure_class == "user_error"
-    assert "choose a width that is a multiple of 10" in group.last_word(0).message

@@ -21,17 +21,27 @@ from kinema_api.training import VideoModelTraining
 from kinema_api.wire import LastWord
 from kinema_jobs.local.site import LOOPBACK, SCRATCH_ENV, Folders, local_site
 from kinema_jobs.train.progress import ProgressFile, read_progress
+from kinema_model.config import PRESETS
 
 PATIENCE = 240.0
 """Far above what anything here takes: a loaded machine is no failure."""
 
 
+CLIPS = 3
+"""Clips of a global batch: two nodes have uneven shares."""
+
+
 def tiny_training(steps: int, nodes: int = 2, **changes: Any) -> VideoModelTraining:
-    """A training whose step is a few milliseconds; three clips, so that two nodes have uneven shares."""
+    """A training whose step is a few milliseconds."""
     spec: dict[str, Any] = {
         "model": {"preset": "tiny", "overrides": {"width": 24, "depth": 1, "heads": 2}},
         "data": {"world": {"seed": 7}},
-        "optimization": {"steps": steps, "batchTokens": 384, "learningRate": 0.003, "seed": 1},
+        "optimization": {
+            "steps": steps,
+            "batchTokens": CLIPS * PRESETS["tiny"].tokens_per_clip,
+            "learningRate": 0.003,
+            "seed": 1,
+        },
         "nodes": nodes,
         "elastic": {"minNodes": 1, "maxNodes": 3},
         "checkpoint": {"everySteps": 10},
@@ -70,6 +80,7 @@ class Trainers:
         """Agents."""
         for index in indices:
             self.folders.scratch(index).mkdir(parents=True, exist_ok=True)
+            self.folders.progress(index).unlink(missing_ok=True)  # a new pod's files are its own
             own = {
                 launch.ENV_POD_NAME: f"agent-{index}",
                 launch.ENV_POD_IP: LOOPBACK,

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from kinema_api.errors import StorageError
 from kinema_api.run import RunConfig
 from kinema_api.wire import LastWord
 from kinema_jobs.train.assignment import Assignment
@@ -40,7 +41,7 @@ def run_node(config: RunConfig, settings: TrainerSettings) -> LastWord | None:
         server = serve(telemetry, settings.progress_port)
         settings.open_store()
         scratch = Path(tempfile.mkdtemp(prefix="kinema-", dir=settings.scratch))
-    except OSError as error:
+    except (OSError, StorageError) as error:
         raise BadConfiguration(
             f"this node cannot start ({error}): see that port {settings.progress_port} is free and "
             f"{settings.scratch} can be written"

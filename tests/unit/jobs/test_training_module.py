@@ -13,6 +13,7 @@ from kinema_jobs.rendezvous.questions import Place
 from kinema_jobs.train.fitting import Fitting
 from kinema_jobs.train.group import Group, interface_of
 from kinema_jobs.train.module import Steps
+from kinema_model.config import PRESETS
 
 CONFIG = RunConfig.model_validate(
     {
@@ -23,7 +24,7 @@ CONFIG = RunConfig.model_validate(
         "attempt": 1,
         "model": {"preset": "tiny", "overrides": {"width": 24, "depth": 1, "heads": 2}},
         "data": {"world": {"seed": 7}},
-        "optimization": {"steps": 20, "batchTokens": 384, "seed": 1},
+        "optimization": {"steps": 20, "batchTokens": 3 * PRESETS["tiny"].tokens_per_clip, "seed": 1},
         "checkpointEvery": 10,
     }
 )
