@@ -26,6 +26,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -112,9 +113,14 @@ def build(recipe: Recipe, cache: Path, *, refresh: bool = False) -> Path:
     Raises:
         ImageError: a part failed; quotes its last words.
     """
-    cache.mkdir(parents=True, exist_ok=True)
+    with alone(cache, SUITE):
+        rootfs = ensure_rootfs(cache, refresh=refresh)
+    with alone(cache, recipe.name):
+        return _build(recipe, cache, rootfs, refresh=refresh)
+
+
+def _build(recipe: Recipe, cache: Path, rootfs: Path, *, refresh: bool) -> Path:
     archive, stamp = cache / f"{recipe.name}.tar", cache / f"{recipe.name}.json"
-    rootfs = ensure_rootfs(cache, refresh=refresh)
     content = content_hash(recipe, rootfs.name)
     if not refresh and archive.exists() and stamp.exists() and json.loads(stamp.read_text())["content"] == content:
         say(f"{recipe.tag}: unchanged")
@@ -125,7 +131,7 @@ def build(recipe: Recipe, cache: Path, *, refresh: bool = False) -> Path:
     # Written after the archive: an interrupted build is done again.
     stamp.unlink(missing_ok=True)
     with part(f"{recipe.name}: image"):
-        bake(recipe, context, rootfs, archive, cache / "storage")
+        bake(recipe, context, rootfs, archive, cache / f"{recipe.name}-storage")
     shutil.rmtree(context)
     say(f"{recipe.tag}: {archive.stat().st_size >> 20} MiB")
     stamp.write_text(json.dumps({"content": content}))
@@ -168,7 +174,11 @@ def ensure_rootfs(cache: Path, *, refresh: bool = False) -> Path:
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in UNUSED_PATHS]
     command += [f"--customize-hook={forget}", SUITE, str(partial), *map(str, apt_sources())]
     with part(f"Debian {SUITE} with Python {PYTHON}"):
-        run(command)
+        try:
+            run(command)
+        except ImageError:
+            partial.unlink(missing_ok=True)
+            raise
     partial.rename(path)
     return path
 
@@ -293,6 +303,15 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> st
 
 def _pyproject() -> dict[str, Any]:
     return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+
+
+@contextmanager
+def alone(cache: Path, name: str) -> Iterator[None]:
+    """Nobody else makes `name` in this cache meanwhile: demo, tests and a person may all ask at once."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}.lock").open("w") as handle:
+        flock(handle, LOCK_EX)
+        yield
 
 
 @contextmanager

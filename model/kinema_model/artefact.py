@@ -29,9 +29,7 @@ class LoadedModel:
     config: ModelConfig
 
 
-def save_model(
-    folder: Path | str, model_ema_state: Mapping[str, Tensor], config: ModelConfig, card: str
-) -> None:
+def save_model(folder: Path | str, model_ema_state: Mapping[str, Tensor], config: ModelConfig, card: str) -> None:
     """Write model.safetensors, config.json and card.md; the folder is made where it is missing.
 
     `model_ema_state` holds the parameters of `VideoDiT(config)` by name, as `Ema.shadow` does. Raises

@@ -52,6 +52,4 @@ def to_float(video: Tensor) -> Tensor:
 
 def to_uint8(video: Tensor) -> Tensor:
     """Float in [-1, 1] (B, 3, T, H, W) -> uint8 (B, T, H, W, 3)."""
-    return (
-        ((video.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).contiguous()
-    )
+    return ((video.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).contiguous()

@@ -28,13 +28,9 @@ class ModelConfig(BaseModel):
     patch: tuple[int, int, int] = Field(description="latent frames, rows and columns of one token")
     channels: int = Field(default=3, gt=0, description="channels of a latent frame")
     text_dim: int = Field(default=384, gt=0)
-    time_dim: int = Field(
-        default=256, gt=0, multiple_of=2, description="sinusoidal features of a noise level"
-    )
+    time_dim: int = Field(default=256, gt=0, multiple_of=2, description="sinusoidal features of a noise level")
     rope_theta: float = Field(default=10_000.0, gt=1)
-    coordinates: bool = Field(
-        default=False, description="add each token's absolute place in the clip to its embedding"
-    )
+    coordinates: bool = Field(default=False, description="add each token's absolute place in the clip to its embedding")
     text_modulation: bool = Field(
         default=False, description="modulate by the pooled text too, not by the noise level alone"
     )
@@ -130,9 +126,9 @@ PRESETS: Final[dict[str, ModelConfig]] = {
     # Learns the synthetic world on two CPU cores in minutes; see docs/model.md for the measured curve.
     "tiny": ModelConfig(
         preset="tiny",
-        width=96,
+        width=128,
         depth=4,
-        heads=3,
+        heads=4,
         mlp_ratio=4.0,
         patch=(1, 8, 8),
         coordinates=True,

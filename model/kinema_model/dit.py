@@ -142,26 +142,13 @@ class VideoDiT(nn.Module):
 
     def _check(self, latents: Tensor, levels: Tensor, text: Tensor, mask: Tensor) -> None:
         if latents.ndim != 5 or latents.shape[1] != self.config.channels:
-            raise ShapeError(
-                f"Latents {tuple(latents.shape)} do not fit; give (B, {self.config.channels}, T, H, W)."
-            )
+            raise ShapeError(f"Latents {tuple(latents.shape)} do not fit; give (B, {self.config.channels}, T, H, W).")
         b, _, t, h, w = latents.shape
         if any(size % side for size, side in zip((t, h, w), self.config.patch, strict=True)):
-            raise ShapeError(
-                f"A clip of {t} x {h} x {w} is not whole patches; use multiples of {self.config.patch}."
-            )
+            raise ShapeError(f"A clip of {t} x {h} x {w} is not whole patches; use multiples of {self.config.patch}.")
         if levels.shape != (b, t):
-            raise ShapeError(
-                f"Levels of shape {tuple(levels.shape)} do not fit; give one per frame, ({b}, {t})."
-            )
-        if (
-            text.ndim != 3
-            or text.shape[0] != b
-            or text.shape[2] != self.config.text_dim
-            or text.shape[1] == 0
-        ):
-            raise ShapeError(
-                f"Text {tuple(text.shape)} does not fit; give ({b}, L, {self.config.text_dim}), L >= 1."
-            )
+            raise ShapeError(f"Levels of shape {tuple(levels.shape)} do not fit; give one per frame, ({b}, {t}).")
+        if text.ndim != 3 or text.shape[0] != b or text.shape[2] != self.config.text_dim or text.shape[1] == 0:
+            raise ShapeError(f"Text {tuple(text.shape)} does not fit; give ({b}, L, {self.config.text_dim}), L >= 1.")
         if mask.shape != text.shape[:2]:
             raise ShapeError(f"The text mask has shape {tuple(mask.shape)}; give {tuple(text.shape[:2])}.")

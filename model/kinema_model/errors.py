@@ -8,7 +8,7 @@ class ModelError(Exception):
     """Base of all errors that this package raises on purpose."""
 
 
-class UnknownPreset(ModelError):  # noqa: N818
+class UnknownPreset(ModelError):
     """A preset was asked for by a name that does not exist."""
 
 
@@ -24,13 +24,13 @@ class PromptError(ModelError):
     """A prompt is empty, too long, or not text."""
 
 
-class BrokenArtefact(ModelError):  # noqa: N818
+class BrokenArtefact(ModelError):
     """A model folder is incomplete, damaged, or not what its config says."""
 
 
-class TextEncoderMissing(ModelError):  # noqa: N818
+class TextEncoderMissing(ModelError):
     """The weights of the text encoder are not installed."""
 
 
-class SamplingStopped(ModelError):  # noqa: N818
+class SamplingStopped(ModelError):
     """Sampling was asked to stop before it was done."""

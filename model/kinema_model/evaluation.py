@@ -74,9 +74,7 @@ def evaluate_attributes(
     )
 
 
-def _true_clips(
-    pipeline: Pipeline, count: int, seed: int
-) -> tuple[list[Attributes], list[Attributes | None]]:
+def _true_clips(pipeline: Pipeline, count: int, seed: int) -> tuple[list[Attributes], list[Attributes | None]]:
     """Attributes of true clips of the model's shape, and what the parser makes of them."""
     config = pipeline.config
     world = World(seed, config.frames, config.height, config.width_px, config.fps)
@@ -94,9 +92,7 @@ def _score(
 ) -> AttributeScore:
     answers = [getattr(r, name, None) for r in read]
     correct = sum(getattr(a, name) == answer for a, answer in zip(asked, answers, strict=True))
-    parser_correct = sum(
-        getattr(a, name) == getattr(r, name, None) for a, r in zip(truth, reread, strict=True)
-    )
+    parser_correct = sum(getattr(a, name) == getattr(r, name, None) for a, r in zip(truth, reread, strict=True))
     return AttributeScore(
         correct=correct,
         unreadable=answers.count(None),

@@ -27,10 +27,11 @@ _LEAST_TRAVEL: Final = 0.10
 _AXIS_DOMINANCE: Final = 1.5
 # Overlap (intersection over union) with the best template, and its lead over the second best shape.
 _LEAST_OVERLAP: Final = 0.6
-_OVERLAP_LEAD: Final = 0.01
+_OVERLAP_LEAD: Final = 0.003
+_BLURS: Final = 2
 # Radii tried, as shares of the shorter side: the range of the world and a little more at both ends.
 _RADIUS_SLACK: Final = 0.04
-_RADII: Final = 11
+_RADII: Final = 8
 
 Mask = npt.NDArray[np.bool_]
 
@@ -114,13 +115,30 @@ def _read_shape(masks: FloatArray, centres: FloatArray) -> str | None:
     rows = np.arange(masks.shape[1], dtype=np.float32)[:, None] + 0.5 - centres[:, 1, None, None]
     columns = np.arange(masks.shape[2], dtype=np.float32) + 0.5 - centres[:, 0, None, None]
     overlaps = np.array(
-        [max(_overlap(masks, coverage(shape, rows, columns, radius)) for radius in radii) for shape in SHAPES]
+        [max(_best_overlap(masks, coverage(shape, rows, columns, radius)) for radius in radii) for shape in SHAPES]
     )
     order = overlaps.argsort()
     best, second = overlaps[order[-1]], overlaps[order[-2]]
     if best < _LEAST_OVERLAP or best - second < _OVERLAP_LEAD:
         return None
     return SHAPES[int(order[-1])]
+
+
+def _best_overlap(masks: FloatArray, template: FloatArray) -> float:
+    """Over the sharp template and blurred ones, so that soft edges do not make every shape a square."""
+    best = _overlap(masks, template)
+    for _ in range(_BLURS):
+        template = _blurred(template)
+        best = max(best, _overlap(masks, template))
+    return best
+
+
+def _blurred(template: FloatArray) -> FloatArray:
+    """One binomial blur (1, 2, 1)/4 along rows and columns."""
+    padded = np.pad(template, ((0, 0), (1, 1), (1, 1)))
+    across = (padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / 4
+    blurred: FloatArray = (across[:, :-2] + 2 * across[:, 1:-1] + across[:, 2:]) / 4
+    return blurred
 
 
 def _overlap(masks: FloatArray, template: FloatArray) -> float:

@@ -111,9 +111,7 @@ class Pipeline:
         """Frames, rows and columns of the clip; raises `ShapeError` with the nearest size that works."""
         config = self.config
         return (
-            _fitting(
-                "frames", config.frames if frames is None else frames, config.patch[0], config.max_frames
-            ),
+            _fitting("frames", config.frames if frames is None else frames, config.patch[0], config.max_frames),
             _fitting("height", config.height if height is None else height, config.patch[1], config.max_side),
             _fitting("width", config.width_px if width is None else width, config.patch[2], config.max_side),
         )

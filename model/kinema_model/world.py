@@ -49,8 +49,8 @@ _PARAPHRASES: Final = (
 _CANONICAL_SHARE: Final = 0.5
 
 # In shares of the shorter side of the frame.
-RADIUS_RANGE: Final = (0.19, 0.22)
-_TRAVEL: Final = (0.30, 0.36)
+RADIUS_RANGE: Final = (0.22, 0.25)
+_TRAVEL: Final = (0.27, 0.33)
 _JITTER: Final = 0.03
 # At one radius, these scales give the three shapes nearly the same area.
 _SQUARE_HALF: Final = 0.88
@@ -174,6 +174,4 @@ class World:
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, list[str]]:
         """Videos float32 in [-1, 1] (B, 3, T, H, W) and their captions."""
         drawn = [self.state(index) for index in indices]
-        return to_float(torch.from_numpy(self.render([state for state, _ in drawn]))), [
-            text for _, text in drawn
-        ]
+        return to_float(torch.from_numpy(self.render([state for state, _ in drawn]))), [text for _, text in drawn]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any, cast
 
 import kopf
 
@@ -30,6 +31,8 @@ async def run(settings: Settings, factory: Factory = controllers) -> int:
     await kopf.operator(
         registry=kopf_registry(connection, runtime),
         settings=kopf_settings(),
+        # Kopf's own default asks for the name of the user, and a random UID has none.
+        identity=cast(Any, settings.identity),
         standalone=True,
         clusterwide=watched is None,
         namespaces=[] if watched is None else [watched],

@@ -7,14 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-PROGRAM = Path(__file__).with_name("attempts_operator.py")
+ATTEMPTS = (str(Path(__file__).with_name("attempts_operator.py")),)
+"""The shell around a small controller of the tests' own."""
+KINEMA = ("-m", "kinema_operator")
+"""The operator itself."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = ("operator", "model", "jobs", "tests")
 
@@ -22,7 +25,9 @@ SOURCES = ("operator", "model", "jobs", "tests")
 class Replica:
     """One process."""
 
-    def __init__(self, kubeconfig: Path, namespace: str, log: Path, **settings: Any) -> None:
+    def __init__(
+        self, kubeconfig: Path, namespace: str, log: Path, program: Sequence[str] = ATTEMPTS, **settings: Any
+    ) -> None:
         self.health_port, self.metrics_port = _free_port(), _free_port()
         self.log = log
         environment = {
@@ -37,9 +42,7 @@ class Replica:
             **{f"KINEMA_{name.upper()}": str(value) for name, value in settings.items()},
         }
         with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, str(PROGRAM)], env=environment, stdout=output, stderr=output
-            )
+            self.process = subprocess.Popen([sys.executable, *program], env=environment, stdout=output, stderr=output)
 
     async def probe(self, path: str) -> int:
         """HTTP status of a probe; 0 if nobody answers."""
@@ -69,9 +72,11 @@ class Replica:
 
 
 @contextmanager
-def replica(kubeconfig: Path, namespace: str, log: Path, **settings: Any) -> Iterator[Replica]:
+def replica(
+    kubeconfig: Path, namespace: str, log: Path, program: Sequence[str] = ATTEMPTS, **settings: Any
+) -> Iterator[Replica]:
     """A replica for as long as the context lasts; on a failure its log is shown."""
-    running = Replica(kubeconfig, namespace, log, **settings)
+    running = Replica(kubeconfig, namespace, log, program, **settings)
     try:
         yield running
     except BaseException:

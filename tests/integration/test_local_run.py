@@ -78,7 +78,7 @@ def manifest(folder: Path, steps: int, **changes: object) -> str:
 
 
 def test_an_agent_is_killed_and_the_model_is_published(tmp_path: Path) -> None:
-    code, events = local(manifest(tmp_path, 120), "--work", str(tmp_path / "work"), "--kill-after-step", "12")
+    code, events = local(manifest(tmp_path, 300), "--work", str(tmp_path / "work"), "--kill-after-step", "12")
     by_name = {str(event["event"]): event for event in events}
     assert code == 0, by_name
     assert by_name["killed"]["worker"] == 1

@@ -51,6 +51,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainers]:
 def together(pair: Trainers, steps: int = 3) -> ProgressFile:
     """Both nodes have stepped together; node 0's progress."""
     pair.start_missing(0, 1)
+    pair.until_steps(1, 2, steps)
     return pair.until_steps(0, 2, steps)
 
 
@@ -75,26 +76,30 @@ def exported(group: Trainers, folder: Path) -> Manifest:
     return manifest
 
 
-def test_a_killed_node_is_done_without_and_comes_back(trainers: Make, tmp_path: Path) -> None:
-    steps = 250
-    group = trainers(tiny_training(steps))
-    group.start_service()
-    group.start(0, 1)
-    before = group.until_steps(0, 2)
+def test_a_killed_node_is_done_without_and_comes_back(pair: Trainers) -> None:
+    before = together(pair)
     victim = 0 if before.rank == 0 else 1
     survivor = 1 - victim
-    group.kill(victim)  # rank 0, which hosts the round's store
-    alone = group.until_steps(survivor, 1)
+    pair.kill(victim)  # rank 0, which hosts the round's store
+    alone = pair.until_steps(survivor, 1)
     assert alone.round > before.round
-    group.start(victim)
-    grown = group.until_steps(survivor, 2)
+    grown = together(pair)
     assert grown.round > alone.round
-    planned = max(at for at in manifests(group) if at[1] == alone.round)[0]
-    assert f"round {grown.round} goes on from step {planned} " in group.log(survivor), "a grow loses no step"
+    planned = max(at for at in manifests(pair) if at[1] == alone.round)[0]
+    assert f"round {grown.round} goes on from step {planned} " in pair.log(survivor), "a grow loses no step"
+
+
+def test_a_finished_run_leaves_a_model_and_sends_late_comers_home(trainers: Make, tmp_path: Path) -> None:
+    steps = 25
+    group = trainers(tiny_training(steps))
+    group.start_service()
+    group.start(0)
+    group.until(lambda: group.progress(0).exported, "the export")
+    group.start(1)
     assert [group.exit_code(0), group.exit_code(1)] == [0, 0]
-    final = manifests(group)[steps, group.progress(survivor).round]
+    assert {step for step, _ in manifests(group)} == {10, 20, steps}
+    final = max(manifests(group).items())[1]
     assert final.samples == steps * 3
-    assert final.world_size == 2
     model = exported(group, tmp_path / "model")
     assert (model.kind, model.step, model.attempt) == ("model", steps, 1)
 

@@ -37,7 +37,7 @@ class LocalTraining:
     store: StoreLocation
     credentials: Path | None = None
     kill_after_step: int | None = None
-    """SIGKILL one worker once the group has done this many steps."""
+    """SIGKILL one worker once this many steps are done and every agent takes part."""
 
 
 def read_training(path: Path, nodes: int | None) -> VideoModelTraining:
@@ -135,9 +135,11 @@ class _Watch:
         if (now.round, now.step) != self._said:
             self._said = (now.round, now.step)
             self._tell({"event": "progress", **now.to_wire()})
-        if self._kill_after is not None and now.step >= self._kill_after and not now.exported:
+        agents = len(self._run.worker_pids())
+        together = now.world_size == agents and now.steps_this_round > 0 and not now.exported
+        if self._kill_after is not None and now.step >= self._kill_after and together:
             self._kill_after = None
-            victim = len(self._run.worker_pids()) - 1
+            victim = agents - 1
             self._killed[victim] = time.time()
             self._run.kill_worker(victim)
             self._tell({"event": "killed", "worker": victim, "step": now.step, "message": f"killed agent {victim}"})

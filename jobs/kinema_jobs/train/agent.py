@@ -94,9 +94,9 @@ class TrainingAgent(LocalElasticAgent):
                 self._kill(group)
                 if result is not None:
                     return result
-        except RendezvousClosedError:
+        except RendezvousClosedError as error:
             self.done = True
-            return RunResult(state=WorkerState.SUCCEEDED)
+            raise RendezvousGracefulExitError(str(error)) from None
         except RendezvousConnectionError as error:
             return self._failed(LastWord(failure_class="network", message=str(error), step=self._step()))
         except (RendezvousGracefulExitError, SignalException):

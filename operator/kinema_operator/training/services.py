@@ -1,6 +1,8 @@
-"""The Services of a training: a headless one that names its workers, and one before each attempt's store.
+"""The Services of a training, both headless: one names its workers, one the store of an attempt.
 
-The store's has an address of its own: it stays while the pod behind it is made anew, and no DNS answer has to age.
+The store has no cluster address of its own: API servers hand those out one after another, some twenty a second, which
+hundreds of trainings at once would have to wait for. A store's container is restarted in place and keeps its address;
+only a store on a lost node is found again when a DNS answer has aged, which takes seconds.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ def store_service(training: VideoModelTraining, run: int, attempt: int) -> dict[
         "kind": "Service",
         "metadata": ownership.metadata(training, name, ownership.labels(training, names.COMPONENT_STORE, run, attempt)),
         "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
             "selector": ownership.selector(training, names.COMPONENT_STORE, run, attempt),
             "ports": [_port("rendezvous", names.RENDEZVOUS_PORT)],
         },
