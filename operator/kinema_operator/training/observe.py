@@ -186,7 +186,7 @@ def _look_at_export(store: ObjectStore, view: View) -> ExportSeen:
         return ExportSeen(run, attempt)
     digest = manifest.digest()
     published = store.stat(layout.model_prefix(digest) + layout.MANIFEST) is not None
-    return ExportSeen(run, attempt, digest=digest, published=published)
+    return ExportSeen(run, attempt, digest=digest, step=manifest.step, published=published)
 
 
 def _with(view: View, seen: Observed) -> View:

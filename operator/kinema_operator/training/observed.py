@@ -108,6 +108,8 @@ class ExportSeen:
     attempt: int
     digest: str | None = None
     """Digest of the committed manifest; None: there is none yet."""
+    step: int = 0
+    """Optimizer step of the exported model."""
     published: bool = False
     """models/<digest>/manifest.json exists."""
     problem: str = ""

@@ -23,7 +23,8 @@ from kinema_operator.storage import store_location
 from kinema_operator.training import children, failure, ownership
 from kinema_operator.training.effects import IssueCredentials, PruneCheckpoints, Publish
 from kinema_operator.training.failure import Failure
-from kinema_operator.training.progress import follow
+from kinema_operator.training.observed import ExportSeen
+from kinema_operator.training.progress import completed, follow
 from kinema_operator.training.uri import key, uri
 from kinema_operator.training.video_model import video_model
 from kinema_operator.training.view import Status, View, change
@@ -145,7 +146,7 @@ def _fix_attempt(view: View, plan: Plan) -> Plan:
 
 def _attempt(view: View) -> Plan:
     if view.export and view.export.digest:
-        return _start_publishing(view)
+        return _start_publishing(view, view.export)
     if view.spec.suspend:
         return _suspend(view)
     found = sign_of_failure(view)
@@ -306,8 +307,8 @@ def _suspended(view: View) -> Plan:
 # The run is done
 
 
-def _start_publishing(view: View) -> Plan:
-    status = _seen(view, phase="Publishing")
+def _start_publishing(view: View, export: ExportSeen) -> Plan:
+    status = _seen(view, phase="Publishing", progress=completed(view, export.step))
     message = f"Attempt {status.attempt} has committed its model; its files are checked and copied"
     status = view.mark(status, "Running", True, "Publishing", message)
     return Plan(status=status, events=(Event("Publishing", message),), requeue_after=0.0)

@@ -33,6 +33,12 @@ def follow(view: View, status: Status) -> Status:
     return _running_condition(view, status, ready, running)
 
 
+def completed(view: View, step: int) -> Progress:
+    """Progress of a run whose model of `step` is exported; its trainers may be gone before they are asked again."""
+    before = view.status.progress or Progress(total_steps=view.spec.optimization.steps)
+    return before.model_copy(update={"step": step, "eta_seconds": 0})
+
+
 def _with_progress(view: View, status: Status, found: TrainerProgress) -> Status:
     status = change(status, progress=_rounded(found))
     checkpoint = found.checkpoint

@@ -379,9 +379,12 @@ def test_a_suspended_training_keeps_no_pods_and_goes_on_as_the_next_attempt(make
 def test_a_committed_export_is_the_end_whatever_else_is_seen(
     make_view: Any, now: datetime, code: int, suspend: bool
 ) -> None:
-    export = ExportSeen(1, 1, digest=DIGEST)
+    export = ExportSeen(1, 1, digest=DIGEST, step=800)
     plan = decide(make_view(TRAINING, failed(now, code, export=export), suspend=suspend))
-    assert status_of(plan).phase == "Publishing"
+    status = status_of(plan)
+    assert status.phase == "Publishing"
+    assert status.progress is not None
+    assert (status.progress.step, status.progress.total_steps, status.progress.eta_seconds) == (800, 800, 0)
 
 
 def test_an_export_of_an_older_attempt_counts_for_nothing(make_view: Any, now: datetime) -> None:
