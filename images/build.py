@@ -35,7 +35,7 @@ SUITE: Final = "bookworm"
 PYTHON: Final = "3.11"
 GLIBC: Final = "2_36"
 """Of the suite: wheels may ask for this glibc or an older one."""
-DEBIAN_PACKAGES: Final = ("python3", "ca-certificates", "tzdata", "media-types")
+DEBIAN_PACKAGES: Final = ("python3", "ca-certificates", "tzdata", "media-types", "libstdc++6")
 UNUSED_PATHS: Final = (
     "/usr/share/doc/*",
     "/usr/share/man/*",
