@@ -137,8 +137,8 @@ def _blurred(template: FloatArray) -> FloatArray:
     """One binomial blur (1, 2, 1)/4 along rows and columns."""
     padded = np.pad(template, ((0, 0), (1, 1), (1, 1)))
     across = (padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / 4
-    blurred: FloatArray = (across[:, :-2] + 2 * across[:, 1:-1] + across[:, 2:]) / 4
-    return blurred
+    blurred = (across[:, :-2] + 2 * across[:, 1:-1] + across[:, 2:]) / 4
+    return blurred.astype(np.float32)
 
 
 def _overlap(masks: FloatArray, template: FloatArray) -> float:

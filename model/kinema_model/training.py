@@ -122,15 +122,12 @@ def make_optimizer(
 
     Matrices decay; gains, biases, tables and the null token do not, since pulling them to zero means nothing.
     """
-    matrices = [p for p in model.parameters() if p.requires_grad and _decays(p)]
-    others = [p for p in model.parameters() if p.requires_grad and not _decays(p)]
+    matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]
+    decaying = {id(weight) for weight in matrices}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in decaying]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = AdamW(groups, lr=lr, betas=_BETAS, fused=True)
     return optimizer, LambdaLR(optimizer, lambda step: learning_rate_share(step, steps, warm_up_share))
-
-
-def _decays(parameter: nn.Parameter) -> bool:
-    return parameter.ndim >= 2 and min(parameter.shape) > 6
 
 
 def learning_rate_share(step: int, steps: int, warm_up_share: float = _WARM_UP_SHARE) -> float:

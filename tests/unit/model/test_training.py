@@ -1,5 +1,3 @@
-from statistics import median
-
 import pytest
 import torch
 from hypothesis import given
@@ -81,7 +79,7 @@ def test_loss_depends_on_seed_sample_and_step_alone(config: ModelConfig, encoder
 def test_bins_add_up(config: ModelConfig, encoder: TextEncoder) -> None:
     told = _objective(config, encoder).loss(VideoDiT(config), range(16), 0)
     assert told["bin_count"].sum() == 16
-    assert told["bin_sum"].sum() / 16 == pytest.approx(float(told["loss"]), rel=1e-4)
+    assert told["bin_sum"].sum() / 16 == pytest.approx(float(told["loss"].detach()), rel=1e-4)
     assert told["loss_count"] == 16 * 3 * 2 * 16 * 16
 
 
@@ -94,18 +92,22 @@ def test_text_is_dropped_at_the_given_rate(config: ModelConfig, encoder: TextEnc
 
 def test_a_tiny_model_learns_a_few_clips_by_heart(config: ModelConfig, encoder: TextEncoder) -> None:
     torch.manual_seed(0)
-    steps = 60
+    steps = 100
     model, objective = VideoDiT(config), _objective(config, encoder, dropout=0.0)
     optimizer, schedule = make_optimizer(model, 5e-3, steps)
-    losses = []
+
+    def held_back() -> float:
+        """The loss at noise and levels that no training step draws."""
+        with torch.no_grad():
+            return float(objective.loss(model, range(8), steps)["loss"])
+
+    before = held_back()
     for step in range(steps):
-        loss = objective.loss(model, range(8), step)["loss"]
         optimizer.zero_grad()
-        loss.backward()
+        objective.loss(model, range(8), step)["loss"].backward()
         optimizer.step()
         schedule.step()
-        losses.append(float(loss.detach()))
-    assert median(losses[-15:]) < 0.3 * median(losses[:15])
+    assert held_back() < 0.2 * before
 
 
 def test_only_matrices_decay(config: ModelConfig) -> None:
