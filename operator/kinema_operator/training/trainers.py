@@ -44,7 +44,6 @@ class Trainers:
         self._timeout = aiohttp.ClientTimeout(total=settings.pod_timeout_seconds)
         self._interval = settings.progress_interval_seconds
         self._port = port
-        self._session: aiohttp.ClientSession | None = None
         self._answers: dict[Key, _Answer] = {}
 
     async def progress(self, key: Key, run: int, attempt: int, pods: Iterable[Manifest]) -> TrainerProgress | None:
@@ -72,7 +71,11 @@ class Trainers:
         self._answers.pop(key, None)
 
     async def _rank_zero(self, addresses: dict[str, str], run: int, attempt: int) -> tuple[str, TrainerProgress] | None:
-        answers = await asyncio.gather(*(self._ask(address) for address in addresses.values()))
+        if not addresses:
+            return None
+        # A session per question: nothing stays open between two questions, so nothing has to be closed at the end.
+        async with aiohttp.ClientSession(timeout=self._timeout) as session:
+            answers = await asyncio.gather(*(self._ask(session, address) for address in addresses.values()))
         speakers = [
             (name, answer)
             for name, answer in zip(addresses, answers, strict=True)
@@ -81,20 +84,13 @@ class Trainers:
         # A rank 0 that was cut off still believes in its older round.
         return max(speakers, key=lambda speaker: speaker[1].round, default=None)
 
-    async def _ask(self, address: str) -> TrainerProgress | None:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout)
+    async def _ask(self, session: aiohttp.ClientSession, address: str) -> TrainerProgress | None:
         host = f"[{address}]" if ":" in address else address
         try:
-            async with self._session.get(f"http://{host}:{self._port}/progress") as response:
+            async with session.get(f"http://{host}:{self._port}/progress") as response:
                 if response.status != 200:
                     return None
                 body = await response.content.read(MAX_ANSWER_BYTES)
                 return TrainerProgress.model_validate_json(body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
-
-    async def close(self) -> None:
-        """Close all connections."""
-        if self._session:
-            await self._session.close()

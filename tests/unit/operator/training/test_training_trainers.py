@@ -66,15 +66,14 @@ async def pods() -> AsyncIterator[Pods]:
 
 
 @pytest.fixture
-async def ask(pods: Pods) -> AsyncIterator[Any]:
+def ask(pods: Pods) -> Any:
     """Ask pods 0..n-1 with no saving of requests."""
     trainers = Trainers(Settings(progress_interval_seconds=0), pods.port)
 
     async def progress(count: int = 2, run: int = 1, attempt: int = 1) -> TrainerProgress | None:
         return await trainers.progress(KEY, run, attempt, [pod(n) for n in range(count)])
 
-    yield progress
-    await trainers.close()
+    return progress
 
 
 async def test_rank_zero_speaks_whatever_its_index(pods: Pods, ask: Any) -> None:
@@ -111,7 +110,6 @@ async def test_the_answer_moves_on_when_the_speaker_is_gone(pods: Pods) -> None:
     pods.says(1, rank=0, round=2, step=6)
     second = await trainers.progress(KEY, 1, 1, [pod(1)])
     assert (first and first.step, second and second.step) == (5, 6)
-    await trainers.close()
 
 
 async def test_rubbish_and_silence_are_no_answer(pods: Pods, ask: Any) -> None:
