@@ -22,7 +22,9 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def process(pid: int) -> tuple[list[str], dict[str, str]]:
-    """argv and environment of a live process."""
+    """argv and environment of a live process; the kernel fills them in just after exec has let the parent go."""
+    while not Path(f"/proc/{pid}/environ").read_bytes():
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0), "it ended"
     argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
     pairs = Path(f"/proc/{pid}/environ").read_bytes().decode().rstrip("\0").split("\0")
     return argv, dict(pair.split("=", 1) for pair in pairs)
