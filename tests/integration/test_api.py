@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from integration.conftest import REPOSITORY, Server
 from integration.kubectl import Kubectl, changed
+from integration.server import REPOSITORY, Server
 
 pytestmark = pytest.mark.apiserver
 
