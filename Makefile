@@ -22,7 +22,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	  || { echo "make needs uv: install it (pipx install uv) or pip for $(PYTHON), then try again" >&2; exit 1; }
 	@echo "==> Python environment in $(VENV) (6 GB with torch; progress follows)"
 	@uv venv -q --allow-existing --python $(PYTHON) $(VENV)
-	@uv pip sync --python $(BIN)/python requirements/dev.txt
+	@uv pip sync --compile-bytecode --python $(BIN)/python requirements/dev.txt
 	@uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 

@@ -51,7 +51,7 @@ def accuracy_rows(report: dict[str, dict[str, float]]) -> list[tuple[str, str]]:
     return [
         (
             f"accuracy: {name}",
-            f"{row['accuracy']:.1%}  (chance {row['chance']:.1%}, parser on true clips {row['parser']:.1%})",
+            f"{row['accuracy']:.1%}  (chance {row['chance']:.1%}, parser on true clips {row['parser_accuracy']:.1%})",
         )
         for name, row in report.items()
     ]

@@ -144,7 +144,8 @@ class TextEncoder:
         for i, encoding in enumerate(encodings):
             ids[i, : len(encoding.ids)] = torch.tensor(encoding.ids)
             mask[i, : len(encoding.ids)] = True
-        with torch.inference_mode():
+        # Not inference_mode: what is encoded here is kept, and may next be the input of a training step.
+        with torch.inference_mode(mode=False), torch.no_grad():
             states = bert(ids.to(self._device), mask.to(self._device))
         for i, prompt in enumerate(prompts):
             # Cloned outside inference mode: a training graph may not save inference tensors.

@@ -106,8 +106,6 @@ def _trainer_role(training: VideoModelTraining, config: RunConfig, site: Site) -
         ],
         env={
             "PYTHONUNBUFFERED": "1",
-            # Newcomers would else wait for a MASTER_ADDR that an unchanged rank 0 never publishes again.
-            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
             ENV_RENDEZVOUS: f"{site.rendezvous_host}:{site.rendezvous_port}",
             ENV_PROGRESS_PORT: str(site.progress_port),
             ENV_PROGRESS_FILE: site.progress_file,

@@ -46,6 +46,11 @@ def control_plane_image() -> Path:
     return Path(out.strip().splitlines()[-1])
 
 
+def image_content() -> str:
+    """Digest of what the control-plane image was built from."""
+    return str(json.loads(control_plane_image().with_suffix(".json").read_text())["content"])
+
+
 def helm(*args: str) -> str:
     """Run Helm against the cluster."""
     binary = cluster_tool("path", "helm", capture=True).strip()
@@ -73,6 +78,9 @@ def upgrade(*extra: str) -> None:
         "minio.enabled=true",
         "--set",
         f"minio.nodePort={PUBLIC_PORT}",
+        # The image keeps its name when it is built anew; its content restarts the operator.
+        "--set-string",
+        f"operator.podAnnotations.image={image_content()}",
     ]
     if os.environ.get("KINEMA_CLUSTER") != "kubeconfig":
         values += [
