@@ -155,9 +155,20 @@ def load(nodes: Sequence[Node], archives: Sequence[Path]) -> list[str]:
             lacking = [node for node, listing in pairs if not holds(listing, wanted)]
             if lacking:
                 with part(f"load {', '.join(wanted)} into {len(lacking)} nodes"):
-                    list(pool.map(lambda n, a=archive: n.ctr("images", "import", "-", stdin=a), lacking))
+                    list(pool.map(lambda n, a=archive: _import(n, a), lacking))
             changed.update(node.name for node in lacking)
     return sorted(changed)
+
+
+def _import(node: Node, archive: Path) -> None:
+    """Import an archive, again if need be: containerd may collect a layer of the image that this one replaces
+    between finding it unpacked and building on it."""
+    try:
+        node.ctr("images", "import", "-", stdin=archive)
+    except ClusterError as error:
+        if "not found" not in str(error):
+            raise
+        node.ctr("images", "import", "-", stdin=archive)
 
 
 def holds(listing: str, identities: dict[str, str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -21,7 +22,9 @@ def test_the_control_plane_runs_from_its_image_without_a_mount_of_the_host() -> 
         assert not any("hostPath" in volume for volume in pod["spec"]["volumes"])
         assert pod["spec"].get("runtimeClassName") is None
         name = pod["metadata"]["name"]
-        assert "kinema" in kube.kubectl("exec", name, "-n", install.SYSTEM, "--", "cat", "/opt/kinema/IMAGE")
+        built = json.loads(kube.kubectl("exec", name, "-n", install.SYSTEM, "--", "cat", "/opt/kinema/IMAGE"))
+        assert built["name"] == "control-plane"
+        assert built["content"] == install.image_content()
 
 
 def test_both_replicas_are_ready() -> None:
