@@ -10,7 +10,6 @@ from e2e.conftest import finished, training
 from kinema_api import launch, layout, names
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import StoreLocation
-from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
 from kinema_operator.settings import Settings
 from kinema_operator.training import children
@@ -44,10 +43,9 @@ def test_argv_and_env_of_a_live_worker_equal_the_appdefs(running: str) -> None:
     container = _live(running)["spec"]["containers"][0]
     argv = [*container["command"], *container.get("args", [])]
     env = {entry["name"]: entry.get("value") for entry in container["env"]}
-    config = RunConfig.parse(json.loads(argv[argv.index("--config") + 1]))
     location = StoreLocation(endpoint=env["KINEMA_STORE_ENDPOINT"], bucket=env["KINEMA_STORE_BUCKET"])
-    site = children.site(described, config, location, Settings(worker_image=container["image"]))
-    role = next(r for r in launch.training_app(described, config, site).roles if r.name == launch.TRAINER_ROLE)
+    _, app = children.describe_attempt(described, location, Settings(worker_image=container["image"]))
+    role = next(r for r in app.roles if r.name == launch.TRAINER_ROLE)
     assert argv == [role.entrypoint, *role.args]
     assert {name: env[name] for name in role.env} == role.env
     assert set(env) - set(role.env) == set(POD_ENV)

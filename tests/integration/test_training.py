@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(900)
 Make = Callable[..., Trainers]
 
 # Quick to notice silence; all else as in a cluster.
-QUICK = {"KINEMA_RENDEZVOUS_LOST_SECONDS": "4", "KINEMA_RENDEZVOUS_HEARTBEAT_SECONDS": "0.5"}
+QUICK = {"KINEMA_RENDEZVOUS_LOST_SECONDS": "8", "KINEMA_RENDEZVOUS_HEARTBEAT_SECONDS": "0.5"}
 
 
 @pytest.fixture
