@@ -72,23 +72,18 @@ def plain_job(index: int) -> dict[str, Any]:
     }
 
 
-async def create_all(path: str, make: Callable[[int], dict[str, Any]]) -> float:
+async def create_all(group: str, plural: str, make: Callable[[int], dict[str, Any]]) -> float:
     """Create every object over parallel requests; seconds taken."""
+    version = names.VERSION if group == names.GROUP else "v1"
     await config.load_kube_config(config_file=kube.kubeconfig())
     begun = time.monotonic()
     gate = asyncio.Semaphore(PARALLEL)
-    async with client.ApiClient() as api:
+    async with client.ApiClient() as connection:
+        api = client.CustomObjectsApi(connection)
 
         async def create(index: int) -> None:
             async with gate:
-                await api.call_api(
-                    path,
-                    "POST",
-                    header_params={"Content-Type": "application/json"},
-                    body=make(index),
-                    response_types_map={},
-                    auth_settings=["BearerToken"],
-                )
+                await api.create_namespaced_custom_object(group, version, NAMESPACE, plural, make(index))
 
         await asyncio.gather(*(create(index) for index in range(OBJECTS)))
     return time.monotonic() - begun
@@ -210,7 +205,7 @@ def main() -> int:
     kube.restricted_namespace(NAMESPACE)
     _, before = leader_metrics()
     since = time.time()
-    created = asyncio.run(create_all(f"/apis/{names.API_VERSION}/namespaces/{NAMESPACE}/{PLURAL}", training))
+    created = asyncio.run(create_all(names.GROUP, PLURAL, training))
     print(f"{OBJECTS} trainings created in {created:.1f} s", flush=True)
     wanted = OBJECTS * 4
     kube.until(lambda: children() >= wanted, f"{wanted} children", 600, poll=2.0)
@@ -218,7 +213,7 @@ def main() -> int:
     time.sleep(QUIET_SECONDS)
     _, after = leader_metrics()
     after_restart = quiet_writes()
-    baseline = asyncio.run(create_all(f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", plain_job))
+    baseline = asyncio.run(create_all("batch", "jobs", plain_job))
     kube.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     print("writes after the restart:", after_restart[:10], flush=True)
     result(

@@ -90,8 +90,6 @@ def _pod_spec(training: VideoModelTraining, role: specs.Role, config: RunConfig,
         }
     )
     spec["topologySpreadConstraints"] = [_spread(training, config)]
-    if worker and worker.node_selector:
-        spec["nodeSelector"] = dict(worker.node_selector)
     trainer = container(role, settings)
     trainer["resources"] = _resources(resources)
     trainer["startupProbe"] = STARTUP_PROBE

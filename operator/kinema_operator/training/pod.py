@@ -57,9 +57,15 @@ def _env(own: Mapping[str, str], settings: Settings) -> list[dict[str, Any]]:
 
 
 def base_pod(training: VideoModelTraining, settings: Settings) -> dict[str, Any]:
-    """Fields of a pod spec that every pod of a training shares; lists may be added to."""
+    """Fields of a pod spec that every pod of a training shares; lists may be added to.
+
+    The node selector is one of them: the store belongs near the workers, and must not wait where they cannot come.
+    """
+    worker = training.spec.worker
+    selector = {"nodeSelector": dict(worker.node_selector)} if worker and worker.node_selector else {}
     return {
         **pods.restricted_pod(training.metadata.uid, settings),
+        **selector,
         "tolerations": [
             {
                 "key": f"node.kubernetes.io/{trouble}",
