@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ def tell(out: Path) -> int:
 def train(work: Path) -> dict[str, Any]:
     """Train the sample with local agents; the published model and the recovery time."""
     sample = SAMPLES / "training.yaml"
+    shutil.rmtree(work, ignore_errors=True)
     command = ["kinema_jobs.local", str(sample), "--work", str(work), "--kill-after-step", str(kill_step(sample))]
     published: dict[str, Any] = {}
     recovery = 0.0
@@ -51,7 +53,8 @@ def train(work: Path) -> dict[str, Any]:
         task = bar.add_task("starting the agents", total=1)
         for event in events(command):
             if event["event"] == "progress":
-                text = f"Training on {event['worldSize']} agents loss {event['loss'] or float('nan'):.3f}"
+                loss = f" loss {event['loss']:.3f}" if "loss" in event else ""
+                text = f"Training on {event['worldSize']} agents{loss}"
                 bar.update(task, description=text, completed=event["step"], total=event["totalSteps"])
             elif event["event"] == "recovered":
                 recovery = event["seconds"]
