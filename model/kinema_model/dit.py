@@ -36,7 +36,9 @@ def unpatchify(tokens: Tensor, patch: Grid, shape: torch.Size) -> Tensor:
     return cells.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(shape)
 
 
+# Kept tables may be made while sampling and next be used in training.
 @lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)
 def coordinate_features(grid: Grid, device: torch.device) -> Tensor:
     """(T, H*W, F): sines and cosines of each token's place, every axis scaled to [-1, 1]."""
     axes = [(2 * torch.arange(n, dtype=torch.float32) + 1) / n - 1 for n in grid]

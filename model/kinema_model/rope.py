@@ -30,7 +30,9 @@ def rope_angles(head_dim: int, grid: Grid, theta: float) -> Tensor:
     return torch.cat(parts, dim=-1).flatten(0, 2)
 
 
+# Kept tables may be made while sampling and next be used in training.
 @lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)
 def rope_table(head_dim: int, grid: Grid, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines (T*H*W, head_dim) in float32, each repeated for the two channels of its pair."""
     angles = rope_angles(head_dim, grid, theta).repeat_interleave(2, dim=-1)

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kinema_model.config import ModelConfig
-from kinema_model.dit import VideoDiT, distinct_levels, patchify, unpatchify
+from kinema_model.dit import VideoDiT, coordinate_features, distinct_levels, patchify, unpatchify
 from kinema_model.errors import ShapeError
 from kinema_model.layers import Block, CrossAttention, SelfAttention
 from kinema_model.rope import apply_rope, rope_table
@@ -181,3 +181,10 @@ def test_wrong_shapes_are_refused(small_config: ModelConfig, name: str, shape: t
     given[name] = torch.zeros(shape, dtype=torch.bool if name == "mask" else torch.float32)
     with pytest.raises(ShapeError, match=words):
         VideoDiT(small_config)(*given.values())
+
+
+def test_tables_kept_while_sampling_can_be_trained_with() -> None:
+    grid, cpu = (2, 5, 7), torch.device("cpu")
+    with torch.inference_mode():
+        kept = (coordinate_features(grid, cpu), *rope_table(16, grid, 123.0, cpu))
+    assert not any(table.is_inference() for table in kept)
