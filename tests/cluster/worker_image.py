@@ -18,6 +18,8 @@ from .settings import REPOSITORY
 REFERENCE = "localhost/kinema/worker-host:dev"
 SYSTEM_FOLDERS = ("/usr", "/bin", "/lib", "/lib64", "/sbin", "/etc/ssl", "/etc/alternatives")
 PACKAGES = ("operator", "model", "jobs")
+HOST_FOLDER = Path("/opt/kinema/host")
+"""Where the checkout lies inside: at its own path, a pod's scratch volume at /tmp would hide a checkout below it."""
 
 
 def environment_folder(checkout: Path = REPOSITORY) -> Path:
@@ -26,7 +28,7 @@ def environment_folder(checkout: Path = REPOSITORY) -> Path:
 
 
 def host_mounts(more: Sequence[Path], checkout: Path = REPOSITORY) -> list[Path]:
-    """Folders of the machine that a host-python container sees, read-only, at the same paths.
+    """Folders of the machine that a host-python container sees, read-only; `inside` says where.
 
     Beside the system's: the checkout, its environment where that is a link to elsewhere, and the
     interpreter's home where that is not below /usr.
@@ -43,14 +45,21 @@ def host_mounts(more: Sequence[Path], checkout: Path = REPOSITORY) -> list[Path]
     return mounts
 
 
+def inside(path: Path) -> Path:
+    """Where a container sees a folder of the machine: the system's and an interpreter's at their own path, which
+    links and an environment's `python` point to; any other below HOST_FOLDER."""
+    home_of_python = (path / "bin" / "python3").exists() and not (path / "pyvenv.cfg").exists()
+    system = any(path == Path(folder) or Path(folder) in path.parents for folder in SYSTEM_FOLDERS)
+    return path if system or home_of_python else HOST_FOLDER / path.relative_to("/")
+
+
 def write_runtime_spec(path: Path, mounts: list[Path]) -> bool:
     """Let host-python containers start from an OCI spec with `mounts`; return whether it had to be written."""
     if set(mounts) <= set(written_mounts(path)):
         return False
     spec = json.loads(run(["ctr", "oci", "spec"]))
     for mount in mounts:
-        source = str(mount)
-        bind = {"destination": source, "type": "bind", "source": source, "options": ["rbind", "ro"]}
+        bind = {"destination": str(inside(mount)), "type": "bind", "source": str(mount), "options": ["rbind", "ro"]}
         spec["mounts"].append(bind)
     path.write_text(json.dumps(spec, indent=1))
     return True
@@ -64,15 +73,15 @@ def written_mounts(path: Path) -> list[Path]:
 
 def worker_image(mounts: list[Path], checkout: Path = REPOSITORY, reference: str = REFERENCE) -> Image:
     """The image; the folders that mounts need are in it, so that its root can be read-only."""
-    folders = ["tmp", "proc", "sys", "dev", "etc", "var/tmp", "run", *map(str, mounts)]
+    folders = ["tmp", "proc", "sys", "dev", "etc", "var/tmp", "run", *(str(inside(mount)) for mount in mounts)]
     return Image(
         reference=reference,
         entrypoint=["python"],
         folders=folders,
         files={"etc/nsswitch.conf": "passwd: files\nhosts: files dns\n"},
         environment={
-            "PATH": f"{environment_folder(checkout)}/bin:/usr/bin:/bin",
-            "PYTHONPATH": ":".join(str(checkout / package) for package in PACKAGES),
+            "PATH": f"{inside(environment_folder(checkout).resolve())}/bin:/usr/bin:/bin",
+            "PYTHONPATH": ":".join(str(inside(checkout / package)) for package in PACKAGES),
             "PYTHONDONTWRITEBYTECODE": "1",
             "HOME": "/tmp",
         },

@@ -10,7 +10,7 @@ import pytest
 
 from cluster.errors import ClusterError
 from cluster.images import Image, holds, image_identities
-from cluster.worker_image import host_mounts, worker_image
+from cluster.worker_image import host_mounts, inside, worker_image
 
 
 def image(tmp_path: Path, content: str = "#!/bin/sh\n") -> Image:
@@ -89,7 +89,8 @@ def test_worker_image_has_a_folder_for_every_mount(tmp_path: Path) -> None:
     mounts = host_mounts([], checkout)
     archive = worker_image(mounts, checkout, "localhost/kinema/w:dev").write(tmp_path / "w.tar")
     folders = layer_members(archive).keys()
-    assert {str(mount).strip("/") for mount in mounts} <= folders
+    assert {str(inside(mount)).strip("/") for mount in mounts} <= folders
+    assert not any(inside(mount).is_relative_to("/tmp") for mount in mounts), "a scratch volume would hide it"
     assert checkout in mounts
 
 
