@@ -23,10 +23,18 @@ def kinema() -> None:
 def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the module's own that enforces the restricted standard; gone afterwards."""
     name = "e2e-" + request.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "-")
-    kube.kubectl("delete", "namespace", name, "--ignore-not-found", seconds=300)
+    _empty(name)
+    kube.kubectl("delete", "namespace", name, "--ignore-not-found", seconds=200)
     kube.restricted_namespace(name)
     yield name
+    _empty(name)
     kube.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def _empty(namespace: str) -> None:
+    """Delete what Kinema runs there first: a namespace that ends around a live Job waits for the Job's pods, which
+    keep their finalizer until the Job controller may again create pods there: never."""
+    kube.kubectl("delete", "vmt,vgen,vmodel", "--all", "-n", namespace, check=False)
 
 
 def training(name: str, steps: int, **spec: Any) -> dict[str, Any]:
