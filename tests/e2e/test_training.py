@@ -44,7 +44,8 @@ def test_argv_and_env_of_a_live_worker_equal_the_appdefs(running: str) -> None:
     role = next(r for r in app.roles if r.name == launch.TRAINER_ROLE)
     assert argv == [role.entrypoint, *role.args]
     assert {name: env[name] for name in role.env} == role.env
-    assert set(env) - set(role.env) == set(POD_ENV)
+    # The Job controller adds the index of an Indexed Job.
+    assert set(env) - set(role.env) == {*POD_ENV, "JOB_COMPLETION_INDEX"}
 
 
 def test_pods_hold_nothing_that_a_prompt_or_a_trainer_could_misuse(running: str) -> None:
