@@ -29,7 +29,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@touch $@
 
 demo: $(STAMP)  ## From nothing to a trained model and a clip, on a real cluster (or locally where there can be none)
-	@$(BIN)/python tests/demo
+	@$(BIN)/python demo
 
 test: $(STAMP)  ## Everything: check, a real API server, and the behaviour on the real cluster
 	@$(MAKE) --no-print-directory check
