@@ -55,13 +55,13 @@ def job_name(training: str, run: int, attempt: int) -> str:
 
 
 def store_name(training: str, run: int, attempt: int) -> str:
-    """Name of the rendezvous store's Pod and Service of one attempt."""
+    """Name of the rendezvous store of one attempt: of its first pod, and as a host."""
     return f"{training}-r{run}-a{attempt}-store"
 
 
-def workers_service_name(training: str) -> str:
-    """Name of the headless Service of a training's workers, of every attempt."""
-    return f"{training}-workers"
+def pods_service_name(training: str) -> str:
+    """Name of the headless Service that names a training's pods, of every attempt."""
+    return f"{training}-pods"
 
 
 def storage_secret_name(training: str) -> str:

@@ -1,7 +1,7 @@
 """Egress that worker pods need, as NetworkPolicy rules: name resolution and the object store, and nothing else.
 
 NetworkPolicy knows addresses and labels, never host names; what can be narrowed for a kind of endpoint is narrowed.
-Ports in a policy are those of the pods behind a Service: the store's Service must use the same port as its pods.
+Ports in a policy are those of the pods behind a Service: a store's Service must use the same port as its pods.
 """
 
 from __future__ import annotations

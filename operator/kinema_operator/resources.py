@@ -55,7 +55,7 @@ RESOURCES: Final[dict[str, Resource]] = {
 CUSTOM_KINDS: Final = (training.KIND, serving.KIND, generation.KIND)
 """Kinds that are reconciled; every object of them is watched."""
 
-CHILD_KINDS: Final = ("Pod", "Job", "Service", "Deployment")
+CHILD_KINDS: Final = ("Pod", "Job", "Service", "Deployment", "NetworkPolicy")
 """Kinds that are made for them and watched; only objects that carry MANAGED_SELECTOR."""
 
 MANAGED_SELECTOR: Final = {names.LABEL_MANAGED_BY: "kinema-operator"}

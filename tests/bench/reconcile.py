@@ -207,7 +207,7 @@ def main() -> int:
     since = time.time()
     created = asyncio.run(create_all(names.GROUP, PLURAL, training))
     print(f"{OBJECTS} trainings created in {created:.1f} s", flush=True)
-    wanted = OBJECTS * 4
+    wanted = OBJECTS * 3
     kube.until(lambda: children() >= wanted, f"{wanted} children", 600, poll=2.0)
     samples = apply_to_children(since)
     time.sleep(QUIET_SECONDS)

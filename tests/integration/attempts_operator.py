@@ -85,7 +85,7 @@ class AttemptsController:
             _child(obj, "batch/v1", "Job", names.job_name(training.metadata.name, 1, attempt), attempt, job), True
         )
         yield Apply(_child(obj, "v1", "Pod", names.store_name(training.metadata.name, 1, attempt), attempt, pod), True)
-        yield Apply(_child(obj, "v1", "Service", names.workers_service_name(training.metadata.name), 1, service))
+        yield Apply(_child(obj, "v1", "Service", names.pods_service_name(training.metadata.name), 1, service))
 
 
 def _child(obj: Manifest, version: str, kind: str, name: str, attempt: int, spec: dict[str, Any]) -> Manifest:

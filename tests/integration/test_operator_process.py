@@ -71,12 +71,12 @@ async def test_what_is_deleted_comes_back_and_what_is_changed_is_changed_back(
     with replica(server.kubeconfig, namespace, tmp_path / "only.log"):
         await client.post(training(namespace, "one"))
         await until(lambda: settled(client, namespace, 1), "the training's objects")
-        service = await client.get("Service", namespace, names.workers_service_name("one"))
+        service = await client.get("Service", namespace, names.pods_service_name("one"))
         assert service is not None
         await client.delete(ref_to(service))
 
         async def service_now() -> Any:
-            return await client.get("Service", namespace, names.workers_service_name("one"))
+            return await client.get("Service", namespace, names.pods_service_name("one"))
 
         again = await until(service_now, "the Service again")
         body = {"spec": {"selector": {names.LABEL_TRAINING: "another"}}}

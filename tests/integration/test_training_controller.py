@@ -254,8 +254,7 @@ async def test_a_training_from_apply_to_its_model(
         job = await job_of(client, home, 1)
         for kind, name in (
             ("NetworkPolicy", "tiny-world-training"),
-            ("Service", "tiny-world-workers"),
-            ("Service", "tiny-world-r1-a1-store"),
+            ("Service", "tiny-world-pods"),
             ("Pod", "tiny-world-r1-a1-store"),
         ):
             assert await client.get(kind, home, name), f"{kind} {name}"

@@ -40,7 +40,7 @@ class ModelController:
             model = ((obj.get("spec") or {}).get("modelRef") or {}).get("name")
         elif obj["kind"] == training.KIND:
             return [k for k, name in self._follows.items() if (k.namespace, name) == (namespace, metadata["name"])]
-        elif obj["kind"] in ("Pod", "Deployment", "Service"):
+        elif obj["kind"] in ("Pod", "Deployment", "Service", "NetworkPolicy"):
             model = (metadata.get("labels") or {}).get(names.LABEL_MODEL)
         return [Key(serving.KIND, namespace, model)] if model else []
 

@@ -17,7 +17,7 @@ from kinema_operator.storage import store_location
 from kinema_operator.training.job import job
 from kinema_operator.training.network_policy import network_policy
 from kinema_operator.training.observed import PodSeen
-from kinema_operator.training.services import store_host, store_service, workers_service
+from kinema_operator.training.service import pods_service, store_host
 from kinema_operator.training.store_pod import store_pod
 from kinema_operator.training.uri import key
 from kinema_operator.training.view import View
@@ -61,8 +61,7 @@ def objects(view: View) -> tuple[Apply, ...]:
     config, app = describe_attempt(training, location, settings)
     found = [
         Apply(network_policy(training, location, settings)),
-        Apply(workers_service(training)),
-        Apply(store_service(training, config.run, config.attempt)),
+        Apply(pods_service(training)),
     ]
     if not _live_store(view):
         taken = {pod.name for pod in view.stores}
@@ -91,11 +90,9 @@ def of_other_attempts(view: View) -> tuple[Ref, ...]:
     current = (view.status.run, view.status.attempt)
     jobs = [j for j in view.seen.jobs if (j.run, j.attempt) != current and not j.deleting]
     stores = [p for p in _stores(view) if (p.run, p.attempt) != current and p.deletion_time is None]
-    services = [s for s in view.seen.services if s.attempt is not None and (s.run, s.attempt) != current]
     return (
         *(_job_ref(view, j.name, j.uid) for j in jobs),
         *(_pod_ref(view, p) for p in stores),
-        *(Ref("v1", "Service", view.training.metadata.namespace, s.name, s.uid) for s in services),
     )
 
 
@@ -103,11 +100,9 @@ def of_every_attempt(view: View, *, keep_finished_job: bool) -> tuple[Ref, ...]:
     """Everything that runs, or waits to run; with `keep_finished_job` the logs of trainers that ended stay readable."""
     jobs = [j for j in view.seen.jobs if not j.deleting and not (keep_finished_job and j.finished)]
     stores = [p for p in _stores(view) if p.deletion_time is None]
-    services = [s for s in view.seen.services if s.attempt is not None]
     return (
         *(_job_ref(view, j.name, j.uid) for j in jobs),
         *(_pod_ref(view, p) for p in stores),
-        *(Ref("v1", "Service", view.training.metadata.namespace, s.name, s.uid) for s in services),
     )
 
 

@@ -20,6 +20,7 @@ from kinema_operator.training.observed import Observed
 from kinema_operator.training.plan import decide
 from kinema_operator.training.trainers import Trainers
 from kinema_operator.training.view import View
+from kinema_operator.writer import require_same_owner
 
 
 class ApiClient(Protocol):
@@ -27,6 +28,9 @@ class ApiClient(Protocol):
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """One object by its name, or None."""
+
+    async def create(self, manifest: Manifest) -> tuple[dict[str, Any], bool]:
+        """Make the object if there is none; the object as it is, and whether this call made it."""
 
     async def apply(self, manifest: Manifest) -> dict[str, Any]:
         """Server-side apply."""
@@ -66,7 +70,7 @@ class TrainingController:
         metadata = obj["metadata"]
         if obj["kind"] == self.kind:
             return [Key(self.kind, metadata["namespace"], metadata["name"])]
-        if obj["kind"] not in ("Job", "Pod", "Service"):
+        if obj["kind"] not in ("Job", "Pod", "Service", "NetworkPolicy"):
             return []
         name = (metadata.get("labels") or {}).get(names.LABEL_TRAINING)
         return [Key(self.kind, metadata["namespace"], name)] if name else []
@@ -97,7 +101,7 @@ class TrainingController:
         match effect:
             case effects.IssueCredentials():
                 secret, expires = await effects.credentials_secret(found, self._stores, self._settings)
-                await self._client.apply(secret)
+                await self._put(secret)
                 self._observer.remember_credentials(found, expires)
             case effects.Publish():
                 await self._publish(found, effect)
@@ -106,6 +110,13 @@ class TrainingController:
                 await effects.prune(store, effect)
             case _:
                 raise TypeError(f"a training knows no effect {type(effect).__name__}; report this as a bug")
+
+    async def _put(self, secret: Manifest) -> None:
+        """A plain POST costs the API server half of an apply, and most Secrets are new."""
+        live, made = await self._client.create(secret)
+        if not made:
+            require_same_owner(live, secret)
+            await self._client.apply(secret)
 
     async def _publish(self, found: VideoModelTraining, effect: effects.Publish) -> None:
         store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)

@@ -81,7 +81,7 @@ def _pod_spec(training: VideoModelTraining, role: specs.Role, config: RunConfig,
     spec = base_pod(training, settings)
     spec["restartPolicy"] = "Never"
     spec["terminationGracePeriodSeconds"] = TERMINATION_GRACE_SECONDS
-    spec["subdomain"] = names.workers_service_name(config.name)
+    spec["subdomain"] = names.pods_service_name(config.name)
     spec["tolerations"] += pods.gpu_tolerations(resources)
     spec["volumes"].append(
         {

@@ -20,7 +20,7 @@ from kinema_operator.storage import SecretMissing, SecretReader, Stores, store_l
 from kinema_operator.training import effects, fence
 from kinema_operator.training.observed import ExportSeen, Observed, Reason, ResumePoint, StorageProblem
 from kinema_operator.training.plan import sign_of_failure
-from kinema_operator.training.read import read_job, read_pod, read_service
+from kinema_operator.training.read import read_job, read_pod
 from kinema_operator.training.secret import expiry
 from kinema_operator.training.trainers import Trainers
 from kinema_operator.training.uri import key as key_of
@@ -67,18 +67,14 @@ class Observer:
     def _from_cache(self, training: VideoModelTraining, cache: Cache) -> tuple[Observed, list[Manifest]]:
         meta = training.metadata
         labels = {names.LABEL_TRAINING: meta.name}
-        mine = [
-            [obj for obj in cache.list(kind, meta.namespace, labels) if _belongs(obj, meta.uid)]
-            for kind in ("Job", "Service")
-        ]
-        jobs = {job["metadata"]["uid"] for job in mine[0]} | {meta.uid}
-        pods = [pod for pod in cache.list("Pod", meta.namespace, labels) if any(_belongs(pod, uid) for uid in jobs)]
+        jobs = [job for job in cache.list("Job", meta.namespace, labels) if _belongs(job, meta.uid)]
+        owners = {job["metadata"]["uid"] for job in jobs} | {meta.uid}
+        pods = [pod for pod in cache.list("Pod", meta.namespace, labels) if any(_belongs(pod, uid) for uid in owners)]
         publish = training.spec.publish
         exists = publish is not None and cache.get(serving.KIND, meta.namespace, publish.model) is not None
         seen = Observed(
-            jobs=tuple(read_job(job) for job in sorted(mine[0], key=_name)),
+            jobs=tuple(read_job(job) for job in sorted(jobs, key=_name)),
             pods=tuple(read_pod(pod) for pod in sorted(pods, key=_name)),
-            services=tuple(read_service(service) for service in sorted(mine[1], key=_name)),
             model_exists=exists,
         )
         return seen, pods

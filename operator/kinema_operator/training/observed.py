@@ -69,16 +69,6 @@ class PodSeen:
 
 
 @dataclass(frozen=True)
-class ServiceSeen:
-    """A Service of the training; `attempt` is None for those of every attempt."""
-
-    name: str
-    uid: str
-    run: int | None = None
-    attempt: int | None = None
-
-
-@dataclass(frozen=True)
 class StorageProblem:
     """Why the object store cannot be used now."""
 
@@ -122,7 +112,6 @@ class Observed:
 
     jobs: tuple[JobSeen, ...] = ()
     pods: tuple[PodSeen, ...] = ()
-    services: tuple[ServiceSeen, ...] = ()
     storage_problem: StorageProblem | None = None
     """Set when the store was asked and could not answer."""
     resume: ResumePoint | None = None

@@ -1,4 +1,4 @@
-"""Jobs, pods and Services as the API server has them, turned into the few facts that a plan needs."""
+"""Jobs and pods as the API server has them, turned into the few facts that a plan needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from kinema_api import names
 from kinema_operator.plan import Manifest
 from kinema_operator.training.failure import parse_last_word
-from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen, ServiceSeen
+from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen
 from kinema_operator.training.store_pod import ANNOTATION_MIN_NODES
 
 _FAULTS_OF_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
@@ -59,13 +59,6 @@ def read_pod(pod: Manifest) -> PodSeen:
         end=_end(status, state),
         min_nodes=int(smallest) if smallest and smallest.isdigit() else None,
     )
-
-
-def read_service(service: Manifest) -> ServiceSeen:
-    """A Service of a training."""
-    metadata = service["metadata"]
-    run, attempt = _attempt(metadata)
-    return ServiceSeen(name=metadata["name"], uid=metadata["uid"], run=run, attempt=attempt)
 
 
 def _end(status: Mapping[str, Any], state: Mapping[str, Any]) -> PodEnd | None:

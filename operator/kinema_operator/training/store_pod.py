@@ -49,6 +49,9 @@ def store_pod(
     store["resources"] = {"requests": dict(REQUESTS)}
     store["readinessProbe"] = {"tcpSocket": {"port": names.RENDEZVOUS_PORT}, "periodSeconds": 1}
     spec = base_pod(training, settings)
+    # Its host name stays the same whatever number its own name carries.
+    spec["hostname"] = names.store_name(config.name, config.run, config.attempt)
+    spec["subdomain"] = names.pods_service_name(config.name)
     spec["restartPolicy"] = "Always"
     spec["terminationGracePeriodSeconds"] = TERMINATION_GRACE_SECONDS
     spec["containers"] = [store]

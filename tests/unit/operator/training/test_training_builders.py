@@ -14,7 +14,7 @@ from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EXIT_CODES
 from kinema_operator.settings import Settings
 from kinema_operator.storage import store_location
-from kinema_operator.training import children, network_policy, pod, secret, services, store_pod, video_model
+from kinema_operator.training import children, network_policy, pod, secret, service, store_pod, video_model
 from kinema_operator.training.job import job
 
 RUNNING = {"run": 2, "attempt": 3, "resumeFrom": "s3://kinema/trainings/team/tiny-world/7a1f/run-002/x/"}
@@ -106,17 +106,15 @@ def test_the_job_is_elastic_and_fails_by_class(make_training: Any, settings: Set
 def test_names_and_labels_bind_the_objects_together(make_training: Any, settings: Settings) -> None:
     training = make_training(RUNNING)
     trainers, store = made(training, settings)
-    workers = services.workers_service(training)
-    front = services.store_service(training, 2, 3)
+    front = service.pods_service(training)
     template = trainers["spec"]["template"]
-    assert workers["spec"]["selector"].items() <= template["metadata"]["labels"].items()
-    assert workers["spec"]["clusterIP"] == "None"
-    assert workers["metadata"]["name"] == template["spec"]["subdomain"]
-    assert front["spec"]["selector"].items() <= store["metadata"]["labels"].items()
-    assert not front["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    for named in (template, store):
+        assert front["spec"]["selector"].items() <= named["metadata"]["labels"].items()
+        assert front["metadata"]["name"] == named["spec"]["subdomain"]
+    assert front["spec"]["clusterIP"] == "None"
     env = {e["name"]: e.get("value") for e in template["spec"]["containers"][0]["env"]}
-    assert env[launch.ENV_RENDEZVOUS] == f"{front['metadata']['name']}.team.svc:29400"
-    for obj in (trainers, store, workers, front):
+    assert env[launch.ENV_RENDEZVOUS] == f"{store['spec']['hostname']}.{front['metadata']['name']}.team.svc:29400"
+    for obj in (trainers, store, front):
         (owner,) = obj["metadata"]["ownerReferences"]
         assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == ("7a1f", True, True)
         assert obj["metadata"]["labels"][names.LABEL_MANAGED_BY] == "kinema-operator"

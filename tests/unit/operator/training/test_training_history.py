@@ -26,7 +26,6 @@ from kinema_operator.training.observed import (
     PodEnd,
     PodSeen,
     ResumePoint,
-    ServiceSeen,
     StorageProblem,
 )
 from kinema_operator.training.plan import decide
@@ -54,7 +53,6 @@ class World(RuleBasedStateMachine):
         self.status: dict[str, Any] = {}
         self.jobs: dict[str, JobSeen] = {}
         self.pods: dict[str, PodSeen] = {}
-        self.services: dict[str, ServiceSeen] = {}
         self.credentials: datetime | None = None
         self.exported: set[tuple[int, int]] = set()
         self.published: set[str] = set()
@@ -76,7 +74,6 @@ class World(RuleBasedStateMachine):
         seen = Observed(
             jobs=tuple(self.jobs.values()),
             pods=tuple(self.pods.values()),
-            services=tuple(self.services.values()),
             credentials_expire=self.credentials if self.credentials and self.credentials > self.now else None,
         )
         if self.store_is_away:
@@ -119,7 +116,6 @@ class World(RuleBasedStateMachine):
                     job, parallelism=spec["parallelism"], resource_version=str(self.serial)
                 )
             case _ if hasattr(step, "uid"):
-                self.services.pop(step.uid, None)
                 self.pods.pop(step.uid, None)
                 if step.uid in self.jobs:
                     self.jobs[step.uid] = dataclasses.replace(self.jobs[step.uid], deleting=True)
@@ -154,7 +150,7 @@ class World(RuleBasedStateMachine):
             assert at == (persisted.run, persisted.attempt), "made before the status that fixes its attempt"
         self.serial += 1
         uid = f"uid-{self.serial}"
-        taken = {thing.name for things in (self.jobs, self.pods, self.services) for thing in things.values()}
+        taken = {thing.name for things in (self.jobs, self.pods) for thing in things.values()}
         if metadata["name"] in taken and kind != "Pod":
             return
         if kind == "Job" and at:
@@ -168,8 +164,6 @@ class World(RuleBasedStateMachine):
             self.pods[uid] = PodSeen(
                 metadata["name"], uid, names.COMPONENT_STORE, *at, phase="Running", min_nodes=smallest
             )
-        elif kind == "Service":
-            self.services[uid] = ServiceSeen(metadata["name"], uid, *(at or (None, None)))
 
     @rule(times=st.integers(1, 4))
     def reconcile(self, times: int) -> None:

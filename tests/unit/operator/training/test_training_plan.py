@@ -21,7 +21,6 @@ from kinema_operator.training.observed import (
     PodEnd,
     PodSeen,
     ResumePoint,
-    ServiceSeen,
     StorageProblem,
 )
 from kinema_operator.training.plan import decide
@@ -107,8 +106,7 @@ def test_a_fixed_attempt_gets_all_its_objects(make_view: Any, now: datetime) -> 
     plan = decide(make_view(STARTING, Observed(credentials_expire=now + timedelta(hours=1))))
     assert made(plan) == {
         ("NetworkPolicy", "tiny-world-training"),
-        ("Service", "tiny-world-workers"),
-        ("Service", "tiny-world-r1-a1-store"),
+        ("Service", "tiny-world-pods"),
         ("Pod", "tiny-world-r1-a1-store"),
         ("Job", "tiny-world-r1-a1"),
     }
@@ -316,10 +314,9 @@ def waiting(now: datetime, seconds: float = -1, **changes: Any) -> dict[str, Any
 
 
 def test_the_old_attempt_is_removed_and_its_job_waited_for(make_view: Any, now: datetime) -> None:
-    services = (ServiceSeen("tiny-world-workers", "s0"), ServiceSeen("tiny-world-r1-a1-store", "s1", 1, 1))
     resume = ResumePoint(1, 1, ATTEMPT + "step-00000100/round-0001/", 100)
-    plan = decide(make_view(waiting(now), at_work(now, services=services, resume=resume)))
-    assert {(ref.kind, ref.uid) for ref in plan.delete} == {("Job", "job-1"), ("Pod", "store-1"), ("Service", "s1")}
+    plan = decide(make_view(waiting(now), at_work(now, resume=resume)))
+    assert {(ref.kind, ref.uid) for ref in plan.delete} == {("Job", "job-1"), ("Pod", "store-1")}
     assert status_of(plan).attempt == 1
     lingers = at_work(now, jobs=(dataclasses.replace(JOB, deleting=True),), resume=resume)
     plan = decide(make_view(waiting(now), lingers))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kinema_operator.training.failure import classify
-from kinema_operator.training.read import read_job, read_pod, read_service
+from kinema_operator.training.read import read_job, read_pod
 
 LABELS = {"kinema.dev/run": "2", "kinema.dev/attempt": "3", "app.kubernetes.io/component": "trainer"}
 
@@ -80,9 +80,3 @@ def test_the_end_of_a_job() -> None:
     seen = read_job({"metadata": metadata, "spec": {"parallelism": 3}, "status": {"conditions": conditions}})
     assert (seen.finished, seen.message, seen.parallelism, seen.deleting) == ("Failed", "exit code 2", 3, False)
     assert read_job({"metadata": {**metadata, "deletionTimestamp": "x"}, "spec": {}}).deleting
-
-
-def test_services_of_one_attempt_and_of_all() -> None:
-    one = read_service({"metadata": {"name": "s", "uid": "u", "labels": LABELS}})
-    every = read_service({"metadata": {"name": "s", "uid": "u", "labels": {}}})
-    assert ((one.run, one.attempt), (every.run, every.attempt)) == ((2, 3), (None, None))
