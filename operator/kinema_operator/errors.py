@@ -10,6 +10,7 @@ OperatorError
     ├── Conflict         the object has moved on since it was read
     ├── Expired          a resourceVersion is too old to watch from
     ├── Denied           authentication or authorization failed
+    ├── NamespaceEnding  nothing may be made in a namespace that is being deleted
     ├── Rejected         the request is wrong: validation or admission
     ├── Throttled        too many requests, also after waiting as told
     └── Unavailable      time-out, broken connection, or a fault of the server
@@ -81,6 +82,12 @@ class Denied(ApiError):
     remedy = "check the operator's RBAC rules and its service account"
 
 
+class NamespaceEnding(ApiError):
+    """The namespace is being deleted: nothing may be made in it any more."""
+
+    remedy = "nothing is to be done; make it again in another namespace if it is still wanted"
+
+
 class Rejected(ApiError):
     """The API server finds the request wrong."""
 
@@ -121,5 +128,8 @@ def api_error(request: str, status: int, answer: Any) -> ApiError:
     message = str(fields.get("message") or answer or "")
     if status == HTTPStatus.CONFLICT and reason == "AlreadyExists":
         return AlreadyExists(request, message, status, reason)
+    causes = (fields.get("details") or {}).get("causes") or ()
+    if status == HTTPStatus.FORBIDDEN and any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        return NamespaceEnding(request, message, status, reason)
     kind = _BY_STATUS.get(status, Unavailable)
     return kind(request, message, status, reason)

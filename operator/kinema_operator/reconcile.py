@@ -17,12 +17,13 @@ from kinema_operator import metrics
 from kinema_operator.cache import ObjectCache
 from kinema_operator.client import Client
 from kinema_operator.controller import Controller
+from kinema_operator.errors import NamespaceEnding
 from kinema_operator.events import EventPoster
 from kinema_operator.plan import Key, Manifest, Plan
 from kinema_operator.queue import WorkQueue
 from kinema_operator.resources import ref_to
 from kinema_operator.semantic import merge_patch
-from kinema_operator.writer import Trust, Writer
+from kinema_operator.writer import Trust, Writer, controller_uid
 
 PROGRESS_FIELDS = frozenset({"progress", "queuePosition", "waiting", "lastActiveTime"})
 """Fields of a status that merely move along; a change of nothing else may wait for the progress interval."""
@@ -81,7 +82,11 @@ class Reconciler:
             return None
         controller = self._controllers[key.kind]
         observed = await controller.observe(key, obj, self._cache)
-        return await self._carry_out(key, obj, controller, controller.plan(obj, observed, self._now()))
+        try:
+            return await self._carry_out(key, obj, controller, controller.plan(obj, observed, self._now()))
+        except NamespaceEnding:
+            await self._let_go(obj)
+            return None
 
     async def _carry_out(self, key: Key, obj: Manifest, controller: Controller, plan: Plan) -> float | None:
         remembered = self._remembered.setdefault(key, Remembered())
@@ -99,6 +104,16 @@ class Reconciler:
         for other in plan.wake:
             self._queue.add(other)
         return again
+
+    async def _let_go(self, obj: Manifest) -> None:
+        """Delete the Jobs of `obj`, whose namespace is being deleted.
+
+        Namespaces lose their pods before anything else (KEP-5080), and a Job with a backoff per index keeps the
+        finalizer of a failed pod until it has made another one: which it never may, so that neither would ever go.
+        """
+        for job in self._cache.list("Job", obj["metadata"]["namespace"]):
+            if controller_uid(job) == obj["metadata"]["uid"] and not job["metadata"].get("deletionTimestamp"):
+                await self._client.delete(ref_to(job))
 
     async def _write_status(self, remembered: Remembered, obj: Manifest, status: dict[str, Any]) -> float | None:
         """Write what differs; seconds to wait if the difference is mere progress and it is too early for that."""

@@ -42,6 +42,8 @@ CHECK_TTL_SECONDS: Final = 5.0
 """A store found usable is not checked again within this time, however many resources ask."""
 MAX_POLICY_BYTES: Final = 2048
 """Longest inline session policy that STS accepts."""
+STS_CONNECTIONS: Final = 16
+"""Connections kept to each store: as many as there are reconciles, so that a burst does not connect for each call."""
 STS_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=15.0)
 _STS: Final = {"a": "https://sts.amazonaws.com/doc/2011-06-15/"}
 
@@ -100,7 +102,9 @@ class Stores:
         self._opened: dict[tuple[str, ArtifactStore | None], _Opened] = {}
         self._checked: dict[int, float] = {}
         self._checking: dict[int, asyncio.Lock] = {}
-        self._http = urllib3.PoolManager(timeout=STS_TIMEOUT, retries=urllib3.Retry(total=1, backoff_factor=0.2))
+        self._http = urllib3.PoolManager(
+            maxsize=STS_CONNECTIONS, timeout=STS_TIMEOUT, retries=urllib3.Retry(total=1, backoff_factor=0.2)
+        )
 
     async def for_object(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
         """The store that a spec names, or the operator's own. Nothing is asked of the store itself.

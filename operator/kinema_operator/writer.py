@@ -101,7 +101,7 @@ def require_same_owner(live: Manifest, desired: Manifest) -> None:
     Raises:
         ForeignObject: `live` has another controlling owner than `desired`, or none.
     """
-    theirs, ours = _controller_uid(live), _controller_uid(desired)
+    theirs, ours = controller_uid(live), controller_uid(desired)
     if ours is not None and theirs != ours:
         metadata = desired["metadata"]
         raise ForeignObject(
@@ -110,7 +110,8 @@ def require_same_owner(live: Manifest, desired: Manifest) -> None:
         )
 
 
-def _controller_uid(obj: Manifest) -> str | None:
+def controller_uid(obj: Manifest) -> str | None:
+    """UID of the controlling owner, if there is one."""
     for owner in obj["metadata"].get("ownerReferences") or ():
         if owner.get("controller"):
             return str(owner["uid"])

@@ -4,7 +4,8 @@ A worker is killed by SIGKILL of every process in its pod's cgroup, agent includ
 clock runs to the end of the first optimizer step after it. minNodes is below nodes, so the survivors go on while the
 replacement comes. Between two kills the group is whole again. Lost steps: optimizer steps done twice.
 
-Environment: KINEMA_BENCH_KILLS (20), KINEMA_BENCH_KILLS_PER_RUN (4), KINEMA_BENCH_SEED (0).
+Environment: KINEMA_BENCH_KILLS (20), KINEMA_BENCH_KILLS_PER_RUN (4), KINEMA_BENCH_STEPS (1500) of each
+run, KINEMA_BENCH_SEED (0).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def manifest(name: str) -> dict[str, Any]:
 
 def steps_per_run() -> int:
     """Enough steps to outlast the kills of one run."""
-    return int(os.environ.get("KINEMA_BENCH_STEPS", "4000"))
+    return int(os.environ.get("KINEMA_BENCH_STEPS", "1500"))
 
 
 def one_kill(name: str, chance: random.Random) -> tuple[float, int]:
