@@ -34,6 +34,9 @@ THROTTLE_TRIES = 5
 THROTTLE_MAX_SECONDS = 10.0
 """Longest single wait that is honoured within a request; beyond it the caller's backoff takes over."""
 
+UNCHECKED = {"fieldValidation": "Ignore"}
+"""Unknown fields would only be warned of, to nobody, and looking for them means decoding everything twice."""
+
 Fence = Callable[[], float]
 """Seconds for which writing is still allowed; raises NotLeading when it is not."""
 
@@ -264,6 +267,8 @@ class Client:
             self._overlay.offer(answer)
 
     async def _write(self, method: str, path: str, body: Any, content: str, query: dict[str, str]) -> dict[str, Any]:
+        if method != "DELETE":
+            query = query | UNCHECKED
         return await self._call(method, path, body, content=content, query=query, fenced=True)
 
     async def _call(

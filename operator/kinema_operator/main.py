@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any, cast
 
 import kopf
+import uvloop
 
 from kinema_operator import logs
 from kinema_operator.connection import Connection
@@ -45,4 +45,4 @@ def main() -> int:
     """Entry point of `python -m kinema_operator`."""
     settings = Settings()
     logs.configure(settings.log_format, settings.log_level)
-    return asyncio.run(run(settings))
+    return uvloop.run(run(settings))

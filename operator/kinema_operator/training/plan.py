@@ -74,8 +74,9 @@ def _begin_run(view: View) -> Plan:
         if find_condition(fresh.conditions, type_):
             fresh = view.mark(fresh, type_, False, "NewRun", f"Run {fresh.run} has begun")
     fresh = view.mark(fresh, "Running", False, "Queued", f"Run {fresh.run} has begun")
-    begun = Event("RunStarted", f"Run {fresh.run} has begun")
-    return _with_event(_between_attempts(view.with_status(fresh)), begun)
+    plan = _between_attempts(view.with_status(fresh))
+    # An attempt that starts at once tells of its run as well.
+    return plan if plan.events else _with_event(plan, Event("RunStarted", f"Run {fresh.run} has begun"))
 
 
 def _history(view: View) -> tuple[RunRecord, ...]:
