@@ -40,7 +40,9 @@ RENDEZVOUS_PORT: Final = 29400
 PROGRESS_PORT: Final = 9400
 """/metrics and /progress of a trainer's agent."""
 SERVER_PORT: Final = 8500
-"""Work orders, /healthz and /metrics of a server."""
+"""Work orders and /healthz of a server: for the operator."""
+SERVER_METRICS_PORT: Final = 8501
+"""/metrics of a server: for monitoring, which has no business giving orders."""
 
 # Paths inside pods.
 STORAGE_SECRET_DIR: Final = "/var/run/kinema/storage"

@@ -7,7 +7,8 @@ Server (SERVER_PORT):
     GET    /v1/orders/{uid}  -> 200 OrderState, 404 unknown (a restarted server forgets: give it another attempt)
     DELETE /v1/orders/{uid}  -> 202; stops before the next denoising step
     GET    /v1/server        -> ServerState
-    GET    /healthz /metrics
+    GET    /healthz
+Server (SERVER_METRICS_PORT): GET /metrics.
 Errors of a server: {"error": "<sentence with a remedy>"}.
 """
 

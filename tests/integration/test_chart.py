@@ -244,7 +244,7 @@ def test_pod_monitors_on_request(render: Render) -> None:
     workers = one(objects, "PodMonitor", "kinema-workers")
     assert workers["metadata"]["labels"]["release"] == "prometheus"
     ports = {endpoint["portNumber"] for endpoint in workers["spec"]["podMetricsEndpoints"]}
-    assert ports == {names.PROGRESS_PORT, names.SERVER_PORT}
+    assert ports == {names.PROGRESS_PORT, names.SERVER_METRICS_PORT}
 
 
 @pytest.mark.parametrize(

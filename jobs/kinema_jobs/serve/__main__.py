@@ -25,10 +25,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m kinema_jobs.serve", description=__doc__)
     parser.add_argument("--digest", required=True, type=_digest, help="the model to serve, sha256:<hex>")
     parser.add_argument("--port", type=int, default=SERVER_PORT, help="0: any free port, named in the log")
+    parser.add_argument("--metrics-port", type=int, help="where to answer /metrics; nowhere unless given")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     started = time.monotonic()
-    ended = asyncio.run(_serve(arguments.digest, arguments.port, ServerSettings(), started))
+    ports = (arguments.port, arguments.metrics_port)
+    ended = asyncio.run(_serve(arguments.digest, ports, ServerSettings(), started))
     if not ended:
         # A denoising step cannot be interrupted, and Python would wait for its thread; nothing of it is needed.
         log.warning("the step in hand did not end in time: leaving it")
@@ -43,31 +45,37 @@ def _digest(value: str) -> str:
     return value
 
 
-async def _serve(digest: str, port: int, settings: ServerSettings, started: float) -> bool:
-    """Serve until a signal; True if nothing runs any more."""
+async def _serve(digest: str, ports: tuple[int, int | None], settings: ServerSettings, started: float) -> bool:
+    """Serve until a signal on the ports for (orders, metrics); True if nothing runs any more."""
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     # Before the port opens, so that "ready" means that the seconds of importing torch are over.
-    from kinema_jobs.serve.app import make_app
+    from kinema_jobs.serve.app import make_app, make_metrics_app
     from kinema_jobs.serve.service import open_service
 
     async with open_service(digest, settings) as service:
-        runner = web.AppRunner(
-            make_app(service.book, service.models, settings.max_order_bytes), access_log=None, shutdown_timeout=1.0
-        )
-        await runner.setup()
-        await _listen(runner, settings.host, port)
+        runner = _runner(make_app(service.book, service.models, settings.max_order_bytes))
+        await _listen(runner, settings.host, ports[0])
+        monitoring = _runner(make_metrics_app())
+        if ports[1] is not None:
+            await _listen(monitoring, settings.host, ports[1])
         log.info("serving %s on port %s, ready after %.1f s", digest, _ports(runner), time.monotonic() - started)
         await ending.wait()
         log.info("ending: no more orders are taken")
         ended = await service.book.drain(settings.grace_seconds)
         await runner.cleanup()
+        await monitoring.cleanup()
     return ended
 
 
+def _runner(app: web.Application) -> web.AppRunner:
+    return web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+
+
 async def _listen(runner: web.AppRunner, host: str | None, port: int) -> None:
+    await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError:

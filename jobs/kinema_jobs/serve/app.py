@@ -32,7 +32,17 @@ def make_app(book: OrderBook, models: ModelCache, max_order_bytes: int) -> web.A
     app.router.add_delete("/v1/orders/{uid}", handlers.cancel)
     app.router.add_get("/v1/server", handlers.server)
     app.router.add_get("/healthz", handlers.health)
-    app.router.add_get("/metrics", handlers.metrics)
+    return app
+
+
+def make_metrics_app() -> web.Application:
+    """The application on the port of its own that monitoring may reach."""
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
     return app
 
 
@@ -61,9 +71,6 @@ class _Handlers:
         if self._book.draining:
             return web.json_response({"status": "ending"}, status=503)
         return web.json_response({"status": "ok"})
-
-    async def metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def _check(self, order: WorkOrder) -> None:
         """Refuse what can never be served, as far as that is known before the model is loaded."""

@@ -18,6 +18,7 @@ from kinema_operator.settings import Settings
 
 CONTAINER: Final = "server"
 PORT_NAME: Final = "orders"
+METRICS_PORT_NAME: Final = "metrics"
 
 READINESS: Final = {"periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 3}
 # The operator decides within seconds about a server that holds a request; this is for one that hangs without one.
@@ -45,7 +46,7 @@ def server_deployment(model: VideoModel, digest: str, replicas: int, settings: S
             "template": {
                 "metadata": {
                     "labels": server_labels(name, digest),
-                    "annotations": pods.prometheus_annotations(names.SERVER_PORT),
+                    "annotations": pods.prometheus_annotations(names.SERVER_METRICS_PORT),
                 },
                 "spec": _pod_spec(model, digest, settings),
             },
@@ -77,6 +78,11 @@ def _pod_spec(model: VideoModel, digest: str, settings: Settings) -> dict[str, A
     return spec
 
 
+def _arguments(digest: str) -> list[str]:
+    ports = ["--port", str(names.SERVER_PORT), "--metrics-port", str(names.SERVER_METRICS_PORT)]
+    return ["--digest", digest, *ports]
+
+
 def _container(model: VideoModel, digest: str, settings: Settings) -> dict[str, Any]:
     environment = {
         "PYTHONUNBUFFERED": "1",
@@ -89,9 +95,12 @@ def _container(model: VideoModel, digest: str, settings: Settings) -> dict[str, 
         "image": settings.worker_image,
         "imagePullPolicy": settings.worker_image_pull_policy,
         "command": ["python", "-m", "kinema_jobs.serve"],
-        "args": ["--digest", digest, "--port", str(names.SERVER_PORT)],
+        "args": _arguments(digest),
         "env": [{"name": key, "value": value} for key, value in environment.items()],
-        "ports": [{"name": PORT_NAME, "containerPort": names.SERVER_PORT, "protocol": "TCP"}],
+        "ports": [
+            {"name": PORT_NAME, "containerPort": names.SERVER_PORT, "protocol": "TCP"},
+            {"name": METRICS_PORT_NAME, "containerPort": names.SERVER_METRICS_PORT, "protocol": "TCP"},
+        ],
         "readinessProbe": {**probe, **READINESS},
         "livenessProbe": {**probe, **LIVENESS},
         "securityContext": pods.container_security_context(),

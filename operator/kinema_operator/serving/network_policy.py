@@ -38,10 +38,8 @@ def server_network_policy(model: VideoModel, store_endpoints: Iterable[str], set
             "podSelector": {"matchLabels": model_selector(model.metadata.name)},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
-                {
-                    "from": [operator, monitoring],
-                    "ports": [{"protocol": "TCP", "port": names.SERVER_PORT}],
-                }
+                {"from": [operator], "ports": [{"protocol": "TCP", "port": names.SERVER_PORT}]},
+                {"from": [monitoring], "ports": [{"protocol": "TCP", "port": names.SERVER_METRICS_PORT}]},
             ],
             "egress": [network.dns_egress(), *network.store_egresses(store_endpoints)],
         },

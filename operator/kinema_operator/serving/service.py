@@ -1,4 +1,4 @@
-"""The Service of the servers of one digest: for people and Prometheus; the operator itself talks to pods."""
+"""The Service of the servers of one digest: for Prometheus; the operator itself talks to pods."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kinema_api import names
 from kinema_api.serving import KIND, VideoModel
 from kinema_operator.ownership import controller_reference
 from kinema_operator.plan import Manifest
-from kinema_operator.serving.deployment import PORT_NAME
+from kinema_operator.serving.deployment import METRICS_PORT_NAME
 from kinema_operator.serving.labels import server_labels, server_selector
 
 
@@ -25,7 +25,12 @@ def server_service(model: VideoModel, digest: str) -> Manifest:
         "spec": {
             "selector": server_selector(name, digest),
             "ports": [
-                {"name": PORT_NAME, "port": names.SERVER_PORT, "targetPort": PORT_NAME, "protocol": "TCP"},
+                {
+                    "name": METRICS_PORT_NAME,
+                    "port": names.SERVER_METRICS_PORT,
+                    "targetPort": METRICS_PORT_NAME,
+                    "protocol": "TCP",
+                },
             ],
         },
     }

@@ -69,7 +69,7 @@ def test_users_are_high_stable_and_differ_by_owner() -> None:
 def test_a_server_is_told_its_digest_and_nothing_else() -> None:
     container = pod_spec()["containers"][0]
     assert container["command"] == ["python", "-m", "kinema_jobs.serve"]
-    assert container["args"] == ["--digest", DIGEST, "--port", str(names.SERVER_PORT)]
+    assert container["args"] == ["--digest", DIGEST, "--port", "8500", "--metrics-port", "8501"]
     assert container["image"] == "registry.example/worker:1"
     assert container["readinessProbe"]["httpGet"]["path"] == "/healthz"
 
@@ -108,9 +108,10 @@ def test_names_and_selectors_agree_and_fit_a_label() -> None:
 def test_orders_come_from_the_operator_alone() -> None:
     policy = server_network_policy(model(), ["http://minio.kinema-system.svc:9000"], SETTINGS)["spec"]
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
-    (ingress,) = policy["ingress"]
-    assert ingress["ports"] == [{"protocol": "TCP", "port": names.SERVER_PORT}]
-    operator, monitoring = ingress["from"]
+    orders, metrics = policy["ingress"]
+    assert orders["ports"] == [{"protocol": "TCP", "port": names.SERVER_PORT}]
+    assert metrics["ports"] == [{"protocol": "TCP", "port": names.SERVER_METRICS_PORT}]
+    (operator,), (monitoring,) = orders["from"], metrics["from"]
     assert operator["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "kinema-system"}
     assert operator["podSelector"]["matchLabels"] == {names.LABEL_COMPONENT: "operator"}
     assert monitoring == {"namespaceSelector": {"matchLabels": {"kinema.dev/monitoring": "true"}}}

@@ -14,6 +14,9 @@ import aiohttp
 import av
 import numpy as np
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from kinema_jobs.serve.app import make_metrics_app
 
 Order = Callable[..., dict[str, Any]]
 MANY_STEPS = 200
@@ -219,6 +222,8 @@ async def test_metrics_count_orders_and_steps(server: Any, make_order: Order) ->
 
 async def _metrics(server: Any) -> dict[str, float]:
     async with server.session.get(server.base + "/metrics") as response:
+        assert response.status == 404, "whoever may read metrics must not need the port that takes orders"
+    async with TestClient(TestServer(make_metrics_app())) as monitoring, monitoring.get("/metrics") as response:
         lines = (await response.text()).splitlines()
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
