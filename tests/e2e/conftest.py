@@ -23,18 +23,15 @@ def kinema() -> None:
 def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the module's own that enforces the restricted standard; gone afterwards."""
     name = "e2e-" + request.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "-")
-    _empty(name)
     kube.kubectl("delete", "namespace", name, "--ignore-not-found", seconds=200)
     kube.restricted_namespace(name)
     yield name
-    _empty(name)
-    kube.kubectl("delete", "namespace", name, "--wait=false")
+    end_namespace(name)
 
 
-def _empty(namespace: str) -> None:
-    """Delete what Kinema runs there first: a namespace that ends around a live Job waits for the Job's pods, which
-    keep their finalizer until the Job controller may again create pods there: never."""
-    kube.kubectl("delete", "vmt,vgen,vmodel", "--all", "-n", namespace, check=False)
+def end_namespace(name: str) -> None:
+    """Delete a namespace with whatever runs in it, and wait until it is gone."""
+    kube.kubectl("delete", "namespace", name, "--timeout=180s", seconds=200)
 
 
 def training(name: str, steps: int, **spec: Any) -> dict[str, Any]:
@@ -76,7 +73,7 @@ def published() -> Iterator[tuple[str, str]]:
     kube.apply(training(name, steps=40), namespace)
     finished(name, namespace)
     yield namespace, name
-    kube.kubectl("delete", "namespace", namespace, "--wait=false")
+    end_namespace(namespace)
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +92,7 @@ def foreign_reach() -> Iterator[Any]:
         return "open" in answer
 
     yield reach
-    kube.kubectl("delete", "namespace", namespace, "--wait=false")
+    end_namespace(namespace)
 
 
 def _stranger(name: str) -> dict[str, Any]:

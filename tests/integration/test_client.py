@@ -15,7 +15,16 @@ from kinema_api import names
 from kinema_operator.cache import ObjectCache
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
-from kinema_operator.errors import AlreadyExists, Conflict, Expired, ForeignObject, NotLeading, Rejected, Unavailable
+from kinema_operator.errors import (
+    AlreadyExists,
+    Conflict,
+    Expired,
+    ForeignObject,
+    NamespaceEnding,
+    NotLeading,
+    Rejected,
+    Unavailable,
+)
 from kinema_operator.informer import Informer
 from kinema_operator.plan import Apply
 from kinema_operator.resources import MANAGED_SELECTOR, ref_to
@@ -84,6 +93,17 @@ async def test_what_the_server_refuses_names_the_field(client: Client, namespace
     wrong["spec"] = {**wrong["spec"], "nodes": 0}
     with pytest.raises(Rejected, match=r"spec\.nodes.*correct the field"):
         await client.post(wrong)
+
+
+async def test_a_namespace_that_ends_is_told_apart_from_missing_rights(
+    client: Client, connection: Connection, namespace: str
+) -> None:
+    # No controller manager runs here, so it ends for ever.
+    address = f"{connection.server}/api/v1/namespaces/{namespace}"
+    async with connection.session() as session, session.delete(address, headers=await connection.headers()) as answer:
+        assert answer.status == 200
+    with pytest.raises(NamespaceEnding, match="being terminated"):
+        await client.create(service(namespace))
 
 
 async def test_a_fenced_client_sends_nothing(client: Client, namespace: str) -> None:
