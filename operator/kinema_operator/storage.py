@@ -52,6 +52,11 @@ class SecretMissing(StorageError):
     """The Secret with a store's keys does not exist or lacks a key. It may yet appear."""
 
 
+def storage_reason(error: StorageError) -> str:
+    """The reason of a condition that waits for a store: what kind of error it is."""
+    return "StorageFailed" if type(error) is StorageError else type(error).__name__
+
+
 def store_location(artifact_store: ArtifactStore | None, settings: Settings) -> StoreLocation:
     """Where the store of a spec is: its own, or the operator's.
 

@@ -20,9 +20,10 @@ from kinema_operator.generation.queue import ASSIGNED, TERMINAL, assign, idle_se
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.work_order import read_model
 from kinema_operator.serving.labels import model_selector
-from kinema_operator.serving.observe import Stores, storage_reason
+from kinema_operator.serving.observe import Stores
 from kinema_operator.serving.server_pod import ServerPod, server_pod
 from kinema_operator.settings import Settings
+from kinema_operator.storage import storage_reason
 
 
 def model_store(model: VideoModel | None) -> ArtifactStore | None:

@@ -18,6 +18,7 @@ from kinema_operator.serving.labels import model_selector
 from kinema_operator.serving.observed import Observed, Served, Source
 from kinema_operator.serving.server_pod import server_pod
 from kinema_operator.settings import Settings
+from kinema_operator.storage import storage_reason
 
 
 class Stores(Protocol):
@@ -28,11 +29,6 @@ class Stores(Protocol):
 
     async def checked(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
         """Like `for_object`, and the bucket was found usable; raises StorageError."""
-
-
-def storage_reason(error: StorageError) -> str:
-    """The reason of a condition that waits for a store: what kind of error it is."""
-    return "StorageFailed" if type(error) is StorageError else type(error).__name__
 
 
 async def observe(model: VideoModel, cache: Cache, stores: Stores, settings: Settings) -> Observed:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from kinema_api import names, training
-from kinema_api.errors import BrokenManifest, InvalidManifest
+from kinema_api.errors import BrokenManifest, InvalidManifest, StorageError
 from kinema_api.training import VideoModelTraining, VideoModelTrainingStatus
 from kinema_operator.conditions import Moment
 from kinema_operator.controller import Cache
@@ -100,7 +100,11 @@ class TrainingController:
         found = VideoModelTraining.parse(obj)
         match effect:
             case effects.IssueCredentials():
-                secret, expires = await effects.credentials_secret(found, self._stores, self._settings)
+                try:
+                    secret, expires = await effects.credentials_secret(found, self._stores, self._settings)
+                except StorageError as error:
+                    self._observer.remember_refusal(found, error)
+                    raise
                 await self._put(secret)
                 self._observer.remember_credentials(found, expires)
             case effects.Publish():

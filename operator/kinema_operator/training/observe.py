@@ -10,15 +10,15 @@ from typing import Final, Protocol
 
 from kinema_api import layout, names, serving
 from kinema_api.base import utc_now
-from kinema_api.errors import BrokenManifest, BucketMissing, StorageDenied, StorageError, StorageUnreachable
+from kinema_api.errors import BrokenManifest, StorageError
 from kinema_api.objectstore import ObjectStore
 from kinema_api.training import VideoModelTraining
 from kinema_operator.controller import Cache
 from kinema_operator.plan import Key, Manifest
 from kinema_operator.settings import Settings
-from kinema_operator.storage import SecretMissing, SecretReader, Stores, store_location
+from kinema_operator.storage import SecretReader, Stores, storage_reason, store_location
 from kinema_operator.training import effects, fence
-from kinema_operator.training.observed import ExportSeen, Observed, Reason, ResumePoint, StorageProblem
+from kinema_operator.training.observed import ExportSeen, Observed, ResumePoint, StorageProblem
 from kinema_operator.training.plan import sign_of_failure
 from kinema_operator.training.read import read_job, read_pod
 from kinema_operator.training.secret import expiry
@@ -46,6 +46,7 @@ class Observer:
         self._stores = stores
         self._trainers = trainers
         self._expiries: dict[str, tuple[datetime | None, float]] = {}
+        self._refusals: dict[str, StorageError] = {}
 
     async def observe(self, training: VideoModelTraining, cache: Cache, memory: ExportMemory) -> Observed:
         """Everything that the plan of this training needs to know now."""
@@ -58,11 +59,18 @@ class Observer:
         if training.status.phase == "Publishing":
             return await self._store_facts(view, memory)
         self._trainers.forget(_key(training))
+        self._expiries.pop(training.metadata.uid, None)
+        self._refusals.pop(training.metadata.uid, None)
         return seen
 
     def remember_credentials(self, training: VideoModelTraining, expires: datetime) -> None:
         """The Secret was just written: no need to read it back."""
         self._expiries[training.metadata.uid] = (expires, time.monotonic())
+        self._refusals.pop(training.metadata.uid, None)
+
+    def remember_refusal(self, training: VideoModelTraining, error: StorageError) -> None:
+        """The store gave no credentials: the next look tells why."""
+        self._refusals[training.metadata.uid] = error
 
     def _from_cache(self, training: VideoModelTraining, cache: Cache) -> tuple[Observed, list[Manifest]]:
         meta = training.metadata
@@ -93,7 +101,7 @@ class Observer:
             else:
                 resume = await asyncio.to_thread(_find_resume_point, store, view)
         except StorageError as error:
-            return dataclasses.replace(seen, storage_problem=storage_problem(error))
+            return dataclasses.replace(seen, storage_problem=_problem(error))
         return dataclasses.replace(seen, resume=resume)
 
     async def _attempt(self, view: View, pods: list[Manifest], memory: ExportMemory) -> Observed:
@@ -110,7 +118,10 @@ class Observer:
             try:
                 await self._stores.checked(meta.namespace, view.spec.artifact_store)
             except StorageError as error:
-                return dataclasses.replace(view.seen, storage_problem=storage_problem(error))
+                return dataclasses.replace(view.seen, storage_problem=_problem(error))
+            refusal = self._refusals.get(meta.uid)
+            if refusal:
+                return dataclasses.replace(view.seen, storage_problem=_problem(refusal))
         return view.seen
 
     async def _store_facts(self, view: View, memory: ExportMemory) -> Observed:
@@ -119,7 +130,7 @@ class Observer:
             store = await self._stores.for_object(meta.namespace, view.spec.artifact_store)
             export = await asyncio.to_thread(_look_at_export, store, view)
         except StorageError as error:
-            return dataclasses.replace(view.seen, storage_problem=storage_problem(error))
+            return dataclasses.replace(view.seen, storage_problem=_problem(error))
         if export.digest and (problem := memory.problem(meta.uid, export.digest)):
             export = dataclasses.replace(export, digest=None, problem=problem)
         return dataclasses.replace(view.seen, export=export)
@@ -141,18 +152,8 @@ class Observer:
         return _with(view, dataclasses.replace(view.seen, credentials_expire=usable))
 
 
-def storage_problem(error: StorageError) -> StorageProblem:
-    """The error as a reason for a condition."""
-    reasons: tuple[tuple[type[StorageError], Reason], ...] = (
-        (SecretMissing, "SecretMissing"),
-        (BucketMissing, "BucketMissing"),
-        (StorageDenied, "StoreDenied"),
-        (StorageUnreachable, "StoreUnreachable"),
-    )
-    for kind, reason in reasons:
-        if isinstance(error, kind):
-            return StorageProblem(reason, str(error))
-    return StorageProblem("StoreFailed", str(error))
+def _problem(error: StorageError) -> StorageProblem:
+    return StorageProblem(storage_reason(error), str(error))
 
 
 def _export_may_exist(view: View) -> bool:

@@ -8,8 +8,6 @@ from typing import Literal
 
 from kinema_api.wire import LastWord, TrainerProgress
 
-Reason = Literal["StoreUnreachable", "StoreDenied", "BucketMissing", "SecretMissing", "StoreFailed"]
-
 
 @dataclass(frozen=True)
 class JobSeen:
@@ -72,7 +70,8 @@ class PodSeen:
 class StorageProblem:
     """Why the object store cannot be used now."""
 
-    reason: Reason
+    reason: str
+    """See kinema_operator.storage.storage_reason."""
     message: str
 
 

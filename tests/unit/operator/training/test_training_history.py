@@ -77,7 +77,7 @@ class World(RuleBasedStateMachine):
             credentials_expire=self.credentials if self.credentials and self.credentials > self.now else None,
         )
         if self.store_is_away:
-            seen = dataclasses.replace(seen, storage_problem=StorageProblem("StoreUnreachable", "away"))
+            seen = dataclasses.replace(seen, storage_problem=StorageProblem("StorageUnreachable", "away"))
             return View(training, seen, SETTINGS, self.now)
         digest = DIGEST if at in self.exported else None
         export = ExportSeen(*at, digest=digest, published=digest in self.published)

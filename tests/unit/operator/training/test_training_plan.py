@@ -91,7 +91,7 @@ def test_a_new_training_fixes_its_first_attempt_before_anything_is_made(make_vie
     assert [event.reason for event in plan.events] == ["AttemptStarted"]
 
 
-@pytest.mark.parametrize("reason", ["StoreUnreachable", "BucketMissing", "SecretMissing", "StoreDenied"])
+@pytest.mark.parametrize("reason", ["StorageUnreachable", "BucketMissing", "SecretMissing", "StorageDenied"])
 def test_what_may_yet_appear_is_waited_for(make_view: Any, settings: Any, reason: Any) -> None:
     problem = StorageProblem(reason, "the store is not there")
     plan = decide(make_view(seen=Observed(storage_problem=problem)))
@@ -118,9 +118,9 @@ def test_no_pod_is_made_before_its_secret(make_view: Any) -> None:
     plan = decide(make_view(STARTING, Observed()))
     assert plan.apply == ()
     assert plan.effects == (IssueCredentials(),)
-    denied = StorageProblem("StoreDenied", "AssumeRole is refused")
+    denied = StorageProblem("StorageDenied", "AssumeRole is refused")
     plan = decide(make_view(STARTING, Observed(storage_problem=denied)))
-    assert condition(plan, "Running") == ("False", "StoreDenied")
+    assert condition(plan, "Running") == ("False", "StorageDenied")
 
 
 # Under way
@@ -285,11 +285,11 @@ def test_a_deleted_job_whose_trainers_never_ran_is_just_made_again(make_view: An
 
 
 def test_while_the_store_cannot_say_whether_the_run_is_done_nothing_is_done(make_view: Any, now: datetime) -> None:
-    away = StorageProblem("StoreUnreachable", "the store does not answer")
+    away = StorageProblem("StorageUnreachable", "the store does not answer")
     for seen in (failed(now, 2, storage_problem=away), at_work(now, jobs=(), storage_problem=away)):
         plan = decide(make_view(TRAINING, seen))
         assert (status_of(plan).phase, status_of(plan).attempt) == ("Training", 1)
-        assert condition(plan, "Running") == ("False", "StoreUnreachable")
+        assert condition(plan, "Running") == ("False", "StorageUnreachable")
         assert (plan.apply, plan.delete, plan.events) == ((), (), ())
 
 
@@ -426,10 +426,10 @@ def test_a_broken_export_is_made_again_by_another_attempt(make_view: Any, now: d
 
 
 def test_publishing_outlives_an_outage(make_view: Any, now: datetime) -> None:
-    away = StorageProblem("StoreUnreachable", "the store does not answer")
+    away = StorageProblem("StorageUnreachable", "the store does not answer")
     plan = decide(make_view(PUBLISHING, at_work(now, storage_problem=away)))
     assert (status_of(plan).phase, plan.effects) == ("Publishing", ())
-    assert condition(plan, "Running") == ("True", "StoreUnreachable")
+    assert condition(plan, "Running") == ("True", "StorageUnreachable")
 
 
 def test_leftovers_may_end_by_themselves_and_are_then_removed(make_view: Any, now: datetime) -> None:

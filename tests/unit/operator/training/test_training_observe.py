@@ -1,0 +1,45 @@
+"""What the observer remembers between two looks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from kinema_api.base import utc_now
+from kinema_api.errors import StorageDenied
+from kinema_operator.cache import ObjectCache
+from kinema_operator.settings import Settings
+from kinema_operator.training.observe import Observer
+from kinema_operator.training.trainers import Trainers
+
+
+class UsableStores:
+    """A store that answers; whether it gives credentials is not asked here."""
+
+    async def checked(self, namespace: str, artifact_store: Any) -> None:
+        return None
+
+
+class NoSecrets:
+    async def get(self, kind: str, namespace: str, name: str) -> None:
+        return None
+
+
+class NothingFound:
+    def problem(self, uid: str, digest: str) -> str:
+        return ""
+
+
+async def test_a_refusal_of_credentials_is_told_until_there_are_some(make_training: Any, settings: Settings) -> None:
+    observer = Observer(settings, NoSecrets(), UsableStores(), Trainers(settings, 1))  # type: ignore[arg-type]
+    training = make_training({"run": 1, "attempt": 1, "phase": "Pending"})
+    cache = ObjectCache(lambda _: None)
+    assert (await observer.observe(training, cache, NothingFound())).storage_problem is None
+    observer.remember_refusal(training, StorageDenied("AssumeRole is refused; use the keys of a user"))
+    told = (await observer.observe(training, cache, NothingFound())).storage_problem
+    assert told is not None
+    assert (told.reason, told.message) == ("StorageDenied", "AssumeRole is refused; use the keys of a user")
+    observer.remember_credentials(training, utc_now() + timedelta(hours=1))
+    seen = await observer.observe(training, cache, NothingFound())
+    assert seen.storage_problem is None
+    assert seen.credentials_expire is not None
