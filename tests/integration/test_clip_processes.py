@@ -12,26 +12,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-import torch
-from minio import Minio
 
 from integration.operators import KINEMA, replica
 from integration.server import Server, until
 from integration.server_pods import ServerPods, server_pods
+from integration.untrained import KEYS, bucket, publish
 from kinema_api import generation, layout, names, serving
-from kinema_api.base import utc_now
-from kinema_api.manifest import Manifest, ManifestFile
-from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
-from kinema_api.objectstores import open_store
-from kinema_jobs.model_folder import sha256_of
-from kinema_model.artefact import save_model
-from kinema_model.config import ModelConfig
-from kinema_model.dit import VideoDiT
+from kinema_api.objectstore import ObjectStore
 from kinema_operator.client import Client
 
 pytestmark = pytest.mark.apiserver
 
-KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
 BUCKET = "clips"
 PATIENCE_SECONDS = 90.0
 SETTINGS = {
@@ -45,30 +36,12 @@ SETTINGS = {
 
 @pytest.fixture
 def store(minio_endpoint: str) -> ObjectStore:
-    client = Minio(minio_endpoint.removeprefix("http://"), KEYS.access_key, KEYS.secret_key, secure=False)
-    if not client.bucket_exists(bucket_name=BUCKET):
-        client.make_bucket(bucket_name=BUCKET)
-    return open_store(StoreLocation(endpoint=minio_endpoint, bucket=BUCKET), KEYS)
+    return bucket(minio_endpoint, BUCKET)
 
 
 @pytest.fixture
 def digest(store: ObjectStore, tmp_path: Path) -> str:
-    """A published model of the tiny preset, untrained."""
-    config = ModelConfig.from_preset("tiny")
-    torch.manual_seed(0)
-    folder = tmp_path / "export"
-    save_model(folder, dict(VideoDiT(config).named_parameters()), config, "# A model for tests")
-    files = tuple(
-        ManifestFile(name=p.name, sha256=sha256_of(p), bytes=p.stat().st_size) for p in sorted(folder.iterdir())
-    )
-    made = Manifest(
-        kind="model", files=files, run=1, attempt=1, round=1, step=1, world_size=1, samples=1, created=utc_now()
-    )
-    prefix = layout.model_prefix(made.digest())
-    for file in files:
-        store.put_file(prefix + file.name, folder / file.name)
-    store.put(prefix + layout.MANIFEST, made.to_bytes())
-    return made.digest()
+    return publish(store, tmp_path / "export").digest()
 
 
 def fetch(url: str) -> bytes:

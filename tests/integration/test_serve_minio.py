@@ -16,18 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from minio import Minio
 
+from integration.untrained import bucket, publish
 from kinema_api import layout
-from kinema_api.base import utc_now
-from kinema_api.manifest import Manifest, ManifestFile
-from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
-from kinema_api.objectstores import open_store
-from kinema_jobs.model_folder import sha256_of
-from kinema_model.artefact import save_model
-from kinema_model.config import ModelConfig
-from kinema_model.dit import VideoDiT
+from kinema_api.manifest import Manifest
+from kinema_api.objectstore import ObjectStore
 
 HOUR = timedelta(hours=1)
 ARTEFACTS = (layout.VIDEO, layout.THUMBNAIL, layout.SPRITESHEET, layout.REQUEST)
@@ -36,31 +29,12 @@ TIMING = re.compile(rb"on port (\d+), ready after ([0-9.]+) s")
 
 @pytest.fixture
 def store(minio_endpoint: str) -> ObjectStore:
-    keys = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
-    client = Minio(minio_endpoint.removeprefix("http://"), keys.access_key, keys.secret_key, secure=False)
-    if not client.bucket_exists(bucket_name="serve"):
-        client.make_bucket(bucket_name="serve")
-    return open_store(StoreLocation(endpoint=minio_endpoint, bucket="serve"), keys)
+    return bucket(minio_endpoint, "serve")
 
 
 @pytest.fixture
 def manifest(store: ObjectStore, tmp_path: Path) -> Manifest:
-    """A published model of the tiny preset, untrained."""
-    config = ModelConfig.from_preset("tiny")
-    torch.manual_seed(0)
-    folder = tmp_path / "export"
-    save_model(folder, dict(VideoDiT(config).named_parameters()), config, "# A model for tests")
-    files = tuple(
-        ManifestFile(name=p.name, sha256=sha256_of(p), bytes=p.stat().st_size) for p in sorted(folder.iterdir())
-    )
-    made = Manifest(
-        kind="model", files=files, run=1, attempt=1, round=1, step=1, world_size=1, samples=1, created=utc_now()
-    )
-    prefix = layout.model_prefix(made.digest())
-    for file in files:
-        store.put_file(prefix + file.name, folder / file.name)
-    store.put(prefix + layout.MANIFEST, made.to_bytes())
-    return made
+    return publish(store, tmp_path / "export")
 
 
 @pytest.fixture
