@@ -26,7 +26,7 @@ KILL_AT = 0.4
 PROMPTS = 128
 PROMETHEUS = "http://127.0.0.1:9090"
 QUERIES = {
-    "kinema_training_step": "max(kinema_training_step)",
+    "kinema_training_step": "max(max_over_time(kinema_training_step[30m]))",
     "kinema_operator_reconciles_total": "sum(kinema_operator_reconciles_total)",
     "kinema_serving_generations_total": "sum(kinema_serving_generations_total)",
 }

@@ -46,12 +46,11 @@ def kill_pod(pod_uid: str) -> int:
 
     Repeats until none is left, since a fork may slip through between reading and killing.
     """
-    killed = 0
-    while count := signal_pod(pod_uid, signal.SIGKILL):
-        killed += count
-        if all(_is_zombie(pid) for pid in pod_processes(pod_uid)):
-            break
-    return killed
+    killed: set[int] = set()
+    while left := [pid for pid in pod_processes(pod_uid) if not _is_zombie(pid)]:
+        killed.update(left)
+        signal_pod(pod_uid, signal.SIGKILL)
+    return len(killed)
 
 
 def _is_zombie(pid: int) -> bool:
