@@ -17,7 +17,7 @@ import aiohttp
 
 from kinema_api import names
 from kinema_operator.connection import Connection
-from kinema_operator.errors import AlreadyExists, ApiError, NotFound, Throttled, Unavailable, api_error
+from kinema_operator.errors import AlreadyExists, ApiError, NotFound, Silence, Throttled, Unavailable, api_error
 from kinema_operator.plan import Manifest, Ref
 from kinema_operator.resources import resource
 
@@ -121,6 +121,8 @@ class Client:
                 if response.status != 200:
                     raise api_error(f"WATCH {path}", response.status, await _answer(response))
                 yield _batches(response)
+        except aiohttp.SocketTimeoutError as error:
+            raise Silence(f"WATCH {path}", _words(error)) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"WATCH {path}", _words(error)) from None
 

@@ -37,3 +37,6 @@ class Controller(Protocol):
 
     async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
         """Carry out one effect; idempotent. An exception makes the key be tried again with backoff."""
+
+    async def close(self) -> None:
+        """Close its connections; nothing is asked of it afterwards."""

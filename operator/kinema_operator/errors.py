@@ -14,6 +14,7 @@ OperatorError
     ├── Rejected         the request is wrong: validation or admission
     ├── Throttled        too many requests, also after waiting as told
     └── Unavailable      time-out, broken connection, or a fault of the server
+        └── Silence      a watch heard nothing for so long that it is started anew
 """
 
 from __future__ import annotations
@@ -106,6 +107,12 @@ class Unavailable(ApiError):
     """The API server does not answer in time or answers with a fault."""
 
     remedy = "it is tried again; check that the API server is up and reachable"
+
+
+class Silence(Unavailable):
+    """A watch heard nothing, not even a bookmark: common where nothing happens, so it is only started anew."""
+
+    remedy = "it is started anew"
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {

@@ -16,7 +16,7 @@ from typing import Any
 
 from kinema_operator.cache import ObjectCache
 from kinema_operator.client import Client
-from kinema_operator.errors import ApiError, Expired, NotFound, OperatorError, api_error
+from kinema_operator.errors import ApiError, Expired, NotFound, OperatorError, Silence, api_error
 from kinema_operator.resources import resource
 
 log = logging.getLogger(__name__)
@@ -154,5 +154,7 @@ class Informer:
         wait = min(longest, first * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
         if isinstance(error, ApiError):
             hint = "; are the CRDs installed?" if isinstance(error, NotFound) else ""
-            log.warning("Cannot watch: %s%s", error, hint, extra={"kind": self.kind, "retry_seconds": round(wait, 1)})
+            level = logging.DEBUG if isinstance(error, Silence) else logging.WARNING
+            about = {"kind": self.kind, "retry_seconds": round(wait, 1)}
+            log.log(level, "Cannot watch: %s%s", error, hint, extra=about)
         await asyncio.sleep(wait)

@@ -86,6 +86,7 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.leader.release()
+        await asyncio.gather(*(controller.close() for controller in self._controllers))
         await self._probes.stop()
         await self.client.close()
         metrics.REGISTRY.unregister(self._state)

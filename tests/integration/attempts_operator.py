@@ -69,6 +69,9 @@ class AttemptsController:
     async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
         raise AssertionError("this controller has no effects")
 
+    async def close(self) -> None:
+        pass
+
     def _children(self, obj: Manifest, training: VideoModelTraining) -> Iterable[Apply]:
         attempt = training.status.attempt
         pod = {

@@ -14,7 +14,7 @@ from typing import Protocol
 from kinema_api import layout
 from kinema_api.errors import ObjectMissing
 from kinema_api.objectstore import ObjectStore
-from kinema_operator.generation.observed import CommittedFile, Copy, Inspection
+from kinema_operator.generation.observed import CommittedFile, Copy, Inspection, SignedAddress
 
 
 class ReportedFile(Protocol):
@@ -62,6 +62,18 @@ def inspect(
         return Inspection(copies=tuple(copies))
     expires = now + timedelta(seconds=public_seconds)
     return Inspection(committed=tuple(_committed(store, final, file, expires, now) for file in files))
+
+
+def sign_again(
+    store: ObjectStore, namespace: str, uid: str, public_seconds: int, now: datetime
+) -> tuple[SignedAddress, ...]:
+    """New addresses of what people open. Signing asks nothing of the store."""
+    final = layout.generation_prefix(namespace, uid)
+    life = timedelta(seconds=public_seconds)
+    return tuple(
+        SignedAddress(store.uri(final + name), store.presign_get(final + name, life, public=True), now + life)
+        for name in (layout.VIDEO, layout.THUMBNAIL, layout.SPRITESHEET)
+    )
 
 
 def _is(store: ObjectStore, key: str, file: ReportedFile) -> bool:

@@ -14,10 +14,11 @@ from kinema_api.generation import KIND, VideoGeneration
 from kinema_api.serving import VideoModel
 from kinema_api.wire import OrderState, UploadedFile
 from kinema_operator.controller import Cache
-from kinema_operator.generation.commit import ReportedFile, inspect
+from kinema_operator.generation.commit import ReportedFile, inspect, sign_again
 from kinema_operator.generation.observed import Inspection, Model, Observed, Problem, Refusal, Turn
 from kinema_operator.generation.queue import ASSIGNED, TERMINAL, assign, idle_servers, position, request, waiting_line
 from kinema_operator.generation.server_client import ServerClient
+from kinema_operator.generation.transitions import renewal_wait
 from kinema_operator.generation.work_order import read_model
 from kinema_operator.serving.labels import model_selector
 from kinema_operator.serving.observe import Stores
@@ -61,6 +62,8 @@ class Look:
     async def observe(self) -> Observed:
         """What the plan needs to know in the phase that the generation is in, and no more."""
         status = self.generation.status
+        if status.phase == "Succeeded" and renewal_wait(status, self.settings, _now()) <= 0:
+            return await self._signing()
         if status.phase in TERMINAL:
             return Observed()
         if status.delivery is not None:
@@ -68,6 +71,15 @@ class Look:
         if status.phase in ASSIGNED:
             return await self._assigned()
         return await self._waiting()
+
+    async def _signing(self) -> Observed:
+        metadata = self.generation.metadata
+        try:
+            store = await self.stores.for_object(metadata.namespace, clip_store(self.generation, self.model))
+        except StorageError as error:
+            return Observed(problem=Problem(storage_reason(error), str(error)))
+        life = self.settings.public_url_seconds
+        return Observed(addresses=sign_again(store, metadata.namespace, metadata.uid, life, _now()))
 
     async def _committing(self) -> Observed:
         delivery = self.generation.status.delivery
@@ -150,7 +162,7 @@ class Look:
                 attempt,
                 files,
                 self.settings.public_url_seconds,
-                datetime.now(UTC).replace(microsecond=0),
+                _now(),
             )
         except StorageError as error:
             return None, Problem(storage_reason(error), str(error))
@@ -166,6 +178,10 @@ class Look:
         resolved = find_condition(self.model.status.conditions, "Resolved")
         why = resolved.message if resolved else "the model has not been looked at yet"
         return Model(self.model.status.digest, why)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def servers_of(generation: VideoGeneration, cache: Cache) -> tuple[ServerPod, ...]:

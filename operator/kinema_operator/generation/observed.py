@@ -89,6 +89,15 @@ class CommittedFile:
 
 
 @dataclass(frozen=True)
+class SignedAddress:
+    """A new address of a file that was committed."""
+
+    uri: str
+    url: str
+    expires: datetime
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What became of the files of an attempt."""
 
@@ -119,6 +128,8 @@ class Observed:
     """Its refusal of this very attempt."""
     inspection: Inspection | None = None
     problem: Problem | None = None
+    addresses: tuple[SignedAddress, ...] = ()
+    """Addresses for people, signed again; made when those in the status have lived for half of their time."""
 
 
 @dataclass(frozen=True)

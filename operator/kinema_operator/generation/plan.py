@@ -7,6 +7,7 @@ commit out, and however often, copies the same verified bytes, and no other atte
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -31,9 +32,23 @@ PLACES_PER_INTERVAL: Final = 4
 
 def plan(generation: VideoGeneration, observed: Observed, settings: Settings, now: datetime) -> Plan:
     """Everything that one look at `generation` does."""
-    if generation.metadata.deletion_timestamp or generation.status.phase in TERMINAL:
+    if generation.metadata.deletion_timestamp:
+        return Plan()
+    if generation.status.phase == "Succeeded":
+        return _keep_addresses(generation.status, observed, settings, now)
+    if generation.status.phase in TERMINAL:
         return Plan()
     return _Step(generation, observed, settings, Moment(now, generation.metadata.generation)).decide()
+
+
+def _keep_addresses(status: Status, observed: Observed, settings: Settings, now: datetime) -> Plan:
+    """An address for people lives for a week at most; as long as the resource exists it is signed anew in time."""
+    if observed.addresses:
+        return Plan(status=to.signed_again(status, observed.addresses), requeue_after=settings.public_url_seconds / 2)
+    wait = to.renewal_wait(status, settings, now)
+    if math.isinf(wait):
+        return Plan()
+    return Plan(requeue_after=wait if wait > 0 else settings.store_probe_seconds)
 
 
 class _Step:

@@ -9,6 +9,8 @@ Conditions: Accepted (the model is fixed), Scheduled (a server has it), Running,
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,8 +28,9 @@ from kinema_api.generation import (
 )
 from kinema_api.wire import OrderResult, OrderState
 from kinema_operator.conditions import Moment
-from kinema_operator.generation.observed import CommittedFile
+from kinema_operator.generation.observed import CommittedFile, SignedAddress
 from kinema_operator.serving.server_pod import ServerPod
+from kinema_operator.settings import Settings
 
 Status = VideoGenerationStatus
 
@@ -169,6 +172,22 @@ def succeeded(status: Status, at: Moment, delivery: Delivery, files: tuple[Commi
         spritesheet=by_name.get(layout.SPRITESHEET),
         completion_time=at.now,
         conditions=at.mark(conditions, "Succeeded", True, "Committed"),
+    )
+
+
+def renewal_wait(status: Status, settings: Settings, now: datetime) -> float:
+    """Seconds until the addresses for people have lived for half of their time; infinite if there are none."""
+    if status.video is None or status.video.url_expires is None:
+        return math.inf
+    return (status.video.url_expires - now).total_seconds() - settings.public_url_seconds / 2
+
+
+def signed_again(status: Status, addresses: Sequence[SignedAddress]) -> Status:
+    """The same files behind new addresses."""
+    by_uri = {address.uri: {"url": address.url, "url_expires": address.expires} for address in addresses}
+    artefacts = {name: getattr(status, name) for name in ("video", "thumbnail", "spritesheet")}
+    return change(
+        status, **{n: a.model_copy(update=by_uri[a.uri]) for n, a in artefacts.items() if a and a.uri in by_uri}
     )
 
 

@@ -115,6 +115,9 @@ class TrainingController:
             case _:
                 raise TypeError(f"a training knows no effect {type(effect).__name__}; report this as a bug")
 
+    async def close(self) -> None:
+        """Nothing is held open between two looks."""
+
     async def _put(self, secret: Manifest) -> None:
         """A plain POST costs the API server half of an apply, and most Secrets are new."""
         live, made = await self._client.create(secret)

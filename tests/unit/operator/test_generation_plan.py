@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema_api.base import Condition, find_condition
-from kinema_api.generation import DeliveredFile, Delivery, VideoGeneration, VideoGenerationStatus
+from kinema_api.generation import DeliveredFile, Delivery, VideoArtefact, VideoGeneration, VideoGenerationStatus
 from kinema_api.wire import OrderResult, OrderState, UploadedFile
 from kinema_operator.generation.observed import (
     CancelOrder,
@@ -23,6 +24,7 @@ from kinema_operator.generation.observed import (
     Problem,
     Refusal,
     SendOrder,
+    SignedAddress,
     Silent,
     Turn,
     Unknown,
@@ -33,6 +35,7 @@ from kinema_operator.serving.server_pod import ServerPod
 from kinema_operator.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+WEEK = timedelta(days=7)
 DIGEST = "sha256:" + "a" * 64
 SHA = "c" * 64
 SETTINGS = Settings(generation_attempts=3, server_silent_seconds=15)
@@ -219,7 +222,7 @@ def test_the_delivery_is_written_before_anything_is_copied_and_decides_alone() -
 
 
 def committed(name: str) -> CommittedFile:
-    return CommittedFile(name, f"s3://kinema/{name}", f"https://people/{name}", NOW, SHA, 3)
+    return CommittedFile(name, f"s3://kinema/{name}", f"https://people/{name}", NOW + WEEK, SHA, 3)
 
 
 def test_what_is_at_its_place_ends_the_request() -> None:
@@ -233,7 +236,30 @@ def test_what_is_at_its_place_ends_the_request() -> None:
     assert (ended.video.sha256, ended.video.uri, ended.video.size) == (SHA, "s3://kinema/video.mp4", "24x24")
     assert ended.thumbnail is not None
     assert ended.spritesheet is None
-    assert plan(clip(ended, cancel=True), on_server(Unknown()), SETTINGS, NOW + timedelta(days=2)) == Plan()
+    later = plan(clip(ended, cancel=True), on_server(Unknown()), SETTINGS, NOW + timedelta(days=2))
+    assert later == Plan(requeue_after=timedelta(days=1.5).total_seconds())
+
+
+def test_addresses_for_people_are_signed_again_before_they_end() -> None:
+    video = VideoArtefact(
+        uri="s3://kinema/video.mp4",
+        url="https://people/old",
+        url_expires=NOW + WEEK,
+        sha256=SHA,
+        bytes=3,
+        seconds=1,
+        size="24x24",
+    )
+    ended = status("Succeeded", video=video)
+    due = NOW + WEEK / 2
+    assert plan(clip(ended), Observed(), SETTINGS, due - timedelta(hours=1)) == Plan(requeue_after=3600)
+    away = plan(clip(ended), Observed(problem=Problem("SecretMissing", "make it")), SETTINGS, due)
+    assert away == Plan(requeue_after=SETTINGS.store_probe_seconds)
+    fresh = SignedAddress("s3://kinema/video.mp4", "https://people/new", due + WEEK)
+    signed = plan(clip(ended), Observed(addresses=(fresh,)), SETTINGS, due)
+    assert after(signed).video == video.model_copy(update={"url": fresh.url, "url_expires": fresh.expires})
+    assert after(signed).phase == "Succeeded"
+    assert signed.events == ()
 
 
 def test_cancelling_waits_until_the_server_has_let_go() -> None:
@@ -299,7 +325,7 @@ def test_in_any_history(history: list[tuple[Observed, datetime]], cancel: bool) 
         decided = plan(generation, observed, SETTINGS, moment)
         assert plan(generation, observed, SETTINGS, moment) == decided
         if now.phase in TERMINAL:
-            assert decided == Plan()
+            assert dataclasses.replace(decided, requeue_after=None) == Plan()
             continue
         later = after(decided)
         assert now.attempt <= later.attempt <= now.attempt + 1

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -108,6 +109,20 @@ async def test_a_server_that_wakes_late_changes_no_byte(new_world: NewWorld) -> 
     stopped.wake_late()
     await operator.look_around()
     assert_one_clip(world, "red-square")
+
+
+async def test_an_address_that_is_about_to_end_is_signed_again(new_world: NewWorld) -> None:
+    world = new_world()
+    one_request(world)
+    operator = await world.run(world.operator(), world.all_ended)
+    obj = world.api.get(generation.KIND, "studio", "red-square")
+    before = obj["status"]["video"]
+    long_ago = {**before, "urlExpires": "2025-01-01T00:00:00Z"}
+    world.api.put({**obj, "status": {**obj["status"], "video": long_ago}})
+    await operator.look_around()
+    video = world.generation("red-square").status.video
+    assert (video.uri, video.sha256) == (before["uri"], before["sha256"])
+    assert video.url_expires > datetime.now(UTC) + timedelta(days=6)
 
 
 async def test_the_silent_pod_is_replaced_when_it_was_the_only_one(new_world: NewWorld) -> None:
