@@ -18,23 +18,9 @@ from integration.server import Server, until
 from kinema_api import names
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
+from kinema_operator.rbac import LEASE_RULES, OPERATOR_RULES
 
 pytestmark = pytest.mark.apiserver
-
-RULES = [
-    {"apiGroups": ["kinema.dev"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
-    {"apiGroups": ["kinema.dev"], "resources": ["videomodeltrainings/status"], "verbs": ["patch"]},
-    {
-        "apiGroups": [""],
-        "resources": ["pods", "services"],
-        "verbs": ["get", "list", "watch", "create", "patch", "delete"],
-    },
-    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
-    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch"]},
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
-    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
-    {"apiGroups": ["kinema.dev"], "resources": ["videomodeltrainings/finalizers"], "verbs": ["update"]},
-]
 
 
 class Gate:
@@ -136,7 +122,9 @@ async def test_a_namespaced_operator_needs_no_right_outside_its_namespace(
     subject = {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator"}
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
-    await post(connection, f"{rbac}/roles", {"metadata": {"name": "operator"}, "rules": RULES})
+    await post(
+        connection, f"{rbac}/roles", {"metadata": {"name": "operator"}, "rules": [*OPERATOR_RULES, *LEASE_RULES]}
+    )
     binding = {"metadata": {"name": "operator"}, "roleRef": role, "subjects": [subject]}
     await post(connection, f"{rbac}/rolebindings", binding)
     request = {"spec": {"expirationSeconds": 3600}}
