@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from cluster.settings import Settings
 from console import accuracy_rows, console, live_bar, part, summary
 from kinema_api import layout
 from kinema_api.manifest import Manifest
@@ -24,7 +25,7 @@ GENERATION = "red-square"
 SAMPLES = install.REPOSITORY / "manifests" / "samples"
 KILL_AT = 0.4
 PROMPTS = 128
-PROMETHEUS = "http://127.0.0.1:9090"
+PROMETHEUS = f"http://127.0.0.1:{Settings.from_environment().prometheus_port}"
 QUERIES = {
     "kinema_training_step": "max(max_over_time(kinema_training_step[30m]))",
     "kinema_operator_reconciles_total": "sum(kinema_operator_reconciles_total)",

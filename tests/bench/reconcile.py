@@ -27,6 +27,7 @@ from kubernetes.aio import client, config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cluster.settings import Settings
 from kinema_api import names
 from kinema_api.training import PLURAL
 from stage import kube
@@ -42,7 +43,7 @@ CHILD_KINDS = ("Job", "Service", "Pod")
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
 NOWHERE = {"kinema.dev/no-such-node": "true"}
 QUIET_SECONDS = 20.0
-AUDIT = Path.home() / ".cache/kinema/cluster/audit"
+AUDIT = Settings.from_environment().audit_log.parent
 
 
 def training(index: int) -> dict[str, Any]:

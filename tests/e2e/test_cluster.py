@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cluster.settings import Settings
 from stage import install, kube
 
 pytestmark = [
@@ -24,7 +25,7 @@ pytestmark = [
 
 NAMESPACE = "e2e-cluster"
 RANDOM_UID = 1000680000
-STATE = kube.NATIVE_KUBECONFIG.parent
+STATE = Settings.from_environment().state
 READY_SECONDS = 120.0
 NODE_PORT = 30877
 SERVE = "from http.server import *; ThreadingHTTPServer(('', 8000), SimpleHTTPRequestHandler).serve_forever()"

@@ -24,7 +24,7 @@ def test_the_control_plane_runs_from_its_image_without_a_mount_of_the_host() -> 
         name = pod["metadata"]["name"]
         built = json.loads(kube.kubectl("exec", name, "-n", install.SYSTEM, "--", "cat", "/opt/kinema/IMAGE"))
         assert built["name"] == "control-plane"
-        assert built["content"] == install.image_content()
+        assert built["content"] == install.control_plane_image()[1]
 
 
 def test_both_replicas_are_ready() -> None:

@@ -23,7 +23,7 @@ PACKAGES = "usr/local/lib/python3.11/dist-packages/"
 @pytest.fixture(scope="module")
 def archive() -> Path:
     """The image's archive; built if something has changed."""
-    return install.control_plane_image()
+    return install.control_plane_image()[0]
 
 
 @pytest.fixture(scope="module")

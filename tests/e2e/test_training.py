@@ -114,8 +114,9 @@ def test_an_upgraded_operator_leaves_running_pods_alone(running: str) -> None:
     kube.kubectl("scale", f"vmt/{NAME}", "-n", running, "--replicas=2")
     kube.until(lambda: runs.stepping(NAME, running, 2), "two stepping workers", 240)
     before = {pod.uid for pod in runs.trainer_pods(NAME, running)}
-    install.upgrade("--set", "worker.cpuThreads=2")
-    install.upgrade()
+    _, content = install.control_plane_image()
+    install.upgrade(content, "--set", "worker.cpuThreads=2")
+    install.upgrade(content)
     assert {pod.uid for pod in runs.trainer_pods(NAME, running)} == before
 
 

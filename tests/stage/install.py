@@ -38,17 +38,13 @@ def cluster_tool(*args: str, capture: bool = False) -> str:
     return done.stdout or ""
 
 
-def control_plane_image() -> Path:
-    """Build the control-plane image, or find it built; the archive's path."""
+def control_plane_image() -> tuple[Path, str]:
+    """Build the control-plane image, or find it built; the archive's path, and a digest of what it was built from."""
     out = subprocess.run(
         [sys.executable, str(REPOSITORY / "images" / "build.py")], check=True, text=True, stdout=subprocess.PIPE
     ).stdout
-    return Path(out.strip().splitlines()[-1])
-
-
-def image_content() -> str:
-    """Digest of what the control-plane image was built from."""
-    return str(json.loads(control_plane_image().with_suffix(".json").read_text())["content"])
+    archive = Path(out.strip().splitlines()[-1])
+    return archive, str(json.loads(archive.with_suffix(".json").read_text())["content"])
 
 
 def helm(*args: str) -> str:
@@ -69,8 +65,8 @@ def public_endpoint() -> str:
     return f"http://{address}:{PUBLIC_PORT}"
 
 
-def upgrade(*extra: str) -> None:
-    """`helm upgrade --install --wait`, with the values for this cluster."""
+def upgrade(content: str, *extra: str) -> None:
+    """`helm upgrade --install --wait`, with the values for this cluster and an image of this content."""
     values = [
         "--set",
         f"store.publicEndpoint={public_endpoint()}",
@@ -80,7 +76,7 @@ def upgrade(*extra: str) -> None:
         f"minio.nodePort={PUBLIC_PORT}",
         # The image keeps its name when it is built anew; its content restarts the operator.
         "--set-string",
-        f"operator.podAnnotations.image={image_content()}",
+        f"operator.podAnnotations.image={content}",
     ]
     if os.environ.get("KINEMA_CLUSTER") != "kubeconfig":
         values += [
@@ -106,9 +102,10 @@ def upgrade(*extra: str) -> None:
 
 def install() -> None:
     """Images and chart, in a namespace that enforces the restricted standard."""
-    cluster_tool("load", str(control_plane_image()))
+    archive, content = control_plane_image()
+    cluster_tool("load", str(archive))
     kube.restricted_namespace(SYSTEM)
-    upgrade()
+    upgrade(content)
 
 
 def store_keys() -> StoreCredentials:

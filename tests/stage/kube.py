@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cluster.settings import Settings
+
 T = TypeVar("T")
 POLL_SECONDS = 0.5
-NATIVE_KUBECONFIG = Path.home() / ".cache/kinema/cluster/admin.kubeconfig"
 
 
 class StageError(Exception):
@@ -25,7 +26,7 @@ def kubeconfig() -> str:
     """The kubeconfig in use: KUBECONFIG's if KINEMA_CLUSTER=kubeconfig, else that of the development cluster."""
     if os.environ.get("KINEMA_CLUSTER") == "kubeconfig":
         return os.environ["KUBECONFIG"]
-    return str(NATIVE_KUBECONFIG)
+    return str(Settings.from_environment().kubeconfig)
 
 
 def tool(name: str) -> str:
