@@ -133,9 +133,14 @@ def test_three_nodes_are_ready_with_default_timings() -> None:
 
 
 def test_a_service_is_found_by_name_and_reached_from_another_node_and_from_its_own() -> None:
-    fetch = "import urllib.request; print(urllib.request.urlopen('http://server.{}.svc', timeout=5).status)"
+    fetch = f"import urllib.request; print(urllib.request.urlopen('http://server.{NAMESPACE}.svc', timeout=5).status)"
+
+    def answers(pod: str) -> bool:
+        return kube.kubectl("exec", pod, "-n", NAMESPACE, "--", "python", "-c", fetch, check=False).strip() == "200"
+
     for pod in ("friend", "stranger", "server"):
-        assert python(pod, fetch.format(NAMESPACE)) == "200"
+        # A node's proxy learns of a new Service some moments after its pods are ready.
+        kube.until(lambda pod=pod: answers(pod), f"the Service answering {pod}", 30)
 
 
 def test_logs_are_read_through_the_api_server() -> None:

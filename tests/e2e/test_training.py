@@ -18,7 +18,7 @@ from stage import faults, install, kube, runs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 NAME = "lived"
-STEPS = 2000
+STEPS = 1400
 
 
 @pytest.fixture(scope="module")
