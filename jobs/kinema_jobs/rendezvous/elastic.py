@@ -21,9 +21,9 @@ from torch.distributed.elastic.rendezvous import (
 )
 
 from kinema_jobs.rendezvous.errors import RendezvousFinished, RendezvousRefused, RendezvousUnreachable
-from kinema_jobs.rendezvous.handler import BACKEND
 from kinema_jobs.rendezvous.membership import Membership
 from kinema_jobs.rendezvous.questions import Place, ask
+from kinema_jobs.rendezvous.settings import BACKEND
 
 STORE_SECONDS: Final = 10.0
 """How long a member tries to reach the store of rank 0, whose agent may have died meanwhile."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kinema_jobs.rendezvous.membership import Membership
+from kinema_jobs.rendezvous.settings import BACKEND
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.rendezvous import (
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
         RendezvousHandlerCreator,
         RendezvousParameters,
     )
-
-BACKEND: Final = "kinema"
 
 
 def create_handler() -> RendezvousHandlerCreator:

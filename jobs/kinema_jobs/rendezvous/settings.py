@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+BACKEND = "kinema"
+"""Name by which torchrun knows this rendezvous."""
 LEASE_SHARE = 0.7
 """Share of `lost_seconds` after which a member that hears nothing stops by itself: before it is given up."""
 

@@ -27,7 +27,8 @@ from kinema_api.wire import LastWord
 from kinema_jobs.rendezvous.elastic import KinemaRendezvous
 from kinema_jobs.rendezvous.membership import Notice
 from kinema_jobs.train import failures
-from kinema_jobs.train.assignment import DONE, Assignment, work
+from kinema_jobs.train.assignment import DONE, Assignment
+from kinema_jobs.train.entry import work
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.progress import read_progress
 from kinema_jobs.train.settings import TrainerSettings

@@ -28,10 +28,3 @@ class Assignment:
     last_word: Path
     port: int
     """Where the agent serves /progress."""
-
-
-def work(assignment: Assignment) -> str:
-    """Entry point of a worker process: what it needs has been imported by the fork server, not by the agent."""
-    from kinema_jobs.train.worker import run_worker
-
-    return run_worker(assignment)
