@@ -5,11 +5,8 @@ Namespaces enforce the restricted Pod Security Standard, so every pod made here 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,62 +14,38 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from aiohttp import web
 from minio import Minio
 
 from conftest import free_port
+from integration.one_training import (
+    BUCKET,
+    KEYS,
+    NAME,
+    Agent,
+    condition,
+    config_of,
+    edit,
+    job_of,
+    operator,
+    pods_store,
+    reaches,
+    set_pod,
+    start_pod,
+    status,
+    training,
+    write,
+)
 from integration.server import Server, until
 from kinema_api import layout, names
-from kinema_api.manifest import Manifest, ManifestFile
-from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
+from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import open_store
-from kinema_api.run import RunConfig
 from kinema_api.wire import LastWord, TrainerProgress
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
-from kinema_operator.errors import Conflict
 from kinema_operator.plan import Ref
-from kinema_operator.resources import ref_to
-from kinema_operator.runtime import Runtime
 from kinema_operator.settings import Settings
-from kinema_operator.storage import Stores
-from kinema_operator.training.controller import TrainingController
 
 pytestmark = pytest.mark.apiserver
-
-KIND = "VideoModelTraining"
-NAME = "tiny-world"
-BUCKET = "training-controller"
-KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
-SPEC = {
-    "model": {"preset": "tiny"},
-    "data": {"world": {"seed": 7}},
-    "optimization": {"steps": 20},
-    "nodes": 2,
-    "elastic": {"minNodes": 1, "maxNodes": 3},
-    "checkpoint": {"everySteps": 10, "keep": 2},
-    "publish": {"model": NAME},
-}
-
-
-class Agent:
-    """/progress of every pod, on loopback."""
-
-    def __init__(self) -> None:
-        self.progress = TrainerProgress(run=1, attempt=1)
-        self.port = 0
-
-    async def start(self) -> web.AppRunner:
-        app = web.Application()
-        app.router.add_get("/progress", self._answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.2", 0).start()
-        self.port = runner.addresses[0][1]
-        return runner
-
-    async def _answer(self, _: web.Request) -> web.Response:
-        return web.Response(text=self.progress.model_dump_json(by_alias=True), content_type="application/json")
 
 
 @pytest_asyncio.fixture
@@ -115,135 +88,6 @@ async def home(client: Client, connection: Connection, namespace: str) -> str:
     async with connection.session() as http, http.patch(url, json=labels, headers=headers) as answer:
         assert answer.status == 200, await answer.text()
     return namespace
-
-
-@asynccontextmanager
-async def operator(server: Server, namespace: str, settings: Settings, agent: Agent) -> AsyncIterator[None]:
-    """One replica with this controller alone."""
-    own = settings.model_copy(update={"watch_namespace": namespace, "pod_namespace": namespace})
-    connection = await Connection.load(server.kubeconfig, "kinema-operator")
-    runtime = Runtime(own, connection, lambda s, c: [TrainingController(s, c, Stores(s, c), agent.port)])
-    await runtime.start()
-    try:
-        yield
-        assert runtime.failure is None
-    finally:
-        await runtime.stop()
-
-
-def training(namespace: str, **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": KIND,
-        "metadata": {"name": NAME, "namespace": namespace},
-        "spec": SPEC | spec,
-    }
-
-
-async def edit(client: Client, namespace: str, **spec: Any) -> None:
-    """Change the spec, whatever the operator writes meanwhile."""
-
-    async def done() -> bool:
-        made = await client.get(KIND, namespace, NAME) or {}
-        try:
-            await client.patch(ref_to(made), {"spec": spec}, made["metadata"]["resourceVersion"], manager="test")
-        except Conflict:
-            return False
-        return True
-
-    await until(done, f"spec changed to {spec}")
-
-
-async def status(client: Client, namespace: str) -> dict[str, Any]:
-    found = await client.get(KIND, namespace, NAME)
-    assert found is not None
-    seen: dict[str, Any] = found.get("status") or {}
-    return seen
-
-
-def condition(found: dict[str, Any], type_: str) -> dict[str, Any]:
-    return next((c for c in found.get("conditions", ()) if c["type"] == type_), {})
-
-
-async def reaches(client: Client, namespace: str, phase: str) -> dict[str, Any]:
-    async def there() -> dict[str, Any] | None:
-        found = await status(client, namespace)
-        return found if found.get("phase") == phase else None
-
-    found: dict[str, Any] = await until(there, f"phase {phase}")
-    return found
-
-
-async def job_of(client: Client, namespace: str, attempt: int) -> dict[str, Any]:
-    name = names.job_name(NAME, 1, attempt)
-    job: dict[str, Any] = await until(lambda: client.get("Job", namespace, name), f"Job {name}")
-    return job
-
-
-async def start_pod(client: Client, namespace: str, job: dict[str, Any], index: int) -> dict[str, Any]:
-    """A pod of the Job, running, as Job controller and kubelet would leave it."""
-    template = job["spec"]["template"]
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job["metadata"]["name"], "uid": job["metadata"]["uid"]}
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": f"{job['metadata']['name']}-{index}-{uuid.uuid4().hex[:5]}",
-            "namespace": namespace,
-            "labels": template["metadata"]["labels"],
-            "ownerReferences": [owner | {"controller": True}],
-        },
-        "spec": template["spec"],
-    }
-    made = await client.post(pod)
-    running = {"running": {"startedAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}}
-    return await set_pod(client, made, "Running", running)
-
-
-async def set_pod(client: Client, pod: dict[str, Any], phase: str, state: dict[str, Any]) -> dict[str, Any]:
-    container = {"name": "trainer", "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": state}
-    body = {
-        "phase": phase,
-        "podIP": "127.0.0.2",
-        "podIPs": [{"ip": "127.0.0.2"}],
-        "containerStatuses": [container],
-    }
-    return await client.patch_status(ref_to(pod), body, pod["metadata"]["resourceVersion"])
-
-
-async def pods_store(client: Client, namespace: str, settings: Settings) -> ObjectStore:
-    """The bucket as a trainer sees it: with the keys of its Secret."""
-    secret = await client.get("Secret", namespace, names.storage_secret_name(NAME))
-    assert secret is not None
-    raw = base64.b64decode(secret["data"][names.STORAGE_CREDENTIALS_KEY])
-    keys = StoreCredentials.model_validate_json(raw)
-    assert keys.session_token
-    return open_store(StoreLocation(endpoint=settings.store_endpoint, bucket=BUCKET), keys)
-
-
-def write(store: ObjectStore, prefix: str, kind: str, attempt: int, step: int, data: bytes) -> str:
-    name = "model.safetensors" if kind == "model" else "__0_0.distcp"
-    store.put(prefix + name, data)
-    manifest = Manifest.model_validate(
-        {
-            "kind": kind,
-            "files": [ManifestFile(name=name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))],
-            "run": 1,
-            "attempt": attempt,
-            "round": 1,
-            "step": step,
-            "worldSize": 2,
-            "samples": 0,
-            "created": datetime(2026, 3, 1, tzinfo=UTC),
-        }
-    )
-    store.put(prefix + layout.MANIFEST, manifest.to_bytes())
-    return manifest.digest()
-
-
-def config_of(job: dict[str, Any]) -> RunConfig:
-    args = job["spec"]["template"]["spec"]["containers"][0]["args"]
-    return RunConfig.model_validate_json(args[args.index("--config") + 1])
 
 
 async def test_a_training_from_apply_to_its_model(
