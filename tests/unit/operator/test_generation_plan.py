@@ -320,8 +320,11 @@ def test_in_any_history(history: list[tuple[Observed, datetime]], cancel: bool) 
     """Same input, same plan; attempts only grow; what is fixed stays; a clip is committed once; ends are final."""
     now = VideoGenerationStatus()
     ends = 0
-    for observed, moment in sorted(history, key=lambda step: step[1]):
+    for look, moment in sorted(history, key=lambda step: step[1]):
         generation = clip(now, cancel=cancel)
+        # A look finds no other server than the very pod that the status names.
+        server = look.server and dataclasses.replace(look.server, uid=now.server_uid or look.server.uid)
+        observed = dataclasses.replace(look, server=server)
         decided = plan(generation, observed, SETTINGS, moment)
         assert plan(generation, observed, SETTINGS, moment) == decided
         if now.phase in TERMINAL:
