@@ -33,6 +33,7 @@ demo: $(STAMP)  ## From nothing to a trained model and a clip, on a real cluster
 
 test: $(STAMP)  ## Everything: check, a real API server, and the behaviour on the real cluster
 	@$(MAKE) --no-print-directory check
+	@$(BIN)/python tests/cluster build etcd kube-apiserver kube-controller-manager minio helm >/dev/null
 	@$(BIN)/python -m pytest $(AGAIN) tests/integration
 	@$(MAKE) --no-print-directory cluster
 	@$(BIN)/python -m pytest $(AGAIN) tests/e2e
