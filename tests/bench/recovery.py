@@ -4,7 +4,7 @@ A worker is killed by SIGKILL of every process in its pod's cgroup, agent includ
 clock runs to the end of the first optimizer step after it. minNodes is below nodes, so the survivors go on while the
 replacement comes. Between two kills the group is whole again. Lost steps: optimizer steps done twice.
 
-Environment: KINEMA_BENCH_KILLS (20), KINEMA_BENCH_KILLS_PER_RUN (4), KINEMA_BENCH_STEPS (1500) of each
+Environment: KINEMA_BENCH_KILLS (20), KINEMA_BENCH_KILLS_PER_RUN (3), KINEMA_BENCH_STEPS (700) of each
 run, KINEMA_BENCH_SEED (0).
 """
 
@@ -25,7 +25,7 @@ from stage.measure import machine, percentile, result
 NAMESPACE = "kinema-bench-recovery"
 NODES = 2
 KILLS = int(os.environ.get("KINEMA_BENCH_KILLS", "20"))
-KILLS_PER_RUN = int(os.environ.get("KINEMA_BENCH_KILLS_PER_RUN", "4"))
+KILLS_PER_RUN = int(os.environ.get("KINEMA_BENCH_KILLS_PER_RUN", "3"))
 WHOLE_SECONDS = 420.0
 RECOVERY_SECONDS = 120.0
 
@@ -49,14 +49,18 @@ def manifest(name: str) -> dict[str, Any]:
 
 def steps_per_run() -> int:
     """Enough steps to outlast the kills of one run."""
-    return int(os.environ.get("KINEMA_BENCH_STEPS", "1500"))
+    return int(os.environ.get("KINEMA_BENCH_STEPS", "700"))
 
 
-def one_kill(name: str, chance: random.Random) -> tuple[float, int]:
-    """(recovery seconds, lost steps) of one kill in a whole group."""
-    group = kube.until(
-        lambda: runs.stepping(name, NAMESPACE, NODES), f"{name} stepping on {NODES} nodes", WHOLE_SECONDS
-    )
+def one_kill(name: str, chance: random.Random) -> tuple[float, int] | None:
+    """(recovery seconds, lost steps) of one kill in a whole group; None if the run is over before there is one."""
+
+    def whole_or_over() -> list[tuple[Any, Any]] | str | None:
+        return runs.stepping(name, NAMESPACE, NODES) or runs.ended(name, NAMESPACE)
+
+    group = kube.until(whole_or_over, f"{name} stepping on {NODES} nodes", WHOLE_SECONDS)
+    if isinstance(group, str):
+        return None
     by_rank = {progress.rank: pod for pod, progress in group}
     rank = chance.randrange(NODES)
     victim = by_rank[rank]
@@ -85,9 +89,11 @@ def main() -> int:
         kube.kubectl("delete", "vmt", name, "-n", NAMESPACE, "--ignore-not-found")
         kube.apply(manifest(name), NAMESPACE)
         for _ in range(min(KILLS_PER_RUN, KILLS - len(samples))):
-            seconds, steps = one_kill(name, chance)
-            samples.append(seconds)
-            lost.append(steps)
+            measured = one_kill(name, chance)
+            if measured is None:
+                break
+            samples.append(measured[0])
+            lost.append(measured[1])
         end = kube.until(lambda n=name: runs.ended(n, NAMESPACE), f"the end of {name}", 900)
         ends.append(end)
         print(f"{name}: {end}", flush=True)
