@@ -7,6 +7,7 @@ same steps.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -18,14 +19,15 @@ from kinema_model.codec import Codec, make_codec
 from kinema_model.config import ModelConfig
 from kinema_model.draws import Stream, normal, uniform
 from kinema_model.errors import ConfigError
-from kinema_model.flow import Velocity, flow_loss, sample_levels
+from kinema_model.flow import FlowLoss, Velocity, flow_loss, shift_levels
+from kinema_model.latents import whole_clip
+from kinema_model.network.pack import Pack, Part, Sample, pack_samples, patchify
 from kinema_model.text import TextEncoder
 from kinema_model.world import World
 
 TEXT_DROPOUT: Final = 0.1
 GRADIENT_CLIP: Final = 1.0
 EMA_DECAY: Final = 0.99
-LEVEL_BINS: Final = 4
 _BETAS: Final = (0.9, 0.95)
 _WEIGHT_DECAY: Final = 0.01
 _WARM_UP_SHARE: Final = 0.05
@@ -69,45 +71,34 @@ class TrainingObjective:
         self._encoder = text_encoder
         self._codec: Codec = make_codec(config)
 
-    def loss(
-        self,
-        model: Velocity,
-        indices: Sequence[int],
-        step: int,
-        *,
-        world_size: int = 1,
-        global_batch: int | None = None,
-    ) -> dict[str, Tensor]:
-        """`loss` to call backward on; `loss_sum`, `loss_count`, `bin_sum`, `bin_count` (LEVEL_BINS,) to log.
+    def loss(self, model: Velocity, indices: Sequence[int], step: int) -> FlowLoss:
+        """The loss of these samples at this step; noise, level and dropout depend on (seed, sample, step) alone."""
+        clean, noise = self.batch(indices, step)
+        return flow_loss(model, clean, noise)
 
-        `loss` is the sum over this process's elements / the elements of the whole group, times `world_size`,
-        so that the mean of gradients that DDP takes is the gradient of the global mean even where the ranks'
-        shares of `global_batch` clips differ. Without `global_batch`, every rank is taken to hold as many
-        clips as this.
-        """
+    def batch(self, indices: Sequence[int], step: int) -> tuple[Pack, Tensor]:
+        """Clean latents of the samples as a pack that holds their levels, and noise (N, C pt ph pw)."""
         videos, captions = self.world.batch(indices)
-        latents = self._codec.encode(videos.to(self.device))
-        text, mask = self._text(captions, indices, step)
-        noise = normal(Stream.NOISE, self.seed, indices, step, latents.shape[1:]).to(self.device)
-        levels = sample_levels(self.seed, indices, step, self.config.level_shift).to(self.device)
-        per_frame = levels[:, None].expand(-1, latents.shape[2])
-        result = flow_loss(model, latents, text, mask, noise, per_frame)
-        everyone = result.count / len(indices) * global_batch if global_batch else result.count * world_size
-        bins = (result.levels * LEVEL_BINS).long().clamp(max=LEVEL_BINS - 1)
-        zeros = torch.zeros(LEVEL_BINS, device=self.device)
-        return {
-            "loss": result.total / everyone * world_size,
-            "loss_sum": result.total.detach(),
-            "loss_count": result.count,
-            "bin_sum": zeros.index_add(0, bins, result.per_clip),
-            "bin_count": zeros.index_add(0, bins, torch.ones_like(result.per_clip)),
-        }
+        latents = self._codec.encode(videos)
+        noise = normal(Stream.NOISE, self.seed, indices, step, latents.shape[1:])
+        levels = torch.sigmoid(normal(Stream.LEVEL, self.seed, indices, step, ()))
+        texts = self._texts(captions, indices, step)
+        samples = [
+            Sample((self._part(clip, float(level)),), text)
+            for clip, level, text in zip(latents, levels, texts, strict=True)
+        ]
+        noises = torch.cat([patchify(clip, self.config.patch) for clip in noise])
+        return pack_samples(samples, self.config.patch).to(self.device), noises.to(self.device)
 
-    def _text(self, captions: Sequence[str], indices: Sequence[int], step: int) -> tuple[Tensor, Tensor]:
+    def _part(self, clip: Tensor, level: float) -> Part:
+        part = whole_clip(self.config, clip, self.world.fps)
+        shifted = shift_levels(torch.tensor(level), self.config.shift_for(part.levels.numel()))
+        return replace(part, levels=part.levels * shifted)
+
+    def _texts(self, captions: Sequence[str], indices: Sequence[int], step: int) -> list[Tensor]:
         dropped = uniform(Stream.TEXT_DROPOUT, self.seed, indices, step) < self.text_dropout
         kept = ["" if gone else caption for caption, gone in zip(captions, dropped.tolist(), strict=True)]
-        text, mask = self._encoder.encode(kept)
-        return text.to(self.device), mask.to(self.device)
+        return self._encoder.encode(kept)
 
 
 def make_optimizer(
@@ -122,7 +113,7 @@ def make_optimizer(
 
     Matrices decay; gains, biases, tables and the null token do not, since pulling them to zero means nothing.
     """
-    matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]
+    matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.Conv3d) and m.weight.requires_grad]
     decaying = {id(weight) for weight in matrices}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in decaying]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
