@@ -65,7 +65,7 @@ class Fitting:
             model = VideoDiT(model_config)
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
-        world = TimedWorld(
+        world = TimedWorld.fixed(
             config.data.world.seed, model_config.frames, model_config.height, model_config.width_px, model_config.fps
         )
         encoder = TextEncoder(device=group.device)
