@@ -1,0 +1,123 @@
+"""Takes frames apart: the plain background, and how much of each pixel each palette colour covers.
+
+Objects of the world differ in colour, so a colour is an object. A pixel at an edge is a mixture of two colours;
+how far it lies on the way from the background to the object's colour is the share that the object covers.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from kinema_model.world.vocabulary import BACKGROUNDS, COLOURS, FloatArray, Video
+
+Mask = npt.NDArray[np.bool_]
+
+# Euclidean distances in 8-bit RGB. Palette colours of objects are at least 180 apart, those of backgrounds 66.
+_COLOUR_TOLERANCE: Final = 80.0
+_BACKGROUND_TOLERANCE: Final = 30.0
+_OFF_THE_LINE: Final = 60.0
+# Backgrounds, landmarks and screens have no channel above this; objects have.
+_DARK: Final = 130.0
+_BIN: Final = 32
+_NEAR_MODE: Final = 36.0
+# How far around its core an object's edge may reach, in pixels.
+_EDGE: Final = 3
+# Steeper edges about the middle keep faint neighbours out and areas as they are.
+_STEEPNESS: Final = 2.0
+# A colour that never fills this share of the shorter side squared is a speck.
+LEAST_AREA: Final = 0.012
+_CUT_STEP: Final = 45.0
+_CUT_NOISE: Final = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One palette colour in T frames: its core, and its coverage in [0, 1], both (T, H, W)."""
+
+    colour: str
+    core: Mask
+    coverage: FloatArray
+
+
+def backgrounds(pixels: FloatArray) -> FloatArray:
+    """The most common dark colour of each frame, (T, 3) from float (T, H, W, 3); NaN where there is none."""
+    found = np.full((len(pixels), 3), np.nan, dtype=np.float32)
+    for frame, image in enumerate(pixels.reshape(len(pixels), -1, 3)):
+        dark = image[image.max(axis=-1) < _DARK]
+        if len(dark):
+            bins = (dark // _BIN).astype(np.int64)
+            common = np.bincount(bins @ np.array([64, 8, 1])).argmax()
+            middle = dark[bins @ np.array([64, 8, 1]) == common].mean(axis=0)
+            found[frame] = dark[np.linalg.norm(dark - middle, axis=-1) < _NEAR_MODE].mean(axis=0)
+    return found
+
+
+def background_word(colour: FloatArray) -> str | None:
+    """The name of the nearest background, if it is near."""
+    palette = np.array(list(BACKGROUNDS.values()), dtype=np.float32)
+    distances = np.linalg.norm(palette - colour, axis=-1)
+    nearest = int(distances.argmin())
+    return list(BACKGROUNDS)[nearest] if distances[nearest] < _BACKGROUND_TOLERANCE else None
+
+
+def find_cut(bases: FloatArray) -> int | None:
+    """The frame from which the background is another one, if it changes once and for good."""
+    if len(bases) < 4 or np.isnan(bases).any():
+        return None
+    steps = np.linalg.norm(np.diff(bases, axis=0), axis=-1)
+    cut = int(steps.argmax()) + 1
+    before, after = bases[:cut], bases[cut:]
+    if np.linalg.norm(np.median(before, axis=0) - np.median(after, axis=0)) < _CUT_STEP:
+        return None
+    # A frame that blends both shots may stand on either side of the cut, but no more than that.
+    noise = [np.linalg.norm(part - np.median(part, axis=0), axis=-1) > _CUT_NOISE for part in (before, after)]
+    return cut if all(int(off.sum()) <= 1 for off in noise) else None
+
+
+def object_layers(pixels: FloatArray, base: FloatArray) -> list[Layer]:
+    """Every palette colour that fills more than a speck in some frame of float (T, H, W, 3) over a background."""
+    least = LEAST_AREA * min(pixels.shape[1:3]) ** 2
+    cores: dict[str, Mask] = {}
+    for name, colour in COLOURS.items():
+        core = ((pixels - np.array(colour, dtype=np.float32)) ** 2).sum(axis=-1) < _COLOUR_TOLERANCE**2
+        if core.sum(axis=(1, 2)).max() >= least:
+            cores[name] = core
+    anything = np.zeros(pixels.shape[:3], dtype=bool)
+    for core in cores.values():
+        anything |= core
+    return [Layer(name, core, _coverage(pixels, base, name, core, anything & ~core)) for name, core in cores.items()]
+
+
+def _coverage(pixels: FloatArray, base: FloatArray, name: str, core: Mask, others: Mask) -> FloatArray:
+    way = np.array(COLOURS[name], dtype=np.float32) - base
+    offsets = pixels - base
+    share = offsets @ way / (way @ way)
+    aside = np.linalg.norm(offsets - share[..., None] * way, axis=-1)
+    counts = grown(core, _EDGE) & (aside < _OFF_THE_LINE) & ~others
+    steep = np.clip((share - 0.5) * _STEEPNESS + 0.5, 0, 1)
+    return np.where(counts, steep, 0).astype(np.float32)
+
+
+def steepened(coverage: FloatArray) -> FloatArray:
+    """What the steeper edges make of a template's coverage, so that both can be compared."""
+    return np.clip((coverage - 0.5) * _STEEPNESS + 0.5, 0, 1).astype(np.float32)
+
+
+def grown(mask: Mask, by: int) -> Mask:
+    """The mask (T, H, W) and all pixels within a square reach of it."""
+    for axis in (1, 2):
+        wide = mask.copy()
+        for step in range(1, by + 1):
+            ahead: list[slice] = [slice(None)] * 3
+            behind: list[slice] = [slice(None)] * 3
+            ahead[axis], behind[axis] = slice(step, None), slice(None, -step)
+            wide[tuple(ahead)] |= mask[tuple(behind)]
+            wide[tuple(behind)] |= mask[tuple(ahead)]
+        mask = wide
+    return mask
+
+
+def as_float(video: Video) -> FloatArray:
+    return video.astype(np.float32)
