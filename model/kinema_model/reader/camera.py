@@ -15,7 +15,7 @@ from kinema_model.world.vocabulary import FloatArray
 Floats = npt.NDArray[np.float64]
 
 # Background that differs from its plain colour by this much is scenery; less of it than this share tells nothing.
-_SCENERY: Final = 25.0
+_SCENERY: Final = 40.0
 _LEAST_SCENERY: Final = 0.02
 # The furthest shift between two frames, in shares of the shorter side.
 _FURTHEST: Final = 0.22
@@ -26,14 +26,19 @@ _WORST_MATCH: Final = 0.4
 _LEAST_TRAVEL: Final = 0.03
 
 
+def scenery_of(pixels: FloatArray, base: FloatArray, objects: Mask) -> bool:
+    """Whether there is more behind the objects than the plain colour `base`."""
+    there = (np.linalg.norm(pixels - base, axis=-1) > _SCENERY) & ~objects
+    return bool(there.mean() >= _LEAST_SCENERY)
+
+
 def camera_step(pixels: FloatArray, base: FloatArray, objects: Mask) -> tuple[float, float] | None:
     """Motion of the view in px per frame as (columns, rows); (0, 0) where the background stands still.
 
     `pixels` float (T, H, W, 3) over a plain colour `base`; `objects` (T, H, W) are pixels to leave out. None where
     frames do not match at any shift.
     """
-    scenery = (np.linalg.norm(pixels - base, axis=-1) > _SCENERY) & ~objects
-    if len(pixels) < 2 or scenery.mean() < _LEAST_SCENERY:
+    if len(pixels) < 2:
         return 0.0, 0.0
     light = (pixels - base).sum(axis=-1)
     weights = (~objects).astype(np.float32)

@@ -1,19 +1,24 @@
 """Reads a whole clip: cuts it into shots, and each shot into background, camera, objects and what they do."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from kinema_model.errors import ShapeError
-from kinema_model.reader.camera import camera_step
+from kinema_model.reader.camera import camera_step, scenery_of
 from kinema_model.reader.happenings import Stage, alone, find_trail, meeting, painting
 from kinema_model.reader.layers import (
     LEAST_AREA,
     Layer,
+    anywhere,
     as_float,
     background_word,
     backgrounds,
     find_cut,
     grown,
+    object_cores,
     object_layers,
+    scenery_behind,
 )
 from kinema_model.reader.objects import sight
 from kinema_model.reader.reading import Meeting, ObjectReading, Reading, ShotReading, Trail
@@ -37,9 +42,7 @@ def read(video: Video, fps: float) -> Reading:
     bases = backgrounds(pixels)
     cut = find_cut(bases)
     ends = [0, len(pixels)] if cut is None else [0, cut, len(pixels)]
-    shots = tuple(
-        _read_shot(pixels[first:end], bases[first:end], first, fps) for first, end in zip(ends, ends[1:], strict=False)
-    )
+    shots = tuple(_read_shot(pixels[first:end], bases[first:end], first, fps) for first, end in pairwise(ends))
     return Reading(min(video.shape[1:3]), shots)
 
 
@@ -47,14 +50,15 @@ def _read_shot(pixels: FloatArray, bases: FloatArray, first: int, fps: float) ->
     if np.isnan(bases).all():
         return ShotReading(first, len(pixels), None, None, ())
     base = np.nanmedian(bases, axis=0).astype(np.float32)
-    layers = object_layers(pixels, base)
-    covered = np.zeros(pixels.shape[:3], dtype=bool)
-    for layer in layers:
-        covered |= layer.core
-    step = camera_step(pixels, base, grown(covered, _HALO))
+    cores = object_cores(pixels)
+    objects_there = grown(anywhere(cores, pixels.shape[:3]), _HALO)
+    scenery = scenery_of(pixels, base, objects_there)
+    step = camera_step(pixels, base, objects_there) if scenery else (0.0, 0.0)
     camera = None if step is None else (step[0] * fps, step[1] * fps)
+    stands = scenery and step == (0.0, 0.0) and len(pixels) > 1
+    behind = scenery_behind(pixels, base, objects_there) if stands else base
     stage = Stage(pixels, base, fps, step)
-    objects, met = _read_objects(layers, stage)
+    objects, met = _read_objects(object_layers(pixels, behind, cores), stage)
     return ShotReading(first, len(pixels), background_word(base), camera, tuple(objects), met)
 
 
@@ -68,7 +72,7 @@ def _read_objects(layers: list[Layer], stage: Stage) -> tuple[list[ObjectReading
     sightings = [sight(layer) for layer in layers if _is_object(layer, stage)]
     if trail is not None and len(sightings) == 1:
         return [painting(sightings[0], stage, trail)], None
-    if len(sightings) == 2 and (met := meeting(*sightings, stage)) is not None:
+    if len(sightings) == 2 and (met := meeting(sightings[0], sightings[1], stage)) is not None:
         return met[1], met[0]
     return [alone(sighting, stage) for sighting in sightings], None
 

@@ -106,7 +106,9 @@ def fall(frames: Floats, points: Floats, side: int, fps: float) -> Fall | None:
         return None
     heights = points[:, 1]
     turns = _turns(heights, _TURN * side)
-    end = turns[0] if turns and turns[0] >= 5 else len(frames)
+    if turns and turns[0] < 4:
+        return None
+    end = turns[0] if turns else len(frames)
     # What has landed lies still: only the flight is fitted.
     flying = np.flatnonzero(np.diff(heights[:end]) > 0.3 * np.diff(heights[:end]).max()) + 1
     end = min(end, int(flying[-1]) + 1) if len(flying) else end

@@ -1,13 +1,14 @@
 """What objects do in a shot: from sightings and courses to motions, bounces, hidings, trails and meetings."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from kinema_model.reader.courses import Piece, break_frame, fall, pieces, point_error
-from kinema_model.reader.layers import Layer
+from kinema_model.reader.layers import Layer, grown
 from kinema_model.reader.objects import Sighting
 from kinema_model.reader.reading import Hiding, Meeting, ObjectReading, Point, Trail, WallBounce
 from kinema_model.world.vocabulary import FloatArray, Motion
@@ -27,7 +28,7 @@ _SCREEN_TINT: Final = 24.0
 _TRAIL_BEGINS: Final = 0.35
 _TRAIL_GROWS: Final = 1.5
 _TRAIL_STAYS: Final = 0.9
-_DEEP: Final = 0.6
+_FAINT: Final = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,8 @@ class Stage:
 
     @property
     def side(self) -> int:
-        return min(self.pixels.shape[1:3])
+        height, width = self.pixels.shape[1:3]
+        return int(min(height, width))
 
     @property
     def step(self) -> Floats:
@@ -98,7 +100,7 @@ def _velocity(piece: Piece, stage: Stage) -> Point:
 def _bounces(found: list[Piece], frames: Floats, sighting: Sighting, stage: Stage) -> tuple[WallBounce, ...] | None:
     """One wall for every break, or None where a break is not a mirroring at a wall."""
     bounces = []
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in pairwise(found):
         when = break_frame(one, other)
         if when is None or not frames[one.last] - 1 <= when <= frames[other.first] + 1:
             return None
@@ -143,10 +145,8 @@ def _hiding(sighting: Sighting, piece: Piece, stage: Stage) -> Hiding | None:
     if np.linalg.norm(colour - stage.base) < _SCREEN_CONTRAST or np.ptp(colour) > _SCREEN_TINT:
         return None
     across, down = piece.step
-    if abs(across) > abs(down):
-        exit_side = "right" if across > 0 else "left"
-    else:
-        exit_side = "bottom" if down > 0 else "top"
+    sideways, upright = ("right" if across > 0 else "left"), ("bottom" if down > 0 else "top")
+    exit_side = sideways if abs(across) > abs(down) else upright
     return Hiding(int(gone[0]), int(gone[-1]), exit_side, float(gone[-1] + 1) / stage.fps)
 
 
@@ -183,7 +183,7 @@ def find_trail(layers: list[Layer]) -> tuple[int, bool] | None:
     Ink covers little or nothing at first, and in the end much more than at any one moment is new.
     """
     for number, layer in enumerate(layers):
-        inked = layer.coverage > _DEEP
+        inked = layer.core
         areas = inked.sum(axis=(1, 2))
         ever = np.logical_or.accumulate(inked, axis=0)
         if len(areas) < 4 or areas[0] > _TRAIL_BEGINS * areas.max():
@@ -191,11 +191,11 @@ def find_trail(layers: list[Layer]) -> tuple[int, bool] | None:
         others = np.zeros_like(inked)
         for other in layers:
             if other is not layer:
-                others |= other.coverage > 1 - _DEEP
+                others |= grown(other.core, 1)
         due = ever[-1] & ~others[-1]
-        stays = float((inked[-1] & due).sum()) >= _TRAIL_STAYS * float(due.sum())
-        grown = float(ever[-1].sum()) >= _TRAIL_GROWS * max(float(ever[len(ever) // 3].sum()), 1.0)
-        if grown and len(layers) > 1:
+        stays = float(((layer.coverage[-1] > _FAINT) & due).sum()) >= _TRAIL_STAYS * float(due.sum())
+        grew = float(ever[-1].sum()) >= _TRAIL_GROWS * max(float(ever[len(ever) // 3].sum()), 1.0)
+        if grew and len(layers) > 1:
             return number, stays
     return None
 

@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 # Euclidean distances in 8-bit RGB. Palette colours of objects are at least 180 apart, those of backgrounds 66.
 _COLOUR_TOLERANCE: Final = 80.0
 _BACKGROUND_TOLERANCE: Final = 30.0
-_OFF_THE_LINE: Final = 60.0
+_OFF_THE_LINE: Final = 35.0
 # Backgrounds, landmarks and screens have no channel above this; objects have.
 _DARK: Final = 130.0
 _BIN: Final = 32
@@ -76,33 +76,54 @@ def find_cut(bases: FloatArray) -> int | None:
     return cut if all(int(off.sum()) <= 1 for off in noise) else None
 
 
-def object_layers(pixels: FloatArray, base: FloatArray) -> list[Layer]:
-    """Every palette colour that fills more than a speck in some frame of float (T, H, W, 3) over a background."""
+def object_cores(pixels: FloatArray) -> dict[str, Mask]:
+    """Pixels (T, H, W) near each palette colour that fills more than a speck in some frame (T, H, W, 3)."""
     least = LEAST_AREA * min(pixels.shape[1:3]) ** 2
     cores: dict[str, Mask] = {}
     for name, colour in COLOURS.items():
         core = ((pixels - np.array(colour, dtype=np.float32)) ** 2).sum(axis=-1) < _COLOUR_TOLERANCE**2
         if core.sum(axis=(1, 2)).max() >= least:
             cores[name] = core
-    anything = np.zeros(pixels.shape[:3], dtype=bool)
+    return cores
+
+
+def anywhere(cores: dict[str, Mask], shape: tuple[int, ...]) -> Mask:
+    """Pixels (T, H, W) in any of the cores."""
+    together = np.zeros(shape, dtype=bool)
     for core in cores.values():
-        anything |= core
-    return [Layer(name, core, _coverage(pixels, base, name, core, anything & ~core)) for name, core in cores.items()]
+        together |= core
+    return together
 
 
-def _coverage(pixels: FloatArray, base: FloatArray, name: str, core: Mask, others: Mask) -> FloatArray:
-    way = np.array(COLOURS[name], dtype=np.float32) - base
-    offsets = pixels - base
-    share = offsets @ way / (way @ way)
+def scenery_behind(pixels: FloatArray, base: FloatArray, objects: Mask) -> FloatArray:
+    """What stands still in each pixel behind the objects: float (H, W, 3), the median over frames without one."""
+    seen = np.where(objects[..., None], np.nan, pixels)
+    always = objects.all(axis=0)
+    seen[0, always] = base
+    return np.asarray(np.nanmedian(seen, axis=0), dtype=np.float32)
+
+
+def object_layers(pixels: FloatArray, behind: FloatArray, cores: dict[str, Mask]) -> list[Layer]:
+    """How much each object covers of each pixel of float (T, H, W, 3) before a background (3,) or (H, W, 3)."""
+    everything = anywhere(cores, pixels.shape[:3])
+    return [
+        Layer(name, core, _coverage(pixels, behind, name, core, everything & ~core)) for name, core in cores.items()
+    ]
+
+
+def _coverage(pixels: FloatArray, behind: FloatArray, name: str, core: Mask, others: Mask) -> FloatArray:
+    way = np.array(COLOURS[name], dtype=np.float32) - behind
+    offsets = pixels - behind
+    share = (offsets * way).sum(axis=-1) / (way * way).sum(axis=-1)
     aside = np.linalg.norm(offsets - share[..., None] * way, axis=-1)
-    counts = grown(core, _EDGE) & (aside < _OFF_THE_LINE) & ~others
+    counts = core | (grown(core, _EDGE) & (aside < _OFF_THE_LINE) & ~others)
     steep = np.clip((share - 0.5) * _STEEPNESS + 0.5, 0, 1)
-    return np.where(counts, steep, 0).astype(np.float32)
+    return np.asarray(np.where(counts, steep, 0), dtype=np.float32)
 
 
 def steepened(coverage: FloatArray) -> FloatArray:
     """What the steeper edges make of a template's coverage, so that both can be compared."""
-    return np.clip((coverage - 0.5) * _STEEPNESS + 0.5, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((coverage - 0.5) * _STEEPNESS + 0.5, 0, 1), dtype=np.float32)
 
 
 def grown(mask: Mask, by: int) -> Mask:

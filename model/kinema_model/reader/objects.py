@@ -14,6 +14,8 @@ Floats = npt.NDArray[np.float64]
 
 # Share of its usual area above which an object counts as wholly seen, and below which as hidden.
 _WHOLE: Final = 0.88
+_WHOLE_PASSING: Final = 0.96
+_HALF: Final = 0.5
 _HIDDEN: Final = 0.04
 _FRAMES_COMPARED: Final = 8
 _BLURS: Final = 4
@@ -54,10 +56,19 @@ def sight(layer: Layer) -> Sighting:
     usual = float(np.quantile(areas, 0.9))
     shares = np.clip(areas / max(usual, 1e-9), 0, 1)
     centres = _centres(layer.coverage)
-    whole: Mask = shares > _WHOLE
+    # What passes behind something or out of the frame is only wholly seen where nothing at all of it is missing.
+    passing = _at_the_border(layer.coverage) | (shares < _HIDDEN).any()
+    whole: Mask = shares > np.where(passing, _WHOLE_PASSING, _WHOLE)
     shape, radius = _fit(layer.coverage, centres, areas, whole)
     size = size_word(radius / min(layer.coverage.shape[1:])) if radius else None
     return Sighting(layer.colour, shape, size, radius or float((usual / np.pi) ** 0.5), centres, shares, whole)
+
+
+def _at_the_border(masks: FloatArray) -> Mask:
+    """Frames (T,) in which something reaches the frame's edge."""
+    edges = (masks[:, 0], masks[:, -1], masks[:, :, 0], masks[:, :, -1])
+    there: Mask = np.max([edge.max(axis=1) for edge in edges], axis=0) > _HALF
+    return there
 
 
 def _centres(masks: FloatArray) -> Floats:

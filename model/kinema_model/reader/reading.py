@@ -127,9 +127,10 @@ class Reading:
     def facts(self) -> Facts:
         """In words, to be held against what a caption asks for."""
         shots = tuple(shot.facts(self.side) for shot in self.shots)
-        known = bool(shots) and any(shot.objects for shot in shots)
-        kind = kind_of(shots) if known else None
-        return Facts(kind, shots)
+        things = [thing for shot in shots for thing in shot.objects]
+        # Without a motion an object is a picture, unless there was time to move.
+        unclear = sum(shot.frames for shot in self.shots) > 1 and any(thing.motion is None for thing in things)
+        return Facts(None if unclear or not things else kind_of(shots), shots)
 
 
 def agreement(asked: Facts, read: Facts) -> dict[str, bool]:

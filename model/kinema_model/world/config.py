@@ -31,7 +31,8 @@ SIMPLE_MOST_FRAMES: Final = 1024
 SIMPLE_MOST_RATE: Final = 240
 # Frames and seconds that a kind needs for what happens in it to be seen.
 NEEDS: Final[dict[SceneKind, tuple[int, float]]] = {
-    SceneKind.SIMPLE: (1, 0.0),
+    # Two, to see a direction; a world of single frames may still be made of them.
+    SceneKind.SIMPLE: (2, 0.0),
     SceneKind.SEVERAL: (5, 0.2),
     SceneKind.BOUNCE: (10, 0.5),
     SceneKind.GRAVITY: (8, 0.5),
@@ -112,7 +113,10 @@ class ShapeMix(_Strict):
         if kind is SceneKind.IMAGE:
             return [(1, rate) for rate in self.fps]
         frames, seconds = NEEDS[kind]
-        return [(n, rate) for n in self.frames for rate in self.fps if n >= frames and (n - 1) / rate >= seconds]
+        long = [(n, rate) for n in self.frames for rate in self.fps if n >= frames and (n - 1) / rate >= seconds]
+        if kind is SceneKind.SIMPLE and not long:
+            return [(n, rate) for n in self.frames for rate in self.fps]
+        return long
 
     def draw(self, draw: np.random.Generator, kind: SceneKind) -> ClipShape:
         """A shape for a scene of this kind."""
