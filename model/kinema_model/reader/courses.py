@@ -108,6 +108,9 @@ def fall(frames: Floats, points: Floats, side: int, fps: float) -> Fall | None:
     turns = _turns(heights, _TURN * side)
     if turns and turns[0] < 4:
         return None
+    # A bounce that loses nothing, or gains, is no fall of this world.
+    if turns and heights[turns[0] :].min() < heights[0] + _TURN * side:
+        return None
     end = turns[0] if turns else len(frames)
     # What has landed lies still: only the flight is fitted.
     flying = np.flatnonzero(np.diff(heights[:end]) > 0.3 * np.diff(heights[:end]).max()) + 1

@@ -72,7 +72,7 @@ def alone(sighting: Sighting, stage: Stage) -> ObjectReading:
     reading = unmoved(sighting)
     frames, points = course_of(sighting, stage)
     # One frame shows no motion; and where the view moves in an unknown way, nothing in the world can be told.
-    if len(frames) < 2 or stage.camera is None:
+    if len(frames) < 2 or stage.camera is None or not sighting.compact:
         return reading
     if (falling := fall(frames, points, stage.side, stage.fps)) is not None:
         return replace(reading, motion=Motion.FALL, fall=falling)

@@ -68,7 +68,7 @@ def test_visible_shares_are_what_is_drawn() -> None:
     world = World(WorldConfig(kinds={SceneKind.OCCLUDE: 1.0}, shapes=ShapeMix(frames=(32,), sides=(96, 96))))
     for index in range(8):
         clip = world.sample(index)
-        (shot,), (track,) = clip.scene.shots, clip.scene.tracks
+        (_shot,), (track,) = clip.scene.shots, clip.scene.tracks
         colour = np.array(COLOURS[track.look.colour])
         near = np.abs(clip.video.astype(int) - colour).max(axis=-1) < 60
         drawn = near.sum(axis=(1, 2)) / near[0].sum()

@@ -1,5 +1,7 @@
 """The laws of motion, as properties."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -59,7 +61,7 @@ def test_a_fall_is_a_parabola_until_it_lands(drop: float, gravity: float, restit
 def test_each_bounce_loses_energy_until_rest(drop: float, gravity: float, restitution: float) -> None:
     touches = rebounds(drop, gravity, restitution, 4.0)
     rises = []
-    for begin, end in zip(touches, touches[1:], strict=False):
+    for begin, end in itertools.pairwise(touches):
         heights, _ = falling(drop, gravity, restitution, 4.0, np.linspace(begin, end - 1e-9, 201))
         rises.append(heights.max())
     for number, rise in enumerate(rises, start=1):
