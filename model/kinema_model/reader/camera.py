@@ -20,8 +20,10 @@ _LEAST_SCENERY: Final = 0.02
 # The furthest shift between two frames, in shares of the shorter side.
 _FURTHEST: Final = 0.22
 # Frames must overlap by this share, and agree better than by chance.
-_LEAST_OVERLAP: Final = 0.35
+_LEAST_OVERLAP: Final = 0.3
+_FURTHEST_SPAN: Final = 0.55
 _WORST_MATCH: Final = 0.4
+_PAIRS: Final = 4
 # Over the whole shot, in shares of the shorter side: less is no pan.
 _LEAST_TRAVEL: Final = 0.03
 
@@ -48,14 +50,15 @@ def camera_step(pixels: FloatArray, base: FloatArray, objects: Mask) -> tuple[fl
         return 0.0, 0.0
     span, step, reach = 1, np.zeros(2), _FURTHEST * side
     while True:
-        pairs = {(0, span), (last - span, last)}
-        shifts = [_shift(light[a], light[b], weights[a], weights[b], step * span, reach) for a, b in sorted(pairs)]
+        # Several pairs, since where an edge falls between pixels biases each a little.
+        starts = np.unique(np.linspace(0, last - span, _PAIRS).astype(int))
+        shifts = [_shift(light[a], light[a + span], weights[a], weights[a + span], step * span, reach) for a in starts]
         known = [shift for shift in shifts if shift is not None]
         if not known:
             return None if span == 1 else _step(step, last, side)
         step = np.mean(known, axis=0) / span
         longer = min(2 * span, last)
-        if longer == span or np.any(np.abs(step * longer) > (1 - _LEAST_OVERLAP) * np.array(light.shape[:0:-1])):
+        if longer == span or np.any(np.abs(step * longer) > _FURTHEST_SPAN * np.array(light.shape[:0:-1])):
             return _step(step, last, side)
         span, reach = longer, 2.0 + 0.05 * side
 
@@ -83,11 +86,15 @@ def _shift(
     down = np.fft.fftfreq(2 * height, 1 / (2 * height))[:, None]
     across = np.fft.fftfreq(2 * width, 1 / (2 * width))[None]
     allowed = (np.abs(across - about[0]) <= reach) & (np.abs(down - about[1]) <= reach)
-    allowed &= overlaps > _LEAST_OVERLAP * height * width * float(min(w1.mean(), w2.mean()))
+    allowed &= overlaps > _LEAST_OVERLAP * height * width * float(w1.mean() * w2.mean())
     if not allowed.any():
         return None
     flat = int(np.where(allowed, errors, np.inf).argmin())
     row, column = divmod(flat, 2 * width)
+    # The least value at the rim of what may be is no minimum.
+    rows, columns = (row - 1, (row + 1) % (2 * height)), (column - 1, (column + 1) % (2 * width))
+    if not (allowed[rows, column].all() and allowed[row, columns].all()):
+        return None
     variance = float(np.average((first - np.average(first, weights=w1)) ** 2, weights=w1))
     if errors[row, column] > _WORST_MATCH * 2 * variance:
         return None

@@ -38,7 +38,7 @@ class Piece:
 
 def point_error(side: int) -> float:
     """How far a centre may be off in pixels, for a frame of this shorter side."""
-    return max(0.35, 0.008 * side)
+    return max(0.35, 0.006 * side)
 
 
 def pieces(frames: Floats, points: Floats, error: float) -> list[Piece] | None:

@@ -16,7 +16,7 @@ from kinema_model.world.vocabulary import FloatArray, Motion
 Floats = npt.NDArray[np.float64]
 
 # Less travel than this share of the shorter side in a whole shot is rest.
-_LEAST_TRAVEL: Final = 0.03
+_LEAST_TRAVEL: Final = 0.04
 # A wall or another object is touched within this share of the shorter side, and within the way of half a frame.
 _TOUCH: Final = 0.05
 # How alike two velocities must be after a mirror, as a share of the speed.

@@ -23,8 +23,9 @@ from kinema_model.world.vocabulary import BACKGROUNDS, COLOURS, SCREEN_STRIPES, 
 # Width of a stripe of the screen, in shares of the shorter side; the gap to the next is as wide.
 _STRIPE: Final = 0.06
 _TRAIL: Final = "trail"
-# On a CPU a clip at a time stays in its cache; on a device many at once fill it.
-_CLIPS_AT_ONCE: Final = 64
+# Channel values of clips drawn at once: on a CPU they should stay in its cache, on a device they should fill it.
+_VALUES_ON_CPU: Final = 400_000
+_VALUES_ON_DEVICE: Final = 50_000_000
 
 
 def draw(scene: Scene, device: torch.device | str = "cpu") -> Tensor:
@@ -39,8 +40,9 @@ def draw_many(scenes: Sequence[Scene], device: torch.device | str = "cpu") -> li
     for index, scene in enumerate(scenes):
         groups[scene.shape].append(index)
     drawn: dict[int, Tensor] = {}
-    at_once = 1 if device.type == "cpu" else _CLIPS_AT_ONCE
-    for indices in groups.values():
+    values = _VALUES_ON_CPU if device.type == "cpu" else _VALUES_ON_DEVICE
+    for shape, indices in groups.items():
+        at_once = max(1, values // (3 * shape.frames * shape.height * shape.width))
         for first in range(0, len(indices), at_once):
             part = indices[first : first + at_once]
             drawn.update(zip(part, _draw([scenes[index] for index in part], device), strict=True))

@@ -39,6 +39,7 @@ from kinema_model.world.vocabulary import (
     heading_of,
 )
 
+_SIMPLE: Final = tuple(combinations())
 # Simple scenes, in shares of the shorter side of the frame.
 RADIUS_RANGE: Final = (0.22, 0.25)
 _TRAVEL: Final = (0.27, 0.33)
@@ -81,8 +82,7 @@ def one_shot(
 
 def make_simple(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...]:
     """One shape over black that starts near the centre and crosses a third of the frame, whatever the rate."""
-    every = combinations()
-    attributes = every[int(draw.integers(len(every)))]
+    attributes = _SIMPLE[int(draw.integers(len(_SIMPLE)))]
     colour, outline, direction = str(attributes.colour), str(attributes.shape), str(attributes.direction)
     radius = shape.side * draw.uniform(*RADIUS_RANGE)
     travel = shape.side * draw.uniform(*_TRAVEL)
@@ -137,15 +137,16 @@ def make_bounce(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...]
         return None
     start = np.array([draw.uniform(low, high) for low, high in box])
     course = bouncing(start, speed * shape.side * direction, box, times_of(shape))
-    if not 1 <= len(course.bounces) <= _MOST_BOUNCES or not _spaced(course.bounces, shape):
+    if not 1 <= len(course.bounces) <= _MOST_BOUNCES or not _spaced(course.bounces, speed, shape):
         return None
     return one_shot(draw, shape, (track_of(look, Motion.BOUNCE, heading, speed, course, shape),))
 
 
-def _spaced(bounces: tuple[Bounce, ...], shape: ClipShape) -> bool:
-    """Whether events lie far enough from one another and from both ends of the clip."""
+def _spaced(bounces: tuple[Bounce, ...], speed: float, shape: ClipShape) -> bool:
+    """Whether bounces lie far enough from one another and from both ends of the clip, in frames and in pixels."""
     moments = np.array([0.0, *(bounce.time for bounce in bounces), shape.seconds])
-    return bool(np.diff(moments).min() * shape.fps >= _EVENT_GAP)
+    least = float(np.diff(moments).min())
+    return least * shape.fps >= _EVENT_GAP and least * speed >= LEAST_TRAVEL
 
 
 def make_gravity(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] | None:

@@ -60,6 +60,15 @@ def test_facts_are_the_state(kind: SceneKind) -> None:
                     assert ("up" in said.heading, "down" in said.heading) == (down < 0, down > 0)
 
 
+@pytest.mark.parametrize("kind", SceneKind)
+def test_a_short_caption_can_be_said_at_length_again(kind: SceneKind) -> None:
+    """What is parsed from a short caption makes a rich one that claims no more."""
+    world = World(WorldConfig(seed=2, kinds={kind: 1.0}, split="all"))
+    for index in range(30):
+        facts = parse_caption(world.scene(index).captions.short)
+        assert parse_caption(rich_caption(facts)) == facts
+
+
 def test_half_of_the_short_captions_are_canonical() -> None:
     world = World.fixed(7, 8, 24, 24, 8)
     scenes = [world.scene(index) for index in range(300)]
