@@ -55,8 +55,9 @@ def _read_shot(pixels: FloatArray, bases: FloatArray, first: int, fps: float) ->
     scenery = scenery_of(pixels, base, objects_there)
     step = camera_step(pixels, base, objects_there) if scenery else (0.0, 0.0)
     camera = None if step is None else (step[0] * fps, step[1] * fps)
-    stands = scenery and step == (0.0, 0.0) and len(pixels) > 1
-    behind = scenery_behind(pixels, base, objects_there) if stands else base
+    behind = base
+    if scenery and step is not None:
+        behind = scenery_behind(pixels, base, objects_there, step)
     stage = Stage(pixels, base, fps, step)
     objects, met = _read_objects(object_layers(pixels, behind, cores), stage)
     return ShotReading(first, len(pixels), background_word(base), camera, tuple(objects), met)

@@ -95,16 +95,28 @@ def anywhere(cores: dict[str, Mask], shape: tuple[int, ...]) -> Mask:
     return together
 
 
-def scenery_behind(pixels: FloatArray, base: FloatArray, objects: Mask) -> FloatArray:
-    """What stands still in each pixel behind the objects: float (H, W, 3), the median over frames without one."""
-    seen = np.where(objects[..., None], np.nan, pixels)
-    always = objects.all(axis=0)
-    seen[0, always] = base
-    return np.asarray(np.nanmedian(seen, axis=0), dtype=np.float32)
+def scenery_behind(pixels: FloatArray, base: FloatArray, objects: Mask, step: tuple[float, float]) -> FloatArray:
+    """What stands behind the objects in each frame, float (T, H, W, 3).
+
+    All frames are laid into one picture of the world, to the nearest pixel of a view that moves by `step` (columns,
+    rows) per frame; places that an object always covers are taken for plain.
+    """
+    frames, height, width = objects.shape
+    places = np.round(np.arange(frames)[:, None] * np.array(step)).astype(int)
+    places -= places.min(axis=0)
+    rows, columns = (int(reach) for reach in places.max(axis=0)[::-1])
+    total = np.zeros((height + rows, width + columns, 3), dtype=np.float32)
+    count = np.zeros((height + rows, width + columns, 1), dtype=np.float32)
+    views = [(slice(y, y + height), slice(x, x + width)) for x, y in places]
+    for image, covered, view in zip(pixels, objects, views, strict=True):
+        total[view] += np.where(covered[..., None], 0, image)
+        count[view] += ~covered[..., None]
+    world = np.where(count > 0, total / np.maximum(count, 1), base)
+    return np.stack([world[view] for view in views]).astype(np.float32)
 
 
 def object_layers(pixels: FloatArray, behind: FloatArray, cores: dict[str, Mask]) -> list[Layer]:
-    """How much each object covers of each pixel of float (T, H, W, 3) before a background (3,) or (H, W, 3)."""
+    """How much each object covers of each pixel of float (T, H, W, 3) before a background (3,) or (T, H, W, 3)."""
     everything = anywhere(cores, pixels.shape[:3])
     return [
         Layer(name, core, _coverage(pixels, behind, name, core, everything & ~core)) for name, core in cores.items()
