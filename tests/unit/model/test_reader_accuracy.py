@@ -6,7 +6,7 @@ import pytest
 from kinema_model.reader import agreement, read
 from kinema_model.world import SceneKind, ShapeMix, Video, World, WorldConfig
 
-CLIPS = 14
+CLIPS = 10
 SHAPES = ShapeMix(frames=(16, 24), sides=(32, 64))
 
 
