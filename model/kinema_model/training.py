@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from kinema_model.codec import Codec, make_codec
+from kinema_model.codec import Codec, make_codec, to_float
 from kinema_model.config import ModelConfig
 from kinema_model.draws import Stream, normal, uniform
 from kinema_model.errors import ConfigError
@@ -24,6 +24,7 @@ from kinema_model.latents import whole_clip
 from kinema_model.network.pack import Pack, Part, Sample, pack_samples, patchify
 from kinema_model.text import TextEncoder
 from kinema_model.world import World
+from kinema_model.world.scene import Scene
 
 TEXT_DROPOUT: Final = 0.1
 GRADIENT_CLIP: Final = 1.0
@@ -78,22 +79,23 @@ class TrainingObjective:
 
     def batch(self, indices: Sequence[int], step: int) -> tuple[Pack, Tensor]:
         """Clean latents of the samples as a pack that holds their levels, and noise (N, C pt ph pw)."""
-        videos, captions = self.world.batch(indices)
-        latents = self._codec.encode(videos)
-        noise = normal(Stream.NOISE, self.seed, indices, step, latents.shape[1:])
+        clips = self.world.clips(indices)
         levels = torch.sigmoid(normal(Stream.LEVEL, self.seed, indices, step, ()))
-        texts = self._texts(captions, indices, step)
-        samples = [
-            Sample((self._part(clip, float(level)),), text)
-            for clip, level, text in zip(latents, levels, texts, strict=True)
+        parts = [self._part(video, scene, level) for (video, scene), level in zip(clips, levels, strict=True)]
+        texts = self._texts([scene.captions.short for _, scene in clips], indices, step)
+        samples = [Sample((part,), text) for part, text in zip(parts, texts, strict=True)]
+        noise = [
+            normal(Stream.NOISE, self.seed, [index], step, part.latents.shape)[0]
+            for part, index in zip(parts, indices, strict=True)
         ]
-        noises = torch.cat([patchify(clip, self.config.patch) for clip in noise])
+        noises = torch.cat([patchify(each, self.config.patch) for each in noise])
         return pack_samples(samples, self.config.patch).to(self.device), noises.to(self.device)
 
-    def _part(self, clip: Tensor, level: float) -> Part:
-        part = whole_clip(self.config, clip, self.world.fps)
-        shifted = shift_levels(torch.tensor(level), self.config.shift_for(part.levels.numel()))
-        return replace(part, levels=part.levels * shifted)
+    def _part(self, video: Tensor, scene: Scene, level: Tensor) -> Part:
+        """A clip uint8 (T, H, W, 3) as latents at one level."""
+        latents = self._codec.encode(to_float(video[None]))[0]
+        part = whole_clip(self.config, latents, scene.shape.fps)
+        return replace(part, levels=part.levels * shift_levels(level, self.config.shift_for(part.levels.numel())))
 
     def _texts(self, captions: Sequence[str], indices: Sequence[int], step: int) -> list[Tensor]:
         dropped = uniform(Stream.TEXT_DROPOUT, self.seed, indices, step) < self.text_dropout

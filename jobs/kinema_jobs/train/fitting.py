@@ -64,11 +64,10 @@ class Fitting:
         try:
             model_config = model_config_of(config)
             model = VideoModel(model_config)
+            size = (model_config.frames, model_config.height, model_config.width_px, model_config.fps)
+            world = TimedWorld.fixed(config.data.world.seed, *size)
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
-        world = TimedWorld(
-            config.data.world.seed, model_config.frames, model_config.height, model_config.width_px, model_config.fps
-        )
         encoder = TextEncoder(device=group.device)
         objective = TrainingObjective(model_config, encoder, world, optimization.seed, device=group.device)
         optimizer, schedule = make_optimizer(model, optimization.learning_rate, optimization.steps)

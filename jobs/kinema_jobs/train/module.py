@@ -31,6 +31,7 @@ from kinema_model.flow import LEVEL_BINS, FlowLoss
 from kinema_model.training import TrainingObjective, batch_indices
 from kinema_model.video_model import VideoModel
 from kinema_model.world import World
+from kinema_model.world.scene import Scene
 
 _RECENT_STEPS: Final = 20
 Batch = tuple[int, list[int]]
@@ -42,11 +43,11 @@ class TimedWorld(World):
 
     waited = 0.0
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, list[str]]:
-        """As `World.batch`."""
+    def clips(self, indices: Sequence[int], device: torch.device | str = "cpu") -> list[tuple[Tensor, Scene]]:
+        """As `World.clips`."""
         began = time.perf_counter()
         try:
-            return super().batch(indices)
+            return super().clips(indices, device)
         finally:
             self.waited += time.perf_counter() - began
 

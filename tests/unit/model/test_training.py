@@ -23,7 +23,7 @@ def config() -> ModelConfig:
 
 
 def _objective(config: ModelConfig, encoder: TextEncoder, dropout: float = 0.1) -> TrainingObjective:
-    world = World(7, config.frames, config.height, config.width_px, config.fps)
+    world = World.fixed(7, config.frames, config.height, config.width_px, config.fps)
     return TrainingObjective(config, encoder, world, seed=3, text_dropout=dropout)
 
 
