@@ -49,18 +49,20 @@ def bouncing(start: Floats, velocity: Floats, box: Box, times: Floats) -> Course
         odd = copy % 2 == 1
         positions[:, axis] = low + np.where(odd, room - inside, inside)
         velocities[:, axis] = np.where(odd, -speed, speed)
-        bounces += _crossings(float(start[axis]) - low, speed, room, float(times[-1]), walls)
+        bounces += _crossings(float(start[axis]) - low, speed, room, int(copy[-1] * np.sign(speed)), walls)
     return Course(positions, velocities, tuple(sorted(bounces, key=lambda bounce: bounce.time)))
 
 
-def _crossings(start: float, speed: float, room: float, end: float, walls: tuple[str, str]) -> list[Bounce]:
-    """Bounces along one axis, from the times at which the unfolded line enters a new copy of the box."""
-    if speed == 0:
+def _crossings(start: float, speed: float, room: float, count: int, walls: tuple[str, str]) -> list[Bounce]:
+    """`count` bounces along one axis: the times at which the unfolded line enters a new copy of the box.
+
+    The count comes from the copy that the line ends in: times alone may round to the other side of the last frame.
+    """
+    if count <= 0:
         return []
     first = (room - start if speed > 0 else start) / abs(speed)
-    times = np.arange(first, end, room / abs(speed))
     turn = int(speed > 0)
-    return [Bounce(float(time), walls[(turn + number) % 2]) for number, time in enumerate(times)]
+    return [Bounce(first + room / abs(speed) * number, walls[(turn + number) % 2]) for number in range(count)]
 
 
 @dataclass(frozen=True)

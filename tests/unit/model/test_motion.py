@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from kinema_model.world import SceneKind, ShapeMix, World, WorldConfig
@@ -30,6 +30,8 @@ def test_reflection_keeps_speed_and_angle(x: float, y: float, across: float, dow
 
 @settings(max_examples=80, deadline=None)
 @given(x=st.floats(4, 60), y=st.floats(5, 40), across=speeds, down=speeds)
+@example(x=4.0, y=5.0, across=2.0, down=35.0)  # the course ends at a wall
+@example(x=60.0, y=5.0, across=2.0, down=-35.0)  # it begins at one
 def test_every_bounce_is_at_its_wall_and_turns_the_object(x: float, y: float, across: float, down: float) -> None:
     start, velocity = np.array([x, y]), np.array([across, down])
     course = bouncing(start, velocity, BOX, np.array([0.0, 2.0]))
