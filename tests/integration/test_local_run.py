@@ -89,7 +89,7 @@ def test_an_agent_is_killed_and_the_model_is_published(tmp_path: Path) -> None:
     published = by_name["published"]
     folder = Path(str(published["folder"]))
     assert folder.name == str(published["digest"]).removeprefix("sha256:")
-    assert load_model(folder).config.width == 24
+    assert load_model(folder).config.network.width == 24
     assert not list((tmp_path / "work").glob("run-*/scratch"))
 
 

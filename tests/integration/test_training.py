@@ -81,7 +81,7 @@ def test_a_misconfigured_worker_is_a_user_error(trainers: Make) -> None:
     group.start(0)
     assert group.exit_code(0) == 2
     assert group.last_word(0).failure_class == "user_error"
-    assert "choose a width that is a multiple of 10" in group.last_word(0).message
+    assert "width 128 is not a multiple of 5 heads" in group.last_word(0).message
 
 
 def test_a_finished_run_leaves_a_model_and_sends_late_comers_home(trainers: Make, tmp_path: Path) -> None:

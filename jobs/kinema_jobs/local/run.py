@@ -105,7 +105,7 @@ class _Watch:
         self._kill_after = kill_after
         self._killed: dict[int, float] = {}
         self._recovered = False
-        self._said: tuple[int, int] | None = None
+        self._said: tuple[int, int, bool] | None = None
 
     def until_done(self) -> None:
         """Return when the final manifest is committed and every agent has ended.
@@ -132,8 +132,9 @@ class _Watch:
         return max(leads, key=lambda p: p.round, default=None)
 
     def _follow(self, now: ProgressFile) -> None:
-        if (now.round, now.step) != self._said:
-            self._said = (now.round, now.step)
+        news = (now.round, now.step, now.exported)
+        if news != self._said:
+            self._said = news
             self._tell({"event": "progress", **now.to_wire()})
         agents = len(self._run.worker_pids())
         together = now.world_size == agents and now.steps_this_round > 0 and not now.exported
