@@ -23,6 +23,7 @@ class Stream(IntEnum):
     INITIAL_NOISE = 5
     PROMPTS = 6
     WORLD_PLAN = 7
+    TASK = 8
 
 
 def generator(stream: Stream, seed: int, sample: int = 0, step: int = 0) -> np.random.Generator:

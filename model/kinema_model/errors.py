@@ -22,6 +22,10 @@ class ShapeError(ModelError):
     """A tensor or a clip has a size that the model cannot take."""
 
 
+class TaskError(ModelError):
+    """A task was asked for that the model was not trained for."""
+
+
 class PromptError(ModelError):
     """A prompt is empty, too long, or not text."""
 

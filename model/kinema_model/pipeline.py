@@ -1,23 +1,51 @@
 """From a prompt to a clip: everything a server or an evaluation needs of a model folder, in one object."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kinema_model.artefact import load_model
 from kinema_model.codec import make_codec, to_uint8
+from kinema_model.conditioning import Seam, condition, paste, seams
 from kinema_model.errors import PromptError, ShapeError
-from kinema_model.latents import whole_clip
-from kinema_model.network.pack import Sample
+from kinema_model.given import NOTHING, Given, check_given
+from kinema_model.network.pack import Part, Sample
 from kinema_model.sampler import Guidance, OnStep, ShouldStop, euler_levels, sample
+from kinema_model.tasks import Task, check_task
 from kinema_model.text import TextEncoder
 from kinema_model.world import Video
 
 DEFAULT_STEPS: Final = 20
 DEFAULT_GUIDANCE: Final = 2.0
+
+
+# An edit keeps motion and composition and changes what is shown; a blend has more to make up.
+_STRENGTH: Final = {Task.EDIT: 0.7, Task.BLEND: 0.85}
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A clip uint8 (T, H, W, 3) around what was given, and how well it met that before it was pasted."""
+
+    video: Video
+    seams: tuple[Seam, ...]
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """How a clip is taken from noise, or from level `start` of what it begins with."""
+
+    steps: int
+    guidance_scale: float
+    negative_prompt: str
+    start: float
+    on_step: OnStep | None
+    should_stop: ShouldStop | None
 
 
 class Pipeline:
@@ -89,22 +117,69 @@ class Pipeline:
         if any(seed < 0 for seed in seeds):
             raise ShapeError("A seed is negative. Use 0 or a positive number.")
         t, h, w = self.clip_shape(frames, height, width)
-        blank = torch.zeros(self._codec.latent_shape(t, h, w))
-        clip = whole_clip(self.config, blank, self.config.fps)
-        texts = self._encoder.encode(prompts)
-        negative = self._encoder.encode([negative_prompt])[0]
-        latents = sample(
+        parts = condition(self.config, self._codec, self._blank(t, h, w), self.config.fps, NOTHING)
+        how = Denoising(steps, guidance_scale, negative_prompt, 1.0, on_step, should_stop)
+        latents = self._denoise([(prompt, parts) for prompt in prompts], seeds, how)
+        return np.asarray(to_uint8(self._codec.decode(torch.stack(latents))).cpu().numpy())
+
+    def complete(
+        self,
+        task: Task,
+        prompt: str,
+        seed: int,
+        given: Given,
+        frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        steps: int = DEFAULT_STEPS,
+        guidance_scale: float = DEFAULT_GUIDANCE,
+        negative_prompt: str = "",
+        strength: float | None = None,
+        on_step: OnStep | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> Completed:
+        """A clip around what is given, which comes out bit for bit; see `given.given_for`.
+
+        `strength` in (0, 1] is the noise level at which an edit or a blend begins: the more, the less remains of its
+        source. Raises `TaskError` for a task that the model was not trained for, else as `generate`.
+        """
+        check_task(task, self.config.tasks)
+        if not prompt.strip() and task is Task.EDIT:
+            raise PromptError("The prompt is empty. Say what the edited clip shows.")
+        t, h, w = self.clip_shape(frames, height, width)
+        check_given(given, t, h, w)
+        begin = self._blank(t, h, w)
+        if given.source is not None and given.mask is None:
+            begin = self._codec.encode(given.source[None])[0]
+        parts = condition(self.config, self._codec, begin, self.config.fps, given)
+        start = _STRENGTH.get(task, 1.0) if strength is None else strength
+        how = Denoising(steps, guidance_scale, negative_prompt, start, on_step, should_stop)
+        latents = self._denoise([(prompt, parts)], [seed], how)
+        made = self._codec.decode(latents[0][None])[0].cpu()
+        pasted = paste(made, given, self.config.patch)
+        return Completed(np.asarray(to_uint8(pasted[None]).numpy())[0], tuple(seams(made, given)))
+
+    def _denoise(
+        self, clips: Sequence[tuple[str, tuple[Part, ...]]], seeds: Sequence[int], how: Denoising
+    ) -> list[Tensor]:
+        texts = self._encoder.encode([prompt for prompt, _ in clips])
+        negative = self._encoder.encode([how.negative_prompt])[0]
+        samples = [Sample(parts, text) for (_, parts), text in zip(clips, texts, strict=True)]
+        shift = self.config.shift_for(samples[0].parts[0].levels.numel())
+        return sample(
             self.model,
-            [Sample((clip,), text) for text in texts],
+            samples,
             seeds,
             self.config.patch,
-            euler_levels(steps, self.config.shift_for(clip.levels.numel())),
-            guidance=Guidance(guidance_scale, [negative] * len(texts)),
+            euler_levels(how.steps, shift, how.start),
+            guidance=Guidance(how.guidance_scale, [negative] * len(texts)),
             device=self.device,
-            on_step=on_step,
-            should_stop=should_stop,
+            on_step=how.on_step,
+            should_stop=how.should_stop,
         )
-        return np.asarray(to_uint8(self._codec.decode(torch.stack(latents))).cpu().numpy())
+
+    def _blank(self, frames: int, height: int, width: int) -> Tensor:
+        return torch.zeros(self._codec.latent_shape(frames, height, width))
 
     def clip_shape(
         self, frames: int | None = None, height: int | None = None, width: int | None = None

@@ -37,11 +37,14 @@ def initial_noise(seed: int, shape: Sequence[int]) -> Tensor:
     return normal(Stream.INITIAL_NOISE, seed, [0], 0, shape)[0]
 
 
-def euler_levels(steps: int, shift: float) -> list[float]:
-    """steps + 1 levels from 1 down to 0; a shift above 1 spends more of them near noise."""
+def euler_levels(steps: int, shift: float, start: float = 1.0) -> list[float]:
+    """steps + 1 levels from `start` down to 0; a shift above 1 spends more of them near noise."""
     if steps < 1:
         raise ShapeError(f"{steps} denoising steps cannot make a clip. Use at least 1.")
-    return shift_levels(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift).tolist()
+    if not 0 < start <= 1:
+        raise ShapeError(f"A clip cannot be made from a noise level of {start:g}. Use more than 0 and at most 1.")
+    first = float(shift_levels(torch.tensor(start, dtype=torch.float64), 1 / shift))
+    return shift_levels(torch.linspace(first, 0, steps + 1, dtype=torch.float64), shift).tolist()
 
 
 @torch.inference_mode()
@@ -60,14 +63,14 @@ def sample(
     """Latents (C, T, H, W) of the first part of each sample, made where its levels are above 0.
 
     A token's level is that of its part times the falling `levels`; what a part holds where its level is 0 is given
-    and stays as it is. `on_step(done, steps)` is called after each step; `should_stop()` is asked before each. Raises
-    `SamplingStopped`.
+    and stays as it is. Where the first of `levels` is below 1, the clip begins as what its part holds, noised so far.
+    `on_step(done, steps)` is called after each step; `should_stop()` is asked before each. Raises `SamplingStopped`.
     """
     if len(seeds) != len(samples):
         raise ShapeError(f"{len(seeds)} seeds do not fit {len(samples)} prompts. Give one seed per prompt.")
     pack = pack_samples(samples, patch).to(device)
     made = pack.token_levels[:, None]
-    x = pack.tokens + made * (_noise(samples, seeds, patch).to(device) - pack.tokens)
+    x = pack.tokens + levels[0] * made * (_noise(samples, seeds, patch).to(device) - pack.tokens)
     velocity = _guided(model, samples, pack, patch, guidance)
     steps = len(levels) - 1
     for done, (level, following) in enumerate(pairwise(levels), start=1):

@@ -1,9 +1,44 @@
-"""What a model can be asked to do; all of it is one mechanism, some of the clip given and the rest made."""
+"""What a model can be asked to do; all of it is one mechanism: some of a clip is given, the rest is made.
 
+Imports no torch, since the config of a model names its tasks. What is given is described in `given`.
+"""
+
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from kinema_model.errors import TaskError
 
 
 class Task(StrEnum):
     """A way of asking for a clip."""
 
     TEXT = "text"
+    IMAGE = "image"
+    EXTEND = "extend"
+    EXTEND_BACK = "extend-back"
+    FILL = "fill"
+    LOOP = "loop"
+    INPAINT = "inpaint"
+    EDIT = "edit"
+    BLEND = "blend"
+
+
+TRAINED_BY: Final[dict[Task, Task]] = {Task.LOOP: Task.FILL, Task.EDIT: Task.TEXT, Task.BLEND: Task.FILL}
+"""Tasks that need no training of their own, and the one that teaches what they need."""
+
+
+def check_task(task: Task, trained: tuple[Task, ...]) -> None:
+    """Raise `TaskError` for a task that a model was not trained for."""
+    if TRAINED_BY.get(task, task) not in trained:
+        known = [name for name in Task if TRAINED_BY.get(name, name) in trained]
+        raise TaskError(f"This model was not trained for {task.value!r}. Ask it for one of: {', '.join(known)}.")
+
+
+def draw_task(mix: Mapping[Task, float], draw: np.random.Generator) -> Task:
+    """One of the mix, by weight."""
+    tasks = sorted(mix)
+    weights = np.array([mix[task] for task in tasks], dtype=np.float64)
+    return tasks[int(draw.choice(len(tasks), p=weights / weights.sum()))]

@@ -6,7 +6,7 @@ same steps.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -16,18 +16,21 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from kinema_model.codec import Codec, make_codec, to_float
+from kinema_model.conditioning import condition
 from kinema_model.config import ModelConfig
-from kinema_model.draws import Stream, normal, uniform
+from kinema_model.draws import Stream, generator, normal, uniform
 from kinema_model.errors import ConfigError
 from kinema_model.flow import FlowLoss, Velocity, flow_loss, shift_levels
-from kinema_model.latents import whole_clip
+from kinema_model.given import draw_given
 from kinema_model.network.pack import Pack, Part, Sample, pack_samples, patchify
+from kinema_model.tasks import Task, draw_task
 from kinema_model.text import TextEncoder
 from kinema_model.world import World
 from kinema_model.world.scene import Scene
 
 TEXT_DROPOUT: Final = 0.1
 GRADIENT_CLIP: Final = 1.0
+TEXT_ALONE: Final = {Task.TEXT: 1.0}
 EMA_DECAY: Final = 0.99
 _BETAS: Final = (0.9, 0.95)
 _WEIGHT_DECAY: Final = 0.01
@@ -52,7 +55,7 @@ def batch_indices(step: int, rank: int, world_size: int, global_batch: int) -> l
 
 
 class TrainingObjective:
-    """The loss of a model on samples of a world, for text dropped out at the usual rate."""
+    """The loss of a model on samples of a world: each sample a task of the mix, text dropped out at the usual rate."""
 
     def __init__(
         self,
@@ -61,12 +64,14 @@ class TrainingObjective:
         world: World,
         seed: int,
         *,
+        tasks: Mapping[Task, float] = TEXT_ALONE,
         text_dropout: float = TEXT_DROPOUT,
         device: torch.device | str = "cpu",
     ) -> None:
         self.config = config
         self.world = world
         self.seed = seed
+        self.tasks = tasks
         self.text_dropout = text_dropout
         self.device = torch.device(device)
         self._encoder = text_encoder
@@ -80,22 +85,31 @@ class TrainingObjective:
     def batch(self, indices: Sequence[int], step: int) -> tuple[Pack, Tensor]:
         """Clean latents of the samples as a pack that holds their levels, and noise (N, C pt ph pw)."""
         clips = self.world.clips(indices)
-        levels = torch.sigmoid(normal(Stream.LEVEL, self.seed, indices, step, ()))
-        parts = [self._part(video, scene, level) for (video, scene), level in zip(clips, levels, strict=True)]
         texts = self._texts([scene.captions.short for _, scene in clips], indices, step)
-        samples = [Sample((part,), text) for part, text in zip(parts, texts, strict=True)]
-        noise = [
-            normal(Stream.NOISE, self.seed, [index], step, part.latents.shape)[0]
-            for part, index in zip(parts, indices, strict=True)
+        samples = [
+            Sample(self._parts(video, scene, index, step), text)
+            for (video, scene), index, text in zip(clips, indices, texts, strict=True)
         ]
-        noises = torch.cat([patchify(each, self.config.patch) for each in noise])
-        return pack_samples(samples, self.config.patch).to(self.device), noises.to(self.device)
+        noises = [self._noise(sample, index, step) for sample, index in zip(samples, indices, strict=True)]
+        return pack_samples(samples, self.config.patch).to(self.device), torch.cat(noises).to(self.device)
 
-    def _part(self, video: Tensor, scene: Scene, level: Tensor) -> Part:
-        """A clip uint8 (T, H, W, 3) as latents at one level."""
-        latents = self._codec.encode(to_float(video[None]))[0]
-        part = whole_clip(self.config, latents, scene.shape.fps)
-        return replace(part, levels=part.levels * shift_levels(level, self.config.shift_for(part.levels.numel())))
+    def _parts(self, video: Tensor, scene: Scene, index: int, step: int) -> tuple[Part, ...]:
+        """A clip uint8 (T, H, W, 3) as latents at the sample's level, and what its task gives it."""
+        pixels = to_float(video[None])
+        draw = generator(Stream.TASK, self.seed, index, step)
+        given = draw_given(draw_task(self.tasks, draw), pixels[0], draw)
+        latents = self._codec.encode(pixels)[0]
+        clip, *beside = condition(self.config, self._codec, latents, scene.shape.fps, given)
+        level = torch.sigmoid(normal(Stream.LEVEL, self.seed, [index], step, ())[0])
+        shifted = shift_levels(level, self.config.shift_for(clip.levels.numel()))
+        return replace(clip, levels=clip.levels * shifted), *beside
+
+    def _noise(self, sample: Sample, index: int, step: int) -> Tensor:
+        """Noise for the clip itself; what stands beside it is given and gets none."""
+        clip, *beside = sample.parts
+        noise = normal(Stream.NOISE, self.seed, [index], step, clip.latents.shape)[0]
+        rows = [patchify(latents, self.config.patch) for latents in (noise, *(part.latents for part in beside))]
+        return torch.cat(rows)
 
     def _texts(self, captions: Sequence[str], indices: Sequence[int], step: int) -> list[Tensor]:
         dropped = uniform(Stream.TEXT_DROPOUT, self.seed, indices, step) < self.text_dropout

@@ -21,7 +21,7 @@ from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.module import Steps, TimedWorld, VideoModelModule
-from kinema_jobs.train.shape import model_config_of
+from kinema_jobs.train.shape import model_config_of, task_mix_of
 from kinema_model.config import ModelConfig
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError
@@ -69,7 +69,9 @@ class Fitting:
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
         encoder = TextEncoder(device=group.device)
-        objective = TrainingObjective(model_config, encoder, world, optimization.seed, device=group.device)
+        objective = TrainingObjective(
+            model_config, encoder, world, optimization.seed, tasks=task_mix_of(config), device=group.device
+        )
         optimizer, schedule = make_optimizer(model, optimization.learning_rate, optimization.steps)
         global_batch = global_batch_of(model_config, optimization.batch_tokens)
         ema = Ema(model, EMA_DECAY).to(group.device)

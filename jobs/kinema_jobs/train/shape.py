@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from kinema_api.run import RunConfig
 from kinema_model.config import ModelConfig
+from kinema_model.tasks import Task
 
 
 def model_config_of(config: RunConfig) -> ModelConfig:
     """The shape of the network. Raises ModelError."""
     overrides = config.model.overrides
     changes = overrides.model_dump(exclude_none=True) if overrides else {}
-    return ModelConfig.from_preset(config.model.preset, **changes)
+    return ModelConfig.from_preset(config.model.preset, tasks=tuple(task_mix_of(config)), **changes)
+
+
+def task_mix_of(config: RunConfig) -> dict[Task, float]:
+    """The tasks that are trained, with their weights."""
+    return {Task(name): weight for name, weight in config.data.tasks.weights().items() if weight > 0}
