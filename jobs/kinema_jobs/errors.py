@@ -1,7 +1,8 @@
 """The error tree of the jobs: every message says what is wrong and what to do about it.
 
 JobError
-├── ModelUnusable     the model's files are not what its digest promises; another server will see the same
+├── FileUnusable      a file is not there or not what was promised; another server will see the same
+│   └── ModelUnusable     the model's files are not what its digest promises
 ├── TransferFailed    something could not be fetched or uploaded now; another try may do better
 ├── ModelNotFound     no model lies where one was named
 ├── RendezvousError   a place in a training's group; see rendezvous/errors.py
@@ -15,7 +16,11 @@ class JobError(Exception):
     """Base of all errors of the jobs. `str(error)` is a sentence with a remedy."""
 
 
-class ModelUnusable(JobError):
+class FileUnusable(JobError):
+    """A file is not there, or is not what was promised."""
+
+
+class ModelUnusable(FileUnusable):
     """A model's files are not what its digest promises."""
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from kinema_api import layout
 from kinema_api.generation import VideoGenerationSpec
 from kinema_jobs.errors import JobError
+from kinema_jobs.inputs import NAMES, Work, open_footage
 from kinema_jobs.media import write_artefacts
 from kinema_jobs.model_folder import find_model, sha256_of, verify_folder
 from kinema_jobs.rendering import (
@@ -31,6 +32,7 @@ from kinema_jobs.rendering import (
     request_record,
 )
 from kinema_model.errors import BrokenArtefact, ModelError
+from kinema_model.tasks import Task
 
 _FAILED: Final = 1
 _BAD_REQUEST: Final = 2
@@ -48,9 +50,10 @@ def main() -> int:
         seed=secrets.randbelow(MAX_SEED + 1) if arguments.seed is None else arguments.seed,
         steps=arguments.steps,
         guidance_scale=arguments.guidance_scale,
+        strength=arguments.strength,
     )
     try:
-        _generate(arguments.model, request, arguments.out)
+        _generate(arguments, request)
     except (JobError, BrokenArtefact, OSError) as error:
         return _fail(error, _FAILED)
     except ModelError as error:
@@ -64,6 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompt", required=True)
     parser.add_argument("--negative-prompt")
     parser.add_argument("--out", required=True, type=Path, help="the MP4; the other artefacts go beside it")
+    parser.add_argument("--task", choices=[task.value for task in Task], default=_DEFAULTS["task"].default)
+    parser.add_argument("--input", type=Path, help="the clip or picture that the task works on")
+    parser.add_argument("--end", type=Path, help="where fill and blend lead to")
+    parser.add_argument("--mask", type=Path, help="a picture, white where inpaint makes the clip anew")
+    parser.add_argument("--input-seconds", type=float, help="how much of the input an extended clip shows")
+    parser.add_argument("--strength", type=float, help="how little of its input an edit or a blend keeps, up to 1")
     parser.add_argument("--seconds", type=float, default=_DEFAULTS["seconds"].default)
     parser.add_argument("--size", help="WIDTHxHEIGHT; default: the model's own")
     parser.add_argument("--seed", type=int, help="default: chosen, and reported")
@@ -72,18 +81,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _generate(place: Path, request: ClipRequest, out: Path) -> None:
+def _generate(arguments: argparse.Namespace, request: ClipRequest) -> None:
     check_request(request)
     started = time.monotonic()
-    folder = find_model(place)
+    folder = find_model(arguments.model)
     digest = verify_folder(folder)
     pipeline = open_pipeline(folder)
-    shape = clip_shape(pipeline.config, request.seconds, request.size)
+    files = {name: getattr(arguments, name) for name in NAMES}
+    footage = {n: open_footage(n, path, pipeline.config.max_side) for n, path in files.items() if path is not None}
+    work = Work(Task(arguments.task), footage, arguments.input_seconds)
+    shape = clip_shape(pipeline.config, request.seconds, request.size, work.size)
     loaded = time.monotonic()
     _say("loaded", model=str(folder), digest=digest, seconds=round(loaded - started, 3))
-    video = render(pipeline, request, shape, lambda done, total: _say("progress", step=done, totalSteps=total), _never)
+
+    def on_step(done: int, total: int) -> None:
+        _say("progress", step=done, totalSteps=total)
+
+    rendered = render(pipeline, request, work, shape, on_step, _never)
     denoised = time.monotonic()
-    paths = _write(out, video, shape.fps, request_record(request, shape, digest))
+    record = request_record(request, work, shape, rendered, digest)
+    paths = _write(arguments.out, rendered.video, shape.fps, record)
     _say(
         "generated",
         path=str(paths[0]),
@@ -93,6 +110,7 @@ def _generate(place: Path, request: ClipRequest, out: Path) -> None:
         sha256=sha256_of(paths[0]),
         bytes=paths[0].stat().st_size,
         seed=request.seed,
+        seams=record["seams"],
         size=shape.size,
         seconds=shape.seconds,
         fps=shape.fps,

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from kinema_api.generation import SIZE_PATTERN
+from kinema_jobs.inputs import Work
 from kinema_jobs.media import Video, check_frame_size
+from kinema_jobs.model_folder import sha256_of
+from kinema_model.conditioning import Seam
 from kinema_model.config import ModelConfig
 from kinema_model.errors import PromptError, ShapeError
 from kinema_model.pipeline import Pipeline
+from kinema_model.tasks import Task, check_task
 
 MAX_PROMPT_CHARACTERS: Final = 4096
 """As in the schema of a VideoGeneration."""
@@ -38,6 +42,8 @@ class ClipRequest:
     seed: int
     steps: int
     guidance_scale: float
+    strength: float | None = None
+    """How little of its input an edit or a blend keeps; None: as usual for the task."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ def check_request(request: ClipRequest) -> None:
         raise ShapeError(f"The seed {request.seed} cannot be served: choose one from 0 to {MAX_SEED}.")
     if not GUIDANCE[0] <= request.guidance_scale <= GUIDANCE[1]:
         raise ShapeError(f"The guidance scale must lie between {GUIDANCE[0]:g} and {GUIDANCE[1]:g}: change it.")
+    if request.strength is not None and not 0 < request.strength <= 1:
+        raise ShapeError(f"A strength of {request.strength:g} cannot be served: use more than 0 and at most 1.")
     if not 0 < request.seconds <= MAX_SECONDS:
         raise ShapeError(
             f"A clip of {request.seconds:g} seconds cannot be served: ask for more than 0 and at most {MAX_SECONDS}."
@@ -82,13 +90,19 @@ def check_request(request: ClipRequest) -> None:
         check_frame_size(height, width)
 
 
-def clip_shape(config: ModelConfig, seconds: float, size: str | None) -> ClipShape:
+def clip_shape(
+    config: ModelConfig, seconds: float, size: str | None, given: tuple[int, int] | None = None
+) -> ClipShape:
     """The clip that this model renders for `seconds` and `size`. Raises `ShapeError`, saying what it can do.
+
+    Without a size it is that of what is `given`, (height, width), else the model's own.
 
     The number of frames is the nearest that is whole patches, so that a clip may differ from `seconds` by less
     than one patch of frames.
     """
-    width, height = (config.width_px, config.height) if size is None else _parse_size(size)
+    height, width = given or (config.height, config.width_px)
+    if size is not None:
+        width, height = _parse_size(size)
     _, patch_h, patch_w = config.patch
     if height % patch_h or width % patch_w or max(height, width) > config.max_side:
         raise ShapeError(
@@ -119,27 +133,52 @@ def open_pipeline(folder: Path) -> Pipeline:
     return Pipeline(folder, device="cuda" if torch.cuda.is_available() else "cpu")
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """A clip uint8 (T, H, W, 3), and how well it met what it was given."""
+
+    video: Video
+    seams: tuple[Seam, ...] = ()
+
+
 def render(
-    pipeline: Pipeline, request: ClipRequest, shape: ClipShape, on_step: OnStep, should_stop: ShouldStop
-) -> Video:
-    """Denoise and decode one clip, uint8 (T, H, W, 3). Raises `SamplingStopped` before the step that is not taken."""
-    return pipeline.generate(
-        request.prompt,
-        seed=request.seed,
-        frames=shape.frames,
-        height=shape.height,
-        width=shape.width,
-        steps=request.steps,
-        guidance_scale=request.guidance_scale,
-        negative_prompt=request.negative_prompt or "",
-        on_step=on_step,
-        should_stop=should_stop,
-    )
+    pipeline: Pipeline, request: ClipRequest, work: Work, shape: ClipShape, on_step: OnStep, should_stop: ShouldStop
+) -> Rendered:
+    """Denoise and decode one clip.
+
+    Raises `SamplingStopped` before the step that is not taken, `TaskError` for a task that the model was not trained
+    for, `ShapeError` for inputs that do not fit.
+    """
+    check_task(work.task, pipeline.config.tasks)
+    how: dict[str, Any] = {
+        "seed": request.seed,
+        "frames": shape.frames,
+        "height": shape.height,
+        "width": shape.width,
+        "steps": request.steps,
+        "guidance_scale": request.guidance_scale,
+        "negative_prompt": request.negative_prompt or "",
+        "on_step": on_step,
+        "should_stop": should_stop,
+    }
+    if work.task is Task.TEXT:
+        return Rendered(pipeline.generate(request.prompt, **how))
+    given = work.given(shape.frames, shape.height, shape.width, shape.fps)
+    done = pipeline.complete(work.task, request.prompt, given=given, strength=request.strength, **how)
+    return Rendered(done.video, done.seams)
 
 
-def request_record(request: ClipRequest, shape: ClipShape, model_digest: str | None) -> dict[str, Any]:
+def request_record(
+    request: ClipRequest, work: Work, shape: ClipShape, rendered: Rendered, model_digest: str | None
+) -> dict[str, Any]:
     """What request.json says: all that is needed to make the same clip again."""
     return {
+        "task": work.task.value,
+        "inputs": {name: sha256_of(footage.path) for name, footage in work.footage.items()},
+        "inputSeconds": work.input_seconds,
+        "maskRegion": work.region.to_wire() if work.region else None,
+        "strength": request.strength,
+        "seams": [asdict(seam) for seam in rendered.seams],
         "prompt": request.prompt,
         "negativePrompt": request.negative_prompt,
         "seed": request.seed,

@@ -8,9 +8,11 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field
 
 from kinema_api.base import ApiModel, ArtifactStore, Conditions, Digest, ObjectMeta, ShortText, Uri, Worded, cel_rules
+from kinema_api.inputs import TASK_RULES, ClipInput, Mask, TaskName
 
 KIND: Final = "VideoGeneration"
 PLURAL: Final = "videogenerations"
+MAX_SEAMS: Final = 4
 
 GenerationPhase = Literal["Pending", "Scheduled", "Running", "Succeeded", "Failed", "Cancelled"]
 SIZE_PATTERN: Final = r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,3}$"
@@ -18,6 +20,12 @@ IMMUTABLE: Final = (
     "modelRef",
     "prompt",
     "negativePrompt",
+    "task",
+    "input",
+    "inputSeconds",
+    "end",
+    "mask",
+    "strength",
     "seed",
     "seconds",
     "size",
@@ -51,6 +59,7 @@ class VideoGenerationSpec(ApiModel):
                 "!oldSelf.cancel || self.cancel",
                 "a cancelled generation stays cancelled: create another VideoGeneration",
             ),
+            *TASK_RULES,
         )
     )
 
@@ -64,8 +73,23 @@ class VideoGenerationSpec(ApiModel):
     """What the clip shows; at most 4096 characters."""
     negative_prompt: Annotated[str, Field(max_length=4096)] | None = None
     """What the clip should not show."""
+    task: TaskName = "text"
+    """What is made. text: a clip from words alone. image: it begins with the input's first frame. extend: it begins
+    with the last of the input. extend-back: it ends with the first of it. fill: it leads from the input's last frame
+    to the first of end. loop: it begins with the input's first frame and comes back to it. inpaint: the input with
+    what mask marks made anew. edit: the input changed to what the prompt says. blend: it turns from input to end."""
+    input: ClipInput | None = None
+    """The clip or picture that the task works on."""
+    input_seconds: Annotated[float, Field(gt=0, le=60)] | None = None
+    """How much of the input an extended clip shows; default: half of the clip's length."""
+    end: ClipInput | None = None
+    """Where fill and blend lead to."""
+    mask: Mask | None = None
+    """What inpaint makes anew."""
+    strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How little of its input an edit or a blend keeps; default: 0.7 for edit, 0.85 for blend."""
     seconds: Annotated[float, Field(gt=0, le=60)] = 1
-    """Length of the clip."""
+    """Length of the whole clip, with what it is given."""
     size: (
         Annotated[
             str,
@@ -74,7 +98,7 @@ class VideoGenerationSpec(ApiModel):
         ]
         | None
     ) = None
-    """WIDTHxHEIGHT in pixels, such as 24x24; default: the model's own."""
+    """WIDTHxHEIGHT in pixels, such as 24x24; default: the input's, else the model's own."""
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     """The same seed, model and parameters give the same clip; default: chosen, and recorded in status."""
     steps: Annotated[int, Field(ge=1, le=200)] = 24
@@ -139,6 +163,17 @@ class Timings(ApiModel):
     """Decoding latents, encoding and uploading."""
 
 
+class Seam(ApiModel):
+    """Where what was given meets what was made, in mean absolute brightness from 0 to 1, before anything is pasted."""
+
+    frame: int
+    """The first frame after it."""
+    jump: float
+    """From one side to the other."""
+    usual: float
+    """Between neighbouring frames that were made."""
+
+
 class DeliveredFile(ApiModel):
     """A file that an attempt left in the object store."""
 
@@ -200,6 +235,8 @@ class VideoGenerationStatus(ApiModel):
     """The model that is used; fixed when the request is accepted."""
     timings: Timings | None = None
     """Where the seconds went."""
+    seams: Annotated[tuple[Seam, ...], Field(max_length=MAX_SEAMS)] = ()
+    """How well what was made meets what was given."""
     completion_time: datetime | None = None
     """When the request ended."""
 

@@ -6,6 +6,7 @@
     models/<digest>/                manifest.json and the files it names, copied from export/ by the control plane
     generations/<namespace>/<uid>/  video.mp4 thumbnail.webp spritesheet.webp request.json   (committed)
         attempt-NNN/                what a server wrote
+    inputs/<namespace>/             what people upload for generations to work on
 
 The round stands in the path of a checkpoint so that a trainer of an older round that wakes up late writes beside
 its successor's files, never over them.
@@ -61,9 +62,19 @@ def model_prefix(digest: str) -> str:
     return f"models/{digest.removeprefix('sha256:')}/"
 
 
+def inputs_prefix(namespace: str) -> str:
+    """Folder of what people of a namespace upload for generations to work on."""
+    return f"inputs/{namespace}/"
+
+
+def generations_prefix(namespace: str) -> str:
+    """Folder of all generations of a namespace."""
+    return f"generations/{namespace}/"
+
+
 def generation_prefix(namespace: str, uid: str) -> str:
     """Folder of a generation's committed artefacts."""
-    return f"generations/{namespace}/{uid}/"
+    return f"{generations_prefix(namespace)}{uid}/"
 
 
 def generation_attempt_prefix(namespace: str, uid: str, attempt: int) -> str:

@@ -17,6 +17,8 @@ from __future__ import annotations
 from typing import Literal
 
 from kinema_api.base import ApiModel
+from kinema_api.generation import Seam
+from kinema_api.inputs import Region, TaskName
 from kinema_api.manifest import ManifestFile, Sha256
 from kinema_api.training import FailureClass
 
@@ -95,6 +97,18 @@ class OrderedModel(ApiModel):
     files: tuple[PresignedFile, ...]
 
 
+class OrderedInput(ApiModel):
+    """What a task works on, with the means to fetch it."""
+
+    name: Literal["input", "end", "mask"]
+    """The field of the spec that it stands for."""
+    url: str
+    bytes: int
+    """Its length; more is not fetched."""
+    sha256: Sha256 | None = None
+    """None: not known before it is read."""
+
+
 class WorkOrder(ApiModel):
     """One attempt at one generation."""
 
@@ -105,6 +119,11 @@ class WorkOrder(ApiModel):
     model: OrderedModel
     prompt: str
     negative_prompt: str | None = None
+    task: TaskName = "text"
+    inputs: tuple[OrderedInput, ...] = ()
+    input_seconds: float | None = None
+    mask_region: Region | None = None
+    strength: float | None = None
     seconds: float
     size: str | None = None
     seed: int
@@ -131,6 +150,7 @@ class OrderResult(ApiModel):
     load_seconds: float
     denoise_seconds: float
     encode_seconds: float
+    seams: tuple[Seam, ...] = ()
 
 
 class OrderState(ApiModel):

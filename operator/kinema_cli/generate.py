@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 from pydantic.alias_generators import to_camel
@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from kinema_api import generation
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGenerationSpec
+from kinema_api.inputs import TaskName
 from kinema_api.names import API_VERSION, MAX_NAME_LENGTH
 from kinema_cli.download import fetch
 from kinema_cli.errors import EXIT_CODES_HELP, BadManifest, CommandError
@@ -31,6 +32,14 @@ _SUFFIX_BYTES: Final = 3
 @click.argument("prompt")
 @click.option("--model", help="VideoModel that renders the clip.")
 @click.option("--local", "local", type=click.Path(path_type=Path), help="Render here from this model folder instead.")
+@click.option("--task", type=click.Choice(get_args(TaskName)), help="What is made.  [default: text]")
+@click.option("--input", help="What the task works on: a VideoGeneration or s3://BUCKET/KEY; with --local a file.")
+@click.option("--end", help="Where fill and blend lead to, named like --input.")
+@click.option(
+    "--mask", help="A picture, white where inpaint makes the clip anew: s3://BUCKET/KEY; with --local a file."
+)
+@click.option("--input-seconds", type=float, help="How much of the input an extended clip shows.  [default: half]")
+@click.option("--strength", type=float, help="How little an edit or a blend keeps of its input, up to 1.")
 @click.option("--seconds", type=float, help="Length of the clip.  [default: 1]")
 @click.option("--size", help="WIDTHxHEIGHT in pixels; default: the model's own.")
 @click.option("--seed", type=int, help="The same seed gives the same clip; default: chosen, and reported.")
@@ -77,6 +86,9 @@ def clip_name(model: str) -> str:
 def manifest(prompt: str, model: str, name: str, fields: dict[str, Any]) -> dict[str, Any]:
     """The VideoGeneration; `fields` by their Python names, None where not given. Raises `BadManifest`."""
     given = {to_camel(field): value for field, value in fields.items() if value is not None}
+    given |= {name: _clip_input(given[name]) for name in ("input", "end") if name in given}
+    if "mask" in given:
+        given["mask"] = {"uri": given["mask"]}
     try:
         spec = VideoGenerationSpec.parse({"prompt": prompt, "modelRef": {"name": model}, **given})
     except InvalidManifest as error:
@@ -87,6 +99,10 @@ def manifest(prompt: str, model: str, name: str, fields: dict[str, Any]) -> dict
         "metadata": {"name": name},
         "spec": spec.model_dump(mode="json", by_alias=True, exclude_unset=True),
     }
+
+
+def _clip_input(named: str) -> dict[str, str]:
+    return {"uri": named} if "://" in named else {"generation": named}
 
 
 def _ended(found: dict[str, Any]) -> bool:
@@ -122,6 +138,7 @@ def _deliver(cluster: Cluster, done: dict[str, Any], out: Path | None, output: O
             "path": str(path),
             **{key: video.get(key) for key in ("uri", "sha256", "bytes", "seconds", "size", "fps")},
             "seed": status.get("seed"),
+            "seams": status.get("seams", []),
             "modelDigest": status.get("modelDigest"),
             "timings": status.get("timings"),
         },

@@ -4,6 +4,7 @@ OperatorError
 ├── NoCredentials        no way to the API server is configured
 ├── NotLeading           this replica may not write (any more)
 ├── ForeignObject        an object of that name belongs to somebody else
+├── InputUnusable        what a generation is given cannot be had; see generation/inputs.py
 └── ApiError             the API server refused, or did not answer
     ├── NotFound
     ├── AlreadyExists

@@ -45,6 +45,19 @@ GENERATION: dict[str, Any] = {
     "spec": {"modelRef": {"name": "model"}, "prompt": "a red square moves right", "size": "24x24"},
 }
 
+EXTEND: dict[str, Any] = {
+    **GENERATION,
+    "spec": {**GENERATION["spec"], "task": "extend", "input": {"generation": "a"}},
+}
+INPAINT: dict[str, Any] = {
+    **GENERATION,
+    "spec": {
+        **EXTEND["spec"],
+        "task": "inpaint",
+        "mask": {"region": {"left": 0, "top": 0, "width": 8, "height": 8}},
+    },
+}
+
 NAME_TOO_LONG = "at most 40 characters, since names of pods and services are made from it: choose a shorter name"
 NAME_MALFORMED = "metadata.name must start with a letter"
 BLANK = "the prompt is blank: say what the clip shows"
@@ -91,6 +104,20 @@ REFUSED = [
     (GENERATION, "spec.size", "0x24", SIZE),
     (GENERATION, "spec.seconds", 0, "spec.seconds in body should be greater than 0"),
     (GENERATION, "spec.seconds", 61, "spec.seconds in body should be less than or equal to 60"),
+    (GENERATION, "spec.task", "paint", 'Unsupported value: "paint"'),
+    (GENERATION, "spec.task", "extend", "every task but text works on something: give input"),
+    (GENERATION, "spec.input", {"generation": "a"}, "text takes no input: remove it, or name a task"),
+    (EXTEND, "spec.end", {"generation": "a"}, "fill and blend lead from input to end, others take no end"),
+    (EXTEND, "spec.task", "fill", "fill and blend lead from input to end"),
+    (EXTEND, "spec.task", "inpaint", "inpaint takes a mask of what to make anew"),
+    (EXTEND, "spec.mask", {"region": {"left": 0, "top": 0, "width": 8, "height": 8}}, "others take none"),
+    (EXTEND, "spec.input", {}, "give exactly one of generation and uri for an input"),
+    (EXTEND, "spec.input", {"generation": "a", "uri": "s3://kinema/inputs/a.mp4"}, "give exactly one of generation"),
+    (EXTEND, "spec.input", {"uri": "http://example/a.mp4"}, "an input's uri is s3://BUCKET/KEY: correct it"),
+    (EXTEND, "spec.strength", 0.5, "strength is for edit and blend: remove it"),
+    (GENERATION, "spec.inputSeconds", 1, "inputSeconds is for extend and extend-back: remove it"),
+    (INPAINT, "spec.mask", {}, "give exactly one of region and uri for a mask"),
+    (INPAINT, "spec.mask.region.width", 0, "should be greater than or equal to 1"),
     (GENERATION, "spec.guidanceScale", 0.5, "should be greater than or equal to 1"),
     (GENERATION, "metadata.name", "x" * 41, NAME_TOO_LONG),
 ]
@@ -112,6 +139,8 @@ TRAINING_EDITS = [
 ANOTHER_CLIP = "cannot change once asked for: create another VideoGeneration"
 GENERATION_EDITS = [
     ("spec.modelRef.name", "other", "modelRef " + ANOTHER_CLIP),
+    ("spec.strength", 0.5, "strength " + ANOTHER_CLIP),
+    ("spec.inputSeconds", 1, "inputSeconds " + ANOTHER_CLIP),
     ("spec.prompt", "a blue disc", "prompt " + ANOTHER_CLIP),
     ("spec.negativePrompt", "a blue disc", "negativePrompt " + ANOTHER_CLIP),
     ("spec.seed", 3, "seed " + ANOTHER_CLIP),

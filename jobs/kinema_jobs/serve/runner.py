@@ -8,23 +8,27 @@ import logging
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from kinema_api.generation import Seam
 from kinema_api.wire import OrderResult, UploadedFile, WorkOrder
-from kinema_jobs.errors import JobError, ModelUnusable
-from kinema_jobs.media import Video, write_artefacts
-from kinema_jobs.rendering import ClipRequest, ClipShape, clip_shape, render, request_record
+from kinema_jobs.errors import FileUnusable, JobError
+from kinema_jobs.inputs import Work, open_footage
+from kinema_jobs.media import write_artefacts
+from kinema_jobs.rendering import ClipRequest, ClipShape, Rendered, clip_shape, render, request_record
 from kinema_jobs.serve import metrics
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderInHand
 from kinema_jobs.serve.transfer import Transfers
 from kinema_model.errors import BrokenArtefact, ModelError, SamplingStopped
 from kinema_model.pipeline import Pipeline
+from kinema_model.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +37,17 @@ T = TypeVar("T")
 
 class _Stopped(Exception):
     """The order was stopped while nothing was being denoised."""
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """What was rendered, from what, and in how many seconds."""
+
+    work: Work
+    request: ClipRequest
+    shape: ClipShape
+    rendered: Rendered
+    denoise_seconds: float
 
 
 def clip_request(order: WorkOrder) -> ClipRequest:
@@ -45,6 +60,7 @@ def clip_request(order: WorkOrder) -> ClipRequest:
         seed=order.seed,
         steps=order.steps,
         guidance_scale=order.guidance_scale,
+        strength=order.strength,
     )
 
 
@@ -65,7 +81,7 @@ class OrderRunner:
                 await self._carry_out(taken)
         except (_Stopped, SamplingStopped):
             taken.end("cancelled", "Stopped before the clip was done: give another attempt to have it.")
-        except (ModelUnusable, BrokenArtefact) as error:
+        except (FileUnusable, BrokenArtefact) as error:
             taken.end("failed", str(error), retriable=False)
         except JobError as error:
             taken.end("failed", str(error))
@@ -92,28 +108,45 @@ class OrderRunner:
 
     async def _carry_out(self, taken: OrderInHand) -> None:
         pipeline, load_seconds = await self._load(taken)
-        request = clip_request(taken.order)
-        shape = clip_shape(pipeline.config, request.seconds, request.size)
-        taken.phase = "denoising"
-        started = time.monotonic()
-        video = await self.in_thread(lambda: self._denoise(taken, pipeline, request, shape))
-        denoise_seconds = time.monotonic() - started
-        metrics.DEVICE_SECONDS.labels(pipeline.device.type).inc(denoise_seconds)
-        taken.phase = "encoding"
-        started = time.monotonic()
-        files = await self._deliver(taken, video, request, shape)
+        with tempfile.TemporaryDirectory(prefix="kinema-inputs-") as folder:
+            work = await self._work(taken, Path(folder), pipeline.config.max_side)
+            clip = await self._render(taken, pipeline, work)
+            started = time.monotonic()
+            files = await self._deliver(taken, clip)
         encode_seconds = time.monotonic() - started
         metrics.ENCODE_SECONDS.observe(encode_seconds)
+        shape = clip.shape
         taken.result = OrderResult(
             files=files,
             seconds=shape.seconds,
             size=shape.size,
             fps=shape.fps,
             load_seconds=load_seconds,
-            denoise_seconds=denoise_seconds,
+            denoise_seconds=clip.denoise_seconds,
             encode_seconds=encode_seconds,
+            seams=tuple(Seam(frame=s.frame, jump=s.jump, usual=s.usual) for s in clip.rendered.seams),
         )
         taken.end("succeeded")
+
+    async def _work(self, taken: OrderInHand, folder: Path, largest: int) -> Work:
+        """What the order's task works on, fetched into `folder`."""
+        order = taken.order
+        fetching = (self._transfers.fetch_input(given, folder / given.name) for given in order.inputs)
+        await _unless_stopped(taken, _all(fetching))
+        opening = [(given.name, folder / given.name) for given in order.inputs]
+        footage = await self.in_thread(lambda: {name: open_footage(name, path, largest) for name, path in opening})
+        return Work(Task(order.task), footage, order.input_seconds, order.mask_region)
+
+    async def _render(self, taken: OrderInHand, pipeline: Pipeline, work: Work) -> _Clip:
+        request = clip_request(taken.order)
+        shape = clip_shape(pipeline.config, request.seconds, request.size, work.size)
+        taken.phase = "denoising"
+        started = time.monotonic()
+        rendered = await self.in_thread(lambda: self._denoise(taken, pipeline, work, request, shape))
+        seconds = time.monotonic() - started
+        metrics.DEVICE_SECONDS.labels(pipeline.device.type).inc(seconds)
+        taken.phase = "encoding"
+        return _Clip(work, request, shape, rendered, seconds)
 
     async def _load(self, taken: OrderInHand) -> tuple[Pipeline, float]:
         if self._models.pipeline is not None:
@@ -124,7 +157,9 @@ class OrderRunner:
         metrics.MODEL_LOAD_SECONDS.observe(seconds)
         return pipeline, seconds
 
-    def _denoise(self, taken: OrderInHand, pipeline: Pipeline, request: ClipRequest, shape: ClipShape) -> Video:
+    def _denoise(
+        self, taken: OrderInHand, pipeline: Pipeline, work: Work, request: ClipRequest, shape: ClipShape
+    ) -> Rendered:
         last = time.monotonic()
 
         def on_step(done: int, _total: int) -> None:
@@ -133,22 +168,20 @@ class OrderRunner:
             metrics.STEP_SECONDS.observe(now - last)
             last, taken.step = now, done
 
-        return render(pipeline, request, shape, on_step, taken.stop.is_set)
+        return render(pipeline, request, work, shape, on_step, taken.stop.is_set)
 
-    async def _deliver(
-        self, taken: OrderInHand, video: Video, request: ClipRequest, shape: ClipShape
-    ) -> tuple[UploadedFile, ...]:
-        order = taken.order
-        record = request_record(request, shape, order.model.digest)
+    async def _deliver(self, taken: OrderInHand, clip: _Clip) -> tuple[UploadedFile, ...]:
+        order, video, fps = taken.order, clip.rendered.video, clip.shape.fps
+        record = request_record(clip.request, clip.work, clip.shape, clip.rendered, order.model.digest)
         record |= {"uid": order.uid, "attempt": order.attempt, "namespace": order.namespace, "name": order.name}
         with tempfile.TemporaryDirectory(prefix="kinema-order-") as folder:
-            files = await self.in_thread(lambda: write_artefacts(video, shape.fps, Path(folder), record))
+            files = await self.in_thread(lambda: write_artefacts(video, fps, Path(folder), record))
             by_name = {path.name: path for path in files}
             uploads = (self._transfers.upload(u.name, u.url, by_name[u.name]) for u in order.uploads)
             return tuple(await _unless_stopped(taken, _all(uploads)))
 
 
-async def _all(several: Any) -> list[UploadedFile]:
+async def _all(several: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in several]

@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 import aiohttp
 from yarl import URL
 
-from kinema_api.wire import UploadedFile
-from kinema_jobs.errors import ModelUnusable, TransferFailed
+from kinema_api.wire import OrderedInput, UploadedFile
+from kinema_jobs.errors import FileUnusable, TransferFailed
 from kinema_jobs.serve.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -41,14 +41,27 @@ class Transfers:
         self._settings = settings
         self._slots = asyncio.Semaphore(settings.parallel_transfers)
 
-    async def fetch(self, name: str, url: str, target: Path, limit: int) -> str:
+    async def fetch(
+        self, name: str, url: str, target: Path, limit: int, remedy: str = "publish the model again"
+    ) -> str:
         """Fetch into `target`, at most `limit` bytes; answers the sha256 in hex.
 
         Raises:
             TransferFailed: it cannot be had now.
-            ModelUnusable: it is longer than promised, or does not exist.
+            FileUnusable: it is longer than promised, or does not exist; `remedy` ends the sentence.
         """
-        return await self._patiently(name, lambda: self._fetch_once(name, url, target, limit))
+        return await self._patiently(name, lambda: self._fetch_once(name, url, target, limit, remedy))
+
+    async def fetch_input(self, given: OrderedInput, target: Path) -> None:
+        """Fetch what a request is given.
+
+        Raises:
+            TransferFailed: it cannot be had now.
+            FileUnusable: it is not what the order promised.
+        """
+        digest = await self.fetch(given.name, given.url, target, given.bytes, "upload it again, then ask again")
+        if given.sha256 is not None and digest != given.sha256:
+            raise FileUnusable(f"the {given.name} is not what it was when it was made: name another clip.")
 
     async def upload(self, name: str, url: str, source: Path) -> UploadedFile:
         """Upload a file whole. Raises `TransferFailed`."""
@@ -56,19 +69,17 @@ class Transfers:
         await self._patiently(name, lambda: self._upload_once(name, url, data))
         return UploadedFile(name=name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
 
-    async def _fetch_once(self, name: str, url: str, target: Path, limit: int) -> str:
+    async def _fetch_once(self, name: str, url: str, target: Path, limit: int, remedy: str) -> str:
         digest, length = hashlib.sha256(), 0
         async with self._session.get(URL(url, encoded=True)) as response:
             if response.status == 404:
-                raise ModelUnusable(f"{name} does not exist in the object store: publish the model again.")
+                raise FileUnusable(f"{name} does not exist in the object store: {remedy}.")
             _check(name, "fetched", response.status)
             with target.open("wb") as out:
                 async for chunk in response.content.iter_chunked(CHUNK):
                     length += len(chunk)
                     if length > limit:
-                        raise ModelUnusable(
-                            f"{name} is longer than the {limit} bytes promised: publish the model again."
-                        )
+                        raise FileUnusable(f"{name} is longer than the {limit} bytes promised: {remedy}.")
                     digest.update(chunk)
                     out.write(chunk)
         return digest.hexdigest()

@@ -83,7 +83,10 @@ class GenerationController:
         model = find_model(wanted, self._cache) if self._cache else None
         match effect:
             case SendOrder():
-                refusal = await send_order(wanted, model, effect, self._stores, self._servers, self._settings)
+                assert self._cache is not None, "a key is observed before anything is done about it"
+                refusal = await send_order(
+                    wanted, model, effect, self._stores, self._servers, self._settings, self._cache
+                )
                 if refusal is not None:
                     self._refusals[wanted.metadata.uid] = (effect.attempt, refusal)
             case CancelOrder():

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from kinema_api.generation import VideoGeneration
 from kinema_api.serving import VideoModel
+from kinema_operator.controller import Cache
+from kinema_operator.generation.inputs import Inputs
 from kinema_operator.generation.observe import clip_store, model_store
 from kinema_operator.generation.observed import Commit, Refusal, SendOrder
 from kinema_operator.generation.server_client import ServerClient
@@ -22,12 +24,14 @@ async def send_order(
     stores: Stores,
     client: ServerClient,
     settings: Settings,
+    cache: Cache,
 ) -> Refusal | None:
     """Give an attempt to its server; None if it was taken, or if the next look must tell.
 
     Raises:
         StorageError: the model cannot be read now.
         BrokenManifest: the model is not what its digest says.
+        InputUnusable: an input has gone since it was looked for.
     """
     if order.server.address is None:
         return None
@@ -35,8 +39,10 @@ async def send_order(
     models = await stores.for_object(namespace, model_store(model))
     clips = await stores.for_object(namespace, clip_store(generation, model))
     manifest = await asyncio.to_thread(read_model, models, order.digest)
+    inputs = await Inputs(generation, clip_store(generation, model), cache, stores).find()
     expires = lifetime(generation, settings.presign_seconds, datetime.now(UTC))
-    return await client.send(order.server.address, work_order(generation, order, manifest, models, clips, expires))
+    sent = work_order(generation, order, manifest, models, clips, expires, inputs)
+    return await client.send(order.server.address, sent)
 
 
 async def copy_files(generation: VideoGeneration, model: VideoModel | None, commit: Commit, stores: Stores) -> None:

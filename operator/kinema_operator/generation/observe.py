@@ -15,6 +15,7 @@ from kinema_api.serving import VideoModel
 from kinema_api.wire import OrderState, UploadedFile
 from kinema_operator.controller import Cache
 from kinema_operator.generation.commit import ReportedFile, inspect, sign_again
+from kinema_operator.generation.inputs import Inputs, InputUnusable
 from kinema_operator.generation.observed import Inspection, Model, Observed, Problem, Refusal, Turn
 from kinema_operator.generation.queue import ASSIGNED, TERMINAL, assign, idle_servers, position, request, waiting_line
 from kinema_operator.generation.server_client import ServerClient
@@ -125,7 +126,7 @@ class Look:
             position=position(line, name),
             servers=self._ready(digest),
             turn=turn,
-            problem=await self._storage_problem(digest) if turn or first_look else None,
+            problem=await self._problem(digest) if turn or first_look else None,
         )
 
     async def _turn(self, server: ServerPod | None) -> Turn | None:
@@ -135,13 +136,16 @@ class Look:
         state = await self.client.server(server.address)
         return Turn(server, state.order) if state else None
 
-    async def _storage_problem(self, digest: str) -> Problem | None:
-        """Whether both stores can be used, and the model is there and whole, before a server is asked."""
-        namespace = self.generation.metadata.namespace
+    async def _problem(self, digest: str) -> Problem | None:
+        """Whether stores can be used, and model and inputs are there and whole, before a server is asked."""
+        namespace, clips = self.generation.metadata.namespace, clip_store(self.generation, self.model)
         try:
-            await self.stores.checked(namespace, clip_store(self.generation, self.model))
+            await self.stores.checked(namespace, clips)
             models = await self.stores.checked(namespace, model_store(self.model))
             await asyncio.to_thread(read_model, models, digest)
+            await Inputs(self.generation, clips, self.cache, self.stores).find()
+        except InputUnusable as error:
+            return error.problem
         except BrokenManifest as error:
             return Problem("BrokenModel", str(error), fatal=True)
         except ObjectMissing as error:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from kinema_api import layout
 from kinema_api.base import find_condition
 from kinema_api.generation import (
+    MAX_SEAMS,
     Artefact,
     DeliveredFile,
     Delivery,
@@ -147,6 +148,7 @@ def delivered(generation: VideoGeneration, status: Status, at: Moment, result: O
             size=result.size,
             fps=result.fps,
         ),
+        seams=result.seams[:MAX_SEAMS],
         timings=Timings(
             queued_seconds=started.queued_seconds,
             load_seconds=result.load_seconds,

@@ -1,11 +1,12 @@
 """Makes the work order of one attempt: what to render, and addresses that open exactly the files it needs.
 
-A server has no credentials. It may read the files of one model and write the artefacts of one attempt, for as long as
-the request may take.
+A server has no credentials. It may read the files of one model and the inputs of one request, and write the artefacts
+of one attempt, for as long as the request may take.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,6 +16,7 @@ from kinema_api.generation import VideoGeneration
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_api.wire import OrderedModel, PresignedFile, UploadTarget, WorkOrder
+from kinema_operator.generation.inputs import FoundInput
 from kinema_operator.generation.observed import ORDERED_FILES, SendOrder
 
 LONGEST_SIGNATURE: Final = timedelta(days=7)
@@ -50,6 +52,7 @@ def work_order(
     models: ObjectStore,
     clips: ObjectStore,
     expires: timedelta,
+    inputs: Sequence[FoundInput] = (),
 ) -> WorkOrder:
     """The order for one attempt; `models` holds the weights and `clips` takes the artefacts."""
     metadata, spec = generation.metadata, generation.spec
@@ -70,6 +73,11 @@ def work_order(
         ),
         prompt=spec.prompt,
         negative_prompt=spec.negative_prompt,
+        task=spec.task,
+        inputs=tuple(found.ordered(expires) for found in inputs),
+        input_seconds=spec.input_seconds,
+        mask_region=spec.mask.region if spec.mask else None,
+        strength=spec.strength,
         seconds=spec.seconds,
         size=spec.size,
         seed=order.seed,

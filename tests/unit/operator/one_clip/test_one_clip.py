@@ -253,6 +253,24 @@ async def test_the_deadline_ends_a_request_that_waits_for_a_model(new_world: New
     )
 
 
+async def test_a_request_waits_for_the_clip_that_it_works_on(new_world: NewWorld) -> None:
+    world = new_world()
+    world.apply_model()
+    world.ask("longer", task="extend", input={"generation": "first"})
+    operator = world.operator()
+    await operator.look_around()
+    accepted = next(c for c in world.generation("longer").status.conditions if c.type == "Accepted")
+    assert (accepted.status, accepted.reason) == ("False", "InputNotFound")
+    world.ask("first")
+    await world.run(operator, world.all_ended)
+    assert_one_clip(world, "longer")
+    first = world.generation("first").status.video
+    assert first is not None
+    (order,) = (order for server in world.all_servers for order in server.given if order.name == "longer")
+    assert (order.task, [given.name for given in order.inputs]) == ("extend", ["input"])
+    assert order.inputs[0].sha256 == first.sha256
+
+
 async def test_an_order_that_nobody_waits_for_is_stopped_before_the_next(new_world: NewWorld) -> None:
     world = new_world()
     world.apply_model()

@@ -1,0 +1,84 @@
+"""What a generation may be given beside words: clips, pictures and a mask, and which task takes which."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from kinema_api.base import ApiModel, Worded, cel_rules
+
+TaskName = Literal["text", "image", "extend", "extend-back", "fill", "loop", "inpaint", "edit", "blend"]
+"""The names of kinema_model.tasks.Task, which needs more than the control plane has."""
+
+ENDED_TASKS: Final = ("fill", "blend")
+EXTENDING_TASKS: Final = ("extend", "extend-back")
+WEAKENED_TASKS: Final = ("edit", "blend")
+
+InputUri = Annotated[
+    str,
+    Field(max_length=1024),
+    Worded(r"^s3://[a-z0-9][a-z0-9.-]*/[^/].*$", "an input's uri is s3://BUCKET/KEY: correct it"),
+]
+
+
+class ClipInput(ApiModel):
+    """A clip or picture that lies in the object store: exactly one of the fields."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            ("has(self.generation) != has(self.uri)", "give exactly one of generation and uri for an input")
+        )
+    )
+
+    generation: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+    """A VideoGeneration of the same namespace; the request waits until it has succeeded."""
+    uri: InputUri | None = None
+    """s3://BUCKET/KEY of an MP4, WebM, PNG, JPEG or WebP. In the operator's own store only what lies below
+    inputs/NAMESPACE/ or generations/NAMESPACE/ can be named."""
+
+
+class Region(ApiModel):
+    """A box of pixels."""
+
+    left: Annotated[int, Field(ge=0, le=9999)]
+    """Columns left of it."""
+    top: Annotated[int, Field(ge=0, le=9999)]
+    """Rows above it."""
+    width: Annotated[int, Field(ge=1, le=9999)]
+    """Columns in it."""
+    height: Annotated[int, Field(ge=1, le=9999)]
+    """Rows in it."""
+
+
+class Mask(ApiModel):
+    """What of a clip is made anew, in every frame: exactly one of the fields."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            ("has(self.region) != has(self.uri)", "give exactly one of region and uri for a mask")
+        )
+    )
+
+    region: Region | None = None
+    """A box of pixels."""
+    uri: InputUri | None = None
+    """s3://BUCKET/KEY of a picture of the clip's size, white where the clip is made anew; see input.uri."""
+
+
+def _among(tasks: tuple[str, ...]) -> str:
+    return f"self.task in [{', '.join(repr(task) for task in tasks)}]"
+
+
+TASK_RULES: Final = (
+    ("self.task == 'text' || has(self.input)", "every task but text works on something: give input"),
+    ("self.task != 'text' || !has(self.input)", "text takes no input: remove it, or name a task such as extend"),
+    (f"({_among(ENDED_TASKS)}) == has(self.end)", "fill and blend lead from input to end, others take no end"),
+    ("(self.task == 'inpaint') == has(self.mask)", "inpaint takes a mask of what to make anew, others take none"),
+    (f"!has(self.strength) || {_among(WEAKENED_TASKS)}", "strength is for edit and blend: remove it"),
+    (
+        f"!has(self.inputSeconds) || {_among(EXTENDING_TASKS)}",
+        "inputSeconds is for extend and extend-back: remove it",
+    ),
+)
+"""CEL rules of a VideoGeneration's spec."""

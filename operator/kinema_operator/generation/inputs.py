@@ -1,0 +1,155 @@
+"""Finds what a request is given: clips of other requests, and objects that its namespace may name.
+
+The operator reads with keys that open every namespace's artefacts, so it must not be talked into signing an address of
+somebody else's: in its own store a namespace names only what lies below its own prefixes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal
+
+from kinema_api import layout
+from kinema_api.base import ArtifactStore
+from kinema_api.errors import InvalidManifest
+from kinema_api.generation import KIND, VideoGeneration
+from kinema_api.inputs import ClipInput
+from kinema_api.objectstore import ObjectStore
+from kinema_api.serving import VideoModel
+from kinema_api.wire import OrderedInput
+from kinema_operator.controller import Cache
+from kinema_operator.errors import OperatorError
+from kinema_operator.generation.observed import Problem
+from kinema_operator.serving.observe import Stores
+
+MAX_INPUT_BYTES: Final = 256 << 20
+"""A minute of H.264 at 30 Mbit/s."""
+
+Field = Literal["input", "end", "mask"]
+
+
+class InputUnusable(OperatorError):
+    """Something that a request is given cannot be had now, or ever; `problem` is what its status says."""
+
+    def __init__(self, reason: str, message: str, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.problem = Problem(reason, message, fatal=fatal)
+
+
+@dataclass(frozen=True)
+class FoundInput:
+    """An object that a request is given."""
+
+    name: Field
+    store: ObjectStore
+    key: str
+    bytes: int
+    sha256: str | None
+
+    def ordered(self, expires: timedelta) -> OrderedInput:
+        """As a server is told of it."""
+        url = self.store.presign_get(self.key, expires)
+        return OrderedInput(name=self.name, url=url, bytes=self.bytes, sha256=self.sha256)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Looks for the inputs of one request, in the cache and in `store`, which is where its clip will go."""
+
+    generation: VideoGeneration
+    artifact_store: ArtifactStore | None
+    cache: Cache
+    stores: Stores
+
+    async def find(self) -> tuple[FoundInput, ...]:
+        """All of them.
+
+        Raises:
+            InputUnusable: one cannot be had now, or ever.
+            StorageError: the store cannot be asked.
+        """
+        spec = self.generation.spec
+        wanted: tuple[tuple[Field, ClipInput | None], ...] = (
+            ("input", spec.input),
+            ("end", spec.end),
+            ("mask", ClipInput(uri=spec.mask.uri) if spec.mask and spec.mask.uri else None),
+        )
+        return tuple([await self._find(name, given) for name, given in wanted if given is not None])
+
+    async def _find(self, name: Field, given: ClipInput) -> FoundInput:
+        if given.generation is not None:
+            return await self._clip_of(name, given.generation)
+        return await self._object_of(name, given.uri or "")
+
+    async def _clip_of(self, name: Field, other_name: str) -> FoundInput:
+        other = self._generation(name, other_name)
+        video = other.status.video
+        if other.status.phase in ("Failed", "Cancelled"):
+            raise InputUnusable(
+                "InputFailed",
+                f"{name}: VideoGeneration {other_name!r} {other.status.phase.lower()}, so there is no clip of it; "
+                "create another VideoGeneration that names one that succeeded",
+                fatal=True,
+            )
+        if video is None:
+            raise InputUnusable("InputNotReady", f"{name}: VideoGeneration {other_name!r} has not succeeded yet")
+        store = await self._store(other.spec.artifact_store or self._store_of_model(other))
+        key = layout.generation_prefix(other.metadata.namespace, other.metadata.uid) + layout.VIDEO
+        return await self._stored(name, store, key, video.sha256)
+
+    def _generation(self, name: Field, other_name: str) -> VideoGeneration:
+        found = self.cache.get(KIND, self.generation.metadata.namespace, other_name)
+        if found is None:
+            raise InputUnusable(
+                "InputNotFound", f"{name}: VideoGeneration {other_name!r} does not exist; create it or correct the name"
+            )
+        try:
+            return VideoGeneration.parse(found)
+        except InvalidManifest as error:
+            raise InputUnusable("InputFailed", f"{name}: VideoGeneration {other_name!r}: {error}", fatal=True) from None
+
+    def _store_of_model(self, other: VideoGeneration) -> ArtifactStore | None:
+        found = self.cache.get("VideoModel", other.metadata.namespace, other.spec.model_ref.name)
+        try:
+            return VideoModel.parse(found).spec.artifact_store if found else None
+        except InvalidManifest:
+            return None
+
+    async def _object_of(self, name: Field, uri: str) -> FoundInput:
+        store = await self._store(self.artifact_store)
+        bucket = f"s3://{store.location.bucket}/"
+        if not uri.startswith(bucket):
+            raise InputUnusable(
+                "InputElsewhere", f"{name}: {uri} is not in {bucket}; copy it there and name it so", fatal=True
+            )
+        key = uri.removeprefix(bucket)
+        if self.artifact_store is None:
+            self._check_scope(name, uri, key)
+        return await self._stored(name, store, key, None)
+
+    async def _store(self, artifact_store: ArtifactStore | None) -> ObjectStore:
+        return await self.stores.for_object(self.generation.metadata.namespace, artifact_store)
+
+    async def _stored(self, name: Field, store: ObjectStore, key: str, sha256: str | None) -> FoundInput:
+        found = await asyncio.to_thread(store.stat, key)
+        if found is None:
+            raise InputUnusable("InputNotFound", f"{name}: {store.uri(key)} does not exist; upload it or name another")
+        if found.bytes > MAX_INPUT_BYTES:
+            raise InputUnusable(
+                "InputTooLarge",
+                f"{name}: {store.uri(key)} has {found.bytes} bytes and at most {MAX_INPUT_BYTES} are taken; shorten it",
+                fatal=True,
+            )
+        return FoundInput(name, store, key, found.bytes, sha256)
+
+    def _check_scope(self, name: Field, uri: str, key: str) -> None:
+        namespace = self.generation.metadata.namespace
+        own = (layout.inputs_prefix(namespace), layout.generations_prefix(namespace))
+        if not key.startswith(own) or ".." in key.split("/"):
+            raise InputUnusable(
+                "InputNotYours",
+                f"{name}: {uri} is not this namespace's; upload it below {own[0]} of the bucket and name it so",
+                fatal=True,
+            )

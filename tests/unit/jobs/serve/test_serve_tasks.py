@@ -1,0 +1,103 @@
+"""A server carries out every task that its model was trained for, on what it fetches, and refuses the others."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from kinema_jobs.media import write_mp4
+from kinema_model.artefact import save_model
+from kinema_model.config import ModelConfig
+from kinema_model.tasks import TRAINED_BY, Task
+from kinema_model.video_model import VideoModel
+from kinema_model.world import World
+from unit.jobs.serve.conftest import Order, write_manifest
+
+TRAINED = tuple(task for task in Task if task not in TRAINED_BY and task is not Task.INPAINT)
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A small, untrained, real model of most tasks."""
+    config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, tasks=TRAINED)
+    torch.manual_seed(0)
+    folder = tmp_path / "published"
+    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+    write_manifest(folder)
+    return folder
+
+
+@pytest.fixture
+def footage(store: Any, tmp_path: Path) -> dict[str, Any]:
+    """A clip in the store, as an order names it."""
+    path = tmp_path / "clip.mp4"
+    write_mp4(World.fixed(3, 8, 24, 24, 8).sample(1).video, 8, path)
+    data = store.objects["clip.mp4"] = path.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    return {"name": "input", "url": store.url("clip.mp4"), "bytes": len(data), "sha256": sha256}
+
+
+def decoded(data: bytes) -> np.ndarray[Any, Any]:
+    with av.open(io.BytesIO(data)) as clip:
+        return np.stack([f.to_ndarray(format="rgb24") for f in clip.decode(video=0)])
+
+
+@pytest.mark.parametrize("task", ["image", "extend", "extend-back", "fill", "loop", "edit", "blend"])
+async def test_a_task_is_carried_out_and_recorded(
+    server: Any, store: Any, make_order: Order, footage: dict[str, Any], task: str
+) -> None:
+    ends = [{**footage, "name": "end"}] if task in ("fill", "blend") else []
+    await server.submit(make_order(task=task, inputs=[footage, *ends]))
+    state = await server.ended("uid-1")
+    assert state.phase == "succeeded", state.error
+    record = json.loads(store.objects["out/uid-1/1/request.json"])
+    assert record["task"] == task
+    assert record["inputs"]["input"] == footage["sha256"]
+    assert state.result is not None
+    assert [seam.frame for seam in state.result.seams] == [seam["frame"] for seam in record["seams"]]
+    assert bool(state.result.seams) == (task != "edit")
+    clip, given = decoded(store.objects["out/uid-1/1/video.mp4"]), decoded(store.objects["clip.mp4"])
+    assert clip.shape == (8, 24, 24, 3)
+    shown = {"image": (0, 0), "extend": (3, 7), "extend-back": (4, 0), "fill": (0, 7), "loop": (0, 0), "blend": (0, 0)}
+    if task in shown:
+        mine, theirs = shown[task]
+        assert np.abs(clip[mine].astype(int) - given[theirs].astype(int)).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("fields", "change", "sentence"),
+    [
+        ({"task": "inpaint"}, {}, "not trained for 'inpaint'. Ask it for one of: text, image, extend"),
+        ({"task": "extend", "size": "16x16"}, {}, "The input is 24x24 and the clip 16x16"),
+        ({"task": "extend"}, {"sha256": "0" * 64}, "the input is not what it was when it was made: name another"),
+        ({"task": "extend"}, {"bytes": 10}, "longer than the 10 bytes promised: upload it again, then ask again"),
+        ({"task": "fill"}, {}, "Give the second one too"),
+    ],
+)
+async def test_what_cannot_be_done_fails_for_good_with_a_sentence(
+    server: Any,
+    make_order: Order,
+    footage: dict[str, Any],
+    fields: dict[str, Any],
+    change: dict[str, Any],
+    sentence: str,
+) -> None:
+    await server.submit(make_order(inputs=[{**footage, **change}], **fields))
+    state = await server.ended("uid-1")
+    assert (state.phase, state.retriable) == ("failed", False)
+    assert state.error is not None
+    assert sentence in state.error
+
+
+async def test_a_strength_out_of_range_is_refused_at_once(server: Any, make_order: Order) -> None:
+    status, body = await server.submit(make_order(task="edit", strength=1.5))
+    assert status == 400
+    assert "more than 0 and at most 1" in body["error"]
