@@ -41,6 +41,8 @@ _JOINTS: Final = frozenset(
 _STEMS: Final = {form: "move" if stem == "go" else stem for stem, forms in VERBS.items() for form in forms}
 _PUNCTUATION: Final = ".,;:"
 
+_Name = tuple[str | None, str | None]
+
 
 @dataclass(frozen=True)
 class Expansion:
@@ -90,7 +92,8 @@ def _completed(said: Facts, draw: np.random.Generator) -> Facts:
     for other in others:
         backgrounds.append(_said_or_drawn(other, [name for name in choices if name != backgrounds[0]], draw))
     # What comes back in another shot keeps its size.
-    sizes = {(thing.colour, thing.shape): thing.size for shot in said.shots for thing in shot.objects if thing.size}
+    every = [thing for shot in said.shots for thing in shot.objects]
+    sizes: dict[_Name, str | None] = {(thing.colour, thing.shape): thing.size for thing in every if thing.size}
     shots = []
     for shot, background in zip(said.shots, backgrounds, strict=True):
         objects = []
