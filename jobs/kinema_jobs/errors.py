@@ -5,6 +5,7 @@ JobError
 │   └── ModelUnusable     the model's files are not what its digest promises
 ├── TransferFailed    something could not be fetched or uploaded now; another try may do better
 ├── ModelNotFound     no model lies where one was named
+├── BadSettings       variables of the environment make no sense
 ├── RendezvousError   a place in a training's group; see rendezvous/errors.py
 └── TrainingFailure   what ends an attempt of a training, by failure class; see train/failures.py
 """
@@ -30,3 +31,7 @@ class TransferFailed(JobError):
 
 class ModelNotFound(JobError):
     """No model lies where one was named."""
+
+
+class BadSettings(JobError):
+    """Variables of the environment make no sense."""

@@ -25,7 +25,7 @@ from kinema_model.given import draw_given
 from kinema_model.network.pack import Pack, Part, Sample, pack_samples, patchify
 from kinema_model.tasks import Task, draw_task
 from kinema_model.text import TextEncoder
-from kinema_model.world import World
+from kinema_model.world import Captions, World
 from kinema_model.world.scene import Scene
 
 TEXT_DROPOUT: Final = 0.1
@@ -55,7 +55,10 @@ def batch_indices(step: int, rank: int, world_size: int, global_batch: int) -> l
 
 
 class TrainingObjective:
-    """The loss of a model on samples of a world: each sample a task of the mix, text dropped out at the usual rate."""
+    """The loss of a model on samples of a world: each sample a task of the mix, text dropped out at the usual rate.
+
+    `rich_captions` is the share of samples that are told their rich caption, drawn anew at each step.
+    """
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class TrainingObjective:
         *,
         tasks: Mapping[Task, float] = TEXT_ALONE,
         text_dropout: float = TEXT_DROPOUT,
+        rich_captions: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> None:
         self.config = config
@@ -73,6 +77,7 @@ class TrainingObjective:
         self.seed = seed
         self.tasks = tasks
         self.text_dropout = text_dropout
+        self.rich_captions = rich_captions
         self.device = torch.device(device)
         self._encoder = text_encoder
         self._codec: Codec = make_codec(config)
@@ -85,7 +90,7 @@ class TrainingObjective:
     def batch(self, indices: Sequence[int], step: int) -> tuple[Pack, Tensor]:
         """Clean latents of the samples as a pack that holds their levels, and noise (N, C pt ph pw)."""
         clips = self.world.clips(indices)
-        texts = self._texts([scene.captions.short for _, scene in clips], indices, step)
+        texts = self._texts([scene.captions for _, scene in clips], indices, step)
         samples = [
             Sample(self._parts(video, scene, index, step), text)
             for (video, scene), index, text in zip(clips, indices, texts, strict=True)
@@ -111,9 +116,11 @@ class TrainingObjective:
         rows = [patchify(latents, self.config.patch) for latents in (noise, *(part.latents for part in beside))]
         return torch.cat(rows)
 
-    def _texts(self, captions: Sequence[str], indices: Sequence[int], step: int) -> list[Tensor]:
+    def _texts(self, captions: Sequence[Captions], indices: Sequence[int], step: int) -> list[Tensor]:
         dropped = uniform(Stream.TEXT_DROPOUT, self.seed, indices, step) < self.text_dropout
-        kept = ["" if gone else caption for caption, gone in zip(captions, dropped.tolist(), strict=True)]
+        rich = uniform(Stream.CAPTION, self.seed, indices, step) < self.rich_captions
+        told = [one.rich if long else one.short for one, long in zip(captions, rich.tolist(), strict=True)]
+        kept = ["" if gone else caption for caption, gone in zip(told, dropped.tolist(), strict=True)]
         return self._encoder.encode(kept)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from kinema_api.base import ApiModel
+from kinema_api.data import Data
 from kinema_api.layout import attempt_prefix
-from kinema_api.training import Data, ModelChoice, Optimization
+from kinema_api.training import ModelChoice, Optimization
 
 
 class RunConfig(ApiModel):

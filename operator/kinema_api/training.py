@@ -22,6 +22,7 @@ from kinema_api.base import (
     Worded,
     cel_rules,
 )
+from kinema_api.data import Data
 
 MAX_NODES: Final = 64
 KIND: Final = "VideoModelTraining"
@@ -33,7 +34,6 @@ FailureClass = Literal["preemption", "out_of_memory", "numerics", "stall", "netw
 IMMUTABLE: Final = ("model", "data", "optimization", "publish", "worker", "artifactStore")
 
 BOUNDS_CROSSED: Final = "minNodes must not exceed maxNodes: lower minNodes or raise maxNodes"
-NO_TASK: Final = "no task has a weight above 0: give at least one, such as text: 1"
 NODES_OUTSIDE: Final = "nodes must lie between elastic.minNodes and elastic.maxNodes: change nodes or the bounds"
 
 
@@ -55,64 +55,6 @@ class ModelChoice(ApiModel):
     """A named shape of network."""
     overrides: ModelOverrides | None = None
     """Changes to the preset's shape."""
-
-
-class WorldData(ApiModel):
-    """The built-in synthetic world: coloured shapes that move, made on the fly."""
-
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    """Another seed is another, equally distributed, set of clips."""
-
-
-Weight = Annotated[float, Field(ge=0, le=1000)]
-
-
-class TaskMix(ApiModel):
-    """How often each task is trained, by weight; what is left out is not trained, and the model will refuse it.
-
-    `loop` and `blend` are learnt by `fill`, `edit` by `text`.
-    """
-
-    model_config = ConfigDict(
-        json_schema_extra=cel_rules(
-            (
-                "[self.text, self.image, self.extend, self.extendBack, self.fill, self.inpaint].exists(w, w > 0.0)",
-                NO_TASK,
-            )
-        )
-    )
-
-    text: Weight = 0
-    """A clip from words alone."""
-    image: Weight = 0
-    """A clip that begins with a given picture."""
-    extend: Weight = 0
-    """A clip that goes on from given frames."""
-    extend_back: Weight = 0
-    """A clip that leads to given frames."""
-    fill: Weight = 0
-    """A clip between two given frames."""
-    inpaint: Weight = 0
-    """A region of a given clip, made anew."""
-
-    @model_validator(mode="after")
-    def _some_task(self) -> Self:
-        if not any(self.weights().values()):
-            raise PydanticCustomError(WORDED_ERROR, NO_TASK)
-        return self
-
-    def weights(self) -> dict[str, float]:
-        """Weight by the task's name as a generation says it."""
-        return {name.replace("_", "-"): weight for name, weight in self.model_dump(by_alias=False).items()}
-
-
-class Data(ApiModel):
-    """What is trained on."""
-
-    world: WorldData
-    """The built-in synthetic world."""
-    tasks: TaskMix = TaskMix(text=1)
-    """What the clips are practised for; default: text alone."""
 
 
 class Optimization(ApiModel):

@@ -75,6 +75,10 @@ REFUSED = [
     (TRAINING, "spec.optimization.steps", 0, "spec.optimization.steps in body should be greater than or equal to 1"),
     (TRAINING, "spec.optimization.steps", "many", 'spec.optimization.steps: Invalid value: "string"'),
     (TRAINING, "spec.optimization.learningRate", 0, "should be greater than 0"),
+    (TRAINING, "spec.data.world.scenes", {"simple": 0}, "no kind of scene has a weight above 0: give at least one"),
+    (TRAINING, "spec.data.world.scenes", {"twoShot": 1001}, "should be less than or equal to 1000"),
+    (TRAINING, "spec.data.world.scenes", {"image": 1}, 'unknown field "spec.data.world.scenes.image"'),
+    (TRAINING, "spec.data.world.richCaptions", 1.5, "should be less than or equal to 1"),
     (TRAINING, "spec.data.tasks", {"text": 0}, "no task has a weight above 0: give at least one, such as text: 1"),
     (TRAINING, "spec.data.tasks", {"image": -1}, "should be greater than or equal to 0"),
     (TRAINING, "spec.data.tasks", {"loop": 1}, 'unknown field "spec.data.tasks.loop"'),
@@ -127,6 +131,8 @@ TRAINING_EDITS = [
     ("spec.model.preset", "small", "model " + NEW_RUN),
     ("spec.model.overrides", {"depth": 2}, "model " + NEW_RUN),
     ("spec.data.world.seed", 8, "data " + NEW_RUN),
+    ("spec.data.world.scenes", {"bounce": 1}, "data " + NEW_RUN),
+    ("spec.data.world.richCaptions", 0.5, "data " + NEW_RUN),
     ("spec.data.tasks", {"image": 1}, "data " + NEW_RUN),
     ("spec.optimization.steps", 101, "optimization " + NEW_RUN),
     ("spec.optimization.learningRate", 0.01, "optimization " + NEW_RUN),
@@ -273,6 +279,8 @@ def test_defaults_show_in_what_kubectl_gets(kubectl: Kubectl) -> None:
     assert training["optimization"] == {"steps": 100, "batchTokens": 4096, "learningRate": 0.003, "seed": 0}
     assert training["suspend"] is False
     assert training["data"]["tasks"]["text"] == 1
+    assert {name: weight for name, weight in training["data"]["world"]["scenes"].items() if weight} == {"simple": 1}
+    assert training["data"]["world"]["richCaptions"] == 0
     assert model["serving"] == {"minReplicas": 0, "maxReplicas": 1, "idleSeconds": 300}
     assert (clip["steps"], clip["guidanceScale"], clip["cancel"]) == (24, 3, False)
     assert "seed" not in clip

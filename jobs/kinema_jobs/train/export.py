@@ -36,7 +36,8 @@ def export(
 
 def card(config: RunConfig, loss: float) -> str:
     """What a person should know of the model, as Markdown."""
-    optimization = config.optimization
+    optimization, world = config.optimization, config.data.world
+    scenes = ", ".join(f"{name} {weight:g}" for name, weight in world.scenes.weights().items() if weight)
     return f"""# {config.name}
 
 A video diffusion model of the preset `{config.model.preset}`, trained by Kinema.
@@ -44,7 +45,8 @@ A video diffusion model of the preset `{config.model.preset}`, trained by Kinema
 | | |
 |---|---|
 | training | {config.namespace}/{config.name}, run {config.run}, attempt {config.attempt} |
-| data | synthetic world, seed {config.data.world.seed} |
+| data | synthetic world, seed {world.seed}; scenes by weight: {scenes} |
+| captions | rich for a share of {world.rich_captions:g}, short for the rest |
 | optimizer steps | {optimization.steps} of {optimization.batch_tokens} latent tokens |
 | learning rate | {optimization.learning_rate:g}, seed {optimization.seed} |
 | loss of the last step | {loss:.4f} |

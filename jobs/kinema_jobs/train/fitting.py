@@ -20,8 +20,9 @@ from kinema_api.run import RunConfig
 from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
-from kinema_jobs.train.module import Steps, TimedWorld, VideoModelModule
+from kinema_jobs.train.module import Steps, VideoModelModule
 from kinema_jobs.train.shape import model_config_of, task_mix_of
+from kinema_jobs.train.world import TimedWorld
 from kinema_model.config import ModelConfig
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError
@@ -57,20 +58,25 @@ class Fitting:
         """Everything as it is before the first step; the same on every rank.
 
         Raises:
-            BadConfiguration: the model package refuses the configuration.
+            BadConfiguration: the model package refuses the configuration, or the world cannot be shown to the model.
         """
         optimization = config.optimization
         seed_everything(optimization.seed, verbose=False)
         try:
             model_config = model_config_of(config)
             model = VideoModel(model_config)
-            size = (model_config.frames, model_config.height, model_config.width_px, model_config.fps)
-            world = TimedWorld.fixed(config.data.world.seed, *size)
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
+        world = TimedWorld.of(config.data.world, model_config)
         encoder = TextEncoder(device=group.device)
         objective = TrainingObjective(
-            model_config, encoder, world, optimization.seed, tasks=task_mix_of(config), device=group.device
+            model_config,
+            encoder,
+            world,
+            optimization.seed,
+            tasks=task_mix_of(config),
+            rich_captions=config.data.world.rich_captions,
+            device=group.device,
         )
         optimizer, schedule = make_optimizer(model, optimization.learning_rate, optimization.steps)
         global_batch = global_batch_of(model_config, optimization.batch_tokens)

@@ -11,7 +11,7 @@ import signal
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
@@ -30,26 +30,10 @@ from kinema_model.ema import Ema
 from kinema_model.flow import LEVEL_BINS, FlowLoss
 from kinema_model.training import TrainingObjective, batch_indices
 from kinema_model.video_model import VideoModel
-from kinema_model.world import World
-from kinema_model.world.scene import Scene
 
 _RECENT_STEPS: Final = 20
 Batch = tuple[int, list[int]]
 """Step (counted from 0) and this rank's sample ids."""
-
-
-class TimedWorld(World):
-    """A world that knows how long clips have been waited for."""
-
-    waited = 0.0
-
-    def clips(self, indices: Sequence[int], device: torch.device | str = "cpu") -> list[tuple[Tensor, Scene]]:
-        """As `World.clips`."""
-        began = time.perf_counter()
-        try:
-            return super().clips(indices, device)
-        finally:
-            self.waited += time.perf_counter() - began
 
 
 class Steps(Dataset[Batch]):

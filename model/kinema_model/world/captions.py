@@ -12,14 +12,14 @@ from typing import Final
 import numpy as np
 
 from kinema_model.draws import Stream, generator
-from kinema_model.errors import ConfigError
+from kinema_model.errors import CaptionError
 from kinema_model.world.facts import Facts, ObjectFacts, ShotFacts
 from kinema_model.world.vocabulary import Attributes, Motion, SceneKind, combinations
 
 COUNTS: Final = ("once", "twice", "three times", "four times", "five times")
 _CANONICAL_SHARE: Final = 0.5
 # (third person, participle) of every verb.
-_VERBS: Final = {
+VERBS: Final[dict[str, tuple[str, str]]] = {
     "stay": ("stays", "staying"),
     "move": ("moves", "moving"),
     "go": ("goes", "going"),
@@ -44,7 +44,7 @@ class Style:
         return self.noun.format(size=size, colour=thing.colour, shape=thing.shape)
 
     def verb(self, stem: str) -> str:
-        return _VERBS[self.move if stem == "move" else stem][self.participle]
+        return VERBS[self.move if stem == "move" else stem][self.participle]
 
 
 CANONICAL: Final = Style()
@@ -178,6 +178,6 @@ def _adverb(speed: str | None) -> str:
     return f" {speed}" if speed else ""
 
 
-def refuse(text: str, reason: str) -> ConfigError:
+def refuse(text: str, reason: str) -> CaptionError:
     """The error for a caption that the grammar does not know."""
-    return ConfigError(f"The caption {text[:80]!r} {reason}. Word it as `a red square moves right`.")
+    return CaptionError(f"The caption {text[:80]!r} {reason}. Word it as `a red square moves right`.", reason)

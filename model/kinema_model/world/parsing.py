@@ -40,11 +40,12 @@ _WALL: Final = re.compile(rf"\b{_one_of('wall', WALLS)} wall\b")
 _TRAIL: Final = re.compile(rf"\bpaint(?:s|ing) a {_one_of('trail', COLOURS)} trail\b")
 _PANS: Final = re.compile(rf"(?: while)? ?the camera pans {_HEADING}\b{_SPEED}")
 _BACKGROUND: Final = re.compile(rf"\bthe background is {_one_of('background', BACKGROUNDS)}\b")
+_IDLE: Final = "does not say what every object does"
 _SHOTS: Final = re.compile(r"; cut to |shot \d+: ")
 
 
 def parse_caption(text: str) -> Facts:
-    """What a caption claims. Raises `ConfigError` where it is not one of the grammar's."""
+    """What a caption claims. Raises `CaptionError` where it is not one of the grammar's."""
     parts = [part for part in _SHOTS.split(text.strip().lower()) if part.strip()]
     shots = tuple(_shot(part, text) for part in parts)
     if not 1 <= len(shots) <= 2:
@@ -66,6 +67,9 @@ def _shot(part: str, text: str) -> ShotFacts:
         colour, outline, size = (words[name] or words[f"{name}2"] for name in ("colour", "shape", "size"))
         thing = ObjectFacts(colour, outline, size)
         objects.append(thing if picture else _doing(thing, rest[match.end() : end], text))
+    motions = [thing.motion for thing in objects]
+    if not motions.count(Motion.HIT) == motions.count(Motion.STRUCK) <= 1:
+        raise refuse(text, "does not say of one object that it hits another, which goes somewhere")
     return ShotFacts(
         tuple(objects),
         background["background"] if background else None,
@@ -83,7 +87,7 @@ def _doing(thing: ObjectFacts, said: str, text: str) -> ObjectFacts:
         return replace(thing, motion=Motion.STILL)
     moves = _MOVES.search(said)
     if moves is None:
-        raise refuse(text, f"does not say what the {thing.colour} {thing.shape} does")
+        raise refuse(text, _IDLE)
     thing = replace(thing, motion=Motion.STRAIGHT, heading=moves["heading"], speed=moves["speed"])
     if said.startswith(" which") or said.startswith(", which"):
         return replace(thing, motion=Motion.STRUCK)
@@ -128,5 +132,5 @@ def kind_of(shots: tuple[ShotFacts, ...]) -> SceneKind | None:
 def _kind(shots: tuple[ShotFacts, ...], text: str) -> SceneKind:
     kind = kind_of(shots)
     if kind is None:
-        raise refuse(text, "does not say what every object does")
+        raise refuse(text, _IDLE)
     return kind

@@ -1,11 +1,14 @@
+from collections.abc import Sequence
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError
-from kinema_model.text import TextEncoder
+from kinema_model.text import MAX_TOKENS, TEXT_DIM, TextEncoder, bundled_folder
 from kinema_model.training import (
     TrainingObjective,
     batch_indices,
@@ -14,7 +17,7 @@ from kinema_model.training import (
     make_optimizer,
 )
 from kinema_model.video_model import VideoModel
-from kinema_model.world import World
+from kinema_model.world import SceneKind, World, WorldConfig
 
 
 @pytest.fixture
@@ -22,9 +25,30 @@ def config() -> ModelConfig:
     return ModelConfig.from_preset("tiny", width=32, depth=1, heads=2, frames=2, height=16, width_px=16)
 
 
-def _objective(config: ModelConfig, encoder: TextEncoder, dropout: float = 0.1) -> TrainingObjective:
+def _objective(
+    config: ModelConfig, encoder: TextEncoder, dropout: float = 0.1, rich_captions: float = 0.0
+) -> TrainingObjective:
     world = World.fixed(7, config.frames, config.height, config.width_px, config.fps)
-    return TrainingObjective(config, encoder, world, seed=3, text_dropout=dropout)
+    return TrainingObjective(config, encoder, world, seed=3, text_dropout=dropout, rich_captions=rich_captions)
+
+
+class _Heard(TextEncoder):
+    """Keeps what it is told, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompts: list[str] = []
+
+    def encode(self, prompts: Sequence[str]) -> list[torch.Tensor]:
+        self.prompts += prompts
+        return [torch.zeros(0, TEXT_DIM) for _ in prompts]
+
+
+def _told(config: ModelConfig, rich_captions: float, samples: Sequence[int], step: int = 0) -> list[str]:
+    """The text of each sample at a step."""
+    heard = _Heard()
+    _objective(config, heard, 0.0, rich_captions).batch(samples, step)
+    return heard.prompts
 
 
 def _gradient(model: VideoModel) -> torch.Tensor:
@@ -87,6 +111,44 @@ def test_levels_are_logit_normal_and_lean_towards_noise_in_larger_clips(
 def test_text_is_dropped_at_the_given_rate(config: ModelConfig, encoder: TextEncoder) -> None:
     pack, _ = _objective(config, encoder, dropout=0.25).batch(range(400), 0)
     assert 70 < pack.textless.sum() < 130
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.25, 70, 130), (1.0, 400, 400)])
+def test_rich_captions_are_told_at_the_given_share(config: ModelConfig, share: float, least: int, most: int) -> None:
+    scenes = map(World.fixed(7, config.frames, config.height, config.width_px, config.fps).scene, range(400))
+    rich = [text == scene.captions.rich for text, scene in zip(_told(config, share, range(400)), scenes, strict=True)]
+    assert least <= sum(rich) <= most
+
+
+@given(
+    step=st.integers(0, 1000), world_size=st.integers(1, 5), share=st.sampled_from([0.3, 0.5]), batch=st.integers(1, 20)
+)
+@settings(max_examples=20, deadline=None)
+def test_which_caption_is_told_depends_on_sample_and_step_alone(
+    step: int, world_size: int, share: float, batch: int
+) -> None:
+    config = ModelConfig.from_preset("tiny", width=32, depth=1, heads=2, frames=2, height=16, width_px=16)
+    every = batch_indices(step, 0, 1, batch)
+    alone = dict(zip(every, _told(config, share, every, step), strict=True))
+    for rank in range(world_size):
+        mine = batch_indices(step, rank, world_size, batch)
+        if mine:
+            assert _told(config, share, mine, step) == [alone[index] for index in mine]
+
+
+def test_a_sample_hears_both_captions_in_the_course_of_a_run(config: ModelConfig) -> None:
+    told = {text for step in range(20) for text in _told(config, 0.5, [3], step)}
+    scene = World.fixed(7, config.frames, config.height, config.width_px, config.fps).scene(3)
+    assert told == {scene.captions.short, scene.captions.rich}
+
+
+@pytest.mark.parametrize("kind", SceneKind)
+def test_no_rich_caption_is_cut_by_the_encoder(kind: SceneKind) -> None:
+    tokenizer = Tokenizer.from_file(str(bundled_folder() / "tokenizer.json"))
+    tokenizer.no_truncation()
+    world = World(WorldConfig(seed=1, kinds={kind: 1.0}))
+    encodings = tokenizer.encode_batch([world.scene(index).captions.rich for index in range(60)])
+    assert max(len(encoding.tokens) for encoding in encodings) <= MAX_TOKENS
 
 
 def test_a_tiny_model_learns_a_few_clips_by_heart(config: ModelConfig, encoder: TextEncoder) -> None:

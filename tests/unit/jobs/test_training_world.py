@@ -1,0 +1,117 @@
+"""The world of a training follows from its data and its model; what cannot be shown is a user's error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kinema_api.data import WorldData
+from kinema_api.run import RunConfig
+from kinema_jobs.rendezvous.questions import Place
+from kinema_jobs.train.export import card
+from kinema_jobs.train.failures import BadConfiguration, last_word
+from kinema_jobs.train.fitting import Fitting
+from kinema_jobs.train.group import Group
+from kinema_jobs.train.world import TimedWorld
+from kinema_model.config import PRESETS, ModelConfig
+from kinema_model.world import Scene, SceneKind, World
+from kinema_model.world.world import belongs
+
+TINY, SMALL = PRESETS["tiny"], PRESETS["small"]
+MIXED = [name for name in WorldData().scenes.to_wire() if name != "simple"]
+SHOWN = 80
+
+
+def world(model: ModelConfig, **data: Any) -> TimedWorld:
+    return TimedWorld.of(WorldData.model_validate(data), model)
+
+
+def run_config(**data: Any) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "namespace": "default",
+            "name": "trial",
+            "uid": "u",
+            "run": 1,
+            "attempt": 1,
+            "model": {"preset": "tiny", "overrides": {"width": 24, "depth": 1, "heads": 2}},
+            "data": {"world": data},
+            "optimization": {"steps": 20},
+            "checkpointEvery": 10,
+        }
+    )
+
+
+def alone() -> Group:
+    """A group of one; no process group behind it."""
+    place = Place("u/1/1", 1, "token", "me", 0, 1, 0, 1, "127.0.0.1:1")
+    return Group(place, 0, 1, 0, 1, torch.device("cpu"), "127.0.0.1:1", 1.0, None)
+
+
+def same(one: Scene, other: Scene) -> bool:
+    ways = [[track.positions for track in scene.tracks] for scene in (one, other)]
+    return one.captions == other.captions and np.array_equal(*ways)
+
+
+@pytest.mark.parametrize("data", [{}, {"scenes": {"simple": 1}}, {"scenes": {"simple": 4}}, {"richCaptions": 1}])
+def test_simple_scenes_alone_are_the_world_of_one_shape_with_nothing_held_out(data: dict[str, Any]) -> None:
+    shown = world(TINY, seed=7, **data)
+    fixed = World.fixed(7, TINY.frames, TINY.height, TINY.width_px, TINY.fps)
+    assert all(same(shown.scene(index), fixed.scene(index)) for index in range(SHOWN))
+    assert not all(belongs(shown.scene(index).shots, "train") for index in range(SHOWN))
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_every_kind_is_shown_in_the_small_clip_and_nothing_held_out(name: str) -> None:
+    shown = world(SMALL, scenes={name: 1, "simple": 1})
+    scenes = [shown.scene(index) for index in range(SHOWN)]
+    assert len({scene.kind for scene in scenes}) == 2
+    assert all(belongs(scene.shots, "train") for scene in scenes)
+    assert {(scene.shape.frames, scene.shape.height, scene.shape.width) for scene in scenes} == {(16, 64, 64)}
+
+
+def test_kinds_come_by_weight_and_another_seed_is_another_world() -> None:
+    shown = world(SMALL, seed=1, scenes={"bounce": 3, "gravity": 1})
+    kinds = [shown.scene(index).kind for index in range(400)]
+    assert 260 < kinds.count(SceneKind.BOUNCE) < 340
+    assert kinds.count(SceneKind.BOUNCE) + kinds.count(SceneKind.GRAVITY) == 400
+    assert not same(shown.scene(0), world(SMALL, seed=2, scenes={"bounce": 3, "gravity": 1}).scene(0))
+
+
+@pytest.mark.parametrize(
+    ("model", "scenes", "sentence"),
+    [
+        (TINY, {"bounce": 1}, "outside 32 to 128 px"),
+        (TINY, {"simple": 100, "several": 0.1}, "outside 32 to 128 px"),
+        (SMALL.model_copy(update={"frames": 8}), {"occlude": 1}, "'occlude', for which every clip is too short"),
+        (SMALL.model_copy(update={"frames": 8}), {"twoShot": 1}, "it needs 14 of them and 0.6 s"),
+        (SMALL.model_copy(update={"fps": 10}), {"paint": 1}, "fps .10,. is not among"),
+    ],
+)
+def test_a_scene_that_the_clip_cannot_show_is_a_users_error(
+    model: ModelConfig, scenes: dict[str, float], sentence: str
+) -> None:
+    with pytest.raises(BadConfiguration, match=sentence) as refused:
+        world(model, scenes=scenes)
+    assert "Choose another preset" in str(refused.value)
+    assert last_word(refused.value, None).failure_class == "user_error"
+
+
+def test_a_trainer_refuses_it_at_its_start() -> None:
+    with pytest.raises(BadConfiguration, match="the preset 'tiny', 8 frames of 24x24 px at 8 fps"):
+        Fitting.build(run_config(scenes={"collide": 1}), alone())
+
+
+@pytest.mark.parametrize("share", [0, 0.4])
+def test_a_trainer_tells_rich_captions_at_the_share_asked_for(share: float) -> None:
+    fitting = Fitting.build(run_config(richCaptions=share), alone())
+    assert fitting.objective.rich_captions == share
+
+
+def test_a_models_card_says_what_it_was_shown_and_told() -> None:
+    said = card(run_config(seed=5, scenes={"simple": 1, "twoShot": 0.5}, richCaptions=0.25), 0.1)
+    assert "| data | synthetic world, seed 5; scenes by weight: simple 1, two-shot 0.5 |" in said
+    assert "| captions | rich for a share of 0.25, short for the rest |" in said
