@@ -35,25 +35,47 @@ class Given:
 NOTHING: Final = Given()
 
 
+def practised(task: Task, video: Tensor, other: Tensor | None) -> Tensor:
+    """The clip (3, T, H, W) that this task is practised on, made of a true one and, for a blend, of an `other`.
+
+    A loop is a clip that turns back on its way; a blend dissolves from one clip into the other.
+    """
+    if task is Task.LOOP:
+        frames = video.shape[1]
+        return video[:, [min(at, frames - at) for at in range(frames)]]
+    if task is Task.BLEND and other is not None:
+        return dissolved(video, other)
+    return video
+
+
+def dissolved(first: Tensor, last: Tensor) -> Tensor:
+    """Two clips (3, T, H, W) as one that begins as the first and ends as the last."""
+    share = torch.linspace(0, 1, first.shape[1])[None, :, None, None]
+    return (1 - share) * first + share * last
+
+
 def draw_given(task: Task, video: Tensor, draw: np.random.Generator) -> Given:
-    """What a training sample of this task is given of its own clip (3, T, H, W).
+    """What a training sample of this task is given of the clip (3, T, H, W) that it is practised on.
 
     A clip too short to leave something to be made is given nothing: it trains text alone.
     """
     frames = video.shape[1]
     if task is Task.TEXT or frames < 2:
         return NOTHING
-    if task is Task.INPAINT:
-        return Given(source=video, mask=_random_box(video, draw))
     few = 1 + int(draw.integers(max(1, frames // 2)))
-    if task is Task.IMAGE:
-        return Given((Segment(video[:, :1], 0),))
-    if task is Task.EXTEND:
-        return Given((Segment(video[:, :few], 0),))
-    if task is Task.EXTEND_BACK:
-        return Given((Segment(video[:, -few:], frames - few),))
-    if task is Task.FILL:
-        return Given((Segment(video[:, :1], 0), Segment(video[:, -1:], frames - 1)))
+    match task:
+        case Task.INPAINT:
+            return Given(source=video, mask=_random_box(video, draw))
+        case Task.IMAGE:
+            return Given((Segment(video[:, :1], 0),))
+        case Task.EXTEND:
+            return Given((Segment(video[:, :few], 0),))
+        case Task.EXTEND_BACK:
+            return Given((Segment(video[:, -few:], frames - few),))
+        case Task.FILL | Task.BLEND:
+            return Given((Segment(video[:, :1], 0), Segment(video[:, -1:], frames - 1)))
+        case Task.LOOP:
+            return Given((Segment(video[:, :1], 0), Segment(video[:, :1], frames)))
     raise TaskError(f"{task.value!r} needs no training of its own. Train {TRAINED_BY[task].value!r} for it.")
 
 
@@ -115,9 +137,8 @@ def given_for(task: Task, frames: int, first: Tensor, last: Tensor | None = None
         case Task.FILL if last is not None:
             return Given((Segment(first, 0), Segment(last, frames - last.shape[1])))
         case Task.BLEND if last is not None:
-            share = torch.linspace(0, 1, frames)[None, :, None, None]
             if first.shape != last.shape or first.shape[1] != frames:
                 raise ShapeError(f"A blend of {frames} frames needs two clips of so many. Cut both to that.")
             ends = (Segment(first[:, :1], 0), Segment(last[:, -1:], frames - 1))
-            return Given(ends, source=(1 - share) * first + share * last)
+            return Given(ends, source=dissolved(first, last))
     raise TaskError("'text' is given words alone. Leave the clips out, or name another task.")

@@ -26,7 +26,7 @@ class Task(StrEnum):
     BLEND = "blend"
 
 
-TRAINED_BY: Final[dict[Task, Task]] = {Task.LOOP: Task.FILL, Task.EDIT: Task.TEXT, Task.BLEND: Task.FILL}
+TRAINED_BY: Final[dict[Task, Task]] = {Task.EDIT: Task.TEXT}
 """Tasks that need no training of their own, and the one that teaches what they need."""
 
 

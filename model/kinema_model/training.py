@@ -7,7 +7,7 @@ same steps.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -21,7 +21,7 @@ from kinema_model.config import ModelConfig
 from kinema_model.draws import Stream, generator, normal, uniform
 from kinema_model.errors import ConfigError
 from kinema_model.flow import FlowLoss, Velocity, flow_loss, shift_levels
-from kinema_model.given import draw_given
+from kinema_model.given import Given, draw_given, practised
 from kinema_model.network.pack import Pack, Part, Sample, pack_samples, patchify
 from kinema_model.tasks import Task, draw_task
 from kinema_model.text import TextEncoder
@@ -32,6 +32,8 @@ TEXT_DROPOUT: Final = 0.1
 GRADIENT_CLIP: Final = 1.0
 TEXT_ALONE: Final = {Task.TEXT: 1.0}
 EMA_DECAY: Final = 0.99
+# Far beyond any sample id: the clips that others turn into are samples of their own.
+_PARTNER: Final = 1 << 40
 _BETAS: Final = (0.9, 0.95)
 _WEIGHT_DECAY: Final = 0.01
 _WARM_UP_SHARE: Final = 0.05
@@ -52,6 +54,16 @@ def batch_indices(step: int, rank: int, world_size: int, global_batch: int) -> l
         raise ConfigError(f"Rank {rank} is outside a group of {world_size}. Give a rank below the group's size.")
     first = step * global_batch
     return list(range(first + rank, first + global_batch, world_size))
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What one sample practises: a clip (3, T, H, W) in [-1, 1], what of it is given, and what is told of it."""
+
+    video: Tensor
+    given: Given
+    captions: Captions
+    fps: float
 
 
 class TrainingObjective:
@@ -90,21 +102,32 @@ class TrainingObjective:
     def batch(self, indices: Sequence[int], step: int) -> tuple[Pack, Tensor]:
         """Clean latents of the samples as a pack that holds their levels, and noise (N, C pt ph pw)."""
         clips = self.world.clips(indices)
-        texts = self._texts([scene.captions for _, scene in clips], indices, step)
+        lessons = [self._lesson(*clip, index, step) for clip, index in zip(clips, indices, strict=True)]
+        texts = self._texts([lesson.captions for lesson in lessons], indices, step)
         samples = [
-            Sample(self._parts(video, scene, index, step), text)
-            for (video, scene), index, text in zip(clips, indices, texts, strict=True)
+            Sample(self._parts(lesson, index, step), text)
+            for lesson, index, text in zip(lessons, indices, texts, strict=True)
         ]
         noises = [self._noise(sample, index, step) for sample, index in zip(samples, indices, strict=True)]
         return pack_samples(samples, self.config.patch).to(self.device), torch.cat(noises).to(self.device)
 
-    def _parts(self, video: Tensor, scene: Scene, index: int, step: int) -> tuple[Part, ...]:
-        """A clip uint8 (T, H, W, 3) as latents at the sample's level, and what its task gives it."""
-        pixels = to_float(video[None])
+    def _lesson(self, video: Tensor, scene: Scene, index: int, step: int) -> _Lesson:
+        """A clip uint8 (T, H, W, 3) of the world as the sample's task practises on it."""
         draw = generator(Stream.TASK, self.seed, index, step)
-        given = draw_given(draw_task(self.tasks, draw), pixels[0], draw)
-        latents = self._codec.encode(pixels)[0]
-        clip, *beside = condition(self.config, self._codec, latents, scene.shape.fps, given)
+        task = draw_task(self.tasks, draw)
+        clip, captions, other = to_float(video[None])[0], scene.captions, None
+        if task is Task.BLEND:
+            ((further, its_scene),) = self.world.clips([index + _PARTNER])
+            if further.shape == video.shape:
+                other = to_float(further[None])[0]
+                captions = captions.then(its_scene.captions)
+        practice = practised(task, clip, other)
+        return _Lesson(practice, draw_given(task, practice, draw), captions, scene.shape.fps)
+
+    def _parts(self, lesson: _Lesson, index: int, step: int) -> tuple[Part, ...]:
+        """The clip's latents at the sample's level, and what its task gives it."""
+        latents = self._codec.encode(lesson.video[None])[0]
+        clip, *beside = condition(self.config, self._codec, latents, lesson.fps, lesson.given)
         level = torch.sigmoid(normal(Stream.LEVEL, self.seed, [index], step, ())[0])
         shifted = shift_levels(level, self.config.shift_for(clip.levels.numel()))
         return replace(clip, levels=clip.levels * shifted), *beside

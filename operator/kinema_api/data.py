@@ -89,10 +89,10 @@ class WorldData(ApiModel):
 class TaskMix(_Mix):
     """How often each task is trained, by weight; what is left out is not trained, and the model will refuse it.
 
-    `loop` and `blend` are learnt by `fill`, `edit` by `text`.
+    `edit` is learnt by `text`.
     """
 
-    model_config = _some_weight(NO_TASK, "text", "image", "extend", "extendBack", "fill", "inpaint")
+    model_config = _some_weight(NO_TASK, "text", "image", "extend", "extendBack", "fill", "loop", "inpaint", "blend")
     empty = NO_TASK
 
     text: Weight = 0
@@ -105,8 +105,12 @@ class TaskMix(_Mix):
     """A clip that leads to given frames."""
     fill: Weight = 0
     """A clip between two given frames."""
+    loop: Weight = 0
+    """A clip that comes back to the frame it begins with."""
     inpaint: Weight = 0
     """A region of a given clip, made anew."""
+    blend: Weight = 0
+    """A clip that turns into another one."""
 
 
 class Data(ApiModel):

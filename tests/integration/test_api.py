@@ -81,7 +81,7 @@ REFUSED = [
     (TRAINING, "spec.data.world.richCaptions", 1.5, "should be less than or equal to 1"),
     (TRAINING, "spec.data.tasks", {"text": 0}, "no task has a weight above 0: give at least one, such as text: 1"),
     (TRAINING, "spec.data.tasks", {"image": -1}, "should be greater than or equal to 0"),
-    (TRAINING, "spec.data.tasks", {"loop": 1}, 'unknown field "spec.data.tasks.loop"'),
+    (TRAINING, "spec.data.tasks", {"edit": 1}, 'unknown field "spec.data.tasks.edit"'),
     (TRAINING, "spec.checkpoint.everySteps", 0, "should be greater than or equal to 1"),
     (TRAINING, "spec.publish.model", "Tiny_World", "a model's name starts with a letter"),
     (TRAINING, "spec.runId", "a b", "runId starts with a letter or digit"),

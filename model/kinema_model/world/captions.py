@@ -66,6 +66,11 @@ class Captions:
     rich: str
     shots: tuple[str, ...]
 
+    def then(self, other: "Captions") -> "Captions":
+        """What may be said of a clip that turns from this into another."""
+        short, rich = f"{self.short}, then {other.short}", f"{self.rich} Then {other.rich}"
+        return Captions(short, rich, (*self.shots, *other.shots))
+
 
 def draw_style(draw: np.random.Generator) -> Style:
     """The canonical style, or one of the paraphrases."""

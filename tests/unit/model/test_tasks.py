@@ -20,7 +20,7 @@ from kinema_model.draws import Stream, generator
 from kinema_model.ema import Ema
 from kinema_model.errors import ShapeError, TaskError
 from kinema_model.flow import flow_loss
-from kinema_model.given import Given, Segment, draw_given, given_for
+from kinema_model.given import Given, Segment, draw_given, given_for, practised
 from kinema_model.network.pack import Part, Sample, pack_samples
 from kinema_model.pipeline import Pipeline
 from kinema_model.tasks import TRAINED_BY, Task, check_task, draw_task
@@ -69,7 +69,8 @@ def test_conditions_are_the_same_tensors_in_training_and_in_sampling(
     objective = TrainingObjective(config, encoder, World.fixed(7, *SHAPE, fps=8), SEED, tasks={task: 1.0})
     trained, _ = objective.batch([index], step)
     draw = generator(Stream.TASK, SEED, index, step)
-    given = draw_given(draw_task({task: 1.0}, draw), clip(index), draw)
+    assert draw_task({task: 1.0}, draw) is task
+    given = draw_given(task, practised(task, clip(index), clip(index + (1 << 40))), draw)
 
     asked: list[Sample] = []
 
@@ -178,6 +179,36 @@ def test_pasting_nothing_changes_nothing() -> None:
     assert seams(made, Given()) == []
 
 
+def test_a_loop_is_practised_on_a_clip_that_turns_back() -> None:
+    video = clip(6)
+    loop = practised(Task.LOOP, video, None)
+    assert torch.equal(loop[:, 0], video[:, 0])
+    assert torch.equal(loop[:, 4], video[:, 4])
+    # The frame behind the last is the first again, one step away from it like any other.
+    assert torch.equal(loop[:, 7], video[:, 1])
+
+
+def test_a_blend_is_practised_on_a_clip_that_dissolves_and_told_of_both(
+    config: ModelConfig, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = clip(6), clip(7)
+    blend = practised(Task.BLEND, first, last)
+    assert torch.equal(blend[:, 0], first[:, 0])
+    assert torch.equal(blend[:, -1], last[:, -1])
+    told: list[str] = []
+    encode = encoder.encode
+
+    def hear(texts: Sequence[str]) -> list[Tensor]:
+        told.extend(texts)
+        return encode(texts)
+
+    monkeypatch.setattr(encoder, "encode", hear)
+    world = World.fixed(7, *SHAPE, fps=8)
+    objective = TrainingObjective(config, encoder, world, SEED, tasks={Task.BLEND: 1.0}, text_dropout=0)
+    objective.batch([2], 0)
+    assert ", then " in told[0]
+
+
 def test_a_seam_is_measured_before_pasting() -> None:
     made = torch.zeros(3, 4, 8, 8)
     (seam,) = seams(made, Given((Segment(torch.ones(3, 1, 8, 8), 0),)))
@@ -189,9 +220,9 @@ def test_a_seam_is_measured_before_pasting() -> None:
 def test_a_task_that_was_not_trained_is_refused_with_those_that_were(pipeline: Pipeline) -> None:
     with pytest.raises(TaskError, match=r"not trained for 'inpaint'. Ask it for one of: text, image, edit"):
         check_task(Task.INPAINT, (Task.TEXT, Task.IMAGE))
-    check_task(Task.LOOP, (Task.FILL,))
-    with pytest.raises(TaskError, match=r"needs no training of its own. Train 'fill' for it"):
-        draw_given(Task.LOOP, clip(1), np.random.default_rng(1))
+    check_task(Task.EDIT, (Task.TEXT,))
+    with pytest.raises(TaskError, match=r"needs no training of its own. Train 'text' for it"):
+        draw_given(Task.EDIT, clip(1), np.random.default_rng(1))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""Every task's sample on the real cluster: trained for, asked for as it stands, and judged by the reader."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from e2e.conftest import end_namespace, finished
+from e2e.test_generation import download, reached
+from kinema_jobs.media import Video
+from kinema_model.reader import parse
+from stage import install, kube
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+SAMPLES = install.REPOSITORY / "manifests" / "samples" / "tasks"
+RED_SQUARE = {"colour": "red", "shape": "square"}
+# What the whole clip shows. A loop turns back on its way and a blend changes on it.
+JUDGED = {
+    "first-clip": {**RED_SQUARE, "direction": "right"},
+    "image-task": {**RED_SQUARE, "direction": "down"},
+    "extend-task": RED_SQUARE,
+    "extend-back-task": RED_SQUARE,
+    "fill-task": {**RED_SQUARE, "direction": "left"},
+    "loop-task": RED_SQUARE,
+    "inpaint-task": {**RED_SQUARE, "direction": "right"},
+    "edit-task": {"colour": "blue", "shape": "square", "direction": "right"},
+}
+WITH_SEAMS = {"image-task", "extend-task", "extend-back-task", "fill-task", "loop-task", "blend-task"}
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[str]:
+    """All samples of the folder, applied at once; the training has ended."""
+    name = "e2e-tasks"
+    kube.kubectl("delete", "namespace", name, "--ignore-not-found", seconds=200)
+    kube.restricted_namespace(name)
+    kube.kubectl("apply", "-n", name, "-f", str(SAMPLES))
+    finished("tiny-tasks", name)
+    yield name
+    end_namespace(name)
+
+
+def clip_of(name: str, namespace: str) -> tuple[Video, dict[str, Any]]:
+    """The frames behind the signed address, and the status."""
+    status = reached(name, namespace, "Succeeded")
+    with av.open(io.BytesIO(download(status["video"]))) as opened:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in opened.decode(video=0)]), status
+
+
+@pytest.mark.parametrize("name", sorted(JUDGED))
+def test_the_reader_sees_what_the_task_was_to_make(name: str, namespace: str) -> None:
+    video, status = clip_of(name, namespace)
+    seen = parse(video)
+    assert seen is not None
+    assert {what: getattr(seen, what) for what in JUDGED[name]} == JUDGED[name]
+    assert bool(status.get("seams")) == (name in WITH_SEAMS)
+
+
+def test_a_blend_turns_from_one_clip_into_the_other(namespace: str) -> None:
+    video, status = clip_of("blend-task", namespace)
+    first, last = (parse(np.repeat(video[[at]], len(video), axis=0)) for at in (0, -1))
+    assert first is not None
+    assert last is not None
+    assert (first.colour, last.colour) == ("red", "blue")
+    assert status["seams"]
