@@ -43,6 +43,7 @@ from bench.learning_race import Contender, Record, Rules
 from bench.learning_report import chosen_rate, comparison, printed, table
 from bench.learning_turns import Entry, SliceOver, Turns
 from kinema_model.config import ModelConfig
+from kinema_model.errors import ConfigError
 from kinema_model.evaluation import EVALUATION_STEPS
 from kinema_model.text import TextEncoder
 from stage.measure import machine, quiet, result
@@ -225,12 +226,15 @@ def main() -> int:
     settings = Settings.from_environment()
     torch.set_num_threads(settings.threads)
     was_quiet = float(os.environ.get("LEARNING_SCALE", "1")) >= 1 and quiet()
-    folder = Folder(Path(os.environ.get("LEARNING_FOLDER", "out/learning")), asdict(settings))
     try:
+        folder = Folder(Path(os.environ.get("LEARNING_FOLDER", "out/learning")), asdict(settings))
         figures = measured(Bench(settings, folder, float(os.environ.get("LEARNING_SLICE", "inf"))))
     except SliceOver:
         print("this slice is over: give the same command again to go on", flush=True)
         return STOPPED
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
     result(
         "learning",
         samples=settings.seeds,

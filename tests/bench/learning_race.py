@@ -166,7 +166,8 @@ class Run:
         # From the clock, not from the count of readings: one slow step may pass two marks.
         until = min((record.seconds // self._rules.every + 1) * self._rules.every, limit)
         losses: list[float] = []
-        while record.seconds < until:
+        # At least one step: the mark's own rounding may put it where the clock already is.
+        while not losses or record.seconds < until:
             begun = self._clock()
             losses.append(self._contender.train_step(record.step))
             record.seconds += self._clock() - begun
