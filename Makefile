@@ -44,7 +44,7 @@ check: $(STAMP)  ## Format, lint, types, import contracts, generated files, unit
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m kinema_operator.generate --check
-	@$(BIN)/python -m pytest -q tests/unit
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 tests/unit
 
 generate: $(STAMP)  ## Write CRDs, RBAC, the chart's copies and the API reference from the types
 	@$(BIN)/python -m kinema_operator.generate
@@ -58,7 +58,7 @@ cluster-down:  ## Take the cluster away and leave nothing behind
 images: $(STAMP)  ## Build the control-plane image (and the worker image with WORKER=1)
 	@$(BIN)/python images/build.py $(if $(WORKER),--worker)
 
-bench: $(STAMP)  ## make bench NAME=learning|recovery|reconcile: measure; the last line is one JSON object
+bench: $(STAMP)  ## make bench NAME=learning|recovery|reconcile|reader: measure; the last line is one JSON object
 	@$(BIN)/python tests/bench/$(NAME).py
 
 lock: $(STAMP)  ## Pin all requirements anew, with hashes

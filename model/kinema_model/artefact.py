@@ -1,4 +1,8 @@
-"""A trained model as a folder: weights, config and card, read without running anything that was stored."""
+"""A trained model as a folder: weights, config and card, read without running anything that was stored.
+
+config.json and the weights beside it are in the diffusers format, so `WanTransformer3DModel.from_pretrained` opens the
+folder; kinema.json says what the numbers mean, and null_text.safetensors holds the one vector that others lack.
+"""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +14,21 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from kinema_model.config import CONFIG_FILE, ModelConfig
-from kinema_model.dit import VideoDiT
+from kinema_model.config import MODEL_FILE, ModelConfig
 from kinema_model.errors import BrokenArtefact
+from kinema_model.network.folder import (
+    WEIGHTS_FILE,
+    check_weights,
+    read_config,
+    read_safetensors,
+    write_config,
+)
+from kinema_model.video_model import VideoModel
 
-WEIGHTS_FILE: Final = "model.safetensors"
+NULL_TEXT_FILE: Final = "null_text.safetensors"
 CARD_FILE: Final = "card.md"
+_NETWORK: Final = "network."
+_NULL_TEXT: Final = "network.null_text"
 _ADVICE: Final = "Publish the model again, or fetch a fresh copy."
 # Of the tensors as they lie in the file; it travels in the weights' own header.
 _DIGEST_KEY: Final = "tensors_sha256"
@@ -25,75 +38,65 @@ _DIGEST_KEY: Final = "tensors_sha256"
 class LoadedModel:
     """A model ready to sample from, on the CPU unless told otherwise, and the config it was built by."""
 
-    model: VideoDiT
+    model: VideoModel
     config: ModelConfig
 
 
 def save_model(folder: Path | str, model_ema_state: Mapping[str, Tensor], config: ModelConfig, card: str) -> None:
-    """Write model.safetensors, config.json and card.md; the folder is made where it is missing.
+    """Write the model's files; the folder is made where it is missing.
 
-    `model_ema_state` holds the parameters of `VideoDiT(config)` by name, as `Ema.shadow` does. Raises
+    `model_ema_state` holds the parameters of `VideoModel(config)` by name, as `Ema.shadow` does. Raises
     `BrokenArtefact` where they are not those of the config, or not finite, before anything is written.
     """
-    from safetensors.torch import save_file
-
     target = Path(folder)
     weights = {name: t.detach().float().cpu().contiguous() for name, t in sorted(model_ema_state.items())}
-    _check_weights(weights, config, target / WEIGHTS_FILE)
+    check_weights(weights, _expected(config), target / WEIGHTS_FILE)
+    null_text = weights.pop(_NULL_TEXT)
     target.mkdir(parents=True, exist_ok=True)
-    save_file(weights, target / WEIGHTS_FILE, metadata={"format": "pt", _DIGEST_KEY: _digest(weights)})
-    (target / CONFIG_FILE).write_text(config.to_json(), encoding="utf-8")
+    _save(target / WEIGHTS_FILE, {name.removeprefix(_NETWORK): tensor for name, tensor in weights.items()})
+    _save(target / NULL_TEXT_FILE, {"null_text": null_text})
+    write_config(target, config.network)
+    (target / MODEL_FILE).write_text(config.to_json(), encoding="utf-8")
     (target / CARD_FILE).write_text(card if card.endswith("\n") else card + "\n", encoding="utf-8")
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> LoadedModel:
     """Read what `save_model` wrote. Raises `BrokenArtefact` that names the file at fault."""
     source = Path(folder)
-    config = ModelConfig.from_file(source / CONFIG_FILE)
-    path = source / WEIGHTS_FILE
-    weights, digest = _read(path)
-    _check_weights(weights, config, path)
-    if digest != _digest(weights):
-        raise BrokenArtefact(f"{path} does not match its digest: bytes were changed or lost. {_ADVICE}")
-    model = VideoDiT(config)
-    model.load_state_dict(weights)
+    config = ModelConfig.from_file(source / MODEL_FILE)
+    if read_config(source) != config.network:
+        raise BrokenArtefact(f"{source}: config.json and {MODEL_FILE} describe two networks. {_ADVICE}")
+    weights = {_NETWORK + name: tensor for name, tensor in _load(source / WEIGHTS_FILE).items()}
+    weights |= {_NETWORK + name: tensor for name, tensor in _load(source / NULL_TEXT_FILE).items()}
+    check_weights(weights, _expected(config), source / WEIGHTS_FILE)
+    with torch.device("meta"):
+        model = VideoModel(config)
+    model.load_state_dict(weights, assign=True)
     return LoadedModel(model.to(device).eval().requires_grad_(False), config)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            weights = {name: stored.get_tensor(name) for name in stored.offset_keys()}
-    except (OSError, SafetensorError) as error:
-        raise BrokenArtefact(f"{path} cannot be read as safetensors: {error}. {_ADVICE}") from error
-    return weights, metadata.get(_DIGEST_KEY)
+def _expected(config: ModelConfig) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        return VideoModel(config).state_dict()
 
 
-def _digest(weights: Mapping[str, Tensor]) -> str:
+def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    save_file(dict(tensors), path, metadata={"format": "pt", _DIGEST_KEY: _digest(tensors)})
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    tensors, metadata = read_safetensors(path)
+    if metadata.get(_DIGEST_KEY) != _digest(tensors):
+        raise BrokenArtefact(f"{path} does not match its digest: bytes were changed or lost. {_ADVICE}")
+    return tensors
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
     whole = sha256()
-    for name in sorted(weights):
-        tensor = weights[name]
+    for name in sorted(tensors):
+        tensor = tensors[name]
         whole.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         whole.update(tensor.contiguous().numpy().data)
     return whole.hexdigest()
-
-
-def _check_weights(weights: Mapping[str, Tensor], config: ModelConfig, path: Path) -> None:
-    """Names, shapes, types and finiteness against the network that the config describes."""
-    expected = {name: tuple(p.shape) for name, p in VideoDiT(config).named_parameters()}
-    if missing := sorted(expected.keys() - weights.keys()):
-        raise BrokenArtefact(f"{path} lacks {missing[0]} ({len(missing)} missing in all). {_ADVICE}")
-    if unknown := sorted(weights.keys() - expected.keys()):
-        raise BrokenArtefact(f"{path} holds {unknown[0]}, which the config has no place for. {_ADVICE}")
-    for name, tensor in weights.items():
-        if tuple(tensor.shape) != expected[name]:
-            raise BrokenArtefact(
-                f"{path}: {name} has shape {tuple(tensor.shape)}, the config says {expected[name]}. {_ADVICE}"
-            )
-        if not tensor.dtype.is_floating_point:
-            raise BrokenArtefact(f"{path}: {name} is {tensor.dtype}, not floating point. {_ADVICE}")
-        if not bool(torch.isfinite(tensor).all()):
-            raise BrokenArtefact(f"{path}: {name} holds NaN or infinity. {_ADVICE}")

@@ -1,47 +1,44 @@
 """The shape of a model as data, so that a run, an artefact and a server agree on what the model is."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kinema_model.errors import BrokenArtefact, ConfigError, UnknownPreset
+from kinema_model.errors import BrokenArtefact, ConfigError, UnknownPreset, reasons
+from kinema_model.network.config import NetworkConfig
+from kinema_model.tasks import Task
 
-CONFIG_FILE: Final = "config.json"
-_SMALLEST_HEAD: Final = 6  # three rotary axes, each at least one pair of channels
+MODEL_FILE: Final = "kinema.json"
 
 
 class ModelConfig(BaseModel):
-    """Hyper-parameters of a `VideoDiT` and the clip it draws when nothing else is asked for.
+    """A network, what its numbers mean, and the clip it draws when nothing else is asked for.
 
-    Sizes are pixels of the decoded clip; `patch` counts latent frames, rows and columns.
+    Sizes are pixels of the decoded clip.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: str
-    width: int = Field(gt=0, description="channels of a token")
-    depth: int = Field(gt=0, description="number of transformer blocks")
-    heads: int = Field(gt=0)
-    mlp_ratio: float = Field(gt=0)
-    patch: tuple[int, int, int] = Field(description="latent frames, rows and columns of one token")
-    channels: int = Field(default=3, gt=0, description="channels of a latent frame")
-    text_dim: int = Field(default=384, gt=0)
-    time_dim: int = Field(default=256, gt=0, multiple_of=2, description="sinusoidal features of a noise level")
-    rope_theta: float = Field(default=10_000.0, gt=1)
-    coordinates: bool = Field(default=False, description="add each token's absolute place in the clip to its embedding")
-    text_modulation: bool = Field(
-        default=False, description="modulate by the pooled text too, not by the noise level alone"
+    network: NetworkConfig
+    codec: Literal["pixel"] = "pixel"
+    places: Literal["none", "space", "space-time"] = Field(
+        default="none", description="a channel beside the latents that tells each token's absolute place in the clip"
+    )
+    reference_fps: float = Field(
+        default=8.0, gt=0, description="frames per second at which one frame is one step of the rotary time axis"
     )
     prediction: Literal["velocity", "clean"] = Field(
         default="velocity",
         description="what the last layer emits; the model's output is a velocity either way",
     )
     level_shift: float = Field(
-        default=1.0, gt=0, description="how far the levels in training and sampling lean towards noise"
+        default=1.0, gt=0, description="how far levels lean towards noise for a clip of the default shape"
     )
-    codec: Literal["pixel"] = "pixel"
+    tasks: tuple[Task, ...] = Field(default=(Task.TEXT,), description="what the model was trained for")
     frames: int = Field(gt=0)
     height: int = Field(gt=0)
     width_px: int = Field(gt=0)
@@ -51,28 +48,27 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.width % self.heads or self.head_dim % 2 or self.head_dim < _SMALLEST_HEAD:
-            raise ValueError(
-                f"width {self.width} over {self.heads} heads must give an even head size of at least "
-                f"{_SMALLEST_HEAD}; choose a width that is a multiple of {2 * self.heads}"
-            )
-        if min(self.patch) < 1:
-            raise ValueError("every side of patch must be at least 1")
-        for name, size, side in zip(
-            ("frames", "height", "width_px"),
-            (self.frames, self.height, self.width_px),
-            self.patch,
-            strict=True,
-        ):
+        sizes = zip(
+            ("frames", "height", "width_px"), (self.frames, self.height, self.width_px), self.patch, strict=True
+        )
+        for name, size, side in sizes:
             if size % side:
                 raise ValueError(f"{name} {size} must be a multiple of the patch side {side}")
         if self.frames > self.max_frames or max(self.height, self.width_px) > self.max_side:
             raise ValueError("the default clip must be within max_frames and max_side; raise the limits")
+        if self.network.in_channels != self.channels + (self.places != "none"):
+            raise ValueError("network.in_channels must be the latents' channels and one more where places are told")
         return self
 
     @property
-    def head_dim(self) -> int:
-        return self.width // self.heads
+    def patch(self) -> tuple[int, int, int]:
+        """Latent frames, rows and columns of one token."""
+        return self.network.patch_size
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent frame."""
+        return self.network.out_channels
 
     @property
     def tokens_per_clip(self) -> int:
@@ -80,16 +76,24 @@ class ModelConfig(BaseModel):
         pt, ph, pw = self.patch
         return (self.frames // pt) * (self.height // ph) * (self.width_px // pw)
 
-    @classmethod
-    def from_preset(cls, name: str, **overrides: Any) -> "ModelConfig":
-        """The preset `name` with some fields replaced.
+    def shift_for(self, tokens: int) -> float:
+        """The shift of levels for a clip of so many tokens: it grows with their root (arXiv:2403.03206, 5.3.2)."""
+        return max(1.0, self.level_shift * math.sqrt(tokens / self.tokens_per_clip))
 
-        Raises `UnknownPreset` for a name that does not exist, `ConfigError` for overrides that do not fit.
+    @classmethod
+    def from_preset(
+        cls, name: str, *, width: int | None = None, depth: int | None = None, heads: int | None = None, **fields: Any
+    ) -> "ModelConfig":
+        """The preset `name` with another width, depth, number of heads or other fields.
+
+        Raises `UnknownPreset` for a name that does not exist, `ConfigError` for changes that do not fit.
         """
         if name not in PRESETS:
             known = ", ".join(sorted(PRESETS))
             raise UnknownPreset(f"There is no preset {name!r}. Choose one of: {known}.")
-        return _validated({**PRESETS[name].model_dump(), **overrides}, f"preset {name!r}")
+        preset = PRESETS[name].model_dump()
+        preset["network"] = _resized(preset["network"], width, depth, heads)
+        return _validated({**preset, **fields}, f"preset {name!r}")
 
     def to_json(self) -> str:
         return self.model_dump_json(indent=2) + "\n"
@@ -99,40 +103,60 @@ class ModelConfig(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise ConfigError(_reasons(error, CONFIG_FILE)) from error
+            raise ConfigError(reasons(error, MODEL_FILE)) from error
 
     @classmethod
     def from_file(cls, path: Path) -> "ModelConfig":
-        """Read `config.json`. Raises `BrokenArtefact` that names the file."""
+        """Read `kinema.json`. Raises `BrokenArtefact` that names the file."""
         try:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, ConfigError) as error:
             raise BrokenArtefact(f"{path}: {error} Publish the model again.") from error
 
 
+def _resized(network: Mapping[str, Any], width: int | None, depth: int | None, heads: int | None) -> dict[str, Any]:
+    """The network's fields at another width, with the same ratio of feed-forward to width."""
+    heads = network["num_attention_heads"] if heads is None else heads
+    old = network["num_attention_heads"] * network["attention_head_dim"]
+    width = old if width is None else width
+    if width % heads:
+        raise ConfigError(f"width {width} is not a multiple of {heads} heads. Choose a width that is.")
+    return {
+        **network,
+        "num_attention_heads": heads,
+        "attention_head_dim": width // heads,
+        "ffn_dim": network["ffn_dim"] * width // old,
+        "num_layers": network["num_layers"] if depth is None else depth,
+    }
+
+
 def _validated(fields: Mapping[str, Any], what: str) -> ModelConfig:
     try:
         return ModelConfig.model_validate(dict(fields))
     except ValidationError as error:
-        raise ConfigError(_reasons(error, what)) from error
+        raise ConfigError(reasons(error, what)) from error
 
 
-def _reasons(error: ValidationError, what: str) -> str:
-    parts = (f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}" for item in error.errors())
-    return f"{what} does not make a model: {'; '.join(parts)}. Correct these fields."
+def _world_network(width: int, depth: int, heads: int) -> NetworkConfig:
+    """A network for pixels of the world in patches of 8 x 8, told places by one channel beside the three."""
+    return NetworkConfig(
+        patch_size=(1, 8, 8),
+        num_attention_heads=heads,
+        attention_head_dim=width // heads,
+        in_channels=4,
+        out_channels=3,
+        text_dim=384,
+        ffn_dim=4 * width,
+        num_layers=depth,
+    )
 
 
 PRESETS: Final[dict[str, ModelConfig]] = {
     # Learns the synthetic world on two CPU cores in minutes; see docs/model.md for the measured curve.
     "tiny": ModelConfig(
         preset="tiny",
-        width=128,
-        depth=4,
-        heads=4,
-        mlp_ratio=4.0,
-        patch=(1, 8, 8),
-        coordinates=True,
-        text_modulation=True,
+        network=_world_network(128, 4, 4),
+        places="space-time",
         prediction="clean",
         level_shift=2.0,
         frames=8,
@@ -143,13 +167,8 @@ PRESETS: Final[dict[str, ModelConfig]] = {
     # One workstation GPU: the same world at a size where shapes have clean edges.
     "small": ModelConfig(
         preset="small",
-        width=384,
-        depth=12,
-        heads=6,
-        mlp_ratio=4.0,
-        patch=(1, 8, 8),
-        coordinates=True,
-        text_modulation=True,
+        network=_world_network(384, 12, 6),
+        places="space-time",
         prediction="clean",
         level_shift=3.0,
         frames=16,

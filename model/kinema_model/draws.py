@@ -22,6 +22,7 @@ class Stream(IntEnum):
     TEXT_DROPOUT = 4
     INITIAL_NOISE = 5
     PROMPTS = 6
+    WORLD_PLAN = 7
 
 
 def generator(stream: Stream, seed: int, sample: int = 0, step: int = 0) -> np.random.Generator:

@@ -3,6 +3,8 @@
 Every message ends with a sentence that says what to do about it.
 """
 
+from pydantic import ValidationError
+
 
 class ModelError(Exception):
     """Base of all errors that this package raises on purpose."""
@@ -34,3 +36,9 @@ class TextEncoderMissing(ModelError):
 
 class SamplingStopped(ModelError):
     """Sampling was asked to stop before it was done."""
+
+
+def reasons(error: ValidationError, what: str) -> str:
+    """One sentence per field of `what` that does not fit, and what to do."""
+    parts = (f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}" for item in error.errors())
+    return f"{what} does not make a model: {'; '.join(parts)}. Correct these fields."

@@ -4,9 +4,9 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from kinema_model.parser import parse
 from kinema_model.pipeline import DEFAULT_GUIDANCE, Pipeline
-from kinema_model.world import COLOURS, DIRECTIONS, SHAPES, Attributes, Video, World, prompts
+from kinema_model.reader import parse
+from kinema_model.world import COLOURS, DIRECTIONS, SHAPES, Attributes, World, prompts
 
 ATTRIBUTES: Final = ("colour", "shape", "direction")
 _CHOICES: Final = {"colour": len(COLOURS), "shape": len(SHAPES), "direction": len(DIRECTIONS)}
@@ -77,10 +77,9 @@ def evaluate_attributes(
 def _true_clips(pipeline: Pipeline, count: int, seed: int) -> tuple[list[Attributes], list[Attributes | None]]:
     """Attributes of true clips of the model's shape, and what the parser makes of them."""
     config = pipeline.config
-    world = World(seed, config.frames, config.height, config.width_px, config.fps)
-    states = [world.state(index)[0] for index in range(count)]
-    videos: Video = world.render(states)
-    return [state.attributes for state in states], [parse(video) for video in videos]
+    world = World.fixed(seed, config.frames, config.height, config.width_px, config.fps)
+    clips = [world.sample(index) for index in range(count)]
+    return [clip.scene.attributes for clip in clips], [parse(clip.video) for clip in clips]
 
 
 def _score(

@@ -4,64 +4,54 @@ Level 0 is the clean clip and level 1 is noise (Liu et al. 2022, arXiv:2209.0300
 arXiv:2210.02747): x_t = (1 - t) x_0 + t n, and the velocity dx/dt is n - x_0 everywhere on the line.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from kinema_model.draws import Stream, normal
+from kinema_model.network.pack import Pack
 
-Velocity = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+Velocity = Callable[[Pack], Tensor]
+LEVEL_BINS = 4
 
 
-def shift_levels(levels: Tensor, shift: float) -> Tensor:
+def shift_levels(levels: Tensor, shift: float | Tensor) -> Tensor:
     """Lean levels in [0, 1] towards noise: s t / (1 + (s - 1) t) (Esser et al. 2024, arXiv:2403.03206)."""
     # The same written so that 0 and 1 are kept exactly.
     return levels / (levels + (1 - levels) / shift)
 
 
-def sample_levels(seed: int, samples: Sequence[int], step: int, shift: float) -> Tensor:
-    """Logit-normal levels (B,), shifted towards noise; row i depends on (seed, samples[i], step) alone."""
-    return shift_levels(torch.sigmoid(normal(Stream.LEVEL, seed, samples, step, ())), shift)
-
-
-def noised(clean: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
-    """x_t (B, C, T, H, W) of clean and noise of that shape at levels (B, T)."""
-    t = levels[:, None, :, None, None]
-    return (1 - t) * clean + t * noise
-
-
 @dataclass(frozen=True)
 class FlowLoss:
-    """Squared velocity error summed over the elements that count, and how many they are.
+    """Squared velocity error summed over the tokens that count, and how many they are.
 
-    `per_clip` (B,) is each clip's mean error and `levels` (B,) its mean level, both without gradient.
+    `bin_total` and `bin_count` (LEVEL_BINS,) are the same by noise level in equal bins, without gradient. A token's
+    error is the mean over its numbers.
     """
 
     total: Tensor
     count: Tensor
-    per_clip: Tensor
-    levels: Tensor
+    bin_total: Tensor
+    bin_count: Tensor
 
     @property
     def mean(self) -> Tensor:
-        return self.total / self.count
+        """Of what there is here; a group of processes divides by its own count."""
+        return self.total / self.count.clamp(min=1)
 
 
-def flow_loss(
-    model: Velocity, latents: Tensor, text: Tensor, text_mask: Tensor, noise: Tensor, levels: Tensor
-) -> FlowLoss:
-    """Loss of clean latents (B, C, T, H, W) with noise of that shape at levels (B, T).
+def flow_loss(model: Velocity, clean: Pack, noise: Tensor) -> FlowLoss:
+    """Loss of a pack of clean latents at its levels, with noise (N, C pt ph pw).
 
-    Frames at level 0 are given, not made: they reach the network clean and add nothing to the loss.
+    Tokens at level 0 are given, not made: they reach the network clean and add nothing to the loss.
     """
-    predicted = model(noised(latents, noise, levels), levels, text, text_mask)
-    error = (predicted.float() - (noise - latents).float()).square()
+    levels = clean.token_levels
+    t = levels[:, None]
+    noisy = clean.at((1 - t) * clean.tokens + t * noise, clean.levels)
+    error = (model(noisy).float() - (noise - clean.tokens).float()).square().mean(-1)
     made = (levels > 0).to(error.dtype)
-    per_frame = error.mean(dim=(1, 3, 4)) * made
-    elements = latents[0, :, 0].numel()
-    total = per_frame.sum() * elements
-    count = (made.sum() * elements).clamp(min=1)
-    frames = made.sum(1).clamp(min=1)
-    return FlowLoss(total, count, (per_frame.sum(1) / frames).detach(), levels.sum(1) / frames)
+    total = error * made
+    bins = (levels * LEVEL_BINS).long().clamp(max=LEVEL_BINS - 1)
+    zeros = torch.zeros(LEVEL_BINS, device=error.device)
+    return FlowLoss(total.sum(), made.sum(), zeros.index_add(0, bins, total.detach()), zeros.index_add(0, bins, made))

@@ -10,7 +10,9 @@ import torch
 from kinema_model.artefact import load_model
 from kinema_model.codec import make_codec, to_uint8
 from kinema_model.errors import PromptError, ShapeError
-from kinema_model.sampler import OnStep, ShouldStop, sample
+from kinema_model.latents import whole_clip
+from kinema_model.network.pack import Sample
+from kinema_model.sampler import Guidance, OnStep, ShouldStop, euler_levels, sample
 from kinema_model.text import TextEncoder
 from kinema_model.world import Video
 
@@ -87,23 +89,22 @@ class Pipeline:
         if any(seed < 0 for seed in seeds):
             raise ShapeError("A seed is negative. Use 0 or a positive number.")
         t, h, w = self.clip_shape(frames, height, width)
-        text, mask = self._encoder.encode(prompts)
-        negative, negative_mask = self._encoder.encode([negative_prompt] * len(prompts))
+        blank = torch.zeros(self._codec.latent_shape(t, h, w))
+        clip = whole_clip(self.config, blank, self.config.fps)
+        texts = self._encoder.encode(prompts)
+        negative = self._encoder.encode([negative_prompt])[0]
         latents = sample(
             self.model,
-            text.to(self.device),
-            mask.to(self.device),
-            self._codec.latent_shape(t, h, w),
-            steps,
-            guidance_scale,
+            [Sample((clip,), text) for text in texts],
             seeds,
-            negative_text=negative.to(self.device),
-            negative_mask=negative_mask.to(self.device),
-            shift=self.config.level_shift,
+            self.config.patch,
+            euler_levels(steps, self.config.shift_for(clip.levels.numel())),
+            guidance=Guidance(guidance_scale, [negative] * len(texts)),
+            device=self.device,
             on_step=on_step,
             should_stop=should_stop,
         )
-        return np.asarray(to_uint8(self._codec.decode(latents)).cpu().numpy())
+        return np.asarray(to_uint8(self._codec.decode(torch.stack(latents))).cpu().numpy())
 
     def clip_shape(
         self, frames: int | None = None, height: int | None = None, width: int | None = None

@@ -1,6 +1,7 @@
-"""From noise to a clip: Euler steps along the learned velocity, with classifier-free guidance."""
+"""From noise to clips: Euler steps along the learned velocity, with classifier-free guidance."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -10,16 +11,30 @@ from torch import Tensor
 from kinema_model.draws import Stream, normal
 from kinema_model.errors import SamplingStopped, ShapeError
 from kinema_model.flow import Velocity, shift_levels
+from kinema_model.network.attention import Segments
+from kinema_model.network.pack import Pack, Sample, pack_samples, patchify, unpack
 
 OnStep = Callable[[int, int], None]
 ShouldStop = Callable[[], bool]
 NO_GUIDANCE: Final = 1.0
 
 
-def initial_noise(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-    """Noise (len(seeds), *shape) where row i depends on seeds[i] alone, not on what else is in the batch."""
-    rows = [normal(Stream.INITIAL_NOISE, seed, [0], 0, shape) for seed in seeds]
-    return torch.cat(rows).to(device)
+@dataclass(frozen=True)
+class Guidance:
+    """v = v_0 + scale (v_text - v_0) (Ho and Salimans 2022, arXiv:2207.12598), v_0 the velocity for `texts`.
+
+    `texts` stand against the prompts, one (L, text_dim) for each; empty ones are no text. `rescale` in [0, 1] draws
+    the deviation of the result back towards that of v_text (Lin et al. 2023, arXiv:2305.08891, section 3.4).
+    """
+
+    scale: float
+    texts: Sequence[Tensor]
+    rescale: float = 0.0
+
+
+def initial_noise(seed: int, shape: Sequence[int]) -> Tensor:
+    """Noise of this shape that belongs to the seed alone, not to what else is in a batch."""
+    return normal(Stream.INITIAL_NOISE, seed, [0], 0, shape)[0]
 
 
 def euler_levels(steps: int, shift: float) -> list[float]:
@@ -32,66 +47,67 @@ def euler_levels(steps: int, shift: float) -> list[float]:
 @torch.inference_mode()
 def sample(
     model: Velocity,
-    text: Tensor,
-    mask: Tensor,
-    shape: Sequence[int],
-    steps: int,
-    guidance_scale: float,
+    samples: Sequence[Sample],
     seeds: Sequence[int],
+    patch: tuple[int, int, int],
+    levels: Sequence[float],
     *,
-    negative_text: Tensor | None = None,
-    negative_mask: Tensor | None = None,
-    shift: float = 1.0,
+    guidance: Guidance | None = None,
+    device: torch.device | str = "cpu",
     on_step: OnStep | None = None,
     should_stop: ShouldStop | None = None,
-) -> Tensor:
-    """Latents (B, C, T, H, W) for text (B, L, D) and mask (B, L); `shape` is (C, T, H, W), one seed per clip.
+) -> list[Tensor]:
+    """Latents (C, T, H, W) of the first part of each sample, made where its levels are above 0.
 
-    Guidance follows v = v_0 + g (v_text - v_0) (Ho and Salimans 2022, arXiv:2207.12598), where v_0 is the
-    velocity for the negative text, or for no text. `on_step(done, steps)` is called after each step;
-    `should_stop()` is asked before each. Raises `SamplingStopped`.
+    A token's level is that of its part times the falling `levels`; what a part holds where its level is 0 is given
+    and stays as it is. `on_step(done, steps)` is called after each step; `should_stop()` is asked before each. Raises
+    `SamplingStopped`.
     """
-    if len(seeds) != text.shape[0]:
-        raise ShapeError(f"{len(seeds)} seeds do not fit {text.shape[0]} prompts. Give one seed per prompt.")
-    x = initial_noise(seeds, shape, text.device)
-    velocity = _guided(model, text, mask, negative_text, negative_mask, guidance_scale)
-    levels = euler_levels(steps, shift)
+    if len(seeds) != len(samples):
+        raise ShapeError(f"{len(seeds)} seeds do not fit {len(samples)} prompts. Give one seed per prompt.")
+    pack = pack_samples(samples, patch).to(device)
+    made = pack.token_levels[:, None]
+    x = pack.tokens + made * (_noise(samples, seeds, patch).to(device) - pack.tokens)
+    velocity = _guided(model, samples, pack, patch, guidance)
+    steps = len(levels) - 1
     for done, (level, following) in enumerate(pairwise(levels), start=1):
         if should_stop is not None and should_stop():
             raise SamplingStopped(f"Stopped after {done - 1} of {steps} steps. Submit the request again.")
-        x = x + (following - level) * velocity(x, level)
+        x = x + (following - level) * made * velocity(x, level)
         if on_step is not None:
             on_step(done, steps)
-    return x
+    return [parts[0] for parts in unpack(x, pack, patch)]
+
+
+def _noise(samples: Sequence[Sample], seeds: Sequence[int], patch: tuple[int, int, int]) -> Tensor:
+    """Noise for the first part of each sample, and none for what it is given beside that."""
+    return torch.cat(
+        [
+            patchify(initial_noise(seed, part.latents.shape) if first == 0 else part.latents, patch)
+            for sample_, seed in zip(samples, seeds, strict=True)
+            for first, part in enumerate(sample_.parts)
+        ]
+    )
 
 
 def _guided(
-    model: Velocity,
-    text: Tensor,
-    mask: Tensor,
-    negative_text: Tensor | None,
-    negative_mask: Tensor | None,
-    guidance_scale: float,
+    model: Velocity, samples: Sequence[Sample], pack: Pack, patch: tuple[int, int, int], guidance: Guidance | None
 ) -> Callable[[Tensor, float], Tensor]:
-    """The velocity as a function of (x, level) only, with and without text in one batch."""
-    batch = text.shape[0]
-    if guidance_scale == NO_GUIDANCE:
-        return lambda x, level: model(x, x.new_full((batch, x.shape[2]), level), text, mask)
-    if negative_text is None or negative_mask is None:
-        negative_text, negative_mask = torch.zeros_like(text), torch.zeros_like(mask)
-    length = max(text.shape[1], negative_text.shape[1])
-    both_text = torch.cat((_padded(text, length), _padded(negative_text, length)))
-    both_mask = torch.cat((_padded(mask, length), _padded(negative_mask, length)))
+    """The velocity as a function of (x, level) only, with and without text in one pack."""
+    if guidance is None or guidance.scale == NO_GUIDANCE:
+        return lambda x, level: model(pack.at(x, pack.levels * level))
+    against = [Sample(s.parts, text, s.image) for s, text in zip(samples, guidance.texts, strict=True)]
+    both = pack_samples([*samples, *against], patch).to(pack.tokens.device)
 
     def velocity(x: Tensor, level: float) -> Tensor:
-        levels = x.new_full((2 * batch, x.shape[2]), level)
-        with_text, without = model(torch.cat((x, x)), levels, both_text, both_mask).chunk(2)
-        return without + guidance_scale * (with_text - without)
+        with_text, without = model(both.at(torch.cat((x, x)), both.levels * level)).chunk(2)
+        guided = without + guidance.scale * (with_text - without)
+        return _rescaled(guided, with_text, pack.clips, guidance.rescale) if guidance.rescale else guided
 
     return velocity
 
 
-def _padded(rows: Tensor, length: int) -> Tensor:
-    """Rows (B, L, ...) with zeros (False for masks) up to (B, length, ...)."""
-    extra = rows.new_zeros((rows.shape[0], length - rows.shape[1], *rows.shape[2:]))
-    return torch.cat((rows, extra), dim=1)
+def _rescaled(guided: Tensor, with_text: Tensor, clips: Segments, share: float) -> Tensor:
+    """Each clip's deviation drawn towards that of its velocity with text."""
+    pairs = zip(*(torch.split(each, list(clips.lengths)) for each in (guided, with_text)), strict=True)
+    return torch.cat([ours * (1 - share + share * theirs.std() / ours.std()) for ours, theirs in pairs])

@@ -111,10 +111,10 @@ class TextEncoder:
         self._parts: tuple[_Bert, Tokenizer] | None = None
         self._cache: OrderedDict[str, Tensor] = OrderedDict()
 
-    def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Token states (B, L, 384) float32 and mask (B, L), True where a token counts; L is the longest.
+    def encode(self, prompts: Sequence[str]) -> list[Tensor]:
+        """Token states (L, 384) float32 of each prompt, every state normed to mean 0 and variance 1.
 
-        An empty prompt has a row without any True. Raises `PromptError`.
+        An empty prompt has no states, (0, 384). Raises `PromptError`.
         """
         if not prompts:
             raise PromptError("There is no prompt to encode. Give at least one.")
@@ -123,17 +123,11 @@ class TextEncoder:
         if missing:
             self._remember(missing)
         rows = [self._cache[p] if p else torch.zeros(0, TEXT_DIM, device=self._device) for p in cleaned]
-        length = max(1, *(len(row) for row in rows))
-        states = torch.zeros(len(rows), length, TEXT_DIM, device=self._device)
-        mask = torch.zeros(len(rows), length, dtype=torch.bool, device=self._device)
-        for i, row in enumerate(rows):
-            states[i, : len(row)] = row
-            mask[i, : len(row)] = True
         for prompt in missing:
             self._cache.move_to_end(prompt)
         while len(self._cache) > _CACHED_PROMPTS:
             self._cache.popitem(last=False)
-        return states, mask
+        return rows
 
     def _remember(self, prompts: list[str]) -> None:
         bert, tokenizer = self._load()
@@ -146,7 +140,7 @@ class TextEncoder:
             mask[i, : len(encoding.ids)] = True
         # Not inference_mode: what is encoded here is kept, and may next be the input of a training step.
         with torch.inference_mode(mode=False), torch.no_grad():
-            states = bert(ids.to(self._device), mask.to(self._device))
+            states = F.layer_norm(bert(ids.to(self._device), mask.to(self._device)), (TEXT_DIM,))
         for i, prompt in enumerate(prompts):
             # Cloned outside inference mode: a training graph may not save inference tensors.
             self._cache[prompt] = states[i, : len(encodings[i].ids)].clone()

@@ -7,6 +7,7 @@ same steps.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -14,18 +15,20 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from kinema_model.codec import Codec, make_codec
+from kinema_model.codec import Codec, make_codec, to_float
 from kinema_model.config import ModelConfig
 from kinema_model.draws import Stream, normal, uniform
 from kinema_model.errors import ConfigError
-from kinema_model.flow import Velocity, flow_loss, sample_levels
+from kinema_model.flow import FlowLoss, Velocity, flow_loss, shift_levels
+from kinema_model.latents import whole_clip
+from kinema_model.network.pack import Pack, Part, Sample, pack_samples, patchify
 from kinema_model.text import TextEncoder
 from kinema_model.world import World
+from kinema_model.world.scene import Scene
 
 TEXT_DROPOUT: Final = 0.1
 GRADIENT_CLIP: Final = 1.0
 EMA_DECAY: Final = 0.99
-LEVEL_BINS: Final = 4
 _BETAS: Final = (0.9, 0.95)
 _WEIGHT_DECAY: Final = 0.01
 _WARM_UP_SHARE: Final = 0.05
@@ -69,45 +72,35 @@ class TrainingObjective:
         self._encoder = text_encoder
         self._codec: Codec = make_codec(config)
 
-    def loss(
-        self,
-        model: Velocity,
-        indices: Sequence[int],
-        step: int,
-        *,
-        world_size: int = 1,
-        global_batch: int | None = None,
-    ) -> dict[str, Tensor]:
-        """`loss` to call backward on; `loss_sum`, `loss_count`, `bin_sum`, `bin_count` (LEVEL_BINS,) to log.
+    def loss(self, model: Velocity, indices: Sequence[int], step: int) -> FlowLoss:
+        """The loss of these samples at this step; noise, level and dropout depend on (seed, sample, step) alone."""
+        clean, noise = self.batch(indices, step)
+        return flow_loss(model, clean, noise)
 
-        `loss` is the sum over this process's elements / the elements of the whole group, times `world_size`,
-        so that the mean of gradients that DDP takes is the gradient of the global mean even where the ranks'
-        shares of `global_batch` clips differ. Without `global_batch`, every rank is taken to hold as many
-        clips as this.
-        """
-        videos, captions = self.world.batch(indices)
-        latents = self._codec.encode(videos.to(self.device))
-        text, mask = self._text(captions, indices, step)
-        noise = normal(Stream.NOISE, self.seed, indices, step, latents.shape[1:]).to(self.device)
-        levels = sample_levels(self.seed, indices, step, self.config.level_shift).to(self.device)
-        per_frame = levels[:, None].expand(-1, latents.shape[2])
-        result = flow_loss(model, latents, text, mask, noise, per_frame)
-        everyone = result.count / len(indices) * global_batch if global_batch else result.count * world_size
-        bins = (result.levels * LEVEL_BINS).long().clamp(max=LEVEL_BINS - 1)
-        zeros = torch.zeros(LEVEL_BINS, device=self.device)
-        return {
-            "loss": result.total / everyone * world_size,
-            "loss_sum": result.total.detach(),
-            "loss_count": result.count,
-            "bin_sum": zeros.index_add(0, bins, result.per_clip),
-            "bin_count": zeros.index_add(0, bins, torch.ones_like(result.per_clip)),
-        }
+    def batch(self, indices: Sequence[int], step: int) -> tuple[Pack, Tensor]:
+        """Clean latents of the samples as a pack that holds their levels, and noise (N, C pt ph pw)."""
+        clips = self.world.clips(indices)
+        levels = torch.sigmoid(normal(Stream.LEVEL, self.seed, indices, step, ()))
+        parts = [self._part(video, scene, level) for (video, scene), level in zip(clips, levels, strict=True)]
+        texts = self._texts([scene.captions.short for _, scene in clips], indices, step)
+        samples = [Sample((part,), text) for part, text in zip(parts, texts, strict=True)]
+        noise = [
+            normal(Stream.NOISE, self.seed, [index], step, part.latents.shape)[0]
+            for part, index in zip(parts, indices, strict=True)
+        ]
+        noises = torch.cat([patchify(each, self.config.patch) for each in noise])
+        return pack_samples(samples, self.config.patch).to(self.device), noises.to(self.device)
 
-    def _text(self, captions: Sequence[str], indices: Sequence[int], step: int) -> tuple[Tensor, Tensor]:
+    def _part(self, video: Tensor, scene: Scene, level: Tensor) -> Part:
+        """A clip uint8 (T, H, W, 3) as latents at one level."""
+        latents = self._codec.encode(to_float(video[None]))[0]
+        part = whole_clip(self.config, latents, scene.shape.fps)
+        return replace(part, levels=part.levels * shift_levels(level, self.config.shift_for(part.levels.numel())))
+
+    def _texts(self, captions: Sequence[str], indices: Sequence[int], step: int) -> list[Tensor]:
         dropped = uniform(Stream.TEXT_DROPOUT, self.seed, indices, step) < self.text_dropout
         kept = ["" if gone else caption for caption, gone in zip(captions, dropped.tolist(), strict=True)]
-        text, mask = self._encoder.encode(kept)
-        return text.to(self.device), mask.to(self.device)
+        return self._encoder.encode(kept)
 
 
 def make_optimizer(
@@ -122,7 +115,7 @@ def make_optimizer(
 
     Matrices decay; gains, biases, tables and the null token do not, since pulling them to zero means nothing.
     """
-    matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]
+    matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.Conv3d) and m.weight.requires_grad]
     decaying = {id(weight) for weight in matrices}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in decaying]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

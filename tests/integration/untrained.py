@@ -15,7 +15,7 @@ from kinema_api.objectstores import open_store
 from kinema_jobs.model_folder import sha256_of
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
-from kinema_model.dit import VideoDiT
+from kinema_model.video_model import VideoModel
 
 KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
 
@@ -32,7 +32,7 @@ def publish(store: ObjectStore, folder: Path) -> Manifest:
     """Write the model to `folder` and publish it; its manifest."""
     config = ModelConfig.from_preset("tiny")
     torch.manual_seed(0)
-    save_model(folder, dict(VideoDiT(config).named_parameters()), config, "# A model for tests")
+    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
     files = tuple(
         ManifestFile(name=p.name, sha256=sha256_of(p), bytes=p.stat().st_size) for p in sorted(folder.iterdir())
     )

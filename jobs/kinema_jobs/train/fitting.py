@@ -23,11 +23,11 @@ from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.module import Steps, TimedWorld, VideoModelModule
 from kinema_jobs.train.shape import model_config_of
 from kinema_model.config import ModelConfig
-from kinema_model.dit import VideoDiT
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError
 from kinema_model.text import TextEncoder
 from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, TrainingObjective, global_batch_of, make_optimizer
+from kinema_model.video_model import VideoModel
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Fitting:
     """The network and everything that changes with it."""
 
     model_config: ModelConfig
-    model: VideoDiT
+    model: VideoModel
     objective: TrainingObjective
     world: TimedWorld
     ema: Ema
@@ -48,6 +48,7 @@ class Fitting:
     step: int = 0
     """Optimizer steps done, over all rounds."""
     loss: float = 0.0
+    level_losses: tuple[float | None, ...] = ()
     step_seconds: float | None = None
     stopping: bool = False
 
@@ -62,12 +63,11 @@ class Fitting:
         seed_everything(optimization.seed, verbose=False)
         try:
             model_config = model_config_of(config)
-            model = VideoDiT(model_config)
+            model = VideoModel(model_config)
+            size = (model_config.frames, model_config.height, model_config.width_px, model_config.fps)
+            world = TimedWorld.fixed(config.data.world.seed, *size)
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
-        world = TimedWorld(
-            config.data.world.seed, model_config.frames, model_config.height, model_config.width_px, model_config.fps
-        )
         encoder = TextEncoder(device=group.device)
         objective = TrainingObjective(model_config, encoder, world, optimization.seed, device=group.device)
         optimizer, schedule = make_optimizer(model, optimization.learning_rate, optimization.steps)
@@ -110,6 +110,7 @@ def fit(fitting: Fitting, group: Group, lease: Lease, after_step: Callable[[], N
 
     def keep(module: VideoModelModule) -> None:
         fitting.step, fitting.loss = module.step_count, module.global_loss
+        fitting.level_losses = module.level_losses
         fitting.step_seconds, fitting.stopping = module.step_seconds, module.stopping
         after_step()
 

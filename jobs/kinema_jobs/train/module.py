@@ -1,7 +1,7 @@
 """The training step as a LightningModule, and what happens between two steps.
 
 A step's batch is a function of the step alone (`batch_indices`), so a round of any size goes on with the very samples
-that follow; before each backward the ranks sum (loss, elements, wish to stop) in one small all-reduce, by which they
+that follow; before each backward the ranks sum (loss, tokens, wish to stop) in one small all-reduce, by which they
 see NaN at the same step, before it reaches the weights, and agree on the step at which a planned end stops them.
 """
 
@@ -26,10 +26,12 @@ from kinema_jobs.rendezvous.errors import StaleRound
 from kinema_jobs.train.failures import NumericsFailure
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
-from kinema_model.dit import VideoDiT
 from kinema_model.ema import Ema
+from kinema_model.flow import LEVEL_BINS, FlowLoss
 from kinema_model.training import TrainingObjective, batch_indices
+from kinema_model.video_model import VideoModel
 from kinema_model.world import World
+from kinema_model.world.scene import Scene
 
 _RECENT_STEPS: Final = 20
 Batch = tuple[int, list[int]]
@@ -41,11 +43,11 @@ class TimedWorld(World):
 
     waited = 0.0
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, list[str]]:
-        """As `World.batch`."""
+    def clips(self, indices: Sequence[int], device: torch.device | str = "cpu") -> list[tuple[Tensor, Scene]]:
+        """As `World.clips`."""
         began = time.perf_counter()
         try:
-            return super().batch(indices)
+            return super().clips(indices, device)
         finally:
             self.waited += time.perf_counter() - began
 
@@ -65,12 +67,19 @@ class Steps(Dataset[Batch]):
         return step, batch_indices(step, self._group.rank, self._group.world_size, self._global_batch)
 
 
+def nothing(model: VideoModel) -> FlowLoss:
+    """A loss of no token that still gives every parameter a gradient, of zero."""
+    total = torch.stack([p.sum() for p in model.parameters()]).sum() * 0.0
+    zeros = torch.zeros(LEVEL_BINS, device=total.device)
+    return FlowLoss(total, zeros.sum(), zeros, zeros)
+
+
 class VideoModelModule(LightningModule):
-    """Trains a VideoDiT by the model package's objective. `after_step` is called between steps, on every rank."""
+    """Trains a video model by the model package's objective. `after_step` is called between steps, on every rank."""
 
     def __init__(
         self,
-        model: VideoDiT,
+        model: VideoModel,
         objective: TrainingObjective,
         optimizer: tuple[Optimizer, LambdaLR],
         ema: Ema,
@@ -85,6 +94,8 @@ class VideoModelModule(LightningModule):
         self.step_count = 0
         """Optimizer steps done, over all rounds."""
         self.global_loss = 0.0
+        self.level_losses: tuple[float | None, ...] = ()
+        """The loss of the last step by noise level, over the whole group; None where it had no such token."""
         self.stopping = False
         """The group has agreed to end this round after the present step."""
         self._objective, self._optimizer = objective, optimizer
@@ -113,26 +124,23 @@ class VideoModelModule(LightningModule):
         if not self._lease.held():
             raise StaleRound(f"the lease of round {self._group.place.number} has run out: this worker may not go on")
         step, indices = batch
-        if indices:
-            result = self._objective.loss(
-                self.model, indices, step, world_size=self._group.world_size, global_batch=self._global_batch
-            )
-            loss, total, count = result["loss"], result["loss_sum"], result["loss_count"]
-        else:  # more ranks than clips: take part in the collectives with a gradient of nothing
-            loss = torch.stack([p.sum() for p in self.model.parameters()]).sum() * 0.0
-            total = count = torch.zeros((), device=loss.device)
-        stop = torch.tensor(float(self._lease.stop_asked()), device=loss.device)
-        sums = torch.stack([total.double(), count.double(), stop.double()])
+        # With more ranks than clips, some take part in the collectives with a gradient of nothing.
+        result = self._objective.loss(self.model, indices, step) if indices else nothing(self.model)
+        stop = torch.tensor([float(self._lease.stop_asked())], device=result.total.device)
+        mine = [result.total.detach()[None], result.count[None], stop, result.bin_total, result.bin_count]
+        sums = torch.cat([part.double() for part in mine])
         dist.all_reduce(sums)
-        self.global_loss = float(sums[0] / sums[1])
-        self.stopping = bool(sums[2] > 0)
+        self.global_loss, self.stopping = float(sums[0] / sums[1]), bool(sums[2] > 0)
+        totals, counts = sums[3:].chunk(2)
+        self.level_losses = tuple(float(t / n) if n else None for t, n in zip(totals, counts, strict=True))
         if not torch.isfinite(sums[0]):
             raise NumericsFailure(
                 f"the loss of step {step + 1} is {self.global_loss}: lower optimization.learningRate or look at "
                 f"samples {step * self._global_batch} to {(step + 1) * self._global_batch - 1}",
                 step=step,
             )
-        return loss
+        # DDP takes the mean over ranks of gradients; this makes it that of the loss per token of the whole group.
+        return result.total * (self._group.world_size / float(sums[1]))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """See LightningModule."""

@@ -17,6 +17,8 @@ class ProgressFile(TrainerProgress):
     """Where the agent serves."""
     first_step_time: float | None = None
     """When this round's first optimizer step ended, in seconds since the epoch."""
+    level_losses: tuple[float | None, ...] = ()
+    """The loss of the last step by noise level, in equal bins from clean to noise."""
     data_wait_seconds: float = 0.0
     """Time spent waiting for clips, since this round began."""
     checkpoint_seconds: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,6 +48,7 @@ class Telemetry(Collector):
         yield _gauge("world_size", "Worker processes in the group", now.world_size)
         yield _gauge("rank", "Rank of this node's first worker", now.rank)
         yield _gauge("loss", "Loss of the last step, over the whole group", now.loss)
+        yield _level_losses(now.level_losses)
         yield _gauge("step_seconds", "Median duration of recent steps", now.step_seconds)
         yield _gauge("tokens_per_second", "Latent tokens per second over the whole group", now.tokens_per_second)
         yield _gauge("data_wait_seconds", "Time spent waiting for clips in this round", now.data_wait_seconds)
@@ -76,6 +77,15 @@ def _gauge(name: str, text: str, value: float | None) -> Metric:
     gauge = GaugeMetricFamily(f"kinema_training_{name}", text)
     if value is not None:
         gauge.add_metric([], value)
+    return gauge
+
+
+def _level_losses(losses: Sequence[float | None]) -> Metric:
+    """One sample per bin of noise levels, named by its upper end."""
+    gauge = GaugeMetricFamily("kinema_training_level_loss", "Loss of the last step by noise level", labels=["level"])
+    for number, loss in enumerate(losses, start=1):
+        if loss is not None:
+            gauge.add_metric([f"{number / len(losses):g}"], loss)
     return gauge
 
 

@@ -177,6 +177,7 @@ class _Worker:
         self._update(
             step=fitting.step,
             loss=fitting.loss,
+            level_losses=fitting.level_losses,
             step_seconds=seconds,
             tokens_per_second=tokens / seconds if seconds else None,
             last_step_time=now,

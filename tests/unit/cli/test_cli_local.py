@@ -15,7 +15,7 @@ from kinema_cli.jobs import Job
 from kinema_cli.main import main
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
-from kinema_model.dit import VideoDiT
+from kinema_model.video_model import VideoModel
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2)
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    save_model(folder, dict(VideoDiT(config).named_parameters()), config, "# A model for tests")
+    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
     return folder
 
 

@@ -18,7 +18,7 @@ from kinema_model.world import World
 
 
 def _clip(frames: int = 8, side: int = 24, fps: int = 8) -> media.Video:
-    return World(3, frames, side, side, fps).sample(1).video
+    return World.fixed(3, frames, side, side, fps).sample(1).video
 
 
 def _decode(path: Path) -> np.ndarray:

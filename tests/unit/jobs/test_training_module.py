@@ -57,8 +57,9 @@ def test_the_mean_of_uneven_shares_is_the_whole_gradient() -> None:
         for parameter in fitting.model.parameters():
             torch.nn.init.normal_(parameter, std=0.02)
         _, samples = Steps(0, 20, group(rank, world), fitting.global_batch)[0]
-        result = fitting.objective.loss(fitting.model, samples, 0, world_size=world, global_batch=fitting.global_batch)
-        result["loss"].backward()
+        result = fitting.objective.loss(fitting.model, samples, 0)
+        tokens = fitting.global_batch * fitting.model_config.tokens_per_clip
+        (result.total * world / tokens).backward()
         return torch.cat([p.grad.flatten() for p in fitting.model.parameters() if p.grad is not None])
 
     whole = gradient(0, 1)

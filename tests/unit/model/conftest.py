@@ -1,4 +1,4 @@
-"""Parts that the model's tests share: small configs, and networks with no layer left at zero."""
+"""Fixtures that the model's tests share: small configs, and models with no layer left at zero."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from kinema_model.config import ModelConfig
-from kinema_model.dit import VideoDiT
 from kinema_model.text import TextEncoder
+from kinema_model.video_model import VideoModel
+from unit.model.clips import small_network
 
 
 @pytest.fixture(autouse=True)
@@ -25,18 +26,18 @@ def encoder() -> TextEncoder:
 
 @pytest.fixture
 def small_config() -> ModelConfig:
-    return ModelConfig.from_preset(
-        "tiny", width=24, depth=2, heads=2, patch=(1, 4, 4), frames=3, height=8, width_px=12, text_dim=16
+    return ModelConfig.from_preset("tiny").model_copy(
+        update={"network": small_network(), "frames": 3, "height": 8, "width_px": 12}
     )
 
 
 @pytest.fixture
-def awake() -> Callable[..., VideoDiT]:
-    """Builds a network with every parameter drawn at random, so that no path is silenced by a zero."""
+def awake() -> Callable[..., VideoModel]:
+    """Builds a model with every parameter drawn at random, so that no path is silenced by a zero."""
 
-    def build(config: ModelConfig, seed: int = 0) -> VideoDiT:
+    def build(config: ModelConfig, seed: int = 0) -> VideoModel:
         torch.manual_seed(seed)
-        model = VideoDiT(config)
+        model = VideoModel(config)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))

@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,20 +5,24 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kinema_model.artefact import load_model, save_model
+from kinema_model.artefact import _digest, load_model, save_model
 from kinema_model.config import ModelConfig
-from kinema_model.dit import VideoDiT
 from kinema_model.ema import Ema
 from kinema_model.errors import BrokenArtefact
+from kinema_model.network.folder import WEIGHTS_FILE, write_config
+from kinema_model.video_model import VideoModel
+from unit.model.clips import small_network
+
+Build = Callable[..., VideoModel]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, small_config: ModelConfig, awake: Callable[..., VideoDiT]) -> Path:
+def folder(tmp_path: Path, small_config: ModelConfig, awake: Build) -> Path:
     save_model(tmp_path / "model", Ema(awake(small_config), 0.9).shadow, small_config, "# A model")
     return tmp_path / "model"
 
 
-def test_what_was_saved_is_loaded(folder: Path, small_config: ModelConfig, awake: Callable[..., VideoDiT]) -> None:
+def test_what_was_saved_is_loaded(folder: Path, small_config: ModelConfig, awake: Build) -> None:
     loaded = load_model(folder)
     assert loaded.config == small_config
     assert (folder / "card.md").read_text() == "# A model\n"
@@ -31,21 +34,21 @@ def test_what_was_saved_is_loaded(folder: Path, small_config: ModelConfig, awake
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
 def test_a_flipped_byte_is_found_wherever_it_is(folder: Path, share: float) -> None:
-    path = folder / "model.safetensors"
+    path = folder / WEIGHTS_FILE
     content = bytearray(path.read_bytes())
     content[int(share * len(content))] ^= 0x01
     path.write_bytes(content)
-    with pytest.raises(BrokenArtefact, match=r"model\.safetensors.*Publish the model again"):
+    with pytest.raises(BrokenArtefact, match=r"diffusion_pytorch_model\.safetensors.*Publish the model again"):
         load_model(folder)
 
 
 def test_a_truncated_or_missing_file_is_named(folder: Path) -> None:
-    path = folder / "model.safetensors"
+    path = folder / WEIGHTS_FILE
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(BrokenArtefact, match=r"model\.safetensors"):
+    with pytest.raises(BrokenArtefact, match=r"diffusion_pytorch_model\.safetensors"):
         load_model(folder)
     path.unlink()
-    with pytest.raises(BrokenArtefact, match=r"model\.safetensors"):
+    with pytest.raises(BrokenArtefact, match=r"diffusion_pytorch_model\.safetensors"):
         load_model(folder)
     (folder / "config.json").unlink()
     with pytest.raises(BrokenArtefact, match=r"config\.json"):
@@ -53,40 +56,47 @@ def test_a_truncated_or_missing_file_is_named(folder: Path) -> None:
 
 
 def test_a_pickle_is_refused(folder: Path) -> None:
-    torch.save({"head.weight": torch.zeros(2)}, folder / "model.safetensors")
+    torch.save({"proj_out.weight": torch.zeros(2)}, folder / WEIGHTS_FILE)
     with pytest.raises(BrokenArtefact, match="cannot be read as safetensors"):
         load_model(folder)
 
 
 def test_weights_of_another_config_are_refused(folder: Path, small_config: ModelConfig) -> None:
-    changed = json.loads(small_config.to_json()) | {"depth": 3}
-    (folder / "config.json").write_text(json.dumps(changed))
-    with pytest.raises(BrokenArtefact, match=r"lacks blocks\.2"):
-        load_model(folder)
-    changed |= {"depth": 2, "width": 36}
-    (folder / "config.json").write_text(json.dumps(changed))
-    with pytest.raises(BrokenArtefact, match="has shape"):
-        load_model(folder)
+    for network, words in (
+        (small_network(num_layers=3), r"lacks network\.blocks\.2"),
+        (small_network(width=36), "has shape"),
+    ):
+        (folder / "kinema.json").write_text(small_config.model_copy(update={"network": network}).to_json())
+        with pytest.raises(BrokenArtefact, match="describe two networks"):
+            load_model(folder)
+        write_config(folder, network)
+        with pytest.raises(BrokenArtefact, match=words):
+            load_model(folder)
 
 
 def test_unknown_and_integer_tensors_are_refused(folder: Path) -> None:
-    path = folder / "model.safetensors"
+    path = folder / WEIGHTS_FILE
     weights = load_file(path)
-    save_file(weights | {"extra": torch.zeros(1)}, path)
+    _rewrite(path, weights | {"extra": torch.zeros(1)})
     with pytest.raises(BrokenArtefact, match="extra"):
         load_model(folder)
-    save_file(weights | {"head.bias": weights["head.bias"].long()}, path)
+    _rewrite(path, weights | {"proj_out.bias": weights["proj_out.bias"].long()})
     with pytest.raises(BrokenArtefact, match="not floating point"):
         load_model(folder)
 
 
-def test_nan_is_neither_saved_nor_loaded(folder: Path, small_config: ModelConfig) -> None:
-    path = folder / "model.safetensors"
-    weights = load_file(path)
-    weights["head.bias"][3] = float("nan")
-    with pytest.raises(BrokenArtefact, match=r"head\.bias holds NaN"):
-        save_model(folder / "other", weights, small_config, "")
+def test_nan_is_neither_saved_nor_loaded(folder: Path, small_config: ModelConfig, awake: Build) -> None:
+    state = dict(awake(small_config).named_parameters())
+    broken = state["network.proj_out.bias"].detach().clone()
+    broken[3] = float("nan")
+    with pytest.raises(BrokenArtefact, match=r"proj_out\.bias holds NaN"):
+        save_model(folder / "other", {**state, "network.proj_out.bias": broken}, small_config, "")
     assert not (folder / "other").exists()
-    save_file(weights, path)
-    with pytest.raises(BrokenArtefact, match=r"head\.bias holds NaN"):
+    _rewrite(folder / WEIGHTS_FILE, load_file(folder / WEIGHTS_FILE) | {"proj_out.bias": broken})
+    with pytest.raises(BrokenArtefact, match=r"proj_out\.bias holds NaN"):
         load_model(folder)
+
+
+def _rewrite(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """As somebody would who knows of the digest."""
+    save_file(weights, path, metadata={"tensors_sha256": _digest(weights)})

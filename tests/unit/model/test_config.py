@@ -2,6 +2,7 @@ import pytest
 
 from kinema_model.config import PRESETS, ModelConfig
 from kinema_model.errors import BrokenArtefact, ConfigError, UnknownPreset
+from unit.model.clips import small_network
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -18,17 +19,21 @@ def test_unknown_preset_names_the_known_ones() -> None:
 
 def test_overrides_replace_fields_and_leave_the_preset_alone() -> None:
     config = ModelConfig.from_preset("tiny", depth=2)
-    assert config.depth == 2
-    assert PRESETS["tiny"].depth != 2
+    assert config.network.num_layers == 2
+    assert PRESETS["tiny"].network.num_layers != 2
+    wider = ModelConfig.from_preset("tiny", width=192, heads=6).network
+    assert (wider.width, wider.num_attention_heads, wider.ffn_dim) == (192, 6, 768)
 
 
 @pytest.mark.parametrize(
     ("overrides", "field"),
     [
-        ({"width": 100}, "heads"),
+        ({"width": 99}, "heads"),
+        ({"width": 100}, "attention_head_dim"),
         ({"frames": 0}, "frames"),
         ({"height": 25}, "height"),
-        ({"patch": (1, 0, 8)}, "patch"),
+        ({"width": 12}, "attention_head_dim"),
+        ({"places": "none"}, "in_channels"),
         ({"colour": "red"}, "colour"),
         ({"frames": 100}, "max_frames"),
         ({"prediction": "noise"}, "prediction"),
@@ -40,13 +45,14 @@ def test_overrides_that_do_not_fit_are_named(overrides: dict[str, object], field
 
 
 def test_tokens_per_clip_counts_patches() -> None:
-    config = ModelConfig.from_preset("tiny", frames=8, height=24, width_px=48, patch=(2, 8, 8))
-    assert config.tokens_per_clip == 4 * 3 * 6
+    config = ModelConfig.from_preset("tiny", frames=8, height=24, width_px=48)
+    assert config.tokens_per_clip == 8 * 3 * 6
+    assert config.model_copy(update={"network": small_network((2, 8, 8))}).tokens_per_clip == 4 * 3 * 6
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"preset": "tiny"}', "\xff"])
 def test_a_broken_config_file_is_named(tmp_path_factory: pytest.TempPathFactory, content: str) -> None:
-    path = tmp_path_factory.mktemp("model") / "config.json"
+    path = tmp_path_factory.mktemp("model") / "kinema.json"
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(BrokenArtefact, match=r"config\.json"):
+    with pytest.raises(BrokenArtefact, match=r"kinema\.json"):
         ModelConfig.from_file(path)

@@ -6,16 +6,16 @@ import pytest
 
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
-from kinema_model.dit import VideoDiT
 from kinema_model.ema import Ema
 from kinema_model.errors import PromptError, SamplingStopped, ShapeError
 from kinema_model.evaluation import Report, evaluate_attributes
 from kinema_model.pipeline import Pipeline
 from kinema_model.text import TextEncoder
+from kinema_model.video_model import VideoModel
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path, encoder: TextEncoder, awake: Callable[..., VideoDiT]) -> Pipeline:
+def pipeline(tmp_path: Path, encoder: TextEncoder, awake: Callable[..., VideoModel]) -> Pipeline:
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, max_side=64, max_frames=16)
     save_model(tmp_path, Ema(awake(config), 0.9).shadow, config, "# Random weights")
     return Pipeline(tmp_path, text_encoder=encoder)

@@ -22,33 +22,27 @@ def test_states_equal_those_of_transformers(encoder: TextEncoder) -> None:
     given = tokenizer(PROMPTS, return_tensors="pt", padding=True, truncation=True, max_length=MAX_TOKENS)
     with torch.no_grad():
         expected = bert(**given).last_hidden_state
-    states, mask = encoder.encode(PROMPTS)
-    assert torch.equal(mask, given["attention_mask"].bool())
-    assert ((states - expected) * mask[..., None]).abs().max() < 1e-5
+    normed = torch.nn.functional.layer_norm(expected, expected.shape[-1:])
+    for states, theirs, mask in zip(encoder.encode(PROMPTS), normed, given["attention_mask"].bool(), strict=True):
+        assert torch.allclose(states, theirs[mask], atol=2e-5)
 
 
 def test_a_prompt_s_states_do_not_depend_on_its_neighbours(encoder: TextEncoder) -> None:
-    alone, mask = encoder.encode(PROMPTS[:1])
-    together, _ = TextEncoder().encode(PROMPTS)
-    assert mask.all()
-    assert torch.allclose(together[0, : alone.shape[1]], alone[0], atol=1e-5)
-    assert together[0, alone.shape[1] :].abs().max() == 0
+    alone = encoder.encode(PROMPTS[:1])[0]
+    together = TextEncoder().encode(PROMPTS)[0]
+    assert together.shape == alone.shape
+    assert torch.allclose(together, alone, atol=1e-5)
 
 
 def test_repeated_prompts_come_from_the_cache(encoder: TextEncoder) -> None:
-    first, _ = encoder.encode(["a cached prompt"])
-    again, _ = encoder.encode(["a  cached   prompt"])
-    assert torch.equal(first, again)
+    first, again = (encoder.encode([prompt])[0] for prompt in ("a cached prompt", "a  cached   prompt"))
+    assert first is again
 
 
 def test_an_empty_prompt_has_no_tokens(encoder: TextEncoder) -> None:
-    states, mask = encoder.encode(["", "a red square"])
-    assert not mask[0].any()
-    assert mask[1].all()
-    assert states[0].abs().max() == 0
-    only, nothing = encoder.encode([""])
-    assert only.shape == (1, 1, 384)
-    assert not nothing.any()
+    nothing, something = encoder.encode(["", "a red square"])
+    assert nothing.shape == (0, 384)
+    assert len(something) == 5
 
 
 def test_prompts_that_are_not_prompts_are_refused(encoder: TextEncoder) -> None:

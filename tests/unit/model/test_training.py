@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema_model.config import ModelConfig
-from kinema_model.dit import VideoDiT
 from kinema_model.errors import ConfigError
 from kinema_model.text import TextEncoder
 from kinema_model.training import (
@@ -14,22 +13,21 @@ from kinema_model.training import (
     learning_rate_share,
     make_optimizer,
 )
+from kinema_model.video_model import VideoModel
 from kinema_model.world import World
 
 
 @pytest.fixture
 def config() -> ModelConfig:
-    return ModelConfig.from_preset(
-        "tiny", width=32, depth=1, heads=2, frames=2, height=16, width_px=16, patch=(1, 8, 8)
-    )
+    return ModelConfig.from_preset("tiny", width=32, depth=1, heads=2, frames=2, height=16, width_px=16)
 
 
 def _objective(config: ModelConfig, encoder: TextEncoder, dropout: float = 0.1) -> TrainingObjective:
-    world = World(7, config.frames, config.height, config.width_px, config.fps)
+    world = World.fixed(7, config.frames, config.height, config.width_px, config.fps)
     return TrainingObjective(config, encoder, world, seed=3, text_dropout=dropout)
 
 
-def _gradient(model: VideoDiT) -> torch.Tensor:
+def _gradient(model: VideoModel) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
@@ -50,73 +48,79 @@ def test_a_rank_outside_the_group_is_refused() -> None:
 def test_gradient_does_not_depend_on_the_world_size(config: ModelConfig, encoder: TextEncoder, world_size: int) -> None:
     """The mean of the ranks' gradients, as DDP takes it, also where 8 clips fall unevenly on 3 ranks."""
     torch.manual_seed(0)
-    model = VideoDiT(config)
-    torch.nn.init.normal_(model.head.weight, std=0.1)
+    model = VideoModel(config)
+    torch.nn.init.normal_(model.network.proj_out.weight, std=0.1)
     objective = _objective(config, encoder)
     whole = objective.loss(model, batch_indices(4, 0, 1, 8), 4)
-    whole["loss"].backward()
+    whole.mean.backward()
     expected = _gradient(model)
     model.zero_grad()
-    total = 0.0
-    for rank in range(world_size):
-        part = objective.loss(model, batch_indices(4, rank, world_size, 8), 4, world_size=world_size, global_batch=8)
-        (part["loss"] / world_size).backward()
-        total += float(part["loss"].detach()) / world_size
+    parts = [objective.loss(model, batch_indices(4, rank, world_size, 8), 4) for rank in range(world_size)]
+    count = sum(part.count for part in parts)
+    for part in parts:
+        (part.total / count).backward()
     assert torch.allclose(_gradient(model), expected, rtol=1e-3, atol=1e-4)
-    assert total == pytest.approx(float(whole["loss"].detach()), rel=1e-4)
+    assert sum(float(part.total.detach()) for part in parts) == pytest.approx(float(whole.total.detach()), rel=1e-4)
 
 
 def test_loss_depends_on_seed_sample_and_step_alone(config: ModelConfig, encoder: TextEncoder) -> None:
-    model = VideoDiT(config)
+    model = VideoModel(config)
     objective = _objective(config, encoder)
     first = objective.loss(model, [3, 5], 9)
     torch.rand(100)
     again = _objective(config, TextEncoder()).loss(model, [5, 3], 9)
-    assert torch.allclose(first["loss"], again["loss"])
-    assert not torch.allclose(first["loss"], objective.loss(model, [3, 5], 10)["loss"])
+    assert torch.allclose(first.total, again.total)
+    assert not torch.allclose(first.total, objective.loss(model, [3, 5], 10).total)
 
 
-def test_bins_add_up(config: ModelConfig, encoder: TextEncoder) -> None:
-    told = _objective(config, encoder).loss(VideoDiT(config), range(16), 0)
-    assert told["bin_count"].sum() == 16
-    assert told["bin_sum"].sum() / 16 == pytest.approx(float(told["loss"].detach()), rel=1e-4)
-    assert told["loss_count"] == 16 * 3 * 2 * 16 * 16
+def test_levels_are_logit_normal_and_lean_towards_noise_in_larger_clips(
+    config: ModelConfig, encoder: TextEncoder
+) -> None:
+    objective = _objective(config, encoder)
+    pack, _ = objective.batch(range(2000), 0)
+    logits = torch.logit(torch.stack([levels[0] for levels in pack.token_levels.split(pack.clips.lengths)]))
+    assert abs(logits.std() - 1) < 0.05
+    assert abs(logits.mean() - torch.tensor(config.level_shift).log()) < 0.05
+    assert config.shift_for(4 * config.tokens_per_clip) == 2 * config.shift_for(config.tokens_per_clip)
 
 
 def test_text_is_dropped_at_the_given_rate(config: ModelConfig, encoder: TextEncoder) -> None:
-    objective = _objective(config, encoder, dropout=0.25)
-    captions = ["a red square moves right"] * 400
-    _, mask = objective._text(captions, range(400), 0)
-    assert 70 < (~mask.any(dim=1)).sum() < 130
+    pack, _ = _objective(config, encoder, dropout=0.25).batch(range(400), 0)
+    assert 70 < pack.textless.sum() < 130
 
 
 def test_a_tiny_model_learns_a_few_clips_by_heart(config: ModelConfig, encoder: TextEncoder) -> None:
     torch.manual_seed(0)
     steps = 100
-    model, objective = VideoDiT(config), _objective(config, encoder, dropout=0.0)
+    model, objective = VideoModel(config), _objective(config, encoder, dropout=0.0)
     optimizer, schedule = make_optimizer(model, 5e-3, steps)
 
     def held_back() -> float:
         """The loss at noise and levels that no training step draws."""
         with torch.no_grad():
-            return float(objective.loss(model, range(8), steps)["loss"])
+            return float(objective.loss(model, range(8), steps).mean)
 
     before = held_back()
     for step in range(steps):
         optimizer.zero_grad()
-        objective.loss(model, range(8), step)["loss"].backward()
+        objective.loss(model, range(8), step).mean.backward()
         optimizer.step()
         schedule.step()
     assert held_back() < 0.2 * before
 
 
 def test_only_matrices_decay(config: ModelConfig) -> None:
-    model = VideoDiT(config)
+    model = VideoModel(config)
     optimizer, _ = make_optimizer(model, 1e-3, 10)
     names = {parameter: name for name, parameter in model.named_parameters()}
     decaying, others = ({names[p] for p in group["params"]} for group in optimizer.param_groups)
-    assert {"blocks.0.mlp.0.weight", "embed.weight"} <= decaying
-    assert {"null_text", "blocks.0.table", "head.bias", "blocks.0.attention.norm_q.weight"} <= others
+    assert {"network.blocks.0.ffn.net.2.weight", "network.patch_embedding.weight"} <= decaying
+    assert {
+        "network.null_text",
+        "network.blocks.0.scale_shift_table",
+        "network.proj_out.bias",
+        "network.blocks.0.attn1.norm_q.weight",
+    } <= others
     assert [group["weight_decay"] > 0 for group in optimizer.param_groups] == [True, False]
 
 

@@ -15,7 +15,7 @@ from kinema_api.manifest import Manifest
 Order = Callable[..., dict[str, Any]]
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("name", ["diffusion_pytorch_model.safetensors", "config.json"])
 async def test_a_flipped_byte_is_refused_by_name(server: Any, store: Any, make_order: Order, name: str) -> None:
     data = bytearray(store.objects[name])
     data[len(data) // 2] ^= 1
@@ -31,11 +31,11 @@ async def test_a_flipped_byte_is_refused_by_name(server: Any, store: Any, make_o
 
 
 async def test_a_server_recovers_when_the_model_is_put_right(server: Any, store: Any, make_order: Order) -> None:
-    good = store.objects["model.safetensors"]
-    store.objects["model.safetensors"] = good[:-1] + bytes([good[-1] ^ 1])
+    good = store.objects["diffusion_pytorch_model.safetensors"]
+    store.objects["diffusion_pytorch_model.safetensors"] = good[:-1] + bytes([good[-1] ^ 1])
     await server.submit(make_order())
     assert (await server.ended("uid-1")).phase == "failed"
-    store.objects["model.safetensors"] = good
+    store.objects["diffusion_pytorch_model.safetensors"] = good
     await server.submit(make_order(uid="uid-2"))
     assert (await server.ended("uid-2")).phase == "succeeded"
 
@@ -98,7 +98,7 @@ async def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path, model_fo
 
 
 async def test_a_store_that_is_away_for_a_while_costs_nothing(server: Any, store: Any, make_order: Order) -> None:
-    store.failures.update({"model.safetensors": 3, layout.MANIFEST: 1, "out/uid-1/1/video.mp4": 3})
+    store.failures.update({"diffusion_pytorch_model.safetensors": 3, layout.MANIFEST: 1, "out/uid-1/1/video.mp4": 3})
     await server.submit(make_order())
     state = await server.ended("uid-1")
     assert state.phase == "succeeded", state.error

@@ -54,7 +54,7 @@ async def test_the_same_order_gives_the_same_bytes_and_loads_once(server: Any, s
     assert first.result.load_seconds > 0
     assert second.result.load_seconds == 0
     assert store.objects["out/uid-1/1/video.mp4"] == store.objects["out/uid-1/2/video.mp4"]
-    assert store.requests["GET model.safetensors"] == 1
+    assert store.requests["GET diffusion_pytorch_model.safetensors"] == 1
     _, body = await server.ask("GET", "/v1/server")
     assert body["digest"].startswith("sha256:")
     assert "order" not in body

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kinema_model.errors import ShapeError
-from kinema_model.world import COLOURS, RADIUS_RANGE, SHAPES, Attributes, FloatArray, Video, coverage
+from kinema_model.world.geometry import coverage
+from kinema_model.world.moving import RADIUS_RANGE
+from kinema_model.world.vocabulary import COLOURS, SHAPES, Attributes, FloatArray, Video
 
 # A pixel whose brightest channel is below this is background; the dimmest colour of the world is at 210.
 _VISIBLE: Final = 90.0

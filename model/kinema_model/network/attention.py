@@ -1,0 +1,99 @@
+"""Attention within the segments of a packed sequence, behind one function that hides the kernel.
+
+A segment of queries sees the segment of keys with the same number and nothing else. On a GPU that can, one
+variable-length kernel takes the whole pack; everywhere else each segment is its own scaled dot product.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, groupby
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Where a pack's clips lie: `lengths` in tokens, `offsets` (S + 1,) int32 their running sum."""
+
+    lengths: tuple[int, ...]
+    offsets: Tensor
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device | str = "cpu") -> "Segments":
+        """Segments one behind the other."""
+        offsets = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+        return cls(tuple(lengths), offsets)
+
+    @property
+    def longest(self) -> int:
+        return max(self.lengths)
+
+    def to(self, device: torch.device | str) -> "Segments":
+        """The same, with offsets on `device`."""
+        return Segments(self.lengths, self.offsets.to(device))
+
+
+Kernel = Callable[[Tensor, Tensor, Tensor, Segments, Segments], Tensor]
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, queries: Segments, keys: Segments) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v per segment: q (N, H, d), k and v (M, H, d) -> (N, H, d)."""
+    return choose_kernel(q.device, q.dtype)(q, k, v, queries, keys)
+
+
+@lru_cache(maxsize=8)
+def choose_kernel(device: torch.device, dtype: torch.dtype) -> Kernel:
+    """The fastest kernel that this device has for this dtype; the choice is logged once."""
+    kernel: Kernel = _segment_by_segment
+    if device.type == "cuda" and dtype in (torch.bfloat16, torch.float16):
+        major, _ = torch.cuda.get_device_capability(device)
+        # Flash attention, which stands behind variable lengths, needs Ampere.
+        if major >= 8:
+            kernel = _variable_length
+    logger.info("attention on %s in %s: %s", device, dtype, kernel.__name__.strip("_"))
+    return kernel
+
+
+def _segment_by_segment(q: Tensor, k: Tensor, v: Tensor, queries: Segments, keys: Segments) -> Tensor:
+    """Neighbours of equal length share one call, so that a batch of equal clips costs what a batch costs."""
+    runs = [(n, m, len(list(same))) for (n, m), same in groupby(zip(queries.lengths, keys.lengths, strict=True))]
+    rows = [n * count for n, _, count in runs]
+    columns = [m * count for _, m, count in runs]
+    mixed = [
+        _batched(part_q, part_k, part_v, count)
+        for part_q, part_k, part_v, (_, _, count) in zip(
+            torch.split(q, rows), torch.split(k, columns), torch.split(v, columns), runs, strict=True
+        )
+    ]
+    return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+
+def _batched(q: Tensor, k: Tensor, v: Tensor, count: int) -> Tensor:
+    """`count` equal segments of q (n, H, d) and of k and v (m, H, d)."""
+    q, k, v = (part.view(count, -1, *part.shape[1:]).transpose(1, 2) for part in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1)
+
+
+def _variable_length(q: Tensor, k: Tensor, v: Tensor, queries: Segments, keys: Segments) -> Tensor:
+    mixed = _varlen()(q, k, v, queries.offsets, keys.offsets, queries.longest, keys.longest)
+    assert isinstance(mixed, Tensor)
+    return mixed
+
+
+@lru_cache(maxsize=1)
+def _varlen() -> Callable[..., Tensor | tuple[Tensor, ...]]:
+    """`varlen_attn`, checked for the arguments that torch 2.11 and later share."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    expected = ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
+    found = list(inspect.signature(varlen_attn).parameters)[: len(expected)]
+    if found != expected:
+        raise RuntimeError(f"torch {torch.__version__} has another varlen_attn: install torch 2.11 to 2.15.")
+    return varlen_attn

@@ -1,0 +1,167 @@
+"""Clips of any length, size and frame rate as one sequence without padding, and the way back.
+
+A clip is one or more parts: boxes of latents with a noise level per token and a place on the time axis. A given
+picture is a part of its own, so it is encoded as inference encodes it and can stand at any moment of the clip.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from math import prod
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from kinema_model.errors import ShapeError
+from kinema_model.network.attention import Segments
+
+Box = tuple[int, int, int]
+"""Frames, rows and columns."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Latents (C, T, H, W) of one box, levels of its tokens (T', H', W') in [0, 1], times (T',) of its token rows.
+
+    T', H', W' count patches. `times` are places on the rotary time axis.
+    """
+
+    latents: Tensor
+    levels: Tensor
+    times: Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip: its parts, token states of its text (L, text_dim), and of its image (I, image_dim) if any.
+
+    The first part is the clip itself, others are what it is given beside that. An empty text stands for none.
+    """
+
+    parts: tuple[Part, ...]
+    text: Tensor
+    image: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Samples as one sequence of N tokens.
+
+    tokens (N, C pt ph pw); places (N, 3) on the rotary axes, and the same scaled to [-1, 1] over the first part of
+    each sample; levels (U,) are the distinct ones and level_index (N,) points into them; text (M, text_dim) and
+    textless (M,), True where a row stands for no text; image (I, image_dim).
+    """
+
+    tokens: Tensor
+    places: Tensor
+    scaled_places: Tensor
+    levels: Tensor
+    level_index: Tensor
+    clips: Segments
+    text: Tensor
+    textless: Tensor
+    texts: Segments
+    boxes: tuple[tuple[Box, ...], ...]
+    """Patches of every part of every sample, in order."""
+    image: Tensor | None = None
+    images: Segments | None = None
+
+    @property
+    def token_levels(self) -> Tensor:
+        """(N,): the level of each token."""
+        return self.levels.index_select(0, self.level_index)
+
+    def at(self, tokens: Tensor, levels: Tensor) -> Self:
+        """The same pack with other latents, and other levels (U,) in place of the distinct ones."""
+        return replace(self, tokens=tokens, levels=levels)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same pack on another device."""
+        moved: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in moved.items():
+            if isinstance(value, Tensor | Segments):
+                moved[name] = value.to(device)
+        return replace(self, **moved)
+
+
+def patchify(latents: Tensor, patch: Box) -> Tensor:
+    """(C, T, H, W) -> (T' H' W', C pt ph pw): one row per patch. Raises `ShapeError`."""
+    c, t, h, w = latents.shape
+    pt, ph, pw = patch
+    if t % pt or h % ph or w % pw:
+        raise ShapeError(f"A clip of {t} x {h} x {w} is not whole patches. Use multiples of {patch}.")
+    cells = latents.reshape(c, t // pt, pt, h // ph, ph, w // pw, pw)
+    return cells.permute(1, 3, 5, 0, 2, 4, 6).reshape(-1, c * prod(patch))
+
+
+def unpatchify(tokens: Tensor, box: Box, patch: Box) -> Tensor:
+    """(T' H' W', C pt ph pw) -> (C, T, H, W)."""
+    t, h, w = box
+    pt, ph, pw = patch
+    cells = tokens.view(t, h, w, -1, pt, ph, pw)
+    return cells.permute(3, 0, 4, 1, 5, 2, 6).reshape(-1, t * pt, h * ph, w * pw)
+
+
+def pack_samples(samples: Sequence[Sample], patch: Box) -> Pack:
+    """One sequence of all samples' parts, in order. Raises `ShapeError` for parts that contradict themselves."""
+    if not samples or any(not sample.parts for sample in samples):
+        raise ShapeError("There is nothing to pack. Give samples with at least one part each.")
+    boxes = tuple(tuple(_box(part, patch) for part in sample.parts) for sample in samples)
+    parts = [part for sample in samples for part in sample.parts]
+    levels, level_index = torch.unique(torch.cat([p.levels.flatten() for p in parts]), return_inverse=True)
+    places = [_places(sample, mine) for sample, mine in zip(samples, boxes, strict=True)]
+    texts = [s.text if len(s.text) else s.text.new_zeros(1, s.text.shape[1]) for s in samples]
+    textless = [torch.full((len(t),), not len(s.text), device=t.device) for s, t in zip(samples, texts, strict=True)]
+    images = [sample.image for sample in samples if sample.image is not None]
+    if images and len(images) < len(samples):
+        raise ShapeError("Some samples of a pack have image states and others none. Pack them apart.")
+    device = parts[0].latents.device
+    return Pack(
+        tokens=torch.cat([patchify(part.latents, patch) for part in parts]),
+        places=torch.cat([absolute for absolute, _ in places]),
+        scaled_places=torch.cat([scaled for _, scaled in places]),
+        levels=levels,
+        level_index=level_index,
+        clips=Segments.of([sum(map(prod, mine)) for mine in boxes], device),
+        text=torch.cat(texts),
+        textless=torch.cat(textless),
+        texts=Segments.of([len(text) for text in texts], device),
+        boxes=boxes,
+        image=torch.cat(images) if images else None,
+        images=Segments.of([len(image) for image in images], device) if images else None,
+    )
+
+
+def unpack(tokens: Tensor, pack: Pack, patch: Box) -> list[list[Tensor]]:
+    """Tokens (N, C pt ph pw) in the pack's order -> latents (C, T, H, W) of every part of every sample."""
+    pieces = iter(torch.split(tokens, [prod(box) for boxes in pack.boxes for box in boxes]))
+    return [[unpatchify(next(pieces), box, patch) for box in boxes] for boxes in pack.boxes]
+
+
+def _box(part: Part, patch: Box) -> Box:
+    if part.latents.ndim != 4:
+        raise ShapeError(f"Latents of shape {tuple(part.latents.shape)} do not fit. Give (C, T, H, W).")
+    t, h, w = (size // side for size, side in zip(part.latents.shape[1:], patch, strict=True))
+    if tuple(part.levels.shape) != (t, h, w) or tuple(part.times.shape) != (t,):
+        raise ShapeError(
+            f"Levels {tuple(part.levels.shape)} and times {tuple(part.times.shape)} do not fit latents "
+            f"{tuple(part.latents.shape)}. Give one level per patch, {(t, h, w)}, and one time per row of them."
+        )
+    return t, h, w
+
+
+def _places(sample: Sample, boxes: Sequence[Box]) -> tuple[Tensor, Tensor]:
+    """Places (n, 3) of a sample's tokens on the rotary axes, and scaled by the extent of its first part."""
+    (frames, height, width), times = boxes[0], sample.parts[0].times
+    device = sample.parts[0].latents.device
+    grids = []
+    for part, box in zip(sample.parts, boxes, strict=True):
+        rows, columns = (torch.arange(n, dtype=torch.float32, device=device) for n in box[1:])
+        grid = torch.meshgrid(part.times.float().to(device), rows, columns, indexing="ij")
+        grids.append(torch.stack(grid, dim=-1).flatten(0, 2))
+    places = torch.cat(grids)
+    pace = float(times[1] - times[0]) if frames > 1 else 1.0
+    first = torch.tensor([float(times[0]), 0.0, 0.0], device=device)
+    cells = torch.tensor([frames * pace, float(height), float(width)], device=device)
+    centre = torch.tensor([pace, 1.0, 1.0], device=device) / 2
+    return places, 2 * (places - first + centre) / cells - 1

@@ -1,0 +1,113 @@
+"""Laws of motion as functions of time in seconds, so that the frame rate changes how often one looks, not what is seen.
+
+Positions are (columns, rows) in any unit of length, rows counting downwards; velocities are per second.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+# (low, high) of a centre along columns and rows.
+Box = tuple[tuple[float, float], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Bounce:
+    """An object turns back at a wall of the frame, at a time in seconds."""
+
+    time: float
+    wall: str
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """Where an object is and how fast, at each asked time (T, 2), and where it bounces on the way."""
+
+    positions: Floats
+    velocities: Floats
+    bounces: tuple[Bounce, ...] = ()
+
+
+def straight(start: Floats, velocity: Floats, times: Floats) -> Course:
+    """Uniform motion."""
+    return Course(start + times[:, None] * velocity, np.broadcast_to(velocity, (len(times), 2)))
+
+
+def bouncing(start: Floats, velocity: Floats, box: Box, times: Floats) -> Course:
+    """Uniform motion that is mirrored at the sides of a box, without loss."""
+    positions, velocities = np.empty((len(times), 2)), np.empty((len(times), 2))
+    bounces: list[Bounce] = []
+    for axis, walls in enumerate((("left", "right"), ("top", "bottom"))):
+        (low, high), speed = box[axis], float(velocity[axis])
+        room = high - low
+        # Mirroring unfolds into a straight line through copies of the box; odd copies are mirrored.
+        travelled = start[axis] - low + speed * times
+        copy = np.floor(travelled / room)
+        inside = travelled - copy * room
+        odd = copy % 2 == 1
+        positions[:, axis] = low + np.where(odd, room - inside, inside)
+        velocities[:, axis] = np.where(odd, -speed, speed)
+        bounces += _crossings(float(start[axis]) - low, speed, room, float(times[-1]), walls)
+    return Course(positions, velocities, tuple(sorted(bounces, key=lambda bounce: bounce.time)))
+
+
+def _crossings(start: float, speed: float, room: float, end: float, walls: tuple[str, str]) -> list[Bounce]:
+    """Bounces along one axis, from the times at which the unfolded line enters a new copy of the box."""
+    if speed == 0:
+        return []
+    first = (room - start if speed > 0 else start) / abs(speed)
+    times = np.arange(first, end, room / abs(speed))
+    turn = int(speed > 0)
+    return [Bounce(float(time), walls[(turn + number) % 2]) for number, time in enumerate(times)]
+
+
+@dataclass(frozen=True)
+class Flight:
+    """One arc of a fall: leaves `height` above the floor at time `begin` with a velocity (upwards positive)."""
+
+    begin: float
+    height: float
+    velocity: float
+
+
+def falling(drop: float, gravity: float, restitution: float, least_rise: float, times: Floats) -> tuple[Floats, Floats]:
+    """Height above the floor and upward velocity (T,) of what falls from rest, loses speed at each bounce and
+    comes to rest where it would rise less than `least_rise`.
+
+    `gravity` in length per second squared, `restitution` the share of speed that a bounce keeps.
+    """
+    flights = _flights(drop, gravity, restitution, least_rise)
+    which = np.searchsorted([flight.begin for flight in flights], times, side="right") - 1
+    begin, height, velocity = (
+        np.array([getattr(flight, name) for flight in flights])[which] for name in ("begin", "height", "velocity")
+    )
+    passed = times - begin
+    heights = height + velocity * passed - gravity * passed**2 / 2
+    speeds = velocity - gravity * passed
+    resting = which == len(flights) - 1
+    return np.where(resting, 0.0, heights), np.where(resting, 0.0, speeds)
+
+
+def rebounds(drop: float, gravity: float, restitution: float, least_rise: float) -> tuple[float, ...]:
+    """Times in seconds of every touch of the floor; at the last one the object comes to rest."""
+    return tuple(flight.begin for flight in _flights(drop, gravity, restitution, least_rise)[1:])
+
+
+def _flights(drop: float, gravity: float, restitution: float, least_rise: float) -> list[Flight]:
+    """All arcs, and the rest at the end as an arc of no velocity."""
+    flights = [Flight(0.0, drop, 0.0)]
+    time, speed = (2 * drop / gravity) ** 0.5, (2 * drop * gravity) ** 0.5
+    while (speed := speed * restitution) ** 2 / (2 * gravity) >= least_rise:
+        flights.append(Flight(time, 0.0, speed))
+        time += 2 * speed / gravity
+    return [*flights, Flight(time, 0.0, 0.0)]
+
+
+def elastic(normal: Floats, velocities: tuple[Floats, Floats], masses: tuple[float, float]) -> tuple[Floats, Floats]:
+    """Velocities after an elastic collision of two smooth discs; `normal` is the unit vector from first to second."""
+    first, second = velocities
+    m, n = masses
+    exchanged = 2 * ((first - second) @ normal) / (m + n) * normal
+    return first - n * exchanged, second + m * exchanged
