@@ -92,7 +92,7 @@ class Settings:
             seeds=int(number("SEEDS", 3)),
             rates=tuple(float(rate) for rate in rates.split(",")),
             batch_tokens=int(number("BATCH_TOKENS", 2304)),
-            patch=int(number("PATCH", 8)),
+            patch=int(number("PATCH", 4)),
             threshold=number("THRESHOLD", 0.9),
             prompts=max(LEAST_PROMPTS, round(scale * number("PROMPTS", 256))),
             read_seconds=scale * number("READ_SECONDS", 8),
@@ -113,7 +113,9 @@ class Stable:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.config = ModelConfig.from_preset("tiny", patch=(1, settings.patch, settings.patch))
+        network = ModelConfig.from_preset("tiny").network
+        patched = network.model_copy(update={"patch_size": (1, settings.patch, settings.patch)})
+        self.config = ModelConfig.from_preset("tiny", network=patched)
         self.encoder = TextEncoder()
         self._task(GRID_SEED).remember_texts()
         self.parameters = parameter_count(our_model(self.config, GRID_SEED))

@@ -46,7 +46,7 @@ class Trained:
         self._optimizer, self._schedule = make_optimizer(model, lr, _HORIZON, warm_up_share=WARM_UP_STEPS / _HORIZON)
 
     def parameters(self) -> int:
-        return sum(p.numel() for p in self.model.parameters())
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
     def train_step(self, step: int) -> float:
         """One optimiser step on the samples of `step`; its loss."""

@@ -1,8 +1,8 @@
 """What the learning benchmark needs of Kinema itself: its data, its prompts and their marks, its model and objective.
 
-Everything that touches the model's own interfaces stands here, so that the harness and the baseline know only
-this. Combinations of colour, shape and direction that fall to `held_out` are never trained on: they are the unseen
-prompts of a reading.
+Everything that touches the model's own interfaces stands here, so that the harness knows only this. The world's
+split keeps one in eight combinations of colour, shape and direction from training: they are the unseen prompts of a
+reading.
 """
 
 from __future__ import annotations
@@ -16,21 +16,33 @@ from torch import Tensor, nn
 
 from kinema_model.codec import make_codec, to_uint8
 from kinema_model.config import ModelConfig
-from kinema_model.dit import LOWEST_DIVISOR, VideoDiT
-from kinema_model.draws import Stream, generator, uniform
+from kinema_model.draws import Stream, generator
 from kinema_model.flow import Velocity
-from kinema_model.parser import parse
-from kinema_model.sampler import sample
+from kinema_model.latents import whole_clip
+from kinema_model.network.pack import Sample
+from kinema_model.reader import parse
+from kinema_model.sampler import Guidance, euler_levels, sample
 from kinema_model.text import TextEncoder
-from kinema_model.training import TEXT_DROPOUT, TrainingObjective, global_batch_of
-from kinema_model.world import COLOURS, DIRECTIONS, SHAPES, Attributes, Video, World, caption_of, combinations
+from kinema_model.training import TrainingObjective, batch_indices, global_batch_of
+from kinema_model.video_model import VideoModel
+from kinema_model.world import (
+    Attributes,
+    Motion,
+    SceneKind,
+    ShapeMix,
+    Video,
+    World,
+    WorldConfig,
+    caption_of,
+    combinations,
+)
+from kinema_model.world.splits import combination_held_out
 
 GUIDANCE = 2.0
-_HELD_OUT_EVERY = 8
 _FIRST_SEED = 2_000_000_000
 """Noise seeds of readings start here, far from those of `evaluate_attributes`."""
-_CAPTIONS_SEEN = 20_000
-"""Of so many samples' captions, none of the world's wordings is missing."""
+_CAPTIONS_SEEN = 10_000
+"""In so many samples hardly a wording of the world's is missing."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +55,9 @@ class Question:
 
 
 def held_out(attributes: Attributes) -> bool:
-    """Whether a combination is kept from training: one in eight, every colour, shape and direction among them."""
-    colour = list(COLOURS).index(str(attributes.colour))
-    shape = SHAPES.index(str(attributes.shape))
-    direction = list(DIRECTIONS).index(str(attributes.direction))
-    return (colour + 2 * shape + 3 * direction) % _HELD_OUT_EVERY == 0
+    """Whether the world keeps a combination from training."""
+    colour, shape = str(attributes.colour), str(attributes.shape)
+    return combination_held_out(colour, shape, Motion.STRAIGHT, attributes.direction)
 
 
 def questions(count: int, seed: int) -> list[Question]:
@@ -64,6 +74,12 @@ def mark(clip: Video, asked: Attributes) -> tuple[bool, bool]:
     return (False, False) if read is None else (read.colour == asked.colour, read.direction == asked.direction)
 
 
+def simple_world(config: ModelConfig, seed: int) -> World:
+    """Simple scenes in the shape that a model draws, without what is held out."""
+    shapes = ShapeMix.fixed(config.frames, config.height, config.width_px, config.fps)
+    return World(WorldConfig(seed=seed, split="train", kinds={SceneKind.SIMPLE: 1.0}, shapes=shapes))
+
+
 class Task:
     """The samples of one run, the same for every contender of a seed."""
 
@@ -72,38 +88,26 @@ class Task:
         self.seed = seed
         self.batch = global_batch_of(config, batch_tokens)
         self.encoder = encoder
-        self.world = World(seed, config.frames, config.height, config.width_px, config.fps)
-        self.codec = make_codec(config)
-        self._seen: list[int] = []
-        self._next = 0
+        self.world = simple_world(config, seed)
+        self.objective = TrainingObjective(config, encoder, self.world, seed)
+        self._codec = make_codec(config)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(C, T, H, W) of a clip's latents."""
-        return self.codec.latent_shape(self.config.frames, self.config.height, self.config.width_px)
+        return self._codec.latent_shape(self.config.frames, self.config.height, self.config.width_px)
 
     def indices(self, step: int) -> list[int]:
-        """Ids of the samples of a step: those that hold nothing held out, in order."""
-        while len(self._seen) < (step + 1) * self.batch:
-            if not held_out(self.world.state(self._next)[0].attributes):
-                self._seen.append(self._next)
-            self._next += 1
-        return self._seen[step * self.batch : (step + 1) * self.batch]
-
-    def clips(self, indices: Sequence[int], step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents (B, C, T, H, W), text states (B, L, D) and their mask (B, L), prompts left out at the usual rate."""
-        videos, captions = self.world.batch(indices)
-        gone = uniform(Stream.TEXT_DROPOUT, self.seed, indices, step) < TEXT_DROPOUT
-        kept = ["" if absent else caption for caption, absent in zip(captions, gone.tolist(), strict=True)]
-        return self.codec.encode(videos), *self.encoder.encode(kept)
+        """Ids of the samples of a step."""
+        return batch_indices(step, 0, 1, self.batch)
 
     def video(self, latents: Tensor) -> Video:
-        """uint8 (B, T, H, W, 3) of latents."""
-        return np.asarray(to_uint8(self.codec.decode(latents)).numpy())
+        """uint8 (B, T, H, W, 3) of latents (B, C, T, H, W)."""
+        return np.asarray(to_uint8(self._codec.decode(latents)).numpy())
 
     def remember_texts(self) -> None:
         """Encode every caption once, so that no contender pays for the text encoder while the clock runs."""
-        captions = {self.world.state(index)[1] for index in range(_CAPTIONS_SEEN)}
+        captions = {self.world.scene(index).captions.short for index in range(_CAPTIONS_SEEN)}
         self.encoder.encode(sorted(captions | {caption_of(attributes) for attributes in combinations()}))
 
 
@@ -114,25 +118,28 @@ class FlowObjective:
         self.task = task
         self.steps = steps
         self._velocity = velocity
-        self._objective = TrainingObjective(task.config, task.encoder, task.world, task.seed)
 
     def loss(self, model: nn.Module, step: int) -> Tensor:
-        return self._objective.loss(self._velocity(model), self.task.indices(step), step)["loss"]
+        """Scalar loss of the samples of a step."""
+        return self.task.objective.loss(self._velocity(model), self.task.indices(step), step).mean
 
     def sample(self, model: nn.Module, prompts: Sequence[str], seeds: Sequence[int]) -> Video:
-        """Clips uint8 (B, T, H, W, 3)."""
-        text, mask = self.task.encoder.encode(prompts)
-        velocity, shift = self._velocity(model), self.task.config.level_shift
-        latents = sample(velocity, text, mask, self.task.shape, self.steps, GUIDANCE, seeds, shift=shift)
-        return self.task.video(latents)
+        """Clips uint8 (B, T, H, W, 3), one per prompt and seed."""
+        config = self.task.config
+        clip = whole_clip(config, torch.zeros(self.task.shape), config.fps)
+        texts = self.task.encoder.encode(prompts)
+        latents = sample(
+            self._velocity(model),
+            [Sample((clip,), text) for text in texts],
+            seeds,
+            config.patch,
+            euler_levels(self.steps, config.shift_for(config.tokens_per_clip)),
+            guidance=Guidance(GUIDANCE, [text[:0] for text in texts]),
+        )
+        return self.task.video(torch.stack(latents))
 
 
-def our_model(config: ModelConfig, seed: int) -> VideoDiT:
+def our_model(config: ModelConfig, seed: int) -> VideoModel:
     """A fresh network, its first weights set by the seed."""
     torch.manual_seed(seed)
-    return VideoDiT(config)
-
-
-def velocity_of_clean(clean: Tensor, latents: Tensor, levels: Tensor) -> Tensor:
-    """The velocity that a clean estimate implies, as our network forms it: latents (B, C, T, H, W), levels (B, T)."""
-    return (latents - clean) / levels.clamp(min=LOWEST_DIVISOR)[:, None, :, None, None]
+    return VideoModel(config)

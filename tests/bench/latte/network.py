@@ -16,19 +16,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.latte.conditioning import OurConditioning, PublishedConditioning, feed_forward
-from kinema_model.dit import coordinate_features, patchify, unpatchify
+from bench.latte.conditioning import Conditioning, feed_forward
+from bench.latte.patches import Grid, patchify, unpatchify
+from bench.latte.positions import (
+    RopeTable,
+    apply_rope,
+    place_features,
+    rope_table,
+    sines_and_cosines,
+    spatial_positions,
+)
 from kinema_model.errors import ConfigError
-from kinema_model.rope import Grid, apply_rope, rope_table
 
-RopeTable = tuple[Tensor, Tensor]
 PUBLISHED_RATIO = 4
 LARGEST_DIFFERENCE = 0.02
 _NORM_EPS = 1e-6
 
 
 class Part(StrEnum):
-    """What ours has and Latte has not, in the order in which the benchmark adds it."""
+    """What ours has and Latte has not, in the order in which the benchmark adds it.
+
+    The last one is all that tells a token where it is and what is asked of it: the channel of places, text in every
+    block behind a norm, a learned null token, and modulation from zero.
+    """
 
     FLOW = "flow"
     CLEAN = "clean-prediction"
@@ -50,8 +60,7 @@ class Span(StrEnum):
 class LatteConfig:
     """Sizes of a `Latte`. `grid` counts tokens over time, rows and columns; `pairs` of a spatial and a temporal block.
 
-    `hidden` are the channels inside a feed-forward; `coordinates` belongs to our positions and counts only where
-    `parts` holds them.
+    `hidden` are the channels inside a feed-forward.
     """
 
     channels: int
@@ -63,28 +72,12 @@ class LatteConfig:
     heads: int
     pairs: int
     hidden: int
-    rope_theta: float = 10_000.0
-    coordinates: bool = False
     parts: frozenset[Part] = frozenset()
 
     @property
     def out_channels(self) -> int:
         """Noise and variance as published; a flow has no variance to learn."""
         return self.channels if Part.FLOW in self.parts else 2 * self.channels
-
-
-def sines_and_cosines(width: int, places: Tensor) -> Tensor:
-    """Places (N,) -> (N, width): sines, then cosines, of p 10000^(-2i/width) (Vaswani et al. 2017, 1706.03762)."""
-    frequencies = 10_000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angles = places.double()[:, None] * frequencies
-    return torch.cat((angles.sin(), angles.cos()), dim=-1).float()
-
-
-def spatial_positions(width: int, rows: int, columns: int) -> Tensor:
-    """(rows * columns, width): half the channels tell the column, half the row."""
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    halves = (sines_and_cosines(width // 2, place.flatten()) for place in (column, row))
-    return torch.cat(tuple(halves), dim=-1)
 
 
 class SelfAttention(nn.Module):
@@ -94,14 +87,14 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
-        self.norm_q = nn.RMSNorm(width // heads, eps=_NORM_EPS) if normed else nn.Identity()
-        self.norm_k = nn.RMSNorm(width // heads, eps=_NORM_EPS) if normed else nn.Identity()
+        self.norm_q = nn.RMSNorm(width, eps=_NORM_EPS) if normed else nn.Identity()
+        self.norm_k = nn.RMSNorm(width, eps=_NORM_EPS) if normed else nn.Identity()
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, rope: RopeTable | None) -> Tensor:
         """x (G, N, D) -> (G, N, D), every group for itself."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        q, k = self.norm_q(q), self.norm_k(k)
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        q, k, v = (_heads(part, self.heads) for part in (self.norm_q(q), self.norm_k(k), v))
         if rope is not None:
             q, k = apply_rope(q, rope), apply_rope(k, rope)
         mixed: Tensor = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
@@ -116,17 +109,22 @@ class CrossAttention(nn.Module):
         self.heads = heads
         self.q = nn.Linear(width, width)
         self.kv = nn.Linear(width, 2 * width)
-        self.norm_q = nn.RMSNorm(width // heads, eps=_NORM_EPS) if normed else nn.Identity()
-        self.norm_k = nn.RMSNorm(width // heads, eps=_NORM_EPS) if normed else nn.Identity()
+        self.norm_q = nn.RMSNorm(width, eps=_NORM_EPS) if normed else nn.Identity()
+        self.norm_k = nn.RMSNorm(width, eps=_NORM_EPS) if normed else nn.Identity()
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, text: Tensor, mask: Tensor) -> Tensor:
         """x (B, N, D), text (B, L, D), mask (B, L) -> (B, N, D)."""
-        q = self.norm_q(self.q(x).unflatten(-1, (self.heads, -1))).transpose(1, 2)
-        k, v = self.kv(text).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        attended = F.scaled_dot_product_attention(q, self.norm_k(k), v, attn_mask=mask[:, None, None, :])
+        k, v = self.kv(text).chunk(2, dim=-1)
+        q, k, v = (_heads(part, self.heads) for part in (self.norm_q(self.q(x)), self.norm_k(k), v))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
         mixed: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return mixed
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    """(G, N, D) -> (G, heads, N, D / heads)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -146,7 +144,7 @@ class Block(nn.Module):
         self.attention = SelfAttention(d, config.heads, normed)
         self.text_attention = CrossAttention(d, config.heads, normed) if reads else None
         # As published, queries to the text are not normed.
-        self.text_norm = nn.LayerNorm(d) if reads and ours else nn.Identity()
+        self.text_norm = nn.LayerNorm(d, eps=_NORM_EPS) if reads and ours else nn.Identity()
         self.mlp = feed_forward(d, config.hidden, d)
 
     def forward(self, x: Tensor, modulation: Tensor, rope: RopeTable | None, text: Tensor, mask: Tensor) -> Tensor:
@@ -175,22 +173,20 @@ class Latte(nn.Module):
 
     space: Tensor
     time: Tensor
+    places: Tensor
 
     def __init__(self, config: LatteConfig) -> None:
         super().__init__()
         self.config = config
         d, pixels = config.width, math.prod(config.patch)
         frames, rows, columns = config.grid
+        ours = Part.CONDITIONING in config.parts
         self.rotary = Part.ROPE in config.parts
-        self.embed = nn.Linear(pixels * config.channels, d)
-        features = coordinate_features(config.grid, torch.device("cpu")).shape[-1]
-        placed = self.rotary and config.coordinates
-        self.place = nn.Linear(features, d, bias=False) if placed else None
+        self.embed = nn.Linear(pixels * (config.channels + ours), d)
         self.register_buffer("space", spatial_positions(d, rows, columns), persistent=False)
         self.register_buffer("time", sines_and_cosines(d, torch.arange(frames))[:, None], persistent=False)
-        ours = Part.CONDITIONING in config.parts
-        kind = OurConditioning if ours else PublishedConditioning
-        self.conditioning = kind(config.time_dim, config.text_dim, d)
+        self.register_buffer("places", place_features(config.grid, pixels * ours), persistent=False)
+        self.conditioning = Conditioning(config.time_dim, config.text_dim, d, ours=ours)
         whole = Part.FULL_ATTENTION in config.parts
         pair = ((Span.CLIP if whole else Span.FRAME, True), (Span.CLIP if whole else Span.TIME, ours))
         self.blocks = nn.ModuleList(Block(config, span, reads) for _ in range(config.pairs) for span, reads in pair)
@@ -215,9 +211,8 @@ class Latte(nn.Module):
 
         text (B, L, text_dim) are token states and mask (B, L) is True where a token counts.
         """
-        x = self.embed(patchify(latents, self.config.patch))
-        if self.place is not None:
-            x = x + self.place(coordinate_features(self.config.grid, x.device))
+        patches = patchify(latents, self.config.patch)
+        x = self.embed(torch.cat((patches, self.places.expand(len(patches), -1, -1, -1)), dim=-1))
         if not self.rotary:
             x = x + self.space
         condition = self.conditioning(times, text, mask)
@@ -228,15 +223,14 @@ class Latte(nn.Module):
                 x = x + self.time
             x = block(x, condition.modulation, self._rope(block.span), condition.states, condition.mask)
         shift, scale = condition.head[:, :, None, None].unbind(1)
-        shape = (latents.shape[0], self.config.out_channels, *latents.shape[2:])
-        return unpatchify(self.head(modulate(x, shift, scale)), self.config.patch, torch.Size(shape))
+        return unpatchify(self.head(modulate(x, shift, scale)), self.config.grid, self.config.patch)
 
     def _rope(self, span: Span) -> RopeTable | None:
         if not self.rotary:
             return None
         t, h, w = self.config.grid
         grid = {Span.FRAME: (1, h, w), Span.TIME: (t, 1, 1), Span.CLIP: (t, h, w)}[span]
-        return rope_table(self.config.width // self.config.heads, grid, self.config.rope_theta, self.space.device)
+        return rope_table(self.config.width // self.config.heads, grid)
 
 
 def parameter_count(model: nn.Module) -> int:
