@@ -70,6 +70,7 @@ class Settings:
     seeds: int
     rates: tuple[float, ...]
     batch_tokens: int
+    side: int
     patch: int
     threshold: float
     prompts: int
@@ -92,6 +93,7 @@ class Settings:
             seeds=int(number("SEEDS", 3)),
             rates=tuple(float(rate) for rate in rates.split(",")),
             batch_tokens=int(number("BATCH_TOKENS", 2304)),
+            side=int(number("SIDE", 16)),
             patch=int(number("PATCH", 4)),
             threshold=number("THRESHOLD", 0.9),
             prompts=max(LEAST_PROMPTS, round(scale * number("PROMPTS", 256))),
@@ -115,7 +117,7 @@ class Stable:
         self.settings = settings
         network = ModelConfig.from_preset("tiny").network
         patched = network.model_copy(update={"patch_size": (1, settings.patch, settings.patch)})
-        self.config = ModelConfig.from_preset("tiny", network=patched)
+        self.config = ModelConfig.from_preset("tiny", network=patched, height=settings.side, width_px=settings.side)
         self.encoder = TextEncoder()
         self._task(GRID_SEED).remember_texts()
         self.parameters = parameter_count(our_model(self.config, GRID_SEED))

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.latte.contender import DdpmObjective, as_velocity, latte
+from bench.latte.contender import DdpmObjective, as_velocity, latents_of, latte, texts_of
 from bench.latte.diffusion import STEPS, Ddpm
 from bench.latte.network import LARGEST_DIFFERENCE, Part, parameter_count
 from bench.learning_ours import FlowObjective, Task, held_out, our_model
+from kinema_model.codec import to_float
 from kinema_model.config import ModelConfig
 from kinema_model.text import TextEncoder
+from kinema_model.world import Video
 
 SEED = 3
 
@@ -40,30 +42,45 @@ class Oracle(nn.Module):
         return torch.cat((noise, torch.zeros_like(noise)), dim=1)
 
 
+def only_clip(task: Task) -> tuple[Video, Tensor]:
+    """The world's first clip as pixels and as latents (1, C, T, H, W)."""
+    video = task.world.sample(0).video
+    return video, to_float(torch.from_numpy(video)[None])
+
+
 def test_ddim_draws_the_clip_of_an_oracle(task: Task) -> None:
-    clip = task.world.sample(0)
-    video, _ = task.world.batch([0])
-    drawn = DdpmObjective(task, steps=5).sample(Oracle(video), [clip.caption, clip.caption], [1, 2])
+    video, latents = only_clip(task)
+    drawn = DdpmObjective(task, steps=5).sample(Oracle(latents), ["a red square moves up"] * 2, [1, 2])
     assert drawn.dtype == np.uint8
-    assert np.abs(drawn.astype(int) - clip.video).max() <= 1
+    assert np.abs(drawn.astype(int) - video).max() <= 1
 
 
 def test_flow_draws_the_clip_of_an_oracle_and_tells_times_as_latte_counts_them(task: Task) -> None:
-    video, _ = task.world.batch([0])
-    oracle = Oracle(video, says_clip=True)
-    objective = FlowObjective(task, 8, lambda model: as_velocity(model, clean=True))
+    video, latents = only_clip(task)
+    oracle = Oracle(latents, says_clip=True)
+    objective = FlowObjective(task, 8, lambda model: as_velocity(model, task.config, clean=True))
     drawn = objective.sample(oracle, ["a red square moves up"], [1])
-    assert np.abs(drawn[0].astype(int) - task.world.sample(0).video).max() <= 1
+    assert np.abs(drawn[0].astype(int) - video).max() <= 1
     assert oracle.times[0] == STEPS
     assert oracle.times == sorted(oracle.times, reverse=True)
 
 
 def test_no_batch_holds_what_is_held_out_and_none_comes_twice(task: Task) -> None:
     ids = [i for step in range(20) for i in task.indices(step)]
-    assert ids == sorted(set(ids))
-    assert not any(held_out(task.world.state(i)[0].attributes) for i in ids)
-    again = Task(task.config, 4 * task.config.tokens_per_clip, SEED, task.encoder)
-    assert again.indices(19) == ids[-task.batch :]
+    assert len(ids) == len(set(ids)) == 20 * task.batch
+    assert not any(held_out(task.world.scene(i).attributes) for i in ids)
+
+
+def test_baseline_learns_the_clips_and_prompts_that_ours_learns(task: Task) -> None:
+    # At a step at which one prompt of the batch is dropped out.
+    step = next(step for step in range(99) if texts_of(task.objective.batch(task.indices(step), step)[0])[1].any(1).sum() == 3)
+    pack, _ = task.objective.batch(task.indices(step), step)
+    latents, (text, mask) = latents_of(pack.tokens, pack, task.config), texts_of(pack)
+    for row, index in enumerate(task.indices(step)):
+        clip = task.world.sample(index)
+        assert torch.equal(latents[row], to_float(torch.from_numpy(clip.video)[None])[0])
+        if mask[row].any():
+            assert torch.equal(text[row][mask[row]], task.encoder.encode([clip.caption])[0])
 
 
 @pytest.mark.parametrize("parts", [(), (Part.FLOW,), (Part.FLOW, Part.CLEAN), tuple(Part)])

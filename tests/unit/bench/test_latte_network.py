@@ -19,9 +19,9 @@ from bench.latte.network import (
     Span,
     fitted,
     parameter_count,
-    sines_and_cosines,
-    spatial_positions,
 )
+from bench.latte.patches import padded, patchify, unpatchify
+from bench.latte.positions import apply_rope, place_features, rope_table, sines_and_cosines, spatial_positions
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError
 
@@ -35,7 +35,6 @@ SMALL = LatteConfig(
     heads=2,
     pairs=2,
     hidden=96,
-    coordinates=True,
 )
 LADDER = [frozenset(list(Part)[:count]) for count in range(len(Part) + 1)]
 ALONE = [frozenset({part}) for part in Part]
@@ -169,6 +168,6 @@ def test_a_size_that_no_width_gives_is_refused() -> None:
 
 def test_baseline_has_the_tokens_of_the_tiny_preset() -> None:
     config = ModelConfig.from_preset("tiny")
-    found = latte_config(config, 1_393_600)
+    found, network = latte_config(config, 1_393_600), config.network
     assert math.prod(found.grid) == config.tokens_per_clip
-    assert (found.patch, found.heads, 2 * found.pairs) == (config.patch, config.heads, config.depth)
+    assert (found.patch, found.heads, 2 * found.pairs) == (config.patch, network.num_attention_heads, network.num_layers)

@@ -70,13 +70,14 @@ def counts(names: Iterable[str | None]) -> Counter[str | None]:
     return Counter(names)
 
 
-def test_unseen_prompts_show_everything_and_lack_nothing_in_training() -> None:
-    every = combinations()
-    unseen = [a for a in every if held_out(a)]
-    assert len(unseen) == len(every) / 8
+def test_every_word_of_unseen_prompts_is_trained_on_in_other_company() -> None:
+    unseen, seen = ([a for a in combinations() if held_out(a) is kept] for kept in (True, False))
+    assert len(unseen) == pytest.approx(len(combinations()) / 8, rel=0.2)
     for attribute, values in (("colour", COLOURS), ("shape", SHAPES), ("direction", DIRECTIONS)):
-        assert set(counts(getattr(a, attribute) for a in unseen)) == set(values)
-        assert set(counts(getattr(a, attribute) for a in every if not held_out(a))) == set(values)
+        assert set(counts(getattr(a, attribute) for a in seen)) == set(values)
+    # What is asked for cannot be drawn by always drawing the same.
+    for attribute in ("colour", "direction"):
+        assert max(counts(getattr(a, attribute) for a in unseen).values()) < 0.9 * len(unseen)
 
 
 def test_questions_are_balanced_and_of_their_own_noise() -> None:
@@ -87,10 +88,10 @@ def test_questions_are_balanced_and_of_their_own_noise() -> None:
     assert all(held_out(question.asked) for question in found)
 
 
-def test_true_clips_are_marked_right_and_others_wrong() -> None:
-    world = World(3, 8, 24, 24, 8)
-    clip = world.sample(0)
-    asked = clip.state.attributes
+@pytest.mark.parametrize("side", [16, 24])
+def test_true_clips_are_marked_right_and_others_wrong(side: int) -> None:
+    clip = World.fixed(3, 8, side, side, 8).sample(0)
+    asked = clip.scene.attributes
     other = next(a for a in combinations() if a.colour != asked.colour and a.direction != asked.direction)
     assert mark(clip.video, asked) == (True, True)
     assert mark(clip.video, other) == (False, False)
