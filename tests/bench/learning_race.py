@@ -20,6 +20,8 @@ from kinema_model.ema import Ema
 from kinema_model.world import Attributes, Video
 
 READING_BATCH = 32
+LATER = 0.1
+"""Readings are at least this share of a run's seconds apart, so that slow and quick runs are timed equally finely."""
 Mark = Callable[[Video, Attributes], tuple[bool, bool]]
 """(clip uint8 (T, H, W, 3), what was asked for) -> (colour right, direction right)."""
 
@@ -136,7 +138,7 @@ def take_reading(
 
 @dataclass(frozen=True)
 class Rules:
-    """What all runs share: seconds of training between readings, the threshold, the prompts and how they are marked."""
+    """What all runs share: seconds of training between early readings, the threshold, the prompts, how to mark."""
 
     every: float
     threshold: float
@@ -164,7 +166,8 @@ class Run:
         """
         record = self.record
         # From the clock, not from the count of readings: one slow step may pass two marks.
-        until = min((record.seconds // self._rules.every + 1) * self._rules.every, limit)
+        following = (record.seconds // self._rules.every + 1) * self._rules.every
+        until = min(max(following, record.seconds * (1 + LATER)), limit)
         losses: list[float] = []
         # At least one step: the mark's own rounding may put it where the clock already is.
         while not losses or record.seconds < until:

@@ -124,7 +124,7 @@ class CrossAttention(nn.Module):
 
 def _heads(x: Tensor, heads: int) -> Tensor:
     """(G, N, D) -> (G, heads, N, D / heads)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -68,5 +68,5 @@ def rope_table(head_dim: int, grid: Grid) -> RopeTable:
 def apply_rope(x: Tensor, table: RopeTable) -> Tensor:
     """Turn neighbouring channel pairs of x (..., N, head_dim) by the table's angles."""
     cos, sin = table
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    even, odd = x.reshape(*x.shape[:-1], -1, 2).unbind(-1)
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)

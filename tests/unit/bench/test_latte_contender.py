@@ -72,15 +72,17 @@ def test_no_batch_holds_what_is_held_out_and_none_comes_twice(task: Task) -> Non
 
 
 def test_baseline_learns_the_clips_and_prompts_that_ours_learns(task: Task) -> None:
-    # At a step at which one prompt of the batch is dropped out.
-    step = next(step for step in range(99) if texts_of(task.objective.batch(task.indices(step), step)[0])[1].any(1).sum() == 3)
-    pack, _ = task.objective.batch(task.indices(step), step)
-    latents, (text, mask) = latents_of(pack.tokens, pack, task.config), texts_of(pack)
-    for row, index in enumerate(task.indices(step)):
-        clip = task.world.sample(index)
-        assert torch.equal(latents[row], to_float(torch.from_numpy(clip.video)[None])[0])
-        if mask[row].any():
-            assert torch.equal(text[row][mask[row]], task.encoder.encode([clip.caption])[0])
+    left_out = 0
+    for step in range(12):
+        pack, _ = task.objective.batch(task.indices(step), step)
+        latents, (text, mask) = latents_of(pack.tokens, pack, task.config), texts_of(pack)
+        for row, index in enumerate(task.indices(step)):
+            clip = task.world.sample(index)
+            assert torch.equal(latents[row], to_float(torch.from_numpy(clip.video)[None])[0])
+            left_out += not mask[row].any()
+            if mask[row].any():
+                assert torch.equal(text[row][mask[row]], task.encoder.encode([clip.caption])[0])
+    assert 0 < left_out < 24
 
 
 @pytest.mark.parametrize("parts", [(), (Part.FLOW,), (Part.FLOW, Part.CLEAN), tuple(Part)])

@@ -138,6 +138,18 @@ def test_run_ends_at_its_limit_with_a_last_reading() -> None:
     assert run.record.reached is None
 
 
+def test_late_readings_are_a_tenth_apart() -> None:
+    run = run_of(Scripted(lambda _: 0), every=1)
+    while not run.over(60):
+        run.slice(60)
+    seconds = [r.seconds for r in run.record.readings]
+    assert seconds[:11] == list(range(1, 12))
+    assert seconds[-1] == 60
+    gaps = [(b - a) / a for a, b in itertools.pairwise(seconds[10:-1])]
+    # A step is a second on this clock, which is what a gap may be too long by.
+    assert all(0.1 <= gap < 0.1 + 1 / a for gap, a in zip(gaps, seconds[10:], strict=False))
+
+
 @given(every=st.floats(0.1, 3))
 def test_no_two_readings_are_of_the_same_step(every: float) -> None:
     run = run_of(Scripted(lambda _: 0), every)

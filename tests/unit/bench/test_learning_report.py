@@ -114,4 +114,4 @@ def test_baselines_limit_follows_ours(tmp_path: Path) -> None:
     assert bench.times_ours(1, 10) == bench.settings.seconds
     bench.folder.records["race/ours/1"] = record(12.5)
     assert bench.times_ours(1, 10) == 125
-    assert math.isclose(sum(bench.outlook().values()), 10 * 32 + 3 * 12.5 * 11 + 6 * 2.5 * 12.5)
+    assert math.isclose(sum(bench.outlook().values()), 10 * 16 + 3 * 12.5 * 11 + 6 * 2 * 12.5)
