@@ -8,7 +8,7 @@ DDIM. Equal for both: samples, text states (encoded before the clock), patches, 
 average of weights, parameters within 2 %, threads, guidance. Both choose among the same five learning rates on a
 seed that is not reported; then three seeds race, slice by slice in turn. A baseline that never gets there counts at
 10 times ours: the speed-up is then a lower bound. The table adds our parts to Latte one at a time, at one seed and at
-the rate chosen for ours; with the last of them it is ours but for the order of its layers' first draws.
+the rate chosen for ours; with all of them it computes what ours does (tests/unit/bench/test_latte_parts.py).
 
 Patches are 4 x 4 pixels: 48 numbers, which a token of 128 channels can carry. In the patches of 8 x 8 that `tiny`
 has there are 192, so that no network of this width can say all the noise that Latte is to predict, while a clean
@@ -22,7 +22,7 @@ Environment: LEARNING_FOLDER (out/learning), LEARNING_SLICE (seconds after which
 LEARNING_THREADS (all cores), LEARNING_SEEDS (3), LEARNING_RATES (0.0003,0.0007,0.0015,0.003,0.006),
 LEARNING_BATCH_TOKENS (2304), LEARNING_SIDE (16) and LEARNING_PATCH (4) in pixels, LEARNING_THRESHOLD (0.9),
 LEARNING_PROMPTS (256), LEARNING_READ_SECONDS (5) of training between readings, which later are a tenth of a run's
-seconds apart, LEARNING_GRID_SECONDS (16) of each rate, LEARNING_SECONDS (120) that ours has, LEARNING_CAP (10) and
+seconds apart, LEARNING_GRID_SECONDS (24) of each rate, LEARNING_SECONDS (120) that ours has, LEARNING_CAP (10) and
 LEARNING_TABLE_CAP (2) times ours, LEARNING_DDIM_STEPS (25), and LEARNING_SCALE (1), which multiplies all seconds and
 prompts: below 1 it rehearses every phase in little time, and its figures mean nothing.
 """
@@ -100,7 +100,7 @@ class Settings:
             threshold=number("THRESHOLD", 0.9),
             prompts=max(LEAST_PROMPTS, round(scale * number("PROMPTS", 256))),
             read_seconds=scale * number("READ_SECONDS", 5),
-            grid_seconds=scale * number("GRID_SECONDS", 16),
+            grid_seconds=scale * number("GRID_SECONDS", 24),
             seconds=scale * number("SECONDS", 120),
             cap=number("CAP", 10),
             table_cap=number("TABLE_CAP", 2),
