@@ -15,8 +15,8 @@ has there are 192, so that no network of this width can say all the noise that L
 clip, which ours is to predict, can be said; published Latte has 16 numbers in 1152 channels. LEARNING_PATCH=8
 LEARNING_SIDE=24 (with a folder of its own) measures with that handicap.
 
-The whole takes about 40 minutes on two quiet cores. It may be stopped at any moment and started again: ended runs and
-the last slice of the others are in the folder.
+The whole is laid out for about 40 minutes on two quiet cores. It may be stopped at any moment and started again:
+ended runs and the last slice of the others are in the folder.
 
 Environment: LEARNING_FOLDER (out/learning), LEARNING_SLICE (seconds after which to stop and end with 75; none),
 LEARNING_THREADS (all cores), LEARNING_SEEDS (3), LEARNING_RATES (0.0003,0.0007,0.0015,0.003,0.006),
