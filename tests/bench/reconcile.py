@@ -77,7 +77,7 @@ def plain_job(index: int) -> dict[str, Any]:
 async def create_all(group: str, plural: str, make: Callable[[int], dict[str, Any]]) -> float:
     """Create every object over parallel requests; seconds taken."""
     version = names.VERSION if group == names.GROUP else "v1"
-    await config.load_kube_config(config_file=kube.kubeconfig())
+    await config.load_kube_config(config_file=kube.kubeconfig())  # type: ignore[no-untyped-call]
     begun = time.monotonic()
     gate = asyncio.Semaphore(PARALLEL)
     async with client.ApiClient() as connection:

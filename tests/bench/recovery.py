@@ -14,6 +14,7 @@ import os
 import random
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def main() -> int:
                 break
             samples.append(measured[0])
             lost.append(measured[1])
-        end = kube.until(lambda n=name: runs.ended(n, NAMESPACE), f"the end of {name}", 900)
+        end = kube.until(partial(runs.ended, name, NAMESPACE), f"the end of {name}", 900)
         ends.append(end)
         print(f"{name}: {end}", flush=True)
     kube.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
