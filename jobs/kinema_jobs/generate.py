@@ -7,18 +7,21 @@ Prints one JSON object per line: {"event":"loaded"}, {"event":"progress","step",
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import secrets
 import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from kinema_api import layout
 from kinema_api.generation import VideoGenerationSpec
 from kinema_jobs.errors import JobError
+from kinema_jobs.expansion import ExpansionSettings, expand_prompt
 from kinema_jobs.inputs import NAMES, Work, open_footage
 from kinema_jobs.media import write_artefacts
 from kinema_jobs.model_folder import find_model, sha256_of, verify_folder
@@ -67,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompt", required=True)
     parser.add_argument("--negative-prompt")
     parser.add_argument("--out", required=True, type=Path, help="the MP4; the other artefacts go beside it")
+    parser.add_argument("--expand-prompt", action="store_true", help="say a short prompt at length first")
     parser.add_argument("--task", choices=[task.value for task in Task], default=_DEFAULTS["task"].default)
     parser.add_argument("--input", type=Path, help="the clip or picture that the task works on")
     parser.add_argument("--end", type=Path, help="where fill and blend lead to")
@@ -83,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _generate(arguments: argparse.Namespace, request: ClipRequest) -> None:
     check_request(request)
+    if arguments.expand_prompt:
+        expanding = expand_prompt(request.prompt, request.seed, ExpansionSettings.from_environment())
+        request = replace(request, expansion=asyncio.run(expanding))
     started = time.monotonic()
     folder = find_model(arguments.model)
     digest = verify_folder(folder)
@@ -111,6 +118,7 @@ def _generate(arguments: argparse.Namespace, request: ClipRequest) -> None:
         bytes=paths[0].stat().st_size,
         seed=request.seed,
         seams=record["seams"],
+        expandedPrompt=record["expandedPrompt"],
         size=shape.size,
         seconds=shape.seconds,
         fps=shape.fps,

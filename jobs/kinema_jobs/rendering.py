@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 
-from kinema_api.generation import SIZE_PATTERN
+from kinema_api.generation import MAX_PROMPT_CHARACTERS, SIZE_PATTERN
 from kinema_jobs.inputs import Work
 from kinema_jobs.media import Video, check_frame_size
 from kinema_jobs.model_folder import sha256_of
@@ -18,10 +18,9 @@ from kinema_model.conditioning import Seam
 from kinema_model.config import ModelConfig
 from kinema_model.errors import PromptError, ShapeError
 from kinema_model.pipeline import Pipeline
+from kinema_model.prompts import Expansion
 from kinema_model.tasks import Task, check_task
 
-MAX_PROMPT_CHARACTERS: Final = 4096
-"""As in the schema of a VideoGeneration."""
 MAX_STEPS: Final = 200
 MAX_SECONDS: Final = 60
 MAX_SEED: Final = 2**53 - 1
@@ -42,8 +41,15 @@ class ClipRequest:
     seed: int
     steps: int
     guidance_scale: float
+    expansion: Expansion | None = None
+    """What the model hears in place of the prompt, where that was asked for."""
     strength: float | None = None
     """How little of its input an edit or a blend keeps; None: as usual for the task."""
+
+    @property
+    def heard(self) -> str:
+        """The words that the model is given."""
+        return self.expansion.rich if self.expansion else self.prompt
 
 
 @dataclass(frozen=True)
@@ -162,9 +168,9 @@ def render(
         "should_stop": should_stop,
     }
     if work.task is Task.TEXT:
-        return Rendered(pipeline.generate(request.prompt, **how))
+        return Rendered(pipeline.generate(request.heard, **how))
     given = work.given(shape.frames, shape.height, shape.width, shape.fps)
-    done = pipeline.complete(work.task, request.prompt, given=given, strength=request.strength, **how)
+    done = pipeline.complete(work.task, request.heard, given=given, strength=request.strength, **how)
     return Rendered(done.video, done.seams)
 
 
@@ -180,6 +186,8 @@ def request_record(
         "strength": request.strength,
         "seams": [asdict(seam) for seam in rendered.seams],
         "prompt": request.prompt,
+        "expandedPrompt": request.expansion.rich if request.expansion else None,
+        "expansion": request.expansion.how if request.expansion else None,
         "negativePrompt": request.negative_prompt,
         "seed": request.seed,
         "steps": request.steps,

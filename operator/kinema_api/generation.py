@@ -7,12 +7,24 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from kinema_api.base import ApiModel, ArtifactStore, Conditions, Digest, ObjectMeta, ShortText, Uri, Worded, cel_rules
+from kinema_api.base import (
+    ApiModel,
+    ArtifactStore,
+    Conditions,
+    Digest,
+    LongText,
+    ObjectMeta,
+    ShortText,
+    Uri,
+    Worded,
+    cel_rules,
+)
 from kinema_api.inputs import TASK_RULES, ClipInput, Mask, TaskName
 
 KIND: Final = "VideoGeneration"
 PLURAL: Final = "videogenerations"
 MAX_SEAMS: Final = 4
+MAX_PROMPT_CHARACTERS: Final = 4096
 
 GenerationPhase = Literal["Pending", "Scheduled", "Running", "Succeeded", "Failed", "Cancelled"]
 SIZE_PATTERN: Final = r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,3}$"
@@ -20,6 +32,7 @@ IMMUTABLE: Final = (
     "modelRef",
     "prompt",
     "negativePrompt",
+    "expandPrompt",
     "task",
     "input",
     "inputSeconds",
@@ -67,12 +80,15 @@ class VideoGenerationSpec(ApiModel):
     """The model that renders the clip."""
     prompt: Annotated[
         str,
-        Field(min_length=1, max_length=4096),
+        Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS),
         Worded(r"[^\s\p{Z}\p{C}]", "the prompt is blank: say what the clip shows, such as: a red square moves right"),
     ]
     """What the clip shows; at most 4096 characters."""
-    negative_prompt: Annotated[str, Field(max_length=4096)] | None = None
+    negative_prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)] | None = None
     """What the clip should not show."""
+    expand_prompt: bool = False
+    """True: a short prompt is said at length before the model hears it, by the operator's language model if it has one,
+    else by the world's own rule. What the model heard is in status.expandedPrompt."""
     task: TaskName = "text"
     """What is made. text: a clip from words alone. image: it begins with the input's first frame. extend: it begins
     with the last of the input. extend-back: it ends with the first of it. fill: it leads from the input's last frame
@@ -231,6 +247,8 @@ class VideoGenerationStatus(ApiModel):
     """All frames on one sheet, WebP."""
     seed: int | None = None
     """The seed that is used."""
+    expanded_prompt: LongText | None = None
+    """What the model heard in place of the prompt."""
     model_digest: Digest | None = None
     """The model that is used; fixed when the request is accepted."""
     timings: Timings | None = None

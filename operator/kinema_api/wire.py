@@ -119,6 +119,7 @@ class WorkOrder(ApiModel):
     model: OrderedModel
     prompt: str
     negative_prompt: str | None = None
+    expand_prompt: bool = False
     task: TaskName = "text"
     inputs: tuple[OrderedInput, ...] = ()
     input_seconds: float | None = None
@@ -151,6 +152,7 @@ class OrderResult(ApiModel):
     denoise_seconds: float
     encode_seconds: float
     seams: tuple[Seam, ...] = ()
+    expanded_prompt: str | None = None
 
 
 class OrderState(ApiModel):

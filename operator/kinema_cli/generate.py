@@ -32,6 +32,7 @@ _SUFFIX_BYTES: Final = 3
 @click.argument("prompt")
 @click.option("--model", help="VideoModel that renders the clip.")
 @click.option("--local", "local", type=click.Path(path_type=Path), help="Render here from this model folder instead.")
+@click.option("--expand-prompt", is_flag=True, default=None, help="Say a short prompt at length first.")
 @click.option("--task", type=click.Choice(get_args(TaskName)), help="What is made.  [default: text]")
 @click.option("--input", help="What the task works on: a VideoGeneration or s3://BUCKET/KEY; with --local a file.")
 @click.option("--end", help="Where fill and blend lead to, named like --input.")
@@ -139,6 +140,7 @@ def _deliver(cluster: Cluster, done: dict[str, Any], out: Path | None, output: O
             **{key: video.get(key) for key in ("uri", "sha256", "bytes", "seconds", "size", "fps")},
             "seed": status.get("seed"),
             "seams": status.get("seams", []),
+            "expandedPrompt": status.get("expandedPrompt"),
             "modelDigest": status.get("modelDigest"),
             "timings": status.get("timings"),
         },
@@ -146,10 +148,15 @@ def _deliver(cluster: Cluster, done: dict[str, Any], out: Path | None, output: O
     )
 
 
+def _argument(key: str, value: Any) -> str:
+    name = f"--{key.replace('_', '-')}"
+    return name if value is True else f"{name}={value}"
+
+
 def _generate_here(prompt: str, model: Path, out: Path, fields: dict[str, Any], output: Output) -> None:
     # With "=", so that a prompt that starts with a dash stays a prompt.
     arguments = [f"--model={model}", f"--prompt={prompt}", f"--out={out}"]
-    arguments += [f"--{key.replace('_', '-')}={value}" for key, value in fields.items() if value is not None]
+    arguments += [_argument(key, value) for key, value in fields.items() if value is not None]
     generated: dict[str, Any] = {}
     with output.progress() as follower:
         follower.show("Loading")

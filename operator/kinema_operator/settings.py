@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -102,6 +102,18 @@ class Settings(BaseSettings):
     """A run without a step for this many median steps, and stall_floor_seconds at least, is restarted."""
     stall_floor_seconds: float = 120.0
     """Shortest time without a step that counts as a stall."""
+
+    expansion_url: str | None = Field(default=None, pattern=r"^https?://[^/@\s?#]+(/[^@\s?#]*)?$")
+    """OpenAI-compatible API that servers ask to say prompts at length, such as http://llm.models.svc:8000/v1; unset:
+    the world's own rule does it."""
+    expansion_model: str = ""
+    """Name of the language model there; needed with expansion_url."""
+
+    @model_validator(mode="after")
+    def _language_model_is_named(self) -> Self:
+        if self.expansion_url and not self.expansion_model:
+            raise ValueError("KINEMA_EXPANSION_MODEL is needed with KINEMA_EXPANSION_URL: name the language model")
+        return self
 
     generation_attempts: int = Field(default=5, ge=1)
     """Servers that are tried before a generation is Failed for reasons that are not its own."""

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ import torch
 from kinema_api.generation import Seam
 from kinema_api.wire import OrderResult, UploadedFile, WorkOrder
 from kinema_jobs.errors import FileUnusable, JobError
+from kinema_jobs.expansion import ExpansionSettings, expand_prompt
 from kinema_jobs.inputs import Work, open_footage
 from kinema_jobs.media import write_artefacts
 from kinema_jobs.rendering import ClipRequest, ClipShape, Rendered, clip_shape, render, request_record
@@ -67,9 +68,10 @@ def clip_request(order: WorkOrder) -> ClipRequest:
 class OrderRunner:
     """Runs orders one after the other; an order that a newer attempt replaced ends before the newer one starts."""
 
-    def __init__(self, models: ModelCache, transfers: Transfers) -> None:
+    def __init__(self, models: ModelCache, transfers: Transfers, expanding: ExpansionSettings) -> None:
         self._models = models
         self._transfers = transfers
+        self._expanding = expanding
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
         self._one_at_a_time = asyncio.Lock()
 
@@ -124,6 +126,7 @@ class OrderRunner:
             load_seconds=load_seconds,
             denoise_seconds=clip.denoise_seconds,
             encode_seconds=encode_seconds,
+            expanded_prompt=clip.request.expansion.rich if clip.request.expansion else None,
             seams=tuple(Seam(frame=s.frame, jump=s.jump, usual=s.usual) for s in clip.rendered.seams),
         )
         taken.end("succeeded")
@@ -138,7 +141,7 @@ class OrderRunner:
         return Work(Task(order.task), footage, order.input_seconds, order.mask_region)
 
     async def _render(self, taken: OrderInHand, pipeline: Pipeline, work: Work) -> _Clip:
-        request = clip_request(taken.order)
+        request = await self._expanded(taken)
         shape = clip_shape(pipeline.config, request.seconds, request.size, work.size)
         taken.phase = "denoising"
         started = time.monotonic()
@@ -156,6 +159,14 @@ class OrderRunner:
         seconds = time.monotonic() - started
         metrics.MODEL_LOAD_SECONDS.observe(seconds)
         return pipeline, seconds
+
+    async def _expanded(self, taken: OrderInHand) -> ClipRequest:
+        """The order's request, said at length if it asks for that."""
+        request = clip_request(taken.order)
+        if not taken.order.expand_prompt:
+            return request
+        asking = expand_prompt(request.prompt, request.seed, self._expanding)
+        return replace(request, expansion=await _unless_stopped(taken, asking))
 
     def _denoise(
         self, taken: OrderInHand, pipeline: Pipeline, work: Work, request: ClipRequest, shape: ClipShape

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from kinema_jobs.expansion import ExpansionSettings
 from kinema_jobs.rendering import open_pipeline
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderBook
@@ -23,12 +24,14 @@ class Service:
 
 
 @asynccontextmanager
-async def open_service(digest: str, settings: ServerSettings) -> AsyncIterator[Service]:
-    """A service for one model, with its connections and its thread."""
+async def open_service(
+    digest: str, settings: ServerSettings, expanding: ExpansionSettings | None = None
+) -> AsyncIterator[Service]:
+    """A service for one model, with its connections and its thread. Raises `BadSettings`."""
     async with client_session(settings) as session:
         transfers = Transfers(session, settings)
         models = ModelCache(digest, settings.cache_dir, transfers, open_pipeline)
-        runner = OrderRunner(models, transfers)
+        runner = OrderRunner(models, transfers, expanding or ExpansionSettings.from_environment())
         try:
             yield Service(OrderBook(runner.run, settings.remembered_orders), models)
         finally:

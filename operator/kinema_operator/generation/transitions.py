@@ -17,6 +17,7 @@ from typing import Any, Final
 from kinema_api import layout
 from kinema_api.base import find_condition
 from kinema_api.generation import (
+    MAX_PROMPT_CHARACTERS,
     MAX_SEAMS,
     Artefact,
     DeliveredFile,
@@ -149,6 +150,7 @@ def delivered(generation: VideoGeneration, status: Status, at: Moment, result: O
             fps=result.fps,
         ),
         seams=result.seams[:MAX_SEAMS],
+        expanded_prompt=(result.expanded_prompt or "")[:MAX_PROMPT_CHARACTERS] or None,
         timings=Timings(
             queued_seconds=started.queued_seconds,
             load_seconds=result.load_seconds,

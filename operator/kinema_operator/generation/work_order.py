@@ -73,6 +73,7 @@ def work_order(
         ),
         prompt=spec.prompt,
         negative_prompt=spec.negative_prompt,
+        expand_prompt=spec.expand_prompt,
         task=spec.task,
         inputs=tuple(found.ordered(expires) for found in inputs),
         input_seconds=spec.input_seconds,

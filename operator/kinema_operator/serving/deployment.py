@@ -89,6 +89,9 @@ def _container(model: VideoModel, digest: str, settings: Settings) -> dict[str, 
         "OMP_NUM_THREADS": str(settings.worker_cpu_threads),
         **pods.SCRATCH_ENV,
     }
+    if settings.expansion_url:
+        environment["KINEMA_EXPANSION_URL"] = settings.expansion_url
+        environment["KINEMA_EXPANSION_MODEL"] = settings.expansion_model
     probe = {"httpGet": {"path": "/healthz", "port": PORT_NAME}}
     container: dict[str, Any] = {
         "name": CONTAINER,

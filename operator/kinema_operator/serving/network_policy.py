@@ -1,6 +1,7 @@
 """The NetworkPolicy around a model's servers: orders from the operator alone, and out to nothing but the store.
 
-A prompt is hostile input; a server that it takes over finds no door but the object store, and no key for that.
+A prompt is hostile input; a server that it takes over finds no door but the object store, and no key for that. Where
+the operator names a language model that says prompts at length, that is a second door.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ def server_network_policy(model: VideoModel, store_endpoints: Iterable[str], set
                 {"from": [operator], "ports": [{"protocol": "TCP", "port": names.SERVER_PORT}]},
                 {"from": [monitoring], "ports": [{"protocol": "TCP", "port": names.SERVER_METRICS_PORT}]},
             ],
-            "egress": [network.dns_egress(), *network.store_egresses(store_endpoints)],
+            "egress": [
+                network.dns_egress(),
+                *network.store_egresses((*store_endpoints, settings.expansion_url or "")),
+            ],
         },
     }

@@ -124,6 +124,19 @@ def test_servers_reach_names_and_the_store_alone() -> None:
     assert store["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kinema-system"}}}]
 
 
+def test_a_language_model_is_named_to_servers_and_within_their_reach() -> None:
+    settings = Settings(expansion_url="http://llm.models.svc:8000/v1", expansion_model="writer")
+    (container,) = server_deployment(model(), DIGEST, 1, settings)["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert environment["KINEMA_EXPANSION_URL"] == "http://llm.models.svc:8000/v1"
+    assert environment["KINEMA_EXPANSION_MODEL"] == "writer"
+    _, writer, _ = server_network_policy(model(), ["http://minio.kinema-system.svc:9000"], settings)["spec"]["egress"]
+    assert writer["ports"] == [{"protocol": "TCP", "port": 8000}]
+    assert writer["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "models"}}}]
+    with pytest.raises(ValueError, match="KINEMA_EXPANSION_MODEL is needed"):
+        Settings(expansion_url="http://llm.models.svc:8000/v1")
+
+
 @pytest.mark.parametrize(
     ("endpoint", "port", "to"),
     [

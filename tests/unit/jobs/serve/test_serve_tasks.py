@@ -16,10 +16,11 @@ import torch
 from kinema_jobs.media import write_mp4
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
+from kinema_model.pipeline import Pipeline
 from kinema_model.tasks import TRAINED_BY, Task
 from kinema_model.video_model import VideoModel
 from kinema_model.world import World
-from unit.jobs.serve.conftest import Order, write_manifest
+from unit.jobs.serve.conftest import PROMPT, Order, write_manifest
 
 TRAINED = tuple(task for task in Task if task not in TRAINED_BY and task is not Task.INPAINT)
 
@@ -95,6 +96,29 @@ async def test_what_cannot_be_done_fails_for_good_with_a_sentence(
     assert (state.phase, state.retriable) == ("failed", False)
     assert state.error is not None
     assert sentence in state.error
+
+
+async def test_a_prompt_said_at_length_is_told_and_recorded(
+    server: Any, store: Any, make_order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    generate = Pipeline.generate
+
+    def hear(pipeline: Pipeline, prompt: str, **how: Any) -> Any:
+        heard.append(prompt)
+        return generate(pipeline, prompt, **how)
+
+    monkeypatch.setattr(Pipeline, "generate", hear)
+    for uid, expand in (("uid-1", True), ("uid-2", False)):
+        await server.submit(make_order(uid=uid, expandPrompt=expand))
+        assert (await server.ended(uid)).phase == "succeeded"
+    at_length, plain = (json.loads(store.objects[f"out/{uid}/1/request.json"]) for uid in ("uid-1", "uid-2"))
+    assert heard == [at_length["expandedPrompt"], PROMPT]
+    assert (at_length["prompt"], plain["expandedPrompt"]) == (PROMPT, None)
+    state = await server.ended("uid-1")
+    assert state.result is not None
+    assert state.result.expanded_prompt == heard[0]
+    assert len(heard[0]) > len(PROMPT)
 
 
 async def test_a_strength_out_of_range_is_refused_at_once(server: Any, make_order: Order) -> None:
