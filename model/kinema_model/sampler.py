@@ -1,7 +1,7 @@
 """From noise to clips: Euler steps along the learned velocity, with classifier-free guidance."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -99,7 +99,7 @@ def _guided(
     """The velocity as a function of (x, level) only, with and without text in one pack."""
     if guidance is None or guidance.scale == NO_GUIDANCE:
         return lambda x, level: model(pack.at(x, pack.levels * level))
-    against = [Sample(s.parts, text, s.image) for s, text in zip(samples, guidance.texts, strict=True)]
+    against = [replace(s, text=text, cuts=()) for s, text in zip(samples, guidance.texts, strict=True)]
     both = pack_samples([*samples, *against], patch).to(pack.tokens.device)
 
     def velocity(x: Tensor, level: float) -> Tensor:

@@ -1,15 +1,17 @@
 """Attention within the segments of a packed sequence, behind one function that hides the kernel.
 
 A segment of queries sees the segment of keys with the same number and nothing else. On a GPU that can, one
-variable-length kernel takes the whole pack; everywhere else each segment is its own scaled dot product.
+variable-length kernel takes the whole pack; everywhere else each segment is its own scaled dot product. A `Sight` tells
+where segments see more than themselves, as chunks of a stream do.
 """
 
 import inspect
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import accumulate, groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,12 +42,73 @@ class Segments:
         return Segments(self.lengths, self.offsets.to(device))
 
 
+@dataclass(frozen=True)
+class Seen:
+    """So many neighbouring rows of keys, and the first and the last segment of queries that see them."""
+
+    count: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Which keys every segment of queries sees, `keys` telling how many.
+
+    `taken` (K,) are the rows that stand as keys, of what is remembered and behind it the pack's own, and `places`
+    (K, 3) where they stand; without them they are the pack's own. `rows` (M,) names which of the K each segment sees,
+    one segment behind the other, and `spans` (K, 2) the first and last segment that see a key; without them each
+    segment sees the next so many.
+    """
+
+    queries: Segments
+    keys: Segments
+    taken: Tensor | None = None
+    places: Tensor | None = None
+    rows: Tensor | None = None
+    spans: Tensor | None = None
+
+    @classmethod
+    def own(cls, segments: Segments) -> "Sight":
+        """Every segment sees itself."""
+        return cls(segments, segments)
+
+    @classmethod
+    def across(cls, lengths: Sequence[int], seen: Sequence[Seen], device: torch.device | str = "cpu") -> "Sight":
+        """Segments of these lengths over keys that more than one of them may see; `seen` covers all rows in order."""
+        rows: list[list[Tensor]] = [[] for _ in lengths]
+        starts = accumulate((block.count for block in seen), initial=0)
+        for start, block in zip(starts, seen, strict=False):
+            for segment in range(block.first, block.last + 1):
+                rows[segment].append(torch.arange(start, start + block.count, device=device))
+        spans = torch.tensor([(block.first, block.last) for block in seen], dtype=torch.int32, device=device)
+        counts = torch.tensor([block.count for block in seen], device=device)
+        return cls(
+            Segments.of(lengths, device),
+            Segments.of([sum(map(len, each)) for each in rows], device),
+            rows=torch.cat([piece for each in rows for piece in each]),
+            spans=spans.repeat_interleave(counts, dim=0),
+        )
+
+    def to(self, device: torch.device | str) -> "Sight":
+        """The same on `device`."""
+        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value.to(device) for name, value in held.items() if value is not None})
+
+
 Kernel = Callable[[Tensor, Tensor, Tensor, Segments, Segments], Tensor]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, queries: Segments, keys: Segments) -> Tensor:
     """softmax(q k^T / sqrt(d)) v per segment: q (N, H, d), k and v (M, H, d) -> (N, H, d)."""
     return choose_kernel(q.device, q.dtype)(q, k, v, queries, keys)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
+    """As `attention`, over the keys that each segment sees: k and v (K, H, d)."""
+    if sight.rows is not None:
+        k, v = k.index_select(0, sight.rows), v.index_select(0, sight.rows)
+    return attention(q, k, v, sight.queries, sight.keys)
 
 
 @lru_cache(maxsize=8)
