@@ -24,6 +24,7 @@ class Stream(IntEnum):
     PROMPTS = 6
     WORLD_PLAN = 7
     TASK = 8
+    STREAMING = 10
 
 
 def generator(stream: Stream, seed: int, sample: int = 0, step: int = 0) -> np.random.Generator:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from kinema_model.chunking import chunked_sample
 from kinema_model.codec import Codec, make_codec, to_float
 from kinema_model.conditioning import condition
 from kinema_model.config import ModelConfig
@@ -30,6 +31,7 @@ from kinema_model.world.scene import Scene
 
 TEXT_DROPOUT: Final = 0.1
 GRADIENT_CLIP: Final = 1.0
+STREAMING_SHARE: Final = 0.5
 TEXT_ALONE: Final = {Task.TEXT: 1.0}
 EMA_DECAY: Final = 0.99
 _BETAS: Final = (0.9, 0.95)
@@ -55,7 +57,10 @@ def batch_indices(step: int, rank: int, world_size: int, global_batch: int) -> l
 
 
 class TrainingObjective:
-    """The loss of a model on samples of a world: each sample a task of the mix, text dropped out at the usual rate."""
+    """The loss of a model on samples of a world: each sample a task of the mix, text dropped out at the usual rate.
+
+    Of a model that streams, `streaming_share` of the samples are in chunks instead.
+    """
 
     def __init__(
         self,
@@ -66,6 +71,7 @@ class TrainingObjective:
         *,
         tasks: Mapping[Task, float] = TEXT_ALONE,
         text_dropout: float = TEXT_DROPOUT,
+        streaming_share: float = STREAMING_SHARE,
         device: torch.device | str = "cpu",
     ) -> None:
         self.config = config
@@ -73,6 +79,7 @@ class TrainingObjective:
         self.seed = seed
         self.tasks = tasks
         self.text_dropout = text_dropout
+        self.streaming_share = streaming_share
         self.device = torch.device(device)
         self._encoder = text_encoder
         self._codec: Codec = make_codec(config)
@@ -87,11 +94,23 @@ class TrainingObjective:
         clips = self.world.clips(indices)
         texts = self._texts([scene.captions.short for _, scene in clips], indices, step)
         samples = [
-            Sample(self._parts(video, scene, index, step), text)
+            self._sample(video, scene, text, index, step)
             for (video, scene), index, text in zip(clips, indices, texts, strict=True)
         ]
         noises = [self._noise(sample, index, step) for sample, index in zip(samples, indices, strict=True)]
         return pack_samples(samples, self.config.patch).to(self.device), torch.cat(noises).to(self.device)
+
+    def _sample(self, video: Tensor, scene: Scene, text: Tensor, index: int, step: int) -> Sample:
+        """A clip uint8 (T, H, W, 3) with what its task gives it or, of a streaming model, in chunks."""
+        draw = generator(Stream.STREAMING, self.seed, index, step)
+        streaming = self.config.streaming
+        if streaming is None or draw.random() >= self.streaming_share:
+            return Sample(self._parts(video, scene, index, step), text)
+        # Without a text there is none for any shot; a single shot keeps the wording that was drawn for it.
+        cut = len(scene.shots) > 1 and len(text) > 0
+        texts = self._encoder.encode(scene.captions.shots) if cut else [text] * len(scene.shots)
+        level = torch.sigmoid(normal(Stream.LEVEL, self.seed, [index], step, ())[0])
+        return chunked_sample(self.config, streaming, self._codec, video, scene, texts, level, draw)
 
     def _parts(self, video: Tensor, scene: Scene, index: int, step: int) -> tuple[Part, ...]:
         """A clip uint8 (T, H, W, 3) as latents at the sample's level, and what its task gives it."""

@@ -18,11 +18,6 @@ class KeyValues:
     keys: Tensor
     values: Tensor
 
-    @property
-    def bytes(self) -> int:
-        """What they hold."""
-        return sum(each.numel() * each.element_size() for each in (self.keys, self.values))
-
 
 @dataclass
 class LayerMemory:
