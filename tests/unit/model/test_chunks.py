@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ShapeError
-from kinema_model.network.attention import _block_sparse, attend
+from kinema_model.network.attention import attend
 from kinema_model.network.chunks import Chunks, sight_of
 from kinema_model.network.pack import Cut, Part, Sample, pack_samples
 from kinema_model.video_model import VideoModel
@@ -77,15 +77,12 @@ def test_chunked_is_full_attention_under_a_mask(clips: list[tuple[Chunks | None,
     scores = torch.einsum("nhd,mhd->hnm", q, k) / 6**0.5
     expected = torch.einsum("hnm,mhd->nhd", scores.masked_fill(~mask, -torch.inf).softmax(-1), v)
     assert torch.allclose(attend(q, keys, values, sight), expected, atol=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-def test_flex_attention_sees_the_same() -> None:
-    samples = [_sample(), *mixed_samples([(3, 8, 12), (1, 16, 4)], [5, 1]), _sample((3, 1), 2, 2)]
-    pack = pack_samples(samples, PATCH)
-    assert pack.sight.taken is not None
-    q, k, v = (torch.randn(n, 2, 8) for n in (len(pack.tokens), *[len(pack.sight.taken)] * 2))
-    assert torch.allclose(_block_sparse(q, k, v, pack.sight), attend(q, k, v, pack.sight), atol=1e-5)
+    if sight.spans is not None:
+        segment = torch.arange(len(sight.queries.lengths)).repeat_interleave(torch.tensor(sight.queries.lengths))
+        spanned = (sight.spans[:, 0] <= segment[:, None]) & (segment[:, None] <= sight.spans[:, 1])
+        by_token = torch.zeros(len(told), len(told), dtype=torch.int64)
+        by_token.index_add_(1, torch.arange(len(told)) if sight.taken is None else sight.taken, spanned.long())
+        assert torch.equal(by_token, mask.long())
 
 
 def test_a_reference_stands_right_before_the_window_of_whoever_looks() -> None:
