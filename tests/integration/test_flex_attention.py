@@ -1,4 +1,4 @@
-"""FlexAttention sees what the kernel on a CPU sees, by its formula: only a GPU compiles it. Its import takes seconds."""
+"""FlexAttention sees what the kernel on a CPU sees, by its formula: only a GPU compiles it. Importing it takes long."""
 
 import pytest
 import torch
