@@ -38,6 +38,11 @@ def condition(config: ModelConfig, codec: Codec, latents: Tensor, fps: float, gi
     return clip, *beside
 
 
+def reference(config: ModelConfig, codec: Codec, frames: Tensor, fps: float) -> Part:
+    """Frames (3, t, H, W) in [-1, 1] that stay in sight of a stream: given as any segment is, right before the clip."""
+    return _beside(config, codec, Segment(frames, -frames.shape[1]), fps)
+
+
 def made_tokens(config: ModelConfig, mask: Tensor) -> Tensor:
     """A mask of pixels (T, H, W) -> of tokens (T', H', W'): a patch that holds one such pixel is made whole."""
     return F.max_pool3d(mask.float()[None, None], config.patch, config.patch)[0, 0]

@@ -14,6 +14,24 @@ from kinema_model.tasks import Task
 MODEL_FILE: Final = "kinema.json"
 
 
+class StreamingConfig(BaseModel):
+    """How a model makes a clip of open length, chunk after chunk, each seeing only what is before it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chunk_frames: int = Field(gt=0, description="frames that are made together")
+    window_chunks: int = Field(gt=0, description="chunks before its own that a chunk sees")
+    context_level: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="noise level of finished chunks, so that their small faults are not trusted",
+    )
+    reference_frames: int = Field(
+        default=1, ge=0, description="first frames of a shot that stay in sight when the window has moved on"
+    )
+
+
 class ModelConfig(BaseModel):
     """A network, what its numbers mean, and the clip it draws when nothing else is asked for.
 
@@ -39,6 +57,7 @@ class ModelConfig(BaseModel):
         default=1.0, gt=0, description="how far levels lean towards noise for a clip of the default shape"
     )
     tasks: tuple[Task, ...] = Field(default=(Task.TEXT,), description="what the model was trained for")
+    streaming: StreamingConfig | None = Field(default=None, description="None: not trained for clips of open length")
     frames: int = Field(gt=0)
     height: int = Field(gt=0)
     width_px: int = Field(gt=0)
@@ -58,7 +77,21 @@ class ModelConfig(BaseModel):
             raise ValueError("the default clip must be within max_frames and max_side; raise the limits")
         if self.network.in_channels != self.channels + (self.places != "none"):
             raise ValueError("network.in_channels must be the latents' channels and one more where places are told")
+        if self.streaming is not None:
+            self._check_streaming(self.streaming)
         return self
+
+    def _check_streaming(self, streaming: StreamingConfig) -> None:
+        if self.places == "space-time":
+            raise ValueError("streaming has no end to scale time by; set places to 'space' or 'none'")
+        for name, frames in (
+            ("chunk_frames", streaming.chunk_frames),
+            ("reference_frames", streaming.reference_frames),
+        ):
+            if frames % self.patch[0]:
+                raise ValueError(f"streaming.{name} {frames} must be a multiple of the patch's {self.patch[0]} frames")
+        if streaming.reference_frames > streaming.chunk_frames:
+            raise ValueError("streaming.reference_frames are of a shot's first chunk; at most chunk_frames fit")
 
     @property
     def patch(self) -> tuple[int, int, int]:

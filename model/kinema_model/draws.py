@@ -25,6 +25,7 @@ class Stream(IntEnum):
     WORLD_PLAN = 7
     TASK = 8
     CAPTION = 9
+    STREAMING = 10
 
 
 def generator(stream: Stream, seed: int, sample: int = 0, step: int = 0) -> np.random.Generator:

@@ -44,13 +44,13 @@ class FlowLoss:
 def flow_loss(model: Velocity, clean: Pack, noise: Tensor) -> FlowLoss:
     """Loss of a pack of clean latents at its levels, with noise (N, C pt ph pw).
 
-    Tokens at level 0 are given, not made: they reach the network clean and add nothing to the loss.
+    Tokens at level 0 are given, not made: they reach the network clean and add nothing to the loss. Nor does context.
     """
     levels = clean.token_levels
     t = levels[:, None]
     noisy = clean.at((1 - t) * clean.tokens + t * noise, clean.levels)
     error = (model(noisy).float() - (noise - clean.tokens).float()).square().mean(-1)
-    made = (levels > 0).to(error.dtype)
+    made = ((levels > 0) & ~clean.context).to(error.dtype)
     total = error * made
     bins = (levels * LEVEL_BINS).long().clamp(max=LEVEL_BINS - 1)
     zeros = torch.zeros(LEVEL_BINS, device=error.device)

@@ -1,6 +1,6 @@
 """From a prompt to a clip: everything a server or an evaluation needs of a model folder, in one object."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from kinema_model.errors import PromptError, ShapeError
 from kinema_model.given import NOTHING, Given, check_given
 from kinema_model.network.pack import Part, Sample
 from kinema_model.sampler import Guidance, OnStep, ShouldStop, euler_levels, sample
+from kinema_model.streaming import Shot, StreamOptions, stream
 from kinema_model.tasks import Task, check_task
 from kinema_model.text import TextEncoder
 from kinema_model.world import Video
@@ -158,6 +159,27 @@ class Pipeline:
         made = self._codec.decode(latents[0][None])[0].cpu()
         pasted = paste(made, given, self.config.patch)
         return Completed(np.asarray(to_uint8(pasted[None]).numpy())[0], tuple(seams(made, given)))
+
+    def stream(
+        self,
+        shots: Sequence[Shot],
+        seed: int,
+        height: int | None = None,
+        width: int | None = None,
+        steps: int = DEFAULT_STEPS,
+        guidance_scale: float = DEFAULT_GUIDANCE,
+        negative_prompt: str = "",
+        on_step: OnStep | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> Iterator[Video]:
+        """Chunks uint8 (t, H, W, 3) of a clip of open length, each made when it is asked for; see `streaming.stream`.
+
+        Steps are counted over all chunks. Raises `TaskError` for a model that was not trained to stream, else as
+        `generate`.
+        """
+        _, h, w = self.clip_shape(None, height, width)
+        options = StreamOptions(h, w, steps, guidance_scale, negative_prompt, on_step, should_stop)
+        return stream(self.model, self._codec, self._encoder, shots, seed, options, self.device)
 
     def _denoise(
         self, clips: Sequence[tuple[str, tuple[Part, ...]]], seeds: Sequence[int], how: Denoising

@@ -1,7 +1,7 @@
 """From noise to clips: Euler steps along the learned velocity, with classifier-free guidance."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -32,9 +32,9 @@ class Guidance:
     rescale: float = 0.0
 
 
-def initial_noise(seed: int, shape: Sequence[int]) -> Tensor:
-    """Noise of this shape that belongs to the seed alone, not to what else is in a batch."""
-    return normal(Stream.INITIAL_NOISE, seed, [0], 0, shape)[0]
+def initial_noise(seed: int, shape: Sequence[int], chunk: int = 0) -> Tensor:
+    """Noise of this shape that belongs to the seed and the chunk alone, not to what else is in a batch."""
+    return normal(Stream.INITIAL_NOISE, seed, [chunk], 0, shape)[0]
 
 
 def euler_levels(steps: int, shift: float, start: float = 1.0) -> list[float]:
@@ -56,6 +56,7 @@ def sample(
     levels: Sequence[float],
     *,
     guidance: Guidance | None = None,
+    chunk: int = 0,
     device: torch.device | str = "cpu",
     on_step: OnStep | None = None,
     should_stop: ShouldStop | None = None,
@@ -64,13 +65,14 @@ def sample(
 
     A token's level is that of its part times the falling `levels`; what a part holds where its level is 0 is given
     and stays as it is. Where the first of `levels` is below 1, the clip begins as what its part holds, noised so far.
+    Clips that are made in chunks name the `chunk`, so that each has noise of its own.
     `on_step(done, steps)` is called after each step; `should_stop()` is asked before each. Raises `SamplingStopped`.
     """
     if len(seeds) != len(samples):
         raise ShapeError(f"{len(seeds)} seeds do not fit {len(samples)} prompts. Give one seed per prompt.")
     pack = pack_samples(samples, patch).to(device)
     made = pack.token_levels[:, None]
-    x = pack.tokens + levels[0] * made * (_noise(samples, seeds, patch).to(device) - pack.tokens)
+    x = pack.tokens + levels[0] * made * (_noise(samples, seeds, patch, chunk).to(device) - pack.tokens)
     velocity = _guided(model, samples, pack, patch, guidance)
     steps = len(levels) - 1
     for done, (level, following) in enumerate(pairwise(levels), start=1):
@@ -82,11 +84,11 @@ def sample(
     return [parts[0] for parts in unpack(x, pack, patch)]
 
 
-def _noise(samples: Sequence[Sample], seeds: Sequence[int], patch: tuple[int, int, int]) -> Tensor:
+def _noise(samples: Sequence[Sample], seeds: Sequence[int], patch: tuple[int, int, int], chunk: int) -> Tensor:
     """Noise for the first part of each sample, and none for what it is given beside that."""
     return torch.cat(
         [
-            patchify(initial_noise(seed, part.latents.shape) if first == 0 else part.latents, patch)
+            patchify(initial_noise(seed, part.latents.shape, chunk) if first == 0 else part.latents, patch)
             for sample_, seed in zip(samples, seeds, strict=True)
             for first, part in enumerate(sample_.parts)
         ]
@@ -99,7 +101,7 @@ def _guided(
     """The velocity as a function of (x, level) only, with and without text in one pack."""
     if guidance is None or guidance.scale == NO_GUIDANCE:
         return lambda x, level: model(pack.at(x, pack.levels * level))
-    against = [Sample(s.parts, text, s.image) for s, text in zip(samples, guidance.texts, strict=True)]
+    against = [replace(s, text=text, cuts=()) for s, text in zip(samples, guidance.texts, strict=True)]
     both = pack_samples([*samples, *against], patch).to(pack.tokens.device)
 
     def velocity(x: Tensor, level: float) -> Tensor:

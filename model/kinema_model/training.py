@@ -10,19 +10,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from kinema_model.chunking import chunked_sample
 from kinema_model.codec import Codec, make_codec, to_float
 from kinema_model.conditioning import condition
 from kinema_model.config import ModelConfig
 from kinema_model.draws import Stream, generator, normal, uniform
 from kinema_model.errors import ConfigError
 from kinema_model.flow import FlowLoss, Velocity, flow_loss, shift_levels
-from kinema_model.given import Given, draw_given, practised
-from kinema_model.network.pack import Pack, Part, Sample, pack_samples, patchify
+from kinema_model.given import NOTHING, Given, draw_given, practised
+from kinema_model.network.pack import Pack, Sample, pack_samples, patchify
 from kinema_model.tasks import Task, draw_task
 from kinema_model.text import TextEncoder
 from kinema_model.world import Captions, World
@@ -30,6 +32,7 @@ from kinema_model.world.scene import Scene
 
 TEXT_DROPOUT: Final = 0.1
 GRADIENT_CLIP: Final = 1.0
+STREAMING_SHARE: Final = 0.5
 TEXT_ALONE: Final = {Task.TEXT: 1.0}
 EMA_DECAY: Final = 0.99
 # Far beyond any sample id: the clips that others turn into are samples of their own.
@@ -58,18 +61,23 @@ def batch_indices(step: int, rank: int, world_size: int, global_batch: int) -> l
 
 @dataclass(frozen=True)
 class _Lesson:
-    """What one sample practises: a clip (3, T, H, W) in [-1, 1], what of it is given, and what is told of it."""
+    """What one sample practises: a clip (3, T, H, W) in [-1, 1], what of it is given, and what is told of it.
+
+    In chunks, by the draws of `chunking`, it is the world's clip uint8 (T, H, W, 3) as it is.
+    """
 
     video: Tensor
     given: Given
+    scene: Scene
     captions: Captions
-    fps: float
+    chunking: np.random.Generator | None = None
 
 
 class TrainingObjective:
     """The loss of a model on samples of a world: each sample a task of the mix, text dropped out at the usual rate.
 
-    `rich_captions` is the share of samples that are told their rich caption, drawn anew at each step.
+    Of a model that streams, `streaming_share` of the samples are in chunks instead. `rich_captions` is the share that
+    is told its rich caption. Both are drawn anew at each step.
     """
 
     def __init__(
@@ -82,6 +90,7 @@ class TrainingObjective:
         tasks: Mapping[Task, float] = TEXT_ALONE,
         text_dropout: float = TEXT_DROPOUT,
         rich_captions: float = 0.0,
+        streaming_share: float = STREAMING_SHARE,
         device: torch.device | str = "cpu",
     ) -> None:
         self.config = config
@@ -90,6 +99,7 @@ class TrainingObjective:
         self.tasks = tasks
         self.text_dropout = text_dropout
         self.rich_captions = rich_captions
+        self.streaming_share = streaming_share
         self.device = torch.device(device)
         self._encoder = text_encoder
         self._codec: Codec = make_codec(config)
@@ -105,14 +115,17 @@ class TrainingObjective:
         lessons = [self._lesson(*clip, index, step) for clip, index in zip(clips, indices, strict=True)]
         texts = self._texts([lesson.captions for lesson in lessons], indices, step)
         samples = [
-            Sample(self._parts(lesson, index, step), text)
-            for lesson, index, text in zip(lessons, indices, texts, strict=True)
+            self._sample(lesson, text, index, step) for lesson, index, text in zip(lessons, indices, texts, strict=True)
         ]
         noises = [self._noise(sample, index, step) for sample, index in zip(samples, indices, strict=True)]
         return pack_samples(samples, self.config.patch).to(self.device), torch.cat(noises).to(self.device)
 
     def _lesson(self, video: Tensor, scene: Scene, index: int, step: int) -> _Lesson:
         """A clip uint8 (T, H, W, 3) of the world as the sample's task practises on it."""
+        if self.config.streaming is not None:
+            chunking = generator(Stream.STREAMING, self.seed, index, step)
+            if chunking.random() < self.streaming_share:
+                return _Lesson(video, NOTHING, scene, scene.captions, chunking)
         draw = generator(Stream.TASK, self.seed, index, step)
         task = draw_task(self.tasks, draw)
         clip, captions, other = to_float(video[None])[0], scene.captions, None
@@ -122,15 +135,23 @@ class TrainingObjective:
                 other = to_float(further[None])[0]
                 captions = captions.then(its_scene.captions)
         practice = practised(task, clip, other)
-        return _Lesson(practice, draw_given(task, practice, draw), captions, scene.shape.fps)
+        return _Lesson(practice, draw_given(task, practice, draw), scene, captions)
 
-    def _parts(self, lesson: _Lesson, index: int, step: int) -> tuple[Part, ...]:
-        """The clip's latents at the sample's level, and what its task gives it."""
-        latents = self._codec.encode(lesson.video[None])[0]
-        clip, *beside = condition(self.config, self._codec, latents, lesson.fps, lesson.given)
+    def _sample(self, lesson: _Lesson, text: Tensor, index: int, step: int) -> Sample:
+        """The clip's latents at the sample's level and what its task gives it or, of a streaming model, in chunks."""
         level = torch.sigmoid(normal(Stream.LEVEL, self.seed, [index], step, ())[0])
+        if lesson.chunking is not None and self.config.streaming is not None:
+            scene = lesson.scene
+            # Without a text there is none for any shot; a single shot keeps the wording that was drawn for it.
+            cut = len(scene.shots) > 1 and len(text) > 0
+            texts = self._encoder.encode(scene.captions.shots) if cut else [text] * len(scene.shots)
+            return chunked_sample(
+                self.config, self.config.streaming, self._codec, lesson.video, scene, texts, level, lesson.chunking
+            )
+        latents = self._codec.encode(lesson.video[None])[0]
+        clip, *beside = condition(self.config, self._codec, latents, lesson.scene.shape.fps, lesson.given)
         shifted = shift_levels(level, self.config.shift_for(clip.levels.numel()))
-        return replace(clip, levels=clip.levels * shifted), *beside
+        return Sample((replace(clip, levels=clip.levels * shifted), *beside), text)
 
     def _noise(self, sample: Sample, index: int, step: int) -> Tensor:
         """Noise for the clip itself; what stands beside it is given and gets none."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema_model.config import ModelConfig
+from kinema_model.network.memory import Memory
 from kinema_model.network.pack import Pack
 from kinema_model.network.transformer import VideoTransformer, initialise
 from kinema_model.places import place_channel
@@ -24,18 +25,18 @@ class VideoModel(nn.Module):
         self.network = VideoTransformer(config.network)
         initialise(self.network)
 
-    def forward(self, pack: Pack) -> Tensor:
+    def forward(self, pack: Pack, memory: Memory | None = None) -> Tensor:
         """(N, C pt ph pw) in the layout of `pack.tokens`. Raises `ShapeError`."""
-        emitted = self._emit(pack)
+        emitted = self._emit(pack, memory)
         if self.config.prediction == "velocity":
             return emitted
         return (pack.tokens - emitted) / pack.token_levels.clamp(min=LOWEST_DIVISOR)[:, None]
 
-    def _emit(self, pack: Pack) -> Tensor:
+    def _emit(self, pack: Pack, memory: Memory | None) -> Tensor:
         """What the last layer says, channels first as the inputs are; the published layout has them last."""
         inputs = pack.tokens
         if self.config.places != "none":
             told = place_channel(pack, self.config.patch, time=self.config.places == "space-time")
             inputs = torch.cat((inputs, told.to(inputs.dtype)), dim=1)
-        emitted: Tensor = self.network(pack.at(inputs, pack.levels))
+        emitted: Tensor = self.network(pack.at(inputs, pack.levels), memory)
         return emitted.view(len(emitted), prod(self.config.patch), -1).transpose(1, 2).flatten(1)

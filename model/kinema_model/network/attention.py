@@ -1,19 +1,24 @@
 """Attention within the segments of a packed sequence, behind one function that hides the kernel.
 
 A segment of queries sees the segment of keys with the same number and nothing else. On a GPU that can, one
-variable-length kernel takes the whole pack; everywhere else each segment is its own scaled dot product.
+variable-length kernel takes the whole pack; everywhere else each segment is its own scaled dot product. A `Sight` tells
+where segments see more than themselves, as chunks of a stream do: that takes FlexAttention, or copies of shared keys.
 """
 
 import inspect
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
 from itertools import accumulate, groupby
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +45,77 @@ class Segments:
         return Segments(self.lengths, self.offsets.to(device))
 
 
+@dataclass(frozen=True)
+class Seen:
+    """So many neighbouring rows of keys, and the first and the last segment of queries that see them."""
+
+    count: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Which keys every segment of queries sees, `keys` telling how many.
+
+    `taken` (K,) are the rows that stand as keys, of what is remembered and behind it the pack's own, and `places`
+    (K, 3) where they stand; without them they are the pack's own. `rows` (M,) names which of the K each segment sees,
+    one segment behind the other, and `spans` (K, 2) the first and last segment that see a key; without them each
+    segment sees the next so many.
+    """
+
+    queries: Segments
+    keys: Segments
+    taken: Tensor | None = None
+    places: Tensor | None = None
+    rows: Tensor | None = None
+    spans: Tensor | None = None
+
+    @classmethod
+    def own(cls, segments: Segments) -> "Sight":
+        """Every segment sees itself."""
+        return cls(segments, segments)
+
+    @classmethod
+    def across(cls, lengths: Sequence[int], seen: Sequence[Seen], device: torch.device | str = "cpu") -> "Sight":
+        """Segments of these lengths over keys that more than one of them may see; `seen` covers all rows in order."""
+        rows: list[list[Tensor]] = [[] for _ in lengths]
+        starts = accumulate((block.count for block in seen), initial=0)
+        for start, block in zip(starts, seen, strict=False):
+            for segment in range(block.first, block.last + 1):
+                rows[segment].append(torch.arange(start, start + block.count, device=device))
+        spans = torch.tensor([(block.first, block.last) for block in seen], dtype=torch.int32, device=device)
+        counts = torch.tensor([block.count for block in seen], device=device)
+        return cls(
+            Segments.of(lengths, device),
+            Segments.of([sum(map(len, each)) for each in rows], device),
+            rows=torch.cat([piece for each in rows for piece in each]),
+            spans=spans.repeat_interleave(counts, dim=0),
+        )
+
+    @cached_property
+    def block_mask(self) -> "BlockMask":
+        """`spans` as FlexAttention takes them, made once for all layers of a pass."""
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        assert self.spans is not None
+        first, last = self.spans.unbind(1)
+        segment = torch.arange(len(self.queries.lengths), device=first.device)
+        segment = segment.repeat_interleave(self.queries.offsets.diff())
+
+        def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return (first[key] <= segment[query]) & (segment[query] <= last[key])
+
+        return create_block_mask(sees, None, None, len(segment), len(first), device=first.device)
+
+    def to(self, device: torch.device | str) -> "Sight":
+        """The same on `device`."""
+        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value.to(device) for name, value in held.items() if value is not None})
+
+
 Kernel = Callable[[Tensor, Tensor, Tensor, Segments, Segments], Tensor]
+SharedKernel = Callable[[Tensor, Tensor, Tensor, Sight], Tensor]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, queries: Segments, keys: Segments) -> Tensor:
@@ -48,17 +123,35 @@ def attention(q: Tensor, k: Tensor, v: Tensor, queries: Segments, keys: Segments
     return choose_kernel(q.device, q.dtype)(q, k, v, queries, keys)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
+    """As `attention`, over the keys that each segment sees: k and v (K, H, d)."""
+    if sight.rows is None:
+        return attention(q, k, v, sight.queries, sight.keys)
+    return choose_shared_kernel(q.device, q.dtype)(q, k, v, sight)
+
+
 @lru_cache(maxsize=8)
 def choose_kernel(device: torch.device, dtype: torch.dtype) -> Kernel:
     """The fastest kernel that this device has for this dtype; the choice is logged once."""
-    kernel: Kernel = _segment_by_segment
-    if device.type == "cuda" and dtype in (torch.bfloat16, torch.float16):
-        major, _ = torch.cuda.get_device_capability(device)
-        # Flash attention, which stands behind variable lengths, needs Ampere.
-        if major >= 8:
-            kernel = _variable_length
+    kernel: Kernel = _variable_length if _has_flash(device, dtype) else _segment_by_segment
     logger.info("attention on %s in %s: %s", device, dtype, kernel.__name__.strip("_"))
     return kernel
+
+
+@lru_cache(maxsize=8)
+def choose_shared_kernel(device: torch.device, dtype: torch.dtype) -> SharedKernel:
+    """The same where segments share keys."""
+    kernel: SharedKernel = _block_sparse if _has_flash(device, dtype) else _gathered
+    logger.info("attention to shared keys on %s in %s: %s", device, dtype, kernel.__name__.strip("_"))
+    return kernel
+
+
+def _has_flash(device: torch.device, dtype: torch.dtype) -> bool:
+    """Flash attention, which stands behind variable lengths, needs half precision and Ampere."""
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
+        return False
+    major, _ = torch.cuda.get_device_capability(device)
+    return major >= 8
 
 
 def _segment_by_segment(q: Tensor, k: Tensor, v: Tensor, queries: Segments, keys: Segments) -> Tensor:
@@ -97,3 +190,30 @@ def _varlen() -> Callable[..., Tensor | tuple[Tensor, ...]]:
     if found != expected:
         raise RuntimeError(f"torch {torch.__version__} has another varlen_attn: install torch 2.11 to 2.15.")
     return varlen_attn
+
+
+def _gathered(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
+    """Keys copied for each segment that sees them: exact, with no score computed in vain, for more memory."""
+    assert sight.rows is not None
+    k, v = k.index_select(0, sight.rows), v.index_select(0, sight.rows)
+    return attention(q, k, v, sight.queries, sight.keys)
+
+
+def _block_sparse(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
+    """FlexAttention, which skips the blocks that nobody sees and copies nothing."""
+    # (1, H, N, d), as it takes them.
+    q, k, v = (each.transpose(0, 1)[None] for each in (q, k, v))
+    mixed = _flex(q.device.type)(q, k, v, block_mask=sight.block_mask)
+    assert isinstance(mixed, Tensor)
+    return mixed[0].transpose(0, 1)
+
+
+@lru_cache(maxsize=2)
+def _flex(device_type: str) -> Callable[..., Tensor | tuple[Tensor, ...]]:
+    """FlexAttention is only a kernel once compiled; uncompiled it is the formula, which serves to check the mask."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    if device_type != "cuda":
+        return flex_attention
+    compiled: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=True)
+    return compiled

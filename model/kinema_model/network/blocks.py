@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kinema_model.network.attention import Segments, attention
+from kinema_model.network.attention import Segments, Sight, attend, attention
 from kinema_model.network.config import NetworkConfig
+from kinema_model.network.memory import LayerMemory
 from kinema_model.network.modulation import adaptive_norm, gated
 from kinema_model.network.rope import RopeTable, apply_rope
 
@@ -50,15 +51,22 @@ class _Projection(nn.Module):
 
 @dataclass(frozen=True)
 class Context:
-    """What every block of one pass looks at: where tokens lie, and the text and image states at width D."""
+    """What every block of one pass looks at: where tokens and keys lie, and the text and image states at width D.
 
-    clips: Segments
+    `runs` are the tokens that share a text, `clips` those that share an image.
+    """
+
+    sight: Sight
     rope: RopeTable
+    key_rope: RopeTable
     level_index: Tensor
+    runs: Segments
     text: Tensor
     texts: Segments
+    clips: Segments
     image: Tensor | None = None
     images: Segments | None = None
+    memory: LayerMemory | None = None
 
 
 class Attention(nn.Module):
@@ -86,14 +94,19 @@ class Attention(nn.Module):
 
 
 class SelfAttention(Attention):
-    """Among a clip's own tokens, with rotary positions."""
+    """Among the tokens that see each other, and those remembered, with rotary positions."""
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """x (N, D) -> (N, D)."""
         v = self._heads(self.to_v(x))
         q = apply_rope(self._normed(self.to_q(x), self.norm_q), context.rope).to(v.dtype)
-        k = apply_rope(self._normed(self.to_k(x), self.norm_k), context.rope).to(v.dtype)
-        return self._out(attention(q, k, v, context.clips, context.clips))
+        k = self._normed(self.to_k(x), self.norm_k)
+        if context.memory is not None:
+            k, v = context.memory.join(k, v)
+        if (taken := context.sight.taken) is not None:
+            k, v = k.index_select(0, taken), v.index_select(0, taken)
+        k = apply_rope(k, context.key_rope).to(v.dtype)
+        return self._out(attend(q, k, v, context.sight))
 
 
 class CrossAttention(Attention):
@@ -111,7 +124,7 @@ class CrossAttention(Attention):
         """x (N, D) -> (N, D)."""
         q = self._normed(self.to_q(x), self.norm_q).to(x.dtype)
         k = self._normed(self.to_k(context.text), self.norm_k).to(x.dtype)
-        mixed = attention(q, k, self._heads(self.to_v(context.text)), context.clips, context.texts)
+        mixed = attention(q, k, self._heads(self.to_v(context.text)), context.runs, context.texts)
         if self.has_image and context.image is not None and context.images is not None:
             k = self._normed(self.add_k_proj(context.image), self.norm_added_k).to(x.dtype)
             mixed = mixed + attention(q, k, self._heads(self.add_v_proj(context.image)), context.clips, context.images)

@@ -6,6 +6,7 @@ picture is a part of its own, so it is encoded as inference encodes it and can s
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from math import prod
 from typing import Any, Self
 
@@ -13,10 +14,9 @@ import torch
 from torch import Tensor
 
 from kinema_model.errors import ShapeError
-from kinema_model.network.attention import Segments
-
-Box = tuple[int, int, int]
-"""Frames, rows and columns."""
+from kinema_model.network.attention import Segments, Sight
+from kinema_model.network.chunks import Box as Box
+from kinema_model.network.chunks import Chunks, sight_of
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,26 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """From a clip's token row `row` on its text is another: states (L, text_dim)."""
+
+    row: int
+    text: Tensor
+
+
+@dataclass(frozen=True)
 class Sample:
     """One clip: its parts, token states of its text (L, text_dim), and of its image (I, image_dim) if any.
 
-    The first part is the clip itself, others are what it is given beside that. An empty text stands for none.
+    The first part is the clip itself, others are what it is given beside that. An empty text stands for none. `cuts`
+    are in the order of their rows; what is beside the clip goes with `text`. With `chunks` a clip sees only backward.
     """
 
     parts: tuple[Part, ...]
     text: Tensor
     image: Tensor | None = None
+    cuts: tuple[Cut, ...] = ()
+    chunks: Chunks | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +59,9 @@ class Pack:
     """Samples as one sequence of N tokens.
 
     tokens (N, C pt ph pw); places (N, 3) on the rotary axes, and the same scaled to [-1, 1] over the first part of
-    each sample; levels (U,) are the distinct ones and level_index (N,) points into them; text (M, text_dim) and
-    textless (M,), True where a row stands for no text; image (I, image_dim).
+    each sample; levels (U,) are the distinct ones and level_index (N,) points into them; context (N,) is True where a
+    token is noised but not to be learnt; text (M, text_dim) and textless (M,), True where a row stands for no text;
+    image (I, image_dim). `runs` are the tokens that share a text, `sight` tells which tokens see which.
     """
 
     tokens: Tensor
@@ -57,7 +69,10 @@ class Pack:
     scaled_places: Tensor
     levels: Tensor
     level_index: Tensor
+    context: Tensor
     clips: Segments
+    sight: Sight
+    runs: Segments
     text: Tensor
     textless: Tensor
     texts: Segments
@@ -79,7 +94,7 @@ class Pack:
         """The same pack on another device."""
         moved: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in moved.items():
-            if isinstance(value, Tensor | Segments):
+            if isinstance(value, Tensor | Segments | Sight):
                 moved[name] = value.to(device)
         return replace(self, **moved)
 
@@ -110,19 +125,24 @@ def pack_samples(samples: Sequence[Sample], patch: Box) -> Pack:
     parts = [part for sample in samples for part in sample.parts]
     levels, level_index = torch.unique(torch.cat([p.levels.flatten() for p in parts]), return_inverse=True)
     places = [_places(sample, mine) for sample, mine in zip(samples, boxes, strict=True)]
-    texts = [s.text if len(s.text) else s.text.new_zeros(1, s.text.shape[1]) for s in samples]
-    textless = [torch.full((len(t),), not len(s.text), device=t.device) for s, t in zip(samples, texts, strict=True)]
+    absolute = torch.cat([each for each, _ in places])
+    runs = [run for sample, mine in zip(samples, boxes, strict=True) for run in _runs(sample, mine)]
+    texts = [said if len(said) else said.new_zeros(1, said.shape[1]) for _, said in runs]
+    textless = [torch.full((len(t),), not len(said), device=t.device) for (_, said), t in zip(runs, texts, strict=True)]
     images = [sample.image for sample in samples if sample.image is not None]
     if images and len(images) < len(samples):
         raise ShapeError("Some samples of a pack have image states and others none. Pack them apart.")
     device = parts[0].latents.device
     return Pack(
         tokens=torch.cat([patchify(part.latents, patch) for part in parts]),
-        places=torch.cat([absolute for absolute, _ in places]),
+        places=absolute,
         scaled_places=torch.cat([scaled for _, scaled in places]),
         levels=levels,
         level_index=level_index,
+        context=torch.cat([_context(sample, mine) for sample, mine in zip(samples, boxes, strict=True)]).to(device),
         clips=Segments.of([sum(map(prod, mine)) for mine in boxes], device),
+        sight=sight_of([sample.chunks for sample in samples], boxes, absolute),
+        runs=Segments.of([count for count, _ in runs], device),
         text=torch.cat(texts),
         textless=torch.cat(textless),
         texts=Segments.of([len(text) for text in texts], device),
@@ -136,6 +156,25 @@ def unpack(tokens: Tensor, pack: Pack, patch: Box) -> list[list[Tensor]]:
     """Tokens (N, C pt ph pw) in the pack's order -> latents (C, T, H, W) of every part of every sample."""
     pieces = iter(torch.split(tokens, [prod(box) for boxes in pack.boxes for box in boxes]))
     return [[unpatchify(next(pieces), box, patch) for box in boxes] for boxes in pack.boxes]
+
+
+def _runs(sample: Sample, boxes: Sequence[Box]) -> list[tuple[int, Tensor]]:
+    """Numbers of tokens that share a text, in order, with that text."""
+    (frames, height, width), *beside = boxes
+    if not sample.cuts:
+        return [(sum(map(prod, boxes)), sample.text)]
+    rows = [0, *(cut.row for cut in sample.cuts), frames]
+    if any(first >= last for first, last in pairwise(rows)):
+        raise ShapeError(f"Cuts at rows {rows[1:-1]} do not fit a clip of {frames}. Give rising rows inside it.")
+    texts = [sample.text, *(cut.text for cut in sample.cuts)]
+    runs = [((last - first) * height * width, text) for (first, last), text in zip(pairwise(rows), texts, strict=True)]
+    return [*runs, (sum(map(prod, beside)), sample.text)] if beside else runs
+
+
+def _context(sample: Sample, boxes: Sequence[Box]) -> Tensor:
+    """(n,): True for the tokens of chunks that stand for what sampling has already made."""
+    rows = 0 if sample.chunks is None else sum(sample.chunks.rows[: sample.chunks.context])
+    return torch.arange(sum(map(prod, boxes))) < rows * prod(boxes[0][1:])
 
 
 def _box(part: Part, patch: Box) -> Box:

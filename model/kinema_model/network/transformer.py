@@ -5,6 +5,7 @@ Sources: DiT (Peebles and Xie 2023, arXiv:2212.09748) for patches and zero initi
 within a clip, NaViT (Dehghani et al. 2023, arXiv:2307.06304) for packing.
 """
 
+from dataclasses import replace
 from math import prod
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from kinema_model.errors import ShapeError
 from kinema_model.network.blocks import Block, Context, FeedForward, FP32LayerNorm
 from kinema_model.network.config import NetworkConfig
+from kinema_model.network.memory import Memory
 from kinema_model.network.modulation import LEVEL_SCALE, TimestepEmbedding, adaptive_norm, sinusoids
 from kinema_model.network.pack import Pack
 from kinema_model.network.rope import rope_table
@@ -87,29 +89,44 @@ class VideoTransformer(nn.Module):
         self.scale_shift_table = nn.Parameter(torch.zeros(1, 2, d))
         self.null_text = nn.Parameter(torch.zeros(config.text_dim)) if null_text else None
 
-    def forward(self, pack: Pack) -> Tensor:
-        """(N, pt ph pw C_out) in the order of the pack's tokens. Raises `ShapeError`."""
+    def forward(self, pack: Pack, memory: Memory | None = None) -> Tensor:
+        """(N, pt ph pw C_out) in the order of the pack's tokens. Raises `ShapeError`.
+
+        A `memory` puts keys and values of earlier tokens before the pack's own, for a sight that takes them, and notes
+        those of this pass.
+        """
         self._check(pack)
         x = F.linear(pack.tokens, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
         embedded, modulation = self.condition_embedder.levels(pack.levels)
         context = self._context(pack)
-        for block in self.blocks:
-            x = block(x, modulation, context)
+        for number, block in enumerate(self.blocks):
+            layer = context if memory is None else replace(context, memory=memory.layers[number])
+            x = block(x, modulation, layer)
         shift, scale = (self.scale_shift_table.float() + embedded[:, None]).unbind(1)
         emitted: Tensor = self.proj_out(adaptive_norm(x, shift, scale, pack.level_index, self.config.eps))
         return emitted
 
     def _context(self, pack: Pack) -> Context:
         embedder = self.condition_embedder
-        states = pack.text
+        states, places = pack.text, pack.sight.places
         if self.null_text is not None:
             states = torch.where(pack.textless[:, None], self.null_text.to(states.dtype), states)
         image = None
         if embedder.image_embedder is not None and pack.image is not None:
             image = embedder.image_embedder(pack.image)
         rope = rope_table(self.config.attention_head_dim, pack.places)
-        text = embedder.text_embedder(states)
-        return Context(pack.clips, rope, pack.level_index, text, pack.texts, image, pack.images)
+        return Context(
+            sight=pack.sight,
+            rope=rope,
+            key_rope=rope if places is None else rope_table(self.config.attention_head_dim, places),
+            level_index=pack.level_index,
+            runs=pack.runs,
+            text=embedder.text_embedder(states),
+            texts=pack.texts,
+            clips=pack.clips,
+            image=image,
+            images=pack.images,
+        )
 
     def _check(self, pack: Pack) -> None:
         config = self.config

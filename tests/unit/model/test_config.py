@@ -1,8 +1,12 @@
+import json
+
 import pytest
 
 from kinema_model.config import PRESETS, ModelConfig
 from kinema_model.errors import BrokenArtefact, ConfigError, UnknownPreset
 from unit.model.clips import small_network
+
+STREAMING = {"places": "space", "streaming": {"chunk_frames": 4, "window_chunks": 2}}
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -37,11 +41,30 @@ def test_overrides_replace_fields_and_leave_the_preset_alone() -> None:
         ({"colour": "red"}, "colour"),
         ({"frames": 100}, "max_frames"),
         ({"prediction": "noise"}, "prediction"),
+        ({"streaming": {"chunk_frames": 4, "window_chunks": 2}}, "set places to 'space' or 'none'"),
+        ({**STREAMING, "streaming": {"chunk_frames": 0, "window_chunks": 2}}, "chunk_frames"),
+        ({**STREAMING, "streaming": {"chunk_frames": 4, "window_chunks": 2, "reference_frames": 5}}, "at most chunk_"),
+        ({**STREAMING, "streaming": {"chunk_frames": 4, "window_chunks": 2, "context_level": 1}}, "context_level"),
     ],
 )
 def test_overrides_that_do_not_fit_are_named(overrides: dict[str, object], field: str) -> None:
     with pytest.raises(ConfigError, match=field):
         ModelConfig.from_preset("tiny", **overrides)
+
+
+def test_chunks_are_whole_patches() -> None:
+    streaming = {"chunk_frames": 4, "window_chunks": 2, "reference_frames": 2}
+    fields = {**ModelConfig.from_preset("tiny").model_dump(), "network": small_network((2, 4, 4)), "places": "space"}
+    assert ModelConfig.model_validate({**fields, "streaming": streaming}).streaming is not None
+    for name in ("chunk_frames", "reference_frames"):
+        with pytest.raises(ValueError, match=f"{name} 3 must be a multiple"):
+            ModelConfig.model_validate({**fields, "streaming": {**streaming, name: 3}})
+
+
+def test_a_file_from_before_streaming_still_loads() -> None:
+    fields = json.loads(ModelConfig.from_preset("tiny").to_json())
+    del fields["streaming"]
+    assert ModelConfig.from_json(json.dumps(fields)).streaming is None
 
 
 def test_tokens_per_clip_counts_patches() -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ShapeError
-from kinema_model.network.attention import Segments
+from kinema_model.network.attention import Segments, Sight
 from kinema_model.network.blocks import Context
 from kinema_model.network.pack import Pack, Sample, pack_samples
 from kinema_model.network.rope import rope_table
@@ -45,7 +45,17 @@ def test_an_untrained_network_emits_zero(small_config: ModelConfig, prediction: 
 def test_untrained_blocks_are_the_identity() -> None:
     network = VideoModel(ModelConfig.from_preset("tiny", width=24, depth=2, heads=2)).network
     x, text, places = torch.randn(6, 24), torch.randn(4, 24), torch.rand(6, 3)
-    context = Context(Segments.of([6]), rope_table(12, places), torch.zeros(6).long(), text, Segments.of([4]))
+    rope, tokens = rope_table(12, places), Segments.of([6])
+    context = Context(
+        sight=Sight.own(tokens),
+        rope=rope,
+        key_rope=rope,
+        level_index=torch.zeros(6).long(),
+        runs=tokens,
+        text=text,
+        texts=Segments.of([4]),
+        clips=tokens,
+    )
     for block in network.blocks:
         assert torch.equal(block(x, torch.zeros(1, 6, 24), context), x)
 
