@@ -4,7 +4,8 @@ Both are Wan's transformer of width 1536, feed-forward 8960 and 12 heads over th
 depth and the number of tokens scale. Two sets of clips hold equally many tokens: `equal`, four clips of one shape,
 and `mixed`, the clips of one step that the planner fills exactly from a mix of shapes. diffusers gets each shape as a
 batch of its own, without padding, on its fastest attention backend; ours gets one pack. Where there is a compiler, the
-blocks of both are compiled (ours but for attention, which sees other lengths in every pack), compile time left out. No quantisation, no caching.
+blocks of both are compiled, ours but for attention, which sees other lengths in every pack; compile time is left out
+for both. No quantisation, no caching.
 
 Training is forward and backward of a squared error against random targets, with packing and patching counted for ours;
 denoising is a forward pass without gradient, all clips at one level. Runs of the two take turns. Outputs and
