@@ -79,12 +79,12 @@ class Ours:
         """Forward and backward."""
         target = torch.cat([patchify(each, clips.patch) for each in clips.targets])
         error = self.velocity(self.pack(clips, clips.levels)).float() - target.float()
-        (error.square().sum() / clips.numbers).backward()
+        torch.autograd.backward(error.square().sum() / clips.numbers)
 
     def denoiser(self, clips: Clips, level: float) -> Callable[[], list[Tensor]]:
         """A step without gradient; a sampler packs once for all its steps."""
         pack = self.pack(clips, torch.full_like(clips.levels, level))
-        return lambda: list(self.velocity(pack).split(pack.clips.lengths))
+        return lambda: list(torch.split(self.velocity(pack), list(pack.clips.lengths)))
 
 
 class Theirs:
@@ -113,7 +113,7 @@ class Theirs:
         def train() -> None:
             for x, target, texts, levels in batches:
                 error = self.velocity(x, levels, texts).float() - target.float()
-                (error.square().sum() / clips.numbers).backward()
+                torch.autograd.backward(error.square().sum() / clips.numbers)
 
         return train
 
