@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from kinema_api import layout
-from kinema_api.generation import VideoGenerationSpec
+from kinema_api.errors import InvalidManifest
+from kinema_api.generation import Shot, VideoGenerationSpec
 from kinema_jobs.errors import JobError
 from kinema_jobs.expansion import ExpansionSettings, expand_prompt
 from kinema_jobs.inputs import NAMES, Work, open_footage
@@ -34,7 +35,7 @@ from kinema_jobs.rendering import (
     render,
     request_record,
 )
-from kinema_model.errors import BrokenArtefact, ModelError
+from kinema_model.errors import BrokenArtefact, ModelError, ShapeError
 from kinema_model.tasks import Task
 
 _FAILED: Final = 1
@@ -45,18 +46,8 @@ _DEFAULTS: Final = VideoGenerationSpec.model_fields
 def main() -> int:
     """Exit codes: 0 done, 1 no usable model, 2 a request that cannot be rendered."""
     arguments = _parser().parse_args()
-    request = ClipRequest(
-        prompt=arguments.prompt,
-        negative_prompt=arguments.negative_prompt,
-        seconds=arguments.seconds,
-        size=arguments.size,
-        seed=secrets.randbelow(MAX_SEED + 1) if arguments.seed is None else arguments.seed,
-        steps=arguments.steps,
-        guidance_scale=arguments.guidance_scale,
-        strength=arguments.strength,
-    )
     try:
-        _generate(arguments, request)
+        _generate(arguments, _request(arguments))
     except (JobError, BrokenArtefact, OSError) as error:
         return _fail(error, _FAILED)
     except ModelError as error:
@@ -77,12 +68,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mask", type=Path, help="a picture, white where inpaint makes the clip anew")
     parser.add_argument("--input-seconds", type=float, help="how much of the input an extended clip shows")
     parser.add_argument("--strength", type=float, help="how little of its input an edit or a blend keeps, up to 1")
+    parser.add_argument("--shot", action="append", default=[], metavar="SECONDS:PROMPT", help="a shot that follows")
     parser.add_argument("--seconds", type=float, default=_DEFAULTS["seconds"].default)
     parser.add_argument("--size", help="WIDTHxHEIGHT; default: the model's own")
     parser.add_argument("--seed", type=int, help="default: chosen, and reported")
     parser.add_argument("--steps", type=int, default=_DEFAULTS["steps"].default)
     parser.add_argument("--guidance-scale", type=float, default=_DEFAULTS["guidance_scale"].default)
     return parser
+
+
+def _request(arguments: argparse.Namespace) -> ClipRequest:
+    return ClipRequest(
+        prompt=arguments.prompt,
+        negative_prompt=arguments.negative_prompt,
+        seconds=arguments.seconds,
+        size=arguments.size,
+        seed=secrets.randbelow(MAX_SEED + 1) if arguments.seed is None else arguments.seed,
+        steps=arguments.steps,
+        guidance_scale=arguments.guidance_scale,
+        shots=tuple(_shot(said) for said in arguments.shot),
+        strength=arguments.strength,
+    )
+
+
+def _shot(said: str) -> Shot:
+    seconds, _, prompt = said.partition(":")
+    try:
+        return Shot.parse({"seconds": seconds, "prompt": prompt})
+    except InvalidManifest as error:
+        raise ShapeError(f"--shot is SECONDS:PROMPT, such as '2:a red square moves right': {error}") from None
 
 
 def _generate(arguments: argparse.Namespace, request: ClipRequest) -> None:
@@ -97,7 +111,7 @@ def _generate(arguments: argparse.Namespace, request: ClipRequest) -> None:
     files = {name: getattr(arguments, name) for name in NAMES}
     footage = {n: open_footage(n, path, pipeline.config.max_side) for n, path in files.items() if path is not None}
     work = Work(Task(arguments.task), footage, arguments.input_seconds)
-    shape = clip_shape(pipeline.config, request.seconds, request.size, work.size)
+    shape = clip_shape(pipeline.config, request, work.size)
     loaded = time.monotonic()
     _say("loaded", model=str(folder), digest=digest, seconds=round(loaded - started, 3))
 

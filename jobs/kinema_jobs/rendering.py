@@ -8,21 +8,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 
-from kinema_api.generation import MAX_PROMPT_CHARACTERS, SIZE_PATTERN
+from kinema_api.base import SIZE_PATTERN
+from kinema_api.generation import MAX_PROMPT_CHARACTERS, MAX_SECONDS, Shot
 from kinema_jobs.inputs import Work
 from kinema_jobs.media import Video, check_frame_size
 from kinema_jobs.model_folder import sha256_of
+from kinema_model import streaming
 from kinema_model.conditioning import Seam
 from kinema_model.config import ModelConfig
 from kinema_model.errors import PromptError, ShapeError
 from kinema_model.pipeline import Pipeline
 from kinema_model.prompts import Expansion
+from kinema_model.streaming import trained_streaming
 from kinema_model.tasks import Task, check_task
 
 MAX_STEPS: Final = 200
-MAX_SECONDS: Final = 60
 MAX_SEED: Final = 2**53 - 1
 GUIDANCE: Final = (1.0, 30.0)
 OnStep = Callable[[int, int], None]
@@ -43,6 +46,8 @@ class ClipRequest:
     guidance_scale: float
     expansion: Expansion | None = None
     """What the model hears in place of the prompt, where that was asked for."""
+    shots: tuple[Shot, ...] = ()
+    """What follows the prompt's own seconds."""
     strength: float | None = None
     """How little of its input an edit or a blend keeps; None: as usual for the task."""
 
@@ -87,19 +92,18 @@ def check_request(request: ClipRequest) -> None:
         raise ShapeError(f"The guidance scale must lie between {GUIDANCE[0]:g} and {GUIDANCE[1]:g}: change it.")
     if request.strength is not None and not 0 < request.strength <= 1:
         raise ShapeError(f"A strength of {request.strength:g} cannot be served: use more than 0 and at most 1.")
-    if not 0 < request.seconds <= MAX_SECONDS:
+    seconds = sum((shot.seconds for shot in request.shots), request.seconds)
+    if not 0 < seconds <= MAX_SECONDS:
         raise ShapeError(
-            f"A clip of {request.seconds:g} seconds cannot be served: ask for more than 0 and at most {MAX_SECONDS}."
+            f"A clip of {seconds:g} seconds cannot be served: ask for more than 0 and at most {MAX_SECONDS}."
         )
     if request.size is not None:
         width, height = _parse_size(request.size)
         check_frame_size(height, width)
 
 
-def clip_shape(
-    config: ModelConfig, seconds: float, size: str | None, given: tuple[int, int] | None = None
-) -> ClipShape:
-    """The clip that this model renders for `seconds` and `size`. Raises `ShapeError`, saying what it can do.
+def clip_shape(config: ModelConfig, request: ClipRequest, given: tuple[int, int] | None = None) -> ClipShape:
+    """The clip that this model renders. Raises `ShapeError`, saying what it can do, and `TaskError` for shots.
 
     Without a size it is that of what is `given`, (height, width), else the model's own.
 
@@ -107,8 +111,8 @@ def clip_shape(
     than one patch of frames.
     """
     height, width = given or (config.height, config.width_px)
-    if size is not None:
-        width, height = _parse_size(size)
+    if request.size is not None:
+        width, height = _parse_size(request.size)
     _, patch_h, patch_w = config.patch
     if height % patch_h or width % patch_w or max(height, width) > config.max_side:
         raise ShapeError(
@@ -117,13 +121,19 @@ def clip_shape(
             f"{config.width_px}x{config.height}."
         )
     check_frame_size(height, width)
-    patch_t = config.patch[0]
-    frames = max(1, round(seconds * config.fps / patch_t)) * patch_t
-    if frames > config.max_frames:
+    if request.shots:
+        trained_streaming(config)
+    frames = sum(_frames(config, seconds) for seconds in (request.seconds, *(s.seconds for s in request.shots)))
+    if frames > config.max_frames and config.streaming is None:
         raise ShapeError(
-            f"This model cannot render {seconds:g} seconds: ask for at most {config.max_frames / config.fps:g}."
+            f"This model cannot render {request.seconds:g} seconds: ask for at most {config.max_frames / config.fps:g}."
         )
     return ClipShape(frames, height, width, float(config.fps))
+
+
+def _frames(config: ModelConfig, seconds: float) -> int:
+    patch = config.patch[0]
+    return max(1, round(seconds * config.fps / patch)) * patch
 
 
 def _parse_size(size: str) -> tuple[int, int]:
@@ -167,11 +177,19 @@ def render(
         "on_step": on_step,
         "should_stop": should_stop,
     }
+    if work.task is Task.TEXT and (request.shots or shape.frames > pipeline.config.max_frames):
+        del how["frames"]
+        return Rendered(np.concatenate(list(pipeline.stream(_shots(request), **how))))
     if work.task is Task.TEXT:
         return Rendered(pipeline.generate(request.heard, **how))
     given = work.given(shape.frames, shape.height, shape.width, shape.fps)
     done = pipeline.complete(work.task, request.heard, given=given, strength=request.strength, **how)
     return Rendered(done.video, done.seams)
+
+
+def _shots(request: ClipRequest) -> list[streaming.Shot]:
+    first = streaming.Shot(request.heard, request.seconds)
+    return [first, *(streaming.Shot(shot.prompt, shot.seconds, shot.like or 0) for shot in request.shots)]
 
 
 def request_record(
@@ -184,6 +202,7 @@ def request_record(
         "inputSeconds": work.input_seconds,
         "maskRegion": work.region.to_wire() if work.region else None,
         "strength": request.strength,
+        "shots": [shot.to_wire() for shot in request.shots],
         "seams": [asdict(seam) for seam in rendered.seams],
         "prompt": request.prompt,
         "expandedPrompt": request.expansion.rich if request.expansion else None,

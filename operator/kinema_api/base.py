@@ -60,6 +60,13 @@ Endpoint = Annotated[
     Worded(r"^https?://[^/]+$", "an endpoint is http://HOST:PORT or https://HOST:PORT, with no path: correct it"),
 ]
 
+SIZE_PATTERN: Final = r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,3}$"
+ClipSize = Annotated[
+    str,
+    Field(max_length=9),
+    Worded(SIZE_PATTERN, "size is WIDTHxHEIGHT in pixels, each from 1 to 9999: write it like 24x24"),
+]
+
 
 class ApiModel(BaseModel):
     """One object of the API. Unknown fields are ignored on reading, so an older process reads newer objects."""

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 from kinema_api.base import (
     ApiModel,
     ArtifactStore,
+    ClipSize,
     Conditions,
     Digest,
     LongText,
@@ -24,15 +25,17 @@ from kinema_api.inputs import TASK_RULES, ClipInput, Mask, TaskName
 KIND: Final = "VideoGeneration"
 PLURAL: Final = "videogenerations"
 MAX_SEAMS: Final = 4
+MAX_SHOTS: Final = 16
+MAX_SECONDS: Final = 60
 MAX_PROMPT_CHARACTERS: Final = 4096
 
 GenerationPhase = Literal["Pending", "Scheduled", "Running", "Succeeded", "Failed", "Cancelled"]
-SIZE_PATTERN: Final = r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,3}$"
 IMMUTABLE: Final = (
     "modelRef",
     "prompt",
     "negativePrompt",
     "expandPrompt",
+    "shots",
     "task",
     "input",
     "inputSeconds",
@@ -56,6 +59,37 @@ class ModelRef(ApiModel):
     """Name of the VideoModel."""
 
 
+SHOT_RULES: Final = (
+    ("self.shots.size() == 0 || self.task == 'text'", "shots are made from words alone: remove task or shots"),
+    (
+        "self.shots.size() == 0 || !self.expandPrompt",
+        "expandPrompt is for a clip of one shot: say each shot at length, or remove shots",
+    ),
+    (
+        f"self.seconds + self.shots.map(s, double(s.seconds)).sum() <= {MAX_SECONDS}.0",
+        f"all shots together may last {MAX_SECONDS} seconds: shorten some",
+    ),
+)
+
+Prompt = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS),
+    Worded(r"[^\s\p{Z}\p{C}]", "the prompt is blank: say what the clip shows, such as: a red square moves right"),
+]
+
+
+class Shot(ApiModel):
+    """A shot that follows the first one."""
+
+    prompt: Prompt
+    """What it shows; at most 4096 characters."""
+    seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)]
+    """Its length."""
+    like: Annotated[int, Field(ge=0, le=MAX_SHOTS)] | None = None
+    """The shot whose beginning stays in sight, so that what was there looks the same when it comes back: 0 is the
+    first one; its own number: none. Default: the first."""
+
+
 class VideoGenerationSpec(ApiModel):
     """What clip is asked for."""
 
@@ -73,16 +107,13 @@ class VideoGenerationSpec(ApiModel):
                 "a cancelled generation stays cancelled: create another VideoGeneration",
             ),
             *TASK_RULES,
+            *SHOT_RULES,
         )
     )
 
     model_ref: ModelRef
     """The model that renders the clip."""
-    prompt: Annotated[
-        str,
-        Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS),
-        Worded(r"[^\s\p{Z}\p{C}]", "the prompt is blank: say what the clip shows, such as: a red square moves right"),
-    ]
+    prompt: Prompt
     """What the clip shows; at most 4096 characters."""
     negative_prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)] | None = None
     """What the clip should not show."""
@@ -104,16 +135,12 @@ class VideoGenerationSpec(ApiModel):
     """What inpaint makes anew."""
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
     """How little of its input an edit or a blend keeps; default: 0.7 for edit, 0.85 for blend."""
-    seconds: Annotated[float, Field(gt=0, le=60)] = 1
-    """Length of the whole clip, with what it is given."""
-    size: (
-        Annotated[
-            str,
-            Field(max_length=9),
-            Worded(SIZE_PATTERN, "size is WIDTHxHEIGHT in pixels, each from 1 to 9999: write it like 24x24"),
-        ]
-        | None
-    ) = None
+    seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 1
+    """Length of the clip with what it is given, or of its first shot. A model that was trained to stream makes up to
+    60 seconds, others what their config allows."""
+    shots: Annotated[tuple[Shot, ...], Field(max_length=MAX_SHOTS)] = ()
+    """Shots that follow the first one, which is `prompt` for `seconds`; of a model that was trained to stream."""
+    size: ClipSize | None = None
     """WIDTHxHEIGHT in pixels, such as 24x24; default: the input's, else the model's own."""
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     """The same seed, model and parameters give the same clip; default: chosen, and recorded in status."""

@@ -12,6 +12,7 @@ from kinema_api.base import (
     WORDED_ERROR,
     ApiModel,
     ArtifactStore,
+    ClipSize,
     Conditions,
     Digest,
     LongText,
@@ -46,6 +47,23 @@ class ModelOverrides(ApiModel):
     """Number of transformer blocks."""
     heads: Annotated[int, Field(ge=1, le=256)] | None = None
     """Attention heads of a block."""
+    frames: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Frames of the clips that it is trained on, and makes when nothing else is asked for."""
+    size: ClipSize | None = None
+    """WIDTHxHEIGHT in pixels of these clips, multiples of 8."""
+
+
+class Streaming(ApiModel):
+    """How clips of open length are made: chunk after chunk, each looking back at a window of finished ones."""
+
+    chunk_frames: Annotated[int, Field(ge=1, le=64)] = 4
+    """Frames that are made together."""
+    window_chunks: Annotated[int, Field(ge=1, le=64)] = 2
+    """Finished chunks that a chunk looks back at."""
+    context_level: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Noise on finished chunks as later ones see them, so that small faults are not trusted."""
+    reference_frames: Annotated[int, Field(ge=0, le=64)] = 1
+    """First frames of a shot that stay in sight when the window has moved on."""
 
 
 class ModelChoice(ApiModel):
@@ -55,6 +73,8 @@ class ModelChoice(ApiModel):
     """A named shape of network."""
     overrides: ModelOverrides | None = None
     """Changes to the preset's shape."""
+    streaming: Streaming | None = None
+    """Trains half of the samples chunk by chunk, so that the model also makes clips of open length, and of shots."""
 
 
 class Optimization(ApiModel):

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Literal
 
 from kinema_api.base import ApiModel
-from kinema_api.generation import Seam
+from kinema_api.generation import Seam, Shot
 from kinema_api.inputs import Region, TaskName
 from kinema_api.manifest import ManifestFile, Sha256
 from kinema_api.training import FailureClass
@@ -126,6 +126,7 @@ class WorkOrder(ApiModel):
     mask_region: Region | None = None
     strength: float | None = None
     seconds: float
+    shots: tuple[Shot, ...] = ()
     size: str | None = None
     seed: int
     steps: int

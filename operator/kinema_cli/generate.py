@@ -41,6 +41,7 @@ _SUFFIX_BYTES: Final = 3
 )
 @click.option("--input-seconds", type=float, help="How much of the input an extended clip shows.  [default: half]")
 @click.option("--strength", type=float, help="How little an edit or a blend keeps of its input, up to 1.")
+@click.option("--shot", multiple=True, metavar="SECONDS:PROMPT", help="A shot that follows the first; repeatable.")
 @click.option("--seconds", type=float, help="Length of the clip.  [default: 1]")
 @click.option("--size", help="WIDTHxHEIGHT in pixels; default: the model's own.")
 @click.option("--seed", type=int, help="The same seed gives the same clip; default: chosen, and reported.")
@@ -88,6 +89,11 @@ def manifest(prompt: str, model: str, name: str, fields: dict[str, Any]) -> dict
     """The VideoGeneration; `fields` by their Python names, None where not given. Raises `BadManifest`."""
     given = {to_camel(field): value for field, value in fields.items() if value is not None}
     given |= {name: _clip_input(given[name]) for name in ("input", "end") if name in given}
+    shots = given.pop("shot", ())
+    if shots:
+        given["shots"] = [
+            {"seconds": seconds, "prompt": said} for seconds, _, said in (s.partition(":") for s in shots)
+        ]
     if "mask" in given:
         given["mask"] = {"uri": given["mask"]}
     try:
@@ -156,6 +162,7 @@ def _argument(key: str, value: Any) -> str:
 def _generate_here(prompt: str, model: Path, out: Path, fields: dict[str, Any], output: Output) -> None:
     # With "=", so that a prompt that starts with a dash stays a prompt.
     arguments = [f"--model={model}", f"--prompt={prompt}", f"--out={out}"]
+    arguments += [f"--shot={shot}" for shot in fields.pop("shot", ())]
     arguments += [_argument(key, value) for key, value in fields.items() if value is not None]
     generated: dict[str, Any] = {}
     with output.progress() as follower:

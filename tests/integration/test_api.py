@@ -49,6 +49,10 @@ EXTEND: dict[str, Any] = {
     **GENERATION,
     "spec": {**GENERATION["spec"], "task": "extend", "input": {"generation": "a"}},
 }
+LONG: dict[str, Any] = {
+    **GENERATION,
+    "spec": {**GENERATION["spec"], "shots": [{"prompt": "a blue circle moves left", "seconds": 2}]},
+}
 INPAINT: dict[str, Any] = {
     **GENERATION,
     "spec": {
@@ -122,6 +126,13 @@ REFUSED = [
     (GENERATION, "spec.inputSeconds", 1, "inputSeconds is for extend and extend-back: remove it"),
     (INPAINT, "spec.mask", {}, "give exactly one of region and uri for a mask"),
     (INPAINT, "spec.mask.region.width", 0, "should be greater than or equal to 1"),
+    (GENERATION, "spec.shots", [{"prompt": " ", "seconds": 1}], BLANK),
+    (GENERATION, "spec.shots", [{"prompt": "a red square", "seconds": 0}], "should be greater than 0"),
+    (GENERATION, "spec.shots", [{"prompt": "a red square", "seconds": 60}], "all shots together may last 60 seconds"),
+    (EXTEND, "spec.shots", [{"prompt": "a red square", "seconds": 1}], "shots are made from words alone"),
+    (LONG, "spec.expandPrompt", True, "expandPrompt is for a clip of one shot"),
+    (TRAINING, "spec.model.overrides", {"size": "24"}, SIZE),
+    (TRAINING, "spec.model.streaming", {"chunkFrames": 0}, "should be greater than or equal to 1"),
     (GENERATION, "spec.guidanceScale", 0.5, "should be greater than or equal to 1"),
     (GENERATION, "metadata.name", "x" * 41, NAME_TOO_LONG),
 ]

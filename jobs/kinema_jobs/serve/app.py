@@ -82,9 +82,10 @@ class _Handlers:
         if layout.VIDEO not in names or len(set(names)) != len(names) or not set(names) <= set(ARTEFACTS):
             raise OrderRefused(400, f"uploads must name {layout.VIDEO} and may name others of {', '.join(ARTEFACTS)}.")
         try:
-            check_request(clip_request(order))
+            request = clip_request(order)
+            check_request(request)
             if self._models.pipeline is not None:
-                clip_shape(self._models.pipeline.config, order.seconds, order.size)
+                clip_shape(self._models.pipeline.config, request)
         except ModelError as error:
             raise OrderRefused(400, str(error)) from None
 

@@ -33,6 +33,8 @@ class OrderInHand:
     order: WorkOrder
     phase: Phase = "loading"
     step: int = 0
+    steps: int | None = None
+    """Denoising steps in all, once they are known: a long clip has some for each of its chunks."""
     error: str | None = None
     retriable: bool = True
     result: OrderResult | None = None
@@ -52,7 +54,7 @@ class OrderInHand:
             attempt=self.order.attempt,
             phase=self.phase,
             step=self.step,
-            total_steps=self.order.steps,
+            total_steps=self.steps or self.order.steps,
             error=self.error,
             retriable=self.retriable,
             result=self.result,

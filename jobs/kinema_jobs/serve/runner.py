@@ -61,6 +61,7 @@ def clip_request(order: WorkOrder) -> ClipRequest:
         seed=order.seed,
         steps=order.steps,
         guidance_scale=order.guidance_scale,
+        shots=order.shots,
         strength=order.strength,
     )
 
@@ -142,7 +143,7 @@ class OrderRunner:
 
     async def _render(self, taken: OrderInHand, pipeline: Pipeline, work: Work) -> _Clip:
         request = await self._expanded(taken)
-        shape = clip_shape(pipeline.config, request.seconds, request.size, work.size)
+        shape = clip_shape(pipeline.config, request, work.size)
         taken.phase = "denoising"
         started = time.monotonic()
         rendered = await self.in_thread(lambda: self._denoise(taken, pipeline, work, request, shape))
@@ -173,11 +174,11 @@ class OrderRunner:
     ) -> Rendered:
         last = time.monotonic()
 
-        def on_step(done: int, _total: int) -> None:
+        def on_step(done: int, total: int) -> None:
             nonlocal last
             now = time.monotonic()
             metrics.STEP_SECONDS.observe(now - last)
-            last, taken.step = now, done
+            last, taken.step, taken.steps = now, done, total
 
         return render(pipeline, request, work, shape, on_step, taken.stop.is_set)
 

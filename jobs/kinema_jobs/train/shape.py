@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kinema_api.run import RunConfig
 from kinema_model.config import ModelConfig
 from kinema_model.tasks import Task
@@ -9,9 +11,14 @@ from kinema_model.tasks import Task
 
 def model_config_of(config: RunConfig) -> ModelConfig:
     """The shape of the network. Raises ModelError."""
-    overrides = config.model.overrides
-    changes = overrides.model_dump(exclude_none=True) if overrides else {}
-    return ModelConfig.from_preset(config.model.preset, tasks=tuple(task_mix_of(config)), **changes)
+    chosen = config.model
+    changes: dict[str, Any] = chosen.overrides.model_dump(exclude_none=True) if chosen.overrides else {}
+    if size := changes.pop("size", None):
+        changes["width_px"], changes["height"] = (int(side) for side in size.split("x"))
+    if chosen.streaming:
+        # Absolute places in time mean nothing in a clip whose length is open.
+        changes |= {"streaming": chosen.streaming.model_dump(), "places": "space"}
+    return ModelConfig.from_preset(chosen.preset, tasks=tuple(task_mix_of(config)), **changes)
 
 
 def task_mix_of(config: RunConfig) -> dict[Task, float]:

@@ -80,6 +80,7 @@ def work_order(
         mask_region=spec.mask.region if spec.mask else None,
         strength=spec.strength,
         seconds=spec.seconds,
+        shots=spec.shots,
         size=spec.size,
         seed=order.seed,
         steps=spec.steps,

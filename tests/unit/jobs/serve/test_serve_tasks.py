@@ -121,6 +121,60 @@ async def test_a_prompt_said_at_length_is_told_and_recorded(
     assert len(heard[0]) > len(PROMPT)
 
 
+def streaming_model(folder: Path) -> None:
+    """The same in a model that was trained to stream."""
+    streaming = {"chunk_frames": 4, "window_chunks": 2}
+    config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, places="space", streaming=streaming)
+    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+    write_manifest(folder)
+
+
+class TestLongClips:
+    """Clips longer than the network sees at once, and of several shots."""
+
+    @pytest.fixture
+    def model_folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "published"
+        streaming_model(folder)
+        return folder
+
+    async def test_shots_follow_one_another_and_are_recorded(self, server: Any, store: Any, make_order: Order) -> None:
+        shots = [{"prompt": "a blue circle moves left", "seconds": 0.5}]
+        await server.submit(make_order(seconds=0.75, shots=shots, steps=1, guidanceScale=1))
+        state = await server.ended("uid-1")
+        assert state.phase == "succeeded", state.error
+        # A chunk ends where a shot does: 4 and 2 frames, then 4.
+        assert (state.step, state.total_steps) == (3, 3)
+        assert state.result is not None
+        assert state.result.seconds == 1.25
+        assert len(decoded(store.objects["out/uid-1/1/video.mp4"])) == 10
+        assert json.loads(store.objects["out/uid-1/1/request.json"])["shots"] == shots
+
+    async def test_a_clip_longer_than_the_network_sees(self, server: Any, make_order: Order) -> None:
+        await server.submit(make_order(seconds=9, steps=1, guidanceScale=1))
+        state = await server.ended("uid-1")
+        assert state.phase == "succeeded", state.error
+        assert state.result is not None
+        assert state.result.seconds == 9
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"shots": [{"prompt": "a blue circle", "seconds": 1}]}, "was not trained for clips of open length"),
+        ({"seconds": 30}, "This model cannot render 30 seconds: ask for at most 8"),
+    ],
+)
+async def test_a_model_that_does_not_stream_refuses_long_clips(
+    server: Any, make_order: Order, fields: dict[str, Any], sentence: str
+) -> None:
+    await server.submit(make_order(**fields))
+    state = await server.ended("uid-1")
+    assert (state.phase, state.retriable) == ("failed", False)
+    assert state.error is not None
+    assert sentence in state.error
+
+
 async def test_a_strength_out_of_range_is_refused_at_once(server: Any, make_order: Order) -> None:
     status, body = await server.submit(make_order(task="edit", strength=1.5))
     assert status == 400
