@@ -134,6 +134,8 @@ class TrainingObjective:
             if further.shape == video.shape:
                 other = to_float(further[None])[0]
                 captions = captions.then(its_scene.captions)
+        if task is Task.LOOP:
+            captions = captions.and_back()
         practice = practised(task, clip, other)
         return _Lesson(practice, draw_given(task, practice, draw), scene, captions)
 

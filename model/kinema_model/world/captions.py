@@ -71,6 +71,10 @@ class Captions:
         short, rich = f"{self.short}, then {other.short}", f"{self.rich} Then {other.rich}"
         return Captions(short, rich, (*self.shots, *other.shots))
 
+    def and_back(self) -> "Captions":
+        """What may be said of a clip that turns back on its way and ends where it began."""
+        return Captions(f"{self.short} and back", f"{self.rich} Then it all goes back.", self.shots)
+
 
 def draw_style(draw: np.random.Generator) -> Style:
     """The canonical style, or one of the paraphrases."""

@@ -188,13 +188,17 @@ def test_a_loop_is_practised_on_a_clip_that_turns_back() -> None:
     assert torch.equal(loop[:, 7], video[:, 1])
 
 
-def test_a_blend_is_practised_on_a_clip_that_dissolves_and_told_of_both(
-    config: ModelConfig, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_blend_is_practised_on_a_clip_that_dissolves() -> None:
     first, last = clip(6), clip(7)
     blend = practised(Task.BLEND, first, last)
     assert torch.equal(blend[:, 0], first[:, 0])
     assert torch.equal(blend[:, -1], last[:, -1])
+
+
+@pytest.mark.parametrize(("task", "words"), [(Task.BLEND, ", then "), (Task.LOOP, " and back")])
+def test_what_a_clip_was_turned_into_is_told(
+    task: Task, words: str, config: ModelConfig, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[str] = []
     encode = encoder.encode
 
@@ -204,9 +208,9 @@ def test_a_blend_is_practised_on_a_clip_that_dissolves_and_told_of_both(
 
     monkeypatch.setattr(encoder, "encode", hear)
     world = World.fixed(7, *SHAPE, fps=8)
-    objective = TrainingObjective(config, encoder, world, SEED, tasks={Task.BLEND: 1.0}, text_dropout=0)
+    objective = TrainingObjective(config, encoder, world, SEED, tasks={task: 1.0}, text_dropout=0)
     objective.batch([2], 0)
-    assert ", then " in told[0]
+    assert words in told[0]
 
 
 def test_a_seam_is_measured_before_pasting() -> None:
