@@ -24,6 +24,8 @@ class Stream(IntEnum):
     PROMPTS = 6
     WORLD_PLAN = 7
     TASK = 8
+    BOOTSTRAP = 9
+    EVALUATION = 10
 
 
 def generator(stream: Stream, seed: int, sample: int = 0, step: int = 0) -> np.random.Generator:
