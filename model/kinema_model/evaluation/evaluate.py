@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from kinema_model.errors import ConfigError
-from kinema_model.evaluation import captions, motion, permanence
+from kinema_model.evaluation import captions, motion, permanence, tasks
 from kinema_model.evaluation.plan import Absent, Examination, OnProgress, Plan, Renderer
 from kinema_model.evaluation.report import Report, Section
 
@@ -12,6 +12,7 @@ _EXAMINERS: Final[Mapping[str, Callable[[Examination], Section]]] = {
     "captions": captions.examine,
     "motion": motion.examine,
     "permanence": permanence.examine,
+    "tasks": tasks.examine,
 }
 
 

@@ -1,8 +1,8 @@
 """Is what nobody sees still there: the object that went behind a screen must come out as it went in.
 
 Only clips whose object was hidden for three frames or more count. The model is given all up to the first frame in
-which it is, so the law and the given frames fix what must come back, where and when. Two rules are judged on the same clips: one goes on
-with the velocity that was read, the other draws the object as if the screen hid nothing.
+which it is, so the law and the given frames fix what must come back, where and when. Two rules are judged on the
+same clips: one goes on with the velocity that was read, the other draws the object as if the screen hid nothing.
 """
 
 from collections.abc import Sequence

@@ -4,11 +4,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kinema_model.reader import ObjectReading, read
+from kinema_model.reader.layers import as_float, backgrounds, object_cores, object_layers
 from kinema_model.world import Video
 
 Floats = npt.NDArray[np.float64]
 
 _LEAST_POINTS = 3
+# Less of an object than this share of its largest sight has no centre.
+_LEAST_SIGHT = 0.1
 
 
 def objects(video: Video, fps: float) -> dict[str, ObjectReading]:
@@ -23,6 +26,24 @@ def places(thing: ObjectReading | None, frames: int) -> Floats:
         if centre is not None:
             found[frame] = centre
     return found
+
+
+def visible_centres(video: Video, colour: str) -> Floats:
+    """Centres (T, 2) of what is seen of an object of one colour before a plain background, NaN where nothing is.
+
+    Where the frame cuts it off, so does it the centre: compare only with another clip of the same course.
+    """
+    pixels = as_float(video)
+    centres = np.full((len(video), 2), np.nan)
+    found = np.nanmedian(backgrounds(pixels), axis=0) if len(video) else np.full(3, np.nan)
+    for layer in [] if np.isnan(found).any() else object_layers(pixels, found.astype(np.float32), object_cores(pixels)):
+        if layer.colour == colour:
+            areas = layer.coverage.sum(axis=(1, 2), dtype=np.float64)
+            seen = areas > max(_LEAST_SIGHT * areas.max(), 1e-9)
+            rows, columns = (np.arange(side) + 0.5 for side in layer.coverage.shape[1:])
+            centres[seen, 0] = (layer.coverage.sum(axis=1) @ columns)[seen] / areas[seen]
+            centres[seen, 1] = (layer.coverage.sum(axis=2) @ rows)[seen] / areas[seen]
+    return centres
 
 
 def velocity(centres: Floats, first: int, end: int, fps: float) -> Floats | None:

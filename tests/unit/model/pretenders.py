@@ -26,12 +26,20 @@ def config_of(frames: int = 16, height: int = 32, width: int = 32, tasks: tuple[
 class Pretender:
     """Draws the scene that it is asked for, after a lie about the scene or a spoilt clip.
 
-    It knows every scene that was asked of it beforehand (`known`), by caption and shape.
+    It knows every scene that was asked of it beforehand (`known`), by caption and shape. Only a `careful` one gives
+    back what it was given as it was.
     """
 
     def __init__(
-        self, known: Sequence[Scene], config: ModelConfig, lie: Lie | None = None, spoil: Spoil | None = None
+        self,
+        known: Sequence[Scene],
+        config: ModelConfig,
+        lie: Lie | None = None,
+        spoil: Spoil | None = None,
+        *,
+        careful: bool = True,
     ) -> None:
+        self._careful = careful
         self.config = config
         self._known, self._lie, self._spoil = known, lie, spoil
 
@@ -68,7 +76,8 @@ class Pretender:
         shape = ClipShape(self.config.frames, self.config.height, self.config.width_px, self.config.fps)
         candidates = self._asked(prompt, shape)
         scene = min(candidates, key=lambda one: self._distance(one, given))
-        made = paste(pixels(self._drawn(scene)), given, self.config.patch)
+        made = pixels(self._drawn(scene))
+        made = paste(made, given, self.config.patch) if self._careful else made
         video = ((made + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0).numpy()
         return Completed(video, ())
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kinema_model.evaluation import motion
+from kinema_model.evaluation import motion, staged
 from kinema_model.world import Scene, World
 
 
@@ -21,6 +21,13 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
         scenes.append(made)
         return made
 
+    def relooked(one: Scene, *, shape_too: bool) -> Scene:
+        made = relook(one, shape_too=shape_too)
+        scenes.append(made)
+        return made
+
+    relook = staged.relooked
+    monkeypatch.setattr(staged, "relooked", relooked)
     rescale = motion.rescaled
     monkeypatch.setattr(World, "scene", scene)
     monkeypatch.setattr(motion, "rescaled", hurried)
