@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from kinema_model.errors import ConfigError
-from kinema_model.evaluation import captions, motion, permanence, tasks
+from kinema_model.evaluation import captions, distribution, memorisation, motion, permanence, tasks
 from kinema_model.evaluation.plan import Absent, Examination, OnProgress, Plan, Renderer
 from kinema_model.evaluation.report import Report, Section
 
@@ -13,6 +13,8 @@ _EXAMINERS: Final[Mapping[str, Callable[[Examination], Section]]] = {
     "motion": motion.examine,
     "permanence": permanence.examine,
     "tasks": tasks.examine,
+    "distribution": distribution.examine,
+    "memorisation": memorisation.examine,
 }
 
 
