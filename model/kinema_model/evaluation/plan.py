@@ -36,7 +36,7 @@ from kinema_model.world import (
 from kinema_model.world.splits import Split, combination_held_out, speed_held_out
 
 EVALUATION_STEPS: Final = 16
-SECTIONS: Final = ("captions", "motion", "permanence", "tasks", "distribution", "memorisation", "aspects")
+SECTIONS: Final = ("captions", "motion", "permanence", "tasks", "distribution", "memorisation")
 # Far from the small numbers that people type, and above every seed that a training can have.
 _FIRST_SEED: Final = 1_000_000_000
 _WORLD_SEED: Final = 2**40
