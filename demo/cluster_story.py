@@ -24,7 +24,8 @@ TRAINING = "tiny-world"
 GENERATION = "red-square"
 SAMPLES = install.REPOSITORY / "manifests" / "samples"
 KILL_AT = 0.4
-PROMPTS = 128
+CLIPS = 128
+"""Of each group of captions; a quarter of it of each task."""
 PROMETHEUS = f"http://127.0.0.1:{Settings.from_environment().prometheus_port}"
 QUERIES = {
     "kinema_training_step": "max(max_over_time(kinema_training_step[30m]))",
@@ -48,7 +49,7 @@ def tell(out: Path) -> int:
     status = runs.training_status(TRAINING, NAMESPACE)
     with part("A clip, served from zero replicas"):
         clip = follow_generation(out)
-    with part(f"Accuracy over {PROMPTS} unseen prompts"):
+    with part("The model measured, and its report"):
         report = accuracy(status["published"]["digest"], out)
     numbers = prometheus()
     rows = [
@@ -57,6 +58,7 @@ def tell(out: Path) -> int:
         ("prompt", clip["prompt"]),
         ("model", status["published"]["digest"]),
         *accuracy_rows(report),
+        ("report", str(out / "report.html")),
         ("recovery after the kill", f"{recovery:.1f} s to the next optimizer step"),
         *(("Prometheus: " + name, value) for name, value in numbers.items()),
     ]
@@ -152,19 +154,21 @@ def accuracy(digest: str, out: Path) -> dict[str, dict[str, float]]:
     manifest = Manifest.from_bytes(store.get(prefix + layout.MANIFEST), prefix)
     for file in manifest.files:
         store.get_file(prefix + file.name, folder / file.name)
-    return evaluate(folder)
+    return evaluate(folder, out)
 
 
-def evaluate(folder: Path) -> dict[str, dict[str, float]]:
-    """Run the evaluation of a model folder in a process of its own."""
+def evaluate(folder: Path, out: Path) -> dict[str, dict[str, float]]:
+    """Run the evaluation of a model folder in a process of its own; its report lies in `out`."""
     command = [
         sys.executable,
         "-m",
         "kinema_jobs.evaluate",
         "--model",
         str(folder),
-        "--prompts",
-        str(PROMPTS),
+        "--out",
+        str(out),
+        "--clips",
+        str(CLIPS),
         "--json",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -28,14 +28,15 @@ def tell(out: Path) -> int:
         for event in events(command):
             if event["event"] == "error":
                 raise StageError(event["message"])
-    with part("Accuracy over unseen prompts"):
-        report = evaluate(folder)
+    with part("The model measured, and its report"):
+        report = evaluate(folder, out)
     rows = [
         ("clip", str(clip)),
         ("contact sheet", str(clip.with_name("spritesheet.webp"))),
         ("prompt", PROMPT),
         ("model", published["digest"]),
         *accuracy_rows(report),
+        ("report", str(out / "report.html")),
         ("recovery after the kill", f"{published['recovery']:.1f} s to the next optimizer step"),
     ]
     summary("Kinema, without a cluster", rows, [f'kinema generate "a blue circle moves left" --local {folder}'])

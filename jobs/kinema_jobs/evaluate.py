@@ -1,7 +1,7 @@
-"""`python -m kinema_jobs.evaluate`: how often a model draws what its prompts say, on this machine.
+"""`python -m kinema_jobs.evaluate`: how good a model is, measured on this machine.
 
-Prints the report of kinema_model.evaluation: as JSON with --json, else as a table of attributes with their
-accuracy, chance level and the parser's own accuracy on true clips.
+Writes report.json and report.html of kinema_model.evaluation. With --json it prints JSON lines: progress, and at last
+all figures as one object; else a table of attributes with their accuracy, chance and the reader's own accuracy.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kinema_jobs.errors import JobError
 from kinema_jobs.model_folder import find_model, verify_folder
 from kinema_jobs.rendering import open_pipeline
+from kinema_jobs.report import Origin, document, summary, write_report
+from kinema_model.artefact import load_world
 from kinema_model.errors import ModelError
-from kinema_model.evaluation import Report, evaluate_attributes
+from kinema_model.evaluation import SECTIONS, Plan, Report, evaluate
 
-DEFAULT_PROMPTS: Final = 128
+DEFAULT_CLIPS: Final = 128
 
 
 def main() -> int:
@@ -29,52 +31,68 @@ def main() -> int:
     try:
         folder = find_model(arguments.model)
         digest = verify_folder(folder)
-        report = evaluate_attributes(open_pipeline(folder), arguments.prompts, arguments.seed)
+        plan = Plan(
+            clips=arguments.clips,
+            seed=arguments.seed,
+            world=load_world(folder),
+            sections=tuple(arguments.section or SECTIONS),
+        )
+        report = evaluate(open_pipeline(folder), plan, _tell if arguments.json else _silent)
+        origin = Origin(str(folder), digest, round(time.monotonic() - started, 1))
+        files = write_report(report, origin, arguments.out) if arguments.out else []
     except (JobError, ModelError, OSError) as error:
         print(json.dumps({"error": str(error)}) if arguments.json else f"error: {error}")
         return 1
     if arguments.json:
-        seconds = round(time.monotonic() - started, 1)
-        print(json.dumps({**report.model_dump(), "model": str(folder), "digest": digest, "seconds": seconds}))
+        _print({"event": "report", "files": [str(path) for path in files], **document(report, origin)})
     else:
-        print(table(report))
+        print("\n".join([table(report), *map(str, files)]))
     return 0
 
 
+def _tell(section: str, done: int, total: int) -> None:
+    _print({"event": "progress", "section": section, "done": done, "total": total})
+
+
+def _silent(section: str, done: int, total: int) -> None:
+    """A table comes alone."""
+
+
+def _print(event: dict[str, Any]) -> None:
+    print(json.dumps(event), flush=True)
+
+
 def table(report: Report) -> str:
-    """The report for people."""
-    lines = [f"{'attribute':<10} {'right':>7} {'of':>5} {'accuracy':>9} {'chance':>7} {'parser':>7}"]
-    for name, score in report.attributes.items():
-        lines.append(
-            f"{name:<10} {score.correct:>7} {score.total:>5} {score.accuracy:>9.1%} {score.chance:>7.1%} "
-            f"{score.parser_accuracy:>7.1%}"
-        )
-    lines.append(
-        f"{'all three':<10} {report.all_correct:>7} {report.count:>5} {report.all_correct / report.count:>9.1%}"
-    )
-    return "\n".join(lines)
+    """The attributes for people."""
+    lines = [f"{'attribute':<10} {'accuracy':>9} {'chance':>7} {'parser':>7}"]
+    for name, score in summary(report).items():
+        cells = (score["accuracy"] or 0.0, score["chance"] or 0.0, score["parser_accuracy"] or 0.0)
+        lines.append(f"{name:<10} {cells[0]:>9.1%} {cells[1]:>7.1%} {cells[2]:>7.1%}")
+    return "\n".join([*lines, *(f"{name}: {why}" for name, why in report.absent.items())])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m kinema_jobs.evaluate", description=__doc__)
     parser.add_argument("--model", required=True, type=Path, help="a model folder, or a folder used as a store")
-    parser.add_argument("--prompts", type=_positive, default=DEFAULT_PROMPTS, help="how many prompts")
+    parser.add_argument("--out", type=Path, help="folder for report.json and report.html; without it none are written")
+    parser.add_argument("--clips", type=_several, default=DEFAULT_CLIPS, help="clips of each group of captions")
     parser.add_argument("--seed", type=_natural, default=0, help="sets prompts and noise")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--section", action="append", choices=SECTIONS, help="only this one; may be given again")
+    parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
     return parser
 
 
-def _positive(value: str) -> int:
+def _several(value: str) -> int:
     number = int(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+    if number < 2:
+        raise argparse.ArgumentTypeError("must be at least 2")
     return number
 
 
 def _natural(value: str) -> int:
     number = int(value)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
+    if not 0 <= number < 2**31:
+        raise argparse.ArgumentTypeError("must be from 0 to 2147483647")
     return number
 
 

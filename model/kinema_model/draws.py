@@ -26,6 +26,8 @@ class Stream(IntEnum):
     TASK = 8
     CAPTION = 9
     STREAMING = 10
+    BOOTSTRAP = 11
+    EVALUATION = 12
 
 
 def generator(stream: Stream, seed: int, sample: int = 0, step: int = 0) -> np.random.Generator:

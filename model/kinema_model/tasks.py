@@ -30,10 +30,15 @@ TRAINED_BY: Final[dict[Task, Task]] = {Task.EDIT: Task.TEXT}
 """Tasks that need no training of their own, and the one that teaches what they need."""
 
 
+def can_do(task: Task, trained: tuple[Task, ...]) -> bool:
+    """Whether a model trained for these tasks can be asked for this one."""
+    return TRAINED_BY.get(task, task) in trained
+
+
 def check_task(task: Task, trained: tuple[Task, ...]) -> None:
     """Raise `TaskError` for a task that a model was not trained for."""
-    if TRAINED_BY.get(task, task) not in trained:
-        known = [name for name in Task if TRAINED_BY.get(name, name) in trained]
+    if not can_do(task, trained):
+        known = [name for name in Task if can_do(name, trained)]
         raise TaskError(f"This model was not trained for {task.value!r}. Ask it for one of: {', '.join(known)}.")
 
 

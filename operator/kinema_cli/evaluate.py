@@ -1,4 +1,4 @@
-"""`kinema evaluate`: how often a model draws what its prompts say."""
+"""`kinema evaluate`: how good a model is, as a table, as figures and as a page."""
 
 from __future__ import annotations
 
@@ -13,21 +13,42 @@ from kinema_cli.output import Output
 
 
 @click.command()
-@click.option("--model", required=True, type=click.Path(path_type=Path), help="A model folder on this machine.")
-@click.option("--prompts", type=click.IntRange(min=1), default=128, show_default=True, help="How many prompts.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Sets prompts and noise.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("report"),
+    show_default=True,
+    help="Folder for report.json and report.html.",
+)
+@click.option("--clips", type=click.IntRange(min=2), default=128, show_default=True, help="Clips of each group.")
+@click.option(
+    "--seed", type=click.IntRange(min=0, max=2**31 - 1), default=0, show_default=True, help="Sets prompts and noise."
+)
+@click.option("--section", "sections", multiple=True, help="Only this section of the report; may be given again.")
 @with_output
-def evaluate(model: Path, prompts: int, seed: int, output: Output) -> None:
-    """Measure accuracy per attribute over prompts with unused seeds, beside chance and the parser's own accuracy."""
+def evaluate(model: Path, out: Path, clips: int, seed: int, sections: tuple[str, ...], output: Output) -> None:
+    """Measure the model in folder MODEL: captions, motion, permanence, tasks, distribution and memorisation.
+
+    Everything is read from pixels and stands beside chance and the same measure on true clips.
+    """
     report: dict[str, Any] = {}
+    arguments = [f"--model={model}", f"--out={out}", f"--clips={clips}", f"--seed={seed}", "--json"]
     with output.progress() as follower:
-        follower.show(f"Drawing {prompts} clips")
-        for event in Job(
-            "kinema_jobs.evaluate", [f"--model={model}", f"--prompts={prompts}", f"--seed={seed}", "--json"]
-        ).events():
-            report = event
+        follower.show("Opening the model")
+        for event in Job("kinema_jobs.evaluate", [*arguments, *(f"--section={name}" for name in sections)]).events():
+            if event.get("event") == "progress":
+                follower.show(f"Measuring {event['section']}", event["done"], event["total"])
+            else:
+                report = event
     rows = [
-        [name, f"{score['accuracy']:.1%}", f"{score['chance']:.1%}", f"{score['parser_accuracy']:.1%}"]
+        [name, *(_percent(score[of]) for of in ("accuracy", "chance", "parser_accuracy"))]
         for name, score in report["attributes"].items()
     ]
     output.table(report, ["attribute", "accuracy", "chance", "parser"], rows)
+    for path in report["files"]:
+        output.note(path)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"

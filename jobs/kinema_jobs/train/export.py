@@ -12,6 +12,7 @@ from kinema_jobs.train.checkpoint import Checkpoints
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
 from kinema_model.ema import Ema
+from kinema_model.world import WorldConfig
 
 
 def is_exported(config: RunConfig, checkpoints: Checkpoints) -> bool:
@@ -23,12 +24,18 @@ def is_exported(config: RunConfig, checkpoints: Checkpoints) -> bool:
 
 
 def export(
-    config: RunConfig, model: ModelConfig, ema: Ema, loss: float, checkpoints: Checkpoints, scratch: Path
+    config: RunConfig,
+    model: ModelConfig,
+    world: WorldConfig,
+    ema: Ema,
+    loss: float,
+    checkpoints: Checkpoints,
+    scratch: Path,
 ) -> None:
     """Commit the averaged weights; called by rank 0 alone. Raises as `Checkpoints.put_manifest` does."""
     folder = scratch / "export"
     shutil.rmtree(folder, ignore_errors=True)
-    save_model(folder, ema.shadow, model, card(config, loss))
+    save_model(folder, ema.shadow, model, card(config, loss), world)
     prefix = layout.export_prefix(config.prefix)
     files = checkpoints.upload(prefix, folder)
     checkpoints.put_manifest(prefix, checkpoints.manifest("model", config.optimization.steps, files))

@@ -104,7 +104,8 @@ class _Worker:
         if fitting.step < config.optimization.steps:
             return STOPPED
         if self._group.rank == 0:
-            export(config, fitting.model_config, fitting.ema, fitting.loss, checkpoints, given.scratch)
+            world = fitting.world.config
+            export(config, fitting.model_config, world, fitting.ema, fitting.loss, checkpoints, given.scratch)
         self._group.broadcast(True)  # nobody ends before the model is committed
         self._finished()
         return DONE

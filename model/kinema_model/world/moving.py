@@ -49,7 +49,7 @@ _EVENT_GAP: Final = 3.0
 _MOST_BOUNCES: Final = 3
 _TILT: Final = (35.0, 55.0)
 # Gravity in shorter sides per second squared, first drop and least rebound in shorter sides.
-_GRAVITY: Final = (1.2, 2.4)
+GRAVITY_RANGE: Final = (1.2, 2.4)
 _DROP: Final = (0.3, 0.65)
 _RESTITUTION: Final = (0.55, 0.75)
 LEAST_RISE: Final = 0.08
@@ -153,7 +153,7 @@ def make_gravity(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...
     """One object that falls from rest and, if the clip is long enough, bounces with loss and comes to rest."""
     (look,) = draw_looks(draw, shape.side, 1)
     (left, right), (top, floor) = inside(look, shape)
-    drop, gravity = (float(draw.uniform(*limits)) * shape.side for limits in (_DROP, _GRAVITY))
+    drop, gravity = (float(draw.uniform(*limits)) * shape.side for limits in (_DROP, GRAVITY_RANGE))
     restitution = float(draw.uniform(*_RESTITUTION))
     if floor - drop < top:
         return None

@@ -58,13 +58,24 @@ def test_a_size_that_the_model_cannot_render_is_2(model_folder: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_accuracy_is_printed_beside_chance_and_the_parser(model_folder: Path) -> None:
-    result = CliRunner().invoke(main, ["evaluate", "--model", str(model_folder), "--prompts", "4"])
+def test_accuracy_is_printed_and_the_report_written(model_folder: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", str(model_folder), "--clips", "4", "--section", "captions", "--out", str(tmp_path / "r")]
+    result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()}
     assert rows["ATTRIBUTE"] == ["ACCURACY", "CHANCE", "PARSER"]
     assert rows["colour"][1:] == ["16.7%", "100.0%"]
     assert set(rows) == {"ATTRIBUTE", "colour", "shape", "direction"}
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert f"{report['attributes']['colour']['accuracy']:.1%}" == rows["colour"][0]
+    assert (tmp_path / "r" / "report.html").read_text().startswith("<!doctype html>")
+    assert "Measuring captions" in result.stderr
+
+
+def test_a_section_that_does_not_exist_is_2(model_folder: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["evaluate", str(model_folder), "--section", "taste", "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_job_that_ends_without_a_word_names_what_it_needs() -> None:

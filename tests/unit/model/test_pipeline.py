@@ -8,7 +8,7 @@ from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
 from kinema_model.ema import Ema
 from kinema_model.errors import PromptError, SamplingStopped, ShapeError
-from kinema_model.evaluation import Report, evaluate_attributes
+from kinema_model.evaluation import Plan, Report, evaluate
 from kinema_model.pipeline import Pipeline
 from kinema_model.text import TextEncoder
 from kinema_model.video_model import VideoModel
@@ -79,13 +79,13 @@ def test_empty_prompt_and_negative_seed_are_refused(pipeline: Pipeline) -> None:
         pipeline.generate("a red square", -1)
 
 
-def test_evaluation_counts_and_survives_json(pipeline: Pipeline) -> None:
-    report = evaluate_attributes(pipeline, count=40, seed=2, steps=1)
-    assert Report.model_validate_json(report.model_dump_json()) == report
-    assert set(report.attributes) == {"colour", "shape", "direction"}
-    for score in report.attributes.values():
-        assert score.total == score.parser_total == 40
-        assert score.accuracy == score.correct / 40
-        assert score.parser_accuracy >= 0.95
-    assert report.attributes["shape"].chance == pytest.approx(1 / 3)
-    assert report.all_correct <= min(score.correct for score in report.attributes.values())
+def test_an_evaluation_of_a_real_pipeline_survives_json(pipeline: Pipeline) -> None:
+    report = evaluate(pipeline, Plan(clips=8, seed=2, steps=1, sections=("captions",)))
+    assert Report.model_validate_json(report.model_dump_json()) == report.model_copy(
+        update={"sections": {"captions": report.sections["captions"].model_copy(update={"sheets": ()})}}
+    )
+    row = report.sections["captions"].row("shape", "seen")
+    assert row.score.clips == 8
+    assert row.floor is not None
+    assert row.floor.value >= 0.95
+    assert row.chance == pytest.approx(1 / 3)

@@ -1,0 +1,46 @@
+"""The one entry: every section that a model can be asked for, and one line for each that does not apply."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from kinema_model.errors import ConfigError
+from kinema_model.evaluation import captions, distribution, memorisation, motion, permanence, tasks
+from kinema_model.evaluation.plan import Absent, Examination, OnProgress, Plan, Renderer
+from kinema_model.evaluation.report import Report, Section
+
+_EXAMINERS: Final[Mapping[str, Callable[[Examination], Section]]] = {
+    "captions": captions.examine,
+    "motion": motion.examine,
+    "permanence": permanence.examine,
+    "tasks": tasks.examine,
+    "distribution": distribution.examine,
+    "memorisation": memorisation.examine,
+}
+
+
+def _silent(section: str, done: int, total: int) -> None:
+    """Told of progress, says nothing."""
+
+
+def evaluate(pipeline: Renderer, plan: Plan, on_progress: OnProgress = _silent) -> Report:
+    """Measure a model. Raises `ConfigError` for a section that does not exist, `ModelError` as the model does."""
+    unknown = [name for name in plan.sections if name not in _EXAMINERS]
+    if unknown:
+        raise ConfigError(f"There is no section {unknown[0]!r}. Choose from: {', '.join(_EXAMINERS)}.")
+    examination = Examination(pipeline, plan, on_progress)
+    sections: dict[str, Section] = {}
+    absent: dict[str, str] = {}
+    for name in plan.sections:
+        try:
+            sections[name] = _EXAMINERS[name](examination.of(name))
+        except Absent as reason:
+            absent[name] = str(reason)
+    return Report(
+        subject=examination.subject(),
+        clips=plan.clips,
+        seed=plan.seed,
+        steps=plan.steps,
+        guidance_scale=plan.guidance_scale,
+        sections=sections,
+        absent=absent,
+    )

@@ -1,0 +1,78 @@
+"""Motion scores: 1 for what moves by the law, in and out of the trained range, and 0 for what does not."""
+
+import numpy as np
+import pytest
+
+from kinema_model.evaluation import Plan, Section, evaluate
+from kinema_model.evaluation.motion import BEYOND, ERROR, GRAVITY, KEPT, REFLECTION, STEADY
+from kinema_model.evaluation.plan import NEW_SPEEDS, SEEN
+from kinema_model.tasks import Task
+from kinema_model.world import Scene, SceneKind, Video, WorldConfig
+from unit.model.pretenders import EVERY_TASK, Pretender, Spoil, config_of, frozen
+
+TEXT_ONLY = (Task.TEXT,)
+
+
+def _motion(
+    known: list[Scene], kind: SceneKind, spoil: Spoil | None = None, tasks: tuple[Task, ...] = EVERY_TASK
+) -> Section:
+    plan = Plan(clips=8, world=WorldConfig(kinds={kind: 1.0}), sections=("motion",))
+    return evaluate(Pretender(known, config_of(tasks=tasks), None, spoil), plan).sections["motion"]
+
+
+def _half_as_fast(clip: Video) -> Video:
+    return np.ascontiguousarray(clip[np.arange(len(clip)) // 2])
+
+
+def _hurrying(clip: Video) -> Video:
+    """Slow at first and fast in the end."""
+    times = (np.arange(len(clip)) / (len(clip) - 1)) ** 2 * (len(clip) - 1)
+    return np.ascontiguousarray(clip[times.round().astype(int)])
+
+
+def _tiring(clip: Video) -> Video:
+    """From the middle on, everything takes twice as long."""
+    half = len(clip) // 2
+    return np.concatenate((clip[:half], np.repeat(clip[half:], 2, axis=0)[: len(clip) - half]))
+
+
+@pytest.mark.parametrize("kind", [SceneKind.SIMPLE, SceneKind.SEVERAL])
+def test_truth_keeps_its_velocity_at_all_speeds(known: list[Scene], kind: SceneKind) -> None:
+    section = _motion(known, kind)
+    beyond = BEYOND if kind is SceneKind.SIMPLE else NEW_SPEEDS
+    for group in (SEEN, beyond):
+        assert section.row(KEPT, group).score.value == 1.0
+        assert section.row(ERROR, group).score.value < 0.1
+    assert section.row(STEADY, SEEN).score.value == 1.0
+
+
+@pytest.mark.parametrize("spoil", [frozen, _half_as_fast])
+def test_other_velocities_are_told(known: list[Scene], spoil: Spoil) -> None:
+    section = _motion(known, SceneKind.SIMPLE, spoil)
+    assert section.row(KEPT, SEEN).score.value == 0.0
+    assert section.row(ERROR, SEEN).score.value > 0.4
+    # The same wrong way at every speed is wrong beyond training as well.
+    assert section.row(KEPT, BEYOND).score.value == 0.0
+
+
+def test_in_words_a_velocity_that_grows_is_told(known: list[Scene]) -> None:
+    truth = _motion(known, SceneKind.SIMPLE, None, TEXT_ONLY)
+    assert truth.row(STEADY, SEEN).score.value == 1.0
+    assert "how fast" in truth.remarks[0]
+    assert _motion(known, SceneKind.SIMPLE, _hurrying, TEXT_ONLY).row(STEADY, SEEN).score.value == 0.0
+
+
+@pytest.mark.parametrize("kind", [SceneKind.BOUNCE, SceneKind.GRAVITY])
+def test_walls_and_gravity(known: list[Scene], kind: SceneKind) -> None:
+    name = REFLECTION if kind is SceneKind.BOUNCE else GRAVITY
+    for tasks in (EVERY_TASK, TEXT_ONLY):
+        assert _motion(known, kind, None, tasks).row(name, SEEN).score.value == 1.0
+        assert _motion(known, kind, frozen, tasks).row(name, SEEN).score.value == 0.0
+    slow = _tiring if kind is SceneKind.BOUNCE else _half_as_fast
+    assert _motion(known, kind, slow, TEXT_ONLY).row(name, SEEN).score.value < 0.5
+
+
+def test_a_world_without_laws_is_named(known: list[Scene]) -> None:
+    plan = Plan(clips=4, world=WorldConfig(kinds={SceneKind.IMAGE: 1.0}), sections=("motion",))
+    report = evaluate(Pretender(known, config_of()), plan)
+    assert "moves straight ahead" in report.absent["motion"]
