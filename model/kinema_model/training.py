@@ -101,7 +101,7 @@ class TrainingObjective:
         self.rich_captions = rich_captions
         self.streaming_share = streaming_share
         self.device = torch.device(device)
-        self._encoder = text_encoder
+        self.encoder = text_encoder
         self._codec: Codec = make_codec(config)
 
     def loss(self, model: Velocity, indices: Sequence[int], step: int) -> FlowLoss:
@@ -146,7 +146,7 @@ class TrainingObjective:
             scene = lesson.scene
             # Without a text there is none for any shot; a single shot keeps the wording that was drawn for it.
             cut = len(scene.shots) > 1 and len(text) > 0
-            texts = self._encoder.encode(scene.captions.shots) if cut else [text] * len(scene.shots)
+            texts = self.encoder.encode(scene.captions.shots) if cut else [text] * len(scene.shots)
             return chunked_sample(
                 self.config, self.config.streaming, self._codec, lesson.video, scene, texts, level, lesson.chunking
             )
@@ -167,7 +167,7 @@ class TrainingObjective:
         rich = uniform(Stream.CAPTION, self.seed, indices, step) < self.rich_captions
         told = [one.rich if long else one.short for one, long in zip(captions, rich.tolist(), strict=True)]
         kept = ["" if gone else caption for caption, gone in zip(told, dropped.tolist(), strict=True)]
-        return self._encoder.encode(kept)
+        return self.encoder.encode(kept)
 
 
 def make_optimizer(

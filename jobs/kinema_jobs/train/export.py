@@ -28,20 +28,23 @@ def export(
     model: ModelConfig,
     world: WorldConfig,
     ema: Ema,
-    loss: float,
+    losses: tuple[float, float],
     checkpoints: Checkpoints,
     scratch: Path,
 ) -> None:
-    """Commit the averaged weights; called by rank 0 alone. Raises as `Checkpoints.put_manifest` does."""
+    """Commit the averaged weights; called by rank 0 alone. `losses` are that of the last step and on validation.
+
+    Raises as `Checkpoints.put_manifest` does.
+    """
     folder = scratch / "export"
     shutil.rmtree(folder, ignore_errors=True)
-    save_model(folder, ema.shadow, model, card(config, loss), world)
+    save_model(folder, ema.shadow, model, card(config, *losses), world)
     prefix = layout.export_prefix(config.prefix)
     files = checkpoints.upload(prefix, folder)
     checkpoints.put_manifest(prefix, checkpoints.manifest("model", config.optimization.steps, files))
 
 
-def card(config: RunConfig, loss: float) -> str:
+def card(config: RunConfig, loss: float, validation: float) -> str:
     """What a person should know of the model, as Markdown."""
     optimization, world = config.optimization, config.data.world
     scenes = ", ".join(f"{name} {weight:g}" for name, weight in world.scenes.weights().items() if weight)
@@ -57,6 +60,7 @@ A video diffusion model of the preset `{config.model.preset}`, trained by Kinema
 | optimizer steps | {optimization.steps} of {optimization.batch_tokens} latent tokens |
 | learning rate | {optimization.learning_rate:g}, seed {optimization.seed} |
 | loss of the last step | {loss:.4f} |
+| validation loss | {validation:.4f}: the same clips, noise and levels in every run of this world and clip shape |
 
 The weights are the exponential average of the trained ones. The model draws what its data showed, nothing else.
 """

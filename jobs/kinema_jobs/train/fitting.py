@@ -28,6 +28,7 @@ from kinema_model.ema import Ema
 from kinema_model.errors import ModelError
 from kinema_model.text import TextEncoder
 from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, TrainingObjective, global_batch_of, make_optimizer
+from kinema_model.validation import Validation
 from kinema_model.video_model import VideoModel
 
 
@@ -50,6 +51,8 @@ class Fitting:
     """Optimizer steps done, over all rounds."""
     loss: float = 0.0
     level_losses: tuple[float | None, ...] = ()
+    validation: Validation | None = None
+    """Made when first asked for, which rank 0 alone does."""
     step_seconds: float | None = None
     stopping: bool = False
 
@@ -87,6 +90,13 @@ class Fitting:
     def data_wait_seconds(self) -> float:
         """Time spent waiting for clips in this round."""
         return self.world.waited
+
+    def validation_loss(self) -> float:
+        """What the averaged weights lose on clips that are the same in every run."""
+        objective = self.objective
+        if self.validation is None:
+            self.validation = Validation(self.model_config, objective.encoder, self.world.config, objective.device)
+        return self.validation.loss(self.model, self.ema.shadow)
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint holds; where a key's tensors already exist they are those in use."""

@@ -19,6 +19,8 @@ class ProgressFile(TrainerProgress):
     """When this round's first optimizer step ended, in seconds since the epoch."""
     level_losses: tuple[float | None, ...] = ()
     """The loss of the last step by noise level, in equal bins from clean to noise."""
+    validation_loss: float | None = None
+    """Loss of the averaged weights on clips that are the same in every run, at the last checkpoint."""
     data_wait_seconds: float = 0.0
     """Time spent waiting for clips, since this round began."""
     checkpoint_seconds: float | None = None

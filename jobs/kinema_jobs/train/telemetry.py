@@ -49,6 +49,7 @@ class Telemetry(Collector):
         yield _gauge("rank", "Rank of this node's first worker", now.rank)
         yield _gauge("loss", "Loss of the last step, over the whole group", now.loss)
         yield _level_losses(now.level_losses)
+        yield _gauge("validation_loss", "Loss on clips that are the same in every run", now.validation_loss)
         yield _gauge("step_seconds", "Median duration of recent steps", now.step_seconds)
         yield _gauge("tokens_per_second", "Latent tokens per second over the whole group", now.tokens_per_second)
         yield _gauge("data_wait_seconds", "Time spent waiting for clips in this round", now.data_wait_seconds)

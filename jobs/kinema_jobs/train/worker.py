@@ -105,7 +105,8 @@ class _Worker:
             return STOPPED
         if self._group.rank == 0:
             world = fitting.world.config
-            export(config, fitting.model_config, world, fitting.ema, fitting.loss, checkpoints, given.scratch)
+            losses = (fitting.loss, fitting.validation_loss())
+            export(config, fitting.model_config, world, fitting.ema, losses, checkpoints, given.scratch)
         self._group.broadcast(True)  # nobody ends before the model is committed
         self._finished()
         return DONE
@@ -161,6 +162,8 @@ class _Worker:
         self._step_progress(fitting)
         total = self._config.optimization.steps
         due = fitting.step % self._config.checkpoint_every == 0 or fitting.step == total or fitting.stopping
+        if due and self._group.rank == 0:
+            self._update(validation_loss=fitting.validation_loss())
         if due:
             began = time.monotonic()
             self._committed = checkpoints.save(fitting.state(), fitting.step)

@@ -74,7 +74,8 @@ class Pretender:
     ) -> Completed:
         """As `Pipeline.complete`: of the scenes with this prompt, the one whose true clip has the given frames."""
         shape = ClipShape(self.config.frames, self.config.height, self.config.width_px, self.config.fps)
-        candidates = self._asked(prompt.removesuffix(" and back").split(", then ")[0], shape)
+        first = prompt.split(", then ")[0] if task is Task.BLEND else prompt
+        candidates = self._asked(first.removesuffix(" and back"), shape)
         scene = min(candidates, key=lambda one: self._distance(one, given))
         made = pixels(self._drawn(scene))
         made = paste(made, given, self.config.patch) if self._careful else made

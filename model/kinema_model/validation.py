@@ -1,0 +1,52 @@
+"""A loss that means the same in every run: always the same clips, noise and levels, told by the published weights.
+
+The loss of a step is drawn anew each time, so its curve is rough and two runs cannot be compared by it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from kinema_model.codec import make_codec, to_float
+from kinema_model.config import ModelConfig
+from kinema_model.draws import Stream, normal
+from kinema_model.flow import flow_loss
+from kinema_model.latents import whole_clip
+from kinema_model.network.pack import Sample, pack_samples, patchify
+from kinema_model.text import TextEncoder
+from kinema_model.video_model import VideoModel
+from kinema_model.world import World, WorldConfig
+
+CLIPS: Final = 16
+# Beyond every seed that a training can have, so that no training has seen these clips.
+_SEED: Final = 2**40 + 1
+
+
+class Validation:
+    """Clips of a world's kinds and shapes with short captions, at levels that are spread evenly over (0, 1)."""
+
+    def __init__(
+        self, config: ModelConfig, encoder: TextEncoder, world: WorldConfig, device: torch.device | str = "cpu"
+    ) -> None:
+        codec = make_codec(config)
+        samples, noises = [], []
+        clips = World(world.model_copy(update={"seed": _SEED})).clips(range(CLIPS))
+        texts = encoder.encode([scene.captions.short for _, scene in clips])
+        for number, ((video, scene), text) in enumerate(zip(clips, texts, strict=True)):
+            part = whole_clip(config, codec.encode(to_float(video[None]))[0], scene.shape.fps)
+            samples.append(Sample((replace(part, levels=part.levels * (number + 0.5) / CLIPS),), text))
+            noise = normal(Stream.NOISE, _SEED, [number], 0, part.latents.shape)[0]
+            noises.append(patchify(noise, config.patch))
+        self._pack = pack_samples(samples, config.patch).to(device)
+        self._noise = torch.cat(noises).to(device)
+
+    @torch.no_grad()
+    def loss(self, model: VideoModel, weights: Mapping[str, Tensor]) -> float:
+        """Mean squared velocity error per token of the model with these weights, such as `Ema.shadow`."""
+        return float(
+            flow_loss(lambda pack: functional_call(model, dict(weights), (pack,)), self._pack, self._noise).mean
+        )

@@ -1,0 +1,49 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from kinema_model.config import ModelConfig
+from kinema_model.ema import Ema
+from kinema_model.text import TextEncoder
+from kinema_model.training import TrainingObjective, batch_indices, make_optimizer
+from kinema_model.validation import Validation
+from kinema_model.video_model import VideoModel
+from kinema_model.world import World
+
+
+@pytest.fixture
+def config() -> ModelConfig:
+    return ModelConfig.from_preset("tiny", width=32, depth=1, heads=2)
+
+
+def test_it_is_the_same_in_every_run_and_falls_with_training(config: ModelConfig, encoder: TextEncoder) -> None:
+    world = World.fixed(3, config.frames, config.height, config.width_px, config.fps)
+    other = World.fixed(4, config.frames, config.height, config.width_px, config.fps)
+    torch.manual_seed(0)
+    model = VideoModel(config)
+    ema = Ema(model, 0.9)
+    validation = Validation(config, encoder, world.config)
+    before = validation.loss(model, ema.shadow)
+    assert before == Validation(config, TextEncoder(), other.config).loss(model, ema.shadow)
+    objective = TrainingObjective(config, encoder, world, seed=1)
+    optimizer, schedule = make_optimizer(model, 3e-3, 12)
+    for step in range(12):
+        objective.loss(model, batch_indices(step, 0, 1, 8), step).mean.backward()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        ema.update(model)
+    assert validation.loss(model, ema.shadow) < before
+
+
+def test_it_is_told_by_the_given_weights_and_leaves_the_model_as_it_is(
+    config: ModelConfig, encoder: TextEncoder, awake: Callable[..., VideoModel]
+) -> None:
+    model, other = awake(config, 1), awake(config, 2)
+    validation = Validation(config, encoder, World.fixed(3, 8, 24, 24, 8).config)
+    kept = {name: p.detach().clone() for name, p in model.named_parameters()}
+    theirs = validation.loss(model, dict(other.named_parameters()))
+    assert theirs == validation.loss(other, dict(other.named_parameters()))
+    assert theirs != validation.loss(model, kept)
+    assert all(torch.equal(p, kept[name]) for name, p in model.named_parameters())
