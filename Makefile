@@ -58,7 +58,7 @@ cluster-down:  ## Take the cluster away and leave nothing behind
 images: $(STAMP)  ## Build the control-plane image (and the worker image with WORKER=1)
 	@$(BIN)/python images/build.py $(if $(WORKER),--worker)
 
-bench: $(STAMP)  ## make bench NAME=recovery|reconcile|reader: measure; the last line is one JSON object
+bench: $(STAMP)  ## make bench NAME=recovery|reconcile|reader|streaming: measure; the last line is one JSON object
 	@$(BIN)/python tests/bench/$(NAME).py
 
 lock: $(STAMP)  ## Pin all requirements anew, with hashes
