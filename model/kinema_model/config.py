@@ -185,7 +185,7 @@ def _world_network(width: int, depth: int, heads: int) -> NetworkConfig:
 
 
 PRESETS: Final[dict[str, ModelConfig]] = {
-    # Learns the synthetic world on two CPU cores in minutes; see docs/model.md for the measured curve.
+    # Learns the synthetic world on two CPU cores in minutes; see docs/world.md for the measured curve.
     "tiny": ModelConfig(
         preset="tiny",
         network=_world_network(128, 4, 4),

@@ -16,6 +16,8 @@ from kinema_model.world import Video
 _FRAMES: Final = 8
 _GAP: Final = 1
 _MILLISECONDS: Final = 125
+# The strip beside it shows every pixel as it is.
+_QUALITY: Final = 80
 
 
 def sheet_html(sheet: Sheet) -> str:
@@ -51,7 +53,7 @@ def strip(video: Video) -> bytes:
 
 
 def animation(video: Video) -> bytes:
-    """The clip uint8 (T, H, W, 3) as a looping lossless WebP."""
+    """The clip uint8 (T, H, W, 3) as a looping WebP."""
     images = [Image.fromarray(frame) for frame in video]
     out = io.BytesIO()
     images[0].save(out, "WEBP", lossless=True, save_all=True, append_images=images[1:], duration=_MILLISECONDS, loop=0)

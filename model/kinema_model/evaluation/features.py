@@ -26,18 +26,19 @@ from kinema_model.world.vocabulary import BACKGROUNDS
 Floats = npt.NDArray[np.float64]
 
 LEAST_R2: Final = 0.9
-OBJECT_STATES: Final = 10
 _PER_COLOUR: Final = 10
-# Of colours in [-1, 1]; those of the palette are 1.4 apart or more.
-_NEARNESS: Final = 0.4
-_FRAMES: Final = 8
-_SIDE: Final = 24
+# Of colours in [0, 1]: those of objects are 0.7 apart or more, those of the ground 0.26.
+_OBJECT_NEARNESS: Final = 0.2
+_GROUND_NEARNESS: Final = 0.08
+_FRAMES: Final = 5
+_SIDE: Final = 32
 _MOMENTS: Final = 3
-_CLIPS: Final = 10240
+_OBJECT_STATES: Final = 1 + len(SHAPES) + 2 * _MOMENTS
+_CLIPS: Final = 8192
 _HELD_BACK: Final = 256
 _BATCH: Final = 32
-_EPOCHS: Final = 5
-_RATE: Final = 3e-3
+_EPOCHS: Final = 3
+_RATE: Final = 2e-3
 # A change of what is trained is another network in the cache.
 _VERSION: Final = 1
 _SEED: Final = 2**41
@@ -72,7 +73,7 @@ class StateNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         for name, colours in (("palette", COLOURS), ("grounds", BACKGROUNDS)):
-            values = torch.tensor(list(colours.values()), dtype=torch.float32) / 127.5 - 1
+            values = torch.tensor(list(colours.values()), dtype=torch.float32) / 255
             self.register_buffer(name, values, persistent=False)
         self.frame = nn.Sequential(
             nn.Conv2d(1, 16, 3, 2, 1),
@@ -84,19 +85,15 @@ class StateNet(nn.Module):
             nn.GELU(),
         )
         self.time = nn.Sequential(nn.Linear(48 * _FRAMES, 96), nn.GELU(), nn.Linear(96, _PER_COLOUR), nn.GELU())
-        self.object = nn.Linear(_PER_COLOUR, OBJECT_STATES)
+        self.object = nn.Linear(_PER_COLOUR, _OBJECT_STATES)
         self.ground = nn.Linear(len(BACKGROUNDS), len(BACKGROUNDS))
-        for module in (*self.frame, *self.time):
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                # The usual initialisation halves what passes each layer, and five of them lose it.
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def features(self, frames: Tensor) -> Tensor:
-        """(B, 6 * 10 + 5) of frames (B, 8, 3, 24, 24) in [-1, 1]."""
-        there = _near(frames, self.palette)
+        """(B, 6 * 10 + 5) of frames (B, 5, 3, 32, 32) in [0, 1]."""
+        there = _near(frames, self.palette, _OBJECT_NEARNESS)
         each = self.frame(there.transpose(1, 2).reshape(-1, 1, _SIDE, _SIDE))
         objects: Tensor = self.time(each.view(len(frames) * len(COLOURS), -1))
-        ground = self.ground(_near(frames, self.grounds).mean(dim=(1, 3, 4)))
+        ground = self.ground(_near(frames, self.grounds, _GROUND_NEARNESS).mean(dim=(1, 3, 4)))
         return torch.cat((objects.view(len(frames), -1), ground), dim=1)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -107,18 +104,18 @@ class StateNet(nn.Module):
         return torch.cat((told.flatten(1), ground), dim=1)
 
 
-def _near(frames: Tensor, colours: Tensor) -> Tensor:
-    """How near each pixel is to each colour (K, 3), in [0, 1]: (B, 8, K, 24, 24) of frames (B, 8, 3, 24, 24)."""
+def _near(frames: Tensor, colours: Tensor, nearness: float) -> Tensor:
+    """How near each pixel is to each colour (K, 3): (B, 5, K, 32, 32) in [0, 1] of frames (B, 5, 3, 32, 32)."""
     apart = (frames[:, :, None] - colours[:, :, None, None]).square().sum(dim=3)
-    return torch.exp(-apart / (2 * _NEARNESS**2))
+    return torch.exp(-apart / (2 * nearness**2))
 
 
 def shrunk(clips: Sequence[Video]) -> Tensor:
-    """Eight frames of each clip uint8 (T, H, W, 3), evenly in time and averaged to 24 x 24: (B, 8, 3, 24, 24)."""
+    """Five frames of each clip uint8 (T, H, W, 3), evenly in time and brought to 32 x 32: (B, 5, 3, 32, 32)."""
     small = []
     for clip in clips:
         chosen = clip[np.linspace(0, len(clip) - 1, _FRAMES).round().astype(int)]
-        frames = torch.from_numpy(chosen).permute(0, 3, 1, 2).float() / 127.5 - 1
+        frames = torch.from_numpy(chosen).permute(0, 3, 1, 2).float() / 255
         small.append(F.adaptive_avg_pool2d(frames, _SIDE) if frames.shape[-2:] != (_SIDE, _SIDE) else frames)
     return torch.stack(small)
 
@@ -130,7 +127,7 @@ def state(scene: Scene) -> Floats:
     """
     last = scene.shape.frames - 1
     moments = [round(last * part / (_MOMENTS - 1)) for part in range(_MOMENTS)]
-    values = np.zeros((len(COLOURS), OBJECT_STATES))
+    values = np.zeros((len(COLOURS), _OBJECT_STATES))
     ground = np.zeros(len(BACKGROUNDS))
     for shot in scene.shots:
         ground[list(BACKGROUNDS).index(shot.background)] += shot.frames / scene.shape.frames
@@ -155,7 +152,7 @@ def feature_net(world: WorldConfig, cache: Path | None, on_progress: Callable[[i
         net = StateNet()
         net.load_state_dict(stored["weights"])
         return FeatureNet(net.eval(), float(stored["r2"]), digest)
-    trained, r2 = train(world.model_copy(update={"seed": _SEED}), on_progress)
+    trained, r2 = train(world.model_copy(update={"seed": _SEED}), on_progress, clips=_CLIPS, epochs=_EPOCHS)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
     torch.save({"weights": trained.state_dict(), "r2": r2}, partial)
@@ -170,7 +167,7 @@ def default_cache() -> Path:
 
 
 def train(
-    world: WorldConfig, on_progress: Callable[[int, int], None], *, clips: int = _CLIPS, epochs: int = _EPOCHS
+    world: WorldConfig, on_progress: Callable[[int, int], None], *, clips: int, epochs: int
 ) -> tuple[StateNet, float]:
     """A network for clips of this world, and its R2 on clips of it that it was not trained on. Deterministic."""
     scenes = [World(world).scene(index) for index in range(clips + _HELD_BACK)]
@@ -190,6 +187,18 @@ def train(
     return net, float(explained.mean())
 
 
+def varied(frames: Tensor, states: Tensor, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Half of the clips from right to left, half of them from their end, with the states that are true then."""
+    objects = states[:, : -len(BACKGROUNDS)].view(len(states), len(COLOURS), _OBJECT_STATES).clone()
+    places = objects[:, :, 1 + len(SHAPES) :].view(len(states), len(COLOURS), _MOMENTS, 2)
+    mirrored, reversed_ = (torch.from_numpy(draw.random(len(states)) < 0.5) for _ in range(2))
+    places[mirrored, :, :, 0] *= -1
+    places[reversed_] = places[reversed_].flip(2)
+    seen = torch.where(mirrored[:, None, None, None, None], frames.flip(4), frames)
+    seen = torch.where(reversed_[:, None, None, None, None], seen.flip(1), seen)
+    return seen, torch.cat((objects.flatten(1), states[:, -len(BACKGROUNDS) :]), dim=1)
+
+
 def _fit(
     net: StateNet,
     frames: Tensor,
@@ -206,7 +215,8 @@ def _fit(
         order = generator(Stream.EVALUATION, 0, epoch).permutation(len(frames))
         for first in range(0, len(frames) - _BATCH + 1, _BATCH):
             part = order[first : first + _BATCH]
-            loss = F.mse_loss(net(frames[part]) * weights, states[part] * weights)
+            seen, told = varied(frames[part], states[part], generator(Stream.EVALUATION, 1, step))
+            loss = F.mse_loss(net(seen) * weights, told * weights)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -16,7 +16,8 @@ from kinema_model.world import Scene, Video, World
 
 RATIO: Final = "nearest training / nearest unseen"
 REPEATS: Final = "repeats its training"
-_COMPARED: Final = 1024
+_PER_CLIP: Final = 8
+_UNSEEN: Final = 16
 _BAR: Final = 0.8
 # A repeated clip is at distance 0; the ratio of two such distances must stay finite.
 _LEAST: Final = 1e-6
@@ -28,11 +29,13 @@ def examine(examination: Examination) -> Section:
         raise Absent("The model does not tell which clips it was trained on.")
     if not examination.can(Task.TEXT):
         raise Absent("The model was not trained to make clips from words alone.")
+    net = net_of(examination)
     shown = _of_one_shape(examination, World(examination.world))
     if not shown:
         raise Absent("None of the first training clips is of the model's own shape.")
-    net = net_of(examination)
-    unseen = World(examination.world.model_copy(update={"seed": examination.world_of(examination.kinds()).config.seed}))
+    # Neither the scenes that the model is asked for nor the fresh ones.
+    seed = examination.world_of(examination.kinds()).config.seed + _UNSEEN
+    unseen = World(examination.world.model_copy(update={"seed": seed}))
     trained = net.features(shown)
     others = net.features(_of_one_shape(examination, unseen)[: len(shown)])
     scenes = asked_scenes(examination)
@@ -69,7 +72,8 @@ def examine(examination: Examination) -> Section:
 
 def _of_one_shape(examination: Examination, world: World) -> list[Video]:
     """The first clips of a world, as far as they have the model's own shape."""
-    scenes: list[Scene] = examination.scenes(world, _COMPARED, lambda scene: scene.shape == examination.shape)
+    count = _PER_CLIP * examination.plan.clips
+    scenes: list[Scene] = examination.scenes(world, count, lambda scene: scene.shape == examination.shape)
     return true_clips(scenes)
 
 

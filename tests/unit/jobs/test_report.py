@@ -1,0 +1,171 @@
+"""The report as files: whole, self-contained, well formed, and true to the figures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kinema_jobs.report import HTML_FILE, JSON_FILE, Origin, write_report
+from kinema_jobs.report.words import figure, verdict
+from kinema_model.evaluation import Curve, Report, Row, Score, Section, Sheet, Shown
+from kinema_model.evaluation.report import Subject
+from kinema_model.world import World
+
+VOID = {"meta", "img", "source", "line", "circle", "path", "polyline"}
+
+
+def score(value: float) -> Score:
+    return Score(value=value, low=max(0.0, value - 0.1), high=value + 0.05, clips=20)
+
+
+def row(value: float, **fields: object) -> Row:
+    return Row.model_validate({"name": "colour", "group": "seen", "meaning": "what", "score": score(value), **fields})
+
+
+@pytest.fixture
+def report() -> Report:
+    clip = np.random.default_rng(0).integers(0, 255, (6, 16, 24, 3), dtype=np.uint8)
+    captions = Section(
+        title="Captions",
+        question="Is it <what> was asked?",
+        rows=(row(0.8, floor=score(0.98), chance=1 / 6, unreadable=2, controls={"a rule": score(0.3)}),),
+        remarks=("Only & little.",),
+        sheets=(Sheet("Clips", (Shown("a <b>red</b> square", clip, True), Shown("no verdict", clip))),),
+    )
+    tasks = Section(
+        title="Tasks",
+        question="?",
+        rows=(row(7.0, unit="ratio", better="lower", bar=2.0), row(1.0, name="given frames", bar=1.0)),
+        curves=(Curve(name="distance", across="blur", x=(0.0, 0.5, 1.0), y=(0.1, 0.4, 0.9)),),
+    )
+    world = World.fixed(0, 6, 16, 24, 8).config
+    subject = Subject(
+        preset="tiny", tasks=("text",), frames=6, height=16, width=24, fps=8, world=world, world_known=False
+    )
+    return Report(
+        subject=subject,
+        clips=20,
+        seed=0,
+        steps=4,
+        guidance_scale=2.0,
+        sections={"captions": captions, "tasks": tasks},
+        absent={"permanence": "Nothing is hidden."},
+    )
+
+
+class Outline(HTMLParser):
+    """Open tags, those closed in the wrong order, all attributes that fetch something, and the visible text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.fetched: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID and (not self.open or self.open.pop() != tag):
+            self.wrong.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_outside(report: Report, tmp_path: Path) -> None:
+    write_report(report, Origin("/models/my <model>", "sha256:0", 3.0), tmp_path)
+    html = (tmp_path / HTML_FILE).read_text()
+    outline = Outline()
+    outline.feed(html)
+    assert (outline.open, outline.wrong) == ([], [])
+    assert not outline.tags & {"script", "link", "iframe", "object"}
+    assert all(one.startswith(("data:image/webp;base64,", "#")) for one in outline.fetched)
+    assert "url(" not in html
+    assert "@import" not in html
+    assert 'name="viewport"' in html
+    assert "prefers-color-scheme:dark" in html
+    for words in (
+        "my <model>",
+        "a <b>red</b> square",
+        "Is it <what> was asked?",
+        "Only & little.",
+        "Nothing is hidden.",
+    ):
+        assert words in outline.text
+
+
+def test_every_figure_is_on_the_page(report: Report, tmp_path: Path) -> None:
+    write_report(report, Origin("model", None, 3.0), tmp_path)
+    outline = Outline()
+    outline.feed((tmp_path / HTML_FILE).read_text())
+    for words in ("80.0 %", "70.0 % to 85.0 %", "true clips 98.0 %", "chance 16.7 %", "a rule 30.0 %", "1 of 2"):
+        assert words in outline.text, words
+    assert "2 answers could not be read" in outline.text
+
+
+def test_pictures_are_the_clips(report: Report, tmp_path: Path) -> None:
+    write_report(report, Origin("model", None, 3.0), tmp_path)
+    uris = re.findall(r"data:image/webp;base64,([^\"]+)", (tmp_path / HTML_FILE).read_text())
+    pictures = [Image.open(io.BytesIO(base64.b64decode(uri))) for uri in uris]
+    sizes = [picture.size for picture in pictures]
+    assert sizes.count((24, 16)) == 4
+    assert sizes.count((6 * 25 - 1, 16)) == 2
+    moving = [picture for picture in pictures if getattr(picture, "n_frames", 1) == 6]
+    assert len(moving) == 2
+    strip = next(picture for picture in pictures if picture.width > 24)
+    shown = report.sections["captions"].sheets[0].shown[0].video
+    assert np.array_equal(np.asarray(strip.convert("RGB"))[:, :24], shown[0])
+
+
+def test_json_holds_the_report_and_the_summary(report: Report, tmp_path: Path) -> None:
+    write_report(report, Origin("model", None, 3.0), tmp_path / "new")
+    document = json.loads((tmp_path / "new" / JSON_FILE).read_text())
+    assert document["attributes"]["colour"] == {
+        "accuracy": 0.8,
+        "low": pytest.approx(0.7),
+        "high": pytest.approx(0.85),
+        "chance": pytest.approx(1 / 6),
+        "parser_accuracy": 0.98,
+    }
+    again = Report.model_validate({name: document[name] for name in Report.model_fields})
+    assert again.sections["tasks"] == report.sections["tasks"]
+    assert again.sections["captions"].rows == report.sections["captions"].rows
+
+
+@pytest.mark.parametrize(
+    ("one", "grade"),
+    [
+        (row(0.97, floor=score(0.98), chance=0.2), "good"),
+        (row(0.6, floor=score(0.98), chance=0.2), "fair"),
+        (row(0.3, floor=score(0.98), chance=0.25), "poor"),
+        (row(0.4, floor=score(0.98)), "poor"),
+        (row(1.9, bar=2.0, better="lower", unit="ratio"), "good"),
+        (row(2.1, bar=2.0, better="lower", unit="ratio"), "poor"),
+        (row(0.3, floor=score(0.2), better="lower", unit="distance"), "good"),
+        (row(3.0, floor=score(0.2), better="lower", unit="distance"), "fair"),
+    ],
+)
+def test_verdicts(one: Row, grade: str) -> None:
+    assert verdict(one)[0] == grade
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"),
+    [(1.0, "share", "100 %"), (0.005, "share", "0.5 %"), (12.34, "ratio", "12.3"), (0.0, "distance", "0")],
+)
+def test_figures(value: float, unit: str, words: str) -> None:
+    assert figure(value, unit) == words
