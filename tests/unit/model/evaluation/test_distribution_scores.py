@@ -39,8 +39,8 @@ def plain_features(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distribution, "feature_net", lambda *_: FeatureNet(Plain(1), 0.95, "plain"))
 
 
-def _report(known: list[Scene], section: str, spoil: Spoil | None = None) -> Report:
-    plan = Plan(clips=40, world=SEVERAL, sections=(section,))
+def _report(known: list[Scene], section: str, spoil: Spoil | None = None, clips: int = 24) -> Report:
+    plan = Plan(clips=clips, world=SEVERAL, sections=(section,))
     return evaluate(Pretender(known, config_of(), None, spoil), plan)
 
 
@@ -88,14 +88,14 @@ def test_damage_grows_with_its_amount_and_starts_at_none(name: str) -> None:
 def test_a_network_that_explains_too_little_is_refused(known: list[Scene], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distribution, "feature_net", lambda *_: FeatureNet(StateNet(1), 0.61, "weak"))
     for section in ("distribution", "memorisation"):
-        report = _report(known, section)
+        report = _report(known, section, clips=4)
         assert report.sections == {}
         assert "0.61" in report.absent[section]
 
 
 @pytest.mark.usefixtures("plain_features")
 def test_a_model_that_repeats_its_training_is_found_out(known: list[Scene]) -> None:
-    section = _report(known, "memorisation").sections["memorisation"]
+    section = _report(known, "memorisation", clips=8).sections["memorisation"]
     row = section.row(RATIO)
     assert row.reached
     assert row.score.value == pytest.approx(1, abs=0.25)
@@ -109,13 +109,13 @@ def test_memorisation_needs_to_know_the_training(known: list[Scene]) -> None:
 
 
 def test_a_network_is_trained_once_and_always_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "_CLIPS", 128)
-    monkeypatch.setattr(features, "_HELD_BACK", 32)
+    monkeypatch.setattr(features, "_CLIPS", 64)
+    monkeypatch.setattr(features, "_HELD_BACK", 16)
     monkeypatch.setattr(features, "_EPOCHS", 1)
     clips = true_clips([World(SEVERAL).scene(index) for index in range(3)])
     told: list[tuple[int, int]] = []
     first = feature_net(SEVERAL, tmp_path, lambda *done: told.append(done))
-    assert told[-1] == (2, 2)
+    assert told[-1] == (1, 1)
     cached = feature_net(SEVERAL, tmp_path, lambda *_: pytest.fail("was trained again"))
     anew = feature_net(SEVERAL, tmp_path / "elsewhere", lambda *_: None)
     for other in (cached, anew):
