@@ -10,7 +10,7 @@ from kinema_model.evaluation.bootstrap import median
 from kinema_model.evaluation.distances import nearest
 from kinema_model.evaluation.distribution import asked_scenes, drawn, net_of
 from kinema_model.evaluation.plan import Absent, Examination, true_clips
-from kinema_model.evaluation.report import Row, Section
+from kinema_model.evaluation.report import Row, Score, Section
 from kinema_model.tasks import Task
 from kinema_model.world import Scene, Video, World
 
@@ -47,7 +47,10 @@ def examine(examination: Examination) -> Section:
         return [float((near + _LEAST) / (far + _LEAST)) for near, far in pairs]
 
     score, floor = median(ratios(drawn(examination, scenes))), median(ratios(_fresh(examination, len(scenes))))
-    repeats = median(ratios(shown[: len(scenes)]))
+    return _section(score, floor, median(ratios(shown[: len(scenes)])), len(trained))
+
+
+def _section(score: Score | None, floor: Score | None, repeats: Score | None, compared: int) -> Section:
     assert score is not None
     assert repeats is not None
     row = Row(
@@ -59,14 +62,12 @@ def examine(examination: Examination) -> Section:
         bar=_BAR,
         unit="ratio",
     )
+    remark = (
+        f"Compared with the first {compared} clips of the training and as many that were not in it. A model that "
+        "repeats only later clips would not be found out."
+    )
     return Section(
-        title="Memorisation",
-        question="Does the model repeat clips of its training?",
-        rows=(row,),
-        remarks=(
-            f"Compared with the first {len(trained)} clips of the training and as many that were not in it. A model "
-            "that repeats only later clips would not be found out.",
-        ),
+        title="Memorisation", question="Does the model repeat clips of its training?", rows=(row,), remarks=(remark,)
     )
 
 

@@ -7,6 +7,7 @@ trained range alike, and expects them to fail outside.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Final
 
@@ -176,7 +177,7 @@ def examine(examination: Examination) -> Section:
         rows += _law_rows(examination, [SceneKind.BOUNCE], REFLECTION, meaning, reflects, given=extends)
     if SceneKind.GRAVITY in kinds:
         meaning = "objects fall along a parabola (2 % of the frame) with the gravity of the scene (20 %)"
-        judge: Judge = lambda scene, clip: falls(scene, clip, same_gravity=extends)  # noqa: E731
+        judge = partial(falls, same_gravity=extends)
         rows += _law_rows(examination, [SceneKind.GRAVITY], GRAVITY, meaning, judge, given=extends)
     if not rows:
         raise Absent("Nothing in the model's world moves straight ahead, bounces or falls within its own clip.")

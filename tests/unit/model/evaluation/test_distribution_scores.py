@@ -13,31 +13,34 @@ from kinema_model.errors import ShapeError
 from kinema_model.evaluation import Plan, Report, distribution, evaluate, features
 from kinema_model.evaluation.distances import frechet, median_distance, mmd, nearest
 from kinema_model.evaluation.distribution import DAMAGES, FRECHET, MMD
-from kinema_model.evaluation.features import FeatureNet, StateNet, feature_net, shrunk, state, varied
+from kinema_model.evaluation.features import FeatureNet, StateNet, feature_net, shrunk, state
 from kinema_model.evaluation.memorisation import RATIO, REPEATS
 from kinema_model.evaluation.plan import true_clips
-from kinema_model.world import Scene, SceneKind, ShapeMix, World, WorldConfig
+from kinema_model.world import COLOURS, Scene, SceneKind, ShapeMix, World, WorldConfig
+from kinema_model.world.vocabulary import BACKGROUNDS
 from unit.model.pretenders import Pretender, Spoil, config_of, frozen
 
 SEVERAL = WorldConfig(kinds={SceneKind.SEVERAL: 1.0}, shapes=ShapeMix.fixed(16, 32, 32, 8))
 rows = arrays(np.float64, (6, 3), elements=st.floats(-5, 5, width=32))
 
 
+class Plain(StateNet):
+    """How much changes from frame to frame, how sharp each is, and a little of what is where: without any training."""
+
+    def features(self, frames: torch.Tensor) -> torch.Tensor:
+        moving = frames.diff(dim=1).abs().mean(dim=(2, 3, 4))
+        sharp = frames.diff(dim=-1).square().mean(dim=(2, 3, 4))
+        places = torch.nn.functional.adaptive_avg_pool2d(frames.flatten(1, 2), 2).flatten(1)
+        return torch.cat((10 * moving, 20 * sharp, 0.1 * places), dim=1)
+
+
 @pytest.fixture
-def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Features of a network with random weights: enough to tell clips apart, and there at once."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = StateNet().eval().requires_grad_(False)
-        for module in net.modules():
-            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-                torch.nn.init.kaiming_normal_(module.weight)
-                torch.nn.init.zeros_(module.bias)
-    monkeypatch.setattr(distribution, "feature_net", lambda *_: FeatureNet(net, 0.95, "random"))
+def plain_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distribution, "feature_net", lambda *_: FeatureNet(Plain(1), 0.95, "plain"))
 
 
-def _report(known: list[Scene], section: str, spoil: Spoil | None = None) -> Report:
-    plan = Plan(clips=24, world=SEVERAL, sections=(section,))
+def _report(known: list[Scene], section: str, spoil: Spoil | None = None, clips: int = 24) -> Report:
+    plan = Plan(clips=clips, world=SEVERAL, sections=(section,))
     return evaluate(Pretender(known, config_of(), None, spoil), plan)
 
 
@@ -61,7 +64,7 @@ def test_distances_of_known_distributions() -> None:
         frechet(one[:1], other)
 
 
-@pytest.mark.usefixtures("untrained")
+@pytest.mark.usefixtures("plain_features")
 def test_true_clips_are_near_and_damaged_ones_far(known: list[Scene]) -> None:
     true = _report(known, "distribution").sections["distribution"]
     still = _report(known, "distribution", frozen).sections["distribution"]
@@ -71,9 +74,8 @@ def test_true_clips_are_near_and_damaged_ones_far(known: list[Scene]) -> None:
         assert true.row(name).score.value == pytest.approx(floor.value)
         assert still.row(name).score.value > true.row(name).score.value
     assert {(curve.name, curve.across) for curve in true.curves} == {(n, d) for n in (FRECHET, MMD) for d in DAMAGES}
-    for curve in true.curves:
-        if curve.across != "shuffle":
-            assert curve.y[-1] > curve.y[0], curve
+    assert all(curve.y[-1] > curve.y[0] for curve in true.curves)
+    assert not any("Not to be trusted" in remark for remark in true.remarks)
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -84,36 +86,36 @@ def test_damage_grows_with_its_amount_and_starts_at_none(name: str) -> None:
 
 
 def test_a_network_that_explains_too_little_is_refused(known: list[Scene], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distribution, "feature_net", lambda *_: FeatureNet(StateNet(), 0.61, "weak"))
+    monkeypatch.setattr(distribution, "feature_net", lambda *_: FeatureNet(StateNet(1), 0.61, "weak"))
     for section in ("distribution", "memorisation"):
-        report = _report(known, section)
+        report = _report(known, section, clips=4)
         assert report.sections == {}
         assert "0.61" in report.absent[section]
 
 
-@pytest.mark.usefixtures("untrained")
+@pytest.mark.usefixtures("plain_features")
 def test_a_model_that_repeats_its_training_is_found_out(known: list[Scene]) -> None:
-    section = _report(known, "memorisation").sections["memorisation"]
+    section = _report(known, "memorisation", clips=8).sections["memorisation"]
     row = section.row(RATIO)
     assert row.reached
     assert row.score.value == pytest.approx(1, abs=0.25)
     assert row.controls[REPEATS].value < 0.05
 
 
-@pytest.mark.usefixtures("untrained")
+@pytest.mark.usefixtures("plain_features")
 def test_memorisation_needs_to_know_the_training(known: list[Scene]) -> None:
     report = evaluate(Pretender(known, config_of()), Plan(clips=4, sections=("memorisation",)))
     assert "does not tell" in report.absent["memorisation"]
 
 
 def test_a_network_is_trained_once_and_always_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "_CLIPS", 128)
-    monkeypatch.setattr(features, "_HELD_BACK", 32)
+    monkeypatch.setattr(features, "_CLIPS", 64)
+    monkeypatch.setattr(features, "_HELD_BACK", 16)
     monkeypatch.setattr(features, "_EPOCHS", 1)
     clips = true_clips([World(SEVERAL).scene(index) for index in range(3)])
     told: list[tuple[int, int]] = []
     first = feature_net(SEVERAL, tmp_path, lambda *done: told.append(done))
-    assert told[-1] == (2, 2)
+    assert told[-1] == (1, 1)
     cached = feature_net(SEVERAL, tmp_path, lambda *_: pytest.fail("was trained again"))
     anew = feature_net(SEVERAL, tmp_path / "elsewhere", lambda *_: None)
     for other in (cached, anew):
@@ -123,18 +125,14 @@ def test_a_network_is_trained_once_and_always_the_same(tmp_path: Path, monkeypat
     assert feature_net(other_world, tmp_path, lambda *_: None).digest != first.digest
 
 
-def test_states_of_mirrored_and_reversed_clips_are_true() -> None:
+def test_states_are_where_the_colours_are() -> None:
     scenes = [World(SEVERAL).scene(index) for index in range(8)]
-    frames = shrunk(true_clips(scenes))
-    states = torch.from_numpy(np.stack([state(scene) for scene in scenes])).float()
-    seen, told = varied(frames, states, np.random.default_rng(1))
-    changed = 0
-    for clip, one, was in zip(seen, told, frames, strict=True):
-        changed += not torch.equal(clip, was)
-        places = one[:-5].view(6, 10)[:, 4:].view(6, 3, 2)
-        for colour, (first, _, last) in zip(one[:-5].view(6, 10), places, strict=True):
-            if colour[0]:
-                for frame, place in ((clip[0], first), (clip[-1], last)):
-                    column, row = ((place + 1) / 2 * 32).long().tolist()
-                    assert frame[:, row, column].max() > 0.7
-    assert changed >= 4
+    for scene, frames in zip(scenes, shrunk(true_clips(scenes)), strict=True):
+        objects = state(scene)[: -len(BACKGROUNDS)].reshape(len(COLOURS), -1)
+        assert objects[:, 0].sum() == len(scene.tracks)
+        for one, colour in zip(objects, COLOURS.values(), strict=True):
+            first, _, last = one[4:].reshape(3, 2)
+            for frame, place in ((frames[0], first), (frames[-1], last)):
+                column, row = ((place + 1) / 2 * 24).astype(int)
+                apart = frame[:, row, column] - torch.tensor(colour) / 127.5 + 1
+                assert (apart.norm() < 0.6) == (one[0] == 1)

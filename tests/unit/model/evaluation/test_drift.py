@@ -14,7 +14,7 @@ from kinema_model.world import ClipShape, Scene, SceneKind, ShapeMix, Video, Wor
 from kinema_model.world.casting import inside
 from kinema_model.world.motion import bouncing
 
-SECONDS = 40
+SECONDS = 30
 FPS = 8
 
 

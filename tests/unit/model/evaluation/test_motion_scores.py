@@ -16,7 +16,7 @@ TEXT_ONLY = (Task.TEXT,)
 def _motion(
     known: list[Scene], kind: SceneKind, spoil: Spoil | None = None, tasks: tuple[Task, ...] = EVERY_TASK
 ) -> Section:
-    plan = Plan(clips=8, world=WorldConfig(kinds={kind: 1.0}), sections=("motion",))
+    plan = Plan(clips=5, world=WorldConfig(kinds={kind: 1.0}), sections=("motion",))
     return evaluate(Pretender(known, config_of(tasks=tasks), None, spoil), plan).sections["motion"]
 
 

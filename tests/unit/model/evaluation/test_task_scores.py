@@ -29,7 +29,7 @@ WORLD = WorldConfig(kinds={SceneKind.SEVERAL: 1.0})
 
 
 def _tasks(known: list[Scene], lie: Lie | None = None, spoil: Spoil | None = None, *, careful: bool = True) -> Section:
-    plan = Plan(clips=12, world=WORLD, sections=("tasks",))
+    plan = Plan(clips=8, world=WORLD, sections=("tasks",))
     return evaluate(Pretender(known, config_of(), lie, spoil, careful=careful), plan).sections["tasks"]
 
 
@@ -98,7 +98,7 @@ class Fader(Pretender):
 
 
 def test_a_crossfade_is_smooth_and_a_cut_is_not(known: list[Scene]) -> None:
-    plan = Plan(clips=12, world=WORLD, sections=("tasks",))
+    plan = Plan(clips=8, world=WORLD, sections=("tasks",))
     section = evaluate(Fader(known, config_of()), plan).sections["tasks"]
     assert section.row(SMOOTH, Task.BLEND).reached
     assert section.row(GIVEN, Task.BLEND).reached
