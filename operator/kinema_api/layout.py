@@ -2,7 +2,8 @@
 
     trainings/<namespace>/<name>/<uid>/run-NNN/attempt-NNN/
         step-NNNNNNNN/round-NNNN/   *.distcp .metadata manifest.json   (manifest last)
-        export/                     config.json *.safetensors kinema.json world.json card.md manifest.json   (manifest last)
+        export/                     config.json *.safetensors kinema.json world.json card.md
+                                    manifest.json   (manifest last)
     models/<digest>/                manifest.json and the files it names, copied from export/ by the control plane
     generations/<namespace>/<uid>/  video.mp4 thumbnail.webp spritesheet.webp request.json   (committed)
         attempt-NNN/                what a server wrote
