@@ -13,9 +13,12 @@ from click.testing import CliRunner
 from kinema_cli.errors import BadManifest, CommandError
 from kinema_cli.jobs import Job
 from kinema_cli.main import main
+from kinema_jobs.media import write_mp4
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
+from kinema_model.tasks import Task
 from kinema_model.video_model import VideoModel
+from kinema_model.world import World
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +86,33 @@ def test_a_job_that_ends_without_a_word_names_what_it_needs() -> None:
         list(Job("kinema_jobs.no_such_job", []).events())
     with pytest.raises(BadManifest):
         list(Job("kinema_jobs.generate", ["--no-such-option"]).events())
+
+
+def test_a_clip_is_extended_from_a_file_and_its_prompt_said_at_length(tmp_path: Path) -> None:
+    config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, tasks=(Task.TEXT, Task.EXTEND))
+    save_model(tmp_path / "model", dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+    clip, out = tmp_path / "first.mp4", tmp_path / "longer.mp4"
+    write_mp4(World.fixed(3, 8, 24, 24, 8).sample(1).video, 8, clip)
+    arguments = ["generate", "a red square moves right", "--local", str(tmp_path / "model"), "--out", str(out)]
+    extended = [*arguments, "--task", "extend", "--input", str(clip), "--input-seconds", "0.25", "--steps", "2"]
+    result = CliRunner().invoke(main, [*extended, "--expand-prompt", "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert [seam["frame"] for seam in report["seams"]] == [2]
+    assert len(report["expandedPrompt"]) > len("a red square moves right")
+    record = json.loads((tmp_path / "longer.request.json").read_text())
+    assert record["inputs"] == {"input": hashlib.sha256(clip.read_bytes()).hexdigest()}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--task", "fill"], "not trained for 'fill'"),
+        (["--shot", "a blue circle"], "--shot is SECONDS:PROMPT"),
+        (["--shot", "1:a blue circle"], "was not trained for clips of open length"),
+    ],
+)
+def test_what_the_model_was_not_trained_for_is_2(model_folder: Path, options: list[str], sentence: str) -> None:
+    result = CliRunner().invoke(main, ["generate", "a red square", "--local", str(model_folder), *options])
+    assert result.exit_code == 2
+    assert sentence in result.stderr
