@@ -120,13 +120,14 @@ class Look:
         short = names.short_digest(digest)
         idle = idle_servers((s for s in self.servers if s.short_digest == short), requests)
         turn = await self._turn(assign(line, idle).get(name))
-        first_look = status.model_digest is None
+        # One that is held has no turn until it is found that it need not be.
+        held = status.model_digest is None or any(r.held for r in requests if r.name == name)
         return Observed(
             model=model,
             position=position(line, name),
             servers=self._ready(digest),
             turn=turn,
-            problem=await self._problem(digest) if turn or first_look else None,
+            problem=await self._problem(digest) if turn or held else None,
         )
 
     async def _turn(self, server: ServerPod | None) -> Turn | None:

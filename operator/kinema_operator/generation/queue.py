@@ -16,6 +16,8 @@ from kinema_operator.serving.server_pod import ServerPod
 
 TERMINAL: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
 ASSIGNED: Final = frozenset({"Scheduled", "Running"})
+HOLDING: Final = frozenset({"InputNotFound", "InputNotReady", "SecretMissing", "BucketMissing", "StorageDenied"})
+"""Reasons of one request alone: while it waits for such a thing, it must not keep others from a server."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Request:
     completed: datetime | None = None
     store_endpoint: str | None = None
     """Endpoint of its own object store."""
+    held: bool = False
+    """It waits for something else than a server: it stands in no line and asks for none."""
 
     @property
     def active(self) -> bool:
@@ -48,7 +52,7 @@ class Request:
     @property
     def waiting(self) -> bool:
         """Whether it stands in line."""
-        return self.active and not self.assigned
+        return self.active and not self.assigned and not self.held
 
 
 def request(manifest: Manifest) -> Request:
@@ -66,7 +70,13 @@ def request(manifest: Manifest) -> Request:
         server_uid=status.get("serverUid"),
         completed=datetime.fromisoformat(completed) if completed else None,
         store_endpoint=(spec.get("artifactStore") or {}).get("endpoint"),
+        held=any(_holds(condition) for condition in status.get("conditions") or ()),
     )
+
+
+def _holds(condition: Mapping[str, Any]) -> bool:
+    unmet = condition.get("type") in ("Accepted", "Scheduled") and condition.get("status") == "False"
+    return unmet and condition.get("reason") in HOLDING
 
 
 def waiting_line(requests: Iterable[Request], digest: str, current: str | None) -> tuple[Request, ...]:

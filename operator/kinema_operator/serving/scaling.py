@@ -27,7 +27,7 @@ def demand_for(requests: Iterable[Request], digest: str, current: str | None, id
         if (request.digest or current) != digest:
             continue
         if request.active:
-            active += 1
+            active += not request.held
         elif request.completed is not None and request.completed + idle > now:
             ended.append(request.completed + idle)
     return Demand(active, len(ended), min(ended, default=None))

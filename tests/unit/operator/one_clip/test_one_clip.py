@@ -271,6 +271,17 @@ async def test_a_request_waits_for_the_clip_that_it_works_on(new_world: NewWorld
     assert order.inputs[0].sha256 == first.sha256
 
 
+async def test_a_request_that_waits_for_a_clip_keeps_nobody_from_the_one_server(new_world: NewWorld) -> None:
+    world = new_world()
+    world.apply_model(maxReplicas=1)
+    for number in range(4):
+        world.ask(f"another-{number}", task="extend", input={"generation": "first"})
+    world.ask("first")
+    await world.run(world.operator(), world.all_ended)
+    for number in range(4):
+        assert_one_clip(world, f"another-{number}")
+
+
 async def test_an_order_that_nobody_waits_for_is_stopped_before_the_next(new_world: NewWorld) -> None:
     world = new_world()
     world.apply_model()
