@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import subprocess
-import sys
 import time
 import urllib.parse
 import urllib.request
@@ -17,6 +15,7 @@ from cluster.settings import Settings
 from console import accuracy_rows, console, live_bar, part, summary
 from kinema_api import layout
 from kinema_api.manifest import Manifest
+from measure import evaluate
 from stage import faults, install, kube, runs
 
 NAMESPACE = "kinema-demo"
@@ -24,8 +23,6 @@ TRAINING = "tiny-world"
 GENERATION = "red-square"
 SAMPLES = install.REPOSITORY / "manifests" / "samples"
 KILL_AT = 0.4
-CLIPS = 128
-"""Of each group of captions; a quarter of it of each task."""
 PROMETHEUS = f"http://127.0.0.1:{Settings.from_environment().prometheus_port}"
 QUERIES = {
     "kinema_training_step": "max(max_over_time(kinema_training_step[30m]))",
@@ -155,24 +152,6 @@ def accuracy(digest: str, out: Path) -> dict[str, dict[str, float]]:
     for file in manifest.files:
         store.get_file(prefix + file.name, folder / file.name)
     return evaluate(folder, out)
-
-
-def evaluate(folder: Path, out: Path) -> dict[str, dict[str, float]]:
-    """Run the evaluation of a model folder in a process of its own; its report lies in `out`."""
-    command = [
-        sys.executable,
-        "-m",
-        "kinema_jobs.evaluate",
-        "--model",
-        str(folder),
-        "--out",
-        str(out),
-        "--clips",
-        str(CLIPS),
-        "--json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1])["attributes"])
 
 
 def prometheus() -> dict[str, str]:

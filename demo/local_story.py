@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cluster_story import KILL_AT, SAMPLES, evaluate
-from console import accuracy_rows, console, live_bar, part, summary
+from cluster_story import KILL_AT, SAMPLES
+from console import accuracy_rows, live_bar, part, summary
+from measure import evaluate, events
 from stage.kube import StageError
 
 PROMPT = "a red square moves right"
@@ -74,14 +71,3 @@ def kill_step(sample: Path) -> int:
     import yaml
 
     return int(KILL_AT * yaml.safe_load(sample.read_text())["spec"]["optimization"]["steps"])
-
-
-def events(command: list[str]) -> Iterator[dict[str, Any]]:
-    """JSON-lines events of a job run as a module."""
-    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    for line in process.stdout:
-        if line.startswith("{"):
-            yield json.loads(line)
-    if process.wait():
-        console.print(f"[red]{command[0]} ended with {process.returncode}")
