@@ -23,7 +23,7 @@ from torch import Tensor
 
 from kinema_api.inputs import Region
 from kinema_jobs.media import Video
-from kinema_model.codec import to_float
+from kinema_model.codec import pixels
 from kinema_model.errors import ShapeError, TaskError
 from kinema_model.given import Given, given_for
 from kinema_model.tasks import Task
@@ -181,13 +181,13 @@ class Work:
                 )
         task, end = self.task, self.footage.get("end")
         if task is Task.FILL:
-            last = None if end is None else _floats(end.frames(1, fps))
-            return given_for(task, frames, _floats(self.footage["input"].frames(1, fps, last=True)), last)
+            last = None if end is None else pixels(end.frames(1, fps))
+            return given_for(task, frames, pixels(self.footage["input"].frames(1, fps, last=True)), last)
         if task in (Task.IMAGE, Task.LOOP):
-            return given_for(task, frames, _floats(self.footage["input"].frames(1, fps)))
+            return given_for(task, frames, pixels(self.footage["input"].frames(1, fps)))
         if task in (Task.EXTEND, Task.EXTEND_BACK):
             few = self._shown(frames, fps)
-            return given_for(task, frames, _floats(self.footage["input"].frames(few, fps, last=task is Task.EXTEND)))
+            return given_for(task, frames, pixels(self.footage["input"].frames(few, fps, last=task is Task.EXTEND)))
         first = self._whole("input", frames, fps)
         second = None if end is None else self._whole("end", frames, fps)
         mask = self._mask(frames, height, width) if task is Task.INPAINT else None
@@ -209,7 +209,7 @@ class Work:
                 f"The {name} lasts {len(video) / fps:g} seconds and the clip {frames / fps:g}. "
                 "Ask for no more than it has."
             )
-        return _floats(video)
+        return pixels(video)
 
     def _mask(self, frames: int, height: int, width: int) -> Tensor | None:
         if "mask" in self.footage:
@@ -225,7 +225,3 @@ class Work:
         mask = torch.zeros(frames, height, width, dtype=torch.bool)
         mask[:, box.top : box.top + box.height, box.left : box.left + box.width] = True
         return mask
-
-
-def _floats(video: Video) -> Tensor:
-    return to_float(torch.from_numpy(np.ascontiguousarray(video))[None])[0]

@@ -123,17 +123,13 @@ def clip_shape(config: ModelConfig, request: ClipRequest, given: tuple[int, int]
     check_frame_size(height, width)
     if request.shots:
         trained_streaming(config)
-    frames = sum(_frames(config, seconds) for seconds in (request.seconds, *(s.seconds for s in request.shots)))
+    lengths = (request.seconds, *(shot.seconds for shot in request.shots))
+    frames = sum(map(config.rows_for, lengths)) * config.patch[0]
     if frames > config.max_frames and config.streaming is None:
         raise ShapeError(
             f"This model cannot render {request.seconds:g} seconds: ask for at most {config.max_frames / config.fps:g}."
         )
     return ClipShape(frames, height, width, float(config.fps))
-
-
-def _frames(config: ModelConfig, seconds: float) -> int:
-    patch = config.patch[0]
-    return max(1, round(seconds * config.fps / patch)) * patch
 
 
 def _parse_size(size: str) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -48,6 +50,11 @@ def make_codec(config: ModelConfig) -> Codec:
 def to_float(video: Tensor) -> Tensor:
     """uint8 (B, T, H, W, 3) -> float32 in [-1, 1] (B, 3, T, H, W)."""
     return (video.float() / 127.5 - 1).permute(0, 4, 1, 2, 3).contiguous()
+
+
+def pixels(video: npt.NDArray[np.uint8]) -> Tensor:
+    """One clip uint8 (T, H, W, 3) -> float32 in [-1, 1] (3, T, H, W)."""
+    return to_float(torch.from_numpy(np.ascontiguousarray(video))[None])[0]
 
 
 def to_uint8(video: Tensor) -> Tensor:

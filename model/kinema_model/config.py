@@ -109,6 +109,10 @@ class ModelConfig(BaseModel):
         pt, ph, pw = self.patch
         return (self.frames // pt) * (self.height // ph) * (self.width_px // pw)
 
+    def rows_for(self, seconds: float) -> int:
+        """Token rows of a clip of so many seconds: the nearest number, at least one."""
+        return max(1, round(seconds * self.fps / self.patch[0]))
+
     def shift_for(self, tokens: int) -> float:
         """The shift of levels for a clip of so many tokens: it grows with their root (arXiv:2403.03206, 5.3.2)."""
         return max(1.0, self.level_shift * math.sqrt(tokens / self.tokens_per_clip))

@@ -202,7 +202,6 @@ class Streamer:
 def _planned(config: ModelConfig, streaming: StreamingConfig, shots: Sequence[Shot]) -> list[_Chunk]:
     plan: list[_Chunk] = []
     for shot, asked in enumerate(shots):
-        rows = max(1, round(asked.seconds * config.fps / config.patch[0]))
-        for place, length in enumerate(chunk_rows(config, streaming, rows)):
+        for place, length in enumerate(chunk_rows(config, streaming, config.rows_for(asked.seconds))):
             plan.append(_Chunk(len(plan), length, shot, begins=place == 0))
     return plan

@@ -6,12 +6,9 @@ from itertools import count as count_from
 from pathlib import Path
 from typing import Final, Protocol
 
-import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
-from kinema_model.codec import to_float
+from kinema_model.codec import pixels
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.evaluation.report import Subject
@@ -281,8 +278,3 @@ def facts_read(video: Video, kind: SceneKind, fps: float) -> Facts:
     motion = Motion.STRAIGHT if found.direction else None
     thing = ObjectFacts(found.colour, found.shape, motion=motion, heading=found.direction)
     return Facts(SceneKind.SIMPLE if motion else None, (ShotFacts((thing,)),))
-
-
-def pixels(video: Video) -> Tensor:
-    """(3, T, H, W) in [-1, 1] of uint8 (T, H, W, 3)."""
-    return to_float(torch.from_numpy(np.ascontiguousarray(video))[None])[0]

@@ -11,11 +11,12 @@ from typing import Final
 
 import numpy as np
 
+from kinema_model.codec import pixels
 from kinema_model.evaluation import staged
 from kinema_model.evaluation.bootstrap import mean, ratio_of_means
 from kinema_model.evaluation.captions import EVERYTHING, marks, read_all
 from kinema_model.evaluation.motion import given_frames
-from kinema_model.evaluation.plan import SEEN, Absent, Examination, facts_read, pixels, true_clips
+from kinema_model.evaluation.plan import SEEN, Absent, Examination, facts_read, true_clips
 from kinema_model.evaluation.report import Row, Score, Section, Sheet, Shown
 from kinema_model.evaluation.tracking import Floats, jump, velocity, visible_centres
 from kinema_model.given import Given, given_for

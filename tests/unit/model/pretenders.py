@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from kinema_model.codec import pixels
 from kinema_model.conditioning import paste
 from kinema_model.config import ModelConfig
-from kinema_model.evaluation.plan import pixels, true_clips
+from kinema_model.evaluation.plan import true_clips
 from kinema_model.given import Given
 from kinema_model.pipeline import Completed
 from kinema_model.tasks import TRAINED_BY, Task
