@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shot", action="append", default=[], metavar="SECONDS:PROMPT", help="a shot that follows")
     parser.add_argument("--seconds", type=float, default=_DEFAULTS["seconds"].default)
     parser.add_argument("--size", help="WIDTHxHEIGHT; default: the model's own")
+    parser.add_argument("--fps", type=int, help="frames per second; default: the model's own")
     parser.add_argument("--seed", type=int, help="default: chosen, and reported")
     parser.add_argument("--steps", type=int, default=_DEFAULTS["steps"].default)
     parser.add_argument("--guidance-scale", type=float, default=_DEFAULTS["guidance_scale"].default)
@@ -83,6 +84,7 @@ def _request(arguments: argparse.Namespace) -> ClipRequest:
         negative_prompt=arguments.negative_prompt,
         seconds=arguments.seconds,
         size=arguments.size,
+        fps=arguments.fps,
         seed=secrets.randbelow(MAX_SEED + 1) if arguments.seed is None else arguments.seed,
         steps=arguments.steps,
         guidance_scale=arguments.guidance_scale,
@@ -111,7 +113,7 @@ def _generate(arguments: argparse.Namespace, request: ClipRequest) -> None:
     files = {name: getattr(arguments, name) for name in NAMES}
     footage = {n: open_footage(n, path, pipeline.config.max_side) for n, path in files.items() if path is not None}
     work = Work(Task(arguments.task), footage, arguments.input_seconds)
-    shape = clip_shape(pipeline.config, request, work.size)
+    shape = clip_shape(pipeline.config, request, work.task, work.size)
     loaded = time.monotonic()
     _say("loaded", model=str(folder), digest=digest, seconds=round(loaded - started, 3))
 

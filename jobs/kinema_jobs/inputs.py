@@ -167,7 +167,7 @@ class Work:
 
     def check(self) -> None:
         """Refuse what the task lacks. Raises `TaskError`."""
-        if self.task is not Task.TEXT and "input" not in self.footage:
+        if self.task not in (Task.TEXT, Task.PICTURE) and "input" not in self.footage:
             raise TaskError(f"{self.task.value!r} works on a clip or a picture. Give input.")
 
     def given(self, frames: int, height: int, width: int, fps: float) -> Given:

@@ -48,6 +48,8 @@ class ClipRequest:
     """What the model hears in place of the prompt, where that was asked for."""
     shots: tuple[Shot, ...] = ()
     """What follows the prompt's own seconds."""
+    fps: int | None = None
+    """Frames per second; None: the model's own."""
     strength: float | None = None
     """How little of its input an edit or a blend keeps; None: as usual for the task."""
 
@@ -102,13 +104,15 @@ def check_request(request: ClipRequest) -> None:
         check_frame_size(height, width)
 
 
-def clip_shape(config: ModelConfig, request: ClipRequest, given: tuple[int, int] | None = None) -> ClipShape:
+def clip_shape(
+    config: ModelConfig, request: ClipRequest, task: Task = Task.TEXT, given: tuple[int, int] | None = None
+) -> ClipShape:
     """The clip that this model renders. Raises `ShapeError`, saying what it can do, and `TaskError` for shots.
 
     Without a size it is that of what is `given`, (height, width), else the model's own.
 
     The number of frames is the nearest that is whole patches, so that a clip may differ from `seconds` by less
-    than one patch of frames.
+    than one patch of frames; a picture is one frame, whatever the seconds.
     """
     height, width = given or (config.height, config.width_px)
     if request.size is not None:
@@ -123,13 +127,18 @@ def clip_shape(config: ModelConfig, request: ClipRequest, given: tuple[int, int]
     check_frame_size(height, width)
     if request.shots:
         trained_streaming(config)
+    fps = config.rate(request.fps)
+    if task is Task.PICTURE:
+        return ClipShape(1, height, width, float(fps))
     lengths = (request.seconds, *(shot.seconds for shot in request.shots))
-    frames = sum(map(config.rows_for, lengths)) * config.patch[0]
+    frames = sum(config.rows_for(seconds, fps) for seconds in lengths) * config.patch[0]
+    if frames < config.least_rows * config.patch[0]:
+        raise ShapeError(f"This model cannot render {request.seconds:g} seconds: ask for at least {2 / fps:g}.")
     if frames > config.max_frames and config.streaming is None:
         raise ShapeError(
-            f"This model cannot render {request.seconds:g} seconds: ask for at most {config.max_frames / config.fps:g}."
+            f"This model cannot render {request.seconds:g} seconds: ask for at most {config.max_frames / fps:g}."
         )
-    return ClipShape(frames, height, width, float(config.fps))
+    return ClipShape(frames, height, width, float(fps))
 
 
 def _parse_size(size: str) -> tuple[int, int]:
@@ -167,6 +176,7 @@ def render(
         "frames": shape.frames,
         "height": shape.height,
         "width": shape.width,
+        "fps": request.fps,
         "steps": request.steps,
         "guidance_scale": request.guidance_scale,
         "negative_prompt": request.negative_prompt or "",
@@ -176,7 +186,7 @@ def render(
     if work.task is Task.TEXT and (request.shots or shape.frames > pipeline.config.max_frames):
         del how["frames"]
         return Rendered(np.concatenate(list(pipeline.stream(_shots(request), **how))))
-    if work.task is Task.TEXT:
+    if work.task in (Task.TEXT, Task.PICTURE):
         return Rendered(pipeline.generate(request.heard, **how))
     given = work.given(shape.frames, shape.height, shape.width, shape.fps)
     done = pipeline.complete(work.task, request.heard, given=given, strength=request.strength, **how)

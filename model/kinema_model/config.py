@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kinema_model.errors import BrokenArtefact, ConfigError, UnknownPreset, reasons
+from kinema_model.errors import BrokenArtefact, ConfigError, ShapeError, UnknownPreset, reasons
 from kinema_model.network.config import NetworkConfig
 from kinema_model.tasks import Task
 
@@ -57,6 +57,9 @@ class ModelConfig(BaseModel):
         default=1.0, gt=0, description="how far levels lean towards noise for a clip of the default shape"
     )
     tasks: tuple[Task, ...] = Field(default=(Task.TEXT,), description="what the model was trained for")
+    rates: tuple[int, ...] = Field(
+        default=(), description="frames per second that it was trained at; none: those of its own clip alone"
+    )
     streaming: StreamingConfig | None = Field(default=None, description="None: not trained for clips of open length")
     frames: int = Field(gt=0)
     height: int = Field(gt=0)
@@ -77,6 +80,10 @@ class ModelConfig(BaseModel):
             raise ValueError("the default clip must be within max_frames and max_side; raise the limits")
         if self.network.in_channels != self.channels + (self.places != "none"):
             raise ValueError("network.in_channels must be the latents' channels and one more where places are told")
+        if self.rates and (self.fps not in self.rates or min(self.rates) < 1):
+            raise ValueError(
+                f"rates {list(self.rates)} must be above 0 and have the clip's own, {self.fps}, among them"
+            )
         if self.streaming is not None:
             self._check_streaming(self.streaming)
         return self
@@ -109,9 +116,24 @@ class ModelConfig(BaseModel):
         pt, ph, pw = self.patch
         return (self.frames // pt) * (self.height // ph) * (self.width_px // pw)
 
-    def rows_for(self, seconds: float) -> int:
-        """Token rows of a clip of so many seconds: the nearest number, at least one."""
-        return max(1, round(seconds * self.fps / self.patch[0]))
+    def rows_for(self, seconds: float, fps: int | None = None) -> int:
+        """Token rows of a clip of so many seconds, at the model's own rate if no other: the nearest, at least one."""
+        return max(1, round(seconds * (fps or self.fps) / self.patch[0]))
+
+    @property
+    def least_rows(self) -> int:
+        """Token rows of the shortest clip: two, since one frame shows nothing that a model of clips has seen."""
+        return 1 if Task.PICTURE in self.tasks or self.frames == self.patch[0] or self.patch[0] > 1 else 2
+
+    def rate(self, fps: int | None) -> int:
+        """The rate of a clip that is asked for at `fps`, None: at the model's own. Raises `ShapeError`."""
+        known = self.rates or (self.fps,)
+        if fps is not None and fps not in known:
+            rates = " or ".join(map(str, known))
+            raise ShapeError(
+                f"fps {fps} does not fit this model, which was trained at {rates} frames per second. Use that."
+            )
+        return fps or self.fps
 
     def shift_for(self, tokens: int) -> float:
         """The shift of levels for a clip of so many tokens: it grows with their root (arXiv:2403.03206, 5.3.2)."""

@@ -60,7 +60,7 @@ def draw_given(task: Task, video: Tensor, draw: np.random.Generator) -> Given:
     A clip too short to leave something to be made is given nothing: it trains text alone.
     """
     frames = video.shape[1]
-    if task is Task.TEXT or frames < 2:
+    if task in (Task.TEXT, Task.PICTURE) or frames < 2:
         return NOTHING
     few = 1 + int(draw.integers(max(1, frames // 2)))
     match task:
@@ -141,4 +141,4 @@ def given_for(task: Task, frames: int, first: Tensor, last: Tensor | None = None
                 raise ShapeError(f"A blend of {frames} frames needs two clips of so many. Cut both to that.")
             ends = (Segment(first[:, :1], 0), Segment(last[:, -1:], frames - 1))
             return Given(ends, source=dissolved(first, last))
-    raise TaskError("'text' is given words alone. Leave the clips out, or name another task.")
+    raise TaskError(f"{task.value!r} is given words alone. Leave the clips out, or name another task.")

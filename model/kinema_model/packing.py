@@ -4,13 +4,13 @@ What a step holds follows from the stream of samples alone. How a step is shared
 number of ranks. So a run that was interrupted or resized takes the same steps.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import heapreplace
 from itertools import chain, count, islice
 from math import prod
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from kinema_model.errors import ConfigError, ShapeError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kinema_model.world.scene import ClipShape
 
 LOOK_AHEAD: Final = 16
+STATE_NUMBERS: Final = 1 + LOOK_AHEAD
 _REMEMBERED: Final = 4096
 # Slowest rank over the mean that needs no more work on it.
 _CLOSE: Final = 1.001
@@ -40,21 +41,23 @@ class StreamState:
     following: int = 0
     skipped: tuple[int, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {"following": self.following, "skipped": list(self.skipped)}
+    def to_numbers(self) -> list[int]:
+        """`STATE_NUMBERS` numbers, however many are skipped, as a checkpoint wants them: the rest is -1."""
+        return [self.following, *self.skipped, *[-1] * (LOOK_AHEAD - len(self.skipped))]
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """Raises `ConfigError` for what `to_json` did not write."""
-        following, skipped = fields.get("following"), fields.get("skipped")
-        if (
-            not isinstance(following, int)
-            or not isinstance(skipped, list)
-            or not all(isinstance(each, int) and 0 <= each < following for each in skipped)
-        ):
-            raise ConfigError(f"{dict(fields)} is no place in a stream of samples. Resume from another checkpoint.")
-        return cls(following, tuple(skipped))
+    def from_numbers(cls, numbers: Sequence[int]) -> Self:
+        """Raises `ConfigError` for what `to_numbers` did not write."""
+        following, *others = numbers or [-1]
+        skipped = tuple(each for each in others if each != -1)
+        if len(numbers) != STATE_NUMBERS or following < 0 or not all(0 <= each < following for each in skipped):
+            raise ConfigError(f"{list(numbers)} is no place in a stream of samples. Resume from another checkpoint.")
+        return cls(following, skipped)
+
+    @property
+    def taken(self) -> int:
+        """Samples that steps have taken."""
+        return self.following - len(self.skipped)
 
 
 class StepPlanner:
@@ -66,8 +69,11 @@ class StepPlanner:
     """
 
     def __init__(self, tokens: Callable[[int], int], budget: int, *, look_ahead: int = LOOK_AHEAD) -> None:
-        if budget < 1 or look_ahead < 1:
-            raise ConfigError(f"A budget of {budget} tokens and {look_ahead} samples ahead make no step. Give more.")
+        if budget < 1 or not 1 <= look_ahead <= LOOK_AHEAD:
+            raise ConfigError(
+                f"A budget of {budget} tokens and {look_ahead} samples ahead make no step. "
+                f"Give at least 1 of each, and look at most {LOOK_AHEAD} ahead."
+            )
         # A sample is asked for again by each step that could take it.
         self._tokens = lru_cache(maxsize=_REMEMBERED)(tokens)
         self.budget = budget

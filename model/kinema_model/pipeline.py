@@ -74,11 +74,12 @@ class Pipeline:
         width: int | None = None,
         steps: int = DEFAULT_STEPS,
         guidance_scale: float = DEFAULT_GUIDANCE,
+        fps: int | None = None,
         negative_prompt: str = "",
         on_step: OnStep | None = None,
         should_stop: ShouldStop | None = None,
     ) -> Video:
-        """A clip uint8 (T, H, W, 3) of the prompt; the model's own shape where frames or pixels are left out.
+        """A clip uint8 (T, H, W, 3) of the prompt; the model's own shape and rate where they are left out.
 
         The same arguments give the same clip on the same machine. Raises `PromptError`, `ShapeError` and,
         when `should_stop` said so, `SamplingStopped`.
@@ -89,6 +90,7 @@ class Pipeline:
             frames=frames,
             height=height,
             width=width,
+            fps=fps,
             steps=steps,
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
@@ -106,6 +108,7 @@ class Pipeline:
         frames: int | None = None,
         height: int | None = None,
         width: int | None = None,
+        fps: int | None = None,
         steps: int = DEFAULT_STEPS,
         guidance_scale: float = DEFAULT_GUIDANCE,
         negative_prompt: str = "",
@@ -118,7 +121,7 @@ class Pipeline:
         if any(seed < 0 for seed in seeds):
             raise ShapeError("A seed is negative. Use 0 or a positive number.")
         t, h, w = self.clip_shape(frames, height, width)
-        parts = condition(self.config, self._codec, self._blank(t, h, w), self.config.fps, NOTHING)
+        parts = condition(self.config, self._codec, self._blank(t, h, w), self.config.rate(fps), NOTHING)
         how = Denoising(steps, guidance_scale, negative_prompt, 1.0, on_step, should_stop)
         latents = self._denoise([(prompt, parts) for prompt in prompts], seeds, how)
         return np.asarray(to_uint8(self._codec.decode(torch.stack(latents))).cpu().numpy())
@@ -134,6 +137,7 @@ class Pipeline:
         width: int | None = None,
         steps: int = DEFAULT_STEPS,
         guidance_scale: float = DEFAULT_GUIDANCE,
+        fps: int | None = None,
         negative_prompt: str = "",
         strength: float | None = None,
         on_step: OnStep | None = None,
@@ -152,7 +156,7 @@ class Pipeline:
         begin = self._blank(t, h, w)
         if given.source is not None and given.mask is None:
             begin = self._codec.encode(given.source[None])[0]
-        parts = condition(self.config, self._codec, begin, self.config.fps, given)
+        parts = condition(self.config, self._codec, begin, self.config.rate(fps), given)
         start = _STRENGTH.get(task, 1.0) if strength is None else strength
         how = Denoising(steps, guidance_scale, negative_prompt, start, on_step, should_stop)
         latents = self._denoise([(prompt, parts)], [seed], how)
@@ -168,6 +172,7 @@ class Pipeline:
         width: int | None = None,
         steps: int = DEFAULT_STEPS,
         guidance_scale: float = DEFAULT_GUIDANCE,
+        fps: int | None = None,
         negative_prompt: str = "",
         on_step: OnStep | None = None,
         should_stop: ShouldStop | None = None,
@@ -178,7 +183,9 @@ class Pipeline:
         `generate`.
         """
         _, h, w = self.clip_shape(None, height, width)
-        options = StreamOptions(h, w, steps, guidance_scale, negative_prompt, on_step, should_stop)
+        options = StreamOptions(
+            h, w, self.config.rate(fps), steps, guidance_scale, negative_prompt, on_step, should_stop
+        )
         return stream(self.model, self._codec, self._encoder, shots, seed, options, self.device)
 
     def _denoise(
@@ -209,17 +216,23 @@ class Pipeline:
         """Frames, rows and columns of the clip; raises `ShapeError` with the nearest size that works."""
         config = self.config
         return (
-            _fitting("frames", config.frames if frames is None else frames, config.patch[0], config.max_frames),
+            _fitting(
+                "frames",
+                config.frames if frames is None else frames,
+                config.patch[0],
+                config.max_frames,
+                config.least_rows,
+            ),
             _fitting("height", config.height if height is None else height, config.patch[1], config.max_side),
             _fitting("width", config.width_px if width is None else width, config.patch[2], config.max_side),
         )
 
 
-def _fitting(name: str, size: int, multiple: int, limit: int) -> int:
-    nearest = min(max(round(size / multiple), 1), limit // multiple) * multiple
+def _fitting(name: str, size: int, multiple: int, limit: int, least: int = 1) -> int:
+    nearest = min(max(round(size / multiple), least), limit // multiple) * multiple
     if size == nearest:
         return size
     raise ShapeError(
-        f"{name} {size} does not fit this model: it must be a multiple of {multiple} from {multiple} to "
+        f"{name} {size} does not fit this model: it must be a multiple of {multiple} from {least * multiple} to "
         f"{limit // multiple * multiple}. Use {nearest}."
     )

@@ -44,10 +44,11 @@ class Shot:
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """How a stream is made: sizes in pixels, Euler steps of each chunk, and guidance as for any clip."""
+    """How a stream is made: sizes in pixels, its rate, Euler steps of each chunk, and guidance as for any clip."""
 
     height: int
     width: int
+    fps: int
     steps: int
     guidance_scale: float
     negative_prompt: str = ""
@@ -137,7 +138,7 @@ class Streamer:
 
     def run(self) -> Iterator[Video]:
         """Chunks uint8 (t, H, W, 3). Raises `SamplingStopped`."""
-        plan = _planned(self.config, self._streaming, self._shots)
+        plan = _planned(self.config, self._streaming, self._shots, self._options.fps)
         for chunk in plan:
             self._look_at(self._shots[chunk.shot].like)
             latents = self._made(chunk, len(plan))
@@ -145,7 +146,7 @@ class Streamer:
             self._kept(chunk, latents)
             if chunk.begins and any(shot.like == chunk.shot for shot in self._shots):
                 self._beginnings[chunk.shot] = reference_of(
-                    self.config, self._streaming, self._codec, pixels, self.config.fps
+                    self.config, self._streaming, self._codec, pixels, self._options.fps
                 )
             yield np.asarray(pixels.numpy())
 
@@ -191,7 +192,7 @@ class Streamer:
 
     def _part(self, chunk: _Chunk) -> Part:
         shape = self._codec.latent_shape(chunk.rows * self.config.patch[0], self._options.height, self._options.width)
-        return whole_clip(self.config, torch.zeros(shape), self.config.fps)
+        return whole_clip(self.config, torch.zeros(shape), self._options.fps)
 
     def _all_texts(self, shot: int) -> list[Tensor]:
         """The prompt and, for guidance, what stands against it."""
@@ -199,9 +200,9 @@ class Streamer:
         return [self._texts[shot], self._against] if guided else [self._texts[shot]]
 
 
-def _planned(config: ModelConfig, streaming: StreamingConfig, shots: Sequence[Shot]) -> list[_Chunk]:
+def _planned(config: ModelConfig, streaming: StreamingConfig, shots: Sequence[Shot], fps: int) -> list[_Chunk]:
     plan: list[_Chunk] = []
     for shot, asked in enumerate(shots):
-        for place, length in enumerate(chunk_rows(config, streaming, config.rows_for(asked.seconds))):
+        for place, length in enumerate(chunk_rows(config, streaming, config.rows_for(asked.seconds, fps))):
             plan.append(_Chunk(len(plan), length, shot, begins=place == 0))
     return plan

@@ -16,6 +16,7 @@ class Task(StrEnum):
     """A way of asking for a clip."""
 
     TEXT = "text"
+    PICTURE = "picture"
     IMAGE = "image"
     EXTEND = "extend"
     EXTEND_BACK = "extend-back"

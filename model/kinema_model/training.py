@@ -1,8 +1,7 @@
-"""What a training step computes, free of any trainer: which samples, which noise, the loss, the optimiser.
+"""What a training step computes, free of any trainer: which noise, the loss, the optimiser.
 
-Nothing here depends on the rank, the number of processes or how often the run was interrupted: sample ids
-come from the step alone and every draw from (seed, sample id, step), so a resumed or resized run takes the
-same steps.
+Nothing here depends on the rank, the number of processes or how often the run was interrupted: every draw comes from
+(seed, sample id, step), and `steps` tells a step's samples, so a resumed or resized run takes the same steps.
 """
 
 import math
@@ -21,7 +20,6 @@ from kinema_model.codec import Codec, make_codec, to_float
 from kinema_model.conditioning import condition
 from kinema_model.config import ModelConfig
 from kinema_model.draws import Stream, generator, normal, uniform
-from kinema_model.errors import ConfigError
 from kinema_model.flow import FlowLoss, Velocity, flow_loss, shift_levels
 from kinema_model.given import NOTHING, Given, draw_given, practised
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify
@@ -40,23 +38,6 @@ _PARTNER: Final = 1 << 40
 _BETAS: Final = (0.9, 0.95)
 _WEIGHT_DECAY: Final = 0.01
 _WARM_UP_SHARE: Final = 0.05
-
-
-def global_batch_of(config: ModelConfig, batch_tokens: int) -> int:
-    """Clips in one optimizer step over all processes, at least one."""
-    return max(1, batch_tokens // config.tokens_per_clip)
-
-
-def batch_indices(step: int, rank: int, world_size: int, global_batch: int) -> list[int]:
-    """Sample ids of `rank` at `step` (counted from 0).
-
-    Ranks' ids are disjoint and together are always the same, so the size of the group can change between
-    steps.
-    """
-    if not 0 <= rank < world_size:
-        raise ConfigError(f"Rank {rank} is outside a group of {world_size}. Give a rank below the group's size.")
-    first = step * global_batch
-    return list(range(first + rank, first + global_batch, world_size))
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,11 @@ def _some_weight(sentence: str, *names: str) -> ConfigDict:
 class SceneMix(_Mix):
     """How often each kind of scene is shown, by weight; what is left out is not shown.
 
-    All but `simple` need clips of at least 32 px a side and some of them time, which a preset's clip must have.
+    All but `simple` need clips of at least 32 px a side and some of them time, which some clip must have.
     """
 
-    # Single pictures are no kind here: a step counts its clips by the tokens of the preset's clip.
     model_config = _some_weight(
-        NO_SCENE, "simple", "several", "bounce", "gravity", "collide", "occlude", "pan", "paint", "twoShot"
+        NO_SCENE, "simple", "several", "bounce", "gravity", "collide", "occlude", "pan", "paint", "twoShot", "image"
     )
     empty = NO_SCENE
 
@@ -68,11 +67,39 @@ class SceneMix(_Mix):
     """A brush leaves a trail that stays."""
     two_shot: Weight = 0
     """A cut to another background; one object comes back."""
+    image: Weight = 0
+    """One frame, of one to three objects: it teaches the task picture."""
 
     @property
     def plain(self) -> bool:
         """Whether nothing but simple scenes is shown."""
         return not any(weight for name, weight in self.weights().items() if name != "simple")
+
+
+Side = Annotated[int, Field(ge=8, le=256)]
+
+
+class ClipShapes(ApiModel):
+    """Clips of several shapes, each as often as any other; the model's own clip must be among them."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            ("has(self.minSide) == has(self.maxSide)", "minSide and maxSide go together: give both or none"),
+            ("!has(self.minSide) || self.minSide <= self.maxSide", "minSide must not exceed maxSide: lower minSide"),
+        )
+    )
+
+    frames: Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(max_length=16)] = ()
+    """Lengths in frames; default: that of the model's own clip. Each kind of scene takes those it can be seen in."""
+    fps: Annotated[tuple[Annotated[int, Field(ge=1, le=60)], ...], Field(max_length=8)] = ()
+    """Frame rates, which the model can then be asked for; 8, 12 and 24 where scenes other than simple are shown.
+    Default: that of the model's own clip."""
+    min_side: Side | None = None
+    """Least width and height in pixels, at least 32 where scenes other than simple are shown. Default: the model's own
+    size alone."""
+    max_side: Side | None = None
+    """Most pixels of a side, at most 128 where scenes other than simple are shown. Sizes between are multiples of the
+    patch, from 9:16 to 16:9."""
 
 
 class WorldData(ApiModel):
@@ -82,6 +109,8 @@ class WorldData(ApiModel):
     """Another seed is another, equally distributed, set of clips."""
     scenes: SceneMix = SceneMix(simple=1)
     """Kinds of scenes; default: simple alone. With any other kind, what evaluation holds out is never shown."""
+    shapes: ClipShapes | None = None
+    """Clips of several lengths, rates and sizes share each step; default: all are as the model's own."""
     rich_captions: Annotated[float, Field(ge=0, le=1)] = 0
     """Share of samples told in full sentences (sizes, speeds, background, camera, shots), as expanded prompts are."""
 

@@ -45,6 +45,7 @@ IMMUTABLE: Final = (
     "seed",
     "seconds",
     "size",
+    "fps",
     "steps",
     "guidanceScale",
     "deadlineSeconds",
@@ -121,10 +122,11 @@ class VideoGenerationSpec(ApiModel):
     """True: a short prompt is said at length before the model hears it, by the operator's language model if it has one,
     else by the world's own rule. What the model heard is in status.expandedPrompt."""
     task: TaskName = "text"
-    """What is made. text: a clip from words alone. image: it begins with the input's first frame. extend: it begins
-    with the last of the input. extend-back: it ends with the first of it. fill: it leads from the input's last frame
-    to the first of end. loop: it begins with the input's first frame and comes back to it. inpaint: the input with
-    what mask marks made anew. edit: the input changed to what the prompt says. blend: it turns from input to end."""
+    """What is made. text: a clip from words alone. picture: one frame from words alone; seconds mean nothing. image: it
+    begins with the input's first frame. extend: it begins with the last of the input. extend-back: it ends with the
+    first of it. fill: it leads from the input's last frame to the first of end. loop: it begins with the input's first
+    frame and comes back to it. inpaint: the input with what mask marks made anew. edit: the input changed to what the
+    prompt says. blend: it turns from input to end."""
     input: ClipInput | None = None
     """The clip or picture that the task works on."""
     input_seconds: Annotated[float, Field(gt=0, le=60)] | None = None
@@ -142,6 +144,8 @@ class VideoGenerationSpec(ApiModel):
     """Shots that follow the first one, which is `prompt` for `seconds`; of a model that was trained to stream."""
     size: ClipSize | None = None
     """WIDTHxHEIGHT in pixels, such as 24x24; default: the input's, else the model's own."""
+    fps: Annotated[int, Field(ge=1, le=60)] | None = None
+    """Frames per second, one of those that the model was trained at; default: the model's own."""
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     """The same seed, model and parameters give the same clip; default: chosen, and recorded in status."""
     steps: Annotated[int, Field(ge=1, le=200)] = 24

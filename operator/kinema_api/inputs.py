@@ -8,9 +8,10 @@ from pydantic import ConfigDict, Field
 
 from kinema_api.base import ApiModel, Worded, cel_rules
 
-TaskName = Literal["text", "image", "extend", "extend-back", "fill", "loop", "inpaint", "edit", "blend"]
+TaskName = Literal["text", "picture", "image", "extend", "extend-back", "fill", "loop", "inpaint", "edit", "blend"]
 """The names of kinema_model.tasks.Task, which needs more than the control plane has."""
 
+FROM_WORDS: Final = ("text", "picture")
 ENDED_TASKS: Final = ("fill", "blend")
 EXTENDING_TASKS: Final = ("extend", "extend-back")
 WEAKENED_TASKS: Final = ("edit", "blend")
@@ -71,8 +72,11 @@ def _among(tasks: tuple[str, ...]) -> str:
 
 
 TASK_RULES: Final = (
-    ("self.task == 'text' || has(self.input)", "every task but text works on something: give input"),
-    ("self.task != 'text' || !has(self.input)", "text takes no input: remove it, or name a task such as extend"),
+    (f"({_among(FROM_WORDS)}) || has(self.input)", "every task but text and picture works on something: give input"),
+    (
+        f"!({_among(FROM_WORDS)}) || !has(self.input)",
+        "text and picture take no input: remove it, or name a task such as extend",
+    ),
     (f"({_among(ENDED_TASKS)}) == has(self.end)", "fill and blend lead from input to end, others take no end"),
     ("(self.task == 'inpaint') == has(self.mask)", "inpaint takes a mask of what to make anew, others take none"),
     (f"!has(self.strength) || {_among(WEAKENED_TASKS)}", "strength is for edit and blend: remove it"),

@@ -51,6 +51,8 @@ class ModelOverrides(ApiModel):
     """Frames of the clips that it is trained on, and makes when nothing else is asked for."""
     size: ClipSize | None = None
     """WIDTHxHEIGHT in pixels of these clips, multiples of 8."""
+    fps: Annotated[int, Field(ge=1, le=60)] | None = None
+    """Frames per second of these clips."""
 
 
 class Streaming(ApiModel):

@@ -128,6 +128,7 @@ class WorkOrder(ApiModel):
     seconds: float
     shots: tuple[Shot, ...] = ()
     size: str | None = None
+    fps: int | None = None
     seed: int
     steps: int
     guidance_scale: float

@@ -44,6 +44,7 @@ _SUFFIX_BYTES: Final = 3
 @click.option("--shot", multiple=True, metavar="SECONDS:PROMPT", help="A shot that follows the first; repeatable.")
 @click.option("--seconds", type=float, help="Length of the clip.  [default: 1]")
 @click.option("--size", help="WIDTHxHEIGHT in pixels; default: the model's own.")
+@click.option("--fps", type=int, help="Frames per second, as the model was trained; default: the model's own.")
 @click.option("--seed", type=int, help="The same seed gives the same clip; default: chosen, and reported.")
 @click.option("--steps", type=int, help="Denoising steps.  [default: 24]")
 @click.option("--guidance-scale", type=float, help="How closely the clip follows the prompt.  [default: 3]")

@@ -23,7 +23,7 @@ from kinema_model.network.pack import Sample
 from kinema_model.reader import parse
 from kinema_model.sampler import Guidance, euler_levels, sample
 from kinema_model.text import TextEncoder
-from kinema_model.training import TrainingObjective, batch_indices, global_batch_of
+from kinema_model.training import TrainingObjective
 from kinema_model.video_model import VideoModel
 from kinema_model.world import (
     Attributes,
@@ -86,7 +86,7 @@ class Task:
     def __init__(self, config: ModelConfig, batch_tokens: int, seed: int, encoder: TextEncoder) -> None:
         self.config = config
         self.seed = seed
-        self.batch = global_batch_of(config, batch_tokens)
+        self.batch = max(1, batch_tokens // config.tokens_per_clip)
         self.encoder = encoder
         self.world = simple_world(config, seed)
         self.objective = TrainingObjective(config, encoder, self.world, seed)
@@ -99,7 +99,7 @@ class Task:
 
     def indices(self, step: int) -> list[int]:
         """Ids of the samples of a step."""
-        return batch_indices(step, 0, 1, self.batch)
+        return list(range(step * self.batch, (step + 1) * self.batch))
 
     def video(self, latents: Tensor) -> Video:
         """uint8 (B, T, H, W, 3) of latents (B, C, T, H, W)."""

@@ -45,7 +45,7 @@ def streamed(seconds: float) -> None:
     model, encoder = VideoModel(config).eval().requires_grad_(False), TextEncoder()
     encoder.encode(["a red square moves right"])
     before = peak()
-    options = StreamOptions(SIDE, SIDE, STEPS, guidance_scale=2.0)
+    options = StreamOptions(SIDE, SIDE, config.fps, STEPS, guidance_scale=2.0)
     shots = [Shot("a red square moves right", seconds)]
     streamer = Streamer(model, trained_streaming(config), PixelCodec(), encoder, shots, 1, options, "cpu")
     frames = sum(len(chunk) for chunk in streamer.run())

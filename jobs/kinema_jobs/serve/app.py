@@ -18,6 +18,7 @@ from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderBook, OrderRefused
 from kinema_jobs.serve.runner import clip_request
 from kinema_model.errors import ModelError
+from kinema_model.tasks import Task
 
 ARTEFACTS: Final = (layout.VIDEO, layout.THUMBNAIL, layout.SPRITESHEET, layout.REQUEST)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -85,7 +86,7 @@ class _Handlers:
             request = clip_request(order)
             check_request(request)
             if self._models.pipeline is not None:
-                clip_shape(self._models.pipeline.config, request)
+                clip_shape(self._models.pipeline.config, request, Task(order.task))
         except ModelError as error:
             raise OrderRefused(400, str(error)) from None
 

@@ -58,6 +58,7 @@ def clip_request(order: WorkOrder) -> ClipRequest:
         negative_prompt=order.negative_prompt,
         seconds=order.seconds,
         size=order.size,
+        fps=order.fps,
         seed=order.seed,
         steps=order.steps,
         guidance_scale=order.guidance_scale,
@@ -143,7 +144,7 @@ class OrderRunner:
 
     async def _render(self, taken: OrderInHand, pipeline: Pipeline, work: Work) -> _Clip:
         request = await self._expanded(taken)
-        shape = clip_shape(pipeline.config, request, work.size)
+        shape = clip_shape(pipeline.config, request, work.task, work.size)
         taken.phase = "denoising"
         started = time.monotonic()
         rendered = await self.in_thread(lambda: self._denoise(taken, pipeline, work, request, shape))

@@ -29,18 +29,15 @@ from kinema_jobs.train.storage import Patience
 class Checkpoints:
     """Writes and reads the checkpoints of one attempt, with `scratch` as the folder between."""
 
-    def __init__(
-        self, config: RunConfig, group: Group, store: ObjectStore, patience: Patience, scratch: Path, global_batch: int
-    ) -> None:
+    def __init__(self, config: RunConfig, group: Group, store: ObjectStore, patience: Patience, scratch: Path) -> None:
         self._config = config
         self._group = group
         self._store = store
         self._patience = patience
         self._scratch = scratch
-        self._global_batch = global_batch
 
-    def save(self, state: dict[str, Any], step: int) -> CommittedCheckpoint:
-        """Commit `state` as it is after `step` steps; every rank calls this at the same step.
+    def save(self, state: dict[str, Any], step: int, samples: int) -> CommittedCheckpoint:
+        """Commit `state` as it is after `step` steps, which took so many samples; all ranks call this at the same step.
 
         Raises:
             StaleRound: a newer round exists, and nothing was committed.
@@ -53,13 +50,13 @@ class Checkpoints:
         dcp_saver.save(state, storage_writer=writer, process_group=self._group.control)
         own = [self._upload(prefix, path) for path in sorted(folder.iterdir())]
         files = tuple(file for part in self._group.gather(own) for file in part)
-        committed = self._commit(prefix, step, files) if self._group.rank == 0 else None
+        committed = self._commit(prefix, step, samples, files) if self._group.rank == 0 else None
         committed = self._group.broadcast(committed)
         assert committed is not None
         self._forget_all_but(folder)
         return committed
 
-    def manifest(self, kind: Any, step: int, files: tuple[ManifestFile, ...]) -> Manifest:
+    def manifest(self, kind: Any, step: int, samples: int, files: tuple[ManifestFile, ...]) -> Manifest:
         """The manifest of files that this round has written."""
         return Manifest(
             kind=kind,
@@ -69,12 +66,12 @@ class Checkpoints:
             round=self._group.place.number,
             step=step,
             world_size=self._group.world_size,
-            samples=step * self._global_batch,
+            samples=samples,
             created=utc_now(),
         )
 
-    def _commit(self, prefix: str, step: int, files: tuple[ManifestFile, ...]) -> CommittedCheckpoint:
-        manifest = self.manifest("checkpoint", step, files)
+    def _commit(self, prefix: str, step: int, samples: int, files: tuple[ManifestFile, ...]) -> CommittedCheckpoint:
+        manifest = self.manifest("checkpoint", step, samples, files)
         self.put_manifest(prefix, manifest)
         return CommittedCheckpoint(step=step, prefix=prefix, digest=manifest.digest(), time=time.time())
 

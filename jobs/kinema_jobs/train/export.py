@@ -9,10 +9,8 @@ from kinema_api import layout
 from kinema_api.errors import BrokenManifest
 from kinema_api.run import RunConfig
 from kinema_jobs.train.checkpoint import Checkpoints
+from kinema_jobs.train.fitting import Fitting
 from kinema_model.artefact import save_model
-from kinema_model.config import ModelConfig
-from kinema_model.ema import Ema
-from kinema_model.world import WorldConfig
 
 
 def is_exported(config: RunConfig, checkpoints: Checkpoints) -> bool:
@@ -23,25 +21,18 @@ def is_exported(config: RunConfig, checkpoints: Checkpoints) -> bool:
         return False
 
 
-def export(
-    config: RunConfig,
-    model: ModelConfig,
-    world: WorldConfig,
-    ema: Ema,
-    losses: tuple[float, float],
-    checkpoints: Checkpoints,
-    scratch: Path,
-) -> None:
-    """Commit the averaged weights; called by rank 0 alone. `losses` are that of the last step and on validation.
+def export(config: RunConfig, fitting: Fitting, checkpoints: Checkpoints, scratch: Path) -> None:
+    """Commit the averaged weights; called by rank 0 alone.
 
     Raises as `Checkpoints.put_manifest` does.
     """
     folder = scratch / "export"
     shutil.rmtree(folder, ignore_errors=True)
-    save_model(folder, ema.shadow, model, card(config, *losses), world)
+    about = card(config, fitting.loss, fitting.validation_loss())
+    save_model(folder, fitting.ema.shadow, fitting.model_config, about, fitting.world.config)
     prefix = layout.export_prefix(config.prefix)
     files = checkpoints.upload(prefix, folder)
-    checkpoints.put_manifest(prefix, checkpoints.manifest("model", config.optimization.steps, files))
+    checkpoints.put_manifest(prefix, checkpoints.manifest("model", fitting.step, fitting.stream.taken, files))
 
 
 def card(config: RunConfig, loss: float, validation: float) -> str:

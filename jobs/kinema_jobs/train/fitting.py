@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Self
 
@@ -20,14 +20,16 @@ from kinema_api.run import RunConfig
 from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
-from kinema_jobs.train.module import Steps, VideoModelModule
+from kinema_jobs.train.module import Shares, VideoModelModule
 from kinema_jobs.train.shape import model_config_of, task_mix_of
 from kinema_jobs.train.world import TimedWorld
 from kinema_model.config import ModelConfig
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError
+from kinema_model.packing import StreamState
+from kinema_model.steps import Steps
 from kinema_model.text import TextEncoder
-from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, TrainingObjective, global_batch_of, make_optimizer
+from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, TrainingObjective, make_optimizer
 from kinema_model.validation import Validation
 from kinema_model.video_model import VideoModel
 
@@ -43,12 +45,16 @@ class Fitting:
     ema: Ema
     optimizer: Optimizer
     schedule: LambdaLR
-    global_batch: int
-    """Clips of one optimizer step over the whole group, whatever its size."""
+    steps: Steps
+    """Which clips each step takes over the whole group, whatever its size."""
     total: int
     """Optimizer steps in all."""
     step: int = 0
     """Optimizer steps done, over all rounds."""
+    stream: StreamState = field(default_factory=StreamState)
+    """How far the world's clips are taken after them."""
+    tokens: int = 0
+    """Of the last step's clips."""
     loss: float = 0.0
     level_losses: tuple[float | None, ...] = ()
     validation: Validation | None = None
@@ -71,6 +77,7 @@ class Fitting:
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
         world = TimedWorld.of(config.data.world, model_config)
+        steps = steps_of(config, world, model_config)
         encoder = TextEncoder(device=group.device)
         objective = TrainingObjective(
             model_config,
@@ -82,9 +89,8 @@ class Fitting:
             device=group.device,
         )
         optimizer, schedule = make_optimizer(model, optimization.learning_rate, optimization.steps)
-        global_batch = global_batch_of(model_config, optimization.batch_tokens)
         ema = Ema(model, EMA_DECAY).to(group.device)
-        return cls(model_config, model, objective, world, ema, optimizer, schedule, global_batch, optimization.steps)
+        return cls(model_config, model, objective, world, ema, optimizer, schedule, steps, optimization.steps)
 
     @property
     def data_wait_seconds(self) -> float:
@@ -105,6 +111,7 @@ class Fitting:
             "optimizer": get_optimizer_state_dict(self.model, self.optimizer),
             "ema": self.ema.state_dict(),
             "loss": torch.tensor(self.loss, dtype=torch.float64),
+            "stream": torch.tensor(self.stream.to_numbers(), dtype=torch.int64),
         }
 
     def restore(self, state: dict[str, Any], step: int) -> None:
@@ -113,6 +120,7 @@ class Fitting:
         set_optimizer_state_dict(self.model, self.optimizer, state["optimizer"])
         self.ema.load_state_dict(state["ema"])
         self.loss = float(state["loss"])
+        self.stream = StreamState.from_numbers(state["stream"].tolist())
         self.step = step
         # The learning rate is a function of the step, so it is set, not restored.
         self.schedule.last_epoch = step
@@ -127,7 +135,9 @@ def fit(fitting: Fitting, group: Group, lease: Lease, after_step: Callable[[], N
     """Train to the last step or until the group agrees to stop; `after_step` is called between steps."""
 
     def keep(module: VideoModelModule) -> None:
-        fitting.step, fitting.loss = module.step_count, module.global_loss
+        assert module.done is not None
+        fitting.step, fitting.stream, fitting.tokens = module.done.number + 1, module.done.after, module.done.tokens
+        fitting.loss = module.global_loss
         fitting.level_losses = module.level_losses
         fitting.step_seconds, fitting.stopping = module.step_seconds, module.stopping
         after_step()
@@ -139,12 +149,19 @@ def fit(fitting: Fitting, group: Group, lease: Lease, after_step: Callable[[], N
         fitting.ema,
         group,
         lease,
-        fitting.global_batch,
         keep,
     )
-    steps = Steps(fitting.step, fitting.total, group, fitting.global_batch)
-    if len(steps):
-        _trainer(group).fit(module, DataLoader(steps, batch_size=None))
+    shares = Shares(fitting.steps, fitting.step, fitting.total, fitting.stream, group)
+    if len(shares):
+        _trainer(group).fit(module, DataLoader(shares, batch_size=None))
+
+
+def steps_of(config: RunConfig, world: TimedWorld, model: ModelConfig) -> Steps:
+    """The run's steps. Raises `BadConfiguration` where a step is too small for a clip."""
+    try:
+        return Steps(world, model, config.optimization.batch_tokens)
+    except ModelError as error:
+        raise BadConfiguration(f"optimization.batchTokens: {error}") from None
 
 
 def _trainer(group: Group) -> Trainer:

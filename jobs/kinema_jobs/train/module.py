@@ -1,8 +1,9 @@
 """The training step as a LightningModule, and what happens between two steps.
 
-A step's batch is a function of the step alone (`batch_indices`), so a round of any size goes on with the very samples
-that follow; before each backward the ranks sum (loss, tokens, wish to stop) in one small all-reduce, by which they
-see NaN at the same step, before it reaches the weights, and agree on the step at which a planned end stops them.
+A step's clips follow from the steps before it alone (`kinema_model.steps`), so a round of any size goes on with the
+very samples that follow; before each backward the ranks sum (loss, tokens, wish to stop) in one small all-reduce, by
+which they see NaN at the same step, before it reaches the weights, and agree on the step at which a planned end stops
+them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import signal
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import torch
@@ -20,7 +21,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import Dataset
+from torch.utils.data import IterableDataset
 
 from kinema_jobs.rendezvous.errors import StaleRound
 from kinema_jobs.train.failures import NumericsFailure
@@ -28,27 +29,29 @@ from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
 from kinema_model.ema import Ema
 from kinema_model.flow import LEVEL_BINS, FlowLoss
-from kinema_model.training import TrainingObjective, batch_indices
+from kinema_model.packing import StreamState
+from kinema_model.steps import Step, Steps
+from kinema_model.training import TrainingObjective
 from kinema_model.video_model import VideoModel
 
 _RECENT_STEPS: Final = 20
-Batch = tuple[int, list[int]]
-"""Step (counted from 0) and this rank's sample ids."""
+Batch = tuple[Step, list[int]]
+"""A step and this rank's sample ids of it."""
 
 
-class Steps(Dataset[Batch]):
-    """This rank's share of every step from `start` on."""
+class Shares(IterableDataset[Batch]):
+    """This rank's share of every step from `start` on, where `state` is what the steps before left."""
 
-    def __init__(self, start: int, total: int, group: Group, global_batch: int) -> None:
-        self._start, self._total = start, total
-        self._group, self._global_batch = group, global_batch
+    def __init__(self, steps: Steps, start: int, total: int, state: StreamState, group: Group) -> None:
+        self._steps, self._start, self._total = steps, start, total
+        self._state, self._group = state, group
 
     def __len__(self) -> int:
         return max(0, self._total - self._start)
 
-    def __getitem__(self, index: int) -> Batch:
-        step = self._start + index
-        return step, batch_indices(step, self._group.rank, self._group.world_size, self._global_batch)
+    def __iter__(self) -> Iterator[Batch]:
+        for step in self._steps.walk(self._start, self._total, self._state):
+            yield step, step.of(self._group.rank, self._group.world_size)
 
 
 def nothing(model: VideoModel) -> FlowLoss:
@@ -69,21 +72,20 @@ class VideoModelModule(LightningModule):
         ema: Ema,
         group: Group,
         lease: Lease,
-        global_batch: int,
         after_step: Callable[[VideoModelModule], None],
     ) -> None:
         super().__init__()
         self.model = model
         self.ema = ema
-        self.step_count = 0
-        """Optimizer steps done, over all rounds."""
+        self.done: Step | None = None
+        """The last step taken."""
         self.global_loss = 0.0
         self.level_losses: tuple[float | None, ...] = ()
         """The loss of the last step by noise level, over the whole group; None where it had no such token."""
         self.stopping = False
         """The group has agreed to end this round after the present step."""
         self._objective, self._optimizer = objective, optimizer
-        self._group, self._lease, self._global_batch = group, lease, global_batch
+        self._group, self._lease = group, lease
         self._after_step = after_step
         self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
         self._step_began = time.perf_counter()
@@ -98,6 +100,10 @@ class VideoModelModule(LightningModule):
         optimizer, schedule = self._optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """A batch is ids: the objective makes the clips, on its own device."""
+        return batch
+
     def on_train_start(self) -> None:
         """Take back from Lightning what the agent decides alone: when a worker stops."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -109,7 +115,7 @@ class VideoModelModule(LightningModule):
             raise StaleRound(f"the lease of round {self._group.place.number} has run out: this worker may not go on")
         step, indices = batch
         # With more ranks than clips, some take part in the collectives with a gradient of nothing.
-        result = self._objective.loss(self.model, indices, step) if indices else nothing(self.model)
+        result = self._objective.loss(self.model, indices, step.number) if indices else nothing(self.model)
         stop = torch.tensor([float(self._lease.stop_asked())], device=result.total.device)
         mine = [result.total.detach()[None], result.count[None], stop, result.bin_total, result.bin_count]
         sums = torch.cat([part.double() for part in mine])
@@ -119,9 +125,9 @@ class VideoModelModule(LightningModule):
         self.level_losses = tuple(float(t / n) if n else None for t, n in zip(totals, counts, strict=True))
         if not torch.isfinite(sums[0]):
             raise NumericsFailure(
-                f"the loss of step {step + 1} is {self.global_loss}: lower optimization.learningRate or look at "
-                f"samples {step * self._global_batch} to {(step + 1) * self._global_batch - 1}",
-                step=step,
+                f"the loss of step {step.number + 1} is {self.global_loss}: lower optimization.learningRate or look at "
+                f"samples {min(step.samples)} to {max(step.samples)}",
+                step=step.number,
             )
         # DDP takes the mean over ranks of gradients; this makes it that of the loss per token of the whole group.
         return result.total * (self._group.world_size / float(sums[1]))
@@ -129,7 +135,7 @@ class VideoModelModule(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """See LightningModule."""
         self.ema.update(self.model)
-        self.step_count = batch[0] + 1
+        self.done = batch[0]
         self._durations.append(time.perf_counter() - self._step_began)
         self._after_step(self)
         if self.stopping:

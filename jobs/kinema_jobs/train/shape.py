@@ -18,7 +18,10 @@ def model_config_of(config: RunConfig) -> ModelConfig:
     if chosen.streaming:
         # Absolute places in time mean nothing in a clip whose length is open.
         changes |= {"streaming": chosen.streaming.model_dump(), "places": "space"}
-    return ModelConfig.from_preset(chosen.preset, tasks=tuple(task_mix_of(config)), **changes)
+    world = config.data.world
+    pictures = (Task.PICTURE,) if world.scenes.image > 0 else ()
+    rates = tuple(sorted(set(world.shapes.fps))) if world.shapes else ()
+    return ModelConfig.from_preset(chosen.preset, tasks=(*task_mix_of(config), *pictures), rates=rates, **changes)
 
 
 def task_mix_of(config: RunConfig) -> dict[Task, float]:

@@ -94,7 +94,7 @@ class _Worker:
         fitting = Fitting.build(config, self._group)
         store = given.settings.open_store()
         patience = Patience(given.settings.storage_patience_seconds)
-        checkpoints = Checkpoints(config, self._group, store, patience, given.scratch, fitting.global_batch)
+        checkpoints = Checkpoints(config, self._group, store, patience, given.scratch)
         self._begin_progress()
         if self._group.broadcast(self._group.rank == 0 and is_exported(config, checkpoints)):
             self._finished()
@@ -104,9 +104,7 @@ class _Worker:
         if fitting.step < config.optimization.steps:
             return STOPPED
         if self._group.rank == 0:
-            world = fitting.world.config
-            losses = (fitting.loss, fitting.validation_loss())
-            export(config, fitting.model_config, world, fitting.ema, losses, checkpoints, given.scratch)
+            export(config, fitting, checkpoints, given.scratch)
         self._group.broadcast(True)  # nobody ends before the model is committed
         self._finished()
         return DONE
@@ -166,7 +164,7 @@ class _Worker:
             self._update(validation_loss=fitting.validation_loss())
         if due:
             began = time.monotonic()
-            self._committed = checkpoints.save(fitting.state(), fitting.step)
+            self._committed = checkpoints.save(fitting.state(), fitting.step, fitting.stream.taken)
             stall = time.monotonic() - began
             self._update(
                 checkpoint=self._committed,
@@ -177,13 +175,12 @@ class _Worker:
 
     def _step_progress(self, fitting: Fitting) -> None:
         now, seconds = time.time(), fitting.step_seconds
-        tokens = fitting.global_batch * fitting.model_config.tokens_per_clip
         self._update(
             step=fitting.step,
             loss=fitting.loss,
             level_losses=fitting.level_losses,
             step_seconds=seconds,
-            tokens_per_second=tokens / seconds if seconds else None,
+            tokens_per_second=fitting.tokens / seconds if seconds else None,
             last_step_time=now,
             first_step_time=self._progress.first_step_time or now,
             data_wait_seconds=fitting.data_wait_seconds,

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from kinema_api.data import WorldData
+from kinema_api.data import ClipShapes, WorldData
 from kinema_jobs.train.failures import BadConfiguration
 from kinema_model.config import ModelConfig
-from kinema_model.errors import ModelError
+from kinema_model.errors import ModelError, ShapeError
 from kinema_model.world import SceneKind, ShapeMix, World, WorldConfig
-from kinema_model.world.scene import Scene
+from kinema_model.world.scene import ClipShape, Scene
+from kinema_model.world.splits import Split
+
+T = TypeVar("T")
 
 
 class TimedWorld(World):
@@ -24,28 +27,52 @@ class TimedWorld(World):
 
     @classmethod
     def of(cls, data: WorldData, model: ModelConfig) -> Self:
-        """Clips of the model's own shape; simple scenes alone hold nothing back, any other mix is the split "train".
+        """Simple scenes alone hold nothing back, any other mix is the split "train".
 
         Raises:
-            BadConfiguration: a kind of scene cannot be shown in such a clip.
+            BadConfiguration: a kind of scene cannot be shown in these clips, or the model's own is not among them.
         """
-        size = (model.frames, model.height, model.width_px, model.fps)
+        kinds = {SceneKind(name): weight for name, weight in data.scenes.weights().items()}
+        split: Split = "all" if data.scenes.plain else "train"
         try:
-            if data.scenes.plain:
-                return cls.fixed(data.seed, *size)
-            kinds = {SceneKind(name): weight for name, weight in data.scenes.weights().items()}
-            return cls(WorldConfig(seed=data.seed, split="train", kinds=kinds, shapes=ShapeMix.fixed(*size)))
+            shapes = shapes_of(data.shapes, model)
+            return cls(WorldConfig(seed=data.seed, split=split, kinds=kinds, shapes=shapes))
         except ModelError as error:
             raise BadConfiguration(
-                f"data.world.scenes do not fit the clip of the preset {model.preset!r}, {model.frames} frames of "
-                f"{model.width_px}x{model.height} px at {model.fps} fps: {error} Choose another preset, or leave out "
-                "what does not fit"
+                f"data.world.scenes and shapes do not fit the clip of the preset {model.preset!r}, {model.frames} "
+                f"frames of {model.width_px}x{model.height} px at {model.fps} fps: {error} Choose another preset or "
+                "model.overrides, or leave out what does not fit"
             ) from None
+
+    def shape(self, index: int) -> ClipShape:
+        """As `World.shape`."""
+        return self._timed(lambda: super(TimedWorld, self).shape(index))
 
     def clips(self, indices: Sequence[int], device: torch.device | str = "cpu") -> list[tuple[Tensor, Scene]]:
         """As `World.clips`."""
+        return self._timed(lambda: super(TimedWorld, self).clips(indices, device))
+
+    def _timed(self, call: Callable[[], T]) -> T:
         began = time.perf_counter()
         try:
-            return super().clips(indices, device)
+            return call()
         finally:
             self.waited += time.perf_counter() - began
+
+
+def shapes_of(chosen: ClipShapes | None, model: ModelConfig) -> ShapeMix:
+    """The shapes of a run's clips: what is left open is as in the model's own clip. Raises ModelError."""
+    own = ShapeMix.fixed(model.frames, model.height, model.width_px, model.fps)
+    if chosen is None:
+        return own
+    changes: dict[str, Any] = {}
+    if chosen.min_side and chosen.max_side:
+        changes = {"sides": (chosen.min_side, chosen.max_side), "patch": model.patch[1:]}
+    else:
+        changes = own.model_dump(include={"sides", "aspects", "patch"})
+    mix = ShapeMix(frames=chosen.frames or own.frames, fps=chosen.fps or own.fps, **changes)
+    if model.frames not in mix.frames or model.fps not in mix.fps or (model.height, model.width_px) not in mix.sizes:
+        raise ShapeError("The model's own clip is not among data.world.shapes.")
+    if max(mix.frames) > model.max_frames or mix.sides[1] > model.max_side:
+        raise ShapeError(f"The model takes clips of at most {model.max_frames} frames and {model.max_side} px.")
+    return mix

@@ -130,16 +130,25 @@ def _looks(clip: Video, scene: Scene) -> bool:
 
 
 def _text(bench: Bench) -> Found:
-    scenes = bench.scenes
+    return _from_words(bench, Task.TEXT, bench.scenes, bench.truth)
+
+
+def _picture(bench: Bench) -> Found:
+    scenes = bench.examination.groups([SceneKind.IMAGE], bench.examination.plan.completions)[SEEN]
+    return _from_words(bench, Task.PICTURE, scenes, true_clips(scenes))
+
+
+def _from_words(bench: Bench, task: Task, scenes: Sequence[Scene], truth: Sequence[Video]) -> Found:
     clips = bench.examination.draw([s.captions.short for s in scenes], [s.shape for s in scenes])
 
     def right(of: Sequence[Video]) -> list[float]:
         every = [marks(s.facts.brief(), found) for s, found in zip(scenes, read_all(of, scenes), strict=True)]
         return [mark.right for clip in every for mark in clip if mark.name == EVERYTHING]
 
-    meaning = "clips from words alone in which all that the caption says is so"
-    row = _row(EVERYTHING, Task.TEXT, meaning, mean(right(clips)), _MOSTLY, floor=mean(right(bench.truth)))
-    return [row], bench.sheet(Task.TEXT, clips)
+    what = "pictures" if task is Task.PICTURE else "clips"
+    meaning = f"{what} from words alone in which all that the caption says is so"
+    row = _row(EVERYTHING, task, meaning, mean(right(clips)), _MOSTLY, floor=mean(right(truth)))
+    return [row], bench.sheet(task, clips, scenes)
 
 
 def _image(bench: Bench) -> Found:
@@ -275,6 +284,7 @@ def _largest_step(clip: Video | Floats) -> float:
 
 _JUDGES: Final[dict[Task, Callable[[Bench], Found]]] = {
     Task.TEXT: _text,
+    Task.PICTURE: _picture,
     Task.IMAGE: _image,
     Task.EXTEND: _extend,
     Task.EXTEND_BACK: _extend_back,

@@ -182,3 +182,17 @@ class WorldConfig(_Strict):
     def wanted(self) -> tuple[SceneKind, ...]:
         """Kinds of a weight above 0, in the order of the enum."""
         return tuple(kind for kind in SceneKind if self.kinds.get(kind, 0) > 0)
+
+    def largest_shapes(self) -> list[ClipShape]:
+        """The longest clips of every size."""
+        frames, fps = max(rhythm for kind in self.wanted for rhythm in self.shapes.rhythms(kind))
+        return [ClipShape(frames, height, width, fps) for height, width in self.shapes.sizes]
+
+    @cached_property
+    def only_shape(self) -> ClipShape | None:
+        """The shape of every clip, if there is but one."""
+        rhythms = {rhythm for kind in self.wanted for rhythm in self.shapes.rhythms(kind)}
+        if len(rhythms) > 1 or len(self.shapes.sizes) > 1:
+            return None
+        ((frames, fps),), ((height, width),) = rhythms, self.shapes.sizes
+        return ClipShape(frames, height, width, fps)

@@ -6,6 +6,7 @@ shape draws the same scenes however the mix came to be.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 import numpy as np
@@ -41,6 +42,7 @@ MAKERS: Final[dict[SceneKind, Maker]] = {
 _MOST_DRAWS: Final = 8_000
 # After so many draws the shape is drawn anew: some splits leave next to nothing of some kinds in some shapes.
 _DRAWS_PER_SHAPE: Final = 400
+_REMEMBERED: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class World:
         wanted = config.wanted
         weights = np.array([config.kinds[kind] for kind in wanted])
         self._kinds, self._weights = wanted, weights / weights.sum()
+        self._scene = lru_cache(maxsize=_REMEMBERED)(self._made)
 
     @classmethod
     def fixed(cls, seed: int, frames: int, height: int, width: int, fps: int) -> Self:
@@ -73,6 +76,9 @@ class World:
         Raises:
             ConfigError: the split leaves nothing of the kind that was drawn.
         """
+        return self._scene(index)
+
+    def _made(self, index: int) -> Scene:
         plan = generator(Stream.WORLD_PLAN, self.config.seed, index)
         draw = generator(Stream.WORLD, self.config.seed, index)
         kind = self._kinds[int(plan.choice(len(self._kinds), p=self._weights))]
@@ -87,10 +93,10 @@ class World:
     def shape(self, index: int) -> ClipShape:
         """The shape of clip `index`, for what plans ahead.
 
-        It costs a scene, about a millisecond: a scene whose kind a split leaves next to nothing of draws its shape
-        anew, so only the scene tells it.
+        It costs a scene, about a millisecond, which is remembered for when the clip is drawn: a scene whose kind a
+        split leaves next to nothing of draws its shape anew, so only the scene tells it.
         """
-        return self.scene(index).shape
+        return self.config.only_shape or self.scene(index).shape
 
     def sample(self, index: int) -> Clip:
         """Clip `index` with its short caption."""

@@ -82,6 +82,7 @@ def work_order(
         seconds=spec.seconds,
         shots=spec.shots,
         size=spec.size,
+        fps=spec.fps,
         seed=order.seed,
         steps=spec.steps,
         guidance_scale=spec.guidance_scale,

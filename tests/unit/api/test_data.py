@@ -20,9 +20,9 @@ def test_without_a_word_simple_scenes_are_shown_and_short_captions_told() -> Non
 
 
 def test_names_are_those_of_the_model_package() -> None:
-    # A single picture is not as long as the preset's clip, by which a step counts.
-    assert {SceneKind(name) for name in SceneMix(simple=1).weights()} == set(SceneKind) - {SceneKind.IMAGE}
-    assert {Task(name) for name in TaskMix(text=1).weights()} == set(Task) - set(TRAINED_BY)
+    assert {SceneKind(name) for name in SceneMix(simple=1).weights()} == set(SceneKind)
+    # Pictures are taught by scenes of one frame.
+    assert {Task(name) for name in TaskMix(text=1).weights()} == set(Task) - set(TRAINED_BY) - {Task.PICTURE}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,6 @@ def test_only_simple_scenes_are_plain(scenes: dict[str, float], plain: bool) -> 
     [
         ({"world": {"scenes": {}}}, NO_SCENE),
         ({"world": {"scenes": {"simple": 0}}}, NO_SCENE),
-        ({"world": {"scenes": {"image": 1}}}, NO_SCENE),
         ({"world": {"scenes": {"bounce": -1}}}, "greater than or equal to 0"),
         ({"world": {"scenes": {"bounce": 1001}}}, "less than or equal to 1000"),
         ({"world": {"scenes": {"bounce": float("nan")}}}, "bounce"),

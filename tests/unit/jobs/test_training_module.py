@@ -12,8 +12,9 @@ from kinema_api.run import RunConfig
 from kinema_jobs.rendezvous.questions import Place
 from kinema_jobs.train.fitting import Fitting
 from kinema_jobs.train.group import Group, interface_of
-from kinema_jobs.train.module import Steps
+from kinema_jobs.train.module import Shares
 from kinema_model.config import PRESETS
+from kinema_model.packing import StreamState
 
 CONFIG = RunConfig.model_validate(
     {
@@ -39,15 +40,16 @@ def group(rank: int, world: int) -> Group:
 @pytest.mark.parametrize("worlds", [[1, 2, 3, 1], [3, 5, 2], [4, 4]])
 def test_samples_follow_the_step_through_every_resize(worlds: list[int]) -> None:
     seen: list[int] = []
-    step = 0
+    first, state = 0, StreamState()
+    steps = Fitting.build(CONFIG, group(0, 1)).steps
     for world in worlds:
-        shares = [Steps(step, 20, group(rank, world), 3) for rank in range(world)]
-        for offset in range(4):
-            batches = [share[offset] for share in shares]
-            assert {at for at, _ in batches} == {step + offset}
+        shares = [Shares(steps, first, first + 4, state, group(rank, world)) for rank in range(world)]
+        for batches in zip(*shares, strict=True):
+            assert len({step.number for step, _ in batches}) == 1
             seen += sorted(sample for _, samples in batches for sample in samples)
-        step += 4
-    assert seen == list(range(3 * step)), "none lost, none twice"
+            state = batches[0][0].after
+        first += 4
+    assert seen == list(range(3 * first)), "none lost, none twice"
 
 
 def test_the_mean_of_uneven_shares_is_the_whole_gradient() -> None:
@@ -56,10 +58,9 @@ def test_the_mean_of_uneven_shares_is_the_whole_gradient() -> None:
         torch.manual_seed(0)
         for parameter in fitting.model.parameters():
             torch.nn.init.normal_(parameter, std=0.02)
-        _, samples = Steps(0, 20, group(rank, world), fitting.global_batch)[0]
+        step, samples = next(iter(Shares(fitting.steps, 0, 20, StreamState(), group(rank, world))))
         result = fitting.objective.loss(fitting.model, samples, 0)
-        tokens = fitting.global_batch * fitting.model_config.tokens_per_clip
-        (result.total * world / tokens).backward()
+        (result.total * world / step.tokens).backward()
         return torch.cat([p.grad.flatten() for p in fitting.model.parameters() if p.grad is not None])
 
     whole = gradient(0, 1)
@@ -73,10 +74,10 @@ def test_state_survives_a_round_trip_and_the_rate_follows_the_step() -> None:
         parameter.grad = torch.ones_like(parameter)
     one.optimizer.step()
     one.ema.update(one.model)
-    one.loss = 0.25
+    one.loss, one.stream = 0.25, StreamState(9, (4, 7))
     state: dict[str, Any] = one.state()
     two.restore(state, 7)
-    assert (two.step, two.loss, two.ema.updates) == (7, 0.25, 1)
+    assert (two.step, two.loss, two.ema.updates, two.stream) == (7, 0.25, 1, one.stream)
     for mine, theirs in zip(two.model.parameters(), one.model.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
     for _ in range(7):

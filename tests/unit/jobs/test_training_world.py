@@ -15,8 +15,10 @@ from kinema_jobs.train.export import card
 from kinema_jobs.train.failures import BadConfiguration, last_word
 from kinema_jobs.train.fitting import Fitting
 from kinema_jobs.train.group import Group
+from kinema_jobs.train.shape import model_config_of
 from kinema_jobs.train.world import TimedWorld
 from kinema_model.config import PRESETS, ModelConfig
+from kinema_model.tasks import Task
 from kinema_model.world import Scene, SceneKind, World
 from kinema_model.world.world import belongs
 
@@ -70,7 +72,9 @@ def test_every_kind_is_shown_in_the_small_clip_and_nothing_held_out(name: str) -
     scenes = [shown.scene(index) for index in range(SHOWN)]
     assert len({scene.kind for scene in scenes}) == 2
     assert all(belongs(scene.shots, "train") for scene in scenes)
-    assert {(scene.shape.frames, scene.shape.height, scene.shape.width) for scene in scenes} == {(16, 64, 64)}
+    assert {(scene.shape.frames, scene.shape.height, scene.shape.width) for scene in scenes} - {(1, 64, 64)} == {
+        (16, 64, 64)
+    }
 
 
 def test_kinds_come_by_weight_and_another_seed_is_another_world() -> None:
@@ -98,6 +102,55 @@ def test_a_scene_that_the_clip_cannot_show_is_a_users_error(
         world(model, scenes=scenes)
     assert "Choose another preset" in str(refused.value)
     assert last_word(refused.value, None).failure_class == "user_error"
+
+
+def test_clips_of_several_lengths_rates_and_sizes_come_equally_often() -> None:
+    shown = world(
+        SMALL, scenes={"several": 1}, shapes={"frames": [8, 16], "fps": [8, 24], "minSide": 48, "maxSide": 64}
+    )
+    shapes = [shown.shape(index) for index in range(400)]
+    assert {shape.frames for shape in shapes} == {8, 16}
+    assert {shape.fps for shape in shapes} == {8, 24}
+    assert {shape.height for shape in shapes} == {shape.width for shape in shapes} == {48, 56, 64}
+    assert 150 < sum(shape.frames == 8 for shape in shapes) < 250
+
+
+def test_what_the_shapes_leave_open_is_as_in_the_models_own_clip() -> None:
+    shown = world(SMALL, scenes={"several": 1, "image": 1}, shapes={"frames": [16, 24]})
+    shapes = {shown.shape(index) for index in range(100)}
+    assert {(shape.height, shape.width, shape.fps) for shape in shapes} == {(64, 64, 8)}
+    assert {shape.frames for shape in shapes} == {1, 16, 24}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "sentence"),
+    [
+        ({"frames": [8, 24]}, "own clip is not among data.world.shapes"),
+        ({"fps": [12]}, "own clip is not among data.world.shapes"),
+        ({"minSide": 32, "maxSide": 56}, "own clip is not among data.world.shapes"),
+        ({"fps": [8, 10]}, "fps .* is not among"),
+        ({"minSide": 64, "maxSide": 136}, "outside 32 to 128 px"),
+    ],
+)
+def test_shapes_that_do_not_fit_the_model_are_a_users_error(shapes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadConfiguration, match=sentence):
+        world(SMALL, scenes={"several": 1}, shapes=shapes)
+
+
+def test_a_step_too_small_for_a_clip_names_the_field() -> None:
+    config = run_config().model_copy(
+        update={"optimization": run_config().optimization.model_copy(update={"batch_tokens": 71})}
+    )
+    with pytest.raises(BadConfiguration, match=r"optimization.batchTokens: A step of 71 tokens .* which has 72"):
+        Fitting.build(config, alone())
+
+
+def test_a_model_records_rates_and_pictures_that_it_is_shown() -> None:
+    config = run_config(scenes={"simple": 1, "image": 1}, shapes={"fps": [24, 8]})
+    model = model_config_of(config)
+    assert (model.rates, model.tasks) == ((8, 24), (Task.TEXT, Task.PICTURE))
+    plain = model_config_of(run_config())
+    assert (plain.rates, plain.tasks) == ((), (Task.TEXT,))
 
 
 def test_a_trainer_refuses_it_at_its_start() -> None:

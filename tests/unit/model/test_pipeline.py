@@ -10,6 +10,7 @@ from kinema_model.ema import Ema
 from kinema_model.errors import PromptError, SamplingStopped, ShapeError
 from kinema_model.evaluation import Plan, Report, evaluate
 from kinema_model.pipeline import Pipeline
+from kinema_model.tasks import Task
 from kinema_model.text import TextEncoder
 from kinema_model.video_model import VideoModel
 
@@ -64,12 +65,28 @@ def test_progress_and_stop(pipeline: Pipeline) -> None:
         ({"width": 1}, "Use 8"),
         ({"height": 4096}, "Use 64"),
         ({"frames": 10_000}, "Use 16"),
-        ({"frames": 0}, "Use 1"),
+        ({"frames": 0}, "Use 2"),
+        ({"frames": 1}, "Use 2"),
     ],
 )
 def test_sizes_that_do_not_fit_get_the_nearest_that_does(pipeline: Pipeline, size: dict[str, int], remedy: str) -> None:
     with pytest.raises(ShapeError, match=remedy):
         pipeline.generate("a red square", 1, steps=1, **size)  # type: ignore[arg-type]
+
+
+def test_a_model_that_was_shown_pictures_draws_one(pipeline: Pipeline) -> None:
+    pipeline.config = pipeline.config.model_copy(update={"tasks": (Task.TEXT, Task.PICTURE)})
+    assert pipeline.generate("a picture of a red square", 1, frames=1, steps=1).shape == (1, 24, 24, 3)
+
+
+def test_the_rate_is_a_condition_and_one_that_was_not_trained_is_refused(pipeline: Pipeline) -> None:
+    with pytest.raises(ShapeError, match=r"fps 12 .* trained at 8 frames per second"):
+        pipeline.generate("a red square", 1, steps=1, fps=12)
+    pipeline.config = pipeline.config.model_copy(update={"rates": (8, 12)})
+    own, other = (pipeline.generate("a red square moves right", 1, steps=2, fps=fps) for fps in (None, 12))
+    assert own.shape == other.shape
+    assert not np.array_equal(own, other)
+    assert np.array_equal(own, pipeline.generate("a red square moves right", 1, steps=2, fps=8))
 
 
 def test_empty_prompt_and_negative_seed_are_refused(pipeline: Pipeline) -> None:

@@ -170,7 +170,7 @@ def test_a_stream_holds_as_much_after_a_minute_as_after_ten_seconds(
     tiny: ModelConfig, encoder: TextEncoder, awake: Build
 ) -> None:
     model = awake(tiny.model_copy(update={"network": tiny.network.model_copy(update={"num_layers": 1})}))
-    options = StreamOptions(16, 16, 1, 2.0)
+    options = StreamOptions(16, 16, 8, 1, 2.0)
     streamer = Streamer(model, STREAMING, PixelCodec(), encoder, [Shot(PROMPT, 60.0)], 1, options, "cpu")
     held = [_held(streamer.window) for _ in streamer.run()]
     assert len(held) == 240
@@ -277,7 +277,7 @@ def test_a_later_shot_s_reference_is_what_training_builds(
     shown: list[Pack] = []
     model = awake(tiny)
     model.register_forward_pre_hook(lambda _, args: shown.append(args[0]))
-    options = StreamOptions(16, 16, 1, 1.0)
+    options = StreamOptions(16, 16, 8, 1, 1.0)
     shots = [Shot(PROMPT, 0.5), Shot(OTHER, 0.5)]
     chunks = list(Streamer(model, STREAMING, PixelCodec(), encoder, shots, 1, options, "cpu").run())
     (given_,) = [pack for pack in shown if not pack.levels.any()]

@@ -7,12 +7,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from kinema_model.config import ModelConfig
-from kinema_model.errors import ConfigError
 from kinema_model.text import MAX_TOKENS, TEXT_DIM, TextEncoder, bundled_folder
 from kinema_model.training import (
     TrainingObjective,
-    batch_indices,
-    global_batch_of,
     learning_rate_share,
     make_optimizer,
 )
@@ -55,19 +52,6 @@ def _gradient(model: VideoModel) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-@given(step=st.integers(0, 10**6), batch=st.integers(1, 200), world_size=st.integers(1, 17))
-def test_ranks_share_the_same_samples_whatever_their_number(step: int, batch: int, world_size: int) -> None:
-    parts = [batch_indices(step, rank, world_size, batch) for rank in range(world_size)]
-    together = [index for part in parts for index in part]
-    assert sorted(together) == list(range(step * batch, (step + 1) * batch))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-def test_a_rank_outside_the_group_is_refused() -> None:
-    with pytest.raises(ConfigError, match="below the group's size"):
-        batch_indices(0, 2, 2, 8)
-
-
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_gradient_does_not_depend_on_the_world_size(config: ModelConfig, encoder: TextEncoder, world_size: int) -> None:
     """The mean of the ranks' gradients, as DDP takes it, also where 8 clips fall unevenly on 3 ranks."""
@@ -75,11 +59,11 @@ def test_gradient_does_not_depend_on_the_world_size(config: ModelConfig, encoder
     model = VideoModel(config)
     torch.nn.init.normal_(model.network.proj_out.weight, std=0.1)
     objective = _objective(config, encoder)
-    whole = objective.loss(model, batch_indices(4, 0, 1, 8), 4)
+    whole = objective.loss(model, range(8), 4)
     whole.mean.backward()
     expected = _gradient(model)
     model.zero_grad()
-    parts = [objective.loss(model, batch_indices(4, rank, world_size, 8), 4) for rank in range(world_size)]
+    parts = [objective.loss(model, range(rank, 8, world_size), 4) for rank in range(world_size)]
     count = sum(part.count for part in parts)
     for part in parts:
         (part.total / count).backward()
@@ -128,10 +112,10 @@ def test_which_caption_is_told_depends_on_sample_and_step_alone(
     step: int, world_size: int, share: float, batch: int
 ) -> None:
     config = ModelConfig.from_preset("tiny", width=32, depth=1, heads=2, frames=2, height=16, width_px=16)
-    every = batch_indices(step, 0, 1, batch)
+    every = list(range(step, step + batch))
     alone = dict(zip(every, _told(config, share, every, step), strict=True))
     for rank in range(world_size):
-        mine = batch_indices(step, rank, world_size, batch)
+        mine = every[rank::world_size]
         if mine:
             assert _told(config, share, mine, step) == [alone[index] for index in mine]
 
@@ -193,8 +177,3 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
     assert shares[: peak + 1] == sorted(shares[: peak + 1])
     assert shares[peak:] == sorted(shares[peak:], reverse=True)
     assert shares[-1] == pytest.approx(0)
-
-
-def test_batch_tokens_become_clips(config: ModelConfig) -> None:
-    assert global_batch_of(config, 80) == 10
-    assert global_batch_of(config, 1) == 1

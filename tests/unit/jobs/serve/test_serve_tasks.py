@@ -76,7 +76,7 @@ async def test_a_task_is_carried_out_and_recorded(
 @pytest.mark.parametrize(
     ("fields", "change", "sentence"),
     [
-        ({"task": "inpaint"}, {}, "not trained for 'inpaint'. Ask it for one of: text, image, extend"),
+        ({"task": "inpaint"}, {}, "not trained for 'inpaint'. Ask it for one of: text, picture, image"),
         ({"task": "extend", "size": "16x16"}, {}, "The input is 24x24 and the clip 16x16"),
         ({"task": "extend"}, {"sha256": "0" * 64}, "the input is not what it was when it was made: name another"),
         ({"task": "extend"}, {"bytes": 10}, "longer than the 10 bytes promised: upload it again, then ask again"),
