@@ -25,7 +25,7 @@ class Moment:
         type_: str,
         value: bool | Literal["Unknown"],
         reason: str,
-        message: str = "",
+        message: str,
     ) -> tuple[Condition, ...]:
         """`conditions` with this one set."""
         condition = Condition(

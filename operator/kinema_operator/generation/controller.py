@@ -17,11 +17,12 @@ from kinema_operator.conditions import Moment
 from kinema_operator.controller import Cache
 from kinema_operator.generation import transitions
 from kinema_operator.generation.effects import copy_files, send_order
-from kinema_operator.generation.observe import Look, find_model, servers_of
+from kinema_operator.generation.observe import Look, servers_of
 from kinema_operator.generation.observed import CancelOrder, Commit, Observed, Refusal, SendOrder
 from kinema_operator.generation.plan import plan
 from kinema_operator.generation.queue import TERMINAL
 from kinema_operator.generation.server_client import ServerClient
+from kinema_operator.generation.stores import find_model
 from kinema_operator.plan import Effect, Event, Key, Manifest, Plan
 from kinema_operator.serving.observe import Stores
 from kinema_operator.settings import Settings

@@ -9,9 +9,9 @@ from kinema_api.generation import VideoGeneration
 from kinema_api.serving import VideoModel
 from kinema_operator.controller import Cache
 from kinema_operator.generation.inputs import Inputs
-from kinema_operator.generation.observe import clip_store, model_store
 from kinema_operator.generation.observed import Commit, Refusal, SendOrder
 from kinema_operator.generation.server_client import ServerClient
+from kinema_operator.generation.stores import clip_store, model_store
 from kinema_operator.generation.work_order import lifetime, read_model, work_order
 from kinema_operator.serving.observe import Stores
 from kinema_operator.settings import Settings

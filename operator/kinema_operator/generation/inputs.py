@@ -17,11 +17,11 @@ from kinema_api.errors import InvalidManifest
 from kinema_api.generation import KIND, VideoGeneration
 from kinema_api.inputs import ClipInput
 from kinema_api.objectstore import ObjectStore
-from kinema_api.serving import VideoModel
 from kinema_api.wire import OrderedInput
 from kinema_operator.controller import Cache
 from kinema_operator.errors import OperatorError
 from kinema_operator.generation.observed import Problem
+from kinema_operator.generation.stores import clip_store, find_model
 from kinema_operator.serving.observe import Stores
 
 MAX_INPUT_BYTES: Final = 256 << 20
@@ -95,7 +95,7 @@ class Inputs:
             )
         if video is None:
             raise InputUnusable("InputNotReady", f"{name}: VideoGeneration {other_name!r} has not succeeded yet")
-        store = await self._store(other.spec.artifact_store or self._store_of_model(other))
+        store = await self._store(clip_store(other, find_model(other, self.cache)))
         key = layout.generation_prefix(other.metadata.namespace, other.metadata.uid) + layout.VIDEO
         return await self._stored(name, store, key, video.sha256)
 
@@ -109,13 +109,6 @@ class Inputs:
             return VideoGeneration.parse(found)
         except InvalidManifest as error:
             raise InputUnusable("InputFailed", f"{name}: VideoGeneration {other_name!r}: {error}", fatal=True) from None
-
-    def _store_of_model(self, other: VideoGeneration) -> ArtifactStore | None:
-        found = self.cache.get("VideoModel", other.metadata.namespace, other.spec.model_ref.name)
-        try:
-            return VideoModel.parse(found).spec.artifact_store if found else None
-        except InvalidManifest:
-            return None
 
     async def _object_of(self, name: Field, uri: str) -> FoundInput:
         store = await self._store(self.artifact_store)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from kinema_api import names, serving
-from kinema_api.base import ArtifactStore, find_condition
-from kinema_api.errors import BrokenManifest, InvalidManifest, ObjectMissing, StorageError
+from kinema_api import names
+from kinema_api.base import find_condition
+from kinema_api.errors import BrokenManifest, ObjectMissing, StorageError
 from kinema_api.generation import KIND, VideoGeneration
 from kinema_api.serving import VideoModel
 from kinema_api.wire import OrderState, UploadedFile
@@ -19,6 +19,7 @@ from kinema_operator.generation.inputs import Inputs, InputUnusable
 from kinema_operator.generation.observed import Inspection, Model, Observed, Problem, Refusal, Turn
 from kinema_operator.generation.queue import ASSIGNED, TERMINAL, assign, idle_servers, position, request, waiting_line
 from kinema_operator.generation.server_client import ServerClient
+from kinema_operator.generation.stores import clip_store, model_store
 from kinema_operator.generation.transitions import renewal_wait
 from kinema_operator.generation.work_order import read_model
 from kinema_operator.serving.labels import model_selector
@@ -26,25 +27,6 @@ from kinema_operator.serving.observe import Stores
 from kinema_operator.serving.server_pod import ServerPod, server_pod
 from kinema_operator.settings import Settings
 from kinema_operator.storage import storage_reason
-
-
-def model_store(model: VideoModel | None) -> ArtifactStore | None:
-    """The store that a model's weights lie in."""
-    return model.spec.artifact_store if model else None
-
-
-def clip_store(generation: VideoGeneration, model: VideoModel | None) -> ArtifactStore | None:
-    """The store that a clip goes to: its own, else the model's, else (None) the operator's."""
-    return generation.spec.artifact_store or model_store(model)
-
-
-def find_model(generation: VideoGeneration, cache: Cache) -> VideoModel | None:
-    """The VideoModel that the request names, or None if there is none that can be read."""
-    found = cache.get(serving.KIND, generation.metadata.namespace, generation.spec.model_ref.name)
-    try:
-        return VideoModel.parse(found) if found else None
-    except InvalidManifest:
-        return None
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def accepted(generation: VideoGeneration, status: Status, at: Moment, digest: st
         status,
         model_digest=digest,
         seed=seed,
-        conditions=at.mark(status.conditions, "Accepted", True, "Accepted"),
+        conditions=at.mark(status.conditions, "Accepted", True, "Accepted", f"rendered by the model {digest}"),
     )
 
 
@@ -105,7 +105,7 @@ def running(generation: VideoGeneration, status: Status, at: Moment, state: Orde
         phase="Running",
         progress=GenerationProgress(step=state.step, total_steps=state.total_steps, percent=min(percent, 100)),
         timings=status.timings or Timings(queued_seconds=_since_creation(generation, at.now)),
-        conditions=at.mark(status.conditions, "Running", True, "Rendering"),
+        conditions=at.mark(status.conditions, "Running", True, "Rendering", "the server denoises the clip"),
     )
 
 
@@ -124,7 +124,9 @@ def heard(status: Status, at: Moment) -> Status:
     """The server answers again, but has not begun."""
     if silent_since(status) is None:
         return status
-    return change(status, conditions=at.mark(status.conditions, "Running", False, "NotStarted"))
+    return change(
+        status, conditions=at.mark(status.conditions, "Running", False, "NotStarted", "the server has not heard of it")
+    )
 
 
 def retrying(status: Status, at: Moment, message: str) -> Status:
@@ -157,7 +159,7 @@ def delivered(generation: VideoGeneration, status: Status, at: Moment, result: O
             denoise_seconds=result.denoise_seconds,
             encode_seconds=result.encode_seconds,
         ),
-        conditions=at.mark(status.conditions, "Running", True, "Committing"),
+        conditions=at.mark(status.conditions, "Running", True, "Committing", "the clip is put at its place"),
     )
 
 
@@ -165,7 +167,7 @@ def succeeded(status: Status, at: Moment, delivery: Delivery, files: tuple[Commi
     """The clip is at its final place."""
     by_name = {file.name: _artefact(file) for file in files}
     video = by_name[layout.VIDEO]
-    conditions = at.mark(status.conditions, "Running", False, "Succeeded")
+    conditions = at.mark(status.conditions, "Running", False, "Succeeded", "the clip is done")
     return change(
         status,
         phase="Succeeded",
@@ -175,7 +177,7 @@ def succeeded(status: Status, at: Moment, delivery: Delivery, files: tuple[Commi
         thumbnail=by_name.get(layout.THUMBNAIL),
         spritesheet=by_name.get(layout.SPRITESHEET),
         completion_time=at.now,
-        conditions=at.mark(conditions, "Succeeded", True, "Committed"),
+        conditions=at.mark(conditions, "Succeeded", True, "Committed", f"the clip is at {video.uri}"),
     )
 
 
@@ -209,7 +211,7 @@ def _ended(status: Status, at: Moment, phase: str, reason: str, message: str) ->
     conditions = at.mark(status.conditions, phase, True, reason, message)
     conditions = at.mark(conditions, "Succeeded", False, reason, message)
     if find_condition(conditions, "Running") is not None:
-        conditions = at.mark(conditions, "Running", False, phase)
+        conditions = at.mark(conditions, "Running", False, phase, message)
     return change(
         status,
         phase=phase,
