@@ -20,7 +20,7 @@ from kinema_operator.generation.effects import copy_files, send_order
 from kinema_operator.generation.observe import Look, servers_of
 from kinema_operator.generation.observed import CancelOrder, Commit, Observed, Refusal, SendOrder
 from kinema_operator.generation.plan import plan
-from kinema_operator.generation.queue import TERMINAL
+from kinema_operator.generation.queue import TERMINAL, waits_for
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import find_model
 from kinema_operator.plan import Effect, Event, Key, Manifest, Plan
@@ -47,10 +47,14 @@ class GenerationController:
         await self._servers.close()
 
     def keys_for(self, obj: Manifest) -> Iterable[Key]:
-        """The generation itself."""
+        """The generation itself and, once it has ended, those that wait for its clip."""
         if obj["kind"] != generation.KIND:
             return []
-        return [Key(generation.KIND, obj["metadata"]["namespace"], obj["metadata"]["name"])]
+        namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
+        ended = (obj.get("status") or {}).get("phase") in TERMINAL
+        others = self._cache.list(generation.KIND, namespace) if ended and self._cache else ()
+        waiting = [other["metadata"]["name"] for other in others if waits_for(other, name)]
+        return [Key(generation.KIND, namespace, each) for each in (name, *waiting)]
 
     async def observe(self, key: Key, obj: Manifest, cache: Cache) -> Observed:
         """See generation.observe; an empty look if the resource cannot be read."""

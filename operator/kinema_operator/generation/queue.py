@@ -79,6 +79,13 @@ def _holds(condition: Mapping[str, Any]) -> bool:
     return unmet and condition.get("reason") in HOLDING
 
 
+def waits_for(manifest: Manifest, name: str) -> bool:
+    """Whether a VideoGeneration of the API server waits, and may wait for the clip of `name`."""
+    spec: Mapping[str, Any] = manifest.get("spec") or {}
+    phase = (manifest.get("status") or {}).get("phase") or "Pending"
+    return phase == "Pending" and any((spec.get(given) or {}).get("generation") == name for given in ("input", "end"))
+
+
 def waiting_line(requests: Iterable[Request], digest: str, current: str | None) -> tuple[Request, ...]:
     """Who waits for `digest`, in order; requests that are not pinned yet wait for the model's `current` one."""
     waiting = (r for r in requests if r.waiting and (r.digest or current) == digest)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kinema_api.generation import KIND
+from kinema_operator.generation.controller import GenerationController
 from kinema_operator.generation.queue import Request, assign, idle_servers, position, waiting_line
+from kinema_operator.plan import Key
 from kinema_operator.serving.server_pod import ServerPod
+from kinema_operator.settings import Settings
 
 DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
@@ -82,3 +86,45 @@ def test_requests_not_pinned_yet_stand_in_the_line_of_the_current_digest() -> No
     unpinned = Request("clip", "tiny", "2026-01-01T00:00:00Z")
     assert waiting_line([unpinned], DIGEST, current=DIGEST) == (unpinned,)
     assert waiting_line([unpinned], DIGEST, current=OTHER) == ()
+
+
+def clip(name: str, phase: str | None = None, **spec: object) -> dict[str, object]:
+    """A VideoGeneration as the API server has it."""
+    status = {"phase": phase} if phase else {}
+    return {"kind": KIND, "metadata": {"namespace": "studio", "name": name}, "spec": spec, "status": status}
+
+
+class OneNamespace:
+    """A cache of these generations."""
+
+    def __init__(self, *clips: dict[str, object]) -> None:
+        self._clips = clips
+
+    def get(self, kind: str, namespace: str, name: str) -> None:
+        """Nothing is found by its name."""
+
+    def list(
+        self, kind: str, namespace: str | None = None, labels: dict[str, str] | None = None
+    ) -> tuple[dict[str, object], ...]:
+        """All of them."""
+        return self._clips
+
+
+async def test_a_clip_that_has_ended_wakes_those_that_wait_for_it() -> None:
+    controller = GenerationController(Settings(), client=object(), stores=object())  # type: ignore[arg-type]
+    first = clip("first", "Running")
+    await controller.observe(
+        Key(KIND, "studio", "first"),
+        first,
+        OneNamespace(
+            clip("next", input={"generation": "first"}),
+            clip("blend", "Pending", input={"generation": "other"}, end={"generation": "first"}),
+            clip("done", "Succeeded", input={"generation": "first"}),
+            clip("foreign", input={"generation": "other"}),
+            clip("alone"),
+        ),
+    )
+    assert [key.name for key in controller.keys_for(first)] == ["first"]
+    for phase in ("Succeeded", "Failed", "Cancelled"):
+        assert [key.name for key in controller.keys_for(clip("first", phase))] == ["first", "next", "blend"]
+    await controller.close()
