@@ -12,11 +12,13 @@ from typing import Final
 from torchx import specs
 
 from kinema_api import names, objectstore
-from kinema_api.run import RunConfig
+from kinema_api.evaluation import Evaluation
+from kinema_api.run import EvaluationConfig, RunConfig
 from kinema_api.training import VideoModelTraining
 
 STORE_ROLE: Final = "rendezvous"
 TRAINER_ROLE: Final = "trainer"
+EVALUATOR_ROLE: Final = "evaluator"
 
 ENV_RENDEZVOUS: Final = "KINEMA_RENDEZVOUS"
 ENV_PROGRESS_PORT: Final = "KINEMA_PROGRESS_PORT"
@@ -63,6 +65,21 @@ def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from
     )
 
 
+def evaluation_config(
+    training: VideoModelTraining, run: int, attempt: int, model_digest: str, evaluation: Evaluation
+) -> EvaluationConfig:
+    """What the evaluator of one attempt's model is told."""
+    return EvaluationConfig(
+        namespace=training.metadata.namespace,
+        name=training.metadata.name,
+        uid=training.metadata.uid,
+        run=run,
+        attempt=attempt,
+        model_digest=model_digest,
+        evaluation=evaluation,
+    )
+
+
 def training_app(training: VideoModelTraining, config: RunConfig, site: Site) -> specs.AppDef:
     """The rendezvous store and the trainers of one attempt."""
     return specs.AppDef(
@@ -70,6 +87,38 @@ def training_app(training: VideoModelTraining, config: RunConfig, site: Site) ->
         roles=[_store_role(training, config, site), _trainer_role(training, config, site)],
         metadata={"training": f"{config.namespace}/{config.name}"},
     )
+
+
+def evaluation_app(config: EvaluationConfig, site: Site) -> specs.AppDef:
+    """The one process that measures an attempt's model."""
+    role = specs.Role(
+        name=EVALUATOR_ROLE,
+        image=site.image,
+        entrypoint="python",
+        args=[
+            "-m",
+            "kinema_jobs.train.evaluation",
+            "--config",
+            config.model_dump_json(by_alias=True, exclude_none=True),
+        ],
+        env={"PYTHONUNBUFFERED": "1", ENV_TERMINATION_LOG: site.termination_log, **_storage_env(site)},
+        num_replicas=1,
+        resource=specs.NULL_RESOURCE,
+    )
+    return specs.AppDef(
+        name=names.evaluation_job_name(config.name, config.run, config.attempt),
+        roles=[role],
+        metadata={"training": f"{config.namespace}/{config.name}"},
+    )
+
+
+def _storage_env(site: Site) -> dict[str, str]:
+    return {
+        objectstore.ENV_ENDPOINT: site.store_endpoint,
+        objectstore.ENV_BUCKET: site.store_bucket,
+        objectstore.ENV_REGION: site.store_region,
+        objectstore.ENV_CREDENTIALS: site.credentials_file,
+    }
 
 
 def _store_role(training: VideoModelTraining, config: RunConfig, site: Site) -> specs.Role:
@@ -110,10 +159,7 @@ def _trainer_role(training: VideoModelTraining, config: RunConfig, site: Site) -
             ENV_PROGRESS_PORT: str(site.progress_port),
             ENV_PROGRESS_FILE: site.progress_file,
             ENV_TERMINATION_LOG: site.termination_log,
-            objectstore.ENV_ENDPOINT: site.store_endpoint,
-            objectstore.ENV_BUCKET: site.store_bucket,
-            objectstore.ENV_REGION: site.store_region,
-            objectstore.ENV_CREDENTIALS: site.credentials_file,
+            **_storage_env(site),
         },
         num_replicas=training.spec.nodes,
         port_map={"progress": site.progress_port},

@@ -4,6 +4,7 @@
         step-NNNNNNNN/round-NNNN/   *.distcp .metadata manifest.json   (manifest last)
         export/                     config.json *.safetensors kinema.json world.json card.md
                                     manifest.json   (manifest last)
+        evaluation/                 report.json report.html result.json manifest.json   (manifest last)
     models/<digest>/                manifest.json and the files it names, copied from export/ by the control plane
     generations/<namespace>/<uid>/  video.mp4 thumbnail.webp spritesheet.webp request.json   (committed)
         attempt-NNN/                what a server wrote
@@ -20,6 +21,10 @@ from typing import Final
 
 MANIFEST: Final = "manifest.json"
 _CHECKPOINT = re.compile(r"step-(\d{8})/round-(\d{4,})/manifest\.json$")
+
+REPORT_PAGE: Final = "report.html"
+EVALUATION_RESULT: Final = "result.json"
+"""kinema_api.wire.EvaluationResult."""
 
 VIDEO: Final = "video.mp4"
 THUMBNAIL: Final = "thumbnail.webp"
@@ -56,6 +61,11 @@ def parse_checkpoint_manifest(key: str) -> tuple[int, int] | None:
 def export_prefix(attempt_prefix: str) -> str:
     """Folder in which an attempt leaves the finished model."""
     return f"{attempt_prefix}export/"
+
+
+def evaluation_prefix(attempt_prefix: str) -> str:
+    """Folder of the report on the model that an attempt has exported."""
+    return f"{attempt_prefix}evaluation/"
 
 
 def model_prefix(digest: str) -> str:

@@ -1,4 +1,4 @@
-"""manifest.json: what a checkpoint or a model consists of. It is written last: what has no manifest does not exist."""
+"""manifest.json: what a checkpoint, a model or a report consists of. It comes last: what has none does not exist."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ class ManifestFile(ApiModel):
 
 
 class Manifest(ApiModel):
-    """Every file of a checkpoint or an exported model, and what it belongs to."""
+    """Every file of a checkpoint, an exported model or the report on one, and what it belongs to.
 
-    kind: Literal["checkpoint", "model"]
+    A report's round, step, world size and samples are those of its model.
+    """
+
+    kind: Literal["checkpoint", "model", "evaluation"]
     files: tuple[ManifestFile, ...]
     run: int
     attempt: int

@@ -32,6 +32,7 @@ LABEL_MONITORING: Final = f"{GROUP}/monitoring"
 
 COMPONENT_TRAINER: Final = "trainer"
 COMPONENT_STORE: Final = "rendezvous"
+COMPONENT_EVALUATOR: Final = "evaluator"
 COMPONENT_SERVER: Final = "server"
 COMPONENT_OPERATOR: Final = "operator"
 
@@ -54,6 +55,11 @@ TERMINATION_LOG: Final = "/dev/termination-log"
 def job_name(training: str, run: int, attempt: int) -> str:
     """Name of the Indexed Job of one attempt."""
     return f"{training}-r{run}-a{attempt}"
+
+
+def evaluation_job_name(training: str, run: int, attempt: int) -> str:
+    """Name of the Job that measures the model of one attempt."""
+    return f"{job_name(training, run, attempt)}-evaluation"
 
 
 def store_name(training: str, run: int, attempt: int) -> str:

@@ -1,9 +1,10 @@
-"""What a trainer is told: the configuration of one attempt, carried in its argv as JSON."""
+"""What a trainer and an evaluator are told: the configuration of one attempt, carried in argv as JSON."""
 
 from __future__ import annotations
 
 from kinema_api.base import ApiModel
 from kinema_api.data import Data
+from kinema_api.evaluation import Evaluation
 from kinema_api.layout import attempt_prefix
 from kinema_api.training import ModelChoice, Optimization
 
@@ -33,3 +34,21 @@ class RunConfig(ApiModel):
     def rendezvous_id(self) -> str:
         """Names the group of this attempt: a worker of another attempt is refused by the store."""
         return f"{self.uid}/{self.run}/{self.attempt}"
+
+
+class EvaluationConfig(ApiModel):
+    """The measuring of the model that one attempt has exported."""
+
+    namespace: str
+    name: str
+    uid: str
+    run: int
+    attempt: int
+    model_digest: str
+    """Digest of the model to measure: another one that lies there by then is refused."""
+    evaluation: Evaluation
+
+    @property
+    def prefix(self) -> str:
+        """Key prefix of the attempt, below which model and report lie."""
+        return attempt_prefix(self.namespace, self.name, self.uid, self.run, self.attempt)

@@ -24,15 +24,16 @@ from kinema_api.base import (
     cel_rules,
 )
 from kinema_api.data import Data
+from kinema_api.evaluation import Evaluation, EvaluationStatus
 
 MAX_NODES: Final = 64
 KIND: Final = "VideoModelTraining"
 PLURAL: Final = "videomodeltrainings"
 
-TrainingPhase = Literal["Pending", "Training", "Publishing", "Succeeded", "Failed", "Suspended"]
+TrainingPhase = Literal["Pending", "Training", "Evaluating", "Publishing", "Succeeded", "Failed", "Suspended"]
 FailureClass = Literal["preemption", "out_of_memory", "numerics", "stall", "network", "user_error", "unknown"]
 
-IMMUTABLE: Final = ("model", "data", "optimization", "publish", "worker", "artifactStore")
+IMMUTABLE: Final = ("model", "data", "optimization", "evaluation", "publish", "worker", "artifactStore")
 
 BOUNDS_CROSSED: Final = "minNodes must not exceed maxNodes: lower minNodes or raise maxNodes"
 NODES_OUTSIDE: Final = "nodes must lie between elastic.minNodes and elastic.maxNodes: change nodes or the bounds"
@@ -186,6 +187,8 @@ class VideoModelTrainingSpec(ApiModel):
     """Between how many nodes the run may live; without it, exactly `nodes`."""
     checkpoint: Checkpointing = Checkpointing()
     """When state is saved and how much of it is kept."""
+    evaluation: Evaluation | None = None
+    """Measure the model when the run is done, and publish it only if it is good enough; else nothing is measured."""
     publish: Publish | None = None
     """Publish the model as a VideoModel when the run is done."""
     worker: Worker | None = None
@@ -294,7 +297,7 @@ class VideoModelTrainingStatus(ApiModel):
     observed_generation: int = 0
     """Generation of the spec that this status speaks of."""
     conditions: Conditions = ()
-    """Accepted, Running, Succeeded, Failed, Suspended."""
+    """Accepted, Running, Evaluated, Succeeded, Failed, Suspended."""
     run: int = 0
     """Number of the run; a new spec.runId starts the next."""
     run_id: ShortText | None = None
@@ -315,6 +318,8 @@ class VideoModelTrainingStatus(ApiModel):
     """New attempts by failure class, in this run."""
     not_before: datetime | None = None
     """The next attempt does not start before this time."""
+    evaluation: EvaluationStatus | None = None
+    """How good the run's model is; there once its evaluation has begun."""
     published: PublishedModel | None = None
     """The model that was published last."""
     start_time: datetime | None = None

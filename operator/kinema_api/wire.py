@@ -14,7 +14,9 @@ Errors of a server: {"error": "<sentence with a remedy>"}.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from kinema_api.base import ApiModel
 from kinema_api.generation import Seam, Shot
@@ -54,8 +56,19 @@ class TrainerProgress(ApiModel):
     """export/manifest.json is committed: the run is done."""
 
 
+class EvaluationResult(ApiModel):
+    """result.json of a report: what the control plane reads of it."""
+
+    model_digest: str
+    """Digest of the model that was measured."""
+    accuracy: dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]]
+    """Share of right answers by metric (kinema_api.evaluation.METRICS)."""
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """How long measuring took."""
+
+
 class LastWord(ApiModel):
-    """A trainer's termination message."""
+    """A trainer's or an evaluator's termination message."""
 
     failure_class: FailureClass
     message: str

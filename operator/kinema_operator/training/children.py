@@ -1,4 +1,4 @@
-"""The objects of a running attempt: what must exist, what is resized, and what is left over and goes."""
+"""The objects of an attempt and of its evaluation: what must exist, what is resized, what is left over and goes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from typing import Final
 from torchx import specs
 
 from kinema_api import launch, names
+from kinema_api.evaluation import Evaluation
 from kinema_api.objectstore import StoreLocation
-from kinema_api.run import RunConfig
+from kinema_api.run import EvaluationConfig, RunConfig
 from kinema_api.training import VideoModelTraining
 from kinema_operator.plan import Apply, Manifest, Patch, Ref
 from kinema_operator.settings import Settings
 from kinema_operator.storage import store_location
+from kinema_operator.training.evaluator import evaluation_job
 from kinema_operator.training.job import job
 from kinema_operator.training.network_policy import network_policy
-from kinema_operator.training.observed import PodSeen
+from kinema_operator.training.observed import JobSeen, PodSeen
 from kinema_operator.training.service import pods_service, store_host
 from kinema_operator.training.store_pod import store_pod
 from kinema_operator.training.uri import key
 from kinema_operator.training.view import View
 
+LEFTOVER_GRACE: Final = timedelta(seconds=30)
+"""Trainers of a run that is done may end by themselves for so long; then they are removed."""
 PROGRESS_FILE: Final = f"{names.SCRATCH_DIR}/progress.json"
 STUCK_AFTER: Final = timedelta(seconds=5)
 """A pod that is still there so long after it should be gone stands on a dead node."""
@@ -54,13 +58,35 @@ def describe_attempt(
     return config, launch.training_app(training, config, site(training, status.run, status.attempt, location, settings))
 
 
+def describe_evaluation(
+    training: VideoModelTraining, model_digest: str, location: StoreLocation, settings: Settings
+) -> tuple[EvaluationConfig, specs.AppDef]:
+    """The evaluation of the current attempt's model, as every runner would run it."""
+    run, attempt, wanted = training.status.run, training.status.attempt, training.spec.evaluation or Evaluation()
+    config = launch.evaluation_config(training, run, attempt, model_digest, wanted)
+    return config, launch.evaluation_app(config, site(training, run, attempt, location, settings))
+
+
+def policy(view: View) -> Apply:
+    """The NetworkPolicy around the pods of a training."""
+    return Apply(network_policy(view.training, store_location(view.spec.artifact_store, view.settings), view.settings))
+
+
+def evaluation_objects(view: View) -> tuple[Apply, ...]:
+    """What must exist while the attempt's model is measured, besides the policy. Made once, never changed."""
+    assert view.status.evaluation is not None
+    location = store_location(view.spec.artifact_store, view.settings)
+    config, app = describe_evaluation(view.training, view.status.evaluation.model_digest, location, view.settings)
+    return (Apply(evaluation_job(view.training, app, config, view.settings), once=True),)
+
+
 def objects(view: View) -> tuple[Apply, ...]:
     """What must exist while an attempt is under way. The Job and the store's pod are made once, never changed."""
     training, settings = view.training, view.settings
     location = store_location(view.spec.artifact_store, settings)
     config, app = describe_attempt(training, location, settings)
     found = [
-        Apply(network_policy(training, location, settings)),
+        policy(view),
         Apply(pods_service(training)),
     ]
     if not _live_store(view):
@@ -104,6 +130,27 @@ def of_every_attempt(view: View, *, keep_finished_job: bool) -> tuple[Ref, ...]:
         *(_job_ref(view, j.name, j.uid) for j in jobs),
         *(_pod_ref(view, p) for p in stores),
     )
+
+
+def of_training(view: View) -> tuple[Ref, ...]:
+    """What trains, or helps to train, and has not ended: of no use once the model is there."""
+    jobs = [j for j in view.seen.jobs if j.component == names.COMPONENT_TRAINER and not j.deleting and not j.finished]
+    stores = [p for p in _stores(view) if p.deletion_time is None]
+    return (
+        *(_job_ref(view, j.name, j.uid) for j in jobs),
+        *(_pod_ref(view, p) for p in stores),
+    )
+
+
+def evaluation_jobs(view: View) -> list[JobSeen]:
+    """Every Job that measures, or measured, a model of this training, leaving ones too."""
+    return [job for job in view.seen.jobs if job.component == names.COMPONENT_EVALUATOR]
+
+
+def of_other_models(view: View) -> tuple[Ref, ...]:
+    """Jobs that measure a model that is no longer the one to publish."""
+    wanted = view.evaluation_job
+    return tuple(_job_ref(view, j.name, j.uid) for j in evaluation_jobs(view) if j != wanted and not j.deleting)
 
 
 def _stores(view: View) -> list[PodSeen]:

@@ -52,7 +52,7 @@ def job(
             "backoffLimitPerIndex": BACKOFF_LIMIT_PER_INDEX,
             # The only value that goes with a podFailurePolicy: no replacement while the old pod may still write.
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": _failure_rules(role.name)},
+            "podFailurePolicy": {"rules": failure_rules(role.name)},
             "template": {
                 "metadata": {
                     "labels": job_labels,
@@ -64,7 +64,8 @@ def job(
     }
 
 
-def _failure_rules(container_name: str) -> list[dict[str, Any]]:
+def failure_rules(container_name: str) -> list[dict[str, Any]]:
+    """A Job's podFailurePolicy: disruptions count for nothing, and what no new pod heals ends the Job."""
     codes = sorted(EXIT_CODES[failure_class] for failure_class in ENDS_ATTEMPT)
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -75,29 +76,36 @@ def _failure_rules(container_name: str) -> list[dict[str, Any]]:
     ]
 
 
-def _pod_spec(training: VideoModelTraining, role: specs.Role, config: RunConfig, settings: Settings) -> dict[str, Any]:
+def worker_pod(training: VideoModelTraining, role: specs.Role, settings: Settings) -> dict[str, Any]:
+    """Spec of a pod that works for a training: its image, resources and storage credentials, one container."""
     worker = training.spec.worker
     resources = worker.resources if worker else None
     spec = base_pod(training, settings)
     spec["restartPolicy"] = "Never"
     spec["terminationGracePeriodSeconds"] = TERMINATION_GRACE_SECONDS
-    spec["subdomain"] = names.pods_service_name(config.name)
     spec["tolerations"] += pods.gpu_tolerations(resources)
     spec["volumes"].append(
         {
             "name": _STORAGE_VOLUME,
-            "secret": {"secretName": names.storage_secret_name(config.name), "defaultMode": 0o440},
+            "secret": {"secretName": names.storage_secret_name(training.metadata.name), "defaultMode": 0o440},
         }
     )
-    spec["topologySpreadConstraints"] = [_spread(training, config)]
-    trainer = container(role, settings)
-    trainer["resources"] = _resources(resources)
-    trainer["startupProbe"] = STARTUP_PROBE
-    trainer["livenessProbe"] = LIVENESS_PROBE
-    trainer["volumeMounts"].append(
+    found = container(role, settings)
+    found["resources"] = _resources(resources)
+    found["volumeMounts"].append(
         {"name": _STORAGE_VOLUME, "mountPath": names.STORAGE_SECRET_DIR, "readOnly": True},
     )
-    spec["containers"] = [trainer]
+    spec["containers"] = [found]
+    return spec
+
+
+def _pod_spec(training: VideoModelTraining, role: specs.Role, config: RunConfig, settings: Settings) -> dict[str, Any]:
+    spec = worker_pod(training, role, settings)
+    spec["subdomain"] = names.pods_service_name(config.name)
+    spec["topologySpreadConstraints"] = [_spread(training, config)]
+    (trainer,) = spec["containers"]
+    trainer["startupProbe"] = STARTUP_PROBE
+    trainer["livenessProbe"] = LIVENESS_PROBE
     return spec
 
 

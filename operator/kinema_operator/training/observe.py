@@ -12,13 +12,14 @@ from kinema_api import layout, names, serving
 from kinema_api.base import utc_now
 from kinema_api.errors import BrokenManifest, StorageError
 from kinema_api.objectstore import ObjectStore
+from kinema_api.reports import read_result
 from kinema_api.training import VideoModelTraining
 from kinema_operator.controller import Cache
 from kinema_operator.plan import Key, Manifest
 from kinema_operator.settings import Settings
 from kinema_operator.storage import SecretReader, Stores, storage_reason, store_location
 from kinema_operator.training import effects, fence
-from kinema_operator.training.observed import ExportSeen, Observed, ResumePoint, StorageProblem
+from kinema_operator.training.observed import ExportSeen, Observed, ReportSeen, ResumePoint, StorageProblem
 from kinema_operator.training.plan import sign_of_failure
 from kinema_operator.training.read import read_job, read_pod
 from kinema_operator.training.secret import expiry
@@ -56,6 +57,8 @@ class Observer:
             return await self._between_attempts(view)
         if training.status.phase in ("Pending", "Training"):
             return await self._attempt(view, pods, memory)
+        if training.status.phase == "Evaluating":
+            return await self._evaluating(view, memory)
         if training.status.phase == "Publishing":
             return await self._store_facts(view, memory)
         self._trainers.forget(_key(training))
@@ -124,6 +127,20 @@ class Observer:
                 return dataclasses.replace(view.seen, storage_problem=_problem(refusal))
         return view.seen
 
+    async def _evaluating(self, view: View, memory: ExportMemory) -> Observed:
+        meta = view.training.metadata
+        view = await self._with_secret(view)
+        seen = await self._store_facts(view, memory)
+        try:
+            store = await self._stores.for_object(meta.namespace, view.spec.artifact_store)
+            report = await asyncio.to_thread(_look_at_report, store, view)
+        except StorageError as error:
+            return dataclasses.replace(seen, export=None, storage_problem=_problem(error))
+        refusal = self._refusals.get(meta.uid)
+        if refusal and seen.credentials_expire is None:
+            seen = dataclasses.replace(seen, storage_problem=_problem(refusal))
+        return dataclasses.replace(seen, report=report)
+
     async def _store_facts(self, view: View, memory: ExportMemory) -> Observed:
         meta = view.training.metadata
         try:
@@ -184,6 +201,11 @@ def _look_at_export(store: ObjectStore, view: View) -> ExportSeen:
     digest = manifest.digest()
     published = store.stat(layout.model_prefix(digest) + layout.MANIFEST) is not None
     return ExportSeen(run, attempt, digest=digest, step=manifest.step, published=published)
+
+
+def _look_at_report(store: ObjectStore, view: View) -> ReportSeen:
+    result = read_result(store, layout.evaluation_prefix(view.attempt_prefix))
+    return ReportSeen(view.status.run, view.status.attempt, result)
 
 
 def _with(view: View, seen: Observed) -> View:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from kinema_api.wire import LastWord, TrainerProgress
+from kinema_api import names
+from kinema_api.wire import EvaluationResult, LastWord, TrainerProgress
 
 
 @dataclass(frozen=True)
 class JobSeen:
-    """The Indexed Job of one attempt."""
+    """A Job of one attempt: its trainers', or the one that measures its model."""
 
     name: str
     uid: str
@@ -19,6 +20,9 @@ class JobSeen:
     run: int
     attempt: int
     parallelism: int
+    component: str = names.COMPONENT_TRAINER
+    model: str = ""
+    """Of an evaluation: the short digest of the model that it measures."""
     finished: Literal["Complete", "Failed"] | None = None
     message: str = ""
     """What the Job controller says about its end."""
@@ -27,7 +31,7 @@ class JobSeen:
 
 @dataclass(frozen=True)
 class PodEnd:
-    """How a trainer's container, or its whole pod, ended."""
+    """How a container, or its whole pod, ended."""
 
     exit_code: int | None = None
     """None: the pod failed without the container having ended, as on eviction."""
@@ -42,7 +46,7 @@ class PodEnd:
 
 @dataclass(frozen=True)
 class PodSeen:
-    """A trainer or a rendezvous store."""
+    """A trainer, an evaluator or a rendezvous store."""
 
     name: str
     uid: str
@@ -106,6 +110,16 @@ class ExportSeen:
 
 
 @dataclass(frozen=True)
+class ReportSeen:
+    """Whether the model of an attempt has been measured."""
+
+    run: int
+    attempt: int
+    result: EvaluationResult | None = None
+    """Of the committed report; None: there is none that is whole yet."""
+
+
+@dataclass(frozen=True)
 class Observed:
     """Everything that the plan looks at besides the training itself."""
 
@@ -117,6 +131,8 @@ class Observed:
     """Set when the training is between two attempts and the store was asked."""
     export: ExportSeen | None = None
     """Set when the store was asked about the current attempt's export."""
+    report: ReportSeen | None = None
+    """Set when the store was asked about the report on the current attempt's model."""
     credentials_expire: datetime | None = None
     """Of the credentials in the training's Secret; None: there are none."""
     progress: TrainerProgress | None = None

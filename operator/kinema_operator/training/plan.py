@@ -5,35 +5,32 @@ chosen, and written into the status before any object of it is made. While one i
 progress is followed, until its export is committed, or it fails, or the training is suspended. How it ended is
 written into the status before its objects go, since with them goes what told it.
 
-    Pending -> Training -> Publishing -> Succeeded
-       ^          |            |
-       +----------+------------+-> Failed          Suspended <-> Pending
+    Pending -> Training -> (Evaluating ->) Publishing -> Succeeded
+       ^          |             |              |
+       +----------+-------------+--------------+-> Failed          Suspended <-> Pending or Evaluating
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
 from typing import Final
 
 from kinema_api import layout
 from kinema_api.base import find_condition
-from kinema_api.training import NodeCount, PublishedModel, RunRecord, TrainingPhase
-from kinema_operator.plan import Apply, Effect, Event, Plan
+from kinema_api.training import NodeCount, RunRecord
+from kinema_operator.plan import Effect, Event, Plan
 from kinema_operator.storage import store_location
-from kinema_operator.training import children, failure, ownership
-from kinema_operator.training.effects import IssueCredentials, PruneCheckpoints, Publish
+from kinema_operator.training import children, credentials, ending, evaluation, failure, ownership, publishing
+from kinema_operator.training.effects import PruneCheckpoints
 from kinema_operator.training.failure import Failure
 from kinema_operator.training.observed import ExportSeen
 from kinema_operator.training.progress import completed, follow
 from kinema_operator.training.uri import key, uri
-from kinema_operator.training.video_model import video_model
 from kinema_operator.training.view import Status, View, change
 
 MAX_HISTORY: Final = 20
 WAIT_FOR_CHILDREN_SECONDS: Final = 5.0
 """Looking again although a watch should tell: a safety net, not the way forward."""
-LEFTOVER_GRACE: Final = timedelta(seconds=30)
-"""Trainers of a run that is done may end by themselves for so long; then they are removed."""
 
 
 def decide(view: View) -> Plan:
@@ -47,6 +44,8 @@ def decide(view: View) -> Plan:
             return _ended(view)
         case "Suspended":
             return _suspended(view)
+        case "Evaluating":
+            return _evaluating(view)
         case "Publishing":
             return _publishing(view)
         case "Pending" | "Training":
@@ -70,7 +69,7 @@ def _begin_run(view: View) -> Plan:
         conditions=before.conditions,
     )
     fresh = view.mark(fresh, "Accepted", True, "Valid", "The spec is valid")
-    for type_ in ("Succeeded", "Failed"):
+    for type_ in ("Evaluated", "Succeeded", "Failed"):
         if find_condition(fresh.conditions, type_):
             fresh = view.mark(fresh, type_, False, "NewRun", f"Run {fresh.run} has begun")
     fresh = view.mark(fresh, "Running", False, "Queued", f"Run {fresh.run} has begun")
@@ -102,7 +101,7 @@ def _between_attempts(view: View) -> Plan:
     if view.spec.suspend:
         return _suspend(view)
     gone = children.of_every_attempt(view, keep_finished_job=False)
-    status = _seen(view, phase="Pending", nodes=NodeCount(desired=view.nodes))
+    status = view.changed(phase="Pending", nodes=NodeCount(desired=view.nodes))
     not_before = status.not_before
     if not_before and view.now < not_before:
         return Plan(delete=gone, status=status, requeue_after=(not_before - view.now).total_seconds())
@@ -137,7 +136,7 @@ def _fix_attempt(view: View, plan: Plan) -> Plan:
         delete=plan.delete,
         status=status,
         events=tuple(events),
-        effects=_credentials(view),
+        effects=credentials.renewal(view),
         requeue_after=plan.requeue_after,
     )
 
@@ -147,7 +146,7 @@ def _fix_attempt(view: View, plan: Plan) -> Plan:
 
 def _attempt(view: View) -> Plan:
     if view.export and view.export.digest:
-        return _start_publishing(view, view.export)
+        return _exported(view, view.export)
     if view.spec.suspend:
         return _suspend(view)
     found = sign_of_failure(view)
@@ -179,18 +178,22 @@ def sign_of_failure(view: View) -> Failure | None:
 
 def _hold(view: View) -> Plan:
     """It looks like a failure, but the store cannot say now whether the run is done: nothing is made or removed."""
-    return Plan(status=_waits_for_store(view, _seen(view)), requeue_after=view.settings.store_probe_seconds)
+    return Plan(
+        status=credentials.waits_for_store(view, view.changed()), requeue_after=view.settings.store_probe_seconds
+    )
 
 
 def _go_on(view: View) -> Plan:
-    status = follow(view, _seen(view))
-    effects: list[Effect] = list(_credentials(view))
+    status = follow(view, view.changed())
+    effects: list[Effect] = list(credentials.renewal(view))
     if _checkpointed(view, status):
         effects.append(_prune(view))
     if view.seen.credentials_expire is None:
         # Without its Secret a pod would hang at its first mount, and the kubelet tries again ever more seldom.
         return Plan(
-            status=_waits_for_store(view, status), effects=tuple(effects), requeue_after=_credentials_wait(view)
+            status=credentials.waits_for_store(view, status),
+            effects=tuple(effects),
+            requeue_after=credentials.retry_wait(view),
         )
     patches = children.resize(view)
     events = list(_transition(view, status))
@@ -213,7 +216,7 @@ def _look_again(view: View) -> float:
         return min(WAIT_FOR_CHILDREN_SECONDS, view.settings.progress_interval_seconds)
     if any(pod.running for pod in view.trainers):
         return view.settings.progress_interval_seconds
-    return max(0.0, _renewal_wait(view))
+    return max(0.0, credentials.renewal_wait(view))
 
 
 def _transition(view: View, status: Status) -> tuple[Event, ...]:
@@ -233,27 +236,6 @@ def _prune(view: View) -> PruneCheckpoints:
     return PruneCheckpoints(status.run, prefix, view.spec.checkpoint.keep, key(location, status.resume_from))
 
 
-def _credentials(view: View) -> tuple[Effect, ...]:
-    """New credentials when half of the old ones' life is over."""
-    return () if _renewal_wait(view) > 0 else (IssueCredentials(),)
-
-
-def _renewal_wait(view: View) -> float:
-    expire = view.seen.credentials_expire
-    if expire is None:
-        return 0.0
-    return (expire - view.now).total_seconds() - view.settings.credentials_seconds / 2
-
-
-def _credentials_wait(view: View) -> float:
-    return view.settings.store_probe_seconds if view.seen.storage_problem else 0.0
-
-
-def _waits_for_store(view: View, status: Status) -> Status:
-    problem = view.seen.storage_problem
-    return view.mark(status, "Running", False, problem.reason, problem.message) if problem else status
-
-
 # An attempt ends
 
 
@@ -265,14 +247,13 @@ def _end_attempt(view: View, found: Failure) -> Plan:
     wait = failure.backoff(found.failure_class, earlier, view.settings)
     again = f"attempt {status.attempt + 1} follows" + (f" in {int(wait.total_seconds())} s" if wait else " at once")
     message = f"Attempt {status.attempt} ended: {found.message}; {again}"
-    status = _seen(
-        view,
+    status = view.changed(
         phase="Pending",
         nodes=NodeCount(desired=view.nodes),
         restarts={**status.restarts, found.failure_class: earlier + 1},
         not_before=view.now + wait,
     )
-    status = view.mark(status, "Running", False, found.reason, message)
+    status = view.mark(_unmeasured(view, status, message), "Running", False, found.reason, message)
     return Plan(status=status, events=(Event("AttemptFailed", message, "Warning"),), requeue_after=0.0)
 
 
@@ -280,16 +261,22 @@ def _fail(view: View, found: Failure, earlier: int) -> Plan:
     tries = f" after {earlier + 1} failures of this kind" if earlier else ""
     advice = failure.ADVICE[found.failure_class]
     message = f"{found.message}{tries}; {advice}" if advice else f"{found.message}{tries}"
-    status = _seen(view, phase="Failed", nodes=NodeCount(desired=view.nodes), completion_time=view.now)
-    status = view.mark(status, "Failed", True, found.reason, message)
-    status = view.mark(status, "Succeeded", False, found.reason, "The run has failed")
-    status = view.mark(status, "Running", False, "Failed", "The run has failed")
-    return Plan(status=status, events=(Event("Failed", message, "Warning"),), requeue_after=0.0)
+    return ending.fail(view, _unmeasured(view, view.changed(), message), found.reason, message)
+
+
+def _unmeasured(view: View, status: Status, message: str) -> Status:
+    """What was measured was the model of an attempt that came to nothing."""
+    if status.evaluation is None:
+        return status
+    return view.mark(change(status, evaluation=None), "Evaluated", False, "AttemptFailed", message)
 
 
 def _suspend(view: View) -> Plan:
-    message = "Suspended by spec.suspend; checkpoints stay, and spec.suspend: false goes on from the newest"
-    status = _seen(view, phase="Suspended", nodes=NodeCount(desired=view.nodes), not_before=None)
+    stays = "the model stays, and spec.suspend: false measures it"
+    if view.status.evaluation is None:
+        stays = "checkpoints stay, and spec.suspend: false goes on from the newest"
+    message = f"Suspended by spec.suspend; {stays}"
+    status = view.changed(phase="Suspended", nodes=NodeCount(desired=view.nodes), not_before=None)
     status = view.mark(status, "Suspended", True, "Suspended", message)
     status = view.mark(status, "Running", False, "Suspended", "The training is suspended")
     return Plan(status=status, events=(Event("Suspended", message),), requeue_after=0.0)
@@ -298,79 +285,69 @@ def _suspend(view: View) -> Plan:
 def _suspended(view: View) -> Plan:
     gone = children.of_every_attempt(view, keep_finished_job=False)
     if view.spec.suspend:
-        return Plan(delete=gone, status=_seen(view, nodes=NodeCount(desired=view.nodes)))
-    status = _seen(view, phase="Pending", not_before=view.now)
+        return Plan(delete=gone, status=view.changed(nodes=NodeCount(desired=view.nodes)))
+    if view.status.evaluation:
+        status, follows = view.changed(phase="Evaluating"), "The model is measured"
+    else:
+        status = view.changed(phase="Pending", not_before=view.now)
+        follows = "The next attempt goes on from the newest checkpoint"
     status = view.mark(status, "Suspended", False, "Resumed", "spec.suspend is false")
-    status = view.mark(status, "Running", False, "Resumed", "The next attempt goes on from the newest checkpoint")
+    status = view.mark(status, "Running", False, "Resumed", follows)
     return Plan(delete=gone, status=status, events=(Event("Resumed", "The training goes on"),), requeue_after=0.0)
 
 
 # The run is done
 
 
-def _start_publishing(view: View, export: ExportSeen) -> Plan:
-    status = _seen(view, phase="Publishing", progress=completed(view, export.step))
-    message = f"Attempt {status.attempt} has committed its model; its files are checked and copied"
-    status = view.mark(status, "Running", True, "Publishing", message)
-    return Plan(status=status, events=(Event("Publishing", message),), requeue_after=0.0)
+def _exported(view: View, export: ExportSeen) -> Plan:
+    status = view.changed(progress=completed(view, export.step))
+    if view.spec.evaluation and export.digest:
+        return evaluation.start(view, status, export.digest)
+    return publishing.start(view, status)
+
+
+def _evaluating(view: View) -> Plan:
+    return _suspend(view) if view.spec.suspend else _with_export(view, evaluation.follow)
 
 
 def _publishing(view: View) -> Plan:
+    return _with_export(view, _publish)
+
+
+def _publish(view: View, export: ExportSeen) -> Plan:
+    measured = view.status.evaluation
+    if measured and measured.model_digest != export.digest:
+        return evaluation.follow(view, export)
+    return publishing.publish(view, export)
+
+
+def _with_export(view: View, go_on: Callable[[View, ExportSeen], Plan]) -> Plan:
+    """`go_on` with the committed export, which the store is asked for at each look."""
     export, problem = view.export, view.seen.storage_problem
-    if problem:
-        status = view.mark(_seen(view), "Running", True, problem.reason, f"{problem.message}; it is looked at again")
+    if export is None and problem:
+        message = f"{problem.message}; it is looked at again"
+        status = view.mark(view.changed(), "Running", True, problem.reason, message)
         return Plan(status=status, requeue_after=view.settings.store_probe_seconds)
     if export is None:
-        return Plan(status=_seen(view), requeue_after=0.0)
+        return Plan(status=view.changed(), requeue_after=0.0)
     if export.problem or not export.digest:
         return _end_attempt(view, Failure("network", export.problem or "the export's manifest is gone"))
-    if export.published:
-        return _succeed(view, export.digest)
-    prefix = layout.export_prefix(view.attempt_prefix)
-    effect = Publish(view.status.run, view.status.attempt, prefix, export.digest)
-    return Plan(status=_seen(view), effects=(effect,), requeue_after=0.0)
-
-
-def _succeed(view: View, digest: str) -> Plan:
-    location = store_location(view.spec.artifact_store, view.settings)
-    address = uri(location, layout.model_prefix(digest))
-    published = PublishedModel(digest=digest, uri=address, run=view.status.run, time=view.now)
-    status = _seen(
-        view,
-        phase="Succeeded",
-        published=published,
-        completion_time=view.now,
-        nodes=NodeCount(desired=view.nodes),
-    )
-    message = f"The model is published as {address}"
-    status = view.mark(status, "Succeeded", True, "Published", message)
-    status = view.mark(status, "Running", False, "Succeeded", "The run is done")
-    publish = view.spec.publish
-    apply: tuple[Apply, ...] = ()
-    if publish and not view.seen.model_exists:
-        apply = (Apply(video_model(view.training, publish.model), once=True),)
-    return Plan(apply=apply, status=status, events=(Event("Succeeded", message),), requeue_after=0.0)
+    return go_on(view, export)
 
 
 def _ended(view: View) -> Plan:
     """Only remnants are left to remove; a finished Job stays for the sake of its logs."""
-    status = _seen(view)
+    status = view.changed()
     finished_at = status.completion_time or view.now
     over = view.now - finished_at
     unfinished = any(not job.finished and not job.deleting for job in view.seen.jobs)
-    if status.phase == "Succeeded" and unfinished and over < LEFTOVER_GRACE:
-        return Plan(status=status, requeue_after=(LEFTOVER_GRACE - over).total_seconds())
+    at_its_end = status.phase == "Succeeded" or status.evaluation is not None
+    if at_its_end and unfinished and over < children.LEFTOVER_GRACE:
+        return Plan(status=status, requeue_after=(children.LEFTOVER_GRACE - over).total_seconds())
     return Plan(delete=children.of_every_attempt(view, keep_finished_job=True), status=status)
 
 
 # Parts
-
-
-def _seen(view: View, phase: TrainingPhase | None = None, **fields: object) -> Status:
-    """The status as it was, of the present generation, with some fields changed."""
-    if phase:
-        fields["phase"] = phase
-    return change(view.status, observed_generation=view.training.metadata.generation, **fields)
 
 
 def _with_event(plan: Plan, event: Event) -> Plan:

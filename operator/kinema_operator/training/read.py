@@ -25,6 +25,7 @@ def read_job(job: Manifest) -> JobSeen:
             finished = condition["type"]
             message = condition.get("message") or condition.get("reason") or ""
     run, attempt = _attempt(metadata)
+    labels = metadata.get("labels") or {}
     return JobSeen(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -32,6 +33,8 @@ def read_job(job: Manifest) -> JobSeen:
         run=run or 0,
         attempt=attempt or 0,
         parallelism=spec.get("parallelism", 1),
+        component=labels.get(names.LABEL_COMPONENT, ""),
+        model=labels.get(names.LABEL_DIGEST, ""),
         finished=finished,
         message=message,
         deleting="deletionTimestamp" in metadata,
@@ -39,7 +42,7 @@ def read_job(job: Manifest) -> JobSeen:
 
 
 def read_pod(pod: Manifest) -> PodSeen:
-    """A trainer or a rendezvous store."""
+    """A trainer, an evaluator or a rendezvous store."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     containers = status.get("containerStatuses") or ()
     state: Mapping[str, Any] = (containers[0].get("state") or {}) if containers else {}

@@ -11,10 +11,10 @@ from kinema_api.training import MAX_NODES, VideoModelTraining, VideoModelTrainin
 from kinema_api.wire import TrainerProgress
 from kinema_operator.conditions import Moment
 from kinema_operator.settings import Settings
-from kinema_operator.training.observed import ExportSeen, JobSeen, Observed, PodSeen, ResumePoint
+from kinema_operator.training.observed import ExportSeen, JobSeen, Observed, PodSeen, ReportSeen, ResumePoint
 
 Status = VideoModelTrainingStatus
-ConditionType = Literal["Accepted", "Running", "Succeeded", "Failed", "Suspended"]
+ConditionType = Literal["Accepted", "Running", "Evaluated", "Succeeded", "Failed", "Suspended"]
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,25 @@ class View:
 
     @property
     def job(self) -> JobSeen | None:
-        """The Job of the current attempt."""
-        return next((job for job in self.seen.jobs if self._current(job) and not job.deleting), None)
+        """The trainers' Job of the current attempt."""
+        return self._job(names.COMPONENT_TRAINER)
+
+    @property
+    def evaluation_job(self) -> JobSeen | None:
+        """The Job that measures the model which the status names."""
+        begun = self.status.evaluation
+        found = self._job(names.COMPONENT_EVALUATOR)
+        return found if found and begun and found.model == names.short_digest(begun.model_digest) else None
 
     @property
     def trainers(self) -> tuple[PodSeen, ...]:
         """Trainers of the current attempt, dead ones too."""
         return tuple(p for p in self.seen.pods if p.component == names.COMPONENT_TRAINER and self._current(p))
+
+    @property
+    def evaluators(self) -> tuple[PodSeen, ...]:
+        """Pods that measure, or measured, the current attempt's model, leaving and dead ones too."""
+        return tuple(p for p in self.seen.pods if p.component == names.COMPONENT_EVALUATOR and self._current(p))
 
     @property
     def stores(self) -> tuple[PodSeen, ...]:
@@ -81,6 +93,12 @@ class View:
         return found if found and self._current(found) else None
 
     @property
+    def report(self) -> ReportSeen | None:
+        """What is known of the report on the current attempt's model; None: the store was not asked."""
+        found = self.seen.report
+        return found if found and self._current(found) else None
+
+    @property
     def resume(self) -> ResumePoint | None:
         """Where the next attempt would go on from; None: the store was not asked."""
         found = self.seen.resume
@@ -92,10 +110,20 @@ class View:
         meta = self.training.metadata
         return layout.attempt_prefix(meta.namespace, meta.name, meta.uid, self.status.run, self.status.attempt)
 
-    def _current(self, thing: JobSeen | PodSeen | TrainerProgress | ExportSeen | ResumePoint) -> bool:
+    def _job(self, component: str) -> JobSeen | None:
+        jobs = (job for job in self.seen.jobs if job.component == component and self._current(job))
+        return next((job for job in jobs if not job.deleting), None)
+
+    def _current(self, thing: JobSeen | PodSeen | TrainerProgress | ExportSeen | ReportSeen | ResumePoint) -> bool:
         return (thing.run, thing.attempt) == (self.status.run, self.status.attempt)
 
-    def mark(self, status: Status, type_: ConditionType, value: bool, reason: str, message: str) -> Status:
+    def changed(self, **fields: Any) -> Status:
+        """The status as it was, of the present generation, with some fields changed."""
+        return change(self.status, observed_generation=self.training.metadata.generation, **fields)
+
+    def mark(
+        self, status: Status, type_: ConditionType, value: bool | Literal["Unknown"], reason: str, message: str
+    ) -> Status:
         """`status` with a condition set."""
         at = Moment(self.now, self.training.metadata.generation)
         return change(status, conditions=at.mark(status.conditions, type_, value, reason, message))

@@ -1,0 +1,31 @@
+"""When a training's pods need storage keys, and what is said while the store gives none. Pure."""
+
+from __future__ import annotations
+
+from kinema_operator.plan import Effect
+from kinema_operator.training.effects import IssueCredentials
+from kinema_operator.training.view import Status, View
+
+
+def renewal(view: View) -> tuple[Effect, ...]:
+    """New credentials when half of the old ones' life is over."""
+    return () if renewal_wait(view) > 0 else (IssueCredentials(),)
+
+
+def renewal_wait(view: View) -> float:
+    """Seconds until the credentials are to be renewed; not above zero: now."""
+    expire = view.seen.credentials_expire
+    if expire is None:
+        return 0.0
+    return (expire - view.now).total_seconds() - view.settings.credentials_seconds / 2
+
+
+def retry_wait(view: View) -> float:
+    """Seconds until a store that gave none is asked again."""
+    return view.settings.store_probe_seconds if view.seen.storage_problem else 0.0
+
+
+def waits_for_store(view: View, status: Status) -> Status:
+    """`status` with the store's problem as the reason why no pod is made."""
+    problem = view.seen.storage_problem
+    return view.mark(status, "Running", False, problem.reason, problem.message) if problem else status

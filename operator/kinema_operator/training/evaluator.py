@@ -1,0 +1,47 @@
+"""The Job that measures an attempt's model: one pod of the trainers' image and resources, made anew when it dies.
+
+A disruption costs no try; what a new pod cannot heal fails the Job at once by its exit code (KEP-3329).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from torchx import specs
+
+from kinema_api import names
+from kinema_api.run import EvaluationConfig
+from kinema_api.training import VideoModelTraining
+from kinema_operator.settings import Settings
+from kinema_operator.training import ownership
+from kinema_operator.training.job import failure_rules, worker_pod
+
+BACKOFF_LIMIT: Final = 4
+"""So many pods may fail, after waits of 10, 20, 40 and 80 s, before the next failure is the Job's own."""
+
+
+def evaluation_job(
+    training: VideoModelTraining, app: specs.AppDef, config: EvaluationConfig, settings: Settings
+) -> dict[str, Any]:
+    """The Job of the evaluation that `config` describes."""
+    (role,) = app.roles
+    job_labels = ownership.labels(training, names.COMPONENT_EVALUATOR, config.run, config.attempt)
+    job_labels[names.LABEL_DIGEST] = names.short_digest(config.model_digest)
+    name = names.evaluation_job_name(config.name, config.run, config.attempt)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": ownership.metadata(training, name, job_labels),
+        "spec": {
+            "parallelism": 1,
+            "completions": 1,
+            "backoffLimit": BACKOFF_LIMIT,
+            # The only value that goes with a podFailurePolicy: no replacement while the old pod may still write.
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": failure_rules(role.name)},
+            "template": {
+                "metadata": {"labels": job_labels},
+                "spec": worker_pod(training, role, settings),
+            },
+        },
+    }
