@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kinema_api.names import (
+    COMPONENT_EVALUATOR,
     COMPONENT_SERVER,
     COMPONENT_TRAINER,
     LABEL_ATTEMPT,
@@ -37,6 +38,8 @@ _STARTED: Final = ("Running", "Succeeded", "Failed")
 def logs(name: str, follow: bool, rank: int | None, where: ClusterOptions, output: Output) -> None:
     """Print the logs of the workers of the training NAME (of its newest attempt), else of the servers of model NAME.
 
+    The worker that measures a training's model is one of them.
+
     With several pods each line starts with its pod's name; with --json each line is an object.
     """
     cluster = where.connect()
@@ -55,7 +58,8 @@ def logs(name: str, follow: bool, rank: int | None, where: ClusterOptions, outpu
 
 
 def _pods(cluster: Cluster, name: str) -> list[dict[str, Any]]:
-    trainers = cluster.pods(f"{LABEL_TRAINING}={name},{LABEL_COMPONENT}={COMPONENT_TRAINER}")
+    working = f"{LABEL_COMPONENT} in ({COMPONENT_TRAINER},{COMPONENT_EVALUATOR})"
+    trainers = cluster.pods(f"{LABEL_TRAINING}={name},{working}")
     if trainers:
         newest = max(_attempt(pod) for pod in trainers)
         return [pod for pod in trainers if _attempt(pod) == newest]

@@ -47,6 +47,8 @@ def run(file: str, local: bool, nodes: int | None, work: Path, kill_after_step: 
                 loss = f", loss {event['loss']:.3f}" if event.get("loss") is not None else ""
                 agents = event.get("worldSize", "?")
                 follower.show(f"Training on {agents} agents{loss}", event.get("step"), event.get("totalSteps"))
+            elif event["event"] == "evaluating":
+                follower.show("Measuring the model")
             elif event["event"] == "published":
                 published = {key: value for key, value in event.items() if key != "event"}
             elif event["event"] != "error":

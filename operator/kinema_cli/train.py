@@ -67,6 +67,9 @@ def _show(found: dict[str, Any], follower: Follower) -> None:
     status = found.get("status", {})
     progress, nodes = status.get("progress") or {}, status.get("nodes") or {}
     parts = [status.get("phase", "Pending")]
+    if status.get("phase") == "Evaluating":
+        follower.show(parts[0])
+        return
     if progress:
         parts.append(f"{nodes.get('ready', 0)} of {nodes.get('desired', 0)} nodes")
         if progress.get("loss") is not None:

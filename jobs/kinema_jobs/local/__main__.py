@@ -2,6 +2,7 @@
 
 {"event":"started","message"}           {"event":"progress","step","totalSteps","loss","worldSize",...}
 {"event":"killed","worker","step"}      {"event":"recovered","seconds","step"}
+{"event":"evaluating","message"}        {"event":"evaluated","message","report","accuracy","passed","seconds"}
 {"event":"published","digest","folder"} {"event":"error","failureClass","message"}, then the class's exit code
 """
 
@@ -23,7 +24,7 @@ INTERRUPTED = 130
 
 
 def main() -> int:
-    """Run and publish; the exit code says how it ended."""
+    """Run, measure and publish; the exit code says how it ended."""
     options = argparse.ArgumentParser(prog="kinema_jobs.local", description=__doc__)
     options.add_argument("file", type=Path, help="a YAML file with one VideoModelTraining")
     options.add_argument("--work", type=Path, required=True, help="folder for logs and, unless --store, for artefacts")

@@ -1,4 +1,4 @@
-"""Runs a training on this machine, watches it, and publishes its model as the control plane does."""
+"""Runs a training on this machine, watches it, measures its model and publishes it, as the control plane does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from kinema_api.objectstores import open_store
 from kinema_api.run import RunConfig
 from kinema_api.training import KIND, VideoModelTraining
 from kinema_api.wire import LastWord
-from kinema_jobs.local.site import Folders, LocalRun, local_site
+from kinema_jobs.local.evaluation import measure
+from kinema_jobs.local.site import Folders, LocalRun, local_site, place
 from kinema_jobs.train.failures import BadConfiguration, StorageFailure, TrainingFailure
 from kinema_jobs.train.progress import ProgressFile, read_progress
 
@@ -67,10 +68,13 @@ def read_training(path: Path, nodes: int | None) -> VideoModelTraining:
 
 
 def run_local(wanted: LocalTraining, tell: Callable[[Event], None]) -> str:
-    """Train to the end and publish; the model's digest. `tell` hears of progress (see kinema_jobs.local.__main__).
+    """Train to the end, measure and publish; the model's digest.
+
+    `tell` hears of progress (see kinema_jobs.local.__main__).
 
     Raises:
         TrainingFailure: with the failure class of the worker that ended it.
+        GateNotMet: the model is not good enough; it is not published.
     """
     if wanted.kill_after_step is not None and wanted.training.spec.min_nodes >= wanted.training.spec.nodes:
         raise BadConfiguration("a killed worker is not replaced here: set elastic.minNodes below nodes to go on")
@@ -92,8 +96,10 @@ def run_local(wanted: LocalTraining, tell: Callable[[Event], None]) -> str:
     finally:
         run.close()
         shutil.rmtree(folders.work / "scratch", ignore_errors=True)
+    if wanted.training.spec.evaluation:
+        measure(wanted.training, config, store, site, folders, tell)
     digest = publish(store, config)
-    tell({"event": "published", "digest": digest, "folder": _place(store, layout.model_prefix(digest))})
+    tell({"event": "published", "digest": digest, "folder": place(store, layout.model_prefix(digest))})
     return digest
 
 
@@ -193,8 +199,3 @@ def _next_run(store: ObjectStore, training: VideoModelTraining) -> int:
     prefix = layout.training_prefix(meta.namespace, meta.name, meta.uid)
     runs = [int(s.key.removeprefix(prefix)[4:7]) for s in store.list(prefix) if s.key.startswith(prefix + "run-")]
     return max(runs, default=0) + 1
-
-
-def _place(store: ObjectStore, prefix: str) -> str:
-    uri = store.uri(prefix)
-    return uri.removeprefix("file://") if uri.startswith("file://") else uri

@@ -18,7 +18,7 @@ from torchx.schedulers.local_scheduler import CWDImageProvider, LocalScheduler, 
 from torchx.specs import AppDef, macros
 
 from kinema_api import launch
-from kinema_api.objectstore import StoreLocation
+from kinema_api.objectstore import ObjectStore, StoreLocation
 
 LOOPBACK: Final = "127.0.0.1"
 SCRATCH_ENV: Final = "KINEMA_TRAINER_SCRATCH"
@@ -64,6 +64,12 @@ def local_site(folders: Folders, store: StoreLocation, credentials: Path | None)
     )
 
 
+def place(store: ObjectStore, key: str) -> str:
+    """Where a key lies, for people: a path where the store is a folder."""
+    uri = store.uri(key)
+    return uri.removeprefix("file://") if uri.startswith("file://") else uri
+
+
 def free_port() -> int:
     """A TCP port that nobody listens on now."""
     with socket.socket() as probe:
@@ -72,16 +78,17 @@ def free_port() -> int:
 
 
 class LocalRun:
-    """The processes of one AppDef, by TorchX's local scheduler."""
+    """The processes of one AppDef, by TorchX's local scheduler; `role` names those that do the work."""
 
-    def __init__(self, app: AppDef, folders: Folders) -> None:
+    def __init__(self, app: AppDef, folders: Folders, role: str = launch.TRAINER_ROLE) -> None:
+        self._role = role
         self._scheduler: Any = LocalScheduler(
             "kinema",
             image_provider_class=CWDImageProvider,
             extra_paths=[str(Path(sys.executable).parent)],  # the AppDef says python: this one
         )
         info = self._scheduler.submit_dryrun(app, Opts(log_dir=str(folders.logs)))
-        for worker, replica in enumerate(info.request.role_params[launch.TRAINER_ROLE]):
+        for worker, replica in enumerate(info.request.role_params[role]):
             folders.scratch(worker).mkdir(parents=True, exist_ok=True)
             replica.env |= {
                 launch.ENV_POD_NAME: f"{app.name}-{worker}",
@@ -93,7 +100,7 @@ class LocalRun:
 
     def worker_pids(self) -> list[int]:
         """Process ids of the agents, by index."""
-        return [replica.proc.pid for replica in self._replicas[launch.TRAINER_ROLE]]
+        return [replica.proc.pid for replica in self._replicas[self._role]]
 
     def store_pid(self) -> int:
         """Process id of the rendezvous service."""
@@ -101,7 +108,7 @@ class LocalRun:
 
     def exit_codes(self) -> list[int | None]:
         """Of the agents by index; None while one runs."""
-        return [replica.proc.poll() for replica in self._replicas[launch.TRAINER_ROLE]]
+        return [replica.proc.poll() for replica in self._replicas[self._role]]
 
     def kill_worker(self, index: int) -> None:
         """SIGKILL every process of a worker, its agent included, as a node's death would."""

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
-from pathlib import Path
 
 from pydantic import ValidationError
 
-from kinema_api import launch
 from kinema_api.run import RunConfig
 from kinema_api.wire import EXIT_CODES, LastWord
-from kinema_jobs.train.failures import BadConfiguration, TrainingFailure
+from kinema_jobs.train.failures import BadConfiguration, TrainingFailure, leave_last_word
 from kinema_jobs.train.settings import TrainerSettings
 from kinema_jobs.train.shape import model_config_of
 from kinema_model.errors import ModelError
@@ -37,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         word = LastWord(failure_class=error.failure_class, message=str(error), step=error.step)
     if word is None:
         return 0
-    _say(word)
+    leave_last_word(word)
     return EXIT_CODES[word.failure_class]
 
 
@@ -57,16 +54,6 @@ def _config(argv: list[str] | None) -> RunConfig:
     except argparse.ArgumentError as error:
         raise BadConfiguration(f"{error}; give --config JSON as kinema_api.launch does") from None
     return config
-
-
-def _say(word: LastWord) -> None:
-    """Leave the last word where Kubernetes looks for it, and on stderr."""
-    print(f"{word.failure_class}: {word.message}", file=sys.stderr)
-    if place := os.environ.get(launch.ENV_TERMINATION_LOG):
-        try:
-            Path(place).write_text(word.model_dump_json(by_alias=True, exclude_none=True))
-        except OSError as error:
-            print(f"the termination log cannot be written: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

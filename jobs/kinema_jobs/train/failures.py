@@ -5,7 +5,8 @@ TrainingFailure                       (failure_class unknown)
 ├── NumericsFailure                   numerics
 ├── MemoryExhausted                   out_of_memory
 ├── StorageFailure                    network
-└── GroupFailure                      network: rounds end again and again before a step is done
+├── GroupFailure                      network: rounds end again and again before a step is done
+└── GateNotMet                        unknown: see local/evaluation.py
 
 A lost peer and a stale round are no failures: the worker ends with PEER_LOST or STALE_ROUND and its agent joins the
 next round.
@@ -13,10 +14,13 @@ next round.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
 from typing import ClassVar, Final
 
+from kinema_api import launch
 from kinema_api.training import FailureClass
 from kinema_api.wire import LastWord
 from kinema_jobs.errors import JobError
@@ -97,6 +101,16 @@ def last_word(error: BaseException, step: int | None) -> LastWord:
     name = type(error).__name__
     message = f"{name}: {error}; see the trainer's log for where it happened"[:_LONGEST_MESSAGE]
     return LastWord(failure_class="unknown", message=message, step=step)
+
+
+def leave_last_word(word: LastWord) -> None:
+    """Leave the last word where Kubernetes looks for it, and on stderr."""
+    print(f"{word.failure_class}: {word.message}", file=sys.stderr)
+    if place := os.environ.get(launch.ENV_TERMINATION_LOG):
+        try:
+            Path(place).write_text(word.model_dump_json(by_alias=True, exclude_none=True))
+        except OSError as error:
+            print(f"the termination log cannot be written: {error}", file=sys.stderr)
 
 
 def oom_kills(root: Path = _CGROUP, own: Path = Path("/proc/self/cgroup")) -> int:

@@ -1,4 +1,4 @@
-"""What a trainer reads from its environment, in one typed place."""
+"""What a trainer and an evaluator read from their environment, in one typed place."""
 
 from __future__ import annotations
 
@@ -16,23 +16,13 @@ from kinema_api.objectstores import open_store
 from kinema_jobs.train.failures import BadConfiguration
 
 
-class TrainerSettings(BaseSettings):
-    """The first group is set by `kinema_api.launch`; the rest, prefix KINEMA_TRAINER_, is for tuning."""
+class PodSettings(BaseSettings):
+    """Where a run's artefacts lie; set by `kinema_api.launch`, but for what has the prefix KINEMA_TRAINER_."""
 
     model_config = SettingsConfigDict(env_prefix="KINEMA_TRAINER_", frozen=True)
 
-    rendezvous: str = Field(validation_alias=launch.ENV_RENDEZVOUS, pattern=r"^.+:\d+$")
-    """host:port of the rendezvous service."""
-    progress_port: int = Field(validation_alias=launch.ENV_PROGRESS_PORT, ge=0, le=65535)
-    """Port of /progress, /metrics and /healthz; 0: any free one, named in the progress file."""
-    progress_file: Path = Field(validation_alias=launch.ENV_PROGRESS_FILE)
-    """Where the worker leaves its progress for the agent."""
     termination_log: Path = Field(validation_alias=launch.ENV_TERMINATION_LOG)
     """Where the last word goes."""
-    pod_name: str = Field(default_factory=lambda: os.uname().nodename, validation_alias=launch.ENV_POD_NAME)
-    """Names this node in logs and at the rendezvous."""
-    pod_ip: str = Field(default="127.0.0.1", validation_alias=AliasChoices(launch.ENV_POD_IP))
-    """Address at which other nodes reach this one; advertised instead of a name, since DNS lags behind."""
     store_endpoint: str = Field(validation_alias=objectstore.ENV_ENDPOINT, min_length=1)
     store_bucket: str = Field(validation_alias=objectstore.ENV_BUCKET, min_length=1)
     store_region: str = Field(default="us-east-1", validation_alias=objectstore.ENV_REGION)
@@ -40,19 +30,9 @@ class TrainerSettings(BaseSettings):
     """File with StoreCredentials; empty for a folder store."""
 
     scratch: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()))
-    """Folder for checkpoints on their way to and from the object store."""
-    monitor_seconds: float = Field(default=0.1, gt=0)
-    """How often the agent looks at its workers."""
-    collective_seconds: float = Field(default=60.0, gt=0)
-    """Time-out of a collective of a training step."""
+    """Folder for files on their way to and from the object store."""
     storage_patience_seconds: float = Field(default=300.0, gt=0)
     """How long an object store may be away before the attempt fails."""
-    leave_seconds: float = Field(default=20.0, gt=0)
-    """How long a worker that is asked to stop may take to its next step boundary and checkpoint."""
-    fruitless_rounds: int = Field(default=10, ge=1)
-    """Rounds in a row that may end without a step before the attempt fails."""
-    crashes: int = Field(default=3, ge=0)
-    """Workers that may die by a signal, in a row without a step, before the attempt fails."""
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -76,3 +56,29 @@ class TrainerSettings(BaseSettings):
         """The object store of this run."""
         location = StoreLocation(endpoint=self.store_endpoint, bucket=self.store_bucket, region=self.store_region)
         return open_store(location, Path(self.store_credentials) if self.store_credentials else None)
+
+
+class TrainerSettings(PodSettings):
+    """The first group is set by `kinema_api.launch`; the rest, prefix KINEMA_TRAINER_, is for tuning."""
+
+    rendezvous: str = Field(validation_alias=launch.ENV_RENDEZVOUS, pattern=r"^.+:\d+$")
+    """host:port of the rendezvous service."""
+    progress_port: int = Field(validation_alias=launch.ENV_PROGRESS_PORT, ge=0, le=65535)
+    """Port of /progress, /metrics and /healthz; 0: any free one, named in the progress file."""
+    progress_file: Path = Field(validation_alias=launch.ENV_PROGRESS_FILE)
+    """Where the worker leaves its progress for the agent."""
+    pod_name: str = Field(default_factory=lambda: os.uname().nodename, validation_alias=launch.ENV_POD_NAME)
+    """Names this node in logs and at the rendezvous."""
+    pod_ip: str = Field(default="127.0.0.1", validation_alias=AliasChoices(launch.ENV_POD_IP))
+    """Address at which other nodes reach this one; advertised instead of a name, since DNS lags behind."""
+
+    monitor_seconds: float = Field(default=0.1, gt=0)
+    """How often the agent looks at its workers."""
+    collective_seconds: float = Field(default=60.0, gt=0)
+    """Time-out of a collective of a training step."""
+    leave_seconds: float = Field(default=20.0, gt=0)
+    """How long a worker that is asked to stop may take to its next step boundary and checkpoint."""
+    fruitless_rounds: int = Field(default=10, ge=1)
+    """Rounds in a row that may end without a step before the attempt fails."""
+    crashes: int = Field(default=3, ge=0)
+    """Workers that may die by a signal, in a row without a step, before the attempt fails."""

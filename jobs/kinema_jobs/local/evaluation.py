@@ -1,0 +1,87 @@
+"""The phase Evaluating of a run on this machine: the same process as in an evaluator's pod, judged by the same gate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from torchx.specs import macros
+
+from kinema_api import launch, layout
+from kinema_api.errors import BrokenManifest, StorageError
+from kinema_api.evaluation import Evaluation, shortfall
+from kinema_api.manifest import Manifest
+from kinema_api.objectstore import ObjectStore
+from kinema_api.reports import read_result
+from kinema_api.run import RunConfig
+from kinema_api.training import VideoModelTraining
+from kinema_api.wire import EvaluationResult, LastWord
+from kinema_jobs.local.site import Folders, LocalRun, place
+from kinema_jobs.train.failures import TrainingFailure
+
+_LOOK_SECONDS: Final = 0.1
+
+
+class GateNotMet(TrainingFailure):
+    """The model is not good enough to be published."""
+
+
+def measure(
+    training: VideoModelTraining,
+    config: RunConfig,
+    store: ObjectStore,
+    site: launch.Site,
+    folders: Folders,
+    tell: Callable[[dict[str, Any]], None],
+) -> None:
+    """Measure the model that the attempt of `config` has exported; returns if it may be published.
+
+    Raises:
+        TrainingFailure: it could not be measured; with the failure class of the process that tried.
+        GateNotMet: it is not good enough.
+    """
+    wanted = training.spec.evaluation or Evaluation()
+    own = Folders(folders.work / "evaluation")
+    tell({"event": "evaluating", "message": f"the model is measured; logs in {own.logs}"})
+    try:
+        key = layout.export_prefix(config.prefix) + layout.MANIFEST
+        digest = Manifest.from_bytes(store.get(key), store.uri(key)).digest()
+        asked = launch.evaluation_config(training, config.run, config.attempt, digest, wanted)
+        _run(launch.evaluation_app(asked, replace(site, termination_log=str(own.last_word(macros.replica_id)))), own)
+        result = read_result(store, layout.evaluation_prefix(config.prefix))
+    except (BrokenManifest, StorageError) as error:
+        raise TrainingFailure(str(error)) from None
+    if result is None:
+        raise TrainingFailure(f"the evaluation ended without a report: see its logs in {own.logs}")
+    _judge(wanted, result, place(store, layout.evaluation_prefix(config.prefix) + layout.REPORT_PAGE), tell)
+
+
+def _run(app: Any, own: Folders) -> None:
+    own.work.mkdir(parents=True, exist_ok=True)
+    run = LocalRun(app, own, launch.EVALUATOR_ROLE)
+    try:
+        while (code := run.exit_codes()[0]) is None:
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        run.close()
+    if code == 0:
+        return
+    path = own.last_word(0)
+    if not path.is_file():
+        raise TrainingFailure(f"the evaluation ended with {code}: see its logs in {own.logs}")
+    word = LastWord.model_validate_json(path.read_bytes())
+    failure = TrainingFailure(f"{word.message} (logs in {own.logs})")
+    failure.failure_class = word.failure_class  # type: ignore[misc]  # as the process saw it
+    raise failure
+
+
+def _judge(wanted: Evaluation, result: EvaluationResult, report: str, tell: Callable[[dict[str, Any]], None]) -> None:
+    missed = shortfall(wanted.gate, result.accuracy)
+    figures = ", ".join(f"{metric} {share:.1%}" for metric, share in result.accuracy.items())
+    message = f"{figures or 'no figure of captions'}; the report is {report}"
+    found = {"report": report, "accuracy": result.accuracy, "passed": not missed, "seconds": result.seconds}
+    tell({"event": "evaluated", "message": message, **found})
+    if missed:
+        raise GateNotMet(f"The model is not published: {missed}; train longer or lower evaluation.gate")

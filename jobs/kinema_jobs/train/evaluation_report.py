@@ -1,0 +1,140 @@
+"""The report on an exported model, from the object store and back: fetched, measured, uploaded, its manifest last."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kinema_api import layout
+from kinema_api.base import utc_now
+from kinema_api.errors import BrokenManifest, ObjectMissing
+from kinema_api.evaluation import CAPTIONS, METRICS
+from kinema_api.manifest import Manifest, ManifestFile
+from kinema_api.objectstore import ObjectStore
+from kinema_api.reports import read_result
+from kinema_api.run import EvaluationConfig
+from kinema_api.wire import EvaluationResult
+from kinema_jobs.errors import ModelUnusable
+from kinema_jobs.model_folder import check_file, check_name, sha256_of
+from kinema_jobs.rendering import open_pipeline
+from kinema_jobs.report import Origin, write_report
+from kinema_jobs.train.failures import BadConfiguration, StorageFailure
+from kinema_jobs.train.settings import PodSettings
+from kinema_jobs.train.storage import Patience
+from kinema_model.artefact import load_world
+from kinema_model.errors import ModelError
+from kinema_model.evaluation import SECTIONS, Plan, Report, evaluate
+from kinema_model.evaluation.plan import SEEN
+
+LOG_SECONDS: Final = 10.0
+"""Between two lines of the log on the same section."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Bucket:
+    store: ObjectStore
+    patience: Patience
+
+    def get(self, key: str) -> bytes:
+        return self.patience(lambda: self.store.get(key))
+
+    def fetch(self, key: str, path: Path) -> None:
+        self.patience(lambda: self.store.get_file(key, path))
+
+    def upload(self, prefix: str, path: Path) -> ManifestFile:
+        self.patience(lambda: self.store.put_file(prefix + path.name, path))
+        return ManifestFile(name=path.name, sha256=sha256_of(path), bytes=path.stat().st_size)
+
+
+class _Log:
+    """Tells the log how far measuring is, not too often."""
+
+    def __init__(self) -> None:
+        self._section = ""
+        self._told = 0.0
+
+    def __call__(self, section: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if section != self._section or done == total or now - self._told >= LOG_SECONDS:
+            self._section, self._told = section, now
+            logger.info("Measuring %s: %d of %d clips", section, done, total)
+
+
+def make_report(config: EvaluationConfig, settings: PodSettings) -> EvaluationResult:
+    """Commit the report on the model that `config` names, unless it is committed already; its result.
+
+    Raises:
+        StorageFailure: the store stayed away, or another model lies there by now.
+        BadConfiguration: the model cannot be measured as it is asked for.
+    """
+    bucket = _Bucket(settings.open_store(), Patience(settings.storage_patience_seconds))
+    prefix = layout.evaluation_prefix(config.prefix)
+    found = bucket.patience(lambda: read_result(bucket.store, prefix))
+    if found and found.model_digest == config.model_digest:
+        logger.info("The report on %s is there already", config.model_digest)
+        return found
+    scratch = Path(tempfile.mkdtemp(prefix="kinema-evaluation-", dir=settings.scratch))
+    try:
+        model = _fetch_model(bucket, config, scratch / "model")
+        result = _measure(config, scratch / "model", scratch / "report")
+        files = tuple(bucket.upload(prefix, path) for path in sorted((scratch / "report").iterdir()))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    manifest = model.model_copy(update={"kind": "evaluation", "files": files, "created": utc_now()})
+    bucket.patience(lambda: bucket.store.put(prefix + layout.MANIFEST, manifest.to_bytes(), "application/json"))
+    logger.info("The report is committed as %s", bucket.store.uri(prefix))
+    return result
+
+
+def _fetch_model(bucket: _Bucket, config: EvaluationConfig, folder: Path) -> Manifest:
+    """Bring the export to `folder`, each file compared with its digest."""
+    prefix = layout.export_prefix(config.prefix)
+    folder.mkdir()
+    try:
+        manifest = Manifest.from_bytes(bucket.get(prefix + layout.MANIFEST), prefix + layout.MANIFEST)
+        if manifest.digest() != config.model_digest:
+            raise StorageFailure(
+                f"{prefix} holds the model {manifest.digest()}, not {config.model_digest}, which was to be measured; "
+                "the control plane asks for the new one"
+            )
+        for file in manifest.files:
+            check_name(file.name)
+            bucket.fetch(prefix + file.name, folder / file.name)
+            check_file(folder / file.name, file)
+    except (ObjectMissing, BrokenManifest, ModelUnusable) as error:
+        raise StorageFailure(f"the exported model cannot be fetched: {error}") from None
+    return manifest
+
+
+def _measure(config: EvaluationConfig, model: Path, folder: Path) -> EvaluationResult:
+    wanted = config.evaluation
+    started = time.monotonic()
+    try:
+        plan = Plan(
+            clips=wanted.clips,
+            seed=wanted.seed,
+            world=load_world(model),
+            sections=tuple(dict.fromkeys(wanted.sections or SECTIONS)),
+        )
+        report = evaluate(open_pipeline(model), plan, _Log())
+    except ModelError as error:
+        raise BadConfiguration(f"the model cannot be measured as spec.evaluation asks: {error}") from None
+    seconds = round(time.monotonic() - started, 1)
+    write_report(report, Origin(config.name, config.model_digest, seconds), folder)
+    result = EvaluationResult(model_digest=config.model_digest, accuracy=accuracy(report), seconds=seconds)
+    (folder / layout.EVALUATION_RESULT).write_text(result.model_dump_json(by_alias=True), encoding="utf-8")
+    return result
+
+
+def accuracy(report: Report) -> dict[str, float]:
+    """Shares of right answers by metric of a gate, over captions like those of training."""
+    captions = report.sections.get(CAPTIONS)
+    rows = captions.rows if captions else ()
+    return {row.name: row.score.value for row in rows if row.group == SEEN and row.name in METRICS}
