@@ -99,7 +99,7 @@ def last_word(error: BaseException, step: int | None) -> LastWord:
         message = out_of_memory_advice("memory ran out")
         return LastWord(failure_class="out_of_memory", message=message, step=step)
     name = type(error).__name__
-    message = f"{name}: {error}; see the trainer's log for where it happened"[:_LONGEST_MESSAGE]
+    message = f"{name}: {error}; see the log for where it happened"[:_LONGEST_MESSAGE]
     return LastWord(failure_class="unknown", message=message, step=step)
 
 

@@ -1,7 +1,8 @@
 """Whatever happens to a training, in whatever order, with the operator dying between any two writes.
 
 A small world stands for the API server, the trainers and the bucket: it keeps what plans make and delete, and shows
-it to the next look. Hypothesis drives it through failures, resizes, suspensions, new runs and lost writes.
+it to the next look. Hypothesis drives it through failures, resizes, suspensions, evaluations, new runs and lost
+writes.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kinema_api import names
 from kinema_api.training import VideoModelTraining
+from kinema_api.wire import EvaluationResult
 from kinema_operator.plan import Plan
 from kinema_operator.settings import Settings
 from kinema_operator.training.effects import IssueCredentials, Publish
@@ -25,6 +27,7 @@ from kinema_operator.training.observed import (
     Observed,
     PodEnd,
     PodSeen,
+    ReportSeen,
     ResumePoint,
     StorageProblem,
 )
@@ -33,6 +36,7 @@ from kinema_operator.training.view import View
 
 SETTINGS = Settings(store_endpoint="http://minio:9000")
 DIGEST = "sha256:" + "b" * 64
+GATE = 0.5
 SETTLED_AFTER = 12
 """Looks that bring any state to rest, when nothing else happens."""
 
@@ -55,11 +59,12 @@ class World(RuleBasedStateMachine):
         self.pods: dict[str, PodSeen] = {}
         self.credentials: datetime | None = None
         self.exported: set[tuple[int, int]] = set()
+        self.reports: dict[tuple[int, int], float] = {}
+        """Accuracy by run and attempt."""
         self.published: set[str] = set()
         self.store_is_away = False
         self.collector_is_slow = True
         self.serial = 0
-        self.made_jobs: set[tuple[int, int]] = set()
         self.resume_points: dict[tuple[int, int], str | None] = {}
 
     # What the operator does
@@ -81,7 +86,11 @@ class World(RuleBasedStateMachine):
             return View(training, seen, SETTINGS, self.now)
         digest = DIGEST if at in self.exported else None
         export = ExportSeen(*at, digest=digest, published=digest in self.published)
-        view = View(training, dataclasses.replace(seen, export=export), SETTINGS, self.now)
+        result = None
+        if at in self.reports:
+            result = EvaluationResult(model_digest=DIGEST, accuracy={"colour": self.reports[at]}, seconds=1)
+        seen = dataclasses.replace(seen, export=export, report=ReportSeen(*at, result))
+        view = View(training, seen, SETTINGS, self.now)
         resume = ResumePoint(*at, prefix=f"attempt-{at[1]:03d}/step/" if at[1] else None, step=at[1])
         if view.wants_new_run:
             resume = ResumePoint(at[0] + 1, 0, None)
@@ -100,7 +109,9 @@ class World(RuleBasedStateMachine):
             case IssueCredentials():
                 self.credentials = self.now + timedelta(seconds=SETTINGS.credentials_seconds)
             case Publish():
-                assert (step.run, step.attempt) in self.exported
+                at = (step.run, step.attempt)
+                assert at in self.exported
+                assert "evaluation" not in self.spec or self.reports[at] >= GATE, "not good enough"
                 self.published.add(step.digest)
             case _ if hasattr(step, "to_wire"):
                 self.save(step)
@@ -124,13 +135,9 @@ class World(RuleBasedStateMachine):
 
     def collect_garbage(self) -> None:
         """Deleted Jobs go, and their pods with them."""
-        gone = {(job.run, job.attempt) for job in self.jobs.values() if job.deleting}
+        gone = {(job.component, job.run, job.attempt) for job in self.jobs.values() if job.deleting}
         self.jobs = {uid: job for uid, job in self.jobs.items() if not job.deleting}
-        self.pods = {
-            uid: pod
-            for uid, pod in self.pods.items()
-            if pod.component != names.COMPONENT_TRAINER or (pod.run, pod.attempt) not in gone
-        }
+        self.pods = {uid: pod for uid, pod in self.pods.items() if (pod.component, pod.run, pod.attempt) not in gone}
 
     def save(self, status: Any) -> None:
         before = self.training().status
@@ -154,16 +161,23 @@ class World(RuleBasedStateMachine):
         if metadata["name"] in taken and kind != "Pod":
             return
         if kind == "Job" and at:
-            assert not self.jobs, "never two Jobs"
-            self.made_jobs.add(at)
+            labels = metadata["labels"]
+            component, model = labels[names.LABEL_COMPONENT], labels.get(names.LABEL_DIGEST, "")
+            assert component not in self.components(), "never two Jobs"
+            assert component == names.COMPONENT_TRAINER or self.training().status.evaluation
             self.jobs[uid] = JobSeen(
-                metadata["name"], uid, str(self.serial), *at, parallelism=manifest["spec"]["parallelism"]
-            )
+                metadata["name"], uid, str(self.serial), *at,
+                parallelism=manifest["spec"]["parallelism"], component=component, model=model,
+            )  # fmt: skip
         elif kind == "Pod" and at:
             smallest = int(metadata["annotations"]["kinema.dev/min-nodes"])
             self.pods[uid] = PodSeen(
                 metadata["name"], uid, names.COMPONENT_STORE, *at, phase="Running", min_nodes=smallest
             )
+
+    def components(self) -> list[str]:
+        """Of each Job that is there."""
+        return [job.component for job in self.jobs.values()]
 
     @rule(times=st.integers(1, 4))
     def reconcile(self, times: int) -> None:
@@ -207,11 +221,11 @@ class World(RuleBasedStateMachine):
 
     @precondition(lambda self: self.jobs)
     @rule()
-    def trainers_start(self) -> None:
+    def pods_start(self) -> None:
         for job in self.jobs.values():
             for index in range(job.parallelism):
                 self.pods[f"{job.uid}-{index}"] = PodSeen(
-                    f"{job.name}-{index}", f"{job.uid}-{index}", names.COMPONENT_TRAINER, job.run, job.attempt,
+                    f"{job.name}-{index}", f"{job.uid}-{index}", job.component, job.run, job.attempt,
                     phase="Running", started=self.now,
                 )  # fmt: skip
 
@@ -220,7 +234,7 @@ class World(RuleBasedStateMachine):
     def a_pod_dies(self, code: int, data: st.DataObject) -> None:
         uid = data.draw(st.sampled_from(sorted(self.pods)))
         pod = self.pods[uid]
-        end = PodEnd(exit_code=code, finished=self.now) if pod.component == names.COMPONENT_TRAINER else None
+        end = PodEnd(exit_code=code, finished=self.now) if pod.component != names.COMPONENT_STORE else None
         self.pods[uid] = dataclasses.replace(pod, phase="Failed" if code else "Succeeded", end=end)
 
     @precondition(lambda self: self.jobs)
@@ -243,7 +257,7 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def no_two_jobs(self) -> None:
-        assert len(self.jobs) <= 1
+        assert len(self.components()) == len(set(self.components()))
 
     @invariant()
     def what_is_done_is_published(self) -> None:
@@ -270,5 +284,29 @@ class World(RuleBasedStateMachine):
         vars(self).update(kept)
 
 
+class MeasuringWorld(World):
+    """One whose model is measured before it is published; its first model is being measured."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec["evaluation"] = {"gate": {"colour": GATE}}
+
+    @initialize()
+    def a_model_is_exported(self) -> None:
+        self.reconcile(3)
+        self.pods_start()
+        self.the_trainers_export()
+        self.reconcile(2)
+
+    @precondition(lambda self: names.COMPONENT_EVALUATOR in self.components())
+    @rule(accuracy=st.sampled_from([0.0, GATE, 1.0]))
+    def the_evaluator_reports(self, accuracy: float) -> None:
+        measured = [job for job in self.jobs.values() if job.component == names.COMPONENT_EVALUATOR]
+        for job in measured:
+            self.reports.setdefault((job.run, job.attempt), accuracy)
+
+
 TestHistory = World.TestCase
 TestHistory.settings = hypothesis_settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestMeasuringHistory = MeasuringWorld.TestCase
+TestMeasuringHistory.settings = hypothesis_settings(max_examples=40, stateful_step_count=20, deadline=None)

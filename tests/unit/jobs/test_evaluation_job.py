@@ -1,0 +1,215 @@
+"""The evaluator: what it fetches, what it commits and when it does not measure again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import torch
+
+from kinema_api import launch, layout, objectstore
+from kinema_api.base import utc_now
+from kinema_api.evaluation import METRICS, Evaluation
+from kinema_api.manifest import Manifest, ManifestFile
+from kinema_api.objectstore import ObjectStore, StoreLocation
+from kinema_api.objectstores import open_store
+from kinema_api.reports import read_result
+from kinema_api.run import EvaluationConfig
+from kinema_api.wire import EXIT_CODES, EvaluationResult, LastWord
+from kinema_jobs.model_folder import sha256_of
+from kinema_jobs.report import HTML_FILE, JSON_FILE, summary
+from kinema_jobs.train import evaluation, evaluation_report
+from kinema_jobs.train.evaluation_report import accuracy, make_report
+from kinema_jobs.train.failures import BadConfiguration, StorageFailure
+from kinema_jobs.train.settings import PodSettings
+from kinema_model.artefact import save_model
+from kinema_model.config import ModelConfig
+from kinema_model.errors import ConfigError
+from kinema_model.evaluation import SECTIONS, Plan, Report, Row, Score, Section
+from kinema_model.evaluation.report import Subject
+from kinema_model.video_model import VideoModel
+from kinema_model.world import World
+
+FIELDS: Final = {"namespace": "team", "name": "trial", "uid": "u", "run": 1, "attempt": 2}
+WORLD: Final = World.fixed(7, 6, 16, 24, 8).config
+
+
+def row(name: str, value: float, group: str = "seen") -> Row:
+    return Row(name=name, group=group, meaning="what", score=Score(value=value, clips=4))
+
+
+def report(plan: Plan) -> Report:
+    rows = (row("colour", 0.75), row("everything", 0.5), row("colour", 0.25, "held-out speeds"), row("binding", 1.0))
+    subject = Subject(
+        preset="tiny", tasks=("text",), frames=6, height=16, width=24, fps=8, world=WORLD, world_known=True
+    )
+    return Report(
+        subject=subject,
+        clips=plan.clips,
+        seed=plan.seed,
+        steps=plan.steps,
+        guidance_scale=plan.guidance_scale,
+        sections={"captions": Section(title="Captions", question="?", rows=rows)},
+        absent={},
+    )
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """How each evaluation was asked for; none of them takes time."""
+    asked: list[Plan] = []
+
+    def evaluate(pipeline: Any, plan: Plan, on_progress: Any) -> Report:
+        asked.append(plan)
+        on_progress("captions", plan.clips, plan.clips)
+        return report(plan)
+
+    monkeypatch.setattr(evaluation_report, "evaluate", evaluate)
+    return asked
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PodSettings:
+    (tmp_path / "store/kinema").mkdir(parents=True)
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv(objectstore.ENV_ENDPOINT, f"file://{tmp_path}/store")
+    monkeypatch.setenv(objectstore.ENV_BUCKET, "kinema")
+    monkeypatch.setenv(launch.ENV_TERMINATION_LOG, str(tmp_path / "last-word.json"))
+    monkeypatch.setenv("KINEMA_TRAINER_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setenv("KINEMA_TRAINER_STORAGE_PATIENCE_SECONDS", "0.1")
+    return PodSettings.from_environment()
+
+
+@pytest.fixture
+def store(settings: PodSettings) -> ObjectStore:
+    return open_store(StoreLocation(endpoint=settings.store_endpoint, bucket="kinema"), None)
+
+
+@pytest.fixture
+def config(store: ObjectStore, tmp_path: Path) -> EvaluationConfig:
+    """The evaluation of a model that was never trained, whose export is committed."""
+    shape = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2)
+    torch.manual_seed(0)
+    save_model(tmp_path / "made", dict(VideoModel(shape).named_parameters()), shape, "# A model", WORLD)
+    made = sorted((tmp_path / "made").iterdir())
+    files = tuple(ManifestFile(name=p.name, sha256=sha256_of(p), bytes=p.stat().st_size) for p in made)
+    manifest = Manifest(
+        kind="model", files=files, run=1, attempt=2, round=3, step=9, world_size=2, samples=27, created=utc_now()
+    )
+    wanted = Evaluation.parse({"clips": 4, "seed": 5, "sections": ["captions", "motion"]})
+    config = EvaluationConfig(**FIELDS, model_digest=manifest.digest(), evaluation=wanted)
+    for path in made:
+        store.put_file(layout.export_prefix(config.prefix) + path.name, path)
+    store.put(layout.export_prefix(config.prefix) + layout.MANIFEST, manifest.to_bytes())
+    return config
+
+
+def committed(store: ObjectStore, config: EvaluationConfig) -> Manifest:
+    key = layout.evaluation_prefix(config.prefix) + layout.MANIFEST
+    return Manifest.from_bytes(store.get(key), key)
+
+
+def test_the_report_is_committed_whole(
+    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, plans: list[Plan]
+) -> None:
+    result = make_report(config, settings)
+    assert result.accuracy == {"colour": 0.75, "everything": 0.5}
+    (plan,) = plans
+    assert (plan.clips, plan.seed, plan.sections, plan.world) == (4, 5, ("captions", "motion"), WORLD)
+    manifest, prefix = committed(store, config), layout.evaluation_prefix(config.prefix)
+    assert (manifest.kind, manifest.step, manifest.round, manifest.samples) == ("evaluation", 9, 3, 27)
+    assert {file.name for file in manifest.files} == {JSON_FILE, HTML_FILE, layout.EVALUATION_RESULT}
+    assert layout.REPORT_PAGE == HTML_FILE
+    for file in manifest.files:
+        assert store.sha256(prefix + file.name) == (file.sha256, file.bytes)
+    assert read_result(store, prefix) == result
+    assert json.loads(store.get(prefix + JSON_FILE))["digest"] == config.model_digest
+    assert not list(settings.scratch.iterdir())
+
+
+def test_what_is_committed_is_not_measured_again(
+    config: EvaluationConfig, settings: PodSettings, plans: list[Plan]
+) -> None:
+    assert make_report(config, settings) == make_report(config, settings)
+    assert len(plans) == 1
+
+
+@pytest.mark.parametrize("torn", [layout.EVALUATION_RESULT, layout.MANIFEST])
+def test_what_is_torn_is_measured_again(
+    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, plans: list[Plan], torn: str
+) -> None:
+    make_report(config, settings)
+    prefix = layout.evaluation_prefix(config.prefix)
+    store.put(prefix + torn, b'{"modelDigest": ')
+    assert read_result(store, prefix) is None
+    make_report(config, settings)
+    assert len(plans) == 2
+    assert read_result(store, prefix) is not None
+
+
+def test_without_sections_all_are_asked_for(config: EvaluationConfig, settings: PodSettings, plans: list[Plan]) -> None:
+    make_report(config.model_copy(update={"evaluation": Evaluation()}), settings)
+    assert plans[0].sections == SECTIONS
+
+
+def test_another_model_is_not_measured(config: EvaluationConfig, settings: PodSettings, plans: list[Plan]) -> None:
+    other = config.model_copy(update={"model_digest": "sha256:" + "0" * 64})
+    with pytest.raises(StorageFailure, match="holds the model sha256:"):
+        make_report(other, settings)
+    assert not plans
+
+
+@pytest.mark.parametrize("what", ["changed", "missing"])
+def test_a_model_that_is_not_whole_is_not_measured(
+    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, plans: list[Plan], what: str
+) -> None:
+    key = layout.export_prefix(config.prefix) + "kinema.json"
+    if what == "changed":
+        store.put(key, store.get(key) + b" ")
+    else:
+        store.delete(key)
+    with pytest.raises(StorageFailure, match="the exported model cannot be fetched"):
+        make_report(config, settings)
+    assert not plans
+    assert not list(settings.scratch.iterdir())
+
+
+def test_what_the_model_refuses_is_the_users_to_correct(
+    config: EvaluationConfig, settings: PodSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Report:
+        raise ConfigError("There is no section 'drift'.")
+
+    monkeypatch.setattr(evaluation_report, "evaluate", refuse)
+    with pytest.raises(BadConfiguration, match=r"as spec\.evaluation asks: There is no section"):
+        make_report(config, settings)
+
+
+def test_the_process_ends_with_the_code_of_its_failure(
+    config: EvaluationConfig, settings: PodSettings, plans: list[Plan]
+) -> None:
+    def word() -> LastWord:
+        return LastWord.model_validate_json(settings.termination_log.read_bytes())
+
+    argument = config.model_dump_json(by_alias=True)
+    assert evaluation.main(["--config", argument]) == 0
+    assert not settings.termination_log.exists()
+    assert evaluation.main(["--config", argument.replace(config.model_digest, "sha256:0")]) == EXIT_CODES["network"]
+    assert word().failure_class == "network"
+    assert evaluation.main(["--config", argument.replace('"clips":4', '"clips":1')]) == EXIT_CODES["user_error"]
+    assert "clips" in word().message
+    assert evaluation.main(["--config"]) == EXIT_CODES["user_error"]
+
+
+def test_every_figure_of_a_summary_may_stand_in_a_gate() -> None:
+    found = report(Plan())
+    assert summary(found).keys() <= set(METRICS)
+    assert summary(found)["colour"]["accuracy"] == accuracy(found)["colour"]
+    assert EvaluationResult(model_digest="sha256:0", accuracy=accuracy(found), seconds=0.0)
+
+
+def test_the_api_names_every_section_of_the_model() -> None:
+    names = Evaluation.model_json_schema()["properties"]["sections"]["anyOf"][0]["items"]["enum"]
+    assert set(SECTIONS) <= set(names)
