@@ -18,7 +18,7 @@ from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.run import RunConfig
-from kinema_api.wire import TrainerProgress
+from kinema_api.wire import EvaluationResult, TrainerProgress
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
 from kinema_operator.errors import Conflict
@@ -185,6 +185,19 @@ def write(store: ObjectStore, prefix: str, kind: str, attempt: int, step: int, d
     )
     store.put(prefix + layout.MANIFEST, manifest.to_bytes())
     return manifest.digest()
+
+
+def report(store: ObjectStore, prefix: str, digest: str, colour: float) -> None:
+    """What an evaluator leaves of the model of that digest."""
+    result = EvaluationResult(model_digest=digest, accuracy={"colour": colour}, seconds=1.5)
+    data = result.model_dump_json(by_alias=True).encode()
+    store.put(prefix + layout.EVALUATION_RESULT, data)
+    file = ManifestFile(name=layout.EVALUATION_RESULT, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    manifest = Manifest(
+        kind="evaluation", files=(file,), run=1, attempt=1, round=1, step=20, world_size=2, samples=0,
+        created=datetime(2026, 3, 1, tzinfo=UTC),
+    )  # fmt: skip
+    store.put(prefix + layout.MANIFEST, manifest.to_bytes())
 
 
 def config_of(job: dict[str, Any]) -> RunConfig:

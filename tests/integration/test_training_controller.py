@@ -29,6 +29,7 @@ from integration.one_training import (
     operator,
     pods_store,
     reaches,
+    report,
     set_pod,
     start_pod,
     status,
@@ -133,6 +134,41 @@ async def test_a_training_from_apply_to_its_model(
     async with operator(server, home, settings, agent):
         await until(lambda: looked_at(settings), "looked at again")
     assert server.writes(home) == before, "a restart writes nothing"
+
+
+@pytest.mark.parametrize(("colour", "phase"), [(0.95, "Succeeded"), (0.85, "Failed")])
+async def test_a_model_is_measured_before_it_is_published(
+    server: Server, client: Client, home: str, settings: Settings, agent: Agent, colour: float, phase: str
+) -> None:
+    measuring = names.evaluation_job_name(NAME, 1, 1)
+    async with operator(server, home, settings, agent):
+        await client.post(training(home, evaluation={"gate": {"colour": 0.9}}))
+        prefix = config_of(await job_of(client, home, 1)).prefix
+        store = await pods_store(client, home, settings)
+        digest = write(store, layout.export_prefix(prefix), "model", 1, 20, colour.hex().encode())
+        await start_pod(client, home, await job_of(client, home, 1), 0)
+        agent.progress = TrainerProgress(
+            run=1, attempt=1, round=1, rank=0, world_size=1, step=20, total_steps=20, exported=True
+        )
+        await reaches(client, home, "Evaluating")
+        await until(lambda: client.get("Job", home, measuring), "a Job that measures")
+    before = server.writes(home)
+    async with operator(server, home, settings, agent):
+        await until(lambda: looked_at(settings), "looked at again")
+        assert server.writes(home) == before, "a restart writes nothing"
+        pod = await start_pod(client, home, await client.get("Job", home, measuring) or {}, 0)
+        report(store, layout.evaluation_prefix(prefix), digest, colour)
+        await set_pod(client, pod, "Succeeded", {"running": None, "terminated": {"exitCode": 0}})
+        found = await reaches(client, home, phase)
+        assert found["evaluation"]["accuracy"] == {"colour": colour}
+        assert found["evaluation"]["passed"] is (phase == "Succeeded")
+        operators_store = open_store(StoreLocation(endpoint=settings.store_endpoint, bucket=BUCKET), KEYS)
+        published = operators_store.stat(layout.model_prefix(digest) + layout.MANIFEST)
+        assert (published is not None) is (phase == "Succeeded")
+        if phase == "Failed":
+            assert condition(found, "Failed")["reason"] == "GateNotMet"
+            assert "colour reached 0.85, and 0.9 is asked for" in condition(found, "Failed")["message"]
+    assert not [write for write in server.writes(home) if write.endswith((" 403", " 422"))]
 
 
 async def looked_at(settings: Settings) -> bool:
