@@ -105,3 +105,19 @@ def test_what_cannot_run_is_refused_with_a_sentence(tmp_path: Path) -> None:
         assert code == 2
         assert events[-1]["failureClass"] == "user_error"
         assert sentence in str(events[-1]["message"])
+
+
+@pytest.mark.parametrize(("least", "code"), [(0.0, 0), (1.0, 1)])
+def test_a_model_is_measured_before_it_is_published(tmp_path: Path, least: float, code: int) -> None:
+    evaluation = {"clips": 2, "sections": ["captions"], "gate": {"colour": least}}
+    path = manifest(tmp_path, 4, evaluation=evaluation)
+    ended, events = local(path, "--work", str(tmp_path / "work"))
+    by_name = {str(event["event"]): event for event in events}
+    assert ended == code, by_name
+    measured = by_name["evaluated"]
+    assert measured["passed"] is (code == 0)
+    assert Path(str(measured["report"])).read_text().startswith("<!doctype html>")
+    assert ("published" in by_name) is (code == 0)
+    assert bool(list((tmp_path / "work").glob("store/kinema/models/*"))) is (code == 0)
+    if code:
+        assert "The model is not published: colour reached" in str(by_name["error"]["message"])
