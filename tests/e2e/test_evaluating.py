@@ -29,9 +29,14 @@ def evaluators(name: str, namespace: str) -> list[dict[str, Any]]:
     ]
 
 
-def measuring(name: str, namespace: str, seconds: float = 300) -> dict[str, Any]:
-    """The pod that measures now."""
-    return kube.until(lambda: next(iter(evaluators(name, namespace)), None), f"an evaluator of {name}", seconds)
+def measuring(name: str, namespace: str, but: str = "") -> str:
+    """uid of the pod that measures now; one `but` this one, which may still be listed."""
+
+    def look() -> str | None:
+        found = (pod["metadata"]["uid"] for pod in evaluators(name, namespace))
+        return next((uid for uid in found if uid != but), None)
+
+    return kube.until(look, f"an evaluator of {name}", 300)
 
 
 def phase(name: str, namespace: str) -> str:
@@ -48,9 +53,8 @@ def test_a_killed_evaluator_and_a_suspension_cost_time_and_no_attempt(namespace:
     kube.apply(training("disturbed", STEPS, evaluation=LONG), namespace)
     first = measuring("disturbed", namespace)
     assert phase("disturbed", namespace) == "Evaluating"
-    assert faults.kill_pod(first["metadata"]["uid"]) > 0
-    second = measuring("disturbed", namespace)
-    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+    assert faults.kill_pod(first) > 0
+    measuring("disturbed", namespace, but=first)
     spec = json.dumps({"spec": {"suspend": True}})
     kube.kubectl("patch", "vmt/disturbed", "-n", namespace, "--type=merge", "-p", spec)
     kube.until(lambda: phase("disturbed", namespace) == "Suspended", "Suspended", 60)

@@ -14,6 +14,7 @@ from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EXIT_CODES, EvaluationResult, LastWord
 from kinema_operator.plan import Plan
 from kinema_operator.settings import Settings
+from kinema_operator.storage import store_location
 from kinema_operator.training import children
 from kinema_operator.training.effects import IssueCredentials, Publish
 from kinema_operator.training.evaluation import WAIT_FOR_OLD_PODS_SECONDS
@@ -28,6 +29,7 @@ from kinema_operator.training.observed import (
     StorageProblem,
 )
 from kinema_operator.training.plan import decide
+from kinema_operator.training.pod import POD_ENV
 from unit.operator.training.facts import (
     ATTEMPT,
     DIGEST,
@@ -365,7 +367,12 @@ def test_its_pod_may_do_no_more_than_a_trainer(make_view: Any, now: datetime, se
         assert spec[field] == theirs[field]
     assert container["securityContext"] == theirs["containers"][0]["securityContext"]
     assert container["resources"]["limits"] == {"memory": "4Gi", "nvidia.com/gpu": "1"}
-    assert container["image"] == settings.worker_image
+    _, app = children.describe_evaluation(view.training, DIGEST, store_location(None, settings), settings)
+    (role,) = app.roles
+    assert [*container["command"], *container["args"]] == [role.entrypoint, *role.args]
+    env = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert env == env | role.env
+    assert env.keys() - role.env.keys() == set(POD_ENV)
     mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
     assert mounts[names.STORAGE_SECRET_DIR] is True
     (owner,) = apply.manifest["metadata"]["ownerReferences"]
