@@ -20,6 +20,7 @@ from kinema_api.run import RunConfig
 from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
+from kinema_jobs.train.memory import require_memory
 from kinema_jobs.train.module import Shares, VideoModelModule
 from kinema_jobs.train.shape import model_config_of, task_mix_of
 from kinema_jobs.train.world import TimedWorld
@@ -68,11 +69,13 @@ class Fitting:
 
         Raises:
             BadConfiguration: the model package refuses the configuration, or the world cannot be shown to the model.
+            MemoryExhausted: this worker cannot hold its share of a step.
         """
         optimization = config.optimization
         seed_everything(optimization.seed, verbose=False)
         try:
             model_config = model_config_of(config)
+            require_memory(model_config, optimization.batch_tokens, group)
             model = VideoModel(model_config)
         except ModelError as error:
             raise BadConfiguration(str(error)) from None

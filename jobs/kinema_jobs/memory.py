@@ -1,0 +1,76 @@
+"""How much memory this process can still have, so that what cannot fit is refused before it is begun.
+
+A kernel that runs out kills without a word, and takes with it whoever is in the same container.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import torch
+
+GIB: Final = 1 << 30
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_PROC: Final = Path("/proc")
+_UNLIMITED: Final = 1 << 60
+# What the kernel gives back before it kills, in the words of cgroup v2 and v1.
+_RECLAIMABLE: Final = (
+    ("inactive_file", "active_file", "slab_reclaimable"),
+    ("total_inactive_file", "total_active_file"),
+)
+_FILES: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be had on this device; None where nothing tells.
+
+    On the host the least of what the machine has and what each cgroup of this process leaves; swap does not count.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return free_host_memory()
+
+
+def free_host_memory(root: Path = _CGROUPS, proc: Path = _PROC) -> int | None:
+    """As `free_memory` on the host, of the cgroups mounted at `root`."""
+    rooms = list(_rooms(root, proc / "self/cgroup"))
+    if found := re.search(r"^MemAvailable: +(\d+) kB$", _text(proc / "meminfo"), re.M):
+        rooms.append(int(found[1]) * 1024)
+    return min(rooms, default=None)
+
+
+def in_gib(size: int) -> str:
+    """A size for people."""
+    return f"{size / GIB:.3g} GiB"
+
+
+def _rooms(root: Path, own: Path) -> Iterator[int]:
+    """What every cgroup leaves that this process is in, its own and those above; v2 and v1."""
+    for line in _text(own).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        mounted = root / "memory" if controllers else root
+        group = mounted / path.lstrip("/")
+        # The path may be that of the host while only the container's own cgroup is mounted: then that is the root.
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(mounted):
+                yield from _room(folder, version=1 if controllers else 2)
+
+
+def _room(folder: Path, version: int) -> Iterator[int]:
+    names, reclaimable = _FILES[2 - version], _RECLAIMABLE[2 - version]
+    limit, used = (_text(folder / name).strip() for name in names)
+    if limit.isdigit() and used.isdigit() and int(limit) < _UNLIMITED:
+        numbers = dict(line.split(" ", 1) for line in _text(folder / "memory.stat").splitlines())
+        yield max(0, int(limit) - int(used) + sum(int(numbers.get(name, 0)) for name in reclaimable))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:
+        return ""
