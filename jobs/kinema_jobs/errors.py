@@ -3,6 +3,7 @@
 JobError
 ├── FileUnusable      a file is not there or not what was promised; another server will see the same
 │   └── ModelUnusable     the model's files are not what its digest promises
+├── ModelTooLarge     the model's weights do not fit into memory here
 ├── TransferFailed    something could not be fetched or uploaded now; another try may do better
 ├── ModelNotFound     no model lies where one was named
 ├── BadSettings       variables of the environment make no sense
@@ -23,6 +24,10 @@ class FileUnusable(JobError):
 
 class ModelUnusable(FileUnusable):
     """A model's files are not what its digest promises."""
+
+
+class ModelTooLarge(JobError):
+    """A model's weights do not fit into memory here; a server with the same resources will see the same."""
 
 
 class TransferFailed(JobError):

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 GIB: Final = 1 << 30
 _CGROUPS: Final = Path("/sys/fs/cgroup")
@@ -21,6 +22,7 @@ _RECLAIMABLE: Final = (
     ("inactive_file", "active_file", "slab_reclaimable"),
     ("total_inactive_file", "total_active_file"),
 )
+_NO_MEMORY: Final = re.compile(r"can't allocate memory|not enough memory|out of memory", re.I)
 _FILES: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 
 
@@ -30,6 +32,8 @@ def free_memory(device: torch.device) -> int | None:
     On the host the least of what the machine has and what each cgroup of this process leaves; swap does not count.
     """
     if device.type == "cuda":
+        import torch  # slow, and who has a device has it already
+
         return int(torch.cuda.mem_get_info(device)[0])
     return free_host_memory()
 
@@ -40,6 +44,11 @@ def free_host_memory(root: Path = _CGROUPS, proc: Path = _PROC) -> int | None:
     if found := re.search(r"^MemAvailable: +(\d+) kB$", _text(proc / "meminfo"), re.M):
         rooms.append(int(found[1]) * 1024)
     return min(rooms, default=None)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, as Python, torch on a CPU and CUDA put it."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
 
 
 def in_gib(size: int) -> str:

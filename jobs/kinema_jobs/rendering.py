@@ -13,8 +13,10 @@ import torch
 
 from kinema_api.base import SIZE_PATTERN
 from kinema_api.generation import MAX_PROMPT_CHARACTERS, MAX_SECONDS, Shot
+from kinema_jobs.errors import ModelTooLarge
 from kinema_jobs.inputs import Work
 from kinema_jobs.media import Video, check_frame_size
+from kinema_jobs.memory import free_memory, in_gib, is_out_of_memory
 from kinema_jobs.model_folder import sha256_of
 from kinema_model import streaming
 from kinema_model.conditioning import Seam
@@ -22,6 +24,7 @@ from kinema_model.config import ModelConfig
 from kinema_model.errors import PromptError, ShapeError
 from kinema_model.pipeline import Pipeline
 from kinema_model.prompts import Expansion
+from kinema_model.sampler import NO_GUIDANCE
 from kinema_model.streaming import trained_streaming
 from kinema_model.tasks import Task, check_task
 
@@ -150,8 +153,39 @@ def _parse_size(size: str) -> tuple[int, int]:
 
 
 def open_pipeline(folder: Path) -> Pipeline:
-    """The model in `folder`, on the first GPU if there is one. Raises `BrokenArtefact`, naming the file."""
-    return Pipeline(folder, device="cuda" if torch.cuda.is_available() else "cpu")
+    """The model in `folder`, on the first GPU if there is one.
+
+    Raises `BrokenArtefact`, naming the file, and `ModelTooLarge` before anything is loaded.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Whole files: beside tensors they hold a header of some kilobytes.
+    weights, free = sum(path.stat().st_size for path in folder.glob("*.safetensors")), free_memory(device)
+    if free is not None and weights > free:
+        raise ModelTooLarge(
+            f"{folder}: the weights take {in_gib(weights)} of memory and {in_gib(free)} are free on {device.type}: "
+            "give servers more in the VideoModel's spec.serving.resources, or name a smaller model."
+        )
+    return Pipeline(folder, device=device)
+
+
+def require_memory(config: ModelConfig, request: ClipRequest, shape: ClipShape, device: torch.device) -> None:
+    """Refuse a clip that cannot be held. Raises `ShapeError`.
+
+    What is counted is a lower bound: the feed-forward of one block, in and out, of all tokens that are denoised
+    together (twice with guidance), and the finished clip.
+    """
+    network, free = config.network, free_memory(device)
+    frames = shape.frames
+    if config.streaming is not None and _streams(config, request, shape):
+        frames = min(frames, config.streaming.chunk_frames)
+    tokens = (frames // config.patch[0]) * (shape.height // config.patch[1]) * (shape.width // config.patch[2])
+    halves = 1 if request.guidance_scale == NO_GUIDANCE else 2
+    need = 8 * tokens * halves * (network.width + network.ffn_dim) + 3 * shape.frames * shape.height * shape.width
+    if free is not None and need > free:
+        raise ShapeError(
+            f"A clip of {shape.size} with {shape.frames} frames needs at least {in_gib(need)} of memory and "
+            f"{in_gib(free)} are free: ask for a smaller size or fewer seconds."
+        )
 
 
 @dataclass(frozen=True)
@@ -168,9 +202,21 @@ def render(
     """Denoise and decode one clip.
 
     Raises `SamplingStopped` before the step that is not taken, `TaskError` for a task that the model was not trained
-    for, `ShapeError` for inputs that do not fit.
+    for, `ShapeError` for inputs that do not fit and for a clip that does not fit into memory.
     """
     check_task(work.task, pipeline.config.tasks)
+    require_memory(pipeline.config, request, shape, pipeline.device)
+    try:
+        return _rendered(pipeline, request, work, shape, on_step, should_stop)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ShapeError("The clip does not fit into memory: ask for a smaller size or fewer seconds.") from None
+
+
+def _rendered(
+    pipeline: Pipeline, request: ClipRequest, work: Work, shape: ClipShape, on_step: OnStep, should_stop: ShouldStop
+) -> Rendered:
     how: dict[str, Any] = {
         "seed": request.seed,
         "frames": shape.frames,
@@ -183,7 +229,7 @@ def render(
         "on_step": on_step,
         "should_stop": should_stop,
     }
-    if work.task is Task.TEXT and (request.shots or shape.frames > pipeline.config.max_frames):
+    if work.task is Task.TEXT and _streams(pipeline.config, request, shape):
         del how["frames"]
         return Rendered(np.concatenate(list(pipeline.stream(_shots(request), **how))))
     if work.task in (Task.TEXT, Task.PICTURE):
@@ -191,6 +237,11 @@ def render(
     given = work.given(shape.frames, shape.height, shape.width, shape.fps)
     done = pipeline.complete(work.task, request.heard, given=given, strength=request.strength, **how)
     return Rendered(done.video, done.seams)
+
+
+def _streams(config: ModelConfig, request: ClipRequest, shape: ClipShape) -> bool:
+    """Whether a clip of words alone is made chunk after chunk."""
+    return bool(request.shots) or shape.frames > config.max_frames
 
 
 def _shots(request: ClipRequest) -> list[streaming.Shot]:

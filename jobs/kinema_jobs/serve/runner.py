@@ -14,11 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
 from kinema_api.generation import Seam
 from kinema_api.wire import OrderResult, UploadedFile, WorkOrder
-from kinema_jobs.errors import FileUnusable, JobError
+from kinema_jobs.errors import FileUnusable, JobError, ModelTooLarge
 from kinema_jobs.expansion import ExpansionSettings, expand_prompt
 from kinema_jobs.inputs import Work, open_footage
 from kinema_jobs.media import write_artefacts
@@ -85,16 +83,12 @@ class OrderRunner:
                 await self._carry_out(taken)
         except (_Stopped, SamplingStopped):
             taken.end("cancelled", "Stopped before the clip was done: give another attempt to have it.")
-        except (FileUnusable, BrokenArtefact) as error:
+        except (FileUnusable, ModelTooLarge, BrokenArtefact) as error:
             taken.end("failed", str(error), retriable=False)
         except JobError as error:
             taken.end("failed", str(error))
         except ModelError as error:
             taken.end("failed", str(error), retriable=False)
-        except (torch.OutOfMemoryError, MemoryError):
-            taken.end(
-                "failed", "The clip does not fit into memory: ask for a smaller size or fewer seconds.", retriable=False
-            )
         except Exception as error:  # a server outlives whatever one order brings up
             # Without the message: it may repeat the prompt.
             where = "".join(traceback.format_tb(error.__traceback__))

@@ -24,6 +24,7 @@ from kinema_api import launch
 from kinema_api.training import FailureClass
 from kinema_api.wire import LastWord
 from kinema_jobs.errors import JobError
+from kinema_jobs.memory import is_out_of_memory
 
 PEER_LOST: Final = 75
 """Exit code of a worker whose collective broke (EX_TEMPFAIL of sysexits.h)."""
@@ -32,7 +33,6 @@ STALE_ROUND: Final = 76
 
 _LONGEST_MESSAGE: Final = 2000
 _BROKEN_COLLECTIVE = re.compile(r"gloo|nccl|connection (closed|reset|refused)|socket|store.*(timeout|timed out)", re.I)
-_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.I)
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
@@ -95,7 +95,7 @@ def last_word(error: BaseException, step: int | None) -> LastWord:
     if isinstance(error, TrainingFailure):
         at = error.step if error.step is not None else step
         return LastWord(failure_class=error.failure_class, message=str(error)[:_LONGEST_MESSAGE], step=at)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+    if is_out_of_memory(error):
         message = out_of_memory_advice("memory ran out")
         return LastWord(failure_class="out_of_memory", message=message, step=step)
     name = type(error).__name__
