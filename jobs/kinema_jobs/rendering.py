@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from kinema_api.base import SIZE_PATTERN
 from kinema_api.generation import MAX_PROMPT_CHARACTERS, MAX_SECONDS, Shot
 from kinema_jobs.errors import ModelTooLarge
 from kinema_jobs.inputs import Work
-from kinema_jobs.media import Video, check_frame_size
+from kinema_jobs.media import MAX_FPS, Video, check_frame_size
 from kinema_jobs.memory import free_memory, in_gib, is_out_of_memory
 from kinema_jobs.model_folder import sha256_of
 from kinema_model import streaming
@@ -87,7 +88,10 @@ def check_request(request: ClipRequest) -> None:
     for what, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt or "")):
         if len(text) > MAX_PROMPT_CHARACTERS:
             raise PromptError(f"The {what} has {len(text)} characters: shorten it to at most {MAX_PROMPT_CHARACTERS}.")
-    if not request.prompt.strip():
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise PromptError(f"The {what} holds half of a surrogate pair, which is no text: remove it.")
+    # As the API server has it: neither white space nor what has no shape says anything.
+    if all(unicodedata.category(character)[0] in "ZC" for character in request.prompt):
         raise PromptError("The prompt is empty: say what the clip should show.")
     if not 1 <= request.steps <= MAX_STEPS:
         raise ShapeError(f"{request.steps} denoising steps cannot be served: use 1 to {MAX_STEPS}.")
@@ -121,6 +125,8 @@ def clip_shape(
     if request.size is not None:
         width, height = _parse_size(request.size)
     _, patch_h, patch_w = config.patch
+    if config.fps > MAX_FPS:
+        raise ShapeError(f"This model's clips have more than {MAX_FPS} frames a second: name another model.")
     if height % patch_h or width % patch_w or max(height, width) > config.max_side:
         raise ShapeError(
             f"This model cannot render {width}x{height}: use a width in multiples of {patch_w} and a height in "

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from kinema_model.config import MODEL_FILE, ModelConfig
@@ -22,6 +23,7 @@ from kinema_model.network.folder import (
     check_weights,
     read_config,
     read_safetensors,
+    refuse_pickles,
     write_config,
 )
 from kinema_model.video_model import VideoModel
@@ -79,6 +81,8 @@ def load_world(folder: Path | str) -> WorldConfig | None:
         return None
     try:
         return WorldConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise BrokenArtefact(f"{path}: {error.errors()[0]['msg']}. {_ADVICE}") from error
     except (OSError, UnicodeDecodeError, ModelError) as error:
         raise BrokenArtefact(f"{path}: {error} {_ADVICE}") from error
 
@@ -89,9 +93,12 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Loaded
     config = ModelConfig.from_file(source / MODEL_FILE)
     if read_config(source) != config.network:
         raise BrokenArtefact(f"{source}: config.json and {MODEL_FILE} describe two networks. {_ADVICE}")
-    weights = {_NETWORK + name: tensor for name, tensor in _load(source / WEIGHTS_FILE).items()}
-    weights |= {_NETWORK + name: tensor for name, tensor in _load(source / NULL_TEXT_FILE).items()}
-    check_weights(weights, _expected(config), source / WEIGHTS_FILE)
+    weights, expected = {}, _expected(config)
+    null_text = {_NULL_TEXT: expected.pop(_NULL_TEXT)}
+    for file, wanted in ((WEIGHTS_FILE, expected), (NULL_TEXT_FILE, null_text)):
+        found = {_NETWORK + name: tensor for name, tensor in _load(source / file).items()}
+        check_weights(found, wanted, source / file)
+        weights |= found
     with torch.device("meta"):
         model = VideoModel(config)
     model.load_state_dict(weights, assign=True)
@@ -110,7 +117,11 @@ def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _load(path: Path) -> dict[str, Tensor]:
+    refuse_pickles(path)
     tensors, metadata = read_safetensors(path)
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            raise BrokenArtefact(f"{path}: {name} is {tensor.dtype}, not floating point in 32 bits. {_ADVICE}")
     if metadata.get(_DIGEST_KEY) != _digest(tensors):
         raise BrokenArtefact(f"{path} does not match its digest: bytes were changed or lost. {_ADVICE}")
     return tensors

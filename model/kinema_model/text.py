@@ -157,6 +157,12 @@ def _cleaned(prompt: Any) -> str:
         raise PromptError(f"A prompt is text, not {type(prompt).__name__}. Give a string.")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         raise PromptError(f"A prompt of {len(prompt)} characters is too long. Use at most {MAX_PROMPT_CHARACTERS}.")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"Character {error.start} of a prompt is half of a surrogate pair, which is no text. Remove it."
+        ) from None
     return " ".join(prompt.split())
 
 

@@ -47,6 +47,8 @@ def _documents(path: str) -> list[Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise BadManifest(f"{path} cannot be read ({reason}); name a YAML file, or - for standard input") from None
+    except RecursionError:
+        raise BadManifest(f"{path} is nested too deeply to be read; name a YAML file with one object") from None
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" near line {where.line + 1}" if where else ""

@@ -48,12 +48,12 @@ def read_training(path: Path, nodes: int | None) -> VideoModelTraining:
         BadConfiguration: with what to correct.
     """
     try:
-        documents = [d for d in yaml.safe_load_all(path.read_text()) if isinstance(d, dict)]
+        documents = [d for d in yaml.safe_load_all(path.read_text(encoding="utf-8")) if isinstance(d, dict)]
         found = [d for d in documents if d.get("kind") == KIND]
         if len(found) != 1:
             raise BadConfiguration(f"{path} holds {len(found)} objects of kind {KIND}: give a file with exactly one")
         training = VideoModelTraining.parse(found[0])
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise BadConfiguration(f"{path} cannot be read as YAML ({error}): correct the file") from None
     except InvalidManifest as error:
         raise BadConfiguration(f"{path}: {error}") from None

@@ -27,7 +27,7 @@ class NetworkConfig(BaseModel):
     text_dim: int = Field(default=4096, gt=0)
     freq_dim: int = Field(default=256, gt=0, multiple_of=2, description="sinusoidal features of a noise level")
     ffn_dim: int = Field(gt=0)
-    num_layers: int = Field(gt=0)
+    num_layers: int = Field(gt=0, le=1024, description="no more than can be built in seconds to be looked at")
     cross_attn_norm: Literal[True] = True
     qk_norm: Literal["rms_norm_across_heads"] = "rms_norm_across_heads"
     eps: float = Field(default=1e-6, gt=0)

@@ -19,6 +19,7 @@ from kinema_model.network.transformer import VideoTransformer
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "diffusion_pytorch_model.safetensors"
 INDEX_FILE: Final = f"{WEIGHTS_FILE}.index.json"
+_PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _ADVICE: Final = "Publish the model again, or fetch a fresh copy."
 
 
@@ -53,6 +54,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """An object from a JSON file. Raises `BrokenArtefact`, naming the file."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise BrokenArtefact(f"{path} is nested too deeply to be read. {_ADVICE}") from None
     except (OSError, ValueError) as error:
         raise BrokenArtefact(f"{path} cannot be read: {error}. {_ADVICE}") from error
     if not isinstance(found, dict):
@@ -72,11 +75,17 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         for shard in sorted({str(name) for name in shards.values()}):
             weights |= read_safetensors(folder / shard)[0]
         return weights
-    if pickles := sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth"), *folder.glob("*.ckpt")]):
+    refuse_pickles(folder / WEIGHTS_FILE)
+    raise BrokenArtefact(f"{folder} holds neither {WEIGHTS_FILE} nor {INDEX_FILE}. {_ADVICE}")
+
+
+def refuse_pickles(path: Path) -> None:
+    """Raise `BrokenArtefact` where weights that should be at `path` lie beside it as a pickle instead."""
+    pickles = sorted(file for file in path.parent.glob("*") if file.suffix in _PICKLES)
+    if pickles and not path.is_file():
         raise BrokenArtefact(
             f"{pickles[0]} is a pickle, which can run code when it is read. Convert the weights to safetensors."
         )
-    raise BrokenArtefact(f"{folder} holds neither {WEIGHTS_FILE} nor {INDEX_FILE}. {_ADVICE}")
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
