@@ -113,6 +113,7 @@ def _generate(arguments: argparse.Namespace, request: ClipRequest) -> None:
     files = {name: getattr(arguments, name) for name in NAMES}
     footage = {n: open_footage(n, path, pipeline.config.max_side) for n, path in files.items() if path is not None}
     work = Work(Task(arguments.task), footage, arguments.input_seconds)
+    work.check()
     shape = clip_shape(pipeline.config, request, work.task, work.size)
     loaded = time.monotonic()
     _say("loaded", model=str(folder), digest=digest, seconds=round(loaded - started, 3))

@@ -21,7 +21,8 @@ from av.error import FFmpegError
 from PIL import Image
 from torch import Tensor
 
-from kinema_api.inputs import Region
+from kinema_api.generation import MAX_SECONDS
+from kinema_api.inputs import ENDED_TASKS, EXTENDING_TASKS, Region
 from kinema_jobs.media import Video
 from kinema_model.codec import pixels
 from kinema_model.errors import ShapeError, TaskError
@@ -29,10 +30,14 @@ from kinema_model.given import Given, given_for
 from kinema_model.tasks import Task
 
 MAX_FRAMES: Final = 20_000
-"""Frames that are decoded of one input."""
+"""Frames that are decoded of one input, and moments that it is looked at."""
 _WHITE: Final = 128
+_CLEAR: Final = 64
+"""How far from black or white a pixel of a mask may be, as edges are that were drawn softly or packed by JPEG."""
+_UNCLEAR_SHARE: Final = 0.25
 _HEAD_BYTES: Final = 16
 _HALF: Final = 0.5
+_WORDS_ALONE: Final = (Task.TEXT, Task.PICTURE)
 _PICTURES: Final = ("PNG", "JPEG", "WEBP")
 Name = Literal["input", "end", "mask"]
 NAMES: Final[tuple[Name, ...]] = ("input", "end", "mask")
@@ -54,7 +59,7 @@ class Footage:
         Raises `ShapeError` for what cannot be decoded.
         """
         if self.container is None:
-            return np.asarray(_picture(self.name, self.path).convert("RGB"))[None]
+            return _decoded(self.name, self.path, "RGB")[None]
         kept: deque[Video] = deque(maxlen=count if last else None)
         try:
             for frame in _at_rate(self.path, self.container, fps):
@@ -62,14 +67,24 @@ class Footage:
                 if not last and len(kept) == count:
                     break
         except (FFmpegError, ValueError) as error:
-            raise _unreadable(self.name, type(error).__name__) from None
+            raise _unreadable(self.name, _why(error)) from None
         if not kept:
             raise _unreadable(self.name, "it shows nothing")
         return np.stack(kept)
 
     def made(self, frames: int) -> Tensor:
-        """A mask (T, H, W), True where the picture is white. Raises `ShapeError` for one that is all black."""
-        mask = torch.from_numpy(np.asarray(_picture(self.name, self.path).convert("L")) >= _WHITE)
+        """A mask (T, H, W), True where the picture is white.
+
+        Raises `ShapeError` for one that is all black, or a picture of something else.
+        """
+        colours = _decoded(self.name, self.path, "RGB")
+        unclear = ((colours.max(axis=2) > _CLEAR) & (colours.min(axis=2) < 255 - _CLEAR)).mean()
+        if unclear > _UNCLEAR_SHARE:
+            raise ShapeError(
+                f"The mask is not black and white: {unclear:.0%} of its pixels are neither. Paint white what is to be "
+                "made anew and black what stays."
+            )
+        mask = torch.from_numpy(_decoded(self.name, self.path, "L") >= _WHITE)
         if not mask.any():
             raise ShapeError("The mask marks nothing. Paint white what is to be made anew.")
         return mask.expand(frames, *mask.shape)
@@ -77,8 +92,11 @@ class Footage:
 
 def open_footage(name: Name, path: Path, largest: int) -> Footage:
     """Tell what a file is and how large. Raises `ShapeError` for what is none of the known kinds or too large."""
-    with path.open("rb") as file:
-        container = _container(file.read(_HEAD_BYTES))
+    try:
+        with path.open("rb") as file:
+            container = _container(file.read(_HEAD_BYTES))
+    except OSError as error:
+        raise _unreadable(name, error.strerror or type(error).__name__) from None
     if name == "mask" and container is not None:
         raise ShapeError("The mask is a clip. Give a PNG, JPEG or WebP, white where the clip is to be made anew.")
     if container is None:
@@ -105,7 +123,20 @@ def _picture(name: Name, path: Path) -> Image.Image:
             picture = Image.open(path, formats=_PICTURES)
     except (OSError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _unreadable(name, type(error).__name__) from None
+    # A JPEG of several pictures is a photo with its previews; the others are films.
+    if picture.format != "JPEG" and picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
+        raise ShapeError(f"The {name} is an animated picture. Give a clip as MP4 or WebM, or a single picture.")
     return picture
+
+
+def _decoded(name: Name, path: Path, mode: str) -> Video:
+    """The pixels of a picture. Raises `ShapeError` for what cannot be decoded, and nothing else."""
+    try:
+        return np.asarray(_picture(name, path).convert(mode))
+    except ShapeError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds for bytes that are not what they seem
+        raise _unreadable(name, type(error).__name__) from None
 
 
 def _open(path: Path, container: str) -> Any:
@@ -115,17 +146,23 @@ def _open(path: Path, container: str) -> Any:
 def _clip_size(name: Name, path: Path, container: str) -> tuple[int, int]:
     try:
         with _open(path, container) as opened:
-            stream = opened.streams.video[0]
-            return stream.codec_context.height, stream.codec_context.width
+            return _size(opened.streams.video[0])
     except (FFmpegError, IndexError, ValueError) as error:
-        raise _unreadable(name, type(error).__name__) from None
+        raise _unreadable(name, _why(error)) from None
+
+
+def _size(stream: Any) -> tuple[int, int]:
+    """(height, width) by the container. Raises `ValueError` where no decoder knows the codec."""
+    if stream.codec_context is None:
+        raise ValueError("its codec is not known")
+    return stream.codec_context.height, stream.codec_context.width
 
 
 def _at_rate(path: Path, container: str, fps: float) -> Iterator[Video]:
     """Frames as they are on the screen at the moments k / fps."""
     with _open(path, container) as opened:
         stream = opened.streams.video[0]
-        size = stream.codec_context.height, stream.codec_context.width
+        size = _size(stream)
         shown: Video | None = None
         tick, began = 0, 0.0
         usual = 1 / float(stream.average_rate or fps)
@@ -139,11 +176,23 @@ def _at_rate(path: Path, container: str, fps: float) -> Iterator[Video]:
             began = time if shown is None else began
             while shown is not None and tick < (time - began) * fps - _HALF:
                 yield shown
-                tick += 1
+                tick = _next(tick)
             shown, ends = pixels, time - began + usual
         while shown is not None and tick < ends * fps - _HALF:
             yield shown
-            tick += 1
+            tick = _next(tick)
+
+
+def _next(tick: int) -> int:
+    """The next moment; a file may claim that a frame is shown for years."""
+    if tick == MAX_FRAMES:
+        raise ValueError("it is shown for too long")
+    return tick + 1
+
+
+def _why(error: Exception) -> str:
+    """Words of our own; a decoder's own repeat what the file says."""
+    return str(error) if type(error) is ValueError else type(error).__name__
 
 
 def _unreadable(name: Name, why: str) -> ShapeError:
@@ -166,13 +215,31 @@ class Work:
         return given.size if given else None
 
     def check(self) -> None:
-        """Refuse what the task lacks. Raises `TaskError`."""
-        if self.task not in (Task.TEXT, Task.PICTURE) and "input" not in self.footage:
-            raise TaskError(f"{self.task.value!r} works on a clip or a picture. Give input.")
+        """Refuse what the task lacks or has no use for. Raises `TaskError`, and `ShapeError` for a length."""
+        task, given = self.task.value, set(self.footage)
+        if self.task in _WORDS_ALONE and given:
+            raise TaskError(f"{task!r} takes no {min(given)}. Remove it, or name a task such as extend.")
+        if self.task not in _WORDS_ALONE and "input" not in given:
+            raise TaskError(f"{task!r} works on a clip or a picture. Give input.")
+        if "end" in given and task not in ENDED_TASKS:
+            raise TaskError(f"{task!r} leads nowhere. Remove end, or name one of: {', '.join(ENDED_TASKS)}.")
+        if ("mask" in given or self.region) and self.task is not Task.INPAINT:
+            raise TaskError(f"{task!r} takes no mask. Remove it, or name inpaint.")
+        if self.input_seconds is not None:
+            if task not in EXTENDING_TASKS:
+                raise TaskError(f"{task!r} does not count input seconds. Remove them, or name extend or extend-back.")
+            if not 0 < self.input_seconds <= MAX_SECONDS:
+                raise ShapeError(
+                    f"{self.input_seconds:g} input seconds cannot be shown. Give more than 0 and at most {MAX_SECONDS}."
+                )
 
     def given(self, frames: int, height: int, width: int, fps: float) -> Given:
         """All that a clip of this shape is given. Raises `ShapeError` and `TaskError` for what does not fit."""
         self.check()
+        if frames < 2 and self.task not in (*_WORDS_ALONE, Task.EDIT, Task.INPAINT):
+            raise ShapeError(
+                f"{self.task.value!r} is given one frame, and the clip has no other. Ask for more seconds."
+            )
         for footage in self.footage.values():
             if footage.size != (height, width):
                 raise ShapeError(

@@ -93,7 +93,8 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Loaded
     config = ModelConfig.from_file(source / MODEL_FILE)
     if read_config(source) != config.network:
         raise BrokenArtefact(f"{source}: config.json and {MODEL_FILE} describe two networks. {_ADVICE}")
-    weights, expected = {}, _expected(config)
+    weights: dict[str, Tensor] = {}
+    expected = _expected(config)
     null_text = {_NULL_TEXT: expected.pop(_NULL_TEXT)}
     for file, wanted in ((WEIGHTS_FILE, expected), (NULL_TEXT_FILE, null_text)):
         found = {_NETWORK + name: tensor for name, tensor in _load(source / file).items()}

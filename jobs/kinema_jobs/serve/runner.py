@@ -134,7 +134,9 @@ class OrderRunner:
         await _unless_stopped(taken, _all(fetching))
         opening = [(given.name, folder / given.name) for given in order.inputs]
         footage = await self.in_thread(lambda: {name: open_footage(name, path, largest) for name, path in opening})
-        return Work(Task(order.task), footage, order.input_seconds, order.mask_region)
+        work = Work(Task(order.task), footage, order.input_seconds, order.mask_region)
+        work.check()
+        return work
 
     async def _render(self, taken: OrderInHand, pipeline: Pipeline, work: Work) -> _Clip:
         request = await self._expanded(taken)
