@@ -14,6 +14,7 @@ import torch
 
 from kinema_api.base import SIZE_PATTERN
 from kinema_api.generation import MAX_PROMPT_CHARACTERS, MAX_SECONDS, Shot
+from kinema_api.inputs import WEAKENED_TASKS
 from kinema_jobs.errors import ModelTooLarge
 from kinema_jobs.inputs import Work
 from kinema_jobs.media import MAX_FPS, Video, check_frame_size
@@ -22,7 +23,7 @@ from kinema_jobs.model_folder import sha256_of
 from kinema_model import streaming
 from kinema_model.conditioning import Seam
 from kinema_model.config import ModelConfig
-from kinema_model.errors import PromptError, ShapeError
+from kinema_model.errors import PromptError, ShapeError, TaskError
 from kinema_model.pipeline import Pipeline
 from kinema_model.prompts import Expansion
 from kinema_model.sampler import NO_GUIDANCE
@@ -211,6 +212,10 @@ def render(
     for, `ShapeError` for inputs that do not fit and for a clip that does not fit into memory.
     """
     check_task(work.task, pipeline.config.tasks)
+    if request.shots and work.task is not Task.TEXT:
+        raise TaskError(f"Shots are made from words alone. Remove them or the task {work.task.value!r}.")
+    if request.strength is not None and work.task not in WEAKENED_TASKS:
+        raise TaskError(f"{work.task.value!r} takes no strength. Remove it, or name edit or blend.")
     require_memory(pipeline.config, request, shape, pipeline.device)
     try:
         return _rendered(pipeline, request, work, shape, on_step, should_stop)

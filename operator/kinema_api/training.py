@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 
@@ -9,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kinema_api.base import (
+    SIZE_PATTERN,
     WORDED_ERROR,
     ApiModel,
     ArtifactStore,
@@ -39,8 +41,33 @@ BOUNDS_CROSSED: Final = "minNodes must not exceed maxNodes: lower minNodes or ra
 NODES_OUTSIDE: Final = "nodes must lie between elastic.minNodes and elastic.maxNodes: change nodes or the bounds"
 
 
+PATCH_SIDE: Final = 8
+"""Pixels of a token's side in every preset."""
+MAX_SIDE: Final = 256
+"""Largest height or width of a clip in every preset."""
+PRESET_SHAPES: Final = {"tiny": (128, 4), "small": (384, 6)}
+"""Width and heads of the presets, which rules need where only one of them is overridden."""
+
+
+def _overridden(field: str, place: int) -> str:
+    """CEL for an override, or what the preset has."""
+    given = f"self.overrides.{field}"
+    (first, tiny), (_, small) = ((name, shape[place]) for name, shape in PRESET_SHAPES.items())
+    return f"(has(self.overrides) && has({given}) ? {given} : self.preset == '{first}' ? {tiny} : {small})"
+
+
 class ModelOverrides(ApiModel):
     """Changes to the preset's shape."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            (
+                f"!has(self.size) || !self.size.matches({json.dumps(SIZE_PATTERN)}) || "
+                f"self.size.split('x').all(side, int(side) % {PATCH_SIDE} == 0 && int(side) <= {MAX_SIDE})",
+                f"the width and the height in size are multiples of {PATCH_SIDE} up to {MAX_SIDE}: write it like 24x24",
+            )
+        )
+    )
 
     width: Annotated[int, Field(ge=16, le=16384)] | None = None
     """Channels of a token; a multiple of heads."""
@@ -51,13 +78,22 @@ class ModelOverrides(ApiModel):
     frames: Annotated[int, Field(ge=1, le=64)] | None = None
     """Frames of the clips that it is trained on, and makes when nothing else is asked for."""
     size: ClipSize | None = None
-    """WIDTHxHEIGHT in pixels of these clips, multiples of 8."""
+    """WIDTHxHEIGHT in pixels of these clips, multiples of 8 up to 256."""
     fps: Annotated[int, Field(ge=1, le=60)] | None = None
     """Frames per second of these clips."""
 
 
 class Streaming(ApiModel):
     """How clips of open length are made: chunk after chunk, each looking back at a window of finished ones."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            (
+                "self.referenceFrames <= self.chunkFrames",
+                "referenceFrames are of a shot's first chunk: lower them to at most chunkFrames",
+            )
+        )
+    )
 
     chunk_frames: Annotated[int, Field(ge=1, le=64)] = 4
     """Frames that are made together."""
@@ -71,6 +107,17 @@ class Streaming(ApiModel):
 
 class ModelChoice(ApiModel):
     """Which network is trained."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            (
+                f"{_overridden('width', 0)} % (2 * {_overridden('heads', 1)}) == 0 && "
+                f"{_overridden('width', 0)} >= 6 * {_overridden('heads', 1)}",
+                "each head has an even number of channels, at least 6: make overrides.width such a multiple of "
+                "overrides.heads (tiny has 128 and 4, small 384 and 6)",
+            )
+        )
+    )
 
     preset: Literal["tiny", "small"]
     """A named shape of network."""

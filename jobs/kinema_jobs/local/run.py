@@ -23,6 +23,8 @@ from kinema_jobs.local.evaluation import measure
 from kinema_jobs.local.site import Folders, LocalRun, local_site, place
 from kinema_jobs.train.failures import BadConfiguration, StorageFailure, TrainingFailure
 from kinema_jobs.train.progress import ProgressFile, read_progress
+from kinema_jobs.train.shape import model_config_of
+from kinema_model.errors import ModelError
 
 UID: Final = "local"
 _LOOK_SECONDS: Final = 0.1
@@ -55,8 +57,11 @@ def read_training(path: Path, nodes: int | None) -> VideoModelTraining:
         training = VideoModelTraining.parse(found[0])
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise BadConfiguration(f"{path} cannot be read as YAML ({error}): correct the file") from None
+        model_config_of(launch.run_config(training, 1, 1, None))
     except InvalidManifest as error:
         raise BadConfiguration(f"{path}: {error}") from None
+    except ModelError as error:
+        raise BadConfiguration(f"{path}: spec.model: {error}") from None
     spec = training.spec.model_copy(update={"nodes": nodes} if nodes else {})
     if spec.elastic and not spec.elastic.min_nodes <= spec.nodes <= spec.elastic.max_nodes:
         raise BadConfiguration(

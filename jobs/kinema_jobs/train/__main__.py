@@ -50,7 +50,7 @@ def _config(argv: list[str] | None) -> RunConfig:
         where = ".".join(str(part) for part in first["loc"]) or "it"
         raise BadConfiguration(f"--config: {where}: {first['msg']}; correct this field of the training") from None
     except ModelError as error:
-        raise BadConfiguration(str(error)) from None
+        raise BadConfiguration(f"spec.model: {error}") from None
     except argparse.ArgumentError as error:
         raise BadConfiguration(f"{error}; give --config JSON as kinema_api.launch does") from None
     return config
