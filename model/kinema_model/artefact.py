@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from kinema_model.config import MODEL_FILE, ModelConfig
-from kinema_model.errors import BrokenArtefact, ModelError
+from kinema_model.errors import BrokenArtefact, ConfigError, ModelError
 from kinema_model.network.folder import (
     WEIGHTS_FILE,
     check_weights,
@@ -91,7 +91,11 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Loaded
     """Read what `save_model` wrote. Raises `BrokenArtefact` that names the file at fault."""
     source = Path(folder)
     config = ModelConfig.from_file(source / MODEL_FILE)
-    if read_config(source) != config.network:
+    try:
+        network = read_config(source)
+    except ConfigError as error:
+        raise BrokenArtefact(f"{error} {_ADVICE}") from error
+    if network != config.network:
         raise BrokenArtefact(f"{source}: config.json and {MODEL_FILE} describe two networks. {_ADVICE}")
     weights: dict[str, Tensor] = {}
     expected = _expected(config)

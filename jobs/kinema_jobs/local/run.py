@@ -55,9 +55,10 @@ def read_training(path: Path, nodes: int | None) -> VideoModelTraining:
         if len(found) != 1:
             raise BadConfiguration(f"{path} holds {len(found)} objects of kind {KIND}: give a file with exactly one")
         training = VideoModelTraining.parse(found[0])
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise BadConfiguration(f"{path} cannot be read as YAML ({error}): correct the file") from None
         model_config_of(launch.run_config(training, 1, 1, None))
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise BadConfiguration(f"{path} cannot be read as YAML ({why}): correct the file") from None
     except InvalidManifest as error:
         raise BadConfiguration(f"{path}: {error}") from None
     except ModelError as error:
