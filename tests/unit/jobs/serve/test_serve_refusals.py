@@ -1,0 +1,115 @@
+"""Bad orders, broken inputs and too little memory: a server says so in one sentence, and uploads nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kinema_jobs import rendering
+from kinema_model.artefact import save_model
+from kinema_model.config import ModelConfig
+from kinema_model.tasks import TRAINED_BY, Task
+from kinema_model.video_model import VideoModel
+from unit.jobs.serve.conftest import Order, write_manifest
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A small, untrained, real model of every task."""
+    tasks = tuple(task for task in Task if task not in TRAINED_BY)
+    config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, tasks=tasks)
+    torch.manual_seed(0)
+    folder = tmp_path / "published"
+    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+    write_manifest(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"prompt": "a red \ud800 square"}, "prompt"),
+        ({"negativePrompt": "\udc00"}, "The negative prompt"),
+        ({"shots": [{"prompt": "\ud800", "seconds": 1}]}, "shots.0.prompt"),
+        ({"prompt": "\u200b\u2060"}, "prompt is empty"),
+        ({"prompt": "\u4e00" * 50_000}, "The prompt has 50000 characters"),
+        ({"size": "33x47"}, "33x47"),
+        ({"seconds": 1250}, "1250 seconds"),
+        ({"task": "paint"}, "task"),
+    ],
+)
+async def test_an_order_that_can_never_be_served_is_a_400(
+    server: Any, make_order: Order, fields: dict[str, Any], words: str
+) -> None:
+    # As bytes, since a client of good manners would not write half of a surrogate pair.
+    status, body = await server.ask("POST", "/v1/orders", json.dumps(make_order(**fields)).encode())
+    assert status == 400
+    assert words in body["error"]
+    assert "\n" not in body["error"]
+    assert len(body["error"]) < 300
+
+
+def given(store: Any, name: str, content: bytes) -> dict[str, Any]:
+    store.objects[f"given/{name}"] = content
+    return {"name": name, "url": store.url(f"given/{name}"), "bytes": len(content)}
+
+
+@pytest.mark.parametrize(
+    ("task", "files", "words"),
+    [
+        ("extend", {"input": b""}, "The input cannot be read"),
+        ("extend", {"input": b"not a film"}, "The input cannot be read"),
+        ("image", {"input": PNG}, "The input cannot be read"),
+        ("inpaint", {"input": b"....ftypisom", "mask": PNG}, "cannot be read"),
+        ("extend", {}, "'extend' works on a clip or a picture. Give input."),
+        ("text", {"input": PNG + b"x"}, "The input cannot be read"),
+    ],
+)
+async def test_inputs_that_cannot_be_used_fail_for_good(
+    server: Any, store: Any, make_order: Order, task: str, files: dict[str, bytes], words: str
+) -> None:
+    await server.submit(make_order(task=task, inputs=[given(store, name, data) for name, data in files.items()]))
+    state = await server.ended("uid-1")
+    assert (state.phase, state.retriable) == ("failed", False)
+    assert words in state.error
+    assert not any(name.startswith("out/") for name in store.objects)
+
+
+@pytest.fixture
+def leave(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Leaves so much memory."""
+    return lambda free: monkeypatch.setattr(rendering, "free_memory", lambda device: free)
+
+
+async def test_a_model_larger_than_memory_fails_for_good_and_serves_once_there_is_room(
+    server: Any, store: Any, make_order: Order, leave: Callable[[int], None]
+) -> None:
+    leave(1000)
+    await server.submit(make_order())
+    state = await server.ended("uid-1")
+    assert (state.phase, state.retriable) == ("failed", False)
+    assert "the weights take" in state.error
+    assert "spec.serving.resources" in state.error
+    leave(1 << 40)
+    await server.submit(make_order(uid="uid-2"))
+    assert (await server.ended("uid-2")).phase == "succeeded"
+
+
+async def test_a_clip_larger_than_memory_fails_for_good_and_a_smaller_one_is_served(
+    server: Any, store: Any, make_order: Order, leave: Callable[[int], None]
+) -> None:
+    leave(1 << 20)
+    await server.submit(make_order(size="256x256", seconds=8))
+    state = await server.ended("uid-1")
+    assert (state.phase, state.retriable) == ("failed", False)
+    assert "A clip of 256x256 with 64 frames needs at least" in state.error
+    assert not any(name.startswith("out/") for name in store.objects)
+    await server.submit(make_order(uid="uid-2"))
+    assert (await server.ended("uid-2")).phase == "succeeded"
