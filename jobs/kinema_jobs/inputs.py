@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from kinema_api.generation import MAX_SECONDS
-from kinema_api.inputs import ENDED_TASKS, EXTENDING_TASKS, Region
+from kinema_api.inputs import ENDED_TASKS, EXTENDING_TASKS, FROM_WORDS, Region
 from kinema_jobs.media import Video
 from kinema_model.codec import pixels
 from kinema_model.errors import ShapeError, TaskError
@@ -37,7 +37,6 @@ _CLEAR: Final = 64
 _UNCLEAR_SHARE: Final = 0.25
 _HEAD_BYTES: Final = 16
 _HALF: Final = 0.5
-_WORDS_ALONE: Final = (Task.TEXT, Task.PICTURE)
 _PICTURES: Final = ("PNG", "JPEG", "WEBP")
 Name = Literal["input", "end", "mask"]
 NAMES: Final[tuple[Name, ...]] = ("input", "end", "mask")
@@ -217,9 +216,9 @@ class Work:
     def check(self) -> None:
         """Refuse what the task lacks or has no use for. Raises `TaskError`, and `ShapeError` for a length."""
         task, given = self.task.value, set(self.footage)
-        if self.task in _WORDS_ALONE and given:
+        if task in FROM_WORDS and given:
             raise TaskError(f"{task!r} takes no {min(given)}. Remove it, or name a task such as extend.")
-        if self.task not in _WORDS_ALONE and "input" not in given:
+        if task not in FROM_WORDS and "input" not in given:
             raise TaskError(f"{task!r} works on a clip or a picture. Give input.")
         if "end" in given and task not in ENDED_TASKS:
             raise TaskError(f"{task!r} leads nowhere. Remove end, or name one of: {', '.join(ENDED_TASKS)}.")
@@ -236,7 +235,7 @@ class Work:
     def given(self, frames: int, height: int, width: int, fps: float) -> Given:
         """All that a clip of this shape is given. Raises `ShapeError` and `TaskError` for what does not fit."""
         self.check()
-        if frames < 2 and self.task not in (*_WORDS_ALONE, Task.EDIT, Task.INPAINT):
+        if frames < 2 and self.task not in (Task.EDIT, Task.INPAINT):
             raise ShapeError(
                 f"{self.task.value!r} is given one frame, and the clip has no other. Ask for more seconds."
             )

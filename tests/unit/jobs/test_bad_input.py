@@ -38,6 +38,9 @@ Make = Callable[[Path], Path]
         ({"seconds": 60}, ["60 seconds", "at most 8"]),
         ({"seconds": "nan"}, ["seconds", "more than 0"]),
         ({"seconds": -1}, ["-1 seconds"]),
+        ({"seconds": 0.01}, ["0.01 seconds", "ask for at least 0.25"]),
+        ({"fps": 7}, ["fps 7", "trained at 8"]),
+        ({"fps": 0}, ["fps 0", "trained at 8"]),
         ({"steps": 0}, ["denoising steps"]),
         ({"seed": -1}, ["seed"]),
         ({"guidance_scale": "nan"}, ["guidance scale"]),
@@ -183,7 +186,7 @@ def test_a_mask_with_soft_edges_is_a_mask(door: Door, every_model: Path, tmp_pat
 
 @pytest.mark.parametrize("task", [task.value for task in Task if task not in (Task.TEXT, Task.EDIT)])
 def test_a_task_that_was_not_trained(door: Door, text_model: Path, tmp_path: Path, task: str) -> None:
-    files = {"input": clip(tmp_path / "a.mp4")}
+    files = {} if task == "picture" else {"input": clip(tmp_path / "a.mp4")}
     if task in ("image", "loop"):
         files = {"input": picture(tmp_path / "a.png", shades()[0])}
     if task in ("fill", "blend"):
@@ -197,6 +200,7 @@ def test_a_task_that_was_not_trained(door: Door, text_model: Path, tmp_path: Pat
     ("options", "words"),
     [
         ({"task": "text", "input": "a.mp4"}, ["'text' takes no input"]),
+        ({"task": "picture", "input": "a.png"}, ["'picture' takes no input"]),
         ({"task": "extend"}, ["'extend'", "Give input"]),
         ({"task": "extend", "input": "a.mp4", "end": "a.mp4"}, ["Remove end"]),
         ({"task": "extend", "input": "a.mp4", "mask": "a.png"}, ["'extend' takes no mask"]),
@@ -235,7 +239,7 @@ def test_a_model_larger_than_memory_is_not_loaded(door: Door, text_model: Path) 
 
 def test_a_clip_larger_than_memory_is_not_begun(door: Door, text_model: Path) -> None:
     door.monkeypatch.setattr(rendering, "free_memory", lambda device: 1 << 20)
-    small = door.generate(text_model, seconds=0.125, guidance_scale=1)
+    small = door.generate(text_model, seconds=0.25, guidance_scale=1)
     assert small[0] == 0, small
     shutil.rmtree(door.out)
     door.out.mkdir()
