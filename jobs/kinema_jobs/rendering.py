@@ -32,6 +32,8 @@ from kinema_model.tasks import Task, check_task
 
 MAX_STEPS: Final = 200
 MAX_SEED: Final = 2**53 - 1
+_UNSEEN: Final = ("Zs", "Zl", "Zp", "Cc", "Cf", "Cs")
+"""Categories of Unicode that show nothing."""
 GUIDANCE: Final = (1.0, 30.0)
 OnStep = Callable[[int, int], None]
 ShouldStop = Callable[[], bool]
@@ -91,8 +93,8 @@ def check_request(request: ClipRequest) -> None:
             raise PromptError(f"The {what} has {len(text)} characters: shorten it to at most {MAX_PROMPT_CHARACTERS}.")
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise PromptError(f"The {what} holds half of a surrogate pair, which is no text: remove it.")
-    # As the API server has it: neither white space nor what has no shape says anything.
-    if all(unicodedata.category(character)[0] in "ZC" for character in request.prompt):
+    # No stricter than the API server: which characters are assigned at all depends on the age of the tables.
+    if all(unicodedata.category(character) in _UNSEEN for character in request.prompt):
         raise PromptError("The prompt is empty: say what the clip should show.")
     if not 1 <= request.steps <= MAX_STEPS:
         raise ShapeError(f"{request.steps} denoising steps cannot be served: use 1 to {MAX_STEPS}.")

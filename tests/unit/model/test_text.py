@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from kinema_model.errors import BrokenArtefact, PromptError
 from kinema_model.text import MAX_TOKENS, TextEncoder, bundled_folder
@@ -52,6 +54,31 @@ def test_prompts_that_are_not_prompts_are_refused(encoder: TextEncoder) -> None:
         encoder.encode([None])  # type: ignore[list-item]
     with pytest.raises(PromptError, match="at least one"):
         encoder.encode([])
+
+
+# All of Unicode with halves of surrogate pairs, which JSON can carry and text cannot.
+ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=60)
+
+
+@given(prompt=ANY_TEXT)
+@example(prompt="\ud800")
+@example(prompt="a red \udfff square")
+@example(prompt="\u200b\u2060\u200e\0")
+@example(prompt="\u202e\u0645\u0631\u0628\u0639 \U0001f7e5\ufe0f")
+@example(prompt="z" + "\u0335" * 3000)
+@example(prompt="\u4e00" * 10_000)
+@settings(max_examples=40, deadline=None)
+def test_any_text_is_encoded_or_refused(prompt: str, encoder: TextEncoder) -> None:
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        with pytest.raises(PromptError, match="half of a surrogate pair, which is no text"):
+            encoder.encode([prompt])
+        return
+    (states,) = encoder.encode([prompt])
+    assert states.shape[0] <= MAX_TOKENS
+    assert states.shape[1] == 384
+    assert bool(torch.isfinite(states).all())
 
 
 def test_broken_weights_are_named(tmp_path: Path) -> None:
