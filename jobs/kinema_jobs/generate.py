@@ -36,7 +36,7 @@ from kinema_jobs.rendering import (
     request_record,
 )
 from kinema_model.errors import BrokenArtefact, ModelError, ShapeError
-from kinema_model.tasks import Task
+from kinema_model.tasks import Task, check_task
 
 _FAILED: Final = 1
 _BAD_REQUEST: Final = 2
@@ -110,6 +110,7 @@ def _generate(arguments: argparse.Namespace, request: ClipRequest) -> None:
     folder = find_model(arguments.model)
     digest = verify_folder(folder)
     pipeline = open_pipeline(folder)
+    check_task(Task(arguments.task), pipeline.config.tasks)
     files = {name: getattr(arguments, name) for name in NAMES}
     footage = {n: open_footage(n, path, pipeline.config.max_side) for n, path in files.items() if path is not None}
     work = Work(Task(arguments.task), footage, arguments.input_seconds)

@@ -27,7 +27,7 @@ from kinema_jobs.serve.orders import OrderInHand
 from kinema_jobs.serve.transfer import Transfers
 from kinema_model.errors import BrokenArtefact, ModelError, SamplingStopped
 from kinema_model.pipeline import Pipeline
-from kinema_model.tasks import Task
+from kinema_model.tasks import Task, check_task
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,7 @@ class OrderRunner:
 
     async def _carry_out(self, taken: OrderInHand) -> None:
         pipeline, load_seconds = await self._load(taken)
+        check_task(Task(taken.order.task), pipeline.config.tasks)
         with tempfile.TemporaryDirectory(prefix="kinema-inputs-") as folder:
             work = await self._work(taken, Path(folder), pipeline.config.max_side)
             clip = await self._render(taken, pipeline, work)
