@@ -91,11 +91,43 @@ def test_a_torn_world_is_not_measured(model: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
-@pytest.mark.apiserver
-def test_words_of_any_script_are_kept_as_they_are(server: Server) -> None:
-    namespace = f"words-{uuid.uuid4().hex[:8]}"
+@pytest.fixture
+def kubectl(server: Server) -> Kubectl:
+    """kubectl in a namespace of the test's own."""
+    namespace = f"bad-{uuid.uuid4().hex[:8]}"
     Kubectl(server.kubeconfig, "default")("create", "namespace", namespace)
-    kubectl = Kubectl(server.kubeconfig, namespace)
+    return Kubectl(server.kubeconfig, namespace)
+
+
+SIZE = "the width and the height in size are multiples of 8 up to 256"
+HEADS = "each head has an even number of channels, at least 6"
+
+
+@pytest.mark.apiserver
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ({"overrides": {"size": "33x47"}}, SIZE),
+        ({"overrides": {"size": "24x264"}}, SIZE),
+        ({"overrides": {"heads": 3}}, HEADS),
+        ({"overrides": {"width": 16}}, HEADS),
+        ({"streaming": {"chunkFrames": 2, "referenceFrames": 3}}, "lower them to at most chunkFrames"),
+        ({"overrides": {"width": 132, "heads": 6, "size": "256x8"}}, None),
+    ],
+)
+def test_a_shape_that_no_preset_can_have_is_refused_at_admission(
+    kubectl: Kubectl, model: dict[str, Any], sentence: str | None
+) -> None:
+    spec = tiny_training(10).spec.to_wire() | {"model": {"preset": "tiny", **model}}
+    answer = kubectl.apply(
+        {"apiVersion": API_VERSION, "kind": "VideoModelTraining", "metadata": {"name": "trial"}, "spec": spec}
+    )
+    assert (answer.code == 0) == (sentence is None), answer.err
+    assert (sentence or "") in answer.err
+
+
+@pytest.mark.apiserver
+def test_words_of_any_script_are_kept_as_they_are(kubectl: Kubectl) -> None:
     prompts = {
         "arabic": "مربع أحمر يتحرك إلى اليمين",
         "chinese": "红" * 4096,
