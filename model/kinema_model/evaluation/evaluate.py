@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from kinema_model.errors import ConfigError
-from kinema_model.evaluation import captions, distribution, memorisation, motion, permanence, tasks
+from kinema_model.evaluation import captions, distribution, memorisation, motion, open_length, permanence, tasks
 from kinema_model.evaluation.plan import Absent, Examination, OnProgress, Plan, Renderer
 from kinema_model.evaluation.report import Report, Section
 
@@ -15,6 +15,7 @@ _EXAMINERS: Final[Mapping[str, Callable[[Examination], Section]]] = {
     "tasks": tasks.examine,
     "distribution": distribution.examine,
     "memorisation": memorisation.examine,
+    "drift": open_length.examine,
 }
 
 

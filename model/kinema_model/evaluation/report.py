@@ -53,12 +53,13 @@ class Row(_Data):
 
 
 class Curve(_Data):
-    """A figure `y` at each amount `x` of something."""
+    """A figure `y` at each amount `x` of something, and the same figure of what it is held against."""
 
     name: str
     across: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    beside: dict[str, tuple[float, ...]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
