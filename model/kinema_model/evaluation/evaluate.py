@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from kinema_model.errors import ConfigError
-from kinema_model.evaluation import captions, distribution, memorisation, motion, open_length, permanence, tasks
+from kinema_model.evaluation import captions, distribution, memorisation, motion, open_length, permanence, shots, tasks
 from kinema_model.evaluation.plan import Absent, Examination, OnProgress, Plan, Renderer
 from kinema_model.evaluation.report import Report, Section
 
@@ -16,6 +16,7 @@ _EXAMINERS: Final[Mapping[str, Callable[[Examination], Section]]] = {
     "distribution": distribution.examine,
     "memorisation": memorisation.examine,
     "drift": open_length.examine,
+    "shots": shots.examine,
 }
 
 

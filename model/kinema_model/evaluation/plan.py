@@ -42,6 +42,7 @@ SECTIONS: Final = (
     "distribution",
     "memorisation",
     "drift",
+    "shots",
 )
 # Far from the small numbers that people type, and above every seed that a training can have.
 _FIRST_SEED: Final = 1_000_000_000
