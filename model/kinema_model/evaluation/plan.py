@@ -1,7 +1,7 @@
 """How an evaluation is made, and the ground that all its sections share: scenes with unused seeds, and their clips."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count as count_from
 from pathlib import Path
 from typing import Final, Protocol
@@ -43,6 +43,7 @@ SECTIONS: Final = (
     "memorisation",
     "drift",
     "shots",
+    "ablations",
 )
 # Far from the small numbers that people type, and above every seed that a training can have.
 _FIRST_SEED: Final = 1_000_000_000
@@ -143,6 +144,8 @@ class Examination:
     plan: Plan
     on_progress: OnProgress
     section: str = ""
+    beside: Mapping[str, Renderer] = field(default_factory=dict)
+    """Other models that are put beside this one, by label."""
 
     @property
     def shape(self) -> ClipShape:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kinema_model.world import Video, WorldConfig
 
-Unit = Literal["share", "ratio", "distance"]
+Unit = Literal["share", "ratio", "distance", "difference"]
 Better = Literal["higher", "lower"]
 
 
@@ -120,5 +120,6 @@ class Report(_Data):
     seed: int
     steps: int
     guidance_scale: float
+    beside: tuple[str, ...] = ()
     sections: dict[str, Section]
     absent: dict[str, str]
