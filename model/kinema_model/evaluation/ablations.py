@@ -112,7 +112,11 @@ def _aspects(
         shape = replace(own, height=height, width=width)
         # What can be told at this size is told by true clips of this size.
         truth = _scenes(examination, kinds, shape)[: len(scenes)]
-        resized = _Drawn(_size_name(shape), scenes, _asked(examination, scenes, [shape] * len(scenes)))
+        resized = _Drawn(
+            _size_name(shape),
+            scenes,
+            _asked(examination, scenes, [replace(s.shape, height=height, width=width) for s in scenes]),
+        )
         rows += [*_rows(resized, truth), *_differences(resized, drawn[0])]
         drawn.append(resized)
     return _Part(rows, list(_sheets(drawn)))

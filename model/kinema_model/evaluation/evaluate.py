@@ -13,6 +13,7 @@ from kinema_model.evaluation import (
     motion,
     open_length,
     permanence,
+    rates,
     shots,
     tasks,
 )
@@ -28,6 +29,7 @@ _EXAMINERS: Final[Mapping[str, Callable[[Examination], Section]]] = {
     "memorisation": memorisation.examine,
     "drift": open_length.examine,
     "shots": shots.examine,
+    "rates": rates.examine,
     "ablations": ablations.examine,
 }
 

@@ -43,6 +43,7 @@ SECTIONS: Final = (
     "memorisation",
     "drift",
     "shots",
+    "rates",
     "ablations",
 )
 # Far from the small numbers that people type, and above every seed that a training can have.
@@ -71,6 +72,7 @@ class Renderer(Protocol):
         frames: int | None = None,
         height: int | None = None,
         width: int | None = None,
+        fps: int | None = None,
         steps: int = ...,
         guidance_scale: float = ...,
     ) -> Video:
@@ -237,6 +239,7 @@ class Examination:
                     frames=shape.frames,
                     height=shape.height,
                     width=shape.width,
+                    fps=shape.fps,
                     steps=self.plan.steps,
                     guidance_scale=self.plan.guidance_scale,
                 )

@@ -64,11 +64,12 @@ class Curve(_Data):
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A clip uint8 (T, H, W, 3) to look at, and whether it was right where that was judged."""
+    """A clip uint8 (T, H, W, 3) to look at, whether it was right where that was judged, and how fast to show it."""
 
     label: str
     video: Video
     good: bool | None = None
+    fps: float = 8.0
 
 
 @dataclass(frozen=True, eq=False)

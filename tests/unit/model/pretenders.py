@@ -62,12 +62,13 @@ class Pretender:
         frames: int | None = None,
         height: int | None = None,
         width: int | None = None,
+        fps: int | None = None,
         steps: int = 1,
         guidance_scale: float = 1.0,
     ) -> Video:
         """As `Pipeline.generate_batch`."""
         config = self.config
-        shape = ClipShape(frames or config.frames, height or config.height, width or config.width_px, config.fps)
+        shape = ClipShape(frames or config.frames, height or config.height, width or config.width_px, config.rate(fps))
         clips = [self._drawn(self._asked(prompt, shape)[-1]) for prompt in prompts]
         return np.stack(clips)
 
