@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from kinema_jobs.report.page import page
-from kinema_model.evaluation import Report, Row
+from kinema_model.evaluation import Report, Row, ablations, open_length, rates, shots
 
 JSON_FILE: Final = "report.json"
 HTML_FILE: Final = "report.html"
@@ -16,13 +17,37 @@ _ATTRIBUTES: Final = ("colour", "shape", "direction")
 _SEEN: Final = "seen"
 
 
+# What a reader wants first beside captions: (section, row), in all groups but those with something held out.
+_FIRST: Final = (
+    ("drift", open_length.EVERYTHING),
+    ("drift", open_length.FIRST),
+    ("drift", open_length.LAST),
+    ("drift", open_length.LAWFUL),
+    ("drift", open_length.NEW),
+    ("shots", shots.EVERYTHING),
+    ("shots", shots.SIZE),
+    ("rates", rates.EQUAL),
+    ("ablations", ablations.EVERYTHING),
+    ("ablations", ablations.IN_FRAME),
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A model's folder, and the digest of its weights where it has one."""
+
+    folder: str
+    digest: str | None
+
+
 @dataclass(frozen=True)
 class Origin:
-    """Where a report comes from: the model's folder and digest, and how long it took."""
+    """Where a report comes from: the model's folder and digest, how long it took, and the models put beside it."""
 
     model: str
     digest: str | None
     seconds: float
+    beside: Mapping[str, Identity] = field(default_factory=dict)
 
 
 def write_report(report: Report, origin: Origin, folder: Path) -> list[Path]:
@@ -41,7 +66,9 @@ def document(report: Report, origin: Origin) -> dict[str, Any]:
         "digest": origin.digest,
         "seconds": origin.seconds,
         "attributes": summary(report),
+        "summary": highlights(report),
         **report.model_dump(mode="json"),
+        "models_beside": {label: asdict(one) for label, one in origin.beside.items()},
     }
 
 
@@ -50,6 +77,17 @@ def summary(report: Report) -> dict[str, dict[str, float | None]]:
     captions = report.sections.get("captions")
     rows = {row.name: row for row in captions.rows if row.group == _SEEN} if captions else {}
     return {name: _accuracy(rows[name]) for name in _ATTRIBUTES if name in rows}
+
+
+def highlights(report: Report) -> dict[str, dict[str, float | None]]:
+    """The few figures of the other sections that a reader wants first, by the section's name and their own."""
+    found = {}
+    for name, wanted in _FIRST:
+        for row in report.sections[name].rows if name in report.sections else ():
+            if row.name == wanted and not row.group.startswith("held-out"):
+                group = f", {row.group}" if row.group not in ("", _SEEN) else ""
+                found[f"{name}: {wanted}{group}"] = _accuracy(row)
+    return found
 
 
 def _accuracy(row: Row) -> dict[str, float | None]:
