@@ -74,11 +74,11 @@ def _print(event: dict[str, Any]) -> None:
 
 def table(report: Report) -> str:
     """The attributes and the figures that a reader wants first, for people."""
-    lines = [f"{'':<44} {'accuracy':>9} {'chance':>7} {'parser':>7}"]
+    lines = [f"{'':<58} {'accuracy':>9} {'chance':>7} {'parser':>7}"]
     for name, score in {**summary(report), **highlights(report)}.items():
         cells = (score[of] for of in ("accuracy", "chance", "parser_accuracy"))
         accuracy, chance, parser = ("" if cell is None else f"{cell:.1%}" for cell in cells)
-        lines.append(f"{name:<44} {accuracy:>9} {chance:>7} {parser:>7}")
+        lines.append(f"{name:<58} {accuracy:>9} {chance:>7} {parser:>7}")
     return "\n".join([*lines, *(f"{name}: {why}" for name, why in report.absent.items())])
 
 

@@ -34,7 +34,7 @@ _MEANING: Final = {
     SIZE: "it has the same size on both sides, by the word for it, which no prompt tells",
 }
 _OTHERS: Final = 16
-_SHOWN: Final = 4
+_SHOWN: Final = 3
 
 Pair = tuple[ShotFacts, ShotFacts]
 
