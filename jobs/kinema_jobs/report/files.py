@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kinema_jobs.report.page import page
-from kinema_model.evaluation import Report, Row, ablations, open_length, rates, shots
+from kinema_model.evaluation import Report, Row, ablations, captions, open_length, rates, shots
 
 JSON_FILE: Final = "report.json"
 HTML_FILE: Final = "report.html"
@@ -22,7 +22,7 @@ _FIRST: Final = {
     "drift": (open_length.EVERYTHING, open_length.FIRST, open_length.LAST, open_length.LAWFUL, open_length.NEW),
     "shots": (shots.EVERYTHING, shots.SIZE),
     "rates": (rates.EQUAL,),
-    "ablations": (ablations.EVERYTHING, ablations.IN_FRAME),
+    "ablations": (captions.EVERYTHING, ablations.IN_FRAME),
 }
 _SETTINGS: Final = (ablations.SHORT, ablations.RICH, ablations.THIS)
 
@@ -69,8 +69,8 @@ def document(report: Report, origin: Origin) -> dict[str, Any]:
 
 def summary(report: Report) -> dict[str, dict[str, float | None]]:
     """Accuracy by attribute of captions like those of training, with chance and the reader's own accuracy."""
-    captions = report.sections.get("captions")
-    rows = {row.name: row for row in captions.rows if row.group == _SEEN} if captions else {}
+    section = report.sections.get("captions")
+    rows = {row.name: row for row in section.rows if row.group == _SEEN} if section else {}
     return {name: _accuracy(rows[name]) for name in _ATTRIBUTES if name in rows}
 
 
