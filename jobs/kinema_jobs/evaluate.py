@@ -16,29 +16,33 @@ from typing import Any, Final
 from kinema_jobs.errors import JobError
 from kinema_jobs.model_folder import find_model, verify_folder
 from kinema_jobs.rendering import open_pipeline
-from kinema_jobs.report import Origin, document, summary, write_report
+from kinema_jobs.report import Identity, Origin, document, highlights, summary, write_report
 from kinema_model.artefact import load_world
 from kinema_model.errors import ModelError
 from kinema_model.evaluation import SECTIONS, Plan, Report, evaluate
 
+ABLATIONS: Final = "ablations"
 DEFAULT_CLIPS: Final = 128
+DEFAULT_SECONDS: Final = 20.0
 
 
 def main() -> int:
     """Exit codes: 0 done, 1 no usable model, 2 bad arguments."""
-    arguments = _parser().parse_args()
+    arguments = _arguments()
     started = time.monotonic()
     try:
-        folder = find_model(arguments.model)
-        digest = verify_folder(folder)
+        model = _identity(arguments.model)
+        others = {label: _identity(path) for label, path in arguments.beside}
         plan = Plan(
             clips=arguments.clips,
             seed=arguments.seed,
-            world=load_world(folder),
+            seconds=arguments.seconds,
+            world=load_world(Path(model.folder)),
             sections=tuple(arguments.section or SECTIONS),
         )
-        report = evaluate(open_pipeline(folder), plan, _tell if arguments.json else _silent)
-        origin = Origin(str(folder), digest, round(time.monotonic() - started, 1))
+        beside = {label: open_pipeline(Path(other.folder)) for label, other in others.items()}
+        report = evaluate(open_pipeline(Path(model.folder)), plan, _tell if arguments.json else _silent, beside)
+        origin = Origin(model.folder, model.digest, round(time.monotonic() - started, 1), others)
         files = write_report(report, origin, arguments.out) if arguments.out else []
     except (JobError, ModelError, OSError) as error:
         print(json.dumps({"error": str(error)}) if arguments.json else f"error: {error}")
@@ -48,6 +52,12 @@ def main() -> int:
     else:
         print("\n".join([table(report), *map(str, files)]))
     return 0
+
+
+def _identity(path: Path) -> Identity:
+    """A model's folder, whose files are what they were when it was published."""
+    folder = find_model(path)
+    return Identity(str(folder), verify_folder(folder))
 
 
 def _tell(section: str, done: int, total: int) -> None:
@@ -63,12 +73,24 @@ def _print(event: dict[str, Any]) -> None:
 
 
 def table(report: Report) -> str:
-    """The attributes for people."""
-    lines = [f"{'attribute':<10} {'accuracy':>9} {'chance':>7} {'parser':>7}"]
-    for name, score in summary(report).items():
-        cells = (score["accuracy"] or 0.0, score["chance"] or 0.0, score["parser_accuracy"] or 0.0)
-        lines.append(f"{name:<10} {cells[0]:>9.1%} {cells[1]:>7.1%} {cells[2]:>7.1%}")
+    """The attributes and the figures that a reader wants first, for people."""
+    lines = [f"{'':<58} {'accuracy':>9} {'chance':>7} {'parser':>7}"]
+    for name, score in {**summary(report), **highlights(report)}.items():
+        cells = (score[of] for of in ("accuracy", "chance", "parser_accuracy"))
+        accuracy, chance, parser = ("" if cell is None else f"{cell:.1%}" for cell in cells)
+        lines.append(f"{name:<58} {accuracy:>9} {chance:>7} {parser:>7}")
     return "\n".join([*lines, *(f"{name}: {why}" for name, why in report.absent.items())])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = _parser()
+    arguments = parser.parse_args()
+    labels = [label for label, _ in arguments.beside]
+    if len(set(labels)) < len(labels):
+        parser.error("--beside gives one label to two models. Give each its own.")
+    if labels and ABLATIONS not in (arguments.section or SECTIONS):
+        parser.error(f"--beside is compared in the section {ABLATIONS}. Add --section {ABLATIONS}.")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +100,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=_several, default=DEFAULT_CLIPS, help="clips of each group of captions")
     parser.add_argument("--seed", type=_natural, default=0, help="sets prompts and noise")
     parser.add_argument("--section", action="append", choices=SECTIONS, help="only this one; may be given again")
+    parser.add_argument("--seconds", type=_long, default=DEFAULT_SECONDS, help="length of streams, 10 to 600")
+    parser.add_argument(
+        "--beside",
+        type=_labelled,
+        action="append",
+        default=[],
+        metavar="LABEL=FOLDER",
+        help="another model on the same scenes and seeds; may be given again",
+    )
     parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
     return parser
 
@@ -87,6 +118,20 @@ def _several(value: str) -> int:
     if number < 2:
         raise argparse.ArgumentTypeError("must be at least 2")
     return number
+
+
+def _long(value: str) -> float:
+    number = float(value)
+    if not 10 <= number <= 600:
+        raise argparse.ArgumentTypeError("must be from 10 to 600")
+    return number
+
+
+def _labelled(value: str) -> tuple[str, Path]:
+    label, _, folder = value.partition("=")
+    if not label or not folder:
+        raise argparse.ArgumentTypeError("must be LABEL=FOLDER")
+    return label, Path(folder)
 
 
 def _natural(value: str) -> int:

@@ -15,7 +15,9 @@ from pydantic_core import PydanticCustomError
 
 from kinema_api.base import WORDED_ERROR, ApiModel, Digest, Uri, cel_rules
 
-SectionName = Literal["captions", "motion", "permanence", "tasks", "distribution", "memorisation", "drift", "ablations"]
+SectionName = Literal[
+    "captions", "motion", "permanence", "tasks", "distribution", "memorisation", "drift", "shots", "rates", "ablations"
+]
 CAPTIONS: Final = "captions"
 
 METRICS: Final = (
@@ -61,7 +63,7 @@ class Evaluation(ApiModel):
     sections: (
         Annotated[
             tuple[SectionName, ...],
-            Field(min_length=1, max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"}),
+            Field(min_length=1, max_length=10, json_schema_extra={"x-kubernetes-list-type": "set"}),
         ]
         | None
     ) = None

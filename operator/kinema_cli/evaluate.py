@@ -26,24 +26,49 @@ from kinema_cli.output import Output
     "--seed", type=click.IntRange(min=0, max=2**31 - 1), default=0, show_default=True, help="Sets prompts and noise."
 )
 @click.option("--section", "sections", multiple=True, help="Only this section of the report; may be given again.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(10, 600),
+    default=20,
+    show_default=True,
+    help="Length of the streams that are judged for drift; 60 for a minute.",
+)
+@click.option(
+    "--beside",
+    multiple=True,
+    metavar="LABEL=FOLDER",
+    help="Another model, compared on the same scenes and seeds; may be given again.",
+)
 @with_output
-def evaluate(model: Path, out: Path, clips: int, seed: int, sections: tuple[str, ...], output: Output) -> None:
-    """Measure the model in folder MODEL: captions, motion, permanence, tasks, distribution and memorisation.
+def evaluate(
+    model: Path,
+    out: Path,
+    clips: int,
+    seed: int,
+    sections: tuple[str, ...],
+    seconds: float,
+    beside: tuple[str, ...],
+    output: Output,
+) -> None:
+    """Measure the model in folder MODEL: captions, motion, permanence, tasks, distribution, memorisation, drift of long
+    streams, shots, frame rates, and what captions, aspects and other models change.
 
-    Everything is read from pixels and stands beside chance and the same measure on true clips.
+    Everything is read from pixels and stands beside chance and the same measure on true clips. What a model cannot be
+    asked is named, with the reason.
     """
     report: dict[str, Any] = {}
-    arguments = [f"--model={model}", f"--out={out}", f"--clips={clips}", f"--seed={seed}", "--json"]
+    arguments = [f"--model={model}", f"--out={out}", f"--clips={clips}", f"--seed={seed}", f"--seconds={seconds}"]
+    arguments += ["--json", *(f"--section={name}" for name in sections), *(f"--beside={other}" for other in beside)]
     with output.progress() as follower:
         follower.show("Opening the model")
-        for event in Job("kinema_jobs.evaluate", [*arguments, *(f"--section={name}" for name in sections)]).events():
+        for event in Job("kinema_jobs.evaluate", arguments).events():
             if event.get("event") == "progress":
                 follower.show(f"Measuring {event['section']}", event["done"], event["total"])
             else:
                 report = event
     rows = [
         [name, *(_percent(score[of]) for of in ("accuracy", "chance", "parser_accuracy"))]
-        for name, score in report["attributes"].items()
+        for name, score in {**report["attributes"], **report["summary"]}.items()
     ]
     output.table(report, ["attribute", "accuracy", "chance", "parser"], rows)
     for path in report["files"]:

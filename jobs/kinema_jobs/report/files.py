@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from kinema_jobs.report.page import page
-from kinema_model.evaluation import Report, Row
+from kinema_model.evaluation import Report, Row, ablations, captions, open_length, rates, shots
 
 JSON_FILE: Final = "report.json"
 HTML_FILE: Final = "report.html"
@@ -16,13 +17,32 @@ _ATTRIBUTES: Final = ("colour", "shape", "direction")
 _SEEN: Final = "seen"
 
 
+# Rows that a reader wants first beside captions, of what was seen in training.
+_FIRST: Final = {
+    "drift": (open_length.EVERYTHING, open_length.FIRST, open_length.LAST, open_length.LAWFUL, open_length.NEW),
+    "shots": (shots.EVERYTHING, shots.SIZE),
+    "rates": (rates.EQUAL,),
+    "ablations": (captions.EVERYTHING, ablations.IN_FRAME),
+}
+_SETTINGS: Final = (ablations.SHORT, ablations.RICH, ablations.THIS)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A model's folder, and the digest of its weights where it has one."""
+
+    folder: str
+    digest: str | None
+
+
 @dataclass(frozen=True)
 class Origin:
-    """Where a report comes from: the model's folder and digest, and how long it took."""
+    """Where a report comes from: the model's folder and digest, how long it took, and the models put beside it."""
 
     model: str
     digest: str | None
     seconds: float
+    beside: Mapping[str, Identity] = field(default_factory=dict)
 
 
 def write_report(report: Report, origin: Origin, folder: Path) -> list[Path]:
@@ -41,15 +61,28 @@ def document(report: Report, origin: Origin) -> dict[str, Any]:
         "digest": origin.digest,
         "seconds": origin.seconds,
         "attributes": summary(report),
+        "summary": highlights(report),
         **report.model_dump(mode="json"),
+        "models_beside": {label: asdict(one) for label, one in origin.beside.items()},
     }
 
 
 def summary(report: Report) -> dict[str, dict[str, float | None]]:
     """Accuracy by attribute of captions like those of training, with chance and the reader's own accuracy."""
-    captions = report.sections.get("captions")
-    rows = {row.name: row for row in captions.rows if row.group == _SEEN} if captions else {}
+    section = report.sections.get("captions")
+    rows = {row.name: row for row in section.rows if row.group == _SEEN} if section else {}
     return {name: _accuracy(rows[name]) for name in _ATTRIBUTES if name in rows}
+
+
+def highlights(report: Report) -> dict[str, dict[str, float | None]]:
+    """The few figures of the other sections that a reader wants first, by the section's name and their own."""
+    found = {}
+    for name, wanted in _FIRST.items():
+        for row in report.sections[name].rows if name in report.sections else ():
+            group = row.group if row.group != _SEEN else ""
+            if row.name in wanted and group in ("", *_SETTINGS, *report.beside):
+                found[f"{name}: {row.name}{f', {group}' if group else ''}"] = _accuracy(row)
+    return found
 
 
 def _accuracy(row: Row) -> dict[str, float | None]:

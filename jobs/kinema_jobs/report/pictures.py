@@ -15,7 +15,7 @@ from kinema_model.world import Video
 
 _FRAMES: Final = 8
 _GAP: Final = 1
-_MILLISECONDS: Final = 125
+_SECOND: Final = 1000
 # The strip beside it shows every pixel as it is.
 _QUALITY: Final = 80
 
@@ -37,7 +37,7 @@ def _card(shown: Shown) -> str:
     moving = (
         f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="{_uri(_still(shown.video))}">'
         f'<img class="clip" width="{width}" height="{height}" alt="{escape(shown.label)}" '
-        f'src="{_uri(animation(shown.video))}"></picture>'
+        f'src="{_uri(animation(shown.video, shown.fps))}"></picture>'
     )
     return f"<figure>{moving}{still}<figcaption>{mark}{escape(shown.label)}</figcaption></figure>"
 
@@ -52,11 +52,13 @@ def strip(video: Video) -> bytes:
     return _webp(Image.fromarray(sheet))
 
 
-def animation(video: Video) -> bytes:
-    """The clip uint8 (T, H, W, 3) as a looping WebP."""
+def animation(video: Video, fps: float) -> bytes:
+    """The clip uint8 (T, H, W, 3) as a looping WebP of so many frames per second."""
     images = [Image.fromarray(frame) for frame in video]
     out = io.BytesIO()
-    images[0].save(out, "WEBP", lossless=True, save_all=True, append_images=images[1:], duration=_MILLISECONDS, loop=0)
+    images[0].save(
+        out, "WEBP", lossless=True, save_all=True, append_images=images[1:], duration=round(_SECOND / fps), loop=0
+    )
     return out.getvalue()
 
 

@@ -33,9 +33,15 @@ border-bottom:1px solid var(--line)}
 .control{fill:none;stroke:var(--soft);stroke-width:2}
 .span{stroke-width:6;stroke-linecap:round;opacity:.35}
 .span.good{stroke:var(--good)}.span.fair{stroke:var(--fair)}.span.poor{stroke:var(--poor)}
+.span.plain{stroke:var(--mark)}
 .dot.good{fill:var(--good)}.dot.fair{fill:var(--fair)}.dot.poor{fill:var(--poor)}.dot.plain{fill:var(--mark)}
 .curves{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem}
 .curve{margin:0}.curve svg{width:100%}.curve polyline{stroke:var(--mark);stroke-width:2}
+.curve polyline.model{stroke:var(--ink);stroke-width:3}.curve .rule0{stroke:var(--soft);stroke-dasharray:2 4}
+.curve .rule1{stroke:var(--fair);stroke-dasharray:8 4}.curve .rule2{stroke:var(--poor);stroke-dasharray:10 3 2 3}
+.curve.broad{grid-column:1/-1}
+.key{display:flex;flex-wrap:wrap;gap:.2rem 1rem}.curve .key svg{width:1.75rem;height:.5rem;margin-right:.4rem;
+vertical-align:.1rem}
 .curve text{fill:var(--soft);font-size:11px}
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(12rem,1fr));gap:1rem}
 .sheet figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.6rem}

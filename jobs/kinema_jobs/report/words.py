@@ -10,7 +10,9 @@ _MUCH_WORSE = 2.0
 
 
 def figure(value: float, unit: str) -> str:
-    """A share in per cent, anything else with three digits."""
+    """A share or a difference in per cent, anything else with three digits."""
+    if unit == "difference":
+        return f"{100 * value:+.1f} %" if abs(value) >= 0.0005 else "0 %"
     if unit == "share":
         return f"{100 * value:.0f} %" if value in (0.0, 1.0) else f"{100 * value:.1f} %"
     if value == 0 or abs(value) >= 0.001:
@@ -26,7 +28,9 @@ def interval(score: Score, unit: str) -> str:
 
 
 def verdict(row: Row) -> tuple[str, str]:
-    """(good, fair or poor, and the words for it)."""
+    """(good, fair or poor, and the words for it); plain for a difference, which is neither."""
+    if row.unit == "difference":
+        return "plain", _direction(row.score)
     if row.reached is not None:
         return ("good", "bar reached") if row.reached else ("poor", "bar missed")
     value, chance, floor = row.score.value, row.chance, row.floor.value if row.floor else None
@@ -39,6 +43,11 @@ def verdict(row: Row) -> tuple[str, str]:
     if chance is not None and (row.score.low if row.score.low is not None else value) <= chance:
         return "poor", "not told from chance"
     return ("poor", "mostly wrong") if value < 0.5 else ("fair", "partly right")
+
+
+def _direction(score: Score) -> str:
+    low, high = (score.value if end is None else end for end in (score.low, score.high))
+    return "more" if low > 0 else "less" if high < 0 else "not told apart"
 
 
 def headline(name: str, section: Section) -> tuple[str, str, str]:

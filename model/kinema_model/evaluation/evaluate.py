@@ -1,10 +1,22 @@
 """The one entry: every section that a model can be asked for, and one line for each that does not apply."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from kinema_model.errors import ConfigError
-from kinema_model.evaluation import captions, distribution, memorisation, motion, permanence, tasks
+from kinema_model.evaluation import (
+    ablations,
+    captions,
+    distribution,
+    memorisation,
+    motion,
+    open_length,
+    permanence,
+    rates,
+    shots,
+    tasks,
+)
 from kinema_model.evaluation.plan import Absent, Examination, OnProgress, Plan, Renderer
 from kinema_model.evaluation.report import Report, Section
 
@@ -15,6 +27,10 @@ _EXAMINERS: Final[Mapping[str, Callable[[Examination], Section]]] = {
     "tasks": tasks.examine,
     "distribution": distribution.examine,
     "memorisation": memorisation.examine,
+    "drift": open_length.examine,
+    "shots": shots.examine,
+    "rates": rates.examine,
+    "ablations": ablations.examine,
 }
 
 
@@ -22,12 +38,24 @@ def _silent(section: str, done: int, total: int) -> None:
     """Told of progress, says nothing."""
 
 
-def evaluate(pipeline: Renderer, plan: Plan, on_progress: OnProgress = _silent) -> Report:
-    """Measure a model. Raises `ConfigError` for a section that does not exist, `ModelError` as the model does."""
+def evaluate(
+    pipeline: Renderer,
+    plan: Plan,
+    on_progress: OnProgress = _silent,
+    beside: Mapping[str, Renderer] = MappingProxyType({}),
+) -> Report:
+    """Measure a model; those `beside` it, by label, are compared in the section of ablations.
+
+    Raises `ConfigError` for a section that does not exist or is missing, `ModelError` as the model does.
+    """
     unknown = [name for name in plan.sections if name not in _EXAMINERS]
     if unknown:
         raise ConfigError(f"There is no section {unknown[0]!r}. Choose from: {', '.join(_EXAMINERS)}.")
-    examination = Examination(pipeline, plan, on_progress)
+    if beside and "ablations" not in plan.sections:
+        raise ConfigError("Models beside this one are compared in the section 'ablations'. Ask for it too.")
+    if ablations.THIS in beside:
+        raise ConfigError(f"The label {ablations.THIS!r} stands for the model itself. Choose another.")
+    examination = Examination(pipeline, plan, on_progress, beside=beside)
     sections: dict[str, Section] = {}
     absent: dict[str, str] = {}
     for name in plan.sections:
@@ -41,6 +69,7 @@ def evaluate(pipeline: Renderer, plan: Plan, on_progress: OnProgress = _silent) 
         seed=plan.seed,
         steps=plan.steps,
         guidance_scale=plan.guidance_scale,
+        beside=tuple(beside),
         sections=sections,
         absent=absent,
     )

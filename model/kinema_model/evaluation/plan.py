@@ -1,7 +1,7 @@
 """How an evaluation is made, and the ground that all its sections share: scenes with unused seeds, and their clips."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count as count_from
 from pathlib import Path
 from typing import Final, Protocol
@@ -15,6 +15,7 @@ from kinema_model.evaluation.report import Subject
 from kinema_model.given import Given, given_for
 from kinema_model.pipeline import DEFAULT_GUIDANCE, Completed
 from kinema_model.reader import parse, read
+from kinema_model.streaming import Shot
 from kinema_model.tasks import Task, can_do
 from kinema_model.world import (
     ClipShape,
@@ -33,7 +34,18 @@ from kinema_model.world import (
 from kinema_model.world.splits import Split, combination_held_out, speed_held_out
 
 EVALUATION_STEPS: Final = 16
-SECTIONS: Final = ("captions", "motion", "permanence", "tasks", "distribution", "memorisation")
+SECTIONS: Final = (
+    "captions",
+    "motion",
+    "permanence",
+    "tasks",
+    "distribution",
+    "memorisation",
+    "drift",
+    "shots",
+    "rates",
+    "ablations",
+)
 # Far from the small numbers that people type, and above every seed that a training can have.
 _FIRST_SEED: Final = 1_000_000_000
 _WORLD_SEED: Final = 2**40
@@ -60,6 +72,7 @@ class Renderer(Protocol):
         frames: int | None = None,
         height: int | None = None,
         width: int | None = None,
+        fps: int | None = None,
         steps: int = ...,
         guidance_scale: float = ...,
     ) -> Video:
@@ -79,6 +92,17 @@ class Renderer(Protocol):
     ) -> Completed:
         """A clip around what is given."""
 
+    def stream(
+        self,
+        shots: Sequence[Shot],
+        seed: int,
+        height: int | None = None,
+        width: int | None = None,
+        steps: int = ...,
+        guidance_scale: float = ...,
+    ) -> Iterator[Video]:
+        """Chunks uint8 (t, H, W, 3) of a clip of open length."""
+
 
 class Plan(BaseModel):
     """How many clips, from which seed, and with which settings of the sampler.
@@ -94,6 +118,7 @@ class Plan(BaseModel):
     steps: int = Field(default=EVALUATION_STEPS, ge=1)
     guidance_scale: float = Field(default=DEFAULT_GUIDANCE, gt=0)
     batch: int = Field(default=32, ge=1)
+    seconds: float = Field(default=20, ge=10, le=600, description="length of each stream that is judged for drift")
     world: WorldConfig | None = None
     sections: tuple[str, ...] = SECTIONS
     cache: Path | None = None
@@ -102,6 +127,11 @@ class Plan(BaseModel):
     def completions(self) -> int:
         """Clips of each task with given frames: these are drawn one by one."""
         return max(2, self.clips // 4)
+
+    @property
+    def streams(self) -> int:
+        """Long streams, each of which takes as long as many clips."""
+        return max(2, self.clips // 16)
 
 
 class Absent(Exception):
@@ -116,6 +146,8 @@ class Examination:
     plan: Plan
     on_progress: OnProgress
     section: str = ""
+    beside: Mapping[str, Renderer] = field(default_factory=dict)
+    """Other models that are put beside this one, by label."""
 
     @property
     def shape(self) -> ClipShape:
@@ -207,6 +239,7 @@ class Examination:
                     frames=shape.frames,
                     height=shape.height,
                     width=shape.width,
+                    fps=shape.fps,
                     steps=self.plan.steps,
                     guidance_scale=self.plan.guidance_scale,
                 )
@@ -230,6 +263,12 @@ class Examination:
             clips.append(made.video)
         self.on_progress(f"{self.section}: {task}", len(prompts), len(prompts))
         return clips
+
+    def stream(self, shots: Sequence[Shot], place: int) -> Iterator[Video]:
+        """The model's stream of these shots, chunk after chunk, in its own size."""
+        return self.model.stream(
+            shots, self.seed_of(place), steps=self.plan.steps, guidance_scale=self.plan.guidance_scale
+        )
 
     def extend(self, scenes: Sequence[Scene], given: Sequence[int]) -> list[Video]:
         """The model's way on from so many first frames of each scene's true clip."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kinema_model.world import Video, WorldConfig
 
-Unit = Literal["share", "ratio", "distance"]
+Unit = Literal["share", "ratio", "distance", "difference"]
 Better = Literal["higher", "lower"]
 
 
@@ -53,21 +53,23 @@ class Row(_Data):
 
 
 class Curve(_Data):
-    """A figure `y` at each amount `x` of something."""
+    """A figure `y` at each amount `x` of something, and the same figure of what it is held against."""
 
     name: str
     across: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    beside: dict[str, tuple[float, ...]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A clip uint8 (T, H, W, 3) to look at, and whether it was right where that was judged."""
+    """A clip uint8 (T, H, W, 3) to look at, whether it was right where that was judged, and how fast to show it."""
 
     label: str
     video: Video
     good: bool | None = None
+    fps: float = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,5 +121,6 @@ class Report(_Data):
     seed: int
     steps: int
     guidance_scale: float
+    beside: tuple[str, ...] = ()
     sections: dict[str, Section]
     absent: dict[str, str]

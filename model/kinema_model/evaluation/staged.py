@@ -1,4 +1,4 @@
-"""Scenes changed on purpose: another look of an object, and the region of the frame that holds its whole course."""
+"""Scenes changed on purpose: another look, a course that goes on, and the region that holds a whole course."""
 
 from dataclasses import replace
 from typing import Final
@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from kinema_model.world import COLOURS, SHAPES, Scene
 from kinema_model.world.captions import captions_of
+from kinema_model.world.casting import inside
+from kinema_model.world.motion import bouncing
 from kinema_model.world.scene import facts_of
 
 _MARGIN: Final = 1.0
@@ -27,6 +29,24 @@ def relooked(scene: Scene, *, shape_too: bool) -> Scene:
     changed = replace(first, look=replace(first.look, colour=colour, shape=shape))
     shots = (replace(shot, tracks=(changed, *others)), *rest)
     return replace(scene, shots=shots, captions=captions_of(facts_of(scene.kind, shots)))
+
+
+def going_on(scene: Scene, first: int, frames: int) -> Scene:
+    """Frames [first, first + frames) of a scene of one object that bounces, which goes on doing so for ever."""
+    (shot,), shape = scene.shots, replace(scene.shape, frames=frames)
+    (track,) = shot.tracks
+    times = (first + np.arange(frames)) / shape.fps
+    course = bouncing(track.positions[0], track.velocities[0], inside(track.look, shape), times)
+    moved = replace(
+        track,
+        positions=course.positions,
+        world_positions=course.positions,
+        velocities=course.velocities,
+        visible=np.ones(frames),
+        hidden_by=(None,) * frames,
+    )
+    still = np.zeros((frames, 2))
+    return replace(scene, shape=shape, shots=(replace(shot, frames=frames, tracks=(moved,), camera=still),))
 
 
 def region(scene: Scene, other: Scene) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema_jobs.report import HTML_FILE, JSON_FILE, Origin, write_report
+from kinema_jobs.report import HTML_FILE, JSON_FILE, Identity, Origin, document, write_report
 from kinema_jobs.report.words import figure, verdict
 from kinema_model.evaluation import Curve, Report, Row, Score, Section, Sheet, Shown
 from kinema_model.evaluation.report import Subject
@@ -46,6 +46,33 @@ def report() -> Report:
         rows=(row(7.0, unit="ratio", better="lower", bar=2.0), row(1.0, name="given frames", bar=1.0)),
         curves=(Curve(name="distance", across="blur", x=(0.0, 0.5, 1.0), y=(0.1, 0.4, 0.9)),),
     )
+    drift = Section(
+        title="Drift",
+        question="?",
+        rows=(
+            row(0.9, name="everything", group="", controls={"frozen": score(0.0)}),
+            row(0.4, name="attributes, last 10 s", group=""),
+        ),
+        curves=(
+            Curve(
+                name="right over time",
+                across="seconds",
+                x=(0.0, 30.0, 60.0),
+                y=(1.0, 0.9, 0.7),
+                beside={"true clips": (1.0, 1.0, 1.0), "frozen": (1.0, 0.0, 0.0), "looped": (1.0, 0.0, 0.0)},
+            ),
+        ),
+    )
+    change = Score(value=-0.125, low=-0.25, high=-0.05, clips=20)
+    choices = Section(
+        title="Choices",
+        question="?",
+        rows=(
+            row(0.5, name="everything", group="4x"),
+            row(0.5, name="everything", group="48 x 32 px"),
+            row(0.0, name="more than this model", group="4x", unit="difference").model_copy(update={"score": change}),
+        ),
+    )
     world = World.fixed(0, 6, 16, 24, 8).config
     subject = Subject(
         preset="tiny", tasks=("text",), frames=6, height=16, width=24, fps=8, world=world, world_known=False
@@ -56,7 +83,8 @@ def report() -> Report:
         seed=0,
         steps=4,
         guidance_scale=2.0,
-        sections={"captions": captions, "tasks": tasks},
+        beside=("4x",),
+        sections={"captions": captions, "tasks": tasks, "drift": drift, "ablations": choices},
         absent={"permanence": "Nothing is hidden."},
     )
 
@@ -117,6 +145,37 @@ def test_every_figure_is_on_the_page(report: Report, tmp_path: Path) -> None:
     assert "2 answers could not be read" in outline.text
 
 
+def test_a_curve_has_a_line_and_a_key_for_all_that_stands_beside_it(report: Report, tmp_path: Path) -> None:
+    write_report(report, Origin("model", None, 3.0), tmp_path)
+    html = (tmp_path / HTML_FILE).read_text()
+    plot = html[html.index('<figure class="curve broad">') :].split("</figure>")[0]
+    drawn, key = plot.split("<figcaption>")
+    assert [drawn.count(f'class="{style}"') for style in ("model", "truth", "rule0", "rule1")] == [1, 1, 1, 1]
+    for name in ("this model", "true clips", "frozen", "looped"):
+        assert f"{name}</span>" in key
+    assert 'class="model" points="44.0,10.0' in drawn
+
+
+def test_a_difference_stands_around_the_middle_and_says_which_way(report: Report, tmp_path: Path) -> None:
+    write_report(report, Origin("model", None, 3.0), tmp_path)
+    html = (tmp_path / HTML_FILE).read_text()
+    dot = re.search(r'aria-label="more than this model: -12.5 %".*?class="dot plain" cx="([\d.]+)%"', html)
+    assert dot is not None
+    assert 2 < float(dot[1]) < 50
+    assert '<small class="plain">less</small>' in html
+
+
+def test_the_summary_has_the_first_figures_of_each_section_and_no_more(report: Report) -> None:
+    origin = Origin("model", None, 3.0, {"4x": Identity("/models/4x", "sha256:4")})
+    told = document(report, origin)
+    assert {name: entry["accuracy"] for name, entry in told["summary"].items()} == {
+        "drift: everything": 0.9,
+        "drift: attributes, last 10 s": 0.4,
+        "ablations: everything, 4x": 0.5,
+    }
+    assert told["models_beside"] == {"4x": {"folder": "/models/4x", "digest": "sha256:4"}}
+
+
 def test_pictures_are_the_clips(report: Report, tmp_path: Path) -> None:
     write_report(report, Origin("model", None, 3.0), tmp_path)
     uris = re.findall(r"data:image/webp;base64,([^\"]+)", (tmp_path / HTML_FILE).read_text())
@@ -157,6 +216,7 @@ def test_json_holds_the_report_and_the_summary(report: Report, tmp_path: Path) -
         (row(2.1, bar=2.0, better="lower", unit="ratio"), "poor"),
         (row(0.3, floor=score(0.2), better="lower", unit="distance"), "good"),
         (row(3.0, floor=score(0.2), better="lower", unit="distance"), "fair"),
+        (row(0.05, unit="difference"), "plain"),
     ],
 )
 def test_verdicts(one: Row, grade: str) -> None:
@@ -165,7 +225,13 @@ def test_verdicts(one: Row, grade: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "unit", "words"),
-    [(1.0, "share", "100 %"), (0.005, "share", "0.5 %"), (12.34, "ratio", "12.3"), (0.0, "distance", "0")],
+    [
+        (1.0, "share", "100 %"),
+        (0.005, "share", "0.5 %"),
+        (12.34, "ratio", "12.3"),
+        (0.0, "distance", "0"),
+        (0.031, "difference", "+3.1 %"),
+    ],
 )
 def test_figures(value: float, unit: str, words: str) -> None:
     assert figure(value, unit) == words

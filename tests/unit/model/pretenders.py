@@ -1,16 +1,19 @@
 """Models that draw the truth, or lie in one chosen way: what an evaluation must tell apart."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from kinema_model.chunking import chunk_rows
 from kinema_model.codec import pixels
 from kinema_model.conditioning import paste
-from kinema_model.config import ModelConfig
+from kinema_model.config import ModelConfig, StreamingConfig
+from kinema_model.evaluation.open_length import true_stream
 from kinema_model.evaluation.plan import true_clips
 from kinema_model.given import Given
 from kinema_model.pipeline import Completed
+from kinema_model.streaming import Shot, trained_streaming
 from kinema_model.tasks import TRAINED_BY, Task
 from kinema_model.world import ClipShape, Scene, Video
 
@@ -22,6 +25,13 @@ EVERY_TASK = tuple(task for task in Task if task not in TRAINED_BY)
 def config_of(frames: int = 16, height: int = 32, width: int = 32, tasks: tuple[Task, ...] = EVERY_TASK) -> ModelConfig:
     """The tiny preset with a clip of this shape."""
     return ModelConfig.from_preset("tiny", frames=frames, height=height, width_px=width, fps=8, tasks=tasks)
+
+
+def streaming_config(frames: int = 16, height: int = 32, width: int = 32) -> ModelConfig:
+    """The same for a model that streams in chunks of half a second."""
+    streaming = StreamingConfig(chunk_frames=4, window_chunks=2)
+    fields = {"frames": frames, "height": height, "width_px": width, "fps": 8, "streaming": streaming}
+    return ModelConfig.from_preset("tiny", places="space", tasks=(Task.TEXT,), **fields)
 
 
 class Pretender:
@@ -52,12 +62,13 @@ class Pretender:
         frames: int | None = None,
         height: int | None = None,
         width: int | None = None,
+        fps: int | None = None,
         steps: int = 1,
         guidance_scale: float = 1.0,
     ) -> Video:
         """As `Pipeline.generate_batch`."""
         config = self.config
-        shape = ClipShape(frames or config.frames, height or config.height, width or config.width_px, config.fps)
+        shape = ClipShape(frames or config.frames, height or config.height, width or config.width_px, config.rate(fps))
         clips = [self._drawn(self._asked(prompt, shape)[-1]) for prompt in prompts]
         return np.stack(clips)
 
@@ -82,6 +93,32 @@ class Pretender:
         made = paste(made, given, self.config.patch) if self._careful else made
         video = ((made + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0).numpy()
         return Completed(video, ())
+
+    def stream(
+        self,
+        shots: Sequence[Shot],
+        seed: int,
+        height: int | None = None,
+        width: int | None = None,
+        steps: int = 1,
+        guidance_scale: float = 1.0,
+    ) -> Iterator[Video]:
+        """As `Pipeline.stream`: a bounce that goes on for ever, or a scene of two shots by the captions of both."""
+        config = self.config
+        streaming, prompts = trained_streaming(config), tuple(shot.prompt for shot in shots)
+        lengths = [
+            config.patch[0] * rows
+            for shot in shots
+            for rows in chunk_rows(config, streaming, config.rows_for(shot.seconds))
+        ]
+        scene = next(one for one in self._known if prompts in ((one.captions.short,), one.captions.shots))
+        told = scene if self._lie is None else self._lie(scene)
+        clip = np.concatenate(list(true_stream(told, lengths))) if len(shots) == 1 else true_clips([told])[0]
+        clip = clip if self._spoil is None else self._spoil(clip)
+        first = 0
+        for length in lengths:
+            yield clip[first : first + length]
+            first += length
 
     def _asked(self, prompt: str, shape: ClipShape) -> list[Scene]:
         return [scene for scene in self._known if scene.captions.short == prompt and scene.shape == shape]

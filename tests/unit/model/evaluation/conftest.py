@@ -2,8 +2,8 @@
 
 import pytest
 
-from kinema_model.evaluation import motion, staged
-from kinema_model.world import Scene, World
+from kinema_model.evaluation import motion, rates, staged
+from kinema_model.world import ClipShape, Scene, World
 
 
 @pytest.fixture
@@ -26,6 +26,13 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
         scenes.append(made)
         return made
 
+    def at_rate(one: Scene, shape: ClipShape) -> Scene:
+        made = look_at(one, shape)
+        scenes.append(made)
+        return made
+
+    look_at = rates.at_rate
+    monkeypatch.setattr(rates, "at_rate", at_rate)
     relook = staged.relooked
     monkeypatch.setattr(staged, "relooked", relooked)
     rescale = motion.rescaled

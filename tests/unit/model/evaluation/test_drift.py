@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from kinema_model.errors import ShapeError
-from kinema_model.evaluation import drift as drifting
-from kinema_model.evaluation.drift import ATTRIBUTES_LAST, COPY_LAST, FROZEN, LAWFUL, LOOPED, NEW, Stream, drift
+from kinema_model.evaluation.drift import COPY_LAST, FROZEN, LOOPED, Stream, controls, drift
 from kinema_model.evaluation.plan import true_clips
 from kinema_model.world import ClipShape, Scene, SceneKind, ShapeMix, Video, World, WorldConfig
 from kinema_model.world.casting import inside
@@ -44,16 +43,21 @@ def minute() -> tuple[Scene, Video]:
     return _minute()
 
 
-def test_a_true_minute_passes_and_the_three_rules_do_not(minute: tuple[Scene, Video]) -> None:
+def test_a_true_minute_holds_and_the_three_rules_do_not(minute: tuple[Scene, Video]) -> None:
     scene, clip = minute
-    section = drifting.section([Stream(scene.facts.brief(), _chunks(clip, 2 * FPS), FPS)])
-    for name in (ATTRIBUTES_LAST, LAWFUL, NEW):
-        assert section.row(name).score.value >= 0.95, name
-    assert section.row(LAWFUL).controls[FROZEN].value == 0.0
-    assert section.row(LAWFUL).controls[COPY_LAST].value < 0.1
+    asked = scene.facts.brief()
+    told = drift(Stream(asked, _chunks(clip, 2 * FPS), FPS))
+    assert told.holds
+    assert min(told.last, told.lawful, told.new_seconds) >= 0.95
+    assert len(told.right) == SECONDS / 2
+    rules = controls(clip[: 2 * FPS], FPS, len(clip))
+    judged = {name: drift(Stream(asked, make(), FPS)) for name, make in rules.items()}
+    assert judged[FROZEN].lawful == 0.0
+    assert judged[COPY_LAST].lawful < 0.1
     for rule in (FROZEN, LOOPED, COPY_LAST):
-        assert section.row(NEW).controls[rule].value < 0.1, rule
-    assert len(section.curves[0].x) == SECONDS / 2
+        assert judged[rule].new_seconds < 0.1, rule
+        assert not judged[rule].holds, rule
+        assert judged[rule].right[-1] == 0.0, rule
 
 
 def test_a_colour_that_fades_on_the_way_is_told_where_it_fades(minute: tuple[Scene, Video]) -> None:

@@ -1,0 +1,37 @@
+"""The arguments of the evaluation: what is refused before any model is opened, with what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kinema_jobs import evaluate
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--seconds", "5"], "from 10 to 600"),
+        (["--beside", "4x"], "LABEL=FOLDER"),
+        (["--beside", "=folder"], "LABEL=FOLDER"),
+        (["--beside", "4x=one", "--beside", "4x=two"], "Give each its own"),
+        (["--beside", "4x=one", "--section", "captions"], "Add --section ablations"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    given: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.argv", ["evaluate", "--model", str(tmp_path), *given])
+    with pytest.raises(SystemExit) as exit_:
+        evaluate.main()
+    assert exit_.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_model_beside_that_is_none_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.argv", ["evaluate", "--model", str(tmp_path), "--beside", f"4x={tmp_path / 'none'}"])
+    assert evaluate.main() == 1
+    assert str(tmp_path) in capsys.readouterr().out
