@@ -1,14 +1,14 @@
 """make gpu-proof: what a model learns of the full world in eight minutes on one GPU, measured and held to bars.
 
 Phases: training; captions, motion, permanence, streams, shots; the three compute points of that training; the report.
-Each call works for PROOF_SLICE seconds and exits 75 until all is done; then 0 where all bars are met, and 1 where one is
-missed. A call may be killed at any moment. The last line is one JSON object. docs/gpu-proof.md says more.
+Each call works for PROOF_SLICE seconds and exits 75 until all is done; then 0 where all bars are met, and 1 where one
+is missed. A call may be killed at any moment. The last line is one JSON object. docs/gpu-proof.md says more.
 
 Environment: PROOF_FOLDER (out/gpu-proof), PROOF_SLICE (500), PROOF_SCALE (1), which multiplies seconds and clips (0.01
 rehearses every phase on a CPU, and its figures mean nothing), PROOF_PRESET (small; tiny rehearses), PROOF_SECONDS (480)
-of training, PROOF_TOKENS (4096 on a CPU, 32768 on a GPU) of a step, PROOF_RATE (the preset's), PROOF_CLIPS (128) of each
-group, PROOF_STREAM_SECONDS (60), PROOF_STEPS (16) of the sampler, PROOF_SEED (1), PROOF_COMPILE (0, 1),
-PROOF_WORKERS (0, all cores but two) that make batches.
+of training, PROOF_TOKENS (4096 on a CPU, 32768 on a GPU) of a step, PROOF_RATE (the preset's), PROOF_CLIPS (128) of
+each group, PROOF_STREAM_SECONDS (60), PROOF_STEPS (16) of the sampler, PROOF_SEED (1), PROOF_COMPILE (0 on a CPU, 1 on
+a GPU), PROOF_WORKERS (none on a CPU, one for each core but two on a GPU), processes that make batches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kinema_model.errors import ModelError
 from kinema_model.evaluation import Report
 from proof.examining import Examiner
 from proof.folder import Folder
-from proof.settings import FINAL, Settings
+from proof.settings import FINAL, Settings, number
 from proof.training import Progress, Trainer
 from proof.verdicts import Verdict, all_figures, exit_code, judge
 from stage.measure import machine, result
@@ -46,7 +46,7 @@ def main() -> int:
     torch.set_float32_matmul_precision("high")
     try:
         settings = Settings.from_environment()
-        slice_ = Slice(float(os.environ.get("PROOF_SLICE", SLICE_SECONDS)))
+        slice_ = Slice(number("SLICE", SLICE_SECONDS))
         folder = Folder(Path(os.environ.get("PROOF_FOLDER", "out/gpu-proof")), asdict(settings))
         try:
             progress = trained(settings, folder, slice_)
@@ -57,7 +57,7 @@ def main() -> int:
     except SliceOver:
         print("this call's time is over: give the same command again to go on", flush=True)
         return STOPPED
-    except (ModelError, ValueError) as error:
+    except ModelError as error:
         print(error, file=sys.stderr)
         return 2
 

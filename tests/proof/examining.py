@@ -1,20 +1,20 @@
-"""Everything that the trained model is asked: sections of `kinema evaluate` one by one, then its compute points."""
+"""All that the trained model is asked: sections of `kinema evaluate`, one by one, its compute points among them."""
 
 from __future__ import annotations
 
 import time
 from typing import Final
 
-from kinema_model.evaluation import Plan, Report, Section, evaluate
-from kinema_model.evaluation.ablations import compare
+from kinema_model.evaluation import Plan, Report, evaluate
 from kinema_model.evaluation.plan import Examination
 from proof.folder import Folder
 from proof.recorded import Recorded
 from proof.settings import FINAL, POINTS, Settings
 from stage.slices import Slice
 
-SECTIONS: Final = ("captions", "motion", "permanence", "drift", "shots")
-COMPUTE: Final = "compute points"
+ABLATIONS: Final = "ablations"
+SECTIONS: Final = ("captions", "motion", "permanence", "drift", "shots", ABLATIONS)
+EARLIER: Final = tuple(point for point in POINTS if point != FINAL)
 _TELL_EVERY: Final = 15.0
 
 
@@ -31,32 +31,30 @@ class Examiner:
         for name in SECTIONS:
             if f"section {name}" not in self._folder.records and f"absent {name}" not in self._folder.records:
                 self._examine(final, name)
-        if f"section {COMPUTE}" not in self._folder.records:
-            points = {name: self._model(name) for name in POINTS}
-            self._kept(COMPUTE, compare(points, self._plan(())))
         return self._report(final)
 
     def _examine(self, model: Recorded, name: str) -> None:
-        report = evaluate(model, self._plan((name,)), self._tell)
+        beside = {point: self._model(point) for point in EARLIER} if name == ABLATIONS else {}
+        report = evaluate(model, self._plan((name,)), self._tell, beside)
         if name in report.sections:
-            self._kept(name, report.sections[name])
+            self._folder.keep_section(name, report.sections[name])
         else:
             self._folder.note(f"absent {name}", report.absent[name])
-
-    def _kept(self, name: str, section: Section) -> None:
-        self._folder.keep_section(name, section)
-        print(f"{name}: measured", flush=True)
+        print(f"{name}: {report.absent.get(name, 'measured')}", flush=True)
 
     def _report(self, model: Recorded) -> Report:
         plan = self._plan(SECTIONS)
-        sections = {name: found for name in (*SECTIONS, COMPUTE) if (found := self._folder.section(name)) is not None}
-        absent = {name: self._folder.records[key] for name in SECTIONS if (key := f"absent {name}") in self._folder.records}
+        sections = {name: found for name in SECTIONS if (found := self._folder.section(name)) is not None}
+        absent = {
+            name: self._folder.records[key] for name in SECTIONS if (key := f"absent {name}") in self._folder.records
+        }
         return Report(
             subject=Examination(model, plan, self._tell).subject(),
             clips=plan.clips,
             seed=plan.seed,
             steps=plan.steps,
             guidance_scale=plan.guidance_scale,
+            beside=EARLIER,
             sections=sections,
             absent=absent,
         )

@@ -84,7 +84,10 @@ class Folder:
             return None
         with np.load(self._sheets(name), allow_pickle=False) as clips:
             sheets = tuple(
-                Sheet(sheet["title"], tuple(Shown(one["label"], clips[one["clip"]], one["good"]) for one in sheet["shown"]))
+                Sheet(
+                    sheet["title"],
+                    tuple(Shown(one["label"], clips[one["clip"]], one["good"]) for one in sheet["shown"]),
+                )
                 for sheet in record["sheets"]
             )
         return Section.model_validate_json(json.dumps(record["section"])).model_copy(update={"sheets": sheets})

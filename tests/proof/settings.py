@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -59,6 +60,18 @@ LESSONS: Final[Mapping[str, Lesson]] = {
 }
 
 
+def number(name: str, default: float, environment: Mapping[str, str] = os.environ) -> float:
+    """PROOF_<name>. Raises `ConfigError` where it is no number above 0."""
+    told = environment.get(f"PROOF_{name}", str(default))
+    try:
+        value = float(told)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"PROOF_{name} is {told!r}. Give a number above 0.")
+    return value
+
+
 @dataclass(frozen=True)
 class Settings:
     """All that changes a figure; seconds and clips are already scaled."""
@@ -85,35 +98,29 @@ class Settings:
         if preset not in LESSONS:
             raise ConfigError(f"PROOF_PRESET is {preset!r}. Choose one of: {', '.join(sorted(LESSONS))}.")
 
-        def number(name: str, default: float) -> float:
-            told = environment.get(f"PROOF_{name}", str(default))
-            try:
-                value = float(told)
-            except ValueError:
-                value = 0.0
-            if not 0 < value < float("inf"):
-                raise ConfigError(f"PROOF_{name} is {told!r}. Give a number above 0.")
-            return value
-
-        scale = number("SCALE", 1)
+        of = partial(number, environment=environment)
+        scale = of("SCALE", 1)
         return cls(
             preset=preset,
             device="cuda" if gpu else "cpu",
             compiled=environment.get("PROOF_COMPILE", "1" if gpu else "0") == "1",
-            seconds=scale * number("SECONDS", 480),
-            tokens=int(number("TOKENS", 32768 if gpu else 4096)),
-            rate=number("RATE", LESSONS[preset].rate),
-            clips=max(_LEAST_CLIPS, round(scale * number("CLIPS", 128))),
-            stream_seconds=max(_LEAST_STREAM, scale * number("STREAM_SECONDS", 60)),
-            steps=int(number("STEPS", EVALUATION_STEPS)),
-            seed=int(number("SEED", 1)),
+            seconds=scale * of("SECONDS", 480),
+            tokens=int(of("TOKENS", 32768 if gpu else 4096)),
+            rate=of("RATE", LESSONS[preset].rate),
+            clips=max(_LEAST_CLIPS, round(scale * of("CLIPS", 128))),
+            stream_seconds=max(_LEAST_STREAM, scale * of("STREAM_SECONDS", 60)),
+            steps=int(of("STEPS", EVALUATION_STEPS)),
+            seed=int(of("SEED", 1)),
         )
 
     @property
     def config(self) -> ModelConfig:
         """The model."""
-        changes = LESSONS[self.preset].changes
-        return ModelConfig.from_preset(self.preset, places="space", tasks=tuple(TASKS), **changes)
+        lesson = LESSONS[self.preset]
+        tasks = (*TASKS, Task.PICTURE)
+        return ModelConfig.from_preset(
+            self.preset, places="space", tasks=tasks, rates=lesson.shapes.fps, **lesson.changes
+        )
 
     @property
     def world(self) -> WorldConfig:

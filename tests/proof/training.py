@@ -1,8 +1,8 @@
 """The one training of the proof: so many seconds by the clock, in as many calls as it takes, exactly as in one.
 
-The clock counts whole steps, waiting for data and writing nothing: making the network, compiling it and snapshots stand
-beside it. The learning rate follows the share of the seconds that are gone, since nobody knows how many steps they hold.
-A call that was killed loses what came after the last snapshot, of weights and clock alike.
+The clock counts whole steps, with their waiting for data. Making the network, compiling it and snapshots stand beside
+it. The learning rate follows the share of the seconds that are gone, since nobody knows how many steps they hold. A
+call that was killed loses what came after the last snapshot, of weights and clock alike.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MILLISECONDS: Final = 1000
 
 @dataclass
 class Progress:
-    """How far training is: optimiser steps, seconds by its clock and those of them spent waiting, tokens of clips seen."""
+    """How far training is: optimiser steps, seconds by its clock, those of them spent waiting, and tokens seen."""
 
     step: int = 0
     seconds: float = 0.0
@@ -50,7 +50,7 @@ class Progress:
     loss: float = 0.0
     """Mean of the last steps."""
     recompiles: int = 0
-    stream: dict[str, Any] = field(default_factory=StreamState().to_json)
+    stream: list[int] = field(default_factory=StreamState().to_numbers)
     points: dict[str, dict[str, float]] = field(default_factory=dict)
     """Of each compute point the step and the seconds at which it was kept."""
 
@@ -94,14 +94,17 @@ class Trainer:
         return self.progress.seconds >= self._settings.seconds
 
     def run(self, slice_: Slice) -> None:
-        """Train to the end. Raises `SliceOver`, before which all is kept, and `ConfigError` for a loss that is no number."""
+        """Train to the end.
+
+        Raises `SliceOver`, before which all is kept, and `ConfigError` for a loss that is no number.
+        """
         if self.done:
             return
         progress = self.progress
         if self._settings.compiled and device.has_compiler():
             self._compile()
         compiled, before = device.compilations(), progress.recompiles
-        supply = self._make_supply(self._settings, progress.step, StreamState.from_json(progress.stream))
+        supply = self._make_supply(self._settings, progress.step, StreamState.from_numbers(progress.stream))
         kept = progress.seconds
         try:
             while not self.done:
@@ -133,7 +136,7 @@ class Trainer:
         progress.seconds += self._clock() - begun
         progress.waited += supply.waited - waited
         progress.tokens += sum(batch.clean.clips.lengths)
-        progress.stream = batch.following.to_json()
+        progress.stream = batch.following.to_numbers()
 
     def _backward(self, batch: Batch) -> torch.Tensor:
         half = self._device.type == "cuda"
