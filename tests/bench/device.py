@@ -84,6 +84,12 @@ def kernel(dtype: torch.dtype) -> str:
     return choose_kernel(DEVICE, dtype).__name__.strip("_").replace("_", " ")
 
 
+def forget_peak_memory() -> None:
+    """Count device memory anew; of a CPU's process nothing is forgotten."""
+    if GPU:
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_memory_gib() -> float:
     """Largest amount of device memory held so far; on a CPU that of the process."""
     if GPU:

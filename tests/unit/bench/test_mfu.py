@@ -100,4 +100,4 @@ def test_a_box_holds_exactly_its_tokens(tokens: int) -> None:
 
 
 def test_the_rate_is_the_median_of_the_steps() -> None:
-    assert Measured([1.0, 2.0, 4.0], [8, 8, 8], [1, 1, 1], 0.0, 0).rate == 4.0
+    assert Measured([1.0, 2.0, 4.0], [8, 8, 8], [1, 1, 1], 0.0, 0, 0, 0.0).rate == 4.0

@@ -56,9 +56,7 @@ def ticking() -> Callable[[], float]:
     return lambda: 0.5 * next(ticks)
 
 
-def trainer(
-    folder: Path, supply: Callable[[Settings, int, StreamState], Supply] = Inline, rate: float = 1e-3
-) -> Trainer:
+def trainer(folder: Path, make: Callable[[Settings, int, StreamState], Supply] = Inline, rate: float = 1e-3) -> Trainer:
     return Trainer(settings(rate), Folder(folder, {}), make, ticking())
 
 
