@@ -42,8 +42,9 @@ _CALLS = "calls"
 def main() -> int:
     """Go on with the proof; see the module for exit codes, and 2 for what cannot be started."""
     begun = time.monotonic()
-    # What is not in bf16 is evaluation, which bears the 10 bits of TF32.
-    torch.set_float32_matmul_precision("high")
+    if device.GPU:
+        # What is not in bf16 is evaluation, which bears the 10 bits of TF32.
+        torch.set_float32_matmul_precision("high")
     try:
         settings = Settings.from_environment()
         slice_ = Slice(number("SLICE", SLICE_SECONDS))
@@ -68,9 +69,9 @@ def trained(settings: Settings, folder: Folder, slice_: Slice) -> Progress:
     if record is None:
         trainer = Trainer(settings, folder)
         trainer.run(slice_)
-        record = {**asdict(trainer.progress), "peak_memory_gib": round(device.peak_memory_gib(), 2)}
+        record = asdict(trainer.progress)
         folder.note(_TRAINED, record)
-    return Progress(**{name: value for name, value in record.items() if name != "peak_memory_gib"})
+    return Progress(**record)
 
 
 def note_call(folder: Folder, seconds: float) -> None:
@@ -111,7 +112,7 @@ def figures(
         "waiting": round(progress.waited / max(progress.seconds, 1e-9), 4),
         "loss": round(progress.loss, 5),
         "recompiles": progress.recompiles,
-        "peak_memory_gib": folder.records[_TRAINED]["peak_memory_gib"],
+        "peak_memory_gib": progress.peak_memory_gib,
         "calls": calls["count"],
         "seconds": round(calls["seconds"], 1),
     }

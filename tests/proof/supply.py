@@ -125,7 +125,7 @@ def _batch(samples: Sequence[int], step: int) -> Made:
 
 
 class Ahead:
-    """Has `workers` processes make batches ahead, at most `depth` at a time."""
+    """Has `workers` processes make batches, `depth` of them ahead; it is there when the first one is."""
 
     def __init__(self, settings: Settings, step: int, state: StreamState, workers: int, depth: int) -> None:
         self.waited = 0.0
@@ -134,18 +134,24 @@ class Ahead:
         self._sizes: dict[int, AsyncResult[list[int]]] = {}
         self._step, self._state, self._depth = step, state, depth
         self._coming: deque[tuple[AsyncResult[Made], StreamState]] = deque()
+        # Processes take seconds to start, which is nothing that training waits for.
+        self._ask()
+        _answer(self._coming[0][0])
 
     def take(self) -> Batch:
         """See `Supply`. Raises `ConfigError` where a worker has ended."""
         begun = time.perf_counter()
+        asked, following = self._coming.popleft()
+        self._ask()
+        clean, noise = _answer(asked)
+        self.waited += time.perf_counter() - begun
+        return Batch(clean, noise, following)
+
+    def _ask(self) -> None:
         while len(self._coming) < self._depth:
             samples, self._state = self._planner.plan(self._state)
             self._coming.append((self._pool.apply_async(_batch, (samples, self._step)), self._state))
             self._step += 1
-        asked, following = self._coming.popleft()
-        clean, noise = _answer(asked)
-        self.waited += time.perf_counter() - begun
-        return Batch(clean, noise, following)
 
     def close(self) -> None:
         """Stop the processes."""
@@ -176,10 +182,13 @@ def _answer(asked: AsyncResult[T]) -> T:
 def supply_of(settings: Settings, step: int, state: StreamState) -> Supply:
     """Processes where the device is a GPU and shared memory holds what they make, else batches made on demand.
 
-    PROOF_WORKERS sets their number (all cores but two on a GPU, none on a CPU).
+    PROOF_WORKERS sets their number (all cores but two on a GPU, none on a CPU). Raises `ConfigError`.
     """
     cores = len(os.sched_getaffinity(0))
-    workers = int(os.environ.get("PROOF_WORKERS", str(max(1, cores - _SPARE) if settings.device == "cuda" else 0)))
+    asked = os.environ.get("PROOF_WORKERS", str(max(1, cores - _SPARE) if settings.device == "cuda" else 0))
+    if not asked.isdecimal():
+        raise ConfigError(f"PROOF_WORKERS is {asked!r}. Give 0 or the number of processes that shall make batches.")
+    workers = int(asked)
     free = shutil.disk_usage(_SHARED).free if _SHARED.is_dir() else 0
     depth = min(workers + _SPARE, free // 2 // _bytes(settings))
     if workers < 1:

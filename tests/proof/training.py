@@ -50,6 +50,7 @@ class Progress:
     loss: float = 0.0
     """Mean of the last steps."""
     recompiles: int = 0
+    peak_memory_gib: float = 0.0
     stream: list[int] = field(default_factory=StreamState().to_numbers)
     points: dict[str, dict[str, float]] = field(default_factory=dict)
     """Of each compute point the step and the seconds at which it was kept."""
@@ -172,6 +173,7 @@ class Trainer:
     def _keep(self, due: list[str]) -> None:
         self._look()
         progress = self.progress
+        progress.peak_memory_gib = max(progress.peak_memory_gib, round(device.peak_memory_gib(), 2))
         for name in due:
             self._folder.keep_point(name, partial(self._write_model, name))
             progress.points[name] = {"step": progress.step, "seconds": progress.seconds}
