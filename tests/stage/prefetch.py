@@ -21,7 +21,8 @@ class Prefetch(Generic[T]):
     def __init__(self, make: Callable[[], T], device: torch.device) -> None:
         self.waited = 0.0
         self._make = make
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        gpu = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if gpu else None  # type: ignore[no-untyped-call]
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._coming: Future[tuple[T, torch.cuda.Event | None]] = self._thread.submit(self._made, None)
 
