@@ -33,7 +33,9 @@ from stage.slices import Slice
 SNAPSHOT_SECONDS: Final = 60.0
 # Steps after which the device is waited for, so that the clock does not run ahead of it.
 _TOGETHER: Final = 10
-_WARM_UP: Final = 4
+# Batches in a row that compile nothing, after which the blocks know what varies; and most batches of the warm-up.
+_CALM: Final = 3
+_MOST_WARM_UP: Final = 16
 # Samples of the warm-up, which training never comes to.
 _ELSEWHERE: Final = 1 << 39
 _MILLISECONDS: Final = 1000
@@ -164,8 +166,13 @@ class Trainer:
         begun = time.perf_counter()
         device.compile_blocks(self.model.network.blocks)
         elsewhere = Inline(self._settings, 0, StreamState(_ELSEWHERE))
-        for _ in range(_WARM_UP):
+        calm = 0
+        for _ in range(_MOST_WARM_UP):
+            before = device.compilations()
             self._backward(elsewhere.take())
+            calm = calm + 1 if device.compilations() == before else 0
+            if calm == _CALM:
+                break
         self.model.zero_grad(set_to_none=True)
         device.wait()
         print(f"compiled in {time.perf_counter() - begun:.0f} s, which the training's clock does not count", flush=True)
