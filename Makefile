@@ -12,7 +12,7 @@ STAMP := $(VENV)/.synced
 AGAIN := --reruns 1
 LOCK_FLAGS := --quiet --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
-.PHONY: help demo test check generate cluster cluster-down bench lock images
+.PHONY: help demo test check generate cluster cluster-down bench gpu-proof lock images
 
 help:  ## Explain the verbs
 	@echo "Kinema: train and serve video models on Kubernetes"; echo
@@ -58,8 +58,11 @@ cluster-down:  ## Take the cluster away and leave nothing behind
 images: $(STAMP)  ## Build the control-plane image (and the worker image with WORKER=1)
 	@$(BIN)/python images/build.py $(if $(WORKER),--worker)
 
-bench: $(STAMP)  ## make bench NAME=learning|reader|reconcile|recovery|step|streaming: measure; ends in one JSON line
+bench: $(STAMP)  ## make bench NAME=learning|mfu|reader|reconcile|recovery|step|streaming: measure; ends in one JSON line
 	@$(BIN)/python tests/bench/$(NAME).py
+
+gpu-proof: $(STAMP)  ## Train on the whole world and hold the model to its bars; call again while it exits 75 (PROOF_SCALE=0.01 rehearses)
+	@$(BIN)/python tests/proof
 
 lock: $(STAMP)  ## Pin all requirements anew, with hashes
 	@uv pip compile pyproject.toml --all-extras $(LOCK_FLAGS) -o requirements/dev.txt

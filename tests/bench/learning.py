@@ -48,18 +48,17 @@ from bench.learning_folder import Folder
 from bench.learning_ours import FlowObjective, Task, mark, our_model, questions
 from bench.learning_race import Contender, Record, Rules
 from bench.learning_report import chosen_rate, comparison, printed, table
-from bench.learning_turns import Entry, SliceOver, Turns
+from bench.learning_turns import Entry, Turns
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError
 from kinema_model.evaluation import EVALUATION_STEPS
 from kinema_model.text import TextEncoder
 from stage.measure import machine, quiet, result
+from stage.slices import STOPPED, SliceOver
 
 GRID_SEED = 0
 OURS, BASELINE = "ours", "latte"
 LEAST_PROMPTS = 8
-STOPPED = 75
-"""Exit status of a slice that is not the last (EX_TEMPFAIL)."""
 GUESSED_SHARE = 0.25
 """Of the seconds that ours has, what it is taken to need until a run of it has got there: for the outlook alone."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bench.learning_race import Record, Run
-from kinema_model.errors import ConfigError
+from stage.slices import StateFile
 
 
 class Folder:
@@ -21,21 +19,13 @@ class Folder:
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self._path = path
-        self._settings = json.loads(json.dumps(settings))
-        self._state = path / "state.json"
-        path.mkdir(parents=True, exist_ok=True)
-        stored = json.loads(self._state.read_text()) if self._state.exists() else {}
-        if stored and stored["settings"] != self._settings:
-            raise ConfigError(f"{path} holds results under other settings. Remove it or set LEARNING_FOLDER.")
-        self.records = {key: Record.of(record) for key, record in stored.get("records", {}).items()}
+        self._state = StateFile(path / "state.json", settings, "Remove it or set LEARNING_FOLDER.")
+        self.records = {key: Record.of(record) for key, record in self._state.found.items()}
 
     def end(self, key: str, record: Record) -> None:
         """Keep what a run came to; its snapshot is of no more use."""
         self.records[key] = record
-        records = {name: asdict(kept) for name, kept in self.records.items()}
-        part = self._state.with_suffix(".part")
-        part.write_text(json.dumps({"settings": self._settings, "records": records}))
-        os.replace(part, self._state)
+        self._state.write({name: asdict(kept) for name, kept in self.records.items()})
         self._snapshot(key).unlink(missing_ok=True)
 
     def keep(self, key: str, run: Run) -> None:

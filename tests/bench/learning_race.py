@@ -7,7 +7,6 @@ and makes the many early readings cheap.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ import torch
 
 from kinema_model.ema import Ema
 from kinema_model.world import Attributes, Video
+from stage.slices import replace_file
 
 READING_BATCH = 32
 LATER = 0.1
@@ -187,9 +187,8 @@ class Run:
 
     def save(self, file: Path) -> None:
         """Write atomically: a run stopped while writing is as it was before."""
-        part = file.with_suffix(".part")
-        torch.save({"record": asdict(self.record), "contender": self._contender.state_dict()}, part)
-        os.replace(part, file)
+        state = {"record": asdict(self.record), "contender": self._contender.state_dict()}
+        replace_file(file, lambda part: torch.save(state, part))
 
     def load(self, file: Path) -> None:
         """Go on from what `save` wrote."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bench.learning_folder import Folder
 from bench.learning_race import Contender, Reading, Record, Rules, Run
+from stage.slices import Slice
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,6 @@ class Entry:
     key: str
     make: Callable[[], Contender]
     limit: Callable[[], float]
-
-
-class SliceOver(Exception):
-    """The wall-clock time of this slice is used up; everything is saved."""
 
 
 class Turns:
@@ -36,7 +33,7 @@ class Turns:
         self._rules = rules
         self._outlook = outlook
         self._begun = time.monotonic()
-        self._until = self._begun + slice_seconds
+        self._slice = Slice(slice_seconds)
         self._trained = 0.0
         self._under_way: dict[str, Run] = {}
 
@@ -56,8 +53,7 @@ class Turns:
 
     def _one_slice(self, entry: Entry, run: Run) -> None:
         if not run.over(entry.limit()):
-            if time.monotonic() >= self._until:
-                raise SliceOver
+            self._slice.check()
             before = run.record.seconds
             reading = run.slice(entry.limit())
             self._trained += run.record.seconds - before

@@ -35,48 +35,38 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench.device import DEVICE, GPU, compile_blocks, has_compiler, published_peak, wait
+from bench.shapes import WORLD_PATCH, mix
 from kinema_model.draws import Stream, generator
 from kinema_model.flops import forward_flops, training_flops
-from kinema_model.network import blocks
 from kinema_model.network.config import PUBLISHED
 from kinema_model.network.pack import Box
 from kinema_model.packing import StepPlanner, StreamState, measure_waste, patches
-from kinema_model.world import SceneKind, ShapeMix
+from kinema_model.world import SceneKind
 from kinema_model.world.scene import ClipShape
 from stage.measure import machine, result
 from stage.wan import Clips, Ours, Theirs, in_order, make_clips, pair
 
-GPU = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if GPU else "cpu")
 DEPTH = int(os.environ.get("KINEMA_BENCH_DEPTH", "8" if GPU else "2"))
 TOKENS = int(os.environ.get("KINEMA_BENCH_TOKENS", "32768" if GPU else "4096"))
 ROUNDS = int(os.environ.get("KINEMA_BENCH_ROUNDS", "10" if GPU else "3"))
 COMPILE = os.environ.get("KINEMA_BENCH_COMPILE", "1") == "1"
 DTYPE = getattr(torch, os.environ.get("KINEMA_BENCH_DTYPE", "bfloat16" if GPU else "float32"))
 CONFIG = PUBLISHED["wan2.1-t2v-1.3b"].model_copy(update={"num_layers": DEPTH})
-WORLD_PATCH = (1, 8, 8)
 # Wan's pipeline gives every prompt as so many states.
 TEXT = 512
 EQUAL_CLIPS = 4
 LEVEL = 0.6
-MOST_RECOMPILES = 64
 # Largest relative error of outputs and of gradients, in the norm.
 NOISE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
-# Dense bf16 FLOPs per second, from the vendor's data sheets; the first name that the device's holds.
-PEAKS = {"H100 PCIe": 756e12, "H200": 989e12, "H100": 989e12, "A100": 312e12}
 BACKENDS = ("_flash_3", "flash", "_native_cudnn", "_native_flash", "native") if GPU else ("native",)
-
-
-def mix() -> ShapeMix:
-    """On a GPU the mix that models are trained on; on a CPU one of clips small enough to have several in a step."""
-    return ShapeMix() if TOKENS >= 2**15 else ShapeMix(frames=(1, 8, 16), sides=(32, 64))
 
 
 def shape_of(sample: int) -> ClipShape:
     """The shape that a scene of any kind draws."""
     draw = generator(Stream.WORLD_PLAN, 0, sample)
-    kinds = [kind for kind in SceneKind if mix().rhythms(kind)]
-    return mix().draw(draw, kinds[int(draw.integers(len(kinds)))])
+    kinds = [kind for kind in SceneKind if mix(TOKENS).rhythms(kind)]
+    return mix(TOKENS).draw(draw, kinds[int(draw.integers(len(kinds)))])
 
 
 def mixed_boxes() -> list[Box]:
@@ -131,12 +121,6 @@ def timed(call: Callable[[], object], network: Any, *, grad: bool) -> float:
     return time.perf_counter() - begun
 
 
-def wait() -> None:
-    """Until the device has done what it was given."""
-    if GPU:
-        torch.cuda.synchronize()
-
-
 def choose_backend(theirs: Theirs, cases: list[Case]) -> str:
     """Their fastest attention that this machine has; measured on the equal set, before compilation."""
     seconds: dict[str, float] = {}
@@ -156,20 +140,10 @@ def choose_backend(theirs: Theirs, cases: list[Case]) -> str:
 
 def compile_both(ours: Ours, theirs: Theirs) -> bool:
     """Compile the blocks of both where there is a compiler."""
-    if not COMPILE:
-        return False
-    torch._dynamo.config.recompile_limit = MOST_RECOMPILES
-    try:
-        torch.compile(torch.sin)(torch.ones(8, device=DEVICE))
-    except Exception as error:
-        print(f"no compiler: {str(error).splitlines()[0]}", flush=True)
+    if not COMPILE or not has_compiler():
         return False
     theirs.network.compile_repeated_blocks()
-    # It looks at lengths, which differ from pack to pack: a compiler would begin anew at each of a run's steps.
-    for name in ("attend", "attention"):
-        setattr(blocks, name, torch.compiler.disable(getattr(blocks, name)))  # type: ignore[no-untyped-call]
-    for block in ours.network.blocks:
-        block.compile()
+    compile_blocks(ours.network.blocks)
     return True
 
 
@@ -216,12 +190,6 @@ def spread(seconds: list[float]) -> str:
     return f"{median(seconds):.3f} s ({min(seconds):.3f} to {max(seconds):.3f})"
 
 
-def peak() -> float | None:
-    """Dense bf16 FLOPs per second of the device, where they are known."""
-    device = torch.cuda.get_device_name() if GPU and DTYPE is torch.bfloat16 else ""
-    return next((flops for name, flops in PEAKS.items() if name in device), None)
-
-
 def report(cases: list[Case], seconds: dict[str, dict[str, list[float]]]) -> dict[str, object]:
     """Speed-ups with their spread, and on a known GPU the utilisation of ours."""
     figures: dict[str, object] = {}
@@ -233,7 +201,7 @@ def report(cases: list[Case], seconds: dict[str, dict[str, list[float]]]) -> dic
         figures[key] = round(median(other) / median(mine), 3)
         figures[f"{key}_spread"] = [round(min(ratios), 3), round(max(ratios), 3)]
         rate = case.flops / median(mine)
-        if (most := peak()) is not None:
+        if (most := published_peak(DTYPE)) is not None:
             figures[key.replace("speedup", "mfu")] = round(rate / most, 3)
         print(
             f"{case.name}: ours {spread(mine)}, theirs {spread(other)}, ours at {rate / 1e12:.3f} TFLOP/s",

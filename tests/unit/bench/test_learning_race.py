@@ -18,10 +18,11 @@ from torch import nn
 from bench.learning_contender import Trained
 from bench.learning_folder import Folder
 from bench.learning_race import Contender, Reading, Record, Rules, Run, needed, reached, take_reading
-from bench.learning_turns import Entry, SliceOver, Turns
+from bench.learning_turns import Entry, Turns
 from kinema_model.ema import Ema
 from kinema_model.errors import ConfigError
 from kinema_model.world import Attributes, Video
+from stage.slices import SliceOver
 
 
 @dataclass(frozen=True)

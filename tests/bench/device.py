@@ -1,0 +1,104 @@
+"""What the benchmarks that need an accelerator know of it: its peak, its compiler, its kernel and its memory."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from statistics import median
+from typing import Final
+
+import torch
+from torch import nn
+
+from kinema_model.network import blocks
+from kinema_model.network.attention import choose_kernel
+
+GPU: Final = torch.cuda.is_available()
+DEVICE: Final = torch.device("cuda" if GPU else "cpu")
+# Dense bf16 FLOPs per second, from the vendor's data sheets; the first name that the device's holds.
+PEAKS: Final = {"H100 PCIe": 756e12, "H200": 989e12, "H100": 989e12, "A100": 312e12}
+# Of packs, which differ in length, number of levels and number of texts, before every size is known to vary.
+MOST_RECOMPILES: Final = 64
+_SIDE: Final = 2048
+_PRODUCTS: Final = 5
+
+logger = logging.getLogger(__name__)
+
+
+def wait() -> None:
+    """Until the device has done what it was given."""
+    if GPU:
+        torch.cuda.synchronize()
+
+
+def published_peak(dtype: torch.dtype) -> float | None:
+    """Dense bf16 FLOPs per second of the device, where they are known and this is the dtype."""
+    device = torch.cuda.get_device_name() if GPU and dtype is torch.bfloat16 else ""
+    return next((flops for name, flops in PEAKS.items() if name in device), None)
+
+
+def measured_peak(dtype: torch.dtype) -> float:
+    """FLOPs per second of a large product of matrices in this dtype, here and now: the median of a few."""
+    a, b = (torch.randn(_SIDE, _SIDE, device=DEVICE).to(dtype) for _ in range(2))
+    torch.mm(a, b)
+    seconds = []
+    for _ in range(_PRODUCTS):
+        wait()
+        begun = time.perf_counter()
+        torch.mm(a, b)
+        wait()
+        seconds.append(time.perf_counter() - begun)
+    return 2 * _SIDE**3 / median(seconds)
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile works here; if not, the log says why."""
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=DEVICE))
+    except Exception as error:
+        logger.warning("no compiler: %s", str(error).splitlines()[0])
+        return False
+    return True
+
+
+def compile_blocks(stack: Iterable[nn.Module]) -> None:
+    """Compile our transformer blocks, all but attention.
+
+    It looks at lengths, which differ from pack to pack: a compiler would begin anew at each of a run's steps.
+    """
+    torch._dynamo.config.recompile_limit = MOST_RECOMPILES
+    for name in ("attend", "attention"):
+        setattr(blocks, name, torch.compiler.disable(getattr(blocks, name)))  # type: ignore[no-untyped-call]
+    for block in stack:
+        block.compile()
+
+
+def compilations() -> int:
+    """Graphs compiled so far in this process: what is more after warm-up was compiled anew."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+def kernel(dtype: torch.dtype) -> str:
+    """Name of the attention kernel that our network takes in this dtype."""
+    return choose_kernel(DEVICE, dtype).__name__.strip("_").replace("_", " ")
+
+
+def forget_peak_memory() -> None:
+    """Count device memory anew; of a CPU's process nothing is forgotten."""
+    if GPU:
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory_gib() -> float:
+    """Largest amount of device memory held so far; on a CPU that of the process."""
+    if GPU:
+        return torch.cuda.max_memory_allocated() / 2**30
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def name() -> str:
+    """The device in words."""
+    return torch.cuda.get_device_name() if GPU else "CPU"

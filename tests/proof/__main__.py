@@ -1,0 +1,13 @@
+"""Entry point of `python tests/proof`; puts its parent folder on the path, as tests are no package."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from proof.command import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""All that the trained model is asked: sections of `kinema evaluate`, one by one, its compute points among them."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from kinema_model.evaluation import Plan, Report, evaluate
+from kinema_model.evaluation.plan import Examination
+from proof.folder import Folder
+from proof.recorded import Recorded
+from proof.settings import FINAL, POINTS, Settings
+from stage.slices import Slice
+
+ABLATIONS: Final = "ablations"
+SECTIONS: Final = ("captions", "motion", "permanence", "drift", "shots", ABLATIONS)
+EARLIER: Final = tuple(point for point in POINTS if point != FINAL)
+_TELL_EVERY: Final = 15.0
+
+
+class Examiner:
+    """Asks within a slice; what was answered before is in the folder."""
+
+    def __init__(self, settings: Settings, folder: Folder, slice_: Slice) -> None:
+        self._settings, self._folder, self._slice = settings, folder, slice_
+        self._told = time.monotonic()
+
+    def run(self) -> Report:
+        """All sections. Raises `SliceOver`, before which all clips that were made are kept."""
+        final = self._model(FINAL)
+        for name in SECTIONS:
+            if f"section {name}" not in self._folder.records and f"absent {name}" not in self._folder.records:
+                self._examine(final, name)
+        return self._report(final)
+
+    def _examine(self, model: Recorded, name: str) -> None:
+        beside = {point: self._model(point) for point in EARLIER} if name == ABLATIONS else {}
+        report = evaluate(model, self._plan((name,)), self._tell, beside)
+        if name in report.sections:
+            self._folder.keep_section(name, report.sections[name])
+        else:
+            self._folder.note(f"absent {name}", report.absent[name])
+        print(f"{name}: {report.absent.get(name, 'measured')}", flush=True)
+
+    def _report(self, model: Recorded) -> Report:
+        plan = self._plan(SECTIONS)
+        sections = {name: found for name in SECTIONS if (found := self._folder.section(name)) is not None}
+        absent = {
+            name: self._folder.records[key] for name in SECTIONS if (key := f"absent {name}") in self._folder.records
+        }
+        return Report(
+            subject=Examination(model, plan, self._tell).subject(),
+            clips=plan.clips,
+            seed=plan.seed,
+            steps=plan.steps,
+            guidance_scale=plan.guidance_scale,
+            beside=EARLIER,
+            sections=sections,
+            absent=absent,
+        )
+
+    def _model(self, point: str) -> Recorded:
+        settings, folder = self._settings, self._folder
+        return Recorded(folder.point(point), settings.config, folder.clips, self._slice, settings.device)
+
+    def _plan(self, sections: tuple[str, ...]) -> Plan:
+        settings = self._settings
+        return Plan(
+            clips=settings.clips,
+            steps=settings.steps,
+            seconds=settings.stream_seconds,
+            world=settings.world,
+            sections=sections,
+        )
+
+    def _tell(self, section: str, done: int, total: int) -> None:
+        if time.monotonic() - self._told >= _TELL_EVERY:
+            self._told = time.monotonic()
+            print(f"{section}: {done} of {total} clips", flush=True)

@@ -1,0 +1,206 @@
+"""Batches of the training, in the order of its steps: made when they are asked for, or ahead by other processes.
+
+What a step holds follows from its number and from where the planner was (`StepPlanner`), so both ways give the same.
+On a GPU the device is done with a step long before one core has made the next, so as many processes as there are
+cores make batches ahead. Sizes are theirs too: a planner needs them first, and each costs a scene.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import TimeoutError as TimeoutOfPool
+from multiprocessing.pool import AsyncResult, Pool
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch import multiprocessing as processes
+
+from kinema_model.errors import ConfigError
+from kinema_model.network.pack import Pack
+from kinema_model.packing import StepPlanner, StreamState, patches
+from kinema_model.text import TextEncoder
+from kinema_model.training import TrainingObjective
+from kinema_model.world import World
+from proof.settings import RICH_CAPTIONS, STREAMING_SHARE, TASKS, Settings
+
+Made = tuple[Pack, Tensor]
+T = TypeVar("T")
+_SIZES_AT_ONCE: Final = 128
+_SIZES_AHEAD: Final = 8
+_SPARE: Final = 2
+_PATIENCE: Final = 300
+_SHARED: Final = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clean latents with their levels, noise of the same shape, and where the stream of samples goes on after them."""
+
+    clean: Pack
+    noise: Tensor
+    following: StreamState
+
+
+class Supply(Protocol):
+    """Batches one after another; `waited` are seconds that `take` took so far."""
+
+    waited: float
+
+    def take(self) -> Batch:
+        """The batch of the next step, on the CPU."""
+        ...
+
+    def close(self) -> None:
+        """End what makes batches."""
+        ...
+
+
+def objective_of(settings: Settings) -> TrainingObjective:
+    """What the proof teaches; batches are made on the CPU."""
+    return TrainingObjective(
+        settings.config,
+        TextEncoder(),
+        World(settings.world),
+        settings.seed,
+        tasks=TASKS,
+        rich_captions=RICH_CAPTIONS,
+        streaming_share=STREAMING_SHARE,
+    )
+
+
+def planner_of(settings: Settings, tokens: Callable[[int], int]) -> StepPlanner:
+    """Steps of the token budget."""
+    return StepPlanner(tokens, settings.tokens)
+
+
+def size_of(objective: TrainingObjective, index: int) -> int:
+    """Tokens of a sample's clip."""
+    return patches(objective.world.shape(index), objective.config.patch)
+
+
+class Inline:
+    """Makes each batch when it is asked for."""
+
+    def __init__(self, settings: Settings, step: int, state: StreamState) -> None:
+        self.waited = 0.0
+        self._objective = objective_of(settings)
+        self._planner = planner_of(settings, lambda index: size_of(self._objective, index))
+        self._step, self._state = step, state
+
+    def take(self) -> Batch:
+        """See `Supply`."""
+        begun = time.perf_counter()
+        samples, self._state = self._planner.plan(self._state)
+        clean, noise = self._objective.batch(samples, self._step)
+        self._step += 1
+        self.waited += time.perf_counter() - begun
+        return Batch(clean, noise, self._state)
+
+    def close(self) -> None:
+        """Nothing runs on its own."""
+
+
+# One objective for each worker process, since its text encoder takes a second to read.
+_taught: list[TrainingObjective] = []
+
+
+def _begin(settings: Settings) -> None:
+    torch.set_num_threads(1)
+    _taught.append(objective_of(settings))
+
+
+def _sizes(first: int) -> list[int]:
+    return [size_of(_taught[0], index) for index in range(first, first + _SIZES_AT_ONCE)]
+
+
+def _batch(samples: Sequence[int], step: int) -> Made:
+    return _taught[0].batch(samples, step)
+
+
+class Ahead:
+    """Has `workers` processes make batches, `depth` of them ahead; it is there when the first one is."""
+
+    def __init__(self, settings: Settings, step: int, state: StreamState, workers: int, depth: int) -> None:
+        self.waited = 0.0
+        self._pool: Pool = processes.get_context("spawn").Pool(workers, _begin, (settings,))
+        self._planner = planner_of(settings, self._size)
+        self._sizes: dict[int, AsyncResult[list[int]]] = {}
+        self._step, self._state, self._depth = step, state, depth
+        self._coming: deque[tuple[AsyncResult[Made], StreamState]] = deque()
+        # Processes take seconds to start, which is nothing that training waits for.
+        self._ask()
+        _answer(self._coming[0][0])
+
+    def take(self) -> Batch:
+        """See `Supply`. Raises `ConfigError` where a worker has ended."""
+        begun = time.perf_counter()
+        asked, following = self._coming.popleft()
+        self._ask()
+        clean, noise = _answer(asked)
+        self.waited += time.perf_counter() - begun
+        return Batch(clean, noise, following)
+
+    def _ask(self) -> None:
+        while len(self._coming) < self._depth:
+            samples, self._state = self._planner.plan(self._state)
+            self._coming.append((self._pool.apply_async(_batch, (samples, self._step)), self._state))
+            self._step += 1
+
+    def close(self) -> None:
+        """Stop the processes."""
+        self._pool.terminate()
+        self._pool.join()
+
+    def _size(self, index: int) -> int:
+        """Tokens of a sample, from lists that are asked for well before they are needed."""
+        number = index // _SIZES_AT_ONCE
+        for ahead in range(number, number + _SIZES_AHEAD):
+            if ahead not in self._sizes:
+                self._sizes[ahead] = self._pool.apply_async(_sizes, (ahead * _SIZES_AT_ONCE,))
+        # What is passed over by the planner is never far behind.
+        self._sizes.pop(number - _SIZES_AHEAD, None)
+        return _answer(self._sizes[number])[index % _SIZES_AT_ONCE]
+
+
+def _answer(asked: AsyncResult[T]) -> T:
+    try:
+        return asked.get(_PATIENCE)
+    except TimeoutOfPool:
+        raise ConfigError(
+            f"No batch came for {_PATIENCE} s: a process that makes them has ended, likely for want of memory. "
+            "Ask for fewer with PROOF_WORKERS."
+        ) from None
+
+
+def supply_of(settings: Settings, step: int, state: StreamState) -> Supply:
+    """Processes where the device is a GPU and shared memory holds what they make, else batches made on demand.
+
+    PROOF_WORKERS sets their number (all cores but two on a GPU, none on a CPU). Raises `ConfigError`.
+    """
+    cores = len(os.sched_getaffinity(0))
+    asked = os.environ.get("PROOF_WORKERS", str(max(1, cores - _SPARE) if settings.device == "cuda" else 0))
+    if not asked.isdecimal():
+        raise ConfigError(f"PROOF_WORKERS is {asked!r}. Give 0 or the number of processes that shall make batches.")
+    workers = int(asked)
+    free = shutil.disk_usage(_SHARED).free if _SHARED.is_dir() else 0
+    depth = min(workers + _SPARE, free // 2 // _bytes(settings))
+    if workers < 1:
+        return Inline(settings, step, state)
+    if depth < 1:
+        print(f"{_SHARED} has too little room for a batch: they are made on demand. Give it 4 GiB.", flush=True)
+        return Inline(settings, step, state)
+    print(f"{workers} processes make batches, {depth} ahead", flush=True)
+    return Ahead(settings, step, state, workers, depth)
+
+
+def _bytes(settings: Settings) -> int:
+    """About what a batch takes: latents and noise in float32, given parts beside the clips, texts and places."""
+    pt, ph, pw = settings.config.patch
+    return 3 * 4 * settings.tokens * settings.config.channels * pt * ph * pw

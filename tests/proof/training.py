@@ -1,0 +1,210 @@
+"""The one training of the proof: so many seconds by the clock, in as many calls as it takes, exactly as in one.
+
+The clock counts whole steps, with their waiting for data. Making the network, compiling it and snapshots stand beside
+it. The learning rate follows the share of the seconds that are gone, since nobody knows how many steps they hold. A
+call that was killed loses what came after the last snapshot, of weights and clock alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from bench import device
+from kinema_model.artefact import save_model
+from kinema_model.ema import Ema
+from kinema_model.errors import ConfigError
+from kinema_model.flow import flow_loss
+from kinema_model.packing import StreamState
+from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, learning_rate_share, make_optimizer
+from kinema_model.video_model import VideoModel
+from proof.folder import Folder
+from proof.settings import POINTS, Settings
+from proof.supply import Batch, Inline, Supply, supply_of
+from stage.slices import Slice
+
+SNAPSHOT_SECONDS: Final = 60.0
+# Steps after which the device is waited for, so that the clock does not run ahead of it.
+_TOGETHER: Final = 10
+# Batches in a row that compile nothing, after which the blocks know what varies; and most batches of the warm-up.
+_CALM: Final = 3
+_MOST_WARM_UP: Final = 16
+# Samples of the warm-up, which training never comes to.
+_ELSEWHERE: Final = 1 << 39
+_MILLISECONDS: Final = 1000
+
+
+@dataclass
+class Progress:
+    """How far training is: optimiser steps, seconds by its clock, those of them spent waiting, and tokens seen."""
+
+    step: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+    tokens: int = 0
+    loss: float = 0.0
+    """Mean of the last steps."""
+    recompiles: int = 0
+    peak_memory_gib: float = 0.0
+    stream: list[int] = field(default_factory=StreamState().to_numbers)
+    points: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of each compute point the step and the seconds at which it was kept."""
+
+
+def rate_share(seconds: float, total: float) -> float:
+    """Share of the full learning rate after so many of the training's seconds: warm-up, then half a cosine to zero."""
+    return learning_rate_share(round(seconds * _MILLISECONDS), round(total * _MILLISECONDS))
+
+
+def points_due(progress: Progress, total: float) -> list[str]:
+    """Compute points whose share of the seconds is gone and which are not kept yet."""
+    return [name for name, share in POINTS.items() if progress.seconds >= share * total and name not in progress.points]
+
+
+class Trainer:
+    """Trains within slices; `clock` tells seconds."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Folder,
+        supply: Callable[[Settings, int, StreamState], Supply] = supply_of,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.progress = Progress()
+        self._settings, self._folder, self._clock = settings, folder, clock
+        self._device = torch.device(settings.device)
+        torch.manual_seed(settings.seed)
+        self.model = VideoModel(settings.config).to(self._device)
+        self._optimizer, _ = make_optimizer(self.model, settings.rate, 1)
+        self.ema = Ema(self.model, EMA_DECAY)
+        self._make_supply = supply
+        self._losses: list[torch.Tensor] = []
+        stored = folder.training(self._device)
+        if stored is not None:
+            self._take_up(stored)
+
+    @property
+    def done(self) -> bool:
+        """Whether all the seconds are gone."""
+        return self.progress.seconds >= self._settings.seconds
+
+    def run(self, slice_: Slice) -> None:
+        """Train to the end.
+
+        Raises `SliceOver`, before which all is kept, and `ConfigError` for a loss that is no number.
+        """
+        if self.done:
+            return
+        progress = self.progress
+        if self._settings.compiled and device.has_compiler():
+            self._compile()
+        compiled, before = device.compilations(), progress.recompiles
+        supply = self._make_supply(self._settings, progress.step, StreamState.from_numbers(progress.stream))
+        kept = progress.seconds
+        try:
+            while not self.done:
+                self._step(supply)
+                progress.recompiles = before + device.compilations() - compiled
+                due = points_due(progress, self._settings.seconds)
+                if due or slice_.over or progress.seconds - kept >= SNAPSHOT_SECONDS:
+                    self._keep(due)
+                    kept = progress.seconds
+                    slice_.check()
+        finally:
+            supply.close()
+
+    def _step(self, supply: Supply) -> None:
+        progress = self.progress
+        begun, waited = self._clock(), supply.waited
+        batch = supply.take()
+        share = rate_share(progress.seconds, self._settings.seconds)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._settings.rate * share
+        self._optimizer.zero_grad(set_to_none=True)
+        self._losses.append(self._backward(batch))
+        nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_CLIP)
+        self._optimizer.step()
+        self.ema.update(self.model)
+        progress.step += 1
+        if progress.step % _TOGETHER == 0:
+            self._look()
+        progress.seconds += self._clock() - begun
+        progress.waited += supply.waited - waited
+        progress.tokens += sum(batch.clean.clips.lengths)
+        progress.stream = batch.following.to_numbers()
+
+    def _backward(self, batch: Batch) -> torch.Tensor:
+        half = self._device.type == "cuda"
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
+            clean, noise = batch.clean.to(self._device), batch.noise.to(self._device)
+            loss = flow_loss(self.model, clean, noise).mean
+        torch.autograd.backward(loss)
+        return loss.detach()
+
+    def _look(self) -> None:
+        """Wait for the device and see whether the losses are numbers. Raises `ConfigError`."""
+        device.wait()
+        if not self._losses:
+            return
+        self.progress.loss = float(torch.stack(self._losses).mean())
+        self._losses.clear()
+        if not torch.isfinite(torch.tensor(self.progress.loss)):
+            raise ConfigError(
+                f"The loss is not a number near step {self.progress.step}. Lower PROOF_RATE and remove the work folder."
+            )
+
+    def _compile(self) -> None:
+        """Compile the blocks on batches that training does not see; the weights stay as they are."""
+        begun = time.perf_counter()
+        device.compile_blocks(self.model.network.blocks)
+        elsewhere = Inline(self._settings, 0, StreamState(_ELSEWHERE))
+        calm = 0
+        for _ in range(_MOST_WARM_UP):
+            before = device.compilations()
+            self._backward(elsewhere.take())
+            calm = calm + 1 if device.compilations() == before else 0
+            if calm == _CALM:
+                break
+        self.model.zero_grad(set_to_none=True)
+        device.wait()
+        print(f"compiled in {time.perf_counter() - begun:.0f} s, which the training's clock does not count", flush=True)
+
+    def _keep(self, due: list[str]) -> None:
+        self._look()
+        progress = self.progress
+        progress.peak_memory_gib = max(progress.peak_memory_gib, round(device.peak_memory_gib(), 2))
+        for name in due:
+            self._folder.keep_point(name, partial(self._write_model, name))
+            progress.points[name] = {"step": progress.step, "seconds": progress.seconds}
+        self._folder.keep_training(
+            {
+                "progress": asdict(progress),
+                "model": self.model.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "ema": self.ema.state_dict(),
+            }
+        )
+        print(
+            f"training: {progress.seconds:.0f} of {self._settings.seconds:g} s, step {progress.step}, "
+            f"loss {progress.loss:.4f}, {progress.tokens} tokens, {progress.waited:.1f} s waiting",
+            flush=True,
+        )
+
+    def _write_model(self, name: str, folder: Path) -> None:
+        progress = self.progress
+        card = f"# Compute point {name}\n\n{progress.step} steps, {progress.seconds:.1f} s, {progress.tokens} tokens.\n"
+        save_model(folder, self.ema.shadow, self._settings.config, card, self._settings.world)
+
+    def _take_up(self, stored: dict[str, Any]) -> None:
+        self.progress = Progress(**stored["progress"])
+        self.model.load_state_dict(stored["model"])
+        self._optimizer.load_state_dict(stored["optimizer"])
+        self.ema.load_state_dict(stored["ema"])
