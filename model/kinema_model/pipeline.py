@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -37,14 +37,16 @@ class Completed:
     seams: tuple[Seam, ...]
 
 
-@dataclass(frozen=True)
-class Denoising:
-    """How a clip is taken from noise, or from level `start` of what it begins with."""
+class Asked(TypedDict, total=False):
+    """How a clip is asked for. What is left out or None is the model's own shape and rate, and as usual."""
 
+    frames: int | None
+    height: int | None
+    width: int | None
+    fps: int | None
     steps: int
     guidance_scale: float
     negative_prompt: str
-    start: float
     on_step: OnStep | None
     should_stop: ShouldStop | None
 
@@ -69,34 +71,14 @@ class Pipeline:
         self,
         prompt: str,
         seed: int,
-        frames: int | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        steps: int = DEFAULT_STEPS,
-        guidance_scale: float = DEFAULT_GUIDANCE,
-        fps: int | None = None,
-        negative_prompt: str = "",
-        on_step: OnStep | None = None,
-        should_stop: ShouldStop | None = None,
+        **asked: Unpack[Asked],
     ) -> Video:
         """A clip uint8 (T, H, W, 3) of the prompt; the model's own shape and rate where they are left out.
 
         The same arguments give the same clip on the same machine. Raises `PromptError`, `ShapeError` and,
         when `should_stop` said so, `SamplingStopped`.
         """
-        clips = self.generate_batch(
-            [prompt],
-            [seed],
-            frames=frames,
-            height=height,
-            width=width,
-            fps=fps,
-            steps=steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            on_step=on_step,
-            should_stop=should_stop,
-        )
+        clips = self.generate_batch([prompt], [seed], **asked)
         clip: Video = clips[0]
         return clip
 
@@ -104,26 +86,16 @@ class Pipeline:
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
-        *,
-        frames: int | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        fps: int | None = None,
-        steps: int = DEFAULT_STEPS,
-        guidance_scale: float = DEFAULT_GUIDANCE,
-        negative_prompt: str = "",
-        on_step: OnStep | None = None,
-        should_stop: ShouldStop | None = None,
+        **asked: Unpack[Asked],
     ) -> Video:
         """Clips uint8 (B, T, H, W, 3), one per prompt and seed, denoised together."""
         if any(not isinstance(prompt, str) or not prompt.strip() for prompt in prompts):
             raise PromptError("A prompt is empty. Say in a few words what the clip shows.")
         if any(seed < 0 for seed in seeds):
             raise ShapeError("A seed is negative. Use 0 or a positive number.")
-        t, h, w = self.clip_shape(frames, height, width)
-        parts = condition(self.config, self._codec, self._blank(t, h, w), self.config.rate(fps), NOTHING)
-        how = Denoising(steps, guidance_scale, negative_prompt, 1.0, on_step, should_stop)
-        latents = self._denoise([(prompt, parts) for prompt in prompts], seeds, how)
+        t, h, w = self._shape(asked)
+        parts = condition(self.config, self._codec, self._blank(t, h, w), self.config.rate(asked.get("fps")), NOTHING)
+        latents = self._denoise([(prompt, parts) for prompt in prompts], seeds, asked)
         return np.asarray(to_uint8(self._codec.decode(torch.stack(latents))).cpu().numpy())
 
     def complete(
@@ -132,16 +104,8 @@ class Pipeline:
         prompt: str,
         seed: int,
         given: Given,
-        frames: int | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        steps: int = DEFAULT_STEPS,
-        guidance_scale: float = DEFAULT_GUIDANCE,
-        fps: int | None = None,
-        negative_prompt: str = "",
         strength: float | None = None,
-        on_step: OnStep | None = None,
-        should_stop: ShouldStop | None = None,
+        **asked: Unpack[Asked],
     ) -> Completed:
         """A clip around what is given, which comes out bit for bit; see `given.given_for`.
 
@@ -151,15 +115,14 @@ class Pipeline:
         check_task(task, self.config.tasks)
         if not prompt.strip() and task is Task.EDIT:
             raise PromptError("The prompt is empty. Say what the edited clip shows.")
-        t, h, w = self.clip_shape(frames, height, width)
+        t, h, w = self._shape(asked)
         check_given(given, t, h, w)
         begin = self._blank(t, h, w)
         if given.source is not None and given.mask is None:
             begin = self._codec.encode(given.source[None])[0]
-        parts = condition(self.config, self._codec, begin, self.config.rate(fps), given)
+        parts = condition(self.config, self._codec, begin, self.config.rate(asked.get("fps")), given)
         start = _STRENGTH.get(task, 1.0) if strength is None else strength
-        how = Denoising(steps, guidance_scale, negative_prompt, start, on_step, should_stop)
-        latents = self._denoise([(prompt, parts)], [seed], how)
+        latents = self._denoise([(prompt, parts)], [seed], asked, start)
         made = self._codec.decode(latents[0][None])[0].cpu()
         pasted = paste(made, given, self.config.patch)
         return Completed(np.asarray(to_uint8(pasted[None]).numpy())[0], tuple(seams(made, given)))
@@ -168,31 +131,34 @@ class Pipeline:
         self,
         shots: Sequence[Shot],
         seed: int,
-        height: int | None = None,
-        width: int | None = None,
-        steps: int = DEFAULT_STEPS,
-        guidance_scale: float = DEFAULT_GUIDANCE,
-        fps: int | None = None,
-        negative_prompt: str = "",
-        on_step: OnStep | None = None,
-        should_stop: ShouldStop | None = None,
+        **asked: Unpack[Asked],
     ) -> Iterator[Video]:
         """Chunks uint8 (t, H, W, 3) of a clip of open length, each made when it is asked for; see `streaming.stream`.
 
         Steps are counted over all chunks. Raises `TaskError` for a model that was not trained to stream, else as
         `generate`.
         """
-        _, h, w = self.clip_shape(None, height, width)
+        if asked.get("frames") is not None:
+            raise ShapeError("A stream is as long as its shots. Leave frames out and give each shot its seconds.")
+        _, h, w = self._shape(asked)
         options = StreamOptions(
-            h, w, self.config.rate(fps), steps, guidance_scale, negative_prompt, on_step, should_stop
+            h,
+            w,
+            self.config.rate(asked.get("fps")),
+            asked.get("steps", DEFAULT_STEPS),
+            asked.get("guidance_scale", DEFAULT_GUIDANCE),
+            asked.get("negative_prompt", ""),
+            asked.get("on_step"),
+            asked.get("should_stop"),
         )
         return stream(self.model, self._codec, self._encoder, shots, seed, options, self.device)
 
     def _denoise(
-        self, clips: Sequence[tuple[str, tuple[Part, ...]]], seeds: Sequence[int], how: Denoising
+        self, clips: Sequence[tuple[str, tuple[Part, ...]]], seeds: Sequence[int], asked: Asked, start: float = 1.0
     ) -> list[Tensor]:
+        """Latents of each clip, from noise or from level `start` of what its part holds."""
         texts = self._encoder.encode([prompt for prompt, _ in clips])
-        negative = self._encoder.encode([how.negative_prompt])[0]
+        negative = self._encoder.encode([asked.get("negative_prompt", "")])[0]
         samples = [Sample(parts, text) for (_, parts), text in zip(clips, texts, strict=True)]
         shift = self.config.shift_for(samples[0].parts[0].levels.numel())
         return sample(
@@ -200,12 +166,15 @@ class Pipeline:
             samples,
             seeds,
             self.config.patch,
-            euler_levels(how.steps, shift, how.start),
-            guidance=Guidance(how.guidance_scale, [negative] * len(texts)),
+            euler_levels(asked.get("steps", DEFAULT_STEPS), shift, start),
+            guidance=Guidance(asked.get("guidance_scale", DEFAULT_GUIDANCE), [negative] * len(texts)),
             device=self.device,
-            on_step=how.on_step,
-            should_stop=how.should_stop,
+            on_step=asked.get("on_step"),
+            should_stop=asked.get("should_stop"),
         )
+
+    def _shape(self, asked: Asked) -> tuple[int, int, int]:
+        return self.clip_shape(asked.get("frames"), asked.get("height"), asked.get("width"))
 
     def _blank(self, frames: int, height: int, width: int) -> Tensor:
         return torch.zeros(self._codec.latent_shape(frames, height, width))

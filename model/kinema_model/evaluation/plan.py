@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count as count_from
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,7 +13,7 @@ from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.evaluation.report import Subject
 from kinema_model.given import Given, given_for
-from kinema_model.pipeline import DEFAULT_GUIDANCE, Completed
+from kinema_model.pipeline import DEFAULT_GUIDANCE, Asked, Completed
 from kinema_model.reader import parse, read
 from kinema_model.streaming import Shot
 from kinema_model.tasks import Task, can_do
@@ -68,13 +68,7 @@ class Renderer(Protocol):
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
-        *,
-        frames: int | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        fps: int | None = None,
-        steps: int = ...,
-        guidance_scale: float = ...,
+        **asked: Unpack[Asked],
     ) -> Video:
         """Clips uint8 (B, T, H, W, 3)."""
 
@@ -84,11 +78,7 @@ class Renderer(Protocol):
         prompt: str,
         seed: int,
         given: Given,
-        frames: int | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        steps: int = ...,
-        guidance_scale: float = ...,
+        **asked: Unpack[Asked],
     ) -> Completed:
         """A clip around what is given."""
 
@@ -96,10 +86,7 @@ class Renderer(Protocol):
         self,
         shots: Sequence[Shot],
         seed: int,
-        height: int | None = None,
-        width: int | None = None,
-        steps: int = ...,
-        guidance_scale: float = ...,
+        **asked: Unpack[Asked],
     ) -> Iterator[Video]:
         """Chunks uint8 (t, H, W, 3) of a clip of open length."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Unpack
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from kinema_model.config import ModelConfig, StreamingConfig
 from kinema_model.evaluation.open_length import true_stream
 from kinema_model.evaluation.plan import true_clips
 from kinema_model.given import Given
-from kinema_model.pipeline import Completed
+from kinema_model.pipeline import Asked, Completed
 from kinema_model.streaming import Shot, trained_streaming
 from kinema_model.tasks import TRAINED_BY, Task
 from kinema_model.world import ClipShape, Scene, Video
@@ -58,17 +59,16 @@ class Pretender:
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
-        *,
-        frames: int | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        fps: int | None = None,
-        steps: int = 1,
-        guidance_scale: float = 1.0,
+        **how: Unpack[Asked],
     ) -> Video:
         """As `Pipeline.generate_batch`."""
         config = self.config
-        shape = ClipShape(frames or config.frames, height or config.height, width or config.width_px, config.rate(fps))
+        shape = ClipShape(
+            how.get("frames") or config.frames,
+            how.get("height") or config.height,
+            how.get("width") or config.width_px,
+            config.rate(how.get("fps")),
+        )
         clips = [self._drawn(self._asked(prompt, shape)[-1]) for prompt in prompts]
         return np.stack(clips)
 
@@ -78,11 +78,7 @@ class Pretender:
         prompt: str,
         seed: int,
         given: Given,
-        frames: int | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        steps: int = 1,
-        guidance_scale: float = 1.0,
+        **how: Unpack[Asked],
     ) -> Completed:
         """As `Pipeline.complete`: of the scenes with this prompt, the one whose true clip has the given frames."""
         shape = ClipShape(self.config.frames, self.config.height, self.config.width_px, self.config.fps)
@@ -98,10 +94,7 @@ class Pretender:
         self,
         shots: Sequence[Shot],
         seed: int,
-        height: int | None = None,
-        width: int | None = None,
-        steps: int = 1,
-        guidance_scale: float = 1.0,
+        **how: Unpack[Asked],
     ) -> Iterator[Video]:
         """As `Pipeline.stream`: a bounce that goes on for ever, or a scene of two shots by the captions of both."""
         config = self.config

@@ -1,6 +1,7 @@
 """The section rates: equal speed in px/s at every rate, which a model that hears nothing of the rate does not show."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from kinema_model.config import ModelConfig
 from kinema_model.evaluation import Plan, Renderer, Report, evaluate
 from kinema_model.evaluation.rates import DEAF, EQUAL, MEAN, OFF, equal
+from kinema_model.pipeline import Asked
 from kinema_model.tasks import Task
 from kinema_model.world import Scene, SceneKind, ShapeMix, Video, WorldConfig
 from unit.model.pretenders import Pretender, config_of
@@ -32,16 +34,10 @@ class Deaf(Pretender):
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],
-        *,
-        frames: int | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        fps: int | None = None,
-        steps: int = 1,
-        guidance_scale: float = 1.0,
+        **how: Unpack[Asked],
     ) -> Video:
         own = super().generate_batch(prompts, seeds, frames=8)
-        return own[:, np.minimum(np.arange(frames or 8), 7)]
+        return own[:, np.minimum(np.arange(how.get("frames") or 8), 7)]
 
 
 @pytest.mark.parametrize("kind", [SceneKind.SIMPLE, SceneKind.SEVERAL])

@@ -1,7 +1,7 @@
 """Each task's own verdict: reached by the truth, and missed by a model that breaks the promise of that task."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from kinema_model.evaluation.tasks import (
     SMOOTH,
 )
 from kinema_model.given import Given
-from kinema_model.pipeline import Completed
+from kinema_model.pipeline import Asked, Completed
 from kinema_model.tasks import Task
 from kinema_model.world import COLOURS, Scene, SceneKind, ShapeMix, World, WorldConfig
 from unit.model.pretenders import Lie, Pretender, Spoil, config_of, frozen, recoloured, with_looks
@@ -90,9 +90,9 @@ def test_a_still_loop_has_no_seam_and_does_not_move(known: list[Scene]) -> None:
 class Fader(Pretender):
     """Blends by showing both clips at once, as given."""
 
-    def complete(self, task: Task, prompt: str, seed: int, given: Given, *sizes: int | None, **how: Any) -> Completed:
+    def complete(self, task: Task, prompt: str, seed: int, given: Given, **how: Unpack[Asked]) -> Completed:
         if task is not Task.BLEND or given.source is None:
-            return super().complete(task, prompt, seed, given, *sizes, **how)
+            return super().complete(task, prompt, seed, given, **how)
         video = to_uint8(paste(given.source, given, self.config.patch)[None])[0].numpy()
         return Completed(video, ())
 
