@@ -6,6 +6,7 @@ model's own shape, kept in the user's cache folder, and refused where it explain
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,16 +28,31 @@ Floats = npt.NDArray[np.float64]
 
 LEAST_R2: Final = 0.9
 WIDTH: Final = 64
-_FRAMES: Final = 8
-_SIDE: Final = 24
+# An odd number, so that the middle of the clip, of which the state tells, is among them.
+_FRAMES: Final = 9
+_SIDE: Final = 32
+# Features of each colour and of the ground.
+_SLOT: Final = 10
+_GROUND: Final = WIDTH - _SLOT * len(COLOURS)
+_LOOK: Final = 32
+_CROP: Final = 16
+# A colour counts as near below this distance in [-1, 1]^3, in which no two of the world's are nearer than 1.4.
+_NEAR: Final = 1.15
+# A colour is in a clip where a pixel comes so near to it, and in a frame where so many pixels do.
+_THERE: Final = 0.3
+_LEAST_AREA: Final = 0.5
+# How sharply a mean colour is told for one of the backgrounds.
+_SHARP: Final = 20.0
+# Half the side of a crop in radii of a disc of the object's area.
+_MARGIN: Final = 1.5
 _MOMENTS: Final = 3
 _CLIPS: Final = 8192
 _HELD_BACK: Final = 256
 _BATCH: Final = 64
 _EPOCHS: Final = 5
-_RATE: Final = 2e-3
+_RATE: Final = 3e-3
 # A change of what is trained is another network in the cache.
-_VERSION: Final = 1
+_VERSION: Final = 2
 _SEED: Final = 2**41
 
 
@@ -56,29 +72,56 @@ class FeatureNet:
 
 
 class StateNet(nn.Module):
-    """Frames one by one through three convolutions, then all of them together; the last hidden layer are features."""
+    """What each colour of the world shows in each frame, then in all of them together; the last layer are features.
+
+    Objects of a clip differ in colour, so a map of how near each pixel is to a colour holds one object (as the slots of
+    arXiv:2006.15055, with colours for keys). A crop around its middle, as large as its area, tells its shape wherever
+    it is (a spatial transformer, arXiv:1506.02025). All colours share these weights; one that is nowhere is zeros.
+    """
 
     def __init__(self, states: int) -> None:
         super().__init__()
-        self.frames = nn.Sequential(
-            nn.Conv2d(3, 24, 3, 2, 1),
+        self.palette, self.grounds = (torch.tensor(list(of.values())) / 127.5 - 1 for of in (COLOURS, BACKGROUNDS))
+        self.look = nn.Sequential(
+            nn.Conv2d(1, 16, 3, 2, 1),
             nn.GELU(),
-            nn.Conv2d(24, 48, 3, 2, 1),
-            nn.GELU(),
-            nn.Conv2d(48, 48, 3, 1, 1),
+            nn.Conv2d(16, 32, 3, 2, 1),
             nn.GELU(),
             nn.Flatten(),
-            nn.Linear(48 * (_SIDE // 4) ** 2, 96),
+            nn.Linear(32 * (_CROP // 4) ** 2, _LOOK),
             nn.GELU(),
         )
-        self.time = nn.Sequential(nn.Linear(96 * _FRAMES, 256), nn.GELU(), nn.Linear(256, WIDTH), nn.GELU())
+        self.slot = nn.Sequential(nn.Linear(_FRAMES * (_LOOK + 3), 128), nn.GELU(), nn.Linear(128, _SLOT))
+        self.ground = nn.Linear(len(BACKGROUNDS) * _FRAMES, _GROUND)
         self.states = nn.Linear(WIDTH, states)
 
     def features(self, frames: Tensor) -> Tensor:
-        """(B, 64) of frames (B, 8, 3, 24, 24) in [-1, 1]."""
-        each: Tensor = self.frames(frames.flatten(0, 1))
-        together: Tensor = self.time(each.view(len(frames), -1))
-        return together
+        """(B, 64) of frames (B, 9, 3, 32, 32) in [-1, 1]."""
+        apart = (frames[:, :, None] - self.palette[:, :, None, None]).square().sum(dim=3).sqrt()
+        near = (1 - apart / _NEAR).clamp(min=0)
+        free = 1 - near.amax(dim=2)
+        mean = (frames * free[:, :, None]).sum(dim=(3, 4)) / (free.sum(dim=(2, 3))[:, :, None] + 1e-3)
+        ground = (-_SHARP * (mean[:, :, None] - self.grounds).square().sum(dim=3)).softmax(dim=2)
+        maps = near.transpose(1, 2).flatten(0, 1)
+        there = (maps.amax(dim=(1, 2, 3)) > _THERE).nonzero()[:, 0]
+        slots = torch.zeros(len(maps), _SLOT).index_copy(0, there, self.slot(self._followed(maps[there])))
+        return torch.cat((slots.view(len(frames), -1), self.ground(ground.flatten(1))), dim=1)
+
+    def _followed(self, maps: Tensor) -> Tensor:
+        """(n, 9 x 35): of maps (n, 9, 32, 32) the look in each frame, the area, and the middle from -1 to 1."""
+        along = (torch.arange(_SIDE) + 0.5) / _SIDE * 2 - 1
+        area = maps.sum(dim=(2, 3))
+        enough = (area > _LEAST_AREA).float()
+        middle = torch.stack(((maps.sum(dim=2) * along).sum(dim=2), (maps.sum(dim=3) * along).sum(dim=2)), dim=2)
+        middle = middle / area.clamp(min=_LEAST_AREA)[..., None]
+        half = _MARGIN * (area.clamp(min=_LEAST_AREA) / math.pi).sqrt() * 2 / _SIDE
+        window = torch.cat((torch.diag_embed(half[..., None].expand(-1, -1, 2)), middle[..., None]), dim=3).flatten(
+            0, 1
+        )
+        grid = F.affine_grid(window, [len(window), 1, _CROP, _CROP], align_corners=False)
+        look = self.look(F.grid_sample(maps.reshape(-1, 1, _SIDE, _SIDE), grid, align_corners=False))
+        seen = torch.cat((look.view(*area.shape, _LOOK), middle), dim=2) * enough[..., None]
+        return torch.cat((seen, area[..., None] / _SIDE**2 * 10), dim=2).flatten(1)
 
     def forward(self, frames: Tensor) -> Tensor:
         told: Tensor = self.states(self.features(frames))
@@ -86,7 +129,7 @@ class StateNet(nn.Module):
 
 
 def shrunk(clips: Sequence[Video]) -> Tensor:
-    """Eight frames of each clip uint8 (T, H, W, 3), evenly in time and averaged to 24 x 24: (B, 8, 3, 24, 24)."""
+    """Nine frames of each clip uint8 (T, H, W, 3), evenly in time and averaged to 32 x 32: (B, 9, 3, 32, 32)."""
     small = []
     for clip in clips:
         chosen = clip[np.linspace(0, len(clip) - 1, _FRAMES).round().astype(int)]

@@ -133,6 +133,6 @@ def test_states_are_where_the_colours_are() -> None:
         for one, colour in zip(objects, COLOURS.values(), strict=True):
             first, _, last = one[4:].reshape(3, 2)
             for frame, place in ((frames[0], first), (frames[-1], last)):
-                column, row = ((place + 1) / 2 * 24).astype(int)
+                column, row = ((place + 1) / 2 * 32).astype(int)
                 apart = frame[:, row, column] - torch.tensor(colour) / 127.5 + 1
                 assert (apart.norm() < 0.6) == (one[0] == 1)
