@@ -91,7 +91,9 @@ class StateNet(nn.Module):
             nn.Linear(32 * (_CROP // 4) ** 2, _LOOK),
             nn.GELU(),
         )
-        self.slot = nn.Sequential(nn.Linear(_FRAMES * (_LOOK + 3), 128), nn.GELU(), nn.Linear(128, _SLOT))
+        seen = _FRAMES * (_LOOK + 3)
+        # Where all clips begin alike, half a pixel must weigh as much as a third of the frame does later.
+        self.slot = nn.Sequential(nn.BatchNorm1d(seen), nn.Linear(seen, 128), nn.GELU(), nn.Linear(128, _SLOT))
         self.ground = nn.Linear(len(BACKGROUNDS) * _FRAMES, _GROUND)
         self.states = nn.Linear(WIDTH, states)
 
@@ -129,12 +131,13 @@ class StateNet(nn.Module):
 
 
 def shrunk(clips: Sequence[Video]) -> Tensor:
-    """Nine frames of each clip uint8 (T, H, W, 3), evenly in time and averaged to 32 x 32: (B, 9, 3, 32, 32)."""
+    """Nine frames of each clip uint8 (T, H, W, 3), evenly in time and resized to 32 x 32: (B, 9, 3, 32, 32)."""
     small = []
     for clip in clips:
         chosen = clip[np.linspace(0, len(clip) - 1, _FRAMES).round().astype(int)]
         frames = torch.from_numpy(chosen).permute(0, 3, 1, 2).float() / 127.5 - 1
-        small.append(F.adaptive_avg_pool2d(frames, _SIDE) if frames.shape[-2:] != (_SIDE, _SIDE) else frames)
+        # Unlike a mean over whole pixels, this leaves the middle of an object where it is.
+        small.append(F.interpolate(frames, (_SIDE, _SIDE), mode="bilinear", align_corners=False, antialias=True))
     return torch.stack(small)
 
 
