@@ -19,6 +19,7 @@ from kinema_api.names import API_VERSION
 from kinema_cli.main import main
 from kinema_model.artefact import WORLD_FILE, save_model
 from kinema_model.config import ModelConfig
+from kinema_model.tasks import Task
 from kinema_model.video_model import VideoModel
 from kinema_model.world import WorldConfig
 from stage.trainers import tiny_training
@@ -26,7 +27,7 @@ from stage.trainers import tiny_training
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2)
+    config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, tasks=(Task.TEXT, Task.EXTEND))
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
     save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests", WorldConfig(seed=1))
