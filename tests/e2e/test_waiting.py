@@ -54,11 +54,11 @@ def test_a_missing_secret_wrong_keys_and_a_missing_bucket_are_waited_for(namespa
 
 def test_a_configuration_that_can_never_run_fails_at_once_with_the_trainers_sentence(namespace: str) -> None:
     bad = training("odd", 20)
-    bad["spec"]["model"]["overrides"] = {"width": 97, "heads": 4}
+    bad["spec"]["data"]["world"]["scenes"] = {"bounce": 1}
     kube.apply(bad, namespace)
     status = finished("odd", namespace, "Failed", seconds=180)
     failed = next(c for c in status["conditions"] if c["type"] == "Failed")
-    assert "heads" in failed["message"]
+    assert "data.world.scenes and shapes do not fit the clip of the preset 'tiny'" in failed["message"]
     assert status["attempt"] == 1
 
 
