@@ -128,7 +128,8 @@ def clip_shape(
     if request.size is not None:
         width, height = _parse_size(request.size)
     _, patch_h, patch_w = config.patch
-    if config.fps > MAX_FPS:
+    fps = config.rate(request.fps)
+    if fps > MAX_FPS:
         raise ShapeError(f"This model's clips have more than {MAX_FPS} frames a second: name another model.")
     if height % patch_h or width % patch_w or max(height, width) > config.max_side:
         raise ShapeError(
@@ -139,7 +140,6 @@ def clip_shape(
     check_frame_size(height, width)
     if request.shots:
         trained_streaming(config)
-    fps = config.rate(request.fps)
     if task is Task.PICTURE:
         return ClipShape(1, height, width, float(fps))
     lengths = (request.seconds, *(shot.seconds for shot in request.shots))
