@@ -12,7 +12,6 @@ from kinema_api.manifest import Manifest, ManifestFile
 from kinema_jobs.errors import ModelNotFound, ModelUnusable
 
 CONFIG: Final = "config.json"
-_CHUNK: Final = 1 << 20
 
 
 def check_name(name: str) -> None:
@@ -29,11 +28,8 @@ def check_file(path: Path, promised: ManifestFile) -> None:
 
 def sha256_of(path: Path) -> str:
     """sha256 of a file, in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify_folder(folder: Path) -> str | None:

@@ -58,7 +58,7 @@ class Steps:
                 f"A step of {budget} tokens does not hold the world's largest clip, which has {largest}. "
                 "Give steps at least as many, or the world smaller clips."
             )
-        self._planner = StepPlanner(lambda sample: patches(world.shape(sample), config.patch), budget)
+        self._planner = StepPlanner(self._tokens, budget)
 
     def walk(self, first: int, end: int, state: StreamState) -> Iterator[Step]:
         """Steps `first` to `end` - 1, where `state` is what step `first` - 1 left."""
@@ -66,6 +66,9 @@ class Steps:
             samples, state = self._planner.plan(state)
             yield Step(number, tuple(self._load(sample) for sample in samples), state)
 
+    def _tokens(self, sample: int) -> int:
+        return patches(self._world.shape(sample), self._config.patch)
+
     def _load(self, sample: int) -> Load:
-        tokens = patches(self._world.shape(sample), self._config.patch)
+        tokens = self._tokens(sample)
         return Load(sample, tokens, training_flops(self._config.network, [tokens], [_TEXT]))

@@ -34,7 +34,7 @@ class Examiner:
         return self._report(final)
 
     def _examine(self, model: Recorded, name: str) -> None:
-        beside = {point: self._model(point) for point in EARLIER} if name == ABLATIONS else {}
+        beside = self._earlier() if name == ABLATIONS else {}
         report = evaluate(model, self._plan((name,)), self._tell, beside)
         if name in report.sections:
             self._folder.keep_section(name, report.sections[name])
@@ -48,16 +48,11 @@ class Examiner:
         absent = {
             name: self._folder.records[key] for name in SECTIONS if (key := f"absent {name}") in self._folder.records
         }
-        return Report(
-            subject=Examination(model, plan, self._tell).subject(),
-            clips=plan.clips,
-            seed=plan.seed,
-            steps=plan.steps,
-            guidance_scale=plan.guidance_scale,
-            beside=EARLIER,
-            sections=sections,
-            absent=absent,
-        )
+        return Examination(model, plan, self._tell, beside=self._earlier()).report(sections, absent)
+
+    def _earlier(self) -> dict[str, Recorded]:
+        """Models of the compute points before the last."""
+        return {point: self._model(point) for point in EARLIER}
 
     def _model(self, point: str) -> Recorded:
         settings, folder = self._settings, self._folder

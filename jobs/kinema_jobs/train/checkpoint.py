@@ -22,6 +22,7 @@ from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import ObjectStore
 from kinema_api.run import RunConfig
 from kinema_api.wire import CommittedCheckpoint
+from kinema_jobs.model_folder import sha256_of
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.storage import Patience
 
@@ -87,7 +88,7 @@ class Checkpoints:
 
     def _upload(self, prefix: str, path: Path) -> ManifestFile:
         self._patience(lambda: self._store.put_file(prefix + path.name, path))
-        return ManifestFile(name=path.name, sha256=_sha256(path), bytes=path.stat().st_size)
+        return ManifestFile(name=path.name, sha256=sha256_of(path), bytes=path.stat().st_size)
 
     def committed_keys(self, prefix: str) -> list[str]:
         """Keys of the manifests below `prefix`."""
@@ -124,13 +125,13 @@ class Checkpoints:
         dcp_loader.load(state, storage_reader=FileSystemReader(self._folder(prefix)), no_dist=True)
 
     def _fetch_file(self, prefix: str, path: Path, file: ManifestFile) -> None:
-        if path.is_file() and _sha256(path) == file.sha256:
+        if path.is_file() and sha256_of(path) == file.sha256:
             return  # written here before the round changed
         try:
             self._patience(lambda: self._store.get_file(prefix + file.name, path))
         except ObjectMissing:
             raise BrokenManifest(f"{prefix}{file.name} is missing; an older checkpoint is used") from None
-        if _sha256(path) != file.sha256:
+        if sha256_of(path) != file.sha256:
             path.unlink()
             raise BrokenManifest(f"{prefix}{file.name} differs from its digest; an older checkpoint is used")
 
@@ -141,8 +142,3 @@ class Checkpoints:
         for folder in self._scratch.glob("checkpoints/*"):
             if folder != kept:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

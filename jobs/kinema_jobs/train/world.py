@@ -65,7 +65,7 @@ def shapes_of(chosen: ClipShapes | None, model: ModelConfig) -> ShapeMix:
     own = ShapeMix.fixed(model.frames, model.height, model.width_px, model.fps)
     if chosen is None:
         return own
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any]
     if chosen.min_side and chosen.max_side:
         changes = {"sides": (chosen.min_side, chosen.max_side), "patch": model.patch[1:]}
     else:

@@ -63,13 +63,4 @@ def evaluate(
             sections[name] = _EXAMINERS[name](examination.of(name))
         except Absent as reason:
             absent[name] = str(reason)
-    return Report(
-        subject=examination.subject(),
-        clips=plan.clips,
-        seed=plan.seed,
-        steps=plan.steps,
-        guidance_scale=plan.guidance_scale,
-        beside=tuple(beside),
-        sections=sections,
-        absent=absent,
-    )
+    return examination.report(sections, absent)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kinema_model.codec import pixels
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError, ShapeError
-from kinema_model.evaluation.report import Subject
+from kinema_model.evaluation.report import Report, Section, Subject
 from kinema_model.given import Given, given_for
 from kinema_model.pipeline import DEFAULT_GUIDANCE, Asked, Completed
 from kinema_model.reader import parse, read
@@ -161,6 +161,20 @@ class Examination:
             fps=config.fps,
             world=self.world,
             world_known=self.plan.world is not None,
+        )
+
+    def report(self, sections: Mapping[str, Section], absent: Mapping[str, str]) -> Report:
+        """What was found, or why not, with all that it rests on."""
+        plan = self.plan
+        return Report(
+            subject=self.subject(),
+            clips=plan.clips,
+            seed=plan.seed,
+            steps=plan.steps,
+            guidance_scale=plan.guidance_scale,
+            beside=tuple(self.beside),
+            sections=dict(sections),
+            absent=dict(absent),
         )
 
     def can(self, task: Task) -> bool:

@@ -1,7 +1,8 @@
 """VideoGeneration's controller: joins observation, plan and effects.
 
 What it remembers between two looks is a server's refusal, until the plan has seen it; a restart asks the server once
-more and hears the same. Waiting requests are woken by their VideoModel's controller, which knows the line.
+more and hears the same. Waiting requests are woken by their VideoModel's controller, which knows the line, and by the
+clips that they are given.
 """
 
 from __future__ import annotations
