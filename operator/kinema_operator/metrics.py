@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from kinema_operator.cache import ObjectCache
+from kinema_api import training
+from kinema_operator.cache import ObjectCache, name_of
 from kinema_operator.informer import Informer
 from kinema_operator.resources import CUSTOM_KINDS
 
@@ -71,6 +72,7 @@ class State(Collector):
             ages.add_metric([informer.kind], informer.age)
         yield ages
         yield self._objects()
+        yield self._accuracy()
 
     def _objects(self) -> GaugeMetricFamily:
         family = GaugeMetricFamily("kinema_objects", "Resources by kind and phase.", labels=["kind", "phase"])
@@ -78,4 +80,16 @@ class State(Collector):
             phases = Tally((obj.get("status") or {}).get("phase", "Pending") for obj in self._cache.list(kind))
             for phase, count in sorted(phases.items()):
                 family.add_metric([kind, phase], count)
+        return family
+
+    def _accuracy(self) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "kinema_evaluation_accuracy",
+            "Share of right answers of the model that a training's current run has measured.",
+            labels=["namespace", "training", "metric"],
+        )
+        for obj in self._cache.list(training.KIND):
+            measured = ((obj.get("status") or {}).get("evaluation") or {}).get("accuracy") or {}
+            for metric, share in sorted(measured.items()):
+                family.add_metric([*name_of(obj), metric], share)
         return family
