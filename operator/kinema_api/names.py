@@ -51,6 +51,9 @@ STORAGE_CREDENTIALS_KEY: Final = "credentials.json"
 SCRATCH_DIR: Final = "/tmp"  # noqa: S108 - an emptyDir of the pod
 TERMINATION_LOG: Final = "/dev/termination-log"
 
+ENV_THREADS: Final = "OMP_NUM_THREADS"
+"""Threads of one process that computes: it depends on what else runs on the machine, so it is no part of an AppDef."""
+
 
 def job_name(training: str, run: int, attempt: int) -> str:
     """Name of the Indexed Job of one attempt."""

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from torchx.specs import Role, macros
 
-from kinema_api import launch
+from kinema_api import launch, names
 from kinema_api.objectstore import StoreLocation
 from kinema_jobs.local.site import SCHEDULER_ENV, SCRATCH_ENV, Folders, LocalRun, local_site
 from kinema_model.artefact import load_model
@@ -43,7 +43,7 @@ def test_argv_and_env_of_live_processes_are_the_appdefs(tmp_path: Path) -> None:
     run = LocalRun(app, folders)
     try:
         pids = {launch.STORE_ROLE: [run.store_pid()], launch.TRAINER_ROLE: run.worker_pids()}
-        listed = {launch.TRAINER_ROLE: {*launch.RUNTIME_ENV, SCRATCH_ENV, *SCHEDULER_ENV}}
+        listed = {launch.TRAINER_ROLE: {*launch.RUNTIME_ENV, SCRATCH_ENV, names.ENV_THREADS, *SCHEDULER_ENV}}
         for role in app.roles:
             assert len(pids[role.name]) == role.num_replicas
             for replica, pid in enumerate(pids[role.name]):

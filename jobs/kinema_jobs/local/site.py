@@ -1,7 +1,7 @@
 """Where a local run lives, and the scheduler that makes processes of its AppDef.
 
 What a local process has beyond the AppDef is listed here and nowhere else: RUNTIME_ENV of kinema_api.launch, which a
-cluster's downward API sets as well; SCHEDULER_ENV, which TorchX adds; SCRATCH_ENV; and what it inherits.
+cluster's downward API sets as well; SCHEDULER_ENV, which TorchX adds; SCRATCH_ENV; ENV_THREADS; and what it inherits.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ from typing import Any, Final
 from torchx.schedulers.local_scheduler import CWDImageProvider, LocalScheduler, Opts
 from torchx.specs import AppDef, macros
 
-from kinema_api import launch
+from kinema_api import launch, names
 from kinema_api.objectstore import ObjectStore, StoreLocation
 
 LOOPBACK: Final = "127.0.0.1"
@@ -77,6 +78,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def threads_each(workers: int, environment: Mapping[str, str]) -> str:
+    """Threads for each of so many workers on the cores of this process; what `environment` says stands.
+
+    Torch would take every core in every worker, and threads that wait for one another by spinning on more threads than
+    cores are many times slower than fewer threads.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return environment.get(names.ENV_THREADS, str(max(1, cores // workers)))
+
+
 class LocalRun:
     """The processes of one AppDef, by TorchX's local scheduler; `role` names those that do the work."""
 
@@ -88,12 +99,14 @@ class LocalRun:
             extra_paths=[str(Path(sys.executable).parent)],  # the AppDef says python: this one
         )
         info = self._scheduler.submit_dryrun(app, Opts(log_dir=str(folders.logs)))
-        for worker, replica in enumerate(info.request.role_params[role]):
+        workers = info.request.role_params[role]
+        for worker, replica in enumerate(workers):
             folders.scratch(worker).mkdir(parents=True, exist_ok=True)
             replica.env |= {
                 launch.ENV_POD_NAME: f"{app.name}-{worker}",
                 launch.ENV_POD_IP: LOOPBACK,
                 SCRATCH_ENV: str(folders.scratch(worker)),
+                names.ENV_THREADS: threads_each(len(workers), os.environ),
             }
         app_id = self._scheduler.schedule(info)
         self._replicas = self._scheduler._apps[app_id].role_replicas

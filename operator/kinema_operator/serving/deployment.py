@@ -86,7 +86,7 @@ def _arguments(digest: str) -> list[str]:
 def _container(model: VideoModel, digest: str, settings: Settings) -> dict[str, Any]:
     environment = {
         "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": str(settings.worker_cpu_threads),
+        names.ENV_THREADS: str(settings.worker_cpu_threads),
         **pods.SCRATCH_ENV,
     }
     if settings.expansion_url:

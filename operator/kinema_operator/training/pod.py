@@ -10,17 +10,16 @@ from typing import Any, Final
 
 from torchx import specs
 
-from kinema_api import launch
+from kinema_api import launch, names
 from kinema_api.training import VideoModelTraining
 from kinema_operator import pods
 from kinema_operator.settings import Settings
 
-ENV_THREADS: Final = "OMP_NUM_THREADS"
 ENV_USER: Final = "USER"
 USER: Final = "kinema"
 """A random user has no name; what asks for one would raise instead."""
 
-POD_ENV: Final = (*launch.RUNTIME_ENV, *pods.SCRATCH_ENV, ENV_USER, ENV_THREADS)
+POD_ENV: Final = (*launch.RUNTIME_ENV, *pods.SCRATCH_ENV, ENV_USER, names.ENV_THREADS)
 """Every variable that a live pod has beyond the AppDef's."""
 
 NODE_LOSS_SECONDS: Final = 10
@@ -48,7 +47,7 @@ def literal(text: str) -> str:
 
 
 def _env(own: Mapping[str, str], settings: Settings) -> list[dict[str, Any]]:
-    fixed = {**own, **pods.SCRATCH_ENV, ENV_USER: USER, ENV_THREADS: str(settings.worker_cpu_threads)}
+    fixed = {**own, **pods.SCRATCH_ENV, ENV_USER: USER, names.ENV_THREADS: str(settings.worker_cpu_threads)}
     downward = {launch.ENV_POD_NAME: "metadata.name", launch.ENV_POD_IP: "status.podIP"}
     return [
         *({"name": name, "value": literal(value)} for name, value in sorted(fixed.items())),
