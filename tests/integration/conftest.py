@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from cluster.apiserver import ApiServer
+from integration.kubectl import Kubectl
 from integration.server import TEST_AGENT, Server, install_crds, make_namespace
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
@@ -21,6 +22,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with ApiServer(tmp_path_factory.mktemp("apiserver")) as running:
         asyncio.run(install_crds(running.kubeconfig))
         yield Server(running.kubeconfig, running.audit_log)
+
+
+@pytest.fixture
+def kubectl(server: Server) -> Kubectl:
+    """kubectl in a namespace of the test's own."""
+    name = f"k-{uuid.uuid4().hex[:10]}"
+    Kubectl(server.kubeconfig, "default")("create", "namespace", name)
+    return Kubectl(server.kubeconfig, name)
 
 
 @pytest_asyncio.fixture

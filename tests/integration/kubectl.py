@@ -55,6 +55,11 @@ class Kubectl:
         found: dict[str, Any] = json.loads(self("get", kind, name, "-o", "json"))
         return found
 
+    def set_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
+        """Write status as the operator does."""
+        body = json.dumps({"status": status})
+        self("patch", kind, name, "--subresource=status", "--type=merge", "-p", body)
+
 
 def changed(manifest: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """A copy with the field at a dotted path set, or removed where `value` is None."""

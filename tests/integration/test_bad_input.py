@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import yaml
 from click.testing import CliRunner
 
 from integration.kubectl import Kubectl
-from integration.server import Server
 from kinema_api.names import API_VERSION
 from kinema_cli.main import main
 from kinema_model.artefact import WORLD_FILE, save_model
@@ -90,14 +88,6 @@ def test_a_torn_world_is_not_measured(model: Path, tmp_path: Path) -> None:
     (broken / WORLD_FILE).write_text('{"seed": 1, "ki')
     refused(["evaluate", str(broken), f"--out={tmp_path / 'report'}"], 1, WORLD_FILE, "Publish the model again")
     assert not (tmp_path / "report").exists()
-
-
-@pytest.fixture
-def kubectl(server: Server) -> Kubectl:
-    """kubectl in a namespace of the test's own."""
-    namespace = f"bad-{uuid.uuid4().hex[:8]}"
-    Kubectl(server.kubeconfig, "default")("create", "namespace", namespace)
-    return Kubectl(server.kubeconfig, namespace)
 
 
 SIZE = "the width and the height in size are multiples of 8 up to 256"

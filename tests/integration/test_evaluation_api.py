@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import pytest
 
 from integration.kubectl import Kubectl, changed
 from integration.one_training import SPEC
-from integration.server import Server
 from kinema_api.evaluation import GATE_WITHOUT_CAPTIONS, METRICS, UNKNOWN_METRIC
 
 pytestmark = pytest.mark.apiserver
@@ -20,14 +18,6 @@ MEASURED: dict[str, Any] = {
     "metadata": {"name": "measured"},
     "spec": {**SPEC, "evaluation": {"gate": {"colour": 0.9}}},
 }
-
-
-@pytest.fixture
-def kubectl(server: Server) -> Kubectl:
-    """kubectl in a namespace of the test's own."""
-    name = f"evaluation-{uuid.uuid4().hex[:8]}"
-    Kubectl(server.kubeconfig, "default")("create", "namespace", name)
-    return Kubectl(server.kubeconfig, name)
 
 
 @pytest.mark.parametrize(
