@@ -6,6 +6,7 @@ as at 8. Clips are asked for in words alone: frames that are given would tell th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -160,37 +161,27 @@ def _rows(base: int, told: Speeds, truth: Speeds, deaf: Speeds, *, simple: bool)
 
 def _at_one(base: int, rate: int, of: tuple[Speeds, Speeds, Speeds], *, simple: bool) -> list[Row]:
     """How far the speed at one rate is from that at the model's own."""
+    off = [median([_off(a, b) for a, b in zip(one[rate], one[base], strict=True)]) for one in of]
+    change = [mean(_changes(one[rate], one[base])) for one in of]
+    row_of_off = partial(
+        Row,
+        name=OFF,
+        meaning=f"how far the speed is from that at {base} fps, as a share of it (median of prompts)",
+        bar=_NEAR if simple else None,
+        better="lower",
+        unit="ratio",
+    )
+    row_of_change = partial(
+        Row,
+        name=MEAN,
+        meaning=f"the mean speed less that at {base} fps, as a share of it, over prompts read at both",
+        unit="difference",
+    )
     rows = []
-    score, floor, control = (median([_off(a, b) for a, b in zip(one[rate], one[base], strict=True)]) for one in of)
-    if score is not None and control is not None:
-        rows.append(
-            Row(
-                name=OFF,
-                group=f"{rate} fps",
-                meaning=f"how far the speed is from that at {base} fps, as a share of it (median of prompts)",
-                score=score,
-                floor=floor,
-                chance=control.value,
-                controls={DEAF: control},
-                bar=_NEAR if simple else None,
-                better="lower",
-                unit="ratio",
-            )
-        )
-    score, floor, control = (mean(_changes(one[rate], one[base])) for one in of)
-    if score is not None and control is not None:
-        rows.append(
-            Row(
-                name=MEAN,
-                group=f"{rate} fps",
-                meaning=f"the mean speed less that at {base} fps, as a share of it, over prompts read at both",
-                score=score,
-                floor=floor,
-                chance=control.value,
-                controls={DEAF: control},
-                unit="difference",
-            )
-        )
+    for row, (score, floor, control) in ((row_of_off, off), (row_of_change, change)):
+        if score is not None and control is not None:
+            controls = {DEAF: control}
+            rows.append(row(group=f"{rate} fps", score=score, floor=floor, chance=control.value, controls=controls))
     return rows
 
 
