@@ -101,8 +101,8 @@ def _ours(network: VideoTransformer, inputs: dict[str, Tensor]) -> Tensor:
 
 
 def _agree(ours: Tensor, theirs: Tensor, what: str) -> None:
-    scale = float(theirs.abs().max().clamp(min=1))
-    assert float((ours - theirs).abs().max()) <= TOLERANCE * scale, what
+    scale = float(theirs.detach().abs().max().clamp(min=1))
+    assert float((ours - theirs).detach().abs().max()) <= TOLERANCE * scale, what
 
 
 def _compare(config: NetworkConfig, batch: int, size: Box, per_token: bool, *, weights: bool = True) -> None:

@@ -45,9 +45,15 @@ class Service:
         return f"127.0.0.1:{self.port}"
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._server.close(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        self._turn.cancel()
+        await asyncio.wait([self._turn])
+        await self._server.close()
 
 
 @pytest.fixture
