@@ -6,18 +6,18 @@ trained range alike, and expects them to fail outside.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from kinema_model.evaluation.bootstrap import mean, median
 from kinema_model.evaluation.plan import SEEN, Absent, Examination, true_clips
 from kinema_model.evaluation.report import Row, Section, Sheet, Shown
 from kinema_model.evaluation.tracking import Floats, objects, places, velocity
-from kinema_model.reader import ObjectReading
 from kinema_model.tasks import Task
 from kinema_model.world import Motion, Scene, SceneKind, Track, Video
 from kinema_model.world.moving import GRAVITY_RANGE
@@ -34,6 +34,9 @@ _NEAR: Final = 0.2
 _ANGLE: Final = 10.0
 _SPEED: Final = 0.15
 _PARABOLA: Final = 0.02
+# A flight is told by so many frames in the air; below this share of the shorter side an object is on the ground.
+_LEAST_FLIGHT: Final = 4
+_GROUND: Final = 0.02
 # What an object that cannot be read is off by: as much as one that stands still.
 _LOST: Final = 1.0
 _GIVEN_SHARE: Final = 0.375
@@ -43,7 +46,18 @@ _WHOLE: Final = 1 - 1e-9
 _SLOWER, _FASTER = 0.6, 1.4
 _SHOWN: Final = 6
 
-Judge = Callable[[Scene, Video], float]
+Places = npt.NDArray[np.int64]
+"""Numbers of frames."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """`judge` says how right a clip is whose frames from a given one on were made; `asks`, whether a scene tells."""
+
+    name: str
+    meaning: str
+    judge: Callable[[Scene, Video, int], float]
+    asks: Callable[[Scene, int], bool] = lambda scene, first: True
 
 
 def given_frames(frames: int) -> int:
@@ -86,7 +100,7 @@ def followed(scene: Scene, first: int) -> list[Track]:
     ]
 
 
-def steady(scene: Scene, clip: Video) -> float:
+def steady(scene: Scene, clip: Video, first: int) -> float:
     """1 where each object that the caption names has one velocity in both halves of the time it is seen, else 0."""
     there = objects(clip, scene.shape.fps)
     for track in scene.shots[0].tracks:
@@ -103,7 +117,8 @@ def steady(scene: Scene, clip: Video) -> float:
     return 1.0
 
 
-def _seen_for_long(scene: Scene) -> bool:
+def _seen_for_long(scene: Scene, first: int) -> bool:
+    """Shapes that leave the frame early leave no two velocities to compare."""
     return all((track.visible > _WHOLE).sum() >= 2 * _LEAST_MADE for track in scene.shots[0].tracks)
 
 
@@ -111,14 +126,16 @@ def _alike(one: Floats, other: Floats, share: float) -> bool:
     return float(np.linalg.norm(one - other)) <= share * max(float(np.linalg.norm(one)), 1e-9)
 
 
-def reflects(scene: Scene, clip: Video) -> float:
-    """1 where the object turns back at walls, each time with its angle and its speed, else 0."""
+def reflects(scene: Scene, clip: Video, first: int) -> float:
+    """1 where the object turns back at walls, each time with its angle and its speed, and goes on, else 0."""
     track = scene.shots[0].tracks[0]
     thing = objects(clip, scene.shape.fps).get(track.look.colour)
     if thing is None or not thing.bounces:
         return 0.0
     centres = places(thing, scene.shape.frames)
     moments = [0.0, *(bounce.frame for bounce in thing.bounces), float(scene.shape.frames)]
+    if velocity(centres, max(first, int(np.ceil(moments[-2]))), scene.shape.frames, scene.shape.fps) is None:
+        return 0.0
     ways = [velocity(centres, int(np.ceil(a)), int(np.ceil(b)), scene.shape.fps) for a, b in pairwise(moments)]
     for bounce, (before, after) in zip(thing.bounces, pairwise(ways), strict=True):
         if before is None or after is None or not _mirrored(before, after, bounce.wall):
@@ -135,29 +152,74 @@ def _mirrored(before: Floats, after: Floats, wall: str) -> bool:
     return bool(np.degrees(np.arccos(np.clip(cosine, -1, 1))) <= _ANGLE)
 
 
-def falls(scene: Scene, clip: Video, *, same_gravity: bool) -> float:
-    """1 where the object falls with one acceleration, that of the scene or else any of the world's, else 0."""
+def falls(scene: Scene, clip: Video, first: int, *, same_gravity: bool) -> float:
+    """1 where the object flies with one acceleration, that of the scene or else any of the world's, else 0.
+
+    Every flight that can be told must be a parabola of such an acceleration, and one at least must have been made.
+    """
     track, gravity = scene.shots[0].tracks[0], scene.shots[0].gravity
     thing = objects(clip, scene.shape.fps).get(track.look.colour)
     if thing is None or thing.fall is None or gravity is None:
         return 0.0
     side = scene.shape.side
     least, most = (gravity, gravity) if same_gravity else tuple(side * limit for limit in GRAVITY_RANGE)
-    within = (1 - _NEAR) * least <= thing.fall.acceleration <= (1 + _NEAR) * most
-    return float(within and _off_parabola(thing, scene.shape.frames) <= _PARABOLA * side)
+    per_frame = 2 * scene.shape.fps**2
+    bends = ((1 - _NEAR) * least / per_frame, (1 + _NEAR) * most / per_frame)
+    heights = places(thing, scene.shape.frames)[:, 1]
+    told = flights(heights, thing.fall.touches, side)
+    right = all(_off_parabola(flight, heights[flight], bends) <= _PARABOLA * side for flight in told)
+    return float(right and any(_is_made(flight, first) for flight in told))
 
 
-def _off_parabola(thing: ObjectReading, frames: int) -> float:
-    """Root mean square distance in pixels of the first flight to its parabola."""
-    assert thing.fall is not None
-    end = int(thing.fall.touches[0]) if thing.fall.touches else frames
-    heights = places(thing, frames)[:end, 1]
-    times = np.flatnonzero(~np.isnan(heights))
-    moving = times[np.concatenate(([True], np.diff(heights[times]) > 0))] if len(times) else times
-    if len(moving) < _LEAST_MADE + 1:
-        return np.inf
-    fit = np.polyfit(moving, heights[moving], 2)
-    return float(np.sqrt(np.mean((np.polyval(fit, moving) - heights[moving]) ** 2)))
+def flights(heights: Floats, touches: Sequence[float], side: int) -> list[Places]:
+    """Frames of each flight between touches of the floor in which an object is in the air, where they are enough.
+
+    `heights` (T,) are measured downwards, NaN where the object is not seen.
+    """
+    if np.isnan(heights).all():
+        return []
+    air = heights < np.nanmax(heights) - _GROUND * side
+    frames = np.arange(len(heights))
+    # The frame of a touch may lie on either side of it, and belongs to no flight.
+    moments = [-1.0, *touches, float(len(heights))]
+    every = [np.flatnonzero(air & (a < frames) & (frames < b)) for a, b in pairwise(moments)]
+    return [flight for flight in every if len(flight) >= _LEAST_FLIGHT]
+
+
+def _is_made(flight: Places, first: int) -> bool:
+    return bool((flight >= first).sum() >= _LEAST_MADE)
+
+
+def _asks_to_fly(scene: Scene, first: int) -> bool:
+    """Whether the law tells a flight long enough from frame `first` on."""
+    track = scene.shots[0].tracks[0]
+    touches = [time * scene.shape.fps for time in track.touches]
+    true = flights(track.positions[:, 1], touches, scene.shape.side)
+    return any(_is_made(flight, first) for flight in true)
+
+
+def _off_parabola(frames: Places, heights: Floats, bends: tuple[float, float]) -> float:
+    """Root mean square distance in pixels to the nearest parabola that bends by an amount within `bends`."""
+    least, most = bends
+    bend = min(max(float(np.polyfit(frames, heights, 2)[0]), least), most)
+    rest = heights - bend * frames**2
+    return float(np.sqrt(np.mean((np.polyval(np.polyfit(frames, rest, 1), frames) - rest) ** 2)))
+
+
+_STEADINESS: Final = Law(
+    STEADY,
+    "asked in words, each object keeps its velocity: halves of its way differ by 20 % at most",
+    steady,
+    _seen_for_long,
+)
+_REFLECTION: Final = Law(
+    REFLECTION, "objects turn back at walls with their angle (10 degrees) and their speed (15 %)", reflects
+)
+
+
+def _gravity(*, same: bool) -> Law:
+    meaning = "objects fly along parabolas (2 % of the frame) with the gravity of the scene (20 %)"
+    return Law(GRAVITY, meaning, partial(falls, same_gravity=same), _asks_to_fly)
 
 
 def examine(examination: Examination) -> Section:
@@ -170,15 +232,11 @@ def examine(examination: Examination) -> Section:
     if straight and extends:
         rows += _velocity_rows(examination, straight, sheets)
     if straight and examination.can(Task.TEXT):
-        meaning = "asked in words, each object keeps its velocity: halves of its way differ by 20 % at most"
-        rows += _law_rows(examination, straight, STEADY, meaning, steady, given=False)
+        rows += _law_rows(examination, straight, _STEADINESS, given=False)
     if SceneKind.BOUNCE in kinds:
-        meaning = "objects turn back at walls with their angle (10 degrees) and their speed (15 %)"
-        rows += _law_rows(examination, [SceneKind.BOUNCE], REFLECTION, meaning, reflects, given=extends)
+        rows += _law_rows(examination, [SceneKind.BOUNCE], _REFLECTION, given=extends)
     if SceneKind.GRAVITY in kinds:
-        meaning = "objects fall along a parabola (2 % of the frame) with the gravity of the scene (20 %)"
-        judge = partial(falls, same_gravity=extends)
-        rows += _law_rows(examination, [SceneKind.GRAVITY], GRAVITY, meaning, judge, given=extends)
+        rows += _law_rows(examination, [SceneKind.GRAVITY], _gravity(same=extends), given=extends)
     if not rows:
         raise Absent("Nothing in the model's world moves straight ahead, bounces or falls within its own clip.")
     remarks = [] if extends else ["Not trained to extend, so asked in words: how fast objects should be is not told."]
@@ -237,23 +295,22 @@ def _error_rows(errors: Sequence[Sequence[float]], truth: Sequence[Sequence[floa
     ]
 
 
-def _law_rows(
-    examination: Examination, kinds: Sequence[SceneKind], name: str, meaning: str, judge: Judge, *, given: bool
-) -> list[Row]:
+def _law_rows(examination: Examination, kinds: Sequence[SceneKind], law: Law, *, given: bool) -> list[Row]:
     rows = []
     plan = examination.plan
+    first = given_frames(examination.shape.frames) if given else 0
     for group, all_scenes in examination.groups(kinds, plan.completions if given else plan.clips).items():
-        # Shapes that leave the frame early leave no two velocities to compare.
-        scenes = [scene for scene in all_scenes if judge is not steady or _seen_for_long(scene)]
+        scenes = [scene for scene in all_scenes if law.asks(scene, first)]
         if given:
-            first = given_frames(examination.shape.frames)
             clips = examination.extend(scenes, [first] * len(scenes))
         else:
             clips = examination.draw([scene.captions.short for scene in scenes], [scene.shape for scene in scenes])
-        score = mean([judge(scene, clip) for scene, clip in zip(scenes, clips, strict=True)])
-        floor = mean([judge(scene, clip) for scene, clip in zip(scenes, true_clips(scenes), strict=True)])
+        score, floor = (
+            mean([law.judge(scene, clip, first) for scene, clip in zip(scenes, of, strict=True)])
+            for of in (clips, true_clips(scenes))
+        )
         if score is not None:
-            rows.append(Row(name=name, group=group, meaning=meaning, score=score, floor=floor))
+            rows.append(Row(name=law.name, group=group, meaning=law.meaning, score=score, floor=floor))
     return rows
 
 

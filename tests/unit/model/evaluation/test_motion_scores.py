@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kinema_model.evaluation import Plan, Section, evaluate
-from kinema_model.evaluation.motion import BEYOND, ERROR, GRAVITY, KEPT, REFLECTION, STEADY
+from kinema_model.evaluation.motion import BEYOND, ERROR, GRAVITY, KEPT, REFLECTION, STEADY, given_frames
 from kinema_model.evaluation.plan import NEW_SPEEDS, SEEN
 from kinema_model.tasks import Task
 from kinema_model.world import Scene, SceneKind, Video, WorldConfig
@@ -70,6 +70,29 @@ def test_walls_and_gravity(known: list[Scene], kind: SceneKind) -> None:
         assert _motion(known, kind, frozen, tasks).row(name, SEEN).score.value == 0.0
     slow = _tiring if kind is SceneKind.BOUNCE else _half_as_fast
     assert _motion(known, kind, slow, TEXT_ONLY).row(name, SEEN).score.value < 0.5
+
+
+def _vanishing(clip: Video) -> Video:
+    """What is given, then nothing but the background."""
+    first = given_frames(len(clip))
+    empty = np.median(clip, axis=0).astype(np.uint8)
+    return np.concatenate((clip[:first], np.repeat(empty[None], len(clip) - first, axis=0)))
+
+
+def _halted(clip: Video) -> Video:
+    """What is given, then its last frame for ever."""
+    first = given_frames(len(clip))
+    return clip[np.minimum(np.arange(len(clip)), first - 1)]
+
+
+@pytest.mark.parametrize("spoil", [_vanishing, _halted])
+@pytest.mark.parametrize(("kind", "name"), [(SceneKind.BOUNCE, REFLECTION), (SceneKind.GRAVITY, GRAVITY)])
+def test_what_was_given_earns_nothing(known: list[Scene], kind: SceneKind, name: str, spoil: Spoil) -> None:
+    assert _motion(known, kind, spoil).row(name, SEEN).score.value == 0.0
+
+
+def test_a_fall_under_another_gravity_is_told(known: list[Scene]) -> None:
+    assert _motion(known, SceneKind.GRAVITY, _half_as_fast).row(GRAVITY, SEEN).score.value == 0.0
 
 
 def test_a_world_without_laws_is_named(known: list[Scene]) -> None:
