@@ -22,7 +22,7 @@ from kinema_model.evaluation.tasks import (
 from kinema_model.given import Given
 from kinema_model.pipeline import Asked, Completed
 from kinema_model.tasks import Task
-from kinema_model.world import COLOURS, Scene, SceneKind, ShapeMix, World, WorldConfig
+from kinema_model.world import COLOURS, Scene, SceneKind, ShapeMix, Video, World, WorldConfig
 from unit.model.pretenders import Lie, Pretender, Spoil, config_of, frozen, recoloured, with_looks
 
 WORLD = WorldConfig(kinds={SceneKind.SEVERAL: 1.0})
@@ -46,6 +46,12 @@ def _shifted(scene: Scene) -> Scene:
     return replace(scene, shots=(replace(shot, tracks=tracks),))
 
 
+def _vanishing(clip: Video) -> Video:
+    """The first frame, then nothing but the background."""
+    empty = np.median(clip, axis=(0, 1, 2)).astype(np.uint8)
+    return np.concatenate((clip[:1], np.broadcast_to(empty, clip[1:].shape)))
+
+
 def test_truth_keeps_every_promise_that_it_can(known: list[Scene]) -> None:
     section = _tasks(known)
     assert {row.group for row in section.rows} == set(Task)
@@ -61,9 +67,10 @@ def test_truth_keeps_every_promise_that_it_can(known: list[Scene]) -> None:
         (_shifted, None, [(SEAM, Task.EXTEND), (SEAM, Task.EXTEND_BACK), (SEAM, Task.FILL)]),
         (lambda scene: with_looks(scene, recoloured, "colour"), None, [(KEPT, Task.IMAGE)]),
         (_as_before, None, [(INSIDE, Task.INPAINT), (CHANGED, Task.EDIT)]),
-        (None, frozen, [(CHANGED, Task.EDIT), (MOVES, Task.LOOP), (SEAM, Task.EXTEND)]),
+        (None, frozen, [(CHANGED, Task.EDIT), (MOVES, Task.LOOP), (MOVES, Task.IMAGE), (SEAM, Task.EXTEND)]),
+        (None, _vanishing, [(KEPT, Task.IMAGE), (MOVES, Task.IMAGE)]),
     ],
-    ids=["shifted", "recoloured", "source colours", "frozen"],
+    ids=["shifted", "recoloured", "source colours", "frozen", "vanishing"],
 )
 def test_each_broken_promise_is_told(
     known: list[Scene], lie: Lie | None, spoil: Spoil | None, missed: list[tuple[str, Task]]
