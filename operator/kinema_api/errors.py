@@ -8,7 +8,9 @@ KinemaApiError
     ├── StorageUnreachable   the object store does not answer: wait and try again
     ├── StorageDenied        the credentials are refused
     ├── BucketMissing        the bucket does not exist (it may yet appear)
-    └── ObjectMissing        the object does not exist
+    ├── ObjectMissing        the object does not exist
+    ├── StaleWrite           a conditional write lost against another one
+    └── NoConditionalWrites  the store does not know conditional writes
 """
 
 from __future__ import annotations
@@ -48,3 +50,11 @@ class BucketMissing(StorageError):
 
 class ObjectMissing(StorageError):
     """The object does not exist."""
+
+
+class StaleWrite(StorageError):
+    """A conditional write was refused: the object exists already, or is not the version that the writer had seen."""
+
+
+class NoConditionalWrites(StorageError):
+    """The store does not know conditional writes, or does not keep to their conditions."""

@@ -61,6 +61,17 @@ class ObjectStore(Protocol):
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         """Write an object whole."""
 
+    def put_if(self, key: str, data: bytes, etag: str | None, content_type: str = "application/octet-stream") -> str:
+        """Write an object whole if it is still the version `etag` (None: if there is none); its new ETag.
+
+        Equal bytes may have equal ETags: whoever must not take a version for an older one writes a number into it.
+        Where the store does not answer (StorageUnreachable) the object may have been written.
+
+        Raises:
+            StaleWrite: it is another version, or exists, or is gone.
+            NoConditionalWrites: the store does not know conditional writes.
+        """
+
     def put_file(self, key: str, path: Path) -> None:
         """Write an object from a file."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
@@ -21,10 +23,20 @@ from minio.credentials.providers import Provider, StaticProvider
 from minio.error import InvalidResponseError, S3Error, ServerError
 from pydantic import ValidationError
 
-from kinema_api.errors import BucketMissing, ObjectMissing, StorageDenied, StorageError, StorageUnreachable
+from kinema_api import conditional
+from kinema_api.errors import (
+    BucketMissing,
+    ObjectMissing,
+    StaleWrite,
+    StorageDenied,
+    StorageError,
+    StorageUnreachable,
+)
 from kinema_api.objectstore import ObjectStat, ObjectStore, StoreCredentials, StoreLocation
 
 CHUNK: Final = 1 << 20
+HASHED_BYTES: Final = 64 << 10
+"""A file of a folder store is known by its contents up to this size, by its time and length above."""
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 60.0
 _DENIED: Final = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidTokenId"}
@@ -78,8 +90,10 @@ class S3Store:
             provider = FileCredentials(credentials)
         else:
             provider = StaticProvider(credentials.access_key, credentials.secret_key, credentials.session_token)
-        self._client = _client(location.endpoint, location.region, provider)
-        self._public = _client(location.public_endpoint or location.endpoint, location.region, provider)
+        self._provider = provider
+        self._http = _http()
+        self._client = _client(location.endpoint, location.region, provider, self._http)
+        self._public = _client(location.public_endpoint or location.endpoint, location.region, provider, self._http)
 
     def check(self) -> None:
         """See ObjectStore.check."""
@@ -97,6 +111,16 @@ class S3Store:
                 content_type=content_type,
             )
         )
+
+    def put_if(self, key: str, data: bytes, etag: str | None, content_type: str = "application/octet-stream") -> str:
+        """See ObjectStore.put_if."""
+
+        def request() -> str:
+            address = self.presign_put(key, timedelta(minutes=1)).partition("?")[0]
+            keys = self._provider.retrieve()
+            return conditional.put_if(self._http, address, self.location.region, keys, data, etag, content_type)
+
+        return self._call(request, key)
 
     def put_file(self, key: str, path: Path) -> None:
         """See ObjectStore.put_file."""
@@ -182,7 +206,7 @@ class S3Store:
         where = f"object store {self.location.endpoint}"
         try:
             return request()
-        except S3Error as error:
+        except (S3Error, conditional.AnsweredError) as error:
             if error.code == "NoSuchBucket":
                 self._missing_bucket()
             if error.code in ("NoSuchKey", "NoSuchVersion"):
@@ -191,7 +215,8 @@ class S3Store:
                 raise StorageDenied(
                     f"{where} refuses the credentials ({error.code}); check the keys in the Secret and their rights"
                 ) from None
-            raise StorageError(f"{where} answered {error.code} for {key!r}; see the store's log") from None
+            said = str(error) if isinstance(error, conditional.AnsweredError) else error.code
+            raise StorageError(f"{where} answered {said} for {key!r}; see the store's log") from None
         except (
             urllib3.exceptions.HTTPError,
             ServerError,
@@ -209,14 +234,17 @@ class S3Store:
         )
 
 
-def _client(endpoint: str, region: str, provider: Provider) -> Minio:
-    parts = urlsplit(endpoint)
+def _http() -> urllib3.PoolManager:
     # The minio default of five retries with growing waits would hide an outage for minutes; callers retry.
-    http = urllib3.PoolManager(
+    return urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
         maxsize=16,
         retries=urllib3.Retry(total=1, backoff_factor=0.2, status_forcelist=[502, 503, 504]),
     )
+
+
+def _client(endpoint: str, region: str, provider: Provider, http: urllib3.PoolManager) -> Minio:
+    parts = urlsplit(endpoint)
     return Minio(
         endpoint=parts.netloc, secure=parts.scheme == "https", region=region, credentials=provider, http_client=http
     )
@@ -249,6 +277,15 @@ class FolderStore:
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         """See ObjectStore.put."""
         self._write(key, lambda out: Path(out).write_bytes(data))
+
+    def put_if(self, key: str, data: bytes, etag: str | None, content_type: str = "application/octet-stream") -> str:
+        """See ObjectStore.put_if. Holds against other conditional writes; an unconditional one asks nobody."""
+        path = self._path(key)
+        with self._alone():
+            if (self._stat(path).etag if path.is_file() else None) != etag:
+                raise StaleWrite(f"{self.uri(key)} was written by somebody else meanwhile: read it again first")
+            self.put(key, data)
+            return self._stat(path).etag
 
     def put_file(self, key: str, path: Path) -> None:
         """See ObjectStore.put_file."""
@@ -316,7 +353,23 @@ class FolderStore:
     def _stat(self, path: Path) -> ObjectStat:
         found = path.stat()
         key = path.relative_to(self._root.resolve()).as_posix()
-        return ObjectStat(key, found.st_size, f"{found.st_mtime_ns:x}-{found.st_size:x}", found.st_mtime)
+        if found.st_size <= HASHED_BYTES:
+            # Two writes within a tick of the file system's clock have one time.
+            etag = hashlib.sha256(path.read_bytes()).hexdigest()
+        else:
+            etag = f"{found.st_mtime_ns:x}-{found.st_size:x}"
+        return ObjectStat(key, found.st_size, etag, found.st_mtime)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the bucket's lock, against threads and processes alike."""
+        self.check()
+        folder = os.open(self._root, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def _write(self, key: str, write: Callable[[str], object]) -> None:
         path = self._path(key)

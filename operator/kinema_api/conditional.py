@@ -1,0 +1,112 @@
+"""Writing an object of an S3 store on a condition: only if it does not exist yet, or is still a known version.
+
+The request is made here, since minio-py's `put_object(metadata=...)` would store If-Match and If-None-Match as metadata
+of the object and overwrite it. The condition is a header of the request and is signed with it. Nothing is tried again
+here: where an answer is lost, the write may have happened, and only the caller can tell.
+
+Source: Amazon S3 API reference, PutObject, headers If-Match and If-None-Match; MinIO implements both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import urllib3
+from minio.credentials.credentials import Credentials
+from minio.signer import sign_v4_s3
+
+from kinema_api.errors import NoConditionalWrites, StaleWrite, StorageDenied, StorageError, StorageUnreachable
+
+MAX_ANSWER_BYTES: Final = 64 << 10
+"""More is not read of what a store says about a write."""
+ANY_VERSION: Final = "*"
+_CODE: Final = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
+_LOST: Final = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "NoSuchVersion"}
+"""What a store says where the condition does not hold; NoSuchKey is the answer to If-Match on what is not there."""
+
+
+class AnsweredError(Exception):
+    """The store refused a write for a reason that has nothing to do with its condition."""
+
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(f"{code} (status {status})")
+        self.status, self.code = status, code
+
+
+def put_if(
+    http: urllib3.PoolManager,
+    address: str,
+    region: str,
+    keys: Credentials,
+    data: bytes,
+    etag: str | None,
+    content_type: str,
+) -> str:
+    """PUT `data` to the object at `address` if its ETag is `etag` (None: if there is no such object); the new ETag.
+
+    Args:
+        http: connections; its own retries and redirects are not used.
+        address: URL of the object, without a query.
+        region: what the request is signed for.
+        keys: what it is signed with.
+        data: the whole object.
+        etag: as a store tells it, without quotes.
+        content_type: of the object.
+
+    Raises:
+        StaleWrite: the condition does not hold, or another write was under way.
+        StorageUnreachable: the store does not answer; the object may have been written.
+        AnsweredError: another refusal.
+    """
+    url = urlsplit(address)
+    now = datetime.now(UTC)
+    digest = hashlib.sha256(data).hexdigest()
+    headers: dict[str, str | list[str] | tuple[str]] = {
+        "Host": url.netloc,
+        "Content-Type": content_type,
+        "Content-Length": str(len(data)),
+        "x-amz-content-sha256": digest,
+        "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
+    }
+    if etag is None:
+        headers["If-None-Match"] = ANY_VERSION
+    else:
+        headers["If-Match"] = f'"{etag}"'
+    if keys.session_token:
+        headers["x-amz-security-token"] = keys.session_token
+    signed = sign_v4_s3(
+        method="PUT", url=url, region=region, headers=headers, credentials=keys, content_sha256=digest, date=now
+    )
+    sent = {name: str(value) for name, value in signed.items()}
+    answer = http.urlopen(
+        "PUT", urlunsplit(url), body=data, headers=sent, redirect=False, retries=False, preload_content=False
+    )
+    try:
+        said = answer.read(MAX_ANSWER_BYTES)
+    finally:
+        answer.release_conn()
+    return _outcome(answer.status, str(answer.headers.get("ETag") or ""), said, address)
+
+
+def _outcome(status: int, etag: str, said: bytes, address: str) -> str:
+    if status == 200:
+        if not etag:
+            raise StorageError(f"{address} was written and the store told no ETag: use a store that has the S3 API")
+        return etag.strip('"')
+    found = _CODE.search(said)
+    code = found[1].decode() if found else "no code"
+    if status in (409, 412) or code in _LOST:
+        if code == "NoSuchBucket":
+            raise AnsweredError(status, code)
+        raise StaleWrite(f"{address} was written by somebody else meanwhile: read it again before the next write")
+    if status == 501 or code == "NotImplemented":
+        raise NoConditionalWrites(f"the store of {address} does not know conditional writes: use one that does")
+    if status in (429, 503) or status >= 500:
+        raise StorageUnreachable(f"the store of {address} answered {status} ({code}); it is tried again")
+    if status == 403 and not found:
+        raise StorageDenied(f"the store of {address} refuses the credentials; check the keys and their rights")
+    raise AnsweredError(status, code)
