@@ -22,7 +22,8 @@ SHARED_MEMORY_DIR: Final = "/dev/shm"  # noqa: S108 - a memory-backed emptyDir o
 _SCRATCH_VOLUME: Final = "scratch"
 _SHARED_MEMORY_VOLUME: Final = "shared-memory"
 
-# Above the IDs that images and nodes hand out, below the signed 32 bits that Kubernetes allows.
+# Above the IDs that images and nodes hand out, below the signed 32 bits that Kubernetes allows. Platforms that give
+# each namespace a range of its own (OpenShift's restricted SCC) refuse such IDs: Settings.worker_user says who chooses.
 _FIRST_USER: Final = 1_000_000_000
 _USERS: Final = 1_000_000_000
 
@@ -36,17 +37,21 @@ def random_user(owner_uid: str) -> int:
     return _FIRST_USER + int.from_bytes(digest[:8]) % _USERS
 
 
-def pod_security_context(owner_uid: str) -> dict[str, Any]:
+def pod_security_context(owner_uid: str, settings: Settings) -> dict[str, Any]:
     """Restricted security context of a pod. The group owns mounted Secrets, so they need no world-readable mode."""
-    user = random_user(owner_uid)
     return {
         "runAsNonRoot": True,
-        "runAsUser": user,
-        "runAsGroup": user,
-        "fsGroup": user,
+        **_identity(owner_uid, settings),
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
+
+
+def _identity(owner_uid: str, settings: Settings) -> dict[str, int]:
+    if settings.worker_user == "platform":
+        return {}
+    user = random_user(owner_uid) if settings.worker_user == "random" else settings.worker_user
+    return {"runAsUser": user, "runAsGroup": user, "fsGroup": user}
 
 
 def container_security_context() -> dict[str, Any]:
@@ -82,8 +87,10 @@ def restricted_pod(owner_uid: str, settings: Settings) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": pod_security_context(owner_uid),
+        "securityContext": pod_security_context(owner_uid, settings),
     }
+    if settings.image_pull_secrets:
+        fields["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
     if settings.worker_runtime_class:
         fields["runtimeClassName"] = settings.worker_runtime_class
     return fields

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SecretName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")]
+WorkerUser = Literal["random", "platform"] | Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class Settings(BaseSettings):
@@ -59,6 +62,12 @@ class Settings(BaseSettings):
     """Pull policy of that image."""
     worker_runtime_class: str | None = None
     """RuntimeClass of worker pods, where the cluster needs one."""
+    image_pull_secrets: tuple[SecretName, ...] = ()
+    """Secrets with registry credentials for worker pods, as a JSON list of names. They must exist in every namespace
+    that has trainings or models: the operator copies no Secret."""
+    worker_user: WorkerUser = "random"
+    """User and group of worker pods: `random` (a high number of each resource's own), `platform` (no number, so that
+    the image or an admission plugin such as OpenShift's restricted SCC chooses), or one number for all."""
     worker_cpu_threads: int = Field(default=1, ge=1)
     """OMP_NUM_THREADS of worker pods."""
     scratch_size_limit: str = "32Gi"

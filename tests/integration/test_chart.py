@@ -40,10 +40,12 @@ def helm() -> str:
 def template(helm: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`helm template` with values."""
 
-    def run(values: dict[str, Any], namespace: str = NAMESPACE) -> subprocess.CompletedProcess[str]:
+    def run(
+        values: dict[str, Any], namespace: str = NAMESPACE, release: str = "kinema"
+    ) -> subprocess.CompletedProcess[str]:
         file = tmp_path_factory.mktemp("values") / "values.yaml"
         file.write_text(yaml.safe_dump(values))
-        command = [helm, "template", "kinema", str(CHART), "-n", namespace, "-f", str(file)]
+        command = [helm, "template", release, str(CHART), "-n", namespace, "-f", str(file)]
         command += ["--kube-version", KUBERNETES]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -54,8 +56,10 @@ def template(helm: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
 def render(template: Callable[..., subprocess.CompletedProcess[str]]) -> Render:
     """The objects that `helm template` makes."""
 
-    def run(values: dict[str, Any] | None = None, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
-        done = template(values or {}, namespace)
+    def run(
+        values: dict[str, Any] | None = None, namespace: str = NAMESPACE, release: str = "kinema"
+    ) -> list[dict[str, Any]]:
+        done = template(values or {}, namespace, release)
         assert done.returncode == 0, done.stderr
         return [document for document in yaml.safe_load_all(done.stdout) if document]
 
@@ -236,6 +240,72 @@ def test_workers(render: Render) -> None:
     assert found["KINEMA_WORKER_IMAGE"] == "example.com/w:1"
     assert found["KINEMA_WORKER_RUNTIME_CLASS"] == "gpu"
     assert found["KINEMA_WORKER_CPU_THREADS"] == "4"
+
+
+def test_registry_credentials_reach_every_pod(render: Render) -> None:
+    objects = render({"image": {"pullSecrets": ["registry"]}, **TRIAL})
+    for deployment in (one(objects, "Deployment"), one(objects, "Deployment", "minio")):
+        assert deployment["spec"]["template"]["spec"].get("imagePullSecrets") == [{"name": "registry"}]
+    assert environment(objects).get("KINEMA_IMAGE_PULL_SECRETS") == '["registry"]', "worker pods get them too"
+
+
+@pytest.mark.parametrize(
+    ("value", "setting"), [(None, "random"), ("platform", "platform"), (1_000_640_000, "1000640000")]
+)
+def test_who_chooses_the_user_of_worker_pods(value: str | int | None, setting: str, render: Render) -> None:
+    objects = render({"worker": {"runAsUser": value}} if value else {})
+    assert environment(objects)["KINEMA_WORKER_USER"] == setting
+
+
+def test_names_made_of_digits_stay_text(render: Render) -> None:
+    digits = {
+        "crds": {"install": False},
+        "image": {"pullSecrets": ["1"]},
+        "operator": {"nodeSelector": {"zone": "2"}, "priorityClassName": "3"},
+        "minio": {"enabled": True, "persistence": {"enabled": True, "size": "4", "storageClassName": "5"}},
+        "metrics": {"podMonitor": {"enabled": True}},
+        "store": {"bucket": "7777"},
+    }
+    tenant = {"namespaced": True, "watchNamespace": "888"}
+    for values in (digits, {**digits, **tenant}):
+        objects = render(values, "999", "1000")
+        wrong = [f"{o['kind']} {where}" for o in objects for where in _numbers_for_text(o, "")]
+        assert not wrong
+
+
+TEXT_FIELDS = {
+    "name",
+    "namespace",
+    "image",
+    "interval",
+    "storage",
+    "secretName",
+    "claimName",
+    "priorityClassName",
+    "storageClassName",
+}
+TEXT_MAPS = {"labels", "annotations", "matchLabels", "nodeSelector"}
+
+
+def _numbers_for_text(value: Any, path: str) -> list[str]:
+    """Where a number stands and the API server wants text."""
+    if isinstance(value, list):
+        return [w for n, item in enumerate(value) for w in _numbers_for_text(item, f"{path}[{n}]")]
+    if not isinstance(value, dict):
+        return []
+    found = []
+    for key, child in value.items():
+        inside = path.rpartition(".")[2] in TEXT_MAPS
+        if (key in TEXT_FIELDS or inside or key in ("args", "command", "matchNames")) and not _is_text(child):
+            found.append(f"{path}.{key} is {child!r}")
+        found += _numbers_for_text(child, f"{path}.{key}")
+    return found
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_text(item) for item in value)
+    return isinstance(value, str | dict)
 
 
 def test_pod_monitors_on_request(render: Render) -> None:

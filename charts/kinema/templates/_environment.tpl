@@ -3,10 +3,13 @@
 {{- if and .Values.watchNamespace (not .Values.namespaced) }}
 {{- fail "watchNamespace needs namespaced: true; set it, or leave watchNamespace empty to watch all namespaces" }}
 {{- end }}
+{{- $user := .Values.worker.runAsUser }}
 {{- $env := dict
   "KINEMA_WORKER_IMAGE" .Values.worker.image
   "KINEMA_WORKER_IMAGE_PULL_POLICY" .Values.worker.imagePullPolicy
   "KINEMA_WORKER_RUNTIME_CLASS" .Values.worker.runtimeClassName
+  "KINEMA_WORKER_USER" (ternary $user (int64 $user | toString) (kindIs "string" $user))
+  "KINEMA_IMAGE_PULL_SECRETS" (ternary (.Values.image.pullSecrets | toJson) "" (not (empty .Values.image.pullSecrets)))
   "KINEMA_WORKER_CPU_THREADS" (.Values.worker.cpuThreads | toString)
   "KINEMA_STORE_ENDPOINT" (include "kinema.store.endpoint" .)
   "KINEMA_STORE_PUBLIC_ENDPOINT" .Values.store.publicEndpoint
@@ -21,7 +24,7 @@
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 {{- range $name, $value := mergeOverwrite $env (deepCopy .Values.settings) }}
 {{- if $value }}
-- {name: {{ $name }}, value: {{ $value | quote }}}
+- {name: {{ $name | quote }}, value: {{ $value | quote }}}
 {{- end }}
 {{- end }}
 {{- end }}
