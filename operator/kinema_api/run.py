@@ -24,6 +24,8 @@ class RunConfig(ApiModel):
     optimization: Optimization
     checkpoint_every: int
     """Optimizer steps between two checkpoints; the control plane prunes old ones."""
+    skipped_steps: tuple[int, ...] = ()
+    """Steps, counted from 0, whose samples are passed over: twice their loss or gradient was not finite."""
 
     @property
     def prefix(self) -> str:

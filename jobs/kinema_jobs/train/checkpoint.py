@@ -23,6 +23,7 @@ from kinema_api.objectstore import ObjectStore
 from kinema_api.run import RunConfig
 from kinema_api.wire import CommittedCheckpoint
 from kinema_jobs.model_folder import sha256_of
+from kinema_jobs.train.finite import require_finite
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.storage import Patience
 
@@ -41,9 +42,11 @@ class Checkpoints:
         """Commit `state` as it is after `step` steps, which took so many samples; all ranks call this at the same step.
 
         Raises:
+            NumericsFailure: the state is not finite on some rank, and nothing was written.
             StaleRound: a newer round exists, and nothing was committed.
             StorageFailure: the object store stayed away.
         """
+        require_finite(state, step, self._group)
         prefix = layout.checkpoint_prefix(self._config.prefix, step, self._group.place.number)
         folder = self._folder(prefix)
         shutil.rmtree(folder, ignore_errors=True)

@@ -30,7 +30,7 @@ from kinema_model.errors import ModelError
 from kinema_model.packing import StreamState
 from kinema_model.steps import Steps
 from kinema_model.text import TextEncoder
-from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, TrainingObjective, make_optimizer
+from kinema_model.training import EMA_DECAY, TrainingObjective, make_optimizer
 from kinema_model.validation import Validation
 from kinema_model.video_model import VideoModel
 
@@ -50,6 +50,8 @@ class Fitting:
     """Which clips each step takes over the whole group, whatever its size."""
     total: int
     """Optimizer steps in all."""
+    skipped: tuple[int, ...] = ()
+    """Numbers of steps, from 0, whose samples are passed over: their loss was not finite twice."""
     step: int = 0
     """Optimizer steps done, over all rounds."""
     stream: StreamState = field(default_factory=StreamState)
@@ -93,7 +95,8 @@ class Fitting:
         )
         optimizer, schedule = make_optimizer(model, optimization.learning_rate, optimization.steps)
         ema = Ema(model, EMA_DECAY).to(group.device)
-        return cls(model_config, model, objective, world, ema, optimizer, schedule, steps, optimization.steps)
+        skipped = config.skipped_steps
+        return cls(model_config, model, objective, world, ema, optimizer, schedule, steps, optimization.steps, skipped)
 
     @property
     def data_wait_seconds(self) -> float:
@@ -153,6 +156,7 @@ def fit(fitting: Fitting, group: Group, lease: Lease, after_step: Callable[[], N
         group,
         lease,
         keep,
+        fitting.skipped,
     )
     shares = Shares(fitting.steps, fitting.step, fitting.total, fitting.stream, group)
     if len(shares):
@@ -180,7 +184,6 @@ def _trainer(group: Group) -> Trainer:
             timeout=timedelta(seconds=group.patience),
         ),
         max_epochs=1,
-        gradient_clip_val=GRADIENT_CLIP,
         use_distributed_sampler=False,
         logger=False,
         enable_checkpointing=False,

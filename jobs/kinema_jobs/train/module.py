@@ -1,24 +1,25 @@
 """The training step as a LightningModule, and what happens between two steps.
 
 A step's clips follow from the steps before it alone (`kinema_model.steps`), so a round of any size goes on with the
-very samples that follow; before each backward the ranks sum (loss, tokens, wish to stop) in one small all-reduce, by
-which they see NaN at the same step, before it reaches the weights, and agree on the step at which a planned end stops
-them.
+very samples that follow. Before the gradients are averaged the ranks sum (loss, tokens, wish to stop) in one small
+all-reduce, and afterwards they agree whether the gradients' norm is a number: so all see NaN at the same step, before
+it reaches the weights, and agree on the step at which a planned end stops them.
 """
 
 from __future__ import annotations
 
+import math
 import signal
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 import torch
 import torch.distributed as dist
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import IterableDataset
@@ -31,7 +32,7 @@ from kinema_model.ema import Ema
 from kinema_model.flow import LEVEL_BINS, FlowLoss
 from kinema_model.packing import StreamState
 from kinema_model.steps import Step, Steps
-from kinema_model.training import TrainingObjective
+from kinema_model.training import GRADIENT_CLIP, TrainingObjective
 from kinema_model.video_model import VideoModel
 
 _RECENT_STEPS: Final = 20
@@ -73,8 +74,11 @@ class VideoModelModule(LightningModule):
         group: Group,
         lease: Lease,
         after_step: Callable[[VideoModelModule], None],
+        skipped: Collection[int] = (),
     ) -> None:
         super().__init__()
+        # Lightning's own loop has no place between the averaging of gradients and the optimizer's step.
+        self.automatic_optimization = False
         self.model = model
         self.ema = ema
         self.done: Step | None = None
@@ -87,6 +91,7 @@ class VideoModelModule(LightningModule):
         self._objective, self._optimizer = objective, optimizer
         self._group, self._lease = group, lease
         self._after_step = after_step
+        self._skipped = frozenset(skipped)
         self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
         self._step_began = time.perf_counter()
 
@@ -108,35 +113,80 @@ class VideoModelModule(LightningModule):
         """Take back from Lightning what the agent decides alone: when a worker stops."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """The loss of one global batch, scaled so that DDP's mean of gradients is that of the whole batch."""
+    def training_step(self, batch: Batch, _: int) -> None:
+        """One optimizer step on a global batch; a step that is to be skipped takes its samples and changes nothing."""
         self._step_began = time.perf_counter()
         if not self._lease.held():
             raise StaleRound(f"the lease of round {self._group.place.number} has run out: this worker may not go on")
         step, indices = batch
+        optimizer, schedule = self._optimizer
+        optimizer.zero_grad()
+        if step.number in self._skipped:
+            self._agree(step, None)
+        else:
+            self._learn(step, indices)
+            optimizer.step()
+            self.ema.update(self.model)
+        schedule.step()
+
+    def _learn(self, step: Step, indices: list[int]) -> None:
+        """Leave the clipped gradient of the whole batch's loss per token in the parameters."""
         # With more ranks than clips, some take part in the collectives with a gradient of nothing.
         result = self._objective.loss(self.model, indices, step.number) if indices else nothing(self.model)
-        stop = torch.tensor([float(self._lease.stop_asked())], device=result.total.device)
+        count = self._agree(step, result)
+        # DDP takes the mean over ranks of gradients; this makes it that of the loss per token of the whole group.
+        self.manual_backward(result.total * (self._group.world_size / count))
+        self._clip(step)
+
+    def _agree(self, step: Step, result: FlowLoss | None) -> float:
+        """Sum loss and wish to stop over the group; how many tokens the step's loss counts.
+
+        Raises:
+            NumericsFailure: the loss is not finite, on every rank.
+        """
+        stop = torch.tensor([float(self._lease.stop_asked())], device=self._group.device, dtype=torch.float64)
+        if result is None:
+            dist.all_reduce(stop)
+            self.stopping = bool(stop > 0)
+            return 0.0
         mine = [result.total.detach()[None], result.count[None], stop, result.bin_total, result.bin_count]
         sums = torch.cat([part.double() for part in mine])
         dist.all_reduce(sums)
-        self.global_loss, self.stopping = float(sums[0] / sums[1]), bool(sums[2] > 0)
+        count = max(1.0, float(sums[1]))
+        self.global_loss, self.stopping = float(sums[0]) / count, bool(sums[2] > 0)
         totals, counts = sums[3:].chunk(2)
         self.level_losses = tuple(float(t / n) if n else None for t, n in zip(totals, counts, strict=True))
-        if not torch.isfinite(sums[0]):
-            raise NumericsFailure(
-                f"the loss of step {step.number + 1} is {self.global_loss}: lower optimization.learningRate or look at "
-                f"samples {min(step.samples)} to {max(step.samples)}",
-                step=step.number,
-            )
-        # DDP takes the mean over ranks of gradients; this makes it that of the loss per token of the whole group.
-        return result.total * (self._group.world_size / float(sums[1]))
+        if not math.isfinite(self.global_loss):
+            raise _not_finite("loss", self.global_loss, step)
+        return count
+
+    def _clip(self, step: Step) -> None:
+        """Bound the gradients' norm.
+
+        Raises:
+            NumericsFailure: it is no number on some rank, on every rank and before the weights are touched.
+        """
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        # Averaged gradients are alike on all ranks; their norm need not be, on unlike devices.
+        broken = (~torch.isfinite(norm)).double()[None]
+        dist.all_reduce(broken)
+        if broken > 0:
+            raise _not_finite("gradients' norm", float(norm), step)
+        nn.utils.clip_grads_with_norm_(parameters, GRADIENT_CLIP, norm)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """See LightningModule."""
-        self.ema.update(self.model)
         self.done = batch[0]
         self._durations.append(time.perf_counter() - self._step_began)
         self._after_step(self)
         if self.stopping:
             self.trainer.should_stop = True
+
+
+def _not_finite(what: str, value: float, step: Step) -> NumericsFailure:
+    return NumericsFailure(
+        f"the {what} of step {step.number + 1} is {value}: lower optimization.learningRate or look at samples "
+        f"{min(step.samples)} to {max(step.samples)}",
+        step=step.number,
+    )

@@ -1,0 +1,209 @@
+"""What is not finite reaches neither the weights nor a checkpoint, on any rank."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from kinema_api.objectstore import StoreLocation
+from kinema_api.objectstores import open_store
+from kinema_api.run import RunConfig
+from kinema_jobs.rendezvous.questions import Place
+from kinema_jobs.train.checkpoint import Checkpoints
+from kinema_jobs.train.failures import NumericsFailure
+from kinema_jobs.train.fitting import Fitting, fit
+from kinema_jobs.train.group import Group
+from kinema_jobs.train.lease import Lease
+from kinema_jobs.train.storage import Patience
+from kinema_model.config import PRESETS
+from kinema_model.flow import FlowLoss
+from kinema_model.training import learning_rate_share
+
+CLIP = PRESETS["tiny"].tokens_per_clip
+
+
+def config(**changes: Any) -> RunConfig:
+    fields: dict[str, Any] = {
+        "namespace": "default",
+        "name": "trial",
+        "uid": "u",
+        "run": 1,
+        "attempt": 1,
+        "model": {"preset": "tiny", "overrides": {"width": 24, "depth": 1, "heads": 2}},
+        "data": {"world": {"seed": 7}},
+        "optimization": {"steps": 4, "batchTokens": 2 * CLIP, "seed": 1},
+        "checkpointEvery": 10,
+    }
+    return RunConfig.model_validate(fields | changes)
+
+
+class Unasked(Group):
+    """A round that no rendezvous is asked about."""
+
+    def require_current(self) -> None:
+        pass
+
+
+def group(rank: int = 0, world: int = 1) -> Group:
+    place = Place("u/1/1", 1, "token", "me", rank, world, rank, world, "127.0.0.1:1")
+    return Group(place, rank, world, 0, 1, torch.device("cpu"), "127.0.0.1:1", 30.0, None)
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
+    """A group of one, with real collectives."""
+    surroundings(monkeypatch.setenv, 0, 1)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield group()
+    dist.destroy_process_group()
+
+
+def surroundings(put: Callable[[str, str], Any], rank: int, world: int) -> None:
+    """What torchelastic tells a worker."""
+    for name, value in {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": 1}.items():
+        put(name, str(value))
+    put("GROUP_RANK", str(rank))
+    put("MASTER_ADDR", "127.0.0.1")
+    put("MASTER_PORT", "1")
+
+
+def lease(folder: Path) -> Lease:
+    found = Lease(folder / "lease", create=True)
+    found.grant(time.monotonic() + 600)
+    return found
+
+
+def explode(fitting: Fitting, at: int, *, until: int = 99, here: bool = True) -> None:
+    """From step `at` on to before `until` the loss stays as it is, and one weight's gradient is infinite."""
+    whole = fitting.objective.loss
+
+    def loss(model: Any, indices: Any, step: int) -> FlowLoss:
+        found = whole(model, indices, step)
+        if not at <= step < until or not here:
+            return found
+        weight = next(iter(fitting.model.parameters()))
+        poison = (weight - weight.detach()).sum() * float("inf")
+        return FlowLoss(_Only.apply(found.total, poison), found.count, found.bin_total, found.bin_count)
+
+    fitting.objective.loss = loss  # type: ignore[method-assign]
+
+
+class _Only(torch.autograd.Function):
+    """The first argument's value, with the gradient of both."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return gradients[0], gradients[0]
+
+
+def numbers(fitting: Fitting) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in fitting.model.parameters()]
+
+
+def test_a_finite_loss_with_an_infinite_gradient_never_reaches_the_weights(alone: Group, tmp_path: Path) -> None:
+    fitting = Fitting.build(config(), alone)
+    explode(fitting, at=2)
+    before: list[list[torch.Tensor]] = []
+    failure = None
+    try:
+        fit(fitting, alone, lease(tmp_path), lambda: before.append(numbers(fitting)))
+    except NumericsFailure as error:
+        failure = error
+    for mine, last in zip(numbers(fitting), before[1], strict=True):
+        assert torch.equal(mine, last), "the weights are those of the last good step"
+    assert all(torch.isfinite(t).all() for t in fitting.ema.shadow.values())
+    assert failure is not None
+    assert failure.step == 2
+    assert "gradients' norm of step 3 is" in str(failure)
+
+
+@pytest.mark.parametrize("part", ["model", "ema", "optimizer"])
+def test_a_state_that_is_not_finite_is_never_committed(alone: Group, tmp_path: Path, part: str) -> None:
+    fitting = Fitting.build(config(), alone)
+    for parameter in fitting.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    fitting.optimizer.step()
+    spoilt = {
+        "model": lambda: next(iter(fitting.model.parameters())).data,
+        "ema": lambda: next(iter(fitting.ema.shadow.values())),
+        "optimizer": lambda: next(iter(fitting.optimizer.state.values()))["exp_avg_sq"],
+    }[part]()
+    spoilt.view(-1)[-1] = float("nan")
+    store = open_store(StoreLocation(endpoint=f"file://{tmp_path}/store", bucket="b"), None)
+    checkpoints = Checkpoints(config(), Unasked(**vars(alone)), store, Patience(1.0), tmp_path)
+    refused = False
+    try:
+        checkpoints.save(fitting.state(), 3, 9)
+    except NumericsFailure as error:
+        refused = f"such as {part}" in str(error)
+    assert refused
+    assert not list(store.list(""))
+
+
+def _of_two(rank: int, folder: str, skipped: tuple[int, ...], put: Any) -> None:
+    surroundings(os.environ.__setitem__, rank, 2)
+    store = dist.FileStore(f"{folder}/store", 2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=30))
+    mine = Path(folder) / str(rank)
+    mine.mkdir()
+    changes = {"skippedSteps": skipped} if skipped else {}
+    fitting = Fitting.build(config(**changes), group(rank, 2))
+    explode(fitting, at=1, until=2, here=rank == 1)
+    steps: list[tuple[int, float]] = []
+    told = "nothing"
+    try:
+        fit(fitting, group(rank, 2), lease(mine), lambda: steps.append((fitting.step, weight_of(fitting))))
+    except NumericsFailure as error:
+        told = f"a failure at {error.step}"
+    rates = [g["lr"] for g in fitting.optimizer.param_groups]
+    put.put((rank, told, steps, rates))
+    os._exit(0)
+
+
+def weight_of(fitting: Fitting) -> float:
+    return sum(float(p.detach().double().abs().sum()) for p in fitting.model.parameters())
+
+
+def two(folder: Path, skipped: tuple[int, ...] = ()) -> list[Any]:
+    """What two ranks tell, of which the second has an infinite gradient at step 1."""
+    context = mp.get_context("spawn")
+    answers: Any = context.SimpleQueue()
+    workers = [context.Process(target=_of_two, args=(rank, str(folder), skipped, answers)) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(180)
+    return sorted(answers.get() for _ in workers)
+
+
+def test_all_ranks_end_at_the_same_step_when_one_of_them_has_an_infinite_gradient(tmp_path: Path) -> None:
+    (_, *first), (_, *second) = two(tmp_path)
+    assert first == second
+    told, steps, _ = first
+    assert told == "a failure at 1"
+    assert [step for step, _ in steps] == [1]
+
+
+def test_a_step_that_is_passed_over_changes_no_weight_and_the_run_goes_on_behind_it(tmp_path: Path) -> None:
+    (_, *first), (_, *second) = two(tmp_path, skipped=(1,))
+    assert first == second
+    told, steps, rates = first
+    assert told == "nothing"
+    numbers, weights = zip(*steps, strict=True)
+    assert numbers == (1, 2, 3, 4)
+    assert weights[0] == weights[1]
+    assert len(set(weights[1:])) == 3
+    assert rates == [3e-3 * learning_rate_share(4, 4)] * 2, "the rate is a function of the step"
