@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from kinema_api import names
 from kinema_api.errors import InvalidManifest
 
 WORDED_ERROR: Final = "worded"
@@ -21,6 +23,10 @@ LongText = Annotated[str, Field(max_length=4096)]
 Uri = Annotated[str, Field(max_length=1024)]
 Quantity = int | Annotated[str, Field(max_length=32)]
 """A Kubernetes resource quantity; becomes x-kubernetes-int-or-string."""
+
+SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+"""A DNS subdomain (RFC 1123), which most names of Kubernetes are: it can never leave its place in a URL."""
+_LABEL_CHARACTERS: Final = r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]"
 
 
 def cel_rules(*rules: tuple[str, str]) -> dict[str, Any]:
@@ -48,6 +54,68 @@ class Worded:
         """Carries the pattern as a rule: beside it, a `pattern` would be refused in its own, unhelpful words."""
         return {**handler(schema), **cel_rules((f"self.matches({json.dumps(self.pattern)})", self.message))}
 
+
+@dataclass(frozen=True)
+class WordedKeys:
+    """Like `Worded`, for the keys of a map, which a structural schema cannot give a pattern."""
+
+    pattern: str
+    message: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Checks every key after all else."""
+
+        def check(value: dict[str, Any]) -> dict[str, Any]:
+            if not all(re.fullmatch(self.pattern, key) for key in value):
+                raise PydanticCustomError(WORDED_ERROR, "{sentence}", {"sentence": self.message})
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Carries the pattern as a rule over all keys."""
+        return {
+            **handler(schema),
+            **cel_rules((f"self.all(key, key.matches({json.dumps(self.pattern)}))", self.message)),
+        }
+
+
+SecretObjectName = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Worded(
+        rf"^{SUBDOMAIN}$",
+        "a Secret's name holds only lower-case letters, digits, dashes and dots, and begins and ends with a letter or "
+        "digit: name a Secret of this namespace",
+    ),
+]
+ResourceName = Annotated[
+    str,
+    Field(min_length=1, max_length=names.MAX_NAME_LENGTH),
+    Worded(
+        names.RESOURCE_NAME_PATTERN,
+        "such a name starts with a letter and holds only lower-case letters, digits and dashes: correct it",
+    ),
+]
+"""Name of a custom resource of the same namespace."""
+LabelValue = Annotated[
+    str,
+    Field(max_length=63),
+    Worded(
+        rf"^({_LABEL_CHARACTERS})?$",
+        "a label's value holds only letters, digits, dashes, underscores and dots, and begins and ends with a letter "
+        "or digit: correct it",
+    ),
+]
+NodeSelector = Annotated[
+    dict[str, LabelValue],
+    Field(max_length=16),
+    WordedKeys(
+        rf"^({SUBDOMAIN}/)?{_LABEL_CHARACTERS}$",
+        "a label's key is NAME or DOMAIN/NAME, such as topology.kubernetes.io/zone: correct it",
+    ),
+]
+"""Labels that a node must have."""
 
 Digest = Annotated[
     str,
@@ -168,7 +236,7 @@ def utc_now() -> datetime:
 class SecretName(ApiModel):
     """Name of a Secret in the same namespace."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253)]
+    name: SecretObjectName
     """Name of the Secret."""
 
 
@@ -188,7 +256,14 @@ class ArtifactStore(ApiModel):
         ),
     ]
     """The bucket; it must exist."""
-    region: Annotated[str, Field(max_length=64)] = "us-east-1"
+    region: Annotated[
+        str,
+        Field(max_length=64),
+        Worded(
+            r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$",
+            "a region holds only letters, digits, dashes and underscores, such as us-east-1: correct it",
+        ),
+    ] = "us-east-1"
     """Region that requests are signed for."""
     secret_ref: SecretName
     """Secret in the same namespace with the keys accessKey and secretKey."""

@@ -23,7 +23,7 @@ _NAME_RULES: Final = (
         "made from it: choose a shorter name",
     ),
     (
-        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        f"self.metadata.name.matches('{names.RESOURCE_NAME_PATTERN}')",
         "metadata.name must start with a letter and hold only lower-case letters, digits and dashes, since a "
         "service is named after it: choose another name",
     ),

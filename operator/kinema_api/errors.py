@@ -2,6 +2,7 @@
 
 KinemaApiError
 ├── InvalidManifest      a manifest does not fit the API
+├── UnsafeName           a name that could lead a URL elsewhere
 ├── UnstructuralSchema   a type of the API cannot be written as a CRD schema
 ├── BrokenManifest       a manifest.json in the bucket is torn, unreadable or does not match its files
 └── StorageError
@@ -22,6 +23,10 @@ class KinemaApiError(Exception):
 
 class InvalidManifest(KinemaApiError):
     """A custom resource does not fit its schema; names the field and what is allowed."""
+
+
+class UnsafeName(KinemaApiError):
+    """What should be one part of a URL could lead elsewhere: it holds a slash, is empty, or is no address."""
 
 
 class UnstructuralSchema(KinemaApiError):

@@ -15,6 +15,7 @@ from kinema_api.base import (
     Digest,
     LongText,
     ObjectMeta,
+    ResourceName,
     ShortText,
     Uri,
     Worded,
@@ -56,7 +57,7 @@ IMMUTABLE: Final = (
 class ModelRef(ApiModel):
     """A VideoModel of the same namespace."""
 
-    name: Annotated[str, Field(min_length=1, max_length=40)]
+    name: ResourceName
     """Name of the VideoModel."""
 
 

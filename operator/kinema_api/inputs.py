@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from kinema_api.base import ApiModel, Worded, cel_rules
+from kinema_api.base import ApiModel, ResourceName, Worded, cel_rules
 
 TaskName = Literal["text", "picture", "image", "extend", "extend-back", "fill", "loop", "inpaint", "edit", "blend"]
 """The names of kinema_model.tasks.Task, which needs more than the control plane has."""
@@ -16,10 +16,18 @@ ENDED_TASKS: Final = ("fill", "blend")
 EXTENDING_TASKS: Final = ("extend", "extend-back")
 WEAKENED_TASKS: Final = ("edit", "blend")
 
+_KEY_PART: Final = (
+    r"([^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]*|\.[^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]*|\.\.[^/\x00-\x1f\x7f]+)"
+)
+"""What may stand between two slashes of a key: something, no control characters, and neither . nor .. alone."""
 InputUri = Annotated[
     str,
     Field(max_length=1024),
-    Worded(r"^s3://[a-z0-9][a-z0-9.-]*/[^/].*$", "an input's uri is s3://BUCKET/KEY: correct it"),
+    Worded(
+        rf"^s3://[a-z0-9][a-z0-9.-]*[a-z0-9]/{_KEY_PART}(/{_KEY_PART})*$",
+        "an input's uri is s3://BUCKET/KEY: correct it; the parts of KEY are neither empty nor . or .., and hold no "
+        "control characters",
+    ),
 ]
 
 
@@ -32,7 +40,7 @@ class ClipInput(ApiModel):
         )
     )
 
-    generation: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+    generation: ResourceName | None = None
     """A VideoGeneration of the same namespace; the request waits until it has succeeded."""
     uri: InputUri | None = None
     """s3://BUCKET/KEY of an MP4, WebM, PNG, JPEG or WebP. In the operator's own store only what lies below

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Final
+from urllib.parse import quote
+
+from kinema_api.errors import UnsafeName
 
 GROUP: Final = "kinema.dev"
 VERSION: Final = "v1alpha1"
@@ -10,6 +14,9 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 MAX_NAME_LENGTH: Final = 40
 """Longest name of a custom resource: leaves room for what derived names append below the 63 of a DNS label."""
+
+RESOURCE_NAME_PATTERN: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+"""Names of custom resources: a service is named after some of them."""
 
 FIELD_MANAGER: Final = "kinema"
 STATUS_FIELD_MANAGER: Final = "kinema-status"
@@ -53,6 +60,32 @@ TERMINATION_LOG: Final = "/dev/termination-log"
 
 ENV_THREADS: Final = "OMP_NUM_THREADS"
 """Threads of one process that computes: it depends on what else runs on the machine, so it is no part of an AppDef."""
+
+
+def path_segment(name: str) -> str:
+    """`name` as one segment of a URL's path, percent-encoded.
+
+    Servers decode a path before they route it, and clients collapse `..`, so encoding alone keeps nothing in its place.
+
+    Raises:
+        UnsafeName: it is empty, `.` or `..`, or holds a slash, a backslash, a percent sign or a control character.
+    """
+    if name in ("", ".", "..") or any(c in "/\\%" or ord(c) < 0x20 or ord(c) == 0x7F for c in name):
+        raise UnsafeName(f"{name!r} cannot be a name in a URL's path; correct it where it is given")
+    return quote(name, safe="")
+
+
+def pod_origin(address: str, port: int) -> str:
+    """Start of a URL to a pod: `address` is what its status says.
+
+    Raises:
+        UnsafeName: it is not an IP address.
+    """
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        raise UnsafeName(f"{address!r} is not the IP address of a pod; look at the pod's status.podIP") from None
+    return f"http://[{ip}]:{port}" if ip.version == 6 else f"http://{ip}:{port}"
 
 
 def job_name(training: str, run: int, attempt: int) -> str:

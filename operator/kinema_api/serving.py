@@ -7,7 +7,18 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from kinema_api.base import ApiModel, ArtifactStore, Conditions, Digest, ObjectMeta, Resources, Uri, cel_rules
+from kinema_api.base import (
+    ApiModel,
+    ArtifactStore,
+    Conditions,
+    Digest,
+    NodeSelector,
+    ObjectMeta,
+    ResourceName,
+    Resources,
+    Uri,
+    cel_rules,
+)
 
 KIND: Final = "VideoModel"
 PLURAL: Final = "videomodels"
@@ -24,7 +35,7 @@ class ModelSource(ApiModel):
         )
     )
 
-    training: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+    training: ResourceName | None = None
     """A training of the same namespace, whose last published digest is followed."""
     digest: Digest | None = None
     """A published model by its digest."""
@@ -50,7 +61,7 @@ class Serving(ApiModel):
     """Seconds without a request after which the servers above minReplicas end."""
     resources: Resources | None = None
     """Compute resources of a server's container."""
-    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] | None = None
+    node_selector: NodeSelector | None = None
     """Labels that a node must have."""
 
 

@@ -18,7 +18,9 @@ from kinema_api.base import (
     Conditions,
     Digest,
     LongText,
+    NodeSelector,
     ObjectMeta,
+    ResourceName,
     Resources,
     ShortText,
     Uri,
@@ -176,14 +178,7 @@ class Checkpointing(ApiModel):
 class Publish(ApiModel):
     """Where the finished model goes."""
 
-    model: Annotated[
-        str,
-        Field(min_length=1, max_length=40),
-        Worded(
-            r"^[a-z]([a-z0-9-]*[a-z0-9])?$",
-            "a model's name starts with a letter and holds only lower-case letters, digits and dashes: choose another",
-        ),
-    ]
+    model: ResourceName
     """Name of the VideoModel that follows this training; made when there is none."""
 
 
@@ -192,7 +187,7 @@ class Worker(ApiModel):
 
     resources: Resources | None = None
     """Compute resources of the trainer's container."""
-    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] | None = None
+    node_selector: NodeSelector | None = None
     """Labels that a node must have."""
 
 

@@ -140,7 +140,7 @@ class Inputs:
     def _check_scope(self, name: Field, uri: str, key: str) -> None:
         namespace = self.generation.metadata.namespace
         own = (layout.inputs_prefix(namespace), layout.generations_prefix(namespace))
-        if not key.startswith(own) or ".." in key.split("/"):
+        if not key.startswith(own):
             raise InputUnusable(
                 "InputNotYours",
                 f"{name}: {uri} is not this namespace's; upload it below {own[0]} of the bucket and name it so",
