@@ -12,6 +12,8 @@ from kubernetes import config as kubernetes_config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 
+from kinema_api import names
+from kinema_api.errors import UnsafeName
 from kinema_api.names import GROUP, VERSION
 from kinema_cli.errors import BadManifest, ClusterUnreachable, CommandError, NotFound
 
@@ -34,7 +36,7 @@ class Cluster:
     """One API server, seen from one namespace."""
 
     def __init__(self, api: client.ApiClient, namespace: str) -> None:
-        self.namespace = namespace
+        self.namespace = _checked(namespace, "namespace")
         # Generated code whose types do not know raw answers; `_call` gives the types back.
         self._objects: Any = client.CustomObjectsApi(api)
         self._core: Any = client.CoreV1Api(api)
@@ -65,7 +67,7 @@ class Cluster:
 
     def apply(self, plural: str, body: Json, *, force: bool) -> Json:
         """Server-side apply (KEP-555): fields that others own and that differ are a conflict unless forced."""
-        name = body["metadata"]["name"]
+        name = _checked(body["metadata"]["name"])
         applied: Json | None = self._call(
             lambda: self._objects.patch_namespaced_custom_object(
                 *(GROUP, VERSION, self.namespace, plural, name),
@@ -96,7 +98,7 @@ class Cluster:
         """Merge-patch an object."""
         return self._call(
             lambda: self._objects.patch_namespaced_custom_object(
-                *(GROUP, VERSION, self.namespace, plural, name),
+                *(GROUP, VERSION, self.namespace, plural, _checked(name)),
                 body,
                 field_manager=FIELD_MANAGER,
                 _content_type=MERGE,
@@ -108,7 +110,7 @@ class Cluster:
         """One object. Raises `NotFound`."""
         return self._call(
             lambda: self._objects.get_namespaced_custom_object(
-                *(GROUP, VERSION, self.namespace, plural, name), _request_timeout=_TIMEOUT
+                *(GROUP, VERSION, self.namespace, plural, _checked(name)), _request_timeout=_TIMEOUT
             )
         )
 
@@ -142,7 +144,7 @@ class Cluster:
         return self._call(
             lambda: json.loads(
                 self._core.connect_get_namespaced_pod_proxy_with_path(
-                    f"{pod}:{port}", self.namespace, path, _preload_content=False, _request_timeout=_TIMEOUT
+                    f"{_checked(pod)}:{port}", self.namespace, path, _preload_content=False, _request_timeout=_TIMEOUT
                 ).data
             )
         )
@@ -151,7 +153,7 @@ class Cluster:
         """The lines of a pod's log; with `follow` as they come, until the pod ends."""
         answer = self._call(
             lambda: self._core.read_namespaced_pod_log(
-                *(pod, self.namespace),
+                *(_checked(pod), self.namespace),
                 follow=follow,
                 _preload_content=False,
                 _request_timeout=(CONNECT_SECONDS, FOLLOW_SECONDS if follow else READ_SECONDS),
@@ -173,6 +175,19 @@ class Cluster:
             raise ClusterUnreachable(
                 f"the cluster does not answer ({_reason(error)}); check that it runs and that the kubeconfig is right"
             ) from None
+
+
+def _checked(name: str, what: str = "name") -> str:
+    """A name that stays in its place in a URL.
+
+    Raises:
+        BadManifest: it could lead elsewhere.
+    """
+    try:
+        names.path_segment(name)
+    except UnsafeName:
+        raise BadManifest(f"{name!r} is not a {what}; give the {what} of an object, without slashes or dots") from None
+    return name
 
 
 def _context_namespace(kubeconfig: str | None, context: str | None) -> str | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 import aiohttp
+from yarl import URL
 
 from kinema_api import names
 from kinema_operator.connection import Connection
@@ -113,8 +115,8 @@ class Client:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=silence_seconds)
         try:
             async with self._session.get(
-                self._connection.server + path,
-                params=query | {"watch": "1", "allowWatchBookmarks": "true"},
+                self._url(path, query | {"watch": "1", "allowWatchBookmarks": "true"}),
+                allow_redirects=False,
                 headers=await self._connection.headers(),
                 timeout=timeout,
             ) as response:
@@ -253,6 +255,11 @@ class Client:
 
     # Underneath
 
+    def _url(self, path: str, query: Mapping[str, str] | None) -> URL:
+        # Encoded already (resources.py): yarl would decode it, and collapse what looks like a relative path.
+        text = self._connection.server + path
+        return URL(f"{text}?{urlencode(query)}" if query else text, encoded=True)
+
     def _seen(self, obj: dict[str, Any]) -> dict[str, Any]:
         if self._overlay is not None:
             self._overlay.offer(obj)
@@ -318,8 +325,8 @@ class Client:
         try:
             async with self._session.request(
                 method,
-                self._connection.server + path,
-                params=query,
+                self._url(path, query),
+                allow_redirects=False,
                 data=data,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=seconds),

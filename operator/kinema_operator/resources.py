@@ -23,13 +23,17 @@ class Resource:
     plural: str
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """URL path of the collection, or of one object; `namespace` None: across all namespaces."""
+        """URL path of the collection, or of one object, percent-encoded; `namespace` None: across all namespaces.
+
+        Raises:
+            UnsafeName: a name that could lead elsewhere.
+        """
         prefix = "/api/" if "/" not in self.api_version else "/apis/"
         parts = [prefix + self.api_version]
         if namespace is not None:
-            parts += ["namespaces", namespace]
+            parts += ["namespaces", names.path_segment(namespace)]
         parts.append(self.plural)
-        parts += [part for part in (name, subresource) if part is not None]
+        parts += [names.path_segment(part) for part in (name, subresource) if part is not None]
         return "/".join(parts)
 
 

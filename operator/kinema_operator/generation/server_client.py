@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from kinema_api import names
 from kinema_api.base import ApiModel
+from kinema_api.errors import UnsafeName
 from kinema_api.wire import OrderState, ServerState, WorkOrder
 from kinema_operator.generation.observed import Answer, Refusal, Silent, Unknown
 
@@ -44,8 +45,8 @@ class ServerClient:
     async def order(self, address: str, uid: str) -> Answer:
         """What the server says about an order."""
         try:
-            status, body = await self._request("GET", address, f"/v1/orders/{uid}")
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            status, body = await self._request("GET", address, _order_path(uid))
+        except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName):
             return Silent(self._silence)
         if status == HTTPStatus.NOT_FOUND:
             return Unknown()
@@ -59,7 +60,7 @@ class ServerClient:
         try:
             status, body = await self._request("GET", address, "/v1/server")
             return ServerState.model_validate_json(body) if status == HTTPStatus.OK else None
-        except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
+        except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName, ValidationError):
             return None
 
     async def send(self, address: str, order: WorkOrder) -> Refusal | None:
@@ -67,7 +68,7 @@ class ServerClient:
         try:
             body = order.model_dump_json(by_alias=True, exclude_none=True).encode()
             status, answer = await self._request("POST", address, "/v1/orders", body)
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName):
             return None
         if status in _ACCEPTED:
             return None
@@ -82,19 +83,22 @@ class ServerClient:
     async def cancel(self, address: str, uid: str) -> None:
         """Ask the server to stop an order; whether it has is seen by asking about it."""
         try:
-            await self._request("DELETE", address, f"/v1/orders/{uid}")
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            await self._request("DELETE", address, _order_path(uid))
+        except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName):
             return
 
     async def _request(self, method: str, address: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout, trust_env=False)
-        host = f"[{address}]" if ":" in address else address
         headers = {"Content-Type": "application/json"} if body is not None else {}
         async with self._session.request(
-            method, f"http://{host}:{self._port}{path}", data=body, headers=headers, allow_redirects=False
+            method, names.pod_origin(address, self._port) + path, data=body, headers=headers, allow_redirects=False
         ) as response:
             return response.status, await _bounded(response)
+
+
+def _order_path(uid: str) -> str:
+    return f"/v1/orders/{names.path_segment(uid)}"
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

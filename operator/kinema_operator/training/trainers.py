@@ -15,6 +15,7 @@ from typing import Final
 import aiohttp
 
 from kinema_api import names
+from kinema_api.errors import UnsafeName
 from kinema_api.wire import TrainerProgress
 from kinema_operator.plan import Key, Manifest
 from kinema_operator.settings import Settings
@@ -85,12 +86,13 @@ class Trainers:
         return max(speakers, key=lambda speaker: speaker[1].round, default=None)
 
     async def _ask(self, session: aiohttp.ClientSession, address: str) -> TrainerProgress | None:
-        host = f"[{address}]" if ":" in address else address
         try:
-            async with session.get(f"http://{host}:{self._port}/progress") as response:
+            async with session.get(
+                f"{names.pod_origin(address, self._port)}/progress", allow_redirects=False
+            ) as response:
                 if response.status != 200:
                     return None
                 body = await response.content.read(MAX_ANSWER_BYTES)
                 return TrainerProgress.model_validate_json(body)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, UnsafeName):
             return None
