@@ -27,6 +27,8 @@ LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "kinema-operator"
+"""Value of LABEL_MANAGED_BY on everything that the operator makes."""
 LABEL_TRAINING: Final = f"{GROUP}/training"
 LABEL_RUN: Final = f"{GROUP}/run"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
@@ -140,5 +142,5 @@ def common_labels(instance: str, component: str) -> dict[str, str]:
         LABEL_INSTANCE: instance,
         LABEL_COMPONENT: component,
         LABEL_PART_OF: "kinema",
-        LABEL_MANAGED_BY: "kinema-operator",
+        LABEL_MANAGED_BY: MANAGED_BY,
     }

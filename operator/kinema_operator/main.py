@@ -8,7 +8,7 @@ from typing import Any, cast
 import kopf
 import uvloop
 
-from kinema_operator import logs
+from kinema_operator import logs, store_key
 from kinema_operator.connection import Connection
 from kinema_operator.errors import OperatorError
 from kinema_operator.kopf_shell import kopf_registry, kopf_settings
@@ -26,6 +26,7 @@ async def run(settings: Settings, factory: Factory = controllers) -> int:
     except OperatorError as error:
         log.critical("%s", error)
         return 1
+    await store_key.ensure(connection, settings)
     runtime = Runtime(settings, connection, factory)
     watched = settings.watch_namespace
     await kopf.operator(

@@ -15,7 +15,7 @@ GROUP: Final = "rbac.authorization.k8s.io"
 SERVICE_ACCOUNT: Final = "kinema-operator"
 SYSTEM_NAMESPACE: Final = "kinema-system"
 OPERATOR_ROLE: Final = "kinema-operator"
-LEASE_ROLE: Final = "kinema-operator-lease"
+OWN_ROLE: Final = "kinema-operator-own"
 
 Rule = dict[str, Any]
 
@@ -46,8 +46,13 @@ OPERATOR_RULES: Final[tuple[Rule, ...]] = (
 )
 """In the watched namespaces. Nothing is asked of objects without a namespace."""
 
-LEASE_RULES: Final[tuple[Rule, ...]] = (_rule("coordination.k8s.io", ["leases"], ("get", "create", "patch", "update")),)
-"""In the operator's own namespace: who leads."""
+OWN_RULES: Final[tuple[Rule, ...]] = (
+    # Who leads.
+    _rule("coordination.k8s.io", ["leases"], ("get", "create", "update")),
+    # The key of the chart's own MinIO, made if there is none.
+    _rule("", ["secrets"], ("create",)),
+)
+"""In the operator's own namespace."""
 
 
 def audit_user(namespace: str = SYSTEM_NAMESPACE) -> str:
@@ -62,8 +67,8 @@ def operator_manifests(namespace: str = SYSTEM_NAMESPACE) -> list[dict[str, Any]
         _object("v1", "ServiceAccount", SERVICE_ACCOUNT, namespace) | {"automountServiceAccountToken": False},
         cluster_role(OPERATOR_ROLE, OPERATOR_RULES),
         _binding("ClusterRoleBinding", OPERATOR_ROLE, "ClusterRole", subject),
-        _rbac_object("Role", LEASE_ROLE, namespace) | {"rules": [*LEASE_RULES]},
-        _binding("RoleBinding", LEASE_ROLE, "Role", subject, namespace),
+        _rbac_object("Role", OWN_ROLE, namespace) | {"rules": [*OWN_RULES]},
+        _binding("RoleBinding", OWN_ROLE, "Role", subject, namespace),
     ]
 
 

@@ -62,7 +62,7 @@ CUSTOM_KINDS: Final = (training.KIND, serving.KIND, generation.KIND)
 CHILD_KINDS: Final = ("Pod", "Job", "Service", "Deployment", "NetworkPolicy")
 """Kinds that are made for them and watched; only objects that carry MANAGED_SELECTOR."""
 
-MANAGED_SELECTOR: Final = {names.LABEL_MANAGED_BY: "kinema-operator"}
+MANAGED_SELECTOR: Final = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
 
 
 def resource(kind: str) -> Resource:

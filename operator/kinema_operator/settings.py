@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     """Region that requests are signed for."""
     store_credentials_file: Path | None = None
     """File with a StoreCredentials JSON for the default store (a mounted Secret)."""
+    store_generated_secret: str | None = None
+    """Secret of the operator's namespace that is made with a random key if there is none (the chart's own MinIO)."""
     store_probe_seconds: float = 10.0
     """How often an unreachable store or a missing bucket is looked at again."""
     credentials_seconds: int = Field(default=3600, ge=900)

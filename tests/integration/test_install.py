@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,11 @@ import pytest
 from cluster.apiserver import ApiServer
 from conftest import binary
 from integration.kubectl import Kubectl
-from kinema_operator import rbac
+from kinema_api import names
+from kinema_api.objectstore import StoreCredentials
+from kinema_operator import rbac, store_key
+from kinema_operator.connection import Connection
+from kinema_operator.settings import Settings
 
 pytestmark = pytest.mark.apiserver
 
@@ -115,8 +120,8 @@ def test_a_tenants_operator_works_in_its_namespace_and_nowhere_else(verb: str, r
 
 
 def test_the_lease_lies_in_the_operators_namespace(kubectl: Kubectl) -> None:
-    assert may(kubectl, rbac.audit_user(), "patch", "leases.coordination.k8s.io", SYSTEM)
-    assert not may(kubectl, rbac.audit_user(), "patch", "leases.coordination.k8s.io", ELSEWHERE)
+    assert may(kubectl, rbac.audit_user(), "update", "leases.coordination.k8s.io", SYSTEM)
+    assert not may(kubectl, rbac.audit_user(), "update", "leases.coordination.k8s.io", ELSEWHERE)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +152,62 @@ def _eventually_may(kubectl: Kubectl, user: str, verb: str, resource: str) -> bo
     return any(may(kubectl, user, verb, resource, ELSEWHERE) for _ in range(100))
 
 
-def test_an_upgrade_keeps_generated_keys_and_changes_no_pod(helm: Helm, kubectl: Kubectl) -> None:
+async def _operator_makes_the_key(kubeconfig: Path, namespace: str) -> None:
+    """What the operator's process does first."""
+    settings = Settings(store_generated_secret="kinema-store", pod_namespace=namespace)
+    await store_key.ensure(await Connection.load(kubeconfig, "kinema-operator"), settings)
+
+
+async def test_the_operator_makes_a_key_for_the_store_and_never_changes_it(kubectl: Kubectl, bare: Path) -> None:
+    await _operator_makes_the_key(bare, ELSEWHERE)
+    made = kubectl("get", "secret", "kinema-store", "-n", ELSEWHERE, "-o", "json")
+    await _operator_makes_the_key(bare, ELSEWHERE)
+    assert kubectl("get", "secret", "kinema-store", "-n", ELSEWHERE, "-o", "json") == made
+    secret = {name: base64.b64decode(value).decode() for name, value in json.loads(made)["data"].items()}
+    credentials = StoreCredentials.model_validate_json(secret[names.STORAGE_CREDENTIALS_KEY])
+    assert (credentials.access_key, credentials.secret_key) == (secret["accessKey"], secret["secretKey"])
+    assert len(credentials.secret_key) == 40
+
+
+def test_rendering_and_applying_again_keeps_the_stores_key(
+    helm: Helm, kubectl: Kubectl, bare: Path, tmp_path: Path
+) -> None:
+    kubectl("create", "namespace", "rendered")
+    there = Kubectl(bare, "rendered")
+    there("create", "secret", "generic", "kinema-store", "--from-literal=secretKey=in-use")
+    values = ("kinema", str(CHART), "-n", "rendered", "--kube-version", "1.34.0", *TRIAL, *TENANT_VALUES)
+    for _ in range(2):
+        rendered = tmp_path / "rendered.yaml"
+        rendered.write_text(helm("template", *values))
+        there("apply", "-f", str(rendered))
+        key = base64.b64decode(there.get("secret", "kinema-store")["data"]["secretKey"]).decode()
+        assert key == "in-use", "the store runs with this key"
+
+
+def test_an_upgrade_from_a_chart_that_rendered_the_key_keeps_it(helm: Helm, bare: Path, tmp_path: Path) -> None:
+    older = tmp_path / "kinema"
+    subprocess.run(["cp", "-r", str(CHART), str(older)], check=True)
+    (older / "templates" / "store.yaml").write_text(RENDERED_KEY)
+    namespace = "older"
+    values = (*TRIAL, *TENANT_VALUES)
+    helm("install", "kinema", str(older), "-n", namespace, "--create-namespace", *values)
+    for _ in range(2):
+        helm.upgrade(namespace, *values)
+        kept = Kubectl(bare, namespace).get("secret", "kinema-store")["data"]
+        assert base64.b64decode(kept["secretKey"]).decode() == "rendered-once"
+
+
+RENDERED_KEY = """
+apiVersion: v1
+kind: Secret
+metadata: {name: kinema-store, namespace: {{ .Release.Namespace }}}
+stringData: {accessKey: kinema, secretKey: rendered-once, credentials.json: "{}"}
+"""
+
+
+async def test_an_upgrade_keeps_generated_keys_and_changes_no_pod(helm: Helm, kubectl: Kubectl, bare: Path) -> None:
+    await _operator_makes_the_key(bare, SYSTEM)
+
     def seen() -> tuple[Any, ...]:
         keys = kubectl.get("secret", "kinema-store")["data"]
         template = kubectl.get("deployment", "minio")["spec"]["template"]

@@ -18,7 +18,7 @@ from integration.server import Server, until
 from kinema_api import names
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
-from kinema_operator.rbac import LEASE_RULES, OPERATOR_RULES
+from kinema_operator.rbac import OPERATOR_RULES, OWN_RULES
 
 pytestmark = pytest.mark.apiserver
 
@@ -122,9 +122,7 @@ async def test_a_namespaced_operator_needs_no_right_outside_its_namespace(
     subject = {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator"}
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
-    await post(
-        connection, f"{rbac}/roles", {"metadata": {"name": "operator"}, "rules": [*OPERATOR_RULES, *LEASE_RULES]}
-    )
+    await post(connection, f"{rbac}/roles", {"metadata": {"name": "operator"}, "rules": [*OPERATOR_RULES, *OWN_RULES]})
     binding = {"metadata": {"name": "operator"}, "roleRef": role, "subjects": [subject]}
     await post(connection, f"{rbac}/rolebindings", binding)
     request = {"spec": {"expirationSeconds": 3600}}

@@ -15,7 +15,7 @@ def verbs_on(resource_name: str, rules: tuple[dict[str, Any], ...] = rbac.OPERAT
 
 
 def test_nothing_is_granted_by_wildcard() -> None:
-    for rule in (*rbac.OPERATOR_RULES, *rbac.LEASE_RULES, *(r for role in rbac.user_roles() for r in role["rules"])):
+    for rule in (*rbac.OPERATOR_RULES, *rbac.OWN_RULES, *(r for role in rbac.user_roles() for r in role["rules"])):
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
 
 
@@ -35,7 +35,7 @@ def test_specs_of_trainings_and_generations_belong_to_people() -> None:
 
 def test_leases_are_touched_in_the_operators_namespace_only() -> None:
     assert verbs_on("leases") == set()
-    role = next(m for m in rbac.operator_manifests() if m["metadata"]["name"] == rbac.LEASE_ROLE)
+    role = next(m for m in rbac.operator_manifests() if m["metadata"]["name"] == rbac.OWN_ROLE)
     assert role["kind"] == "Role"
     assert role["metadata"]["namespace"] == rbac.SYSTEM_NAMESPACE
 
