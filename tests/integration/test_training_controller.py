@@ -44,6 +44,7 @@ from kinema_api.wire import LastWord, TrainerProgress
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
 from kinema_operator.plan import Ref
+from kinema_operator.resources import ref_to
 from kinema_operator.settings import Settings
 
 pytestmark = pytest.mark.apiserver
@@ -300,6 +301,39 @@ async def test_suspending_removes_the_job_and_going_on_is_another_attempt(
             else:
                 job = await job_of(client, home, attempt)
                 assert config_of(job).attempt == attempt
+
+
+async def test_a_suspended_training_has_let_its_trainers_commit(
+    server: Server, client: Client, home: str, settings: Settings, agent: Agent
+) -> None:
+    async with operator(server, home, settings, agent):
+        await client.post(training(home))
+        job = await job_of(client, home, 1)
+        pod = await start_pod(client, home, job, 0)
+        await reaches(client, home, "Training")
+        await edit(client, home, suspend=True)
+        await until(lambda: _none(client, "Job", home, names.job_name(NAME, 1, 1)), "no Job, so SIGTERM for its pods")
+
+        async def stopping() -> bool:
+            return condition(await status(client, home), "Suspended").get("reason") == "Suspending"
+
+        await until(stopping, "that the trainers are asked to stop is told")
+        rendezvous = await client.get("Pod", home, names.store_name(NAME, 1, 1))
+        assert rendezvous is not None
+        assert "deletionTimestamp" not in rendezvous["metadata"], "without it nobody could commit"
+        store = await pods_store(client, home, settings)
+        checkpoint = layout.checkpoint_prefix(config_of(job).prefix, 7, 1)
+        digest = write(store, checkpoint, "checkpoint", 1, 7, b"state")
+        await client.delete(ref_to(pod), grace_seconds=0)
+        found = await reaches(client, home, "Suspended")
+        assert "checkpoint of step 7" in condition(found, "Suspended")["message"]
+        assert (found["lastCheckpoint"]["step"], found["lastCheckpoint"]["digest"]) == (7, digest)
+
+        async def rendezvous_leaves() -> bool:
+            left = await client.get("Pod", home, names.store_name(NAME, 1, 1))
+            return left is None or "deletionTimestamp" in left["metadata"]
+
+        await until(rendezvous_leaves, "the rendezvous goes last")
 
 
 async def _none(client: Client, kind: str, namespace: str, name: str) -> bool:

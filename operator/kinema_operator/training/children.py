@@ -1,7 +1,12 @@
-"""The objects of an attempt and of its evaluation: what must exist, what is resized, what is left over and goes."""
+"""The objects of an attempt and of its evaluation: what must exist, what is resized, what is left over and goes.
+
+Trainers go first and their rendezvous last. A trainer that is told to go (SIGTERM) ends its round at a step boundary
+and commits, and every commit is allowed by the rendezvous: without it the steps since the last checkpoint are lost.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -26,6 +31,8 @@ from kinema_operator.training.view import View
 
 LEFTOVER_GRACE: Final = timedelta(seconds=30)
 """Trainers of a run that is done may end by themselves for so long; then they are removed."""
+LOOK_AGAIN_SECONDS: Final = 5.0
+"""Looking again although a watch should tell when something is gone: a safety net, not the way forward."""
 PROGRESS_FILE: Final = f"{names.SCRATCH_DIR}/progress.json"
 STUCK_AFTER: Final = timedelta(seconds=5)
 """A pod that is still there so long after it should be gone stands on a dead node."""
@@ -115,31 +122,41 @@ def of_other_attempts(view: View) -> tuple[Ref, ...]:
     """Everything of attempts that are not the current one."""
     current = (view.status.run, view.status.attempt)
     jobs = [j for j in view.seen.jobs if (j.run, j.attempt) != current and not j.deleting]
-    stores = [p for p in _stores(view) if (p.run, p.attempt) != current and p.deletion_time is None]
-    return (
-        *(_job_ref(view, j.name, j.uid) for j in jobs),
-        *(_pod_ref(view, p) for p in stores),
-    )
+    stores = [p for p in _needless_stores(view) if (p.run, p.attempt) != current]
+    return _refs(view, jobs, stores)
 
 
 def of_every_attempt(view: View, *, keep_finished_job: bool) -> tuple[Ref, ...]:
     """Everything that runs, or waits to run; with `keep_finished_job` the logs of trainers that ended stay readable."""
     jobs = [j for j in view.seen.jobs if not j.deleting and not (keep_finished_job and j.finished)]
-    stores = [p for p in _stores(view) if p.deletion_time is None]
-    return (
-        *(_job_ref(view, j.name, j.uid) for j in jobs),
-        *(_pod_ref(view, p) for p in stores),
-    )
+    return _refs(view, jobs, _needless_stores(view))
 
 
 def of_training(view: View) -> tuple[Ref, ...]:
     """What trains, or helps to train, and has not ended: of no use once the model is there."""
     jobs = [j for j in view.seen.jobs if j.component == names.COMPONENT_TRAINER and not j.deleting and not j.finished]
-    stores = [p for p in _stores(view) if p.deletion_time is None]
-    return (
-        *(_job_ref(view, j.name, j.uid) for j in jobs),
-        *(_pod_ref(view, p) for p in stores),
-    )
+    return _refs(view, jobs, _needless_stores(view))
+
+
+def may_write(view: View, pod: PodSeen) -> bool:
+    """Whether the pod's process may still write to the bucket, as far as its own node can be believed."""
+    if pod.over:
+        return False
+    return pod.deletion_time is None or view.now <= pod.deletion_time + STUCK_AFTER
+
+
+def at_work(view: View) -> tuple[PodSeen, ...]:
+    """Trainers and evaluators of any attempt that have not ended, those that never ran and those that leave too."""
+    return tuple(pod for pod in view.seen.pods if pod.component != names.COMPONENT_STORE and not pod.over)
+
+
+def making_pods(view: View) -> tuple[JobSeen, ...]:
+    """Jobs that could still make a pod.
+
+    One that is being deleted makes none; it counts until it is gone, unless only a pod that has ended keeps it.
+    """
+    ended = {(p.component, p.run, p.attempt) for p in view.seen.pods if p.over}
+    return tuple(j for j in view.seen.jobs if not j.deleting or (j.component, j.run, j.attempt) not in ended)
 
 
 def evaluation_jobs(view: View) -> list[JobSeen]:
@@ -153,8 +170,19 @@ def of_other_models(view: View) -> tuple[Ref, ...]:
     return tuple(_job_ref(view, j.name, j.uid) for j in evaluation_jobs(view) if j != wanted and not j.deleting)
 
 
-def _stores(view: View) -> list[PodSeen]:
-    return [pod for pod in view.seen.pods if pod.component == names.COMPONENT_STORE]
+def _needless_stores(view: View) -> list[PodSeen]:
+    """Rendezvous stores that nobody commits through any more."""
+    needed = {
+        (pod.run, pod.attempt)
+        for pod in view.seen.pods
+        if pod.component == names.COMPONENT_TRAINER and pod.started and may_write(view, pod)
+    }
+    stores = [p for p in view.seen.pods if p.component == names.COMPONENT_STORE and p.deletion_time is None]
+    return [store for store in stores if (store.run, store.attempt) not in needed]
+
+
+def _refs(view: View, jobs: Iterable[JobSeen], stores: Iterable[PodSeen]) -> tuple[Ref, ...]:
+    return (*(_job_ref(view, j.name, j.uid) for j in jobs), *(_pod_ref(view, p) for p in stores))
 
 
 def _fits(view: View, pod: PodSeen) -> bool:

@@ -12,6 +12,11 @@ def renewal(view: View) -> tuple[Effect, ...]:
     return () if renewal_wait(view) > 0 else (IssueCredentials(),)
 
 
+def upkeep(view: View) -> tuple[Effect, ...]:
+    """Renewal of what pods that still run hold; none is made anew for pods that are on their way out."""
+    return renewal(view) if view.seen.credentials_expire else ()
+
+
 def renewal_wait(view: View) -> float:
     """Seconds until the credentials are to be renewed; not above zero: now."""
     expire = view.seen.credentials_expire

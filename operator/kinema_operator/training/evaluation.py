@@ -19,12 +19,10 @@ from kinema_operator.plan import Event, Plan, Ref
 from kinema_operator.storage import store_location
 from kinema_operator.training import children, credentials, ending, failure, publishing
 from kinema_operator.training.failure import Failure
-from kinema_operator.training.observed import ExportSeen, PodSeen
+from kinema_operator.training.observed import ExportSeen
 from kinema_operator.training.uri import uri
 from kinema_operator.training.view import Status, View, change
 
-WAIT_FOR_OLD_PODS_SECONDS: Final = 5.0
-"""Looking again although a watch should tell: a safety net, not the way forward."""
 ACCURACY_DIGITS: Final = 4
 
 _ADVICE: Final[dict[FailureClass, str]] = {
@@ -91,7 +89,7 @@ def _go_on(view: View) -> Plan:
         delete=(*_leftovers_of_training(view), *children.of_other_models(view)),
         status=status,
         effects=effects,
-        requeue_after=WAIT_FOR_OLD_PODS_SECONDS if waits else _look_again(view),
+        requeue_after=children.LOOK_AGAIN_SECONDS if waits else _look_again(view),
     )
 
 
@@ -107,13 +105,7 @@ def _old_one_is_there(view: View) -> bool:
     """Whether something could still write a report beside that of a new Job."""
     if view.evaluation_job:
         return False
-    return bool(children.evaluation_jobs(view)) or any(_may_write(view, pod) for pod in view.evaluators)
-
-
-def _may_write(view: View, pod: PodSeen) -> bool:
-    if pod.end or pod.phase in ("Failed", "Succeeded"):
-        return False
-    return pod.deletion_time is None or view.now <= pod.deletion_time + children.STUCK_AFTER
+    return bool(children.evaluation_jobs(view)) or any(children.may_write(view, p) for p in view.evaluators)
 
 
 def _leftovers_of_training(view: View) -> tuple[Ref, ...]:

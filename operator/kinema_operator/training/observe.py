@@ -11,14 +11,16 @@ from typing import Final, Protocol
 from kinema_api import layout, names, serving
 from kinema_api.base import utc_now
 from kinema_api.errors import BrokenManifest, StorageError
+from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_api.reports import read_result
 from kinema_api.training import VideoModelTraining
 from kinema_operator.controller import Cache
-from kinema_operator.plan import Key, Manifest
+from kinema_operator.plan import Key
+from kinema_operator.plan import Manifest as KubernetesObject
 from kinema_operator.settings import Settings
 from kinema_operator.storage import SecretReader, Stores, storage_reason, store_location
-from kinema_operator.training import effects, fence
+from kinema_operator.training import effects, fence, suspension
 from kinema_operator.training.observed import ExportSeen, Observed, ReportSeen, ResumePoint, StorageProblem
 from kinema_operator.training.plan import sign_of_failure
 from kinema_operator.training.read import read_job, read_pod
@@ -75,7 +77,7 @@ class Observer:
         """The store gave no credentials: the next look tells why."""
         self._refusals[training.metadata.uid] = error
 
-    def _from_cache(self, training: VideoModelTraining, cache: Cache) -> tuple[Observed, list[Manifest]]:
+    def _from_cache(self, training: VideoModelTraining, cache: Cache) -> tuple[Observed, list[KubernetesObject]]:
         meta = training.metadata
         labels = {names.LABEL_TRAINING: meta.name}
         jobs = [job for job in cache.list("Job", meta.namespace, labels) if _belongs(job, meta.uid)]
@@ -93,7 +95,7 @@ class Observer:
     async def _between_attempts(self, view: View) -> Observed:
         training, status = view.training, view.status
         if training.spec.suspend:
-            return view.seen
+            return await self._resume_point(view) if suspension.asks_what_to_go_on_from(view) else view.seen
         # A training that never ran has no Secret: one request less for each of many that begin at once.
         seen = view.seen if status.run == 0 else (await self._with_secret(view)).seen
         try:
@@ -107,7 +109,7 @@ class Observer:
             return dataclasses.replace(seen, storage_problem=_problem(error))
         return dataclasses.replace(seen, resume=resume)
 
-    async def _attempt(self, view: View, pods: list[Manifest], memory: ExportMemory) -> Observed:
+    async def _attempt(self, view: View, pods: list[KubernetesObject], memory: ExportMemory) -> Observed:
         meta, status = view.training.metadata, view.status
         view = await self._with_secret(view)
         running = {pod.name for pod in view.trainers if pod.running}
@@ -115,6 +117,8 @@ class Observer:
             _key(view.training), status.run, status.attempt, [pod for pod in pods if pod["metadata"]["name"] in running]
         )
         view = _with(view, dataclasses.replace(view.seen, progress=progress))
+        if suspension.asks_what_to_go_on_from(view):
+            return await self._resume_point(_with(view, await self._store_facts(view, memory)))
         if _export_may_exist(view):
             return await self._store_facts(view, memory)
         if view.seen.credentials_expire is None:
@@ -126,6 +130,15 @@ class Observer:
             if refusal:
                 return dataclasses.replace(view.seen, storage_problem=_problem(refusal))
         return view.seen
+
+    async def _resume_point(self, view: View) -> Observed:
+        """What a training that is about to be suspended goes on from."""
+        try:
+            store = await self._stores.for_object(view.training.metadata.namespace, view.spec.artifact_store)
+            resume = await asyncio.to_thread(_find_resume_point, store, view)
+        except StorageError as error:
+            return dataclasses.replace(view.seen, storage_problem=_problem(error))
+        return dataclasses.replace(view.seen, resume=resume)
 
     async def _evaluating(self, view: View, memory: ExportMemory) -> Observed:
         meta = view.training.metadata
@@ -186,8 +199,19 @@ def _export_may_exist(view: View) -> bool:
 def _find_resume_point(store: ObjectStore, view: View) -> ResumePoint:
     status = view.status
     found = fence.find(store, view.attempt_prefix, key_of(store.location, status.resume_from))
-    prefix, step = (found.checkpoint.prefix, found.checkpoint.step) if found.checkpoint else (None, 0)
-    return ResumePoint(status.run, status.attempt, prefix, step, found.passed_over)
+    if found.checkpoint is None:
+        return ResumePoint(status.run, status.attempt, None, 0, found.passed_over)
+    prefix = found.checkpoint.prefix
+    manifest = Manifest.from_bytes(store.get(prefix + layout.MANIFEST), prefix)
+    return ResumePoint(
+        status.run,
+        status.attempt,
+        prefix,
+        found.checkpoint.step,
+        found.passed_over,
+        manifest.digest(),
+        manifest.created,
+    )
 
 
 def _look_at_export(store: ObjectStore, view: View) -> ExportSeen:
@@ -212,11 +236,11 @@ def _with(view: View, seen: Observed) -> View:
     return View(view.training, seen, view.settings, view.now)
 
 
-def _belongs(obj: Manifest, uid: str) -> bool:
+def _belongs(obj: KubernetesObject, uid: str) -> bool:
     return any(owner["uid"] == uid for owner in obj["metadata"].get("ownerReferences") or ())
 
 
-def _name(obj: Manifest) -> str:
+def _name(obj: KubernetesObject) -> str:
     return str(obj["metadata"]["name"])
 
 

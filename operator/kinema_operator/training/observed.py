@@ -67,7 +67,12 @@ class PodSeen:
     @property
     def running(self) -> bool:
         """Its container runs, and nobody asked it to go."""
-        return self.phase == "Running" and self.started is not None and self.deletion_time is None
+        return self.phase == "Running" and self.started is not None and self.deletion_time is None and not self.end
+
+    @property
+    def over(self) -> bool:
+        """Its process has ended, or its node is dead and the pod was declared failed."""
+        return self.end is not None or self.phase in ("Failed", "Succeeded")
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,10 @@ class ResumePoint:
     step: int = 0
     passed_over: tuple[str, ...] = ()
     """Newer folders whose manifest or files are torn."""
+    digest: str | None = None
+    """Of its manifest."""
+    time: datetime | None = None
+    """When it was committed."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ class Observed:
     storage_problem: StorageProblem | None = None
     """Set when the store was asked and could not answer."""
     resume: ResumePoint | None = None
-    """Set when the training is between two attempts and the store was asked."""
+    """Set when the training is between two attempts, or about to be suspended, and the store was asked."""
     export: ExportSeen | None = None
     """Set when the store was asked about the current attempt's export."""
     report: ReportSeen | None = None

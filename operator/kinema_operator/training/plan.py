@@ -20,7 +20,16 @@ from kinema_api.base import find_condition
 from kinema_api.training import NodeCount, RunRecord
 from kinema_operator.plan import Effect, Event, Plan
 from kinema_operator.storage import store_location
-from kinema_operator.training import children, credentials, ending, evaluation, failure, ownership, publishing
+from kinema_operator.training import (
+    children,
+    credentials,
+    ending,
+    evaluation,
+    failure,
+    ownership,
+    publishing,
+    suspension,
+)
 from kinema_operator.training.effects import PruneCheckpoints
 from kinema_operator.training.failure import Failure
 from kinema_operator.training.observed import ExportSeen
@@ -29,8 +38,6 @@ from kinema_operator.training.uri import key, uri
 from kinema_operator.training.view import Status, View, change
 
 MAX_HISTORY: Final = 20
-WAIT_FOR_CHILDREN_SECONDS: Final = 5.0
-"""Looking again although a watch should tell: a safety net, not the way forward."""
 
 
 def decide(view: View) -> Plan:
@@ -43,7 +50,7 @@ def decide(view: View) -> Plan:
         case "Succeeded" | "Failed":
             return _ended(view)
         case "Suspended":
-            return _suspended(view)
+            return suspension.suspended(view)
         case "Evaluating":
             return _evaluating(view)
         case "Publishing":
@@ -99,7 +106,7 @@ def _history(view: View) -> tuple[RunRecord, ...]:
 
 def _between_attempts(view: View) -> Plan:
     if view.spec.suspend:
-        return _suspend(view)
+        return suspension.suspend(view)
     gone = children.of_every_attempt(view, keep_finished_job=False)
     status = view.changed(phase="Pending", nodes=NodeCount(desired=view.nodes))
     not_before = status.not_before
@@ -109,9 +116,9 @@ def _between_attempts(view: View) -> Plan:
     if problem:
         status = view.mark(status, "Running", False, problem.reason, f"{problem.message}; it is looked at again")
         return Plan(delete=gone, status=status, requeue_after=view.settings.store_probe_seconds)
-    # An old Job that is still there could make pods beside the new one's.
-    if view.seen.jobs:
-        return Plan(delete=gone, status=status, requeue_after=WAIT_FOR_CHILDREN_SECONDS)
+    # What is left of the old attempt could write, or make pods that write, beside the new one's.
+    if children.at_work(view) or children.making_pods(view):
+        return Plan(delete=gone, status=status, requeue_after=children.LOOK_AGAIN_SECONDS)
     if view.resume is None:
         return Plan(delete=gone, status=status, requeue_after=0.0)
     return _fix_attempt(view.with_status(status), Plan(delete=gone, requeue_after=0.0))
@@ -148,7 +155,7 @@ def _attempt(view: View) -> Plan:
     if view.export and view.export.digest:
         return _exported(view, view.export)
     if view.spec.suspend:
-        return _suspend(view)
+        return suspension.suspend(view)
     found = sign_of_failure(view)
     if found is None:
         return _go_on(view)
@@ -213,7 +220,7 @@ def _go_on(view: View) -> Plan:
 def _look_again(view: View) -> float:
     """Pods that wait are heard of through the watch; those that run are asked."""
     if any(pod.deletion_time for pod in view.stores):
-        return min(WAIT_FOR_CHILDREN_SECONDS, view.settings.progress_interval_seconds)
+        return min(children.LOOK_AGAIN_SECONDS, view.settings.progress_interval_seconds)
     if any(pod.running for pod in view.trainers):
         return view.settings.progress_interval_seconds
     return max(0.0, credentials.renewal_wait(view))
@@ -271,31 +278,6 @@ def _unmeasured(view: View, status: Status, message: str) -> Status:
     return view.mark(change(status, evaluation=None), "Evaluated", False, "AttemptFailed", message)
 
 
-def _suspend(view: View) -> Plan:
-    stays = "the model stays, and spec.suspend: false measures it"
-    if view.status.evaluation is None:
-        stays = "checkpoints stay, and spec.suspend: false goes on from the newest"
-    message = f"Suspended by spec.suspend; {stays}"
-    status = view.changed(phase="Suspended", nodes=NodeCount(desired=view.nodes), not_before=None)
-    status = view.mark(status, "Suspended", True, "Suspended", message)
-    status = view.mark(status, "Running", False, "Suspended", "The training is suspended")
-    return Plan(status=status, events=(Event("Suspended", message),), requeue_after=0.0)
-
-
-def _suspended(view: View) -> Plan:
-    gone = children.of_every_attempt(view, keep_finished_job=False)
-    if view.spec.suspend:
-        return Plan(delete=gone, status=view.changed(nodes=NodeCount(desired=view.nodes)))
-    if view.status.evaluation:
-        status, follows = view.changed(phase="Evaluating"), "The model is measured"
-    else:
-        status = view.changed(phase="Pending", not_before=view.now)
-        follows = "The next attempt goes on from the newest checkpoint"
-    status = view.mark(status, "Suspended", False, "Resumed", "spec.suspend is false")
-    status = view.mark(status, "Running", False, "Resumed", follows)
-    return Plan(delete=gone, status=status, events=(Event("Resumed", "The training goes on"),), requeue_after=0.0)
-
-
 # The run is done
 
 
@@ -307,7 +289,7 @@ def _exported(view: View, export: ExportSeen) -> Plan:
 
 
 def _evaluating(view: View) -> Plan:
-    return _suspend(view) if view.spec.suspend else _with_export(view, evaluation.follow)
+    return suspension.suspend(view) if view.spec.suspend else _with_export(view, evaluation.follow)
 
 
 def _publishing(view: View) -> Plan:
@@ -344,7 +326,8 @@ def _ended(view: View) -> Plan:
     at_its_end = status.phase == "Succeeded" or status.evaluation is not None
     if at_its_end and unfinished and over < children.LEFTOVER_GRACE:
         return Plan(status=status, requeue_after=(children.LEFTOVER_GRACE - over).total_seconds())
-    return Plan(delete=children.of_every_attempt(view, keep_finished_job=True), status=status)
+    again = children.LOOK_AGAIN_SECONDS if children.at_work(view) else None
+    return Plan(delete=children.of_every_attempt(view, keep_finished_job=True), status=status, requeue_after=again)
 
 
 # Parts

@@ -17,7 +17,6 @@ from kinema_operator.settings import Settings
 from kinema_operator.storage import store_location
 from kinema_operator.training import children
 from kinema_operator.training.effects import IssueCredentials, Publish
-from kinema_operator.training.evaluation import WAIT_FOR_OLD_PODS_SECONDS
 from kinema_operator.training.observed import (
     ExportSeen,
     JobSeen,
@@ -296,7 +295,7 @@ def test_a_new_job_waits_for_whatever_could_still_write_a_report(
     plan = decide(make_view(EVALUATING, trained(now, jobs=(TRAINED, *jobs), pods=old), evaluation=EVALUATION))
     assert ("Job" in names_of(plan)) is not waits
     if waits:
-        assert plan.requeue_after == WAIT_FOR_OLD_PODS_SECONDS
+        assert plan.requeue_after == children.LOOK_AGAIN_SECONDS
 
 
 def test_what_trained_leaves_once_it_has_ended_or_had_its_time(make_view: Any, now: datetime) -> None:
@@ -318,11 +317,15 @@ def test_what_trained_leaves_once_it_has_ended_or_had_its_time(make_view: Any, n
 def test_suspending_stops_the_pod_and_going_on_measures_the_same_model(make_view: Any, now: datetime) -> None:
     seen = trained(now, jobs=(TRAINED, MEASURING), pods=(evaluator(now),))
     plan = decide(make_view(EVALUATING, seen, evaluation=EVALUATION, suspend=True))
+    assert status_of(plan).phase == "Evaluating", "its pod is not gone yet"
+    assert {ref.uid for ref in plan.delete} == {"job-1", "job-e"}
+    seen = trained(now, jobs=())
+    plan = decide(make_view(EVALUATING, seen, evaluation=EVALUATION, suspend=True))
     assert status_of(plan).phase == "Suspended"
     assert "the model stays" in message(plan, "Suspended")
     suspended = status_of(plan).to_wire()
     plan = decide(make_view(suspended, seen, evaluation=EVALUATION, suspend=True))
-    assert {ref.uid for ref in plan.delete} == {"job-1", "job-e"}
+    assert plan.delete == ()
     assert plan.status == make_view(suspended).status, "nothing more to write"
     plan = decide(make_view(suspended, Observed(), evaluation=EVALUATION))
     status = status_of(plan)

@@ -22,6 +22,7 @@ from unit.operator.training.facts import (
     DIGEST,
     JOB,
     STARTING,
+    STORE,
     TRAINING,
     at_work,
     condition,
@@ -43,7 +44,7 @@ def waiting(now: datetime, seconds: float = -1, **changes: Any) -> dict[str, Any
 def test_the_old_attempt_is_removed_and_its_job_waited_for(make_view: Any, now: datetime) -> None:
     resume = ResumePoint(1, 1, ATTEMPT + "step-00000100/round-0001/", 100)
     plan = decide(make_view(waiting(now), at_work(now, resume=resume)))
-    assert {(ref.kind, ref.uid) for ref in plan.delete} == {("Job", "job-1"), ("Pod", "store-1")}
+    assert {(ref.kind, ref.uid) for ref in plan.delete} == {("Job", "job-1")}
     assert status_of(plan).attempt == 1
     lingers = at_work(now, jobs=(dataclasses.replace(JOB, deleting=True),), resume=resume)
     plan = decide(make_view(waiting(now), lingers))
@@ -76,8 +77,9 @@ def test_a_resume_point_of_another_attempt_is_not_used(make_view: Any, now: date
 
 
 @pytest.mark.parametrize("before", [{}, STARTING, TRAINING])
-def test_suspending(make_view: Any, now: datetime, before: dict[str, Any]) -> None:
-    plan = decide(make_view(before, at_work(now) if before else None, suspend=True))
+def test_suspending_what_does_not_run(make_view: Any, now: datetime, before: dict[str, Any]) -> None:
+    seen = at_work(now, jobs=(), pods=(), resume=ResumePoint(1, 1, None)) if before else None
+    plan = decide(make_view(before, seen, suspend=True))
     assert status_of(plan).phase == "Suspended"
     assert condition(plan, "Suspended") == ("True", "Suspended")
     assert plan.apply == ()
@@ -85,7 +87,7 @@ def test_suspending(make_view: Any, now: datetime, before: dict[str, Any]) -> No
 
 def test_a_suspended_training_keeps_no_pods_and_goes_on_as_the_next_attempt(make_view: Any, now: datetime) -> None:
     suspended = {"run": 1, "attempt": 1, "phase": "Suspended"}
-    plan = decide(make_view(suspended, at_work(now), suspend=True))
+    plan = decide(make_view(suspended, at_work(now, pods=(STORE,)), suspend=True))
     assert {(ref.kind, ref.uid) for ref in plan.delete} == {("Job", "job-1"), ("Pod", "store-1")}
     plan = decide(make_view(suspended, Observed()))
     status = status_of(plan)
@@ -168,14 +170,14 @@ def test_leftovers_may_end_by_themselves_and_are_then_removed(make_view: Any, no
     assert plan.delete == ()
     assert plan.requeue_after == 20
     plan = decide(make_view(succeeded(31), at_work(now)))
-    assert {ref.kind for ref in plan.delete} == {"Job", "Pod"}
-    complete = at_work(now, jobs=(dataclasses.replace(JOB, finished="Complete"),))
+    assert {ref.kind for ref in plan.delete} == {"Job"}
+    complete = at_work(now, jobs=(dataclasses.replace(JOB, finished="Complete"),), pods=(STORE,))
     plan = decide(make_view(succeeded(10), complete))
     assert {ref.kind for ref in plan.delete} == {"Pod"}, "a finished Job keeps its logs"
 
 
 def test_a_failed_run_leaves_nothing_running(make_view: Any, now: datetime) -> None:
-    plan = decide(make_view({"run": 1, "attempt": 1, "phase": "Failed"}, at_work(now)))
+    plan = decide(make_view({"run": 1, "attempt": 1, "phase": "Failed"}, at_work(now, pods=(STORE,))))
     assert {ref.kind for ref in plan.delete} == {"Job", "Pod"}
 
 

@@ -1,0 +1,17 @@
+"""The checkpoint that a training goes on from, as its status shows it. Pure."""
+
+from __future__ import annotations
+
+from kinema_api.training import CheckpointStatus
+from kinema_operator.storage import store_location
+from kinema_operator.training.observed import ResumePoint
+from kinema_operator.training.uri import uri
+from kinema_operator.training.view import View
+
+
+def checkpoint_of(view: View, resume: ResumePoint) -> CheckpointStatus | None:
+    """What was found whole when the store was asked: the newest checkpoint there is, or None."""
+    if resume.prefix is None or resume.digest is None:
+        return None
+    address = uri(store_location(view.spec.artifact_store, view.settings), resume.prefix)
+    return CheckpointStatus(step=resume.step, uri=address, digest=resume.digest, time=resume.time or view.now)

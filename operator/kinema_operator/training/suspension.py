@@ -1,0 +1,106 @@
+"""Suspending a training without losing a step, and going on. Pure.
+
+Deleting the Job sends SIGTERM to its pods: trainers end their round at the next step boundary and commit, for which
+they need their rendezvous, and the kubelet ends what takes longer than the pods' grace. Only when the last of them has
+ended is the training suspended, and only then is it known what it goes on from.
+"""
+
+from __future__ import annotations
+
+from kinema_api import names
+from kinema_api.training import NodeCount
+from kinema_operator.plan import Event, Plan
+from kinema_operator.training import children, credentials
+from kinema_operator.training.observed import PodSeen
+from kinema_operator.training.resume import checkpoint_of
+from kinema_operator.training.view import View, change
+
+
+def suspend(view: View) -> Plan:
+    """Ask whatever runs to stop; suspended when nothing is left that could still write."""
+    left = children.at_work(view)
+    gone = children.of_every_attempt(view, keep_finished_job=False)
+    if left or children.making_pods(view):
+        return _stopping(view, left, Plan(delete=gone, effects=credentials.upkeep(view)))
+    if asks_what_to_go_on_from(view) and view.resume is None and not view.seen.storage_problem:
+        return Plan(delete=gone, requeue_after=0.0)
+    status = view.changed(phase="Suspended", nodes=NodeCount(desired=view.nodes), not_before=None)
+    if view.resume:
+        status = change(status, last_checkpoint=checkpoint_of(view, view.resume))
+    message = f"Suspended by spec.suspend; {_goes_on_from(view)}"
+    status = view.mark(status, "Suspended", True, "Suspended", message)
+    status = view.mark(status, "Running", False, "Suspended", "The training is suspended")
+    return Plan(delete=gone, status=status, events=(Event("Suspended", message),), requeue_after=0.0)
+
+
+def asks_what_to_go_on_from(view: View) -> bool:
+    """Whether the store is to be asked what was committed: nobody commits any more, and it is not told yet."""
+    if not view.spec.suspend or view.status.phase == "Suspended":
+        return False
+    trains = view.status.attempt > 0 and view.status.evaluation is None
+    return trains and not view.wants_new_run and not children.at_work(view) and not children.making_pods(view)
+
+
+def suspended(view: View) -> Plan:
+    """Nothing runs; goes on when spec.suspend is taken back."""
+    gone = children.of_every_attempt(view, keep_finished_job=False)
+    if view.spec.suspend:
+        again = children.LOOK_AGAIN_SECONDS if children.at_work(view) else None
+        return Plan(delete=gone, status=view.changed(nodes=NodeCount(desired=view.nodes)), requeue_after=again)
+    if view.status.evaluation:
+        status, follows = view.changed(phase="Evaluating"), "The model is measured"
+    else:
+        status = view.changed(phase="Pending", not_before=view.now)
+        follows = "The next attempt goes on from the newest checkpoint"
+    status = view.mark(status, "Suspended", False, "Resumed", "spec.suspend is false")
+    status = view.mark(status, "Running", False, "Resumed", follows)
+    return Plan(delete=gone, status=status, events=(Event("Resumed", "The training goes on"),), requeue_after=0.0)
+
+
+def _stopping(view: View, left: tuple[PodSeen, ...], plan: Plan) -> Plan:
+    began = not any(c.type == "Suspended" and c.reason == "Suspending" for c in view.status.conditions)
+    status = view.changed(nodes=NodeCount(desired=view.nodes, ready=view.status.nodes.ready))
+    if view.status.phase == "Pending" and any(pod.started for pod in view.trainers):
+        status = change(status, phase="Training")
+    message = _waits_for(view, left)
+    status = view.mark(status, "Suspended", False, "Suspending", message)
+    status = view.mark(status, "Running", any(pod.started for pod in left), "Suspending", message)
+    events = (Event("Suspending", "spec.suspend is true: what runs is asked to stop"),) if began else ()
+    return Plan(
+        delete=plan.delete,
+        status=status,
+        events=events,
+        effects=plan.effects,
+        requeue_after=children.LOOK_AGAIN_SECONDS,
+    )
+
+
+def _waits_for(view: View, left: tuple[PodSeen, ...]) -> str:
+    stuck = [pod for pod in left if not children.may_write(view, pod)]
+    if stuck:
+        told = ", ".join(pod.name for pod in stuck[:3])
+        return (
+            f"{told} should have ended by now and its node does not say that it has; it is waited for: bring the node "
+            "back, or delete its Node object"
+        )
+    if not left:
+        return "The Job is being removed"
+    leaving = [pod.deletion_time for pod in left if pod.deletion_time]
+    limit = f", which ends at {max(leaving):%H:%M:%S} UTC at the latest" if leaving else ""
+    if any(pod.component == names.COMPONENT_TRAINER for pod in left):
+        return f"{len(left)} trainers are asked to stop at a step boundary and to commit{limit}"
+    return f"The pod that measures the model is asked to stop{limit}"
+
+
+def _goes_on_from(view: View) -> str:
+    if view.status.evaluation:
+        return "the model stays, and spec.suspend: false measures it"
+    if view.status.attempt == 0:
+        return "nothing has begun, and spec.suspend: false begins it"
+    if view.resume is None:
+        problem = view.seen.storage_problem
+        assert problem is not None
+        return f"checkpoints stay, and spec.suspend: false goes on from the newest one ({problem.message})"
+    if view.resume.prefix is None:
+        return "no checkpoint was committed, and spec.suspend: false starts from scratch"
+    return f"spec.suspend: false goes on from the checkpoint of step {view.resume.step}"
