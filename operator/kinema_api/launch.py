@@ -51,6 +51,7 @@ class Site:
 
 def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from: str | None) -> RunConfig:
     """The configuration of one attempt of a training."""
+    numerics = training.status.numerics
     return RunConfig(
         namespace=training.metadata.namespace,
         name=training.metadata.name,
@@ -62,6 +63,7 @@ def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from
         data=training.spec.data,
         optimization=training.spec.optimization,
         checkpoint_every=training.spec.checkpoint.every_steps,
+        skipped_steps=tuple(step - 1 for step in numerics.skipped) if numerics else (),
     )
 
 

@@ -35,7 +35,9 @@ KIND: Final = "VideoModelTraining"
 PLURAL: Final = "videomodeltrainings"
 
 TrainingPhase = Literal["Pending", "Training", "Evaluating", "Publishing", "Succeeded", "Failed", "Suspended"]
-FailureClass = Literal["preemption", "out_of_memory", "numerics", "stall", "network", "user_error", "unknown"]
+FailureClass = Literal[
+    "preemption", "out_of_memory", "numerics", "hardware", "stall", "network", "user_error", "unknown"
+]
 
 IMMUTABLE: Final = ("model", "data", "optimization", "evaluation", "publish", "worker", "artifactStore")
 
@@ -301,6 +303,20 @@ class CheckpointStatus(ApiModel):
     """When it was committed."""
 
 
+class NumericsStatus(ApiModel):
+    """A loss or gradient that was not finite, and what was done about it."""
+
+    step: int
+    """The furthest optimizer step at which it happened, counted from 1."""
+    failures: int
+    """How often in a row it happened at or before this step. From the second time on each attempt starts from an
+    older checkpoint than the one before."""
+    attempt: int
+    """The attempt that ended so last."""
+    skipped: Annotated[tuple[int, ...], Field(max_length=64)] = ()
+    """Steps, counted from 1, whose batch of samples is passed over, since it failed twice."""
+
+
 class PublishedModel(ApiModel):
     """A model that a run has published."""
 
@@ -360,6 +376,10 @@ class VideoModelTrainingStatus(ApiModel):
     """New attempts by failure class, in this run."""
     not_before: datetime | None = None
     """The next attempt does not start before this time."""
+    numerics: NumericsStatus | None = None
+    """There once a loss or a gradient of this run was not finite."""
+    excluded_nodes: Annotated[tuple[ShortText, ...], Field(max_length=32)] = ()
+    """Nodes whose hardware failed in this run: no trainer of it is placed there any more."""
     evaluation: EvaluationStatus | None = None
     """How good the run's model is; there once its evaluation has begun."""
     published: PublishedModel | None = None

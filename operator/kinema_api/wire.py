@@ -82,6 +82,7 @@ EXIT_CODES: dict[FailureClass, int] = {
     "stall": 42,
     "network": 43,
     "preemption": 44,
+    "hardware": 45,
     "unknown": 1,
 }
 """Exit code of a trainer's container by the class of its failure."""

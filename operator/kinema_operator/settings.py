@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     retry_budget: dict[str, int] = {
         "out_of_memory": 2,
         "numerics": 2,
+        "hardware": 5,
         "stall": 5,
         "network": 10,
         "unknown": 5,

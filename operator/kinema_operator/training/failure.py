@@ -18,6 +18,7 @@ from kinema_operator.training.observed import PodEnd, PodSeen
 
 BY_SEVERITY: Final[tuple[FailureClass, ...]] = (
     "user_error",
+    "hardware",
     "numerics",
     "out_of_memory",
     "stall",
@@ -27,12 +28,15 @@ BY_SEVERITY: Final[tuple[FailureClass, ...]] = (
 )
 """One trainer's user error shows as a network error in its peers: the first of these is the cause."""
 
-ENDS_ATTEMPT: Final[frozenset[FailureClass]] = frozenset({"user_error", "numerics", "out_of_memory", "stall"})
+ENDS_ATTEMPT: Final[frozenset[FailureClass]] = frozenset(
+    {"user_error", "hardware", "numerics", "out_of_memory", "stall"}
+)
 
 _REASONS: Final[dict[FailureClass, str]] = {
     "preemption": "Preempted",
     "out_of_memory": "OutOfMemory",
     "numerics": "Numerics",
+    "hardware": "HardwareFailed",
     "stall": "Stalled",
     "network": "NetworkOrStorage",
     "user_error": "UserError",
@@ -44,6 +48,7 @@ ADVICE: Final[dict[FailureClass, str]] = {
         "lower optimization.batchTokens, raise nodes, or give worker.resources more memory, with a new runId"
     ),
     "numerics": "lower optimization.learningRate with a new runId",
+    "hardware": "have the nodes in status.excludedNodes repaired or cordoned, then set a new runId",
     "stall": "look at the trainers' logs and at the network between the nodes, then set a new runId",
     "network": "check that pods reach each other and the object store, then set a new runId",
     "user_error": "correct the spec and set a new runId",
@@ -68,6 +73,10 @@ class Failure:
 
     failure_class: FailureClass
     message: str
+    step: int | None = None
+    """Of numerics: the optimizer step that failed, counted from 1."""
+    node: str = ""
+    """Of hardware: the node that it is in."""
 
     @property
     def reason(self) -> str:
@@ -118,14 +127,14 @@ def fatal(pods: Iterable[PodSeen]) -> Failure | None:
     """The failure of a pod that no replacement heals."""
     for failure_class, pod, end in failed_pods(pods):
         if failure_class in ENDS_ATTEMPT:
-            return Failure(failure_class, describe(pod, end))
+            return _failure(failure_class, pod, end)
     return None
 
 
 def of_job(pods: Iterable[PodSeen], message: str) -> Failure:
     """Why the Job as a whole failed."""
     for failure_class, pod, end in failed_pods(pods):
-        return Failure(failure_class, describe(pod, end))
+        return _failure(failure_class, pod, end)
     return Failure("unknown", message or "the Job failed without a word from its trainers")
 
 
@@ -162,7 +171,8 @@ def stalled(
 
 def backoff(failure_class: FailureClass, earlier: int, settings: Settings) -> timedelta:
     """How long to wait before the attempt after the (`earlier` + 1)-th failure of a class."""
-    if failure_class == "preemption":
+    if failure_class in ("preemption", "hardware"):
+        # Nothing to wait for: the next attempt runs elsewhere.
         return timedelta(0)
     seconds = settings.retry_backoff_seconds * 2.0 ** min(earlier, 32)
     return timedelta(seconds=min(seconds, settings.retry_backoff_max_seconds))
@@ -171,6 +181,11 @@ def backoff(failure_class: FailureClass, earlier: int, settings: Settings) -> ti
 def budget_spent(failure_class: FailureClass, earlier: int, settings: Settings) -> bool:
     """Whether `earlier` attempts of this class leave no further one. Preemption is free."""
     return failure_class != "preemption" and earlier >= settings.retry_budget.get(failure_class, 0)
+
+
+def _failure(failure_class: FailureClass, pod: PodSeen, end: PodEnd) -> Failure:
+    step = end.word.step + 1 if failure_class == "numerics" and end.word and end.word.step is not None else None
+    return Failure(failure_class, describe(pod, end), step, pod.node if failure_class == "hardware" else "")
 
 
 def _finished(end: PodEnd) -> float:

@@ -66,13 +66,24 @@ def candidates(last_attempt: Iterable[str], resumed_from: str | None, its_attemp
     return newest + [fixed] + [older for older in committed(its_attempt) if older < fixed]
 
 
-def find(store: ObjectStore, last_attempt: str, resumed_from: str | None) -> Found:
+def _further_back(ordered: Sequence[Checkpoint], resumed_from: str | None) -> list[Checkpoint]:
+    """Of candidates in their order those older than what the last attempt started from, then the oldest there are."""
+    if resumed_from is None:
+        return []
+    (fixed,) = committed([resumed_from + layout.MANIFEST])
+    older = [candidate for candidate in ordered if candidate.step < fixed.step]
+    # Rather the same once more than all of the run: the batch that failed is passed over by now.
+    return older + sorted((c for c in ordered if c not in older), key=lambda c: c.step)
+
+
+def find(store: ObjectStore, last_attempt: str, resumed_from: str | None, *, further_back: bool = False) -> Found:
     """The newest whole checkpoint that the fence allows; torn ones are passed over. Blocks.
 
     Args:
         store: where the checkpoints lie.
         last_attempt: prefix of the attempt that is over.
         resumed_from: prefix of the checkpoint that it started from.
+        further_back: what it started from leads to a loss that is not finite: start from an older one.
 
     Raises:
         StorageError: the store cannot be used now.
@@ -82,7 +93,8 @@ def find(store: ObjectStore, last_attempt: str, resumed_from: str | None) -> Fou
     if resumed_from and (place := _ATTEMPT.match(resumed_from)):
         older = {found.key: found for found in store.list(place[1])}
     passed_over: list[str] = []
-    for candidate in candidates(objects, resumed_from, older):
+    ordered = candidates(objects, resumed_from, older)
+    for candidate in _further_back(ordered, resumed_from) if further_back else ordered:
         if _is_whole(store, candidate, older | objects):
             return Found(candidate, tuple(passed_over))
         passed_over.append(candidate.prefix)

@@ -7,6 +7,7 @@ limit is out of reach; what a new pod cannot heal fails the Job at once by its e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from torchx import specs
@@ -103,6 +104,8 @@ def _pod_spec(training: VideoModelTraining, role: specs.Role, config: RunConfig,
     spec = worker_pod(training, role, settings)
     spec["subdomain"] = names.pods_service_name(config.name)
     spec["topologySpreadConstraints"] = [_spread(training, config)]
+    if training.status.excluded_nodes:
+        spec["affinity"] = _elsewhere(training.status.excluded_nodes)
     (trainer,) = spec["containers"]
     trainer["startupProbe"] = STARTUP_PROBE
     trainer["livenessProbe"] = LIVENESS_PROBE
@@ -118,6 +121,13 @@ def _spread(training: VideoModelTraining, config: RunConfig) -> dict[str, Any]:
             "matchLabels": ownership.selector(training, names.COMPONENT_TRAINER, config.run, config.attempt)
         },
     }
+
+
+def _elsewhere(nodes: Sequence[str]) -> dict[str, Any]:
+    """Affinity for any node but these. A term's field may be compared with one value only."""
+    fields = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
+    terms = {"nodeSelectorTerms": [{"matchFields": fields}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
 
 
 def _resources(resources: Resources | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from kinema_operator.plan import Key
 from kinema_operator.plan import Manifest as KubernetesObject
 from kinema_operator.settings import Settings
 from kinema_operator.storage import SecretReader, Stores, storage_reason, store_location
-from kinema_operator.training import effects, fence, suspension
+from kinema_operator.training import effects, fence, lessons, suspension
 from kinema_operator.training.observed import ExportSeen, Observed, ReportSeen, ResumePoint, StorageProblem
 from kinema_operator.training.plan import sign_of_failure
 from kinema_operator.training.read import read_job, read_pod
@@ -198,7 +198,8 @@ def _export_may_exist(view: View) -> bool:
 
 def _find_resume_point(store: ObjectStore, view: View) -> ResumePoint:
     status = view.status
-    found = fence.find(store, view.attempt_prefix, key_of(store.location, status.resume_from))
+    resumed_from = key_of(store.location, status.resume_from)
+    found = fence.find(store, view.attempt_prefix, resumed_from, further_back=lessons.goes_further_back(status))
     if found.checkpoint is None:
         return ResumePoint(status.run, status.attempt, None, 0, found.passed_over)
     prefix = found.checkpoint.prefix

@@ -63,6 +63,7 @@ class PodSeen:
     end: PodEnd | None = None
     min_nodes: int | None = None
     """Of a store: the smallest group that it forms."""
+    node: str = ""
 
     @property
     def running(self) -> bool:

@@ -26,6 +26,7 @@ from kinema_operator.training import (
     ending,
     evaluation,
     failure,
+    lessons,
     ownership,
     publishing,
     suspension,
@@ -253,12 +254,14 @@ def _end_attempt(view: View, found: Failure) -> Plan:
         return _fail(view, found, earlier)
     wait = failure.backoff(found.failure_class, earlier, view.settings)
     again = f"attempt {status.attempt + 1} follows" + (f" in {int(wait.total_seconds())} s" if wait else " at once")
-    message = f"Attempt {status.attempt} ended: {found.message}; {again}"
+    lesson = lessons.learnt(view, found)
+    message = f"Attempt {status.attempt} ended: {found.message}; {lesson.sentence}{again}"
     status = view.changed(
         phase="Pending",
         nodes=NodeCount(desired=view.nodes),
         restarts={**status.restarts, found.failure_class: earlier + 1},
         not_before=view.now + wait,
+        **lesson.fields,
     )
     status = view.mark(_unmeasured(view, status, message), "Running", False, found.reason, message)
     return Plan(status=status, events=(Event("AttemptFailed", message, "Warning"),), requeue_after=0.0)

@@ -61,6 +61,7 @@ def read_pod(pod: Manifest) -> PodSeen:
         deletion_time=_time(metadata.get("deletionTimestamp")),
         end=_end(status, state),
         min_nodes=int(smallest) if smallest and smallest.isdigit() else None,
+        node=(pod.get("spec") or {}).get("nodeName", ""),
     )
 
 

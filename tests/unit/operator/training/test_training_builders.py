@@ -98,7 +98,7 @@ def test_the_job_is_elastic_and_fails_by_class(make_training: Any, settings: Set
     ignore, fail = spec["podFailurePolicy"]["rules"]
     assert ignore == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     assert fail["action"] == "FailJob"
-    deadly = {EXIT_CODES[name] for name in ("user_error", "out_of_memory", "numerics", "stall")}
+    deadly = {EXIT_CODES[name] for name in ("user_error", "hardware", "out_of_memory", "numerics", "stall")}
     assert set(fail["onExitCodes"]["values"]) == deadly
     assert fail["onExitCodes"]["containerName"] == spec["template"]["spec"]["containers"][0]["name"]
 

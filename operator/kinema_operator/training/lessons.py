@@ -1,0 +1,56 @@
+"""What an attempt's end teaches the next one: which samples to pass over, how far to go back, which nodes to leave.
+
+A loss or gradient that is not finite is tried once more from the newest checkpoint, in the same order. If it comes
+again before a further step is done, its batch is passed over, and each attempt starts from an older checkpoint than the
+one before: the newest ones may hold what leads there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kinema_api.training import NumericsStatus
+from kinema_operator.training.failure import Failure
+from kinema_operator.training.view import Status, View
+
+MOST_SKIPPED: Final = 64
+MOST_EXCLUDED: Final = 32
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Fields of the status that change, and a sentence about them that ends in "; ", or none."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    sentence: str = ""
+
+
+def learnt(view: View, found: Failure) -> Lesson:
+    """What the end of the current attempt changes in the status."""
+    if found.failure_class == "numerics":
+        return _numerics(view, found)
+    if found.failure_class == "hardware" and found.node:
+        excluded = (*(name for name in view.status.excluded_nodes if name != found.node), found.node)
+        return Lesson({"excluded_nodes": excluded[-MOST_EXCLUDED:]}, f"node {found.node} is left out; ")
+    return Lesson()
+
+
+def goes_further_back(status: Status) -> bool:
+    """Whether the next attempt starts from an older checkpoint than the current one did."""
+    found = status.numerics
+    return found is not None and found.failures > 1 and found.attempt == status.attempt
+
+
+def _numerics(view: View, found: Failure) -> Lesson:
+    status = view.status
+    step = found.step if found.step is not None else (status.progress.step if status.progress else 0) + 1
+    before = status.numerics
+    if before is None or step > before.step:
+        fresh = NumericsStatus(step=step, failures=1, attempt=status.attempt, skipped=before.skipped if before else ())
+        return Lesson({"numerics": fresh})
+    skipped = (*(each for each in before.skipped if each != step), step)[-MOST_SKIPPED:]
+    again = NumericsStatus(step=before.step, failures=before.failures + 1, attempt=status.attempt, skipped=skipped)
+    return Lesson(
+        {"numerics": again}, f"the batch of step {step} is passed over, and an older checkpoint is gone back to; "
+    )
