@@ -20,6 +20,7 @@ from kinema_api.training import VideoModelTraining
 from kinema_operator.plan import Apply, Manifest, Patch, Ref
 from kinema_operator.settings import Settings
 from kinema_operator.storage import store_location
+from kinema_operator.training import leaving
 from kinema_operator.training.evaluator import evaluation_job
 from kinema_operator.training.job import job
 from kinema_operator.training.network_policy import network_policy
@@ -34,8 +35,6 @@ LEFTOVER_GRACE: Final = timedelta(seconds=30)
 LOOK_AGAIN_SECONDS: Final = 5.0
 """Looking again although a watch should tell when something is gone: a safety net, not the way forward."""
 PROGRESS_FILE: Final = f"{names.SCRATCH_DIR}/progress.json"
-STUCK_AFTER: Final = timedelta(seconds=5)
-"""A pod that is still there so long after it should be gone stands on a dead node."""
 
 
 def site(
@@ -138,27 +137,6 @@ def of_training(view: View) -> tuple[Ref, ...]:
     return _refs(view, jobs, _needless_stores(view))
 
 
-def may_write(view: View, pod: PodSeen) -> bool:
-    """Whether the pod's process may still write to the bucket, as far as its own node can be believed."""
-    if pod.over:
-        return False
-    return pod.deletion_time is None or view.now <= pod.deletion_time + STUCK_AFTER
-
-
-def at_work(view: View) -> tuple[PodSeen, ...]:
-    """Trainers and evaluators of any attempt that have not ended, those that never ran and those that leave too."""
-    return tuple(pod for pod in view.seen.pods if pod.component != names.COMPONENT_STORE and not pod.over)
-
-
-def making_pods(view: View) -> tuple[JobSeen, ...]:
-    """Jobs that could still make a pod.
-
-    One that is being deleted makes none; it counts until it is gone, unless only a pod that has ended keeps it.
-    """
-    ended = {(p.component, p.run, p.attempt) for p in view.seen.pods if p.over}
-    return tuple(j for j in view.seen.jobs if not j.deleting or (j.component, j.run, j.attempt) not in ended)
-
-
 def evaluation_jobs(view: View) -> list[JobSeen]:
     """Every Job that measures, or measured, a model of this training, leaving ones too."""
     return [job for job in view.seen.jobs if job.component == names.COMPONENT_EVALUATOR]
@@ -175,7 +153,7 @@ def _needless_stores(view: View) -> list[PodSeen]:
     needed = {
         (pod.run, pod.attempt)
         for pod in view.seen.pods
-        if pod.component == names.COMPONENT_TRAINER and pod.started and may_write(view, pod)
+        if pod.component == names.COMPONENT_TRAINER and pod.started and leaving.may_write(view, pod)
     }
     stores = [p for p in view.seen.pods if p.component == names.COMPONENT_STORE and p.deletion_time is None]
     return [store for store in stores if (store.run, store.attempt) not in needed]
@@ -191,7 +169,7 @@ def _fits(view: View, pod: PodSeen) -> bool:
 
 def _live_store(view: View) -> bool:
     """A store that serves, or one that is about to be gone: two at a time could form two groups."""
-    return any(pod.deletion_time is None or view.now <= pod.deletion_time + STUCK_AFTER for pod in view.stores)
+    return any(pod.deletion_time is None or view.now <= pod.deletion_time + leaving.STUCK_AFTER for pod in view.stores)
 
 
 def _job_ref(view: View, name: str, uid: str) -> Ref:

@@ -105,7 +105,7 @@ def _old_one_is_there(view: View) -> bool:
     """Whether something could still write a report beside that of a new Job."""
     if view.evaluation_job:
         return False
-    return bool(children.evaluation_jobs(view)) or any(children.may_write(view, p) for p in view.evaluators)
+    return bool(children.evaluation_jobs(view)) or any(not pod.over for pod in view.evaluators)
 
 
 def _leftovers_of_training(view: View) -> tuple[Ref, ...]:

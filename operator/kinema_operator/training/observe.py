@@ -81,8 +81,10 @@ class Observer:
         meta = training.metadata
         labels = {names.LABEL_TRAINING: meta.name}
         jobs = [job for job in cache.list("Job", meta.namespace, labels) if _belongs(job, meta.uid)]
+        # Pods are found whether their Job is there or not: while they run they write.
+        known = {job["metadata"]["uid"] for job in cache.list("Job", meta.namespace, labels)}
         owners = {job["metadata"]["uid"] for job in jobs} | {meta.uid}
-        pods = [pod for pod in cache.list("Pod", meta.namespace, labels) if any(_belongs(pod, uid) for uid in owners)]
+        pods = [pod for pod in cache.list("Pod", meta.namespace, labels) if _is_of(pod, meta.uid, owners, known)]
         publish = training.spec.publish
         exists = publish is not None and cache.get(serving.KIND, meta.namespace, publish.model) is not None
         seen = Observed(
@@ -239,6 +241,26 @@ def _with(view: View, seen: Observed) -> View:
 
 def _belongs(obj: KubernetesObject, uid: str) -> bool:
     return any(owner["uid"] == uid for owner in obj["metadata"].get("ownerReferences") or ())
+
+
+def _is_of(pod: KubernetesObject, uid: str, owners: set[str], jobs: set[str]) -> bool:
+    """Whether a pod with the label of a training of this name is a pod of the training with this uid.
+
+    Args:
+        pod: one that carries the training's name.
+        uid: of the training.
+        owners: uids of the training and of its Jobs.
+        jobs: uids of all Jobs with that label.
+    """
+    metadata = pod["metadata"]
+    told = (metadata.get("labels") or {}).get(names.LABEL_TRAINING_UID)
+    if told:
+        return bool(told == uid)
+    above = next((owner for owner in metadata.get("ownerReferences") or () if owner.get("controller")), None)
+    if above is None or above["uid"] in owners:
+        return above is not None
+    # Made by an older operator, and its Job is gone: whose it was cannot be told, so it is waited for.
+    return bool(above["kind"] == "Job" and above["uid"] not in jobs)
 
 
 def _name(obj: KubernetesObject) -> str:

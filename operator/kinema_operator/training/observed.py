@@ -61,9 +61,10 @@ class PodSeen:
     deletion_time: datetime | None = None
     """When it should be gone: the time of the deletion plus its grace."""
     end: PodEnd | None = None
+    node: str = ""
+    """Where it was scheduled to."""
     min_nodes: int | None = None
     """Of a store: the smallest group that it forms."""
-    node: str = ""
 
     @property
     def running(self) -> bool:

@@ -17,6 +17,7 @@ def labels(
     """Labels of an object; those of one attempt carry its run and attempt."""
     found = names.common_labels(training.metadata.name, component)
     found[names.LABEL_TRAINING] = training.metadata.name
+    found[names.LABEL_TRAINING_UID] = training.metadata.uid
     if run is not None:
         found[names.LABEL_RUN] = str(run)
     if attempt is not None:

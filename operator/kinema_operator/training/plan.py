@@ -26,6 +26,7 @@ from kinema_operator.training import (
     ending,
     evaluation,
     failure,
+    leaving,
     lessons,
     ownership,
     publishing,
@@ -118,7 +119,9 @@ def _between_attempts(view: View) -> Plan:
         status = view.mark(status, "Running", False, problem.reason, f"{problem.message}; it is looked at again")
         return Plan(delete=gone, status=status, requeue_after=view.settings.store_probe_seconds)
     # What is left of the old attempt could write, or make pods that write, beside the new one's.
-    if children.at_work(view) or children.making_pods(view):
+    if waits := leaving.told(view):
+        message = f"Attempt {status.attempt + 1} of run {status.run} waits for the one before: {waits}"
+        status = view.mark(status, "Running", False, "OldPodsRemain", message)
         return Plan(delete=gone, status=status, requeue_after=children.LOOK_AGAIN_SECONDS)
     if view.resume is None:
         return Plan(delete=gone, status=status, requeue_after=0.0)
@@ -329,7 +332,7 @@ def _ended(view: View) -> Plan:
     at_its_end = status.phase == "Succeeded" or status.evaluation is not None
     if at_its_end and unfinished and over < children.LEFTOVER_GRACE:
         return Plan(status=status, requeue_after=(children.LEFTOVER_GRACE - over).total_seconds())
-    again = children.LOOK_AGAIN_SECONDS if children.at_work(view) else None
+    again = children.LOOK_AGAIN_SECONDS if leaving.at_work(view) else None
     return Plan(delete=children.of_every_attempt(view, keep_finished_job=True), status=status, requeue_after=again)
 
 

@@ -60,8 +60,8 @@ def read_pod(pod: Manifest) -> PodSeen:
         waiting=_waiting(status, state),
         deletion_time=_time(metadata.get("deletionTimestamp")),
         end=_end(status, state),
+        node=(pod.get("spec") or {}).get("nodeName") or "",
         min_nodes=int(smallest) if smallest and smallest.isdigit() else None,
-        node=(pod.get("spec") or {}).get("nodeName", ""),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from kinema_api import names
 from kinema_api.training import NodeCount
 from kinema_operator.plan import Event, Plan
-from kinema_operator.training import children, credentials
+from kinema_operator.training import children, credentials, leaving
 from kinema_operator.training.observed import PodSeen
 from kinema_operator.training.resume import checkpoint_of
 from kinema_operator.training.view import View, change
@@ -18,9 +18,9 @@ from kinema_operator.training.view import View, change
 
 def suspend(view: View) -> Plan:
     """Ask whatever runs to stop; suspended when nothing is left that could still write."""
-    left = children.at_work(view)
+    left = leaving.at_work(view)
     gone = children.of_every_attempt(view, keep_finished_job=False)
-    if left or children.making_pods(view):
+    if left or leaving.making_pods(view):
         return _stopping(view, left, Plan(delete=gone, effects=credentials.upkeep(view)))
     if asks_what_to_go_on_from(view) and view.resume is None and not view.seen.storage_problem:
         return Plan(delete=gone, requeue_after=0.0)
@@ -38,14 +38,14 @@ def asks_what_to_go_on_from(view: View) -> bool:
     if not view.spec.suspend or view.status.phase == "Suspended":
         return False
     trains = view.status.attempt > 0 and view.status.evaluation is None
-    return trains and not view.wants_new_run and not children.at_work(view) and not children.making_pods(view)
+    return trains and not view.wants_new_run and not leaving.at_work(view) and not leaving.making_pods(view)
 
 
 def suspended(view: View) -> Plan:
     """Nothing runs; goes on when spec.suspend is taken back."""
     gone = children.of_every_attempt(view, keep_finished_job=False)
     if view.spec.suspend:
-        again = children.LOOK_AGAIN_SECONDS if children.at_work(view) else None
+        again = children.LOOK_AGAIN_SECONDS if leaving.at_work(view) else None
         return Plan(delete=gone, status=view.changed(nodes=NodeCount(desired=view.nodes)), requeue_after=again)
     if view.status.evaluation:
         status, follows = view.changed(phase="Evaluating"), "The model is measured"
@@ -76,17 +76,10 @@ def _stopping(view: View, left: tuple[PodSeen, ...], plan: Plan) -> Plan:
 
 
 def _waits_for(view: View, left: tuple[PodSeen, ...]) -> str:
-    stuck = [pod for pod in left if not children.may_write(view, pod)]
-    if stuck:
-        told = ", ".join(pod.name for pod in stuck[:3])
-        return (
-            f"{told} should have ended by now and its node does not say that it has; it is waited for: bring the node "
-            "back, or delete its Node object"
-        )
-    if not left:
-        return "The Job is being removed"
-    leaving = [pod.deletion_time for pod in left if pod.deletion_time]
-    limit = f", which ends at {max(leaving):%H:%M:%S} UTC at the latest" if leaving else ""
+    if not left or any(not leaving.may_write(view, pod) for pod in left):
+        return leaving.told(view) or "The Job is being removed"
+    ends = [pod.deletion_time for pod in left if pod.deletion_time]
+    limit = f", which ends at {max(ends):%H:%M:%S} UTC at the latest" if ends else ""
     if any(pod.component == names.COMPONENT_TRAINER for pod in left):
         return f"{len(left)} trainers are asked to stop at a step boundary and to commit{limit}"
     return f"The pod that measures the model is asked to stop{limit}"

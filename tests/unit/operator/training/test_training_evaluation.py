@@ -282,7 +282,7 @@ def test_credentials_are_renewed_while_it_measures(make_view: Any, now: datetime
         ((dataclasses.replace(MEASURING, deleting=True),), (), True),
         ((), ({},), True),
         ((), ({"deletion_time": timedelta(seconds=10)},), True),
-        ((), ({"deletion_time": timedelta(seconds=-60)},), False),
+        ((), ({"deletion_time": timedelta(seconds=-60)},), True),
         ((), ({"phase": "Succeeded"},), False),
     ],
 )
