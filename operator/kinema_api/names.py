@@ -38,6 +38,9 @@ LABEL_MODEL: Final = f"{GROUP}/model"
 LABEL_DIGEST: Final = f"{GROUP}/digest"
 """Value: the first 12 hex digits of a model digest."""
 
+LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
+"""Kueue's own: the LocalQueue of a Job."""
+
 LABEL_MONITORING: Final = f"{GROUP}/monitoring"
 """On a namespace, with the value true: its pods may read the metrics of Kinema's pods."""
 

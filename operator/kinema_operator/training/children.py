@@ -24,7 +24,7 @@ from kinema_operator.training import leaving
 from kinema_operator.training.evaluator import evaluation_job
 from kinema_operator.training.job import job
 from kinema_operator.training.network_policy import network_policy
-from kinema_operator.training.observed import JobSeen, PodSeen
+from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen
 from kinema_operator.training.service import pods_service, store_host
 from kinema_operator.training.store_pod import store_pod
 from kinema_operator.training.uri import key
@@ -115,6 +115,19 @@ def resize(view: View) -> tuple[Patch, ...]:
 def unfit_stores(view: View) -> tuple[Ref, ...]:
     """Stores that ended, or that form groups of another least size than the spec now says."""
     return tuple(_pod_ref(view, pod) for pod in view.stores if pod.deletion_time is None and not _fits(view, pod))
+
+
+def held_pods(view: View) -> tuple[Ref, ...]:
+    """Pods whose trainer has ended and which another container keeps: the Job would never replace them."""
+    return tuple(
+        _pod_ref(view, pod)
+        for pod in view.trainers
+        if pod.end and pod.phase == "Running" and pod.deletion_time is None and _ended_long_ago(view, pod.end)
+    )
+
+
+def _ended_long_ago(view: View, end: PodEnd) -> bool:
+    return end.finished is not None and view.now - end.finished >= LEFTOVER_GRACE
 
 
 def of_other_attempts(view: View) -> tuple[Ref, ...]:

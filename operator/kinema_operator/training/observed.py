@@ -27,6 +27,10 @@ class JobSeen:
     message: str = ""
     """What the Job controller says about its end."""
     deleting: bool = False
+    suspended: bool = False
+    """Somebody, such as Kueue, lets it make no pods."""
+    queue: str = ""
+    """Kueue's LocalQueue that it waits in."""
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ def _go_on(view: View) -> Plan:
     return Plan(
         apply=children.objects(view),
         patches=patches,
-        delete=(*children.of_other_attempts(view), *children.unfit_stores(view)),
+        delete=(*children.of_other_attempts(view), *children.unfit_stores(view), *children.held_pods(view)),
         status=status,
         events=tuple(events),
         effects=tuple(effects),

@@ -11,6 +11,7 @@ from typing import Final
 from kinema_api.training import CheckpointStatus, NodeCount, Progress
 from kinema_api.wire import TrainerProgress
 from kinema_operator.storage import store_location
+from kinema_operator.training.observed import JobSeen
 from kinema_operator.training.uri import uri
 from kinema_operator.training.view import Status, View, change
 
@@ -73,6 +74,8 @@ def _running_condition(view: View, status: Status, ready: int, running: int) -> 
     waiting = "; ".join(sorted({pod.waiting for pod in (*view.trainers, *view.stores) if pod.waiting and not pod.end}))
     if view.job is None:
         return status
+    if view.job.suspended:
+        return view.mark(status, "Running", False, "JobSuspended", _suspended(view.job))
     if ready >= view.nodes:
         return view.mark(status, "Running", True, "Training", f"{ready} of {view.nodes} nodes train")
     why = f": {waiting}" if waiting else ""
@@ -82,3 +85,12 @@ def _running_condition(view: View, status: Status, ready: int, running: int) -> 
         return view.mark(status, "Running", False, "WaitingForPods", f"No trainer runs yet{why}")
     message = f"{running} of {view.nodes} trainers run and form a group of at least {view.spec.min_nodes}{why}"
     return view.mark(status, "Running", False, "FormingGroup", message)
+
+
+def _suspended(job: JobSeen) -> str:
+    if job.queue:
+        return f"Job {job.name} is suspended until Kueue admits it from the queue {job.queue}: see its Workload"
+    return (
+        f"Job {job.name} is suspended, so it makes no pods: Kueue starts it when it admits it; if somebody else has "
+        "suspended it, set its spec.suspend to false"
+    )

@@ -12,7 +12,7 @@ from kinema_operator.training.failure import parse_last_word
 from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen
 from kinema_operator.training.store_pod import ANNOTATION_MIN_NODES
 
-_FAULTS_OF_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
+_FAULTLESS_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 
 
 def read_job(job: Manifest) -> JobSeen:
@@ -38,21 +38,23 @@ def read_job(job: Manifest) -> JobSeen:
         finished=finished,
         message=message,
         deleting="deletionTimestamp" in metadata,
+        suspended=bool(spec.get("suspend")),
+        queue=labels.get(names.LABEL_QUEUE, ""),
     )
 
 
 def read_pod(pod: Manifest) -> PodSeen:
     """A trainer, an evaluator or a rendezvous store."""
     metadata, status = pod["metadata"], pod.get("status") or {}
-    containers = status.get("containerStatuses") or ()
-    state: Mapping[str, Any] = (containers[0].get("state") or {}) if containers else {}
+    component = (metadata.get("labels") or {}).get(names.LABEL_COMPONENT, "")
+    state = _state(status, component)
     began = (state.get("running") or state.get("terminated") or {}).get("startedAt")
     run, attempt = _attempt(metadata)
     smallest = (metadata.get("annotations") or {}).get(ANNOTATION_MIN_NODES)
     return PodSeen(
         name=metadata["name"],
         uid=metadata["uid"],
-        component=(metadata.get("labels") or {}).get(names.LABEL_COMPONENT, ""),
+        component=component,
         run=run or 0,
         attempt=attempt or 0,
         phase=status.get("phase", "Pending"),
@@ -63,6 +65,18 @@ def read_pod(pod: Manifest) -> PodSeen:
         node=(pod.get("spec") or {}).get("nodeName") or "",
         min_nodes=int(smallest) if smallest and smallest.isdigit() else None,
     )
+
+
+def _state(status: Mapping[str, Any], component: str) -> Mapping[str, Any]:
+    """State of the container that does the pod's work, which is named for its component.
+
+    Others may have been put into the pod by an admission webhook, in any place.
+    """
+    for container in status.get("containerStatuses") or ():
+        if container.get("name") == component:
+            found: Mapping[str, Any] = container.get("state") or {}
+            return found
+    return {}
 
 
 def _end(status: Mapping[str, Any], state: Mapping[str, Any]) -> PodEnd | None:
@@ -90,8 +104,20 @@ def _waiting(status: Mapping[str, Any], state: Mapping[str, Any]) -> str:
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return str(condition.get("message") or condition.get("reason") or "")
+    if "running" in state or "terminated" in state:
+        return ""
+    if fault := _fault(state):
+        return fault
+    # One that was put beside it can hold it up as well.
+    for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        if fault := _fault(container.get("state") or {}):
+            return f"container {container.get('name', '')}: {fault}"
+    return ""
+
+
+def _fault(state: Mapping[str, Any]) -> str:
     waiting = state.get("waiting") or {}
-    if waiting.get("reason", "") in _FAULTS_OF_WAITING:
+    if waiting.get("reason", "") in _FAULTLESS_WAITING:
         return ""
     return f"{waiting['reason']}: {waiting.get('message') or 'see the events of the pod'}"
 

@@ -187,8 +187,9 @@ async def test_a_batch_that_fails_twice_is_named_in_status_and_passed_over(life:
 async def test_a_node_whose_hardware_failed_gets_no_trainer_of_the_run_any_more(life: Life) -> None:
     await life.begin()
     word = '{"failureClass": "hardware", "message": "uncorrectable ECC error on GPU 3"}'
+    labels = {"app.kubernetes.io/component": "trainer", "kinema.dev/run": "1", "kinema.dev/attempt": "1"}
     pod = {
-        "metadata": {"name": "b", "uid": "b", "labels": {"kinema.dev/run": "1", "kinema.dev/attempt": "1"}},
+        "metadata": {"name": "b", "uid": "b", "labels": labels},
         "spec": {"nodeName": "gpu-7"},
         "status": {
             "phase": "Failed",
@@ -197,7 +198,7 @@ async def test_a_node_whose_hardware_failed_gets_no_trainer_of_the_run_any_more(
             ],
         },
     }
-    dead = dataclasses.replace(read_pod(pod), component="trainer")
+    dead = read_pod(pod)
     assert dead.end is not None
     pods = (STORE, dead)
     plan = life.decide(Observed(pods=pods, credentials_expire=life.now + LATER, export=ExportSeen(1, 1)))
