@@ -111,6 +111,19 @@ def gpu_tolerations(resources: Resources | None) -> list[dict[str, Any]]:
     return [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}]
 
 
+def node_loss_tolerations(seconds: int) -> list[dict[str, Any]]:
+    """How long a pod stays on a node that is not ready or not reachable before Kubernetes deletes it."""
+    return [
+        {
+            "key": f"node.kubernetes.io/{trouble}",
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": seconds,
+        }
+        for trouble in ("not-ready", "unreachable")
+    ]
+
+
 def prometheus_annotations(port: int) -> dict[str, str]:
     """The annotations by which a Prometheus without the operator's CRDs finds a pod."""
     return {

@@ -20,6 +20,9 @@ CONTAINER: Final = "server"
 PORT_NAME: Final = "orders"
 METRICS_PORT_NAME: Final = "metrics"
 
+NODE_LOSS_SECONDS: Final = 15
+"""A server on a node that is not heard of is replaced after so long; its successor starts from nothing, and a request
+that it holds goes to another one anyway. A kubelet that is back reports itself within 10 s."""
 READINESS: Final = {"periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 3}
 # The operator decides within seconds about a server that holds a request; this is for one that hangs without one.
 LIVENESS: Final = {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 18}
@@ -72,9 +75,7 @@ def _pod_spec(model: VideoModel, digest: str, settings: Settings) -> dict[str, A
     }
     if serving.node_selector:
         spec["nodeSelector"] = dict(serving.node_selector)
-    tolerations = pods.gpu_tolerations(serving.resources)
-    if tolerations:
-        spec["tolerations"] = tolerations
+    spec["tolerations"] = [*pods.node_loss_tolerations(NODE_LOSS_SECONDS), *pods.gpu_tolerations(serving.resources)]
     return spec
 
 

@@ -75,12 +75,19 @@ def test_a_server_is_told_its_digest_and_nothing_else() -> None:
 
 
 def test_a_gpu_brings_its_toleration_and_the_selector_is_kept() -> None:
-    assert "tolerations" not in pod_spec()
+    assert "nvidia.com/gpu" not in {toleration["key"] for toleration in pod_spec()["tolerations"]}
     resources = {"limits": {"nvidia.com/gpu": 1}, "requests": {"cpu": "500m"}}
     spec = pod_spec(resources=resources, nodeSelector={"kinema.dev/pool": "gpu"})
-    assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
     assert spec["nodeSelector"] == {"kinema.dev/pool": "gpu"}
     assert spec["containers"][0]["resources"] == {"limits": {"nvidia.com/gpu": "1"}, "requests": {"cpu": "500m"}}
+
+
+def test_a_server_on_a_lost_node_is_deleted_soon_enough_to_be_replaced_within_30_s() -> None:
+    seconds = {t["key"]: t["tolerationSeconds"] for t in pod_spec().get("tolerations", ()) if "tolerationSeconds" in t}
+    assert seconds.keys() == {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}
+    # Shorter than a kubelet's way back after an absence of the API server, it would cost every server at once.
+    assert all(10 < value <= 20 for value in seconds.values())
 
 
 def test_the_runtime_class_is_set_only_where_the_cluster_needs_one() -> None:
