@@ -84,7 +84,8 @@ def worker_pod(training: VideoModelTraining, role: specs.Role, settings: Setting
     spec = base_pod(training, settings)
     spec["restartPolicy"] = "Never"
     spec["terminationGracePeriodSeconds"] = TERMINATION_GRACE_SECONDS
-    spec["tolerations"] += pods.gpu_tolerations(resources)
+    if worker and worker.node_selector:
+        spec["nodeSelector"] = dict(worker.node_selector)
     spec["volumes"].append(
         {
             "name": _STORAGE_VOLUME,

@@ -22,8 +22,10 @@ USER: Final = "kinema"
 POD_ENV: Final = (*launch.RUNTIME_ENV, *pods.SCRATCH_ENV, ENV_USER, names.ENV_THREADS)
 """Every variable that a live pod has beyond the AppDef's."""
 
-NODE_LOSS_SECONDS: Final = 10
-"""Tolerance for a node that is not ready or not reachable: Kubernetes' own is 300 s."""
+NODE_LOSS_SECONDS: Final = 300
+"""Tolerance for a node that is not ready or not reachable, said aloud since clusters may set another default. A node
+that is away from the API server may train on: the operator asks its pods and gives up those that are silent
+(nodes.py), long before."""
 
 
 def container(role: specs.Role, settings: Settings) -> dict[str, Any]:
@@ -58,21 +60,15 @@ def _env(own: Mapping[str, str], settings: Settings) -> list[dict[str, Any]]:
 def base_pod(training: VideoModelTraining, settings: Settings) -> dict[str, Any]:
     """Fields of a pod spec that every pod of a training shares; lists may be added to.
 
-    The node selector is one of them: the store belongs near the workers, and must not wait where they cannot come.
+    Every pod tolerates the GPU nodes of its training's workers: the rendezvous needs none, but a cluster may have no
+    other nodes.
     """
     worker = training.spec.worker
-    selector = {"nodeSelector": dict(worker.node_selector)} if worker and worker.node_selector else {}
     return {
         **pods.restricted_pod(training.metadata.uid, settings),
-        **selector,
         "tolerations": [
-            {
-                "key": f"node.kubernetes.io/{trouble}",
-                "operator": "Exists",
-                "effect": "NoExecute",
-                "tolerationSeconds": NODE_LOSS_SECONDS,
-            }
-            for trouble in ("not-ready", "unreachable")
+            *pods.node_loss_tolerations(NODE_LOSS_SECONDS),
+            *pods.gpu_tolerations(worker.resources if worker else None),
         ],
         "volumes": pods.scratch_volumes(settings),
     }

@@ -23,6 +23,7 @@ ANNOTATION_MIN_NODES: Final = f"{names.GROUP}/min-nodes"
 
 TERMINATION_GRACE_SECONDS: Final = 2
 """It keeps nothing: whoever connects next starts a new round."""
+PLATFORM_LABELS: Final = ("kubernetes.io/arch", "kubernetes.io/os")
 REQUESTS: Final = {"cpu": "20m", "memory": "64Mi"}
 
 
@@ -49,6 +50,11 @@ def store_pod(
     store["resources"] = {"requests": dict(REQUESTS)}
     store["readinessProbe"] = {"tcpSocket": {"port": names.RENDEZVOUS_PORT}, "periodSeconds": 1}
     spec = base_pod(training, settings)
+    # It runs wherever its image does: what else workers select, a GPU above all, it does not need.
+    wanted = (training.spec.worker and training.spec.worker.node_selector) or {}
+    platform = {key: value for key, value in wanted.items() if key in PLATFORM_LABELS}
+    if platform:
+        spec["nodeSelector"] = platform
     # Its host name stays the same whatever number its own name carries.
     spec["hostname"] = names.store_name(config.name, config.run, config.attempt)
     spec["subdomain"] = names.pods_service_name(config.name)
