@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from kinema_api import names
 from kinema_operator.plan import Manifest, Ref
+from kinema_operator.resources import NODE_KIND
 
 Listener = Callable[[Manifest], None]
 Name = tuple[str, str]
-"""Namespace and name."""
+"""Namespace and name; an object of the cluster has the namespace ""."""
+Sight = Literal["unknown", "listed", "refused"]
+"""Whether a kind has been listed, so that what is missing does not exist, or may not be."""
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 INDEXED_PREFIX = f"{names.GROUP}/"
@@ -31,7 +34,7 @@ def version_of(obj: Manifest) -> int:
 
 def name_of(obj: Manifest) -> Name:
     """Namespace and name."""
-    return obj["metadata"]["namespace"], obj["metadata"]["name"]
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
 
 
 @dataclass
@@ -48,6 +51,7 @@ class Shelf:
     """The newest resourceVersion that list or watch has told of."""
     gone: set[str] = field(default_factory=set)
     """Uids that we deleted and whose end the watch has not told yet."""
+    sight: Sight = "unknown"
 
 
 class ObjectCache:
@@ -71,6 +75,11 @@ class ObjectCache:
     def watches(self, kind: str) -> bool:
         """Whether objects of this kind are kept."""
         return kind in self._shelves
+
+    def sight(self, kind: str) -> Sight:
+        """Whether absence from the cache means anything."""
+        shelf = self._shelves.get(kind)
+        return shelf.sight if shelf else "unknown"
 
     def list(self, kind: str, namespace: str | None = None, labels: dict[str, str] | None = None) -> Iterable[Manifest]:
         """Objects of a kind, of one namespace or all, that carry all of `labels`."""
@@ -119,6 +128,14 @@ class ObjectCache:
                 self._remove(shelf, known)
         shelf.gone.clear()
         shelf.seen = max(shelf.seen, version)
+        shelf.sight = "listed"
+
+    def refuse(self, kind: str) -> None:
+        """The API server lets nobody of ours list the kind: nothing is known of it."""
+        shelf = self._shelves[kind]
+        for known in [o for named in shelf.objects.values() for o in named.values()]:
+            self._remove(shelf, known)
+        shelf.sight = "refused"
 
     def advance(self, kind: str, change: str, obj: Manifest) -> None:
         """One event of a watch: ADDED, MODIFIED, DELETED or BOOKMARK."""
@@ -171,11 +188,21 @@ def without_bookkeeping(obj: Manifest) -> Manifest:
     metadata: dict[str, Any] = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
     if LAST_APPLIED in (metadata.get("annotations") or {}):
         metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
+    if obj["kind"] == NODE_KIND:
+        return _slim_node(obj, metadata)
     return {**obj, "metadata": metadata}
 
 
+def _slim_node(node: Manifest, metadata: Mapping[str, Any]) -> Manifest:
+    """Whether the node is there and heard of; its images and addresses alone are tens of kilobytes."""
+    kept = {key: value for key, value in metadata.items() if key not in ("annotations", "labels")}
+    conditions = [c for c in (node.get("status") or {}).get("conditions") or () if c["type"] == "Ready"]
+    taints = (node.get("spec") or {}).get("taints") or []
+    return {**node, "metadata": kept, "spec": {"taints": taints}, "status": {"conditions": conditions}}
+
+
 def _indexed(obj: Manifest) -> Iterator[tuple[str, str, str]]:
-    namespace = obj["metadata"]["namespace"]
+    namespace = obj["metadata"].get("namespace", "")
     for label, value in (obj["metadata"].get("labels") or {}).items():
         if label.startswith(INDEXED_PREFIX):
             yield namespace, label, value

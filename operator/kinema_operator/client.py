@@ -25,6 +25,7 @@ from kinema_operator.resources import resource
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 PAGE_SIZE = 500
@@ -163,23 +164,25 @@ class Client:
         self,
         ref: Ref,
         body: Manifest,
-        resource_version: str,
+        resource_version: str | None,
         *,
         subresource: str | None = None,
+        strategic: bool = False,
         manager: str = names.FIELD_MANAGER,
     ) -> dict[str, Any]:
-        """JSON merge patch, only onto exactly that version of the object.
+        """Merge patch, only onto exactly that version of the object, or onto that very object if there is none.
 
         Raises:
             Conflict: the object has moved on.
             ApiError: the request failed.
         """
-        guard: dict[str, Any] = {"resourceVersion": resource_version}
+        guard: dict[str, Any] = {"resourceVersion": resource_version} if resource_version else {}
         if ref.uid:
             guard["uid"] = ref.uid
         guarded = {**body, "metadata": {**body.get("metadata", {}), **guard}}
         path = resource(ref.kind).path(ref.namespace, ref.name, subresource)
-        return self._seen(await self._write("PATCH", path, guarded, MERGE_PATCH, {"fieldManager": manager}))
+        content = STRATEGIC_PATCH if strategic else MERGE_PATCH
+        return self._seen(await self._write("PATCH", path, guarded, content, {"fieldManager": manager}))
 
     async def patch_status(self, ref: Ref, status: Manifest, resource_version: str) -> dict[str, Any]:
         """Merge `status` (nulls remove) into the status subresource of exactly that version.

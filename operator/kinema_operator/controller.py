@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Protocol
 
+from kinema_operator.cache import Sight
 from kinema_operator.plan import Effect, Key, Manifest, Plan
 
 
@@ -14,6 +15,9 @@ class Cache(Protocol):
 
     def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
         """One object, or None. `kind` is the Kubernetes kind, such as Pod, Job or VideoModel."""
+
+    def sight(self, kind: str) -> Sight:
+        """Whether the kind was listed, so that absence means something, or may not be."""
 
     def list(self, kind: str, namespace: str | None = None, labels: dict[str, str] | None = None) -> Iterable[Manifest]:
         """Objects of a kind, of one namespace or all, that carry all of `labels`."""

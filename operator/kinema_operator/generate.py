@@ -55,6 +55,7 @@ def generated_files() -> Mapping[str, str]:
     files["manifests/rbac/users.yaml"] = to_yaml(*rbac.user_roles())
     files[f"{CHART}/files/rbac/operator.yaml"] = to_yaml({"rules": [*rbac.OPERATOR_RULES]})
     files[f"{CHART}/files/rbac/own.yaml"] = to_yaml({"rules": [*rbac.OWN_RULES]})
+    files[f"{CHART}/files/rbac/nodes.yaml"] = to_yaml({"nodes": [*rbac.NODE_RULES], "pods": [*rbac.LOST_POD_RULES]})
     files[f"{CHART}/files/rbac/users.yaml"] = to_yaml({"roles": rbac.user_roles()})
     return files
 

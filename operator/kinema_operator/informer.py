@@ -16,7 +16,7 @@ from typing import Any
 
 from kinema_operator.cache import ObjectCache
 from kinema_operator.client import Client
-from kinema_operator.errors import ApiError, Expired, NotFound, OperatorError, Silence, api_error
+from kinema_operator.errors import ApiError, Denied, Expired, NotFound, OperatorError, Silence, api_error
 from kinema_operator.resources import resource
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ SILENCE_SHARE = 0.75
 Bookmarks come about once a minute."""
 BACKOFF_SECONDS = (0.2, 10.0)
 """First and longest wait between two tries."""
+REFUSED_SECONDS = 60.0
+"""Until a kind that need not be watched, and may not be, is tried again: rights may be given at any time."""
 
 
 class Informer:
@@ -42,8 +44,11 @@ class Informer:
         namespace: str | None = None,
         selector: Mapping[str, str] | None = None,
         stale_seconds: float,
+        optional: bool = False,
     ) -> None:
+        """`optional`: where watching is refused, the cache is told so, and it is tried again now and then."""
         self.kind = kind
+        self._optional = optional
         self.synced = asyncio.Event()
         """Set when the kind has been listed once."""
         self._client = client
@@ -75,7 +80,11 @@ class Informer:
                 log.info("The watch has a gap; listing again", extra={"kind": self.kind})
                 self._version = None
             except OperatorError as error:
-                await self._back_off(error)
+                if self._optional and isinstance(error, Denied):
+                    self._version = None
+                    await self._refused()
+                else:
+                    await self._back_off(error)
             except Exception:
                 # An object that cannot be digested must not end the watching of all others for good.
                 log.exception("The watch failed; listing again", extra={"kind": self.kind})
@@ -147,6 +156,12 @@ class Informer:
 
     def _alive(self) -> None:
         self._alive_at = time.monotonic()
+
+    async def _refused(self) -> None:
+        if self._cache.sight(self.kind) != "refused":
+            log.warning("May not be watched, and is done without", extra={"kind": self.kind})
+            self._cache.refuse(self.kind)
+        await asyncio.sleep(REFUSED_SECONDS)
 
     async def _back_off(self, error: OperatorError | None) -> None:
         self._failures += 1

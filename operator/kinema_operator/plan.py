@@ -49,8 +49,12 @@ class Patch:
     """A JSON merge patch, refused by the API server if the object has moved on since it was observed."""
 
     ref: Ref
-    resource_version: str
+    resource_version: str | None
+    """None: what it says holds whatever else has changed; only the object itself must be the one of `ref`."""
     body: Manifest
+    subresource: str | None = None
+    strategic: bool = False
+    """Lists are merged by their keys, as Kubernetes' own kinds have them."""
 
 
 @dataclass(frozen=True)

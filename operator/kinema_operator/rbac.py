@@ -46,6 +46,13 @@ OPERATOR_RULES: Final[tuple[Rule, ...]] = (
 )
 """In the watched namespaces. Nothing is asked of objects without a namespace."""
 
+NODE_RULES: Final[tuple[Rule, ...]] = (_rule("", ["nodes"], _READ),)
+"""In the whole cluster: which nodes are gone."""
+
+LOST_POD_RULES: Final[tuple[Rule, ...]] = (_rule("", ["pods/status"], ("patch",)),)
+"""In the watched namespaces: a pod on a node that is gone gets phase Failed, or no other one would take its place. Of
+use only together with NODE_RULES, which an operator of one namespace does not have unless an administrator says so."""
+
 OWN_RULES: Final[tuple[Rule, ...]] = (
     # Who leads.
     _rule("coordination.k8s.io", ["leases"], ("get", "create", "update")),
@@ -65,7 +72,7 @@ def operator_manifests(namespace: str = SYSTEM_NAMESPACE) -> list[dict[str, Any]
     subject = {"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": namespace}
     return [
         _object("v1", "ServiceAccount", SERVICE_ACCOUNT, namespace) | {"automountServiceAccountToken": False},
-        cluster_role(OPERATOR_ROLE, OPERATOR_RULES),
+        cluster_role(OPERATOR_ROLE, (*OPERATOR_RULES, *NODE_RULES, *LOST_POD_RULES)),
         _binding("ClusterRoleBinding", OPERATOR_ROLE, "ClusterRole", subject),
         _rbac_object("Role", OWN_ROLE, namespace) | {"rules": [*OWN_RULES]},
         _binding("RoleBinding", OWN_ROLE, "Role", subject, namespace),

@@ -92,7 +92,10 @@ class Reconciler:
         remembered = self._remembered.setdefault(key, Remembered())
         await _all(self._client.delete(ref) for ref in plan.delete)
         await _all(self._writer.write(wanted, remembered.trust) for wanted in plan.apply)
-        await _all(self._client.patch(patch.ref, patch.body, patch.resource_version) for patch in plan.patches)
+        await _all(
+            self._client.patch(p.ref, p.body, p.resource_version, subresource=p.subresource, strategic=p.strategic)
+            for p in plan.patches
+        )
         again = plan.requeue_after
         if plan.status is not None:
             held_back = await self._write_status(remembered, obj, plan.status.to_wire())

@@ -16,14 +16,15 @@ class UnknownKind(OperatorError):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A namespaced kind as the API server serves it."""
+    """A kind as the API server serves it."""
 
     api_version: str
     kind: str
     plural: str
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """URL path of the collection, or of one object, percent-encoded; `namespace` None: across all namespaces.
+        """URL path of the collection, or of one object, percent-encoded; `namespace` None: across all namespaces, or of
+        the cluster.
 
         Raises:
             UnsafeName: a name that could lead elsewhere.
@@ -43,6 +44,7 @@ RESOURCES: Final[dict[str, Resource]] = {
         Resource(names.API_VERSION, training.KIND, training.PLURAL),
         Resource(names.API_VERSION, serving.KIND, serving.PLURAL),
         Resource(names.API_VERSION, generation.KIND, generation.PLURAL),
+        Resource("v1", "Node", "nodes"),
         Resource("v1", "Pod", "pods"),
         Resource("v1", "Service", "services"),
         Resource("v1", "Secret", "secrets"),
@@ -61,6 +63,9 @@ CUSTOM_KINDS: Final = (training.KIND, serving.KIND, generation.KIND)
 
 CHILD_KINDS: Final = ("Pod", "Job", "Service", "Deployment", "NetworkPolicy")
 """Kinds that are made for them and watched; only objects that carry MANAGED_SELECTOR."""
+
+NODE_KIND: Final = "Node"
+"""Watched where the operator may: it says why a pod does not end. Nothing waits for it, and it belongs to nobody."""
 
 MANAGED_SELECTOR: Final = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
 
@@ -81,4 +86,4 @@ def ref_to(obj: Manifest, *, with_uid: bool = True) -> Ref:
     """A reference to `obj`; with its uid unless told otherwise."""
     metadata = obj["metadata"]
     uid = metadata.get("uid") if with_uid else None
-    return Ref(resource(obj["kind"]).api_version, obj["kind"], metadata["namespace"], metadata["name"], uid)
+    return Ref(resource(obj["kind"]).api_version, obj["kind"], metadata.get("namespace", ""), metadata["name"], uid)

@@ -26,7 +26,7 @@ from kinema_operator.leader import Leader
 from kinema_operator.plan import Key, Manifest
 from kinema_operator.queue import Claim, Priority, WorkQueue
 from kinema_operator.reconcile import Reconciler
-from kinema_operator.resources import CHILD_KINDS, CUSTOM_KINDS, MANAGED_SELECTOR, ref_to
+from kinema_operator.resources import CHILD_KINDS, CUSTOM_KINDS, MANAGED_SELECTOR, NODE_KIND, ref_to
 from kinema_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,9 @@ class Runtime:
         )
         self.informers = [self._informer(kind, {}) for kind in CUSTOM_KINDS]
         self.informers += [self._informer(kind, MANAGED_SELECTOR) for kind in CHILD_KINDS]
+        self._nodes = Informer(
+            self.client, self.cache, NODE_KIND, stale_seconds=settings.watch_stale_seconds, optional=True
+        )
         self._controllers = factory(settings, self.client)
         self._events = EventPoster(self.client)
         self._reconciler = Reconciler(
@@ -74,6 +77,7 @@ class Runtime:
         await self._probes.start(self._settings.health_port, self._settings.metrics_port)
         for informer in self.informers:
             self._tasks.append(self._spawn(informer.run(), f"informer {informer.kind}"))
+        self._tasks.append(self._spawn(self._nodes.run(), f"informer {NODE_KIND}"))
         self._tasks.append(self._spawn(self._events.run(), "events"))
         self._tasks.append(self._spawn(self._serve_term(), "leader"))
 

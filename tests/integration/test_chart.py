@@ -92,7 +92,8 @@ def test_lint(helm: str) -> None:
 
 def test_the_default_install_watches_everything(render: Render) -> None:
     objects = render()
-    assert one(objects, "ClusterRole")["rules"] == list(rbac.OPERATOR_RULES)
+    wanted = [*rbac.OPERATOR_RULES, *rbac.NODE_RULES, *rbac.LOST_POD_RULES]
+    assert one(objects, "ClusterRole")["rules"] == wanted
     assert one(objects, "ClusterRoleBinding")["subjects"] == [
         {"kind": "ServiceAccount", "name": rbac.SERVICE_ACCOUNT, "namespace": NAMESPACE}
     ]
@@ -131,6 +132,13 @@ def test_a_namespaced_operator_may_watch_another_namespace(render: Render) -> No
 
 def test_two_renders_give_the_same_objects(render: Render) -> None:
     assert render(TRIAL) == render(TRIAL), "a key that changes with every render locks the operator out of its store"
+
+
+def test_rights_on_nodes_in_one_namespace_are_an_administrators_choice(render: Render) -> None:
+    assert not [o for o in render(TENANT, "team-a") if o["kind"].startswith("ClusterRole")]
+    objects = render({**TENANT, "nodes": {"watch": True}}, "team-a")
+    assert one(objects, "ClusterRole", "kinema-operator-nodes-team-a")["rules"] == list(rbac.NODE_RULES)
+    assert one(objects, "Role")["rules"] == [*rbac.OPERATOR_RULES, *rbac.LOST_POD_RULES]
 
 
 def test_any_s3_by_a_secret(render: Render) -> None:

@@ -182,7 +182,8 @@ def _fits(view: View, pod: PodSeen) -> bool:
 
 def _live_store(view: View) -> bool:
     """A store that serves, or one that is about to be gone: two at a time could form two groups."""
-    return any(pod.deletion_time is None or view.now <= pod.deletion_time + leaving.STUCK_AFTER for pod in view.stores)
+    stores = [pod for pod in view.stores if not (pod.phase == "Failed" and pod.trouble)]
+    return any(pod.deletion_time is None or view.now <= pod.deletion_time + leaving.STUCK_AFTER for pod in stores)
 
 
 def _job_ref(view: View, name: str, uid: str) -> Ref:

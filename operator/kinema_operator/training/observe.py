@@ -18,9 +18,10 @@ from kinema_api.training import VideoModelTraining
 from kinema_operator.controller import Cache
 from kinema_operator.plan import Key
 from kinema_operator.plan import Manifest as KubernetesObject
+from kinema_operator.resources import NODE_KIND
 from kinema_operator.settings import Settings
 from kinema_operator.storage import SecretReader, Stores, storage_reason, store_location
-from kinema_operator.training import effects, fence, lessons, suspension
+from kinema_operator.training import effects, fence, lessons, nodes, suspension
 from kinema_operator.training.observed import ExportSeen, Observed, ReportSeen, ResumePoint, StorageProblem
 from kinema_operator.training.plan import sign_of_failure
 from kinema_operator.training.read import read_job, read_pod
@@ -89,7 +90,8 @@ class Observer:
         exists = publish is not None and cache.get(serving.KIND, meta.namespace, publish.model) is not None
         seen = Observed(
             jobs=tuple(read_job(job) for job in sorted(jobs, key=_name)),
-            pods=tuple(read_pod(pod) for pod in sorted(pods, key=_name)),
+            pods=tuple(nodes.with_node(read_pod(pod), cache) for pod in sorted(pods, key=_name)),
+            nodes_watched=cache.sight(NODE_KIND) != "refused",
             model_exists=exists,
         )
         return seen, pods
@@ -118,7 +120,8 @@ class Observer:
         progress = await self._trainers.progress(
             _key(view.training), status.run, status.attempt, [pod for pod in pods if pod["metadata"]["name"] in running]
         )
-        view = _with(view, dataclasses.replace(view.seen, progress=progress))
+        seen = nodes.with_silence(view.seen, progress, await self._trainers.silent(nodes.to_ask(view, pods)))
+        view = _with(view, dataclasses.replace(seen, progress=progress))
         if suspension.asks_what_to_go_on_from(view):
             return await self._resume_point(_with(view, await self._store_facts(view, memory)))
         if _export_may_exist(view):

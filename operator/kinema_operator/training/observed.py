@@ -48,6 +48,10 @@ class PodEnd:
     finished: datetime | None = None
 
 
+NodeTrouble = Literal["deleted", "unreachable", "not ready"]
+"""Unreachable: its kubelet is not heard of. Not ready: the kubelet itself says so."""
+
+
 @dataclass(frozen=True)
 class PodSeen:
     """A trainer, an evaluator or a rendezvous store."""
@@ -69,6 +73,13 @@ class PodSeen:
     """Where it was scheduled to."""
     min_nodes: int | None = None
     """Of a store: the smallest group that it forms."""
+    trouble: NodeTrouble | None = None
+    """What is wrong with its node; None: nothing, or it has none yet, or nodes may not be watched."""
+    trouble_since: datetime | None = None
+    silent: bool | None = None
+    """It was asked because of its node, and did not answer; None: it was not asked."""
+    earlier_failures: int = 0
+    """How often the Job controller has replaced pods of its index: the next replacement waits 10 s x 2^this."""
 
     @property
     def running(self) -> bool:
@@ -152,5 +163,7 @@ class Observed:
     """Of the credentials in the training's Secret; None: there are none."""
     progress: TrainerProgress | None = None
     """Of rank 0 in the newest round, as it last answered."""
+    nodes_watched: bool = True
+    """False: the operator may not watch nodes, so pods on lost ones stay as they are."""
     model_exists: bool = False
     """There is a VideoModel of the name that the training publishes to."""

@@ -28,6 +28,7 @@ from kinema_operator.training import (
     failure,
     leaving,
     lessons,
+    nodes,
     ownership,
     publishing,
     suspension,
@@ -46,6 +47,10 @@ def decide(view: View) -> Plan:
     """The plan of one training."""
     if view.training.metadata.deletion_timestamp:
         return Plan()
+    return nodes.with_losses(view, _decide(view))
+
+
+def _decide(view: View) -> Plan:
     if view.wants_new_run:
         return _begin_run(view)
     match view.status.phase:
@@ -206,9 +211,10 @@ def _go_on(view: View) -> Plan:
             effects=tuple(effects),
             requeue_after=credentials.retry_wait(view),
         )
-    patches = children.resize(view)
+    patches = (*children.resize(view), *nodes.healthy_again(view))
+    status = nodes.told(view, status)
     events = list(_transition(view, status))
-    if patches and view.job:
+    if children.resize(view) and view.job:
         events.append(Event("Resizing", f"From {view.job.parallelism} to {view.nodes} nodes"))
     return Plan(
         apply=children.objects(view),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from kinema_api import names
 from kinema_operator.plan import Manifest
@@ -12,6 +12,11 @@ from kinema_operator.training.failure import parse_last_word
 from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen
 from kinema_operator.training.store_pod import ANNOTATION_MIN_NODES
 
+FAILURE_COUNTS: Final = (
+    "batch.kubernetes.io/job-index-failure-count",
+    "batch.kubernetes.io/job-index-ignored-failure-count",
+)
+"""Annotations in which the Job controller keeps how often it has replaced the pods of an index (KEP-3850)."""
 _FAULTLESS_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 
 
@@ -64,6 +69,7 @@ def read_pod(pod: Manifest) -> PodSeen:
         end=_end(status, state),
         node=(pod.get("spec") or {}).get("nodeName") or "",
         min_nodes=int(smallest) if smallest and smallest.isdigit() else None,
+        earlier_failures=_earlier_failures(metadata),
     )
 
 
@@ -77,6 +83,12 @@ def _state(status: Mapping[str, Any], component: str) -> Mapping[str, Any]:
             found: Mapping[str, Any] = container.get("state") or {}
             return found
     return {}
+
+
+def _earlier_failures(metadata: Mapping[str, Any]) -> int:
+    annotations = metadata.get("annotations") or {}
+    counts = (annotations.get(name, "") for name in FAILURE_COUNTS)
+    return sum(int(count) for count in counts if count.isdigit())
 
 
 def _end(status: Mapping[str, Any], state: Mapping[str, Any]) -> PodEnd | None:

@@ -22,6 +22,8 @@ from kinema_operator.settings import Settings
 
 SILENCE_SECONDS: Final = 1.0
 """When nobody spoke for the group, nobody is asked again for so long."""
+LAST_TRIES: Final = 2
+"""A pod on a node that is not heard of is asked so often before it is given up: one answer may go astray."""
 FRESH_SHARE: Final = 0.9
 """An answer is good for this share of the interval, so that a look right at its end asks anew."""
 MAX_ANSWER_BYTES: Final = 64 << 10
@@ -66,6 +68,18 @@ class Trainers:
         if known.pod is None:
             return age < SILENCE_SECONDS
         return known.pod in addresses and age < self._interval * FRESH_SHARE
+
+    async def silent(self, pods: Iterable[Manifest]) -> frozenset[str]:
+        """Names of the pods that answer none of `LAST_TRIES` questions; one without an address never will."""
+        left = {pod["metadata"]["name"]: (pod.get("status") or {}).get("podIP") for pod in pods}
+        asked = {name: address for name, address in left.items() if address}
+        async with aiohttp.ClientSession(timeout=self._timeout) as session:
+            for _ in range(LAST_TRIES):
+                answers = await asyncio.gather(*(self._ask(session, address) for address in asked.values()))
+                for name, answer in zip(list(asked), answers, strict=True):
+                    if answer:
+                        del asked[name], left[name]
+        return frozenset(left)
 
     def forget(self, key: Key) -> None:
         """The training runs no more."""

@@ -14,7 +14,7 @@ from kinema_operator.settings import Settings
 from kinema_operator.training.observed import ExportSeen, JobSeen, Observed, PodSeen, ReportSeen, ResumePoint
 
 Status = VideoModelTrainingStatus
-ConditionType = Literal["Accepted", "Running", "Evaluated", "Succeeded", "Failed", "Suspended"]
+ConditionType = Literal["Accepted", "Running", "Evaluated", "Succeeded", "Failed", "Suspended", "NodesWatched"]
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,13 @@ def test_what_is_watched_may_be_watched(kind: str) -> None:
     assert verbs_on(resource(kind).plural) >= {"get", "list", "watch"}
 
 
+def test_nodes_are_read_in_the_whole_cluster_only_and_nothing_else_is() -> None:
+    assert verbs_on("nodes") == verbs_on("pods/status") == set()
+    assert verbs_on("nodes", rbac.NODE_RULES) == {"get", "list", "watch"}
+    assert verbs_on("pods/status", rbac.LOST_POD_RULES) == {"patch"}
+    assert [rule["resources"] for rule in rbac.NODE_RULES] == [["nodes"]]
+
+
 def test_specs_of_trainings_and_generations_belong_to_people() -> None:
     for plural in ("videomodeltrainings", "videogenerations"):
         assert verbs_on(plural) == {"get", "list", "watch"}

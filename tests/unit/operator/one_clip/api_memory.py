@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kinema_api import generation
+from kinema_operator.cache import Sight
 from kinema_operator.errors import Conflict, NotFound
 from kinema_operator.plan import Event, Manifest, Ref
 from kinema_operator.resources import CHILD_KINDS, CUSTOM_KINDS
@@ -48,6 +49,9 @@ class ApiMemory:
             if of == kind and within == namespace and all(own.get(k) == v for k, v in (labels or {}).items()):
                 yield obj
 
+    def sight(self, kind: str) -> Sight:
+        return "listed"
+
     def watches(self, kind: str) -> bool:
         return kind in CUSTOM_KINDS or kind in CHILD_KINDS
 
@@ -76,7 +80,15 @@ class ApiWrites:
         kept = {k: v for k, v in live.get("metadata", {}).items() if k == "uid"}
         return self._memory.put({**live, **manifest, "metadata": {**metadata, **kept}})
 
-    async def patch(self, ref: Ref, body: Manifest, resource_version: str) -> dict[str, Any]:
+    async def patch(
+        self,
+        ref: Ref,
+        body: Manifest,
+        resource_version: str,
+        *,
+        subresource: str | None = None,
+        strategic: bool = False,
+    ) -> dict[str, Any]:
         self._wire.step()
         live = self._memory.get(ref.kind, ref.namespace, ref.name)
         if live is None:

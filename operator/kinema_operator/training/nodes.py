@@ -1,0 +1,194 @@
+"""Pods on nodes that are gone: when they are given up, and how the Job controller is told so.
+
+A pod on a lost node stays Terminating until its kubelet is back, and a Job with podReplacementPolicy Failed makes no
+other one before that. Phase Failed in the pod's status, with DisruptionTarget so that it counts for nothing, frees it
+(as kube-controller-manager's own pod garbage collector does when the Node object is gone).
+
+A node that only cannot reach the API server trains on. So a pod is given up only when its node is not heard of *and*
+it does not answer the operator; the rendezvous has then dropped it long before (its patience is a quarter of what
+Kubernetes waits for a node). Marking a pod Failed stops no process: what a pod that was given up too early still
+writes is kept out by the rendezvous' epoch and the trainer's lease.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from kinema_api import names
+from kinema_api.base import find_condition
+from kinema_api.wire import TrainerProgress
+from kinema_operator.controller import Cache
+from kinema_operator.plan import Event, Manifest, Patch, Plan, Ref
+from kinema_operator.resources import NODE_KIND
+from kinema_operator.training.observed import NodeTrouble, Observed, PodSeen
+from kinema_operator.training.read import FAILURE_COUNTS
+from kinema_operator.training.view import Status, View
+
+REASON: Final = "NodeLost"
+HEALTHY_AFTER: Final = timedelta(seconds=30)
+"""A trainer that has been in a group at work for so long was worth its start: earlier failures of its index are
+forgotten, so that its next replacement waits 10 s and not up to 10 minutes."""
+EVALUATOR_PATIENCE: Final = timedelta(seconds=30)
+LOOK_AGAIN_SECONDS: Final = 5.0
+"""While a pod's node is in trouble: nobody tells when it stops to answer."""
+_UNREACHABLE_TAINTS: Final = frozenset({"node.kubernetes.io/unreachable", "node.kubernetes.io/out-of-service"})
+
+NO_RIGHTS: Final = (
+    "this install may not watch nodes: pods of a lost node are replaced only when it is back, or its Node object is "
+    "deleted; an administrator can allow it (chart value nodes.watch: true)"
+)
+
+
+# Looking
+
+
+def with_node(pod: PodSeen, cache: Cache) -> PodSeen:
+    """`pod` with what is wrong with its node."""
+    if not pod.node or cache.sight(NODE_KIND) != "listed":
+        return pod
+    node = cache.get(NODE_KIND, "", pod.node)
+    trouble = trouble_of(node)
+    return dataclasses.replace(pod, trouble=trouble, trouble_since=_since(node)) if trouble else pod
+
+
+def trouble_of(node: Manifest | None) -> NodeTrouble | None:
+    """What is wrong with a node; None for a healthy one."""
+    if node is None or node["metadata"].get("deletionTimestamp"):
+        return "deleted"
+    ready = _ready(node).get("status", "Unknown")
+    taints = {taint["key"] for taint in (node.get("spec") or {}).get("taints") or ()}
+    if ready == "Unknown" or taints & _UNREACHABLE_TAINTS:
+        return "unreachable"
+    return "not ready" if ready == "False" else None
+
+
+def _ready(node: Manifest) -> Mapping[str, Any]:
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return next((condition for condition in conditions if condition["type"] == "Ready"), {})
+
+
+def _since(node: Manifest | None) -> datetime | None:
+    said = _ready(node).get("lastTransitionTime") if node else None
+    return datetime.fromisoformat(said) if said else None
+
+
+def to_ask(view: View, pods: Iterable[Manifest]) -> list[Manifest]:
+    """Trainers at work on troubled nodes: only these are asked whether they live."""
+    asked = {pod.name for pod in view.trainers if pod.trouble and not _ended(pod)}
+    return [pod for pod in pods if pod["metadata"]["name"] in asked]
+
+
+def with_silence(seen: Observed, progress: TrainerProgress | None, silent: Collection[str]) -> Observed:
+    """`seen` with whether the pods on troubled nodes answer. A rendezvous is heard through the group that it holds
+    together: no trainer steps without it."""
+    working = progress is not None and progress.world_size > 0
+
+    def heard(pod: PodSeen) -> PodSeen:
+        if not pod.trouble:
+            return pod
+        if pod.component == names.COMPONENT_STORE:
+            return dataclasses.replace(pod, silent=not working)
+        if pod.component == names.COMPONENT_TRAINER:
+            return dataclasses.replace(pod, silent=pod.name in silent)
+        return pod
+
+    return dataclasses.replace(seen, pods=tuple(heard(pod) for pod in seen.pods))
+
+
+# Deciding
+
+
+def with_losses(view: View, plan: Plan) -> Plan:
+    """`plan`, and whatever is to be done about pods on nodes that are gone."""
+    lost = [pod for pod in view.seen.pods if is_lost(view, pod)]
+    if any(pod.trouble and not _ended(pod) for pod in view.seen.pods):
+        again = LOOK_AGAIN_SECONDS if plan.requeue_after is None else min(plan.requeue_after, LOOK_AGAIN_SECONDS)
+        plan = dataclasses.replace(plan, requeue_after=again)
+    if not lost:
+        return plan
+    already = {ref.uid for ref in plan.delete}
+    gone = [_ref(view, pod) for pod in lost if pod.deletion_time is None and pod.uid not in already]
+    told = Event("NodeLost", "; ".join(_why(pod) for pod in lost), "Warning")
+    return dataclasses.replace(
+        plan,
+        delete=(*plan.delete, *gone),
+        patches=(*plan.patches, *(_failed(view, pod) for pod in lost)),
+        events=(*plan.events, told),
+    )
+
+
+def is_lost(view: View, pod: PodSeen) -> bool:
+    """Whether nobody should wait for this pod any longer.
+
+    A pod of the attempt under way that answers is at work, whatever the API server was told about its node.
+    """
+    if pod.trouble is None or _ended(pod):
+        return False
+    if pod.silent is False and not view.between_attempts and _of_current_attempt(view, pod):
+        return False
+    if pod.deletion_time is not None and view.now >= pod.deletion_time:
+        return True
+    return pod.trouble != "not ready" and (pod.silent is True or _evaluator_is_lost(view, pod))
+
+
+def healthy_again(view: View) -> tuple[Patch, ...]:
+    """Forget earlier failures of an index whose pod has been at work for a while."""
+    progress = view.progress
+    if progress is None or progress.world_size == 0:
+        return ()
+    zero: Manifest = {"metadata": {"annotations": dict.fromkeys(FAILURE_COUNTS, "0")}}
+    return tuple(
+        Patch(_ref(view, pod), None, zero)
+        for pod in view.trainers
+        if pod.running and pod.earlier_failures and pod.started and view.now - pod.started >= HEALTHY_AFTER
+    )
+
+
+def told(view: View, status: Status) -> Status:
+    """The condition NodesWatched, where it has something to say."""
+    if not view.seen.nodes_watched:
+        return view.mark(status, "NodesWatched", False, "Forbidden", NO_RIGHTS)
+    if find_condition(status.conditions, "NodesWatched"):
+        return view.mark(status, "NodesWatched", True, "Watched", "pods of a lost node are replaced elsewhere")
+    return status
+
+
+def _ended(pod: PodSeen) -> bool:
+    return pod.phase in ("Failed", "Succeeded")
+
+
+def _of_current_attempt(view: View, pod: PodSeen) -> bool:
+    at_work = view.status.phase in ("Pending", "Training") and not view.spec.suspend
+    return at_work and (pod.run, pod.attempt) == (view.status.run, view.status.attempt)
+
+
+def _evaluator_is_lost(view: View, pod: PodSeen) -> bool:
+    """An evaluator cannot be asked whether it lives, and its successor begins anew: a short absence is waited out."""
+    if pod.component != names.COMPONENT_EVALUATOR:
+        return False
+    return pod.trouble_since is None or view.now - pod.trouble_since >= EVALUATOR_PATIENCE
+
+
+def _why(pod: PodSeen) -> str:
+    silence = " and it does not answer" if pod.silent else ""
+    return f"{pod.name} is given up: node {pod.node} is {pod.trouble}{silence}"
+
+
+def _failed(view: View, pod: PodSeen) -> Patch:
+    at = view.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    condition: dict[str, Any] = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": REASON,
+        "message": f"{pod.name} is given up: node {pod.node} is {pod.trouble}",
+        "lastTransitionTime": at,
+    }
+    status = {"phase": "Failed", "reason": REASON, "message": condition["message"], "conditions": [condition]}
+    return Patch(_ref(view, pod), None, {"status": status}, subresource="status", strategic=True)
+
+
+def _ref(view: View, pod: PodSeen) -> Ref:
+    return Ref("v1", "Pod", view.training.metadata.namespace, pod.name, pod.uid)
