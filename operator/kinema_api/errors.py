@@ -8,8 +8,10 @@ KinemaApiError
 └── StorageError
     ├── StorageUnreachable   the object store does not answer: wait and try again
     ├── StorageDenied        the credentials are refused
+    ├── StoreUnusable        what answers is no usable object store: its address, its settings or its answers are wrong
     ├── BucketMissing        the bucket does not exist (it may yet appear)
     ├── ObjectMissing        the object does not exist
+    ├── ObjectTooLarge       an object, a list or an answer is longer than what is read
     ├── StaleWrite           a conditional write lost against another one
     └── NoConditionalWrites  the store does not know conditional writes
 """
@@ -49,6 +51,10 @@ class StorageDenied(StorageError):
     """The object store refuses the credentials."""
 
 
+class StoreUnusable(StorageError):
+    """What answers is no usable object store: a redirect, a web page, another region, a name that no store can have."""
+
+
 class BucketMissing(StorageError):
     """The bucket does not exist. It may yet appear."""
 
@@ -63,3 +69,7 @@ class StaleWrite(StorageError):
 
 class NoConditionalWrites(StorageError):
     """The store does not know conditional writes, or does not keep to their conditions."""
+
+
+class ObjectTooLarge(StorageError):
+    """An object, a list or an answer is longer than what is read of one."""

@@ -5,11 +5,14 @@ Calls block; asynchronous callers wrap them in `asyncio.to_thread`. Every failur
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
+
+from pydantic import ConfigDict, Field
 
 from kinema_api.base import ApiModel
 
@@ -18,6 +21,18 @@ ENV_BUCKET: Final = "KINEMA_STORE_BUCKET"
 ENV_REGION: Final = "KINEMA_STORE_REGION"
 ENV_CREDENTIALS: Final = "KINEMA_STORE_CREDENTIALS_FILE"
 """File with a StoreCredentials JSON; read again whenever it changes, since credentials are renewed."""
+
+
+MAX_OBJECT_BYTES: Final = 16 << 20
+"""Longest object that is read whole into memory."""
+MAX_FILE_BYTES: Final = 1 << 40
+"""Longest object that is streamed: into a file, or through a digest."""
+MAX_LISTED: Final = 100_000
+"""Most objects that one list may have."""
+CHUNK: Final = 1 << 20
+
+StoreKey = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
+"""A key, or an access key: what stands in a header of a request, hence visible ASCII."""
 
 
 class StoreLocation(ApiModel):
@@ -32,9 +47,12 @@ class StoreLocation(ApiModel):
 class StoreCredentials(ApiModel):
     """Keys to an S3 store; the session token marks short-lived ones."""
 
-    access_key: str
-    secret_key: str
-    session_token: str | None = None
+    # An error about a key must not show it.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    access_key: StoreKey
+    secret_key: StoreKey
+    session_token: Annotated[str, Field(max_length=16384, pattern=r"^[!-~]+$")] | None = None
     expires: float | None = None
     """Seconds since the epoch."""
 
@@ -75,26 +93,33 @@ class ObjectStore(Protocol):
     def put_file(self, key: str, path: Path) -> None:
         """Write an object from a file."""
 
-    def get(self, key: str) -> bytes:
-        """Read an object whole; raises ObjectMissing."""
+    def get(self, key: str, limit: int = MAX_OBJECT_BYTES) -> bytes:
+        """Read an object whole; raises ObjectMissing, and ObjectTooLarge above `limit` bytes."""
 
-    def get_file(self, key: str, path: Path) -> None:
-        """Read an object into a file; raises ObjectMissing."""
+    def get_file(self, key: str, path: Path, limit: int = MAX_FILE_BYTES) -> None:
+        """Read an object into a file; raises ObjectMissing, and ObjectTooLarge above `limit` bytes."""
 
     def stat(self, key: str) -> ObjectStat | None:
         """What is known of an object, or None when it does not exist."""
 
-    def list(self, prefix: str) -> Iterator[ObjectStat]:
-        """All objects below a prefix, in the order of their keys."""
+    def list(self, prefix: str, limit: int = MAX_LISTED) -> Iterator[ObjectStat]:
+        """All objects below a prefix, in the order of their keys; raises ObjectTooLarge above `limit` of them."""
 
-    def copy(self, source: str, target: str, if_etag: str | None = None) -> None:
-        """Copy within the bucket, server side; with `if_etag` only if the source is still that version."""
+    def copy(self, source: str, target: str, if_etag: str | None = None, content_type: str | None = None) -> None:
+        """Copy within the bucket, server side; with `if_etag` only if the source is still that version.
+
+        The copy has `content_type` where one is given, whatever the source says of itself.
+
+        Raises:
+            ObjectMissing: there is no source.
+            StaleWrite: the source is not that version any more.
+        """
 
     def delete(self, key: str) -> None:
         """Delete an object; no error if there is none."""
 
-    def sha256(self, key: str) -> tuple[str, int]:
-        """(hex digest, length) of an object's bytes, streamed; raises ObjectMissing."""
+    def sha256(self, key: str, limit: int = MAX_FILE_BYTES) -> tuple[str, int]:
+        """(hex digest, length) of an object's bytes, streamed; raises ObjectMissing, ObjectTooLarge above `limit`."""
 
     def presign_get(self, key: str, expires: timedelta, *, public: bool = False) -> str:
         """An address that reads this object without credentials; `public` signs for people outside the cluster."""
@@ -104,3 +129,12 @@ class ObjectStore(Protocol):
 
     def uri(self, key: str) -> str:
         """s3://bucket/key or file:///folder/bucket/key."""
+
+
+def hash_of(chunks: Iterable[bytes]) -> tuple[str, int]:
+    """(sha256 in hex, length) of bytes as they come."""
+    digest, length = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        length += len(chunk)
+    return digest.hexdigest(), length

@@ -18,6 +18,7 @@ from kinema_api.errors import (
     StorageDenied,
     StorageError,
     StorageUnreachable,
+    StoreUnusable,
 )
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
 from kinema_api.objectstores import S3Store, open_store
@@ -143,7 +144,7 @@ def test_refusals_keep_their_class(minio_endpoint: str, tmp_path: Path) -> None:
     wrong = StoreCredentials(access_key="kinema-test", secret_key="wrong-secret")
     with pytest.raises(StorageDenied, match="check the keys"):
         open_store(location, wrong).put_if("x", b"1", None)
-    with pytest.raises(StorageUnreachable, match="does not answer"):
+    with pytest.raises(StorageUnreachable, match="refuses connections"):
         open_store(StoreLocation(endpoint="http://127.0.0.1:9", bucket="bucket"), KEYS).put_if("x", b"1", None)
 
 
@@ -187,7 +188,7 @@ def answering(status: int, body: bytes, **headers: str) -> Iterator[tuple[Object
         (501, b"<Error><Code>NotImplemented</Code></Error>", {}, NoConditionalWrites, "use one that does"),
         (503, b"<Error><Code>SlowDown</Code></Error>", {}, StorageUnreachable, "tried again"),
         (200, b"", {}, StorageError, "no ETag"),
-        (302, b"", {"Location": "http://127.0.0.1:9/elsewhere"}, StorageError, "302"),
+        (302, b"", {"Location": "http://127.0.0.1:9/elsewhere"}, StoreUnusable, "redirects"),
         (400, b"<html>not a store</html>", {}, StorageError, "400"),
     ],
 )

@@ -73,5 +73,5 @@ def test_errors_say_what_to_do(minio_endpoint: str) -> None:
         open_store(StoreLocation(endpoint=minio_endpoint, bucket="bucket"), wrong).get("x")
     with pytest.raises(BucketMissing, match="create it"):
         open_store(StoreLocation(endpoint=minio_endpoint, bucket="not-there"), KEYS).check()
-    with pytest.raises(StorageUnreachable, match="does not answer"):
+    with pytest.raises(StorageUnreachable, match="refuses connections"):
         open_store(StoreLocation(endpoint="http://127.0.0.1:9", bucket="bucket"), KEYS).check()

@@ -1,0 +1,174 @@
+"""A folder as an object store: for runs without a cluster, and for tests."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from kinema_api.errors import BucketMissing, ObjectMissing, ObjectTooLarge, StaleWrite, StorageDenied, StorageError
+from kinema_api.objectstore import (
+    CHUNK,
+    MAX_FILE_BYTES,
+    MAX_LISTED,
+    MAX_OBJECT_BYTES,
+    ObjectStat,
+    StoreLocation,
+    hash_of,
+)
+
+HASHED_BYTES: Final = 64 << 10
+"""A file of a folder store is known by its contents up to this size, by its time and length above."""
+_DENIED: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+class FolderStore:
+    """A folder as a bucket: <folder>/<bucket>/<key>. Writes are atomic renames."""
+
+    def __init__(self, location: StoreLocation) -> None:
+        self.location = location
+        self._root = Path(location.endpoint.removeprefix("file://")) / location.bucket
+
+    def check(self) -> None:
+        """See ObjectStore.check."""
+        if not self._root.is_dir():
+            raise BucketMissing(f"folder {self._root} does not exist; create it or correct its name")
+
+    def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        """See ObjectStore.put."""
+        self._write(key, lambda out: Path(out).write_bytes(data))
+
+    def put_if(self, key: str, data: bytes, etag: str | None, content_type: str = "application/octet-stream") -> str:
+        """See ObjectStore.put_if. Holds against other conditional writes; an unconditional one asks nobody."""
+        path = self._path(key)
+        with self._told(key), self._alone():
+            if (self._stat(path).etag if path.is_file() else None) != etag:
+                raise StaleWrite(f"{self.uri(key)} was written by somebody else meanwhile: read it again first")
+            self.put(key, data)
+            return self._stat(path).etag
+
+    def put_file(self, key: str, path: Path) -> None:
+        """See ObjectStore.put_file."""
+        self._write(key, lambda out: shutil.copyfile(path, out))
+
+    def get(self, key: str, limit: int = MAX_OBJECT_BYTES) -> bytes:
+        """See ObjectStore.get."""
+        with self._told(key):
+            return self._within(key, limit).read_bytes()
+
+    def get_file(self, key: str, path: Path, limit: int = MAX_FILE_BYTES) -> None:
+        """See ObjectStore.get_file."""
+        with self._told(key):
+            shutil.copyfile(self._within(key, limit), path)
+
+    def stat(self, key: str) -> ObjectStat | None:
+        """See ObjectStore.stat."""
+        with self._told(key):
+            path = self._path(key)
+            return self._stat(path) if path.is_file() else None
+
+    def list(self, prefix: str, limit: int = MAX_LISTED) -> Iterator[ObjectStat]:
+        """See ObjectStore.list."""
+        with self._told(prefix):
+            folder = self._root.resolve() / prefix.rpartition("/")[0]
+            paths = (p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".partial"))
+            found = sorted((f for f in map(self._stat, paths) if f.key.startswith(prefix)), key=lambda f: f.key)
+        if len(found) > limit:
+            raise ObjectTooLarge(f"{self.uri(prefix)} has more than {limit} objects below it; delete what is old")
+        yield from found
+
+    def copy(self, source: str, target: str, if_etag: str | None = None, content_type: str | None = None) -> None:
+        """See ObjectStore.copy."""
+        with self._told(source):
+            path = self._existing(source)
+            if if_etag is not None and self._stat(path).etag != if_etag:
+                raise StaleWrite(f"{self.uri(source)} changed while it was copied; try again")
+        self.put_file(target, path)
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore.delete."""
+        with self._told(key):
+            self._path(key).unlink(missing_ok=True)
+
+    def sha256(self, key: str, limit: int = MAX_FILE_BYTES) -> tuple[str, int]:
+        """See ObjectStore.sha256."""
+        with self._told(key), self._within(key, limit).open("rb") as file:
+            return hash_of(iter(lambda: file.read(CHUNK), b""))
+
+    def presign_get(self, key: str, expires: timedelta, *, public: bool = False) -> str:
+        """The file's own address: a folder knows no signatures."""
+        return self.uri(key)
+
+    def presign_put(self, key: str, expires: timedelta) -> str:
+        """The file's own address: a folder knows no signatures."""
+        return self.uri(key)
+
+    def uri(self, key: str) -> str:
+        """See ObjectStore.uri."""
+        return self._path(key).as_uri()
+
+    def _path(self, key: str) -> Path:
+        path = (self._root / key).resolve()
+        if not path.is_relative_to(self._root.resolve()):
+            raise StorageError(f"key {key!r} leaves the store's folder; correct the key")
+        return path
+
+    def _existing(self, key: str) -> Path:
+        path = self._path(key)
+        if not path.is_file():
+            raise ObjectMissing(f"{self.uri(key)} does not exist; check the address or make it again")
+        return path
+
+    def _within(self, key: str, limit: int) -> Path:
+        path = self._existing(key)
+        if path.stat().st_size > limit:
+            raise ObjectTooLarge(f"{self.uri(key)} has more than the {limit} bytes that are read; make it smaller")
+        return path
+
+    def _stat(self, path: Path) -> ObjectStat:
+        found = path.stat()
+        key = path.relative_to(self._root.resolve()).as_posix()
+        if found.st_size <= HASHED_BYTES:
+            # Two writes within a tick of the file system's clock have one time.
+            etag = hashlib.sha256(path.read_bytes()).hexdigest()
+        else:
+            etag = f"{found.st_mtime_ns:x}-{found.st_size:x}"
+        return ObjectStat(key, found.st_size, etag, found.st_mtime)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the bucket's lock, against threads and processes alike."""
+        self.check()
+        folder = os.open(self._root, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def _told(self, key: str) -> Iterator[None]:
+        """Turn what the file system refuses into a StorageError."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            kind = StorageDenied if isinstance(error, OSError) and error.errno in _DENIED else StorageError
+            why = error.strerror if isinstance(error, OSError) else type(error).__name__
+            raise kind(f"folder {self._root}: {key!r}: {why}; check the folder, its rights and its disk") from None
+
+    def _write(self, key: str, write: Callable[[str], object]) -> None:
+        with self._told(key):
+            path = self._path(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+            os.close(handle)
+            write(partial)
+            Path(partial).replace(path)

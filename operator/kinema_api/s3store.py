@@ -1,0 +1,256 @@
+"""One bucket of any S3, through the minio client."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from minio import Minio
+from minio.commonconfig import REPLACE, CopySource
+from minio.credentials.credentials import Credentials
+from minio.credentials.providers import Provider, StaticProvider
+from pydantic import ValidationError
+
+from kinema_api import conditional
+from kinema_api.errors import ObjectMissing, ObjectTooLarge, StorageDenied, StoreUnusable
+from kinema_api.objectstore import (
+    CHUNK,
+    MAX_FILE_BYTES,
+    MAX_LISTED,
+    MAX_OBJECT_BYTES,
+    ObjectStat,
+    StoreCredentials,
+    StoreLocation,
+    hash_of,
+)
+from kinema_api.storefaults import missing_bucket, no_store, told
+from kinema_api.storehttp import CALL_SECONDS, MIN_BYTES_PER_SECOND, Budget, StoreHttp, bounded
+
+CHECK_SECONDS: Final = 10.0
+"""Life of the question whether a bucket can be used."""
+MAX_COPY_SECONDS: Final = 600.0
+"""Life of a copy that the store makes itself: it says nothing of the length before it is done."""
+
+T = TypeVar("T")
+
+
+class FileCredentials(Provider):
+    """Credentials from a file that somebody else renews (a mounted Secret)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mtime = -1.0
+        self._credentials: Credentials | None = None
+
+    def retrieve(self) -> Credentials:
+        """The keys now in the file."""
+        try:
+            mtime = self._path.stat().st_mtime
+            if self._credentials is None or mtime != self._mtime:
+                keys = StoreCredentials.model_validate_json(self._path.read_bytes())
+                self._credentials = _credentials(keys)
+                self._mtime = mtime
+        except (OSError, ValidationError) as error:
+            raise StorageDenied(
+                f"cannot read storage credentials from {self._path} ({type(error).__name__}); check the mounted Secret"
+            ) from None
+        return self._credentials
+
+
+def _credentials(keys: StoreCredentials) -> Credentials:
+    return Credentials(keys.access_key, keys.secret_key, session_token=keys.session_token)
+
+
+class S3Store:
+    """One bucket of an S3-compatible store."""
+
+    def __init__(self, location: StoreLocation, credentials: StoreCredentials | Path) -> None:
+        self.location = location
+        provider: Provider
+        if isinstance(credentials, Path):
+            provider = FileCredentials(credentials)
+        else:
+            provider = StaticProvider(credentials.access_key, credentials.secret_key, credentials.session_token)
+        self._provider = provider
+        self._http = StoreHttp()
+        self._client = _client(location.endpoint, location, provider, self._http)
+        self._public = _client(location.public_endpoint or location.endpoint, location, provider, self._http)
+
+    def check(self) -> None:
+        """See ObjectStore.check."""
+        bucket = self.location.bucket
+        if not self._call(lambda: self._client.bucket_exists(bucket_name=bucket), seconds=CHECK_SECONDS):
+            raise missing_bucket(self.location)
+
+    def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        """See ObjectStore.put."""
+        written = self._call(
+            lambda: self._client.put_object(
+                bucket_name=self.location.bucket,
+                object_name=key,
+                data=io.BytesIO(data),
+                length=len(data),
+                content_type=content_type,
+            ),
+            key,
+            CALL_SECONDS + _transfer_seconds(len(data)),
+        )
+        if not written.etag:
+            raise no_store(self.location, f"it told no ETag of {key!r} when that was written")
+
+    def put_if(self, key: str, data: bytes, etag: str | None, content_type: str = "application/octet-stream") -> str:
+        """See ObjectStore.put_if."""
+
+        def request() -> str:
+            address = self.presign_put(key, timedelta(minutes=1)).partition("?")[0]
+            keys = self._provider.retrieve()
+            return conditional.put_if(self._http, address, self.location.region, keys, data, etag, content_type)
+
+        return self._call(request, key)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """See ObjectStore.put_file."""
+        seconds = CALL_SECONDS + _transfer_seconds(path.stat().st_size)
+        bucket = self.location.bucket
+        written = self._call(
+            lambda: self._client.fput_object(bucket_name=bucket, object_name=key, file_path=str(path)), key, seconds
+        )
+        if not written.etag:
+            raise no_store(self.location, f"it told no ETag of {key!r} when that was written")
+
+    def get(self, key: str, limit: int = MAX_OBJECT_BYTES) -> bytes:
+        """See ObjectStore.get."""
+        return self._call(lambda: b"".join(self._chunks(key, limit)), key)
+
+    def get_file(self, key: str, path: Path, limit: int = MAX_FILE_BYTES) -> None:
+        """See ObjectStore.get_file."""
+
+        def fetch() -> None:
+            with path.open("wb") as out:
+                for chunk in self._chunks(key, limit):
+                    out.write(chunk)
+
+        self._call(fetch, key)
+
+    def stat(self, key: str) -> ObjectStat | None:
+        """See ObjectStore.stat."""
+        try:
+            found = self._call(
+                lambda: self._client.stat_object(bucket_name=self.location.bucket, object_name=key),
+                key,
+            )
+        except ObjectMissing:
+            return None
+        if not found.etag:
+            raise no_store(self.location, f"it knows no ETag of {key!r}")
+        return ObjectStat(key, found.size or 0, found.etag, _seconds(found.last_modified))
+
+    def list(self, prefix: str, limit: int = MAX_LISTED) -> Iterator[ObjectStat]:
+        """See ObjectStore.list."""
+
+        def request() -> list[ObjectStat]:
+            found: list[ObjectStat] = []
+            for item in self._client.list_objects(bucket_name=self.location.bucket, prefix=prefix, recursive=True):
+                if len(found) == limit:
+                    raise ObjectTooLarge(
+                        f"{self.uri(prefix)} has more than {limit} objects below it; delete what is old"
+                    )
+                stat = ObjectStat(item.object_name or "", item.size or 0, item.etag or "", _seconds(item.last_modified))
+                found.append(stat)
+            return found
+
+        yield from self._call(request, prefix)
+
+    def copy(self, source: str, target: str, if_etag: str | None = None, content_type: str | None = None) -> None:
+        """See ObjectStore.copy."""
+        bucket = self.location.bucket
+
+        def request() -> None:
+            self._client.copy_object(
+                bucket_name=bucket,
+                object_name=target,
+                source=CopySource(bucket_name=bucket, object_name=source, match_etag=if_etag),
+                metadata={"Content-Type": content_type} if content_type else None,
+                metadata_directive=REPLACE if content_type else None,
+            )
+
+        self._call(request, source, MAX_COPY_SECONDS)
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore.delete."""
+        self._call(lambda: self._client.remove_object(bucket_name=self.location.bucket, object_name=key), key)
+
+    def sha256(self, key: str, limit: int = MAX_FILE_BYTES) -> tuple[str, int]:
+        """See ObjectStore.sha256."""
+        return self._call(lambda: hash_of(self._chunks(key, limit)), key)
+
+    def presign_get(self, key: str, expires: timedelta, *, public: bool = False) -> str:
+        """See ObjectStore.presign_get. Computed here: nothing is asked of the store."""
+        client, bucket = self._public if public else self._client, self.location.bucket
+        return self._call(
+            lambda: str(client.presigned_get_object(bucket_name=bucket, object_name=key, expires=expires)), key
+        )
+
+    def presign_put(self, key: str, expires: timedelta) -> str:
+        """See ObjectStore.presign_put. Computed here: nothing is asked of the store."""
+        bucket = self.location.bucket
+        return self._call(
+            lambda: str(self._client.presigned_put_object(bucket_name=bucket, object_name=key, expires=expires)), key
+        )
+
+    def uri(self, key: str) -> str:
+        """See ObjectStore.uri."""
+        return f"s3://{self.location.bucket}/{key}"
+
+    def _chunks(self, key: str, limit: int) -> Iterator[bytes]:
+        response = self._client.get_object(bucket_name=self.location.bucket, object_name=key)
+        try:
+            announced = response.headers.get("content-length") or ""
+            if (budget := Budget.current()) and announced.isdecimal():
+                budget.extend(min(int(announced), limit))
+            yield from bounded(response, limit, self.uri(key), CHUNK)
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _call(self, request: Callable[[], T], key: str = "", seconds: float = CALL_SECONDS) -> T:
+        """The answer of a request that ends within `seconds` and what its payload adds.
+
+        Raises:
+            StorageError: whatever went wrong. What a store sends is input, so no exception of a library passes.
+        """
+        with Budget(seconds) as budget:
+            try:
+                return request()
+            except Exception as error:
+                try:
+                    budget.check()
+                except Exception as slow:
+                    raise told(slow, self.location, key) from None
+                raise told(error, self.location, key) from None
+
+
+def _client(endpoint: str, location: StoreLocation, provider: Provider, http: StoreHttp) -> Minio:
+    try:
+        parts = urlsplit(endpoint)
+        return Minio(
+            endpoint=parts.netloc,
+            secure=parts.scheme == "https",
+            region=location.region,
+            credentials=provider,
+            http_client=http,
+        )
+    except ValueError as error:
+        raise StoreUnusable(f"object store {endpoint}: {error}; correct the endpoint or the region") from None
+
+
+def _seconds(moment: datetime | None) -> float:
+    return moment.timestamp() if moment else 0.0
+
+
+def _transfer_seconds(payload: int) -> float:
+    return payload / MIN_BYTES_PER_SECOND

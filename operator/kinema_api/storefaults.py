@@ -1,0 +1,199 @@
+"""What went wrong with an object store, in words: whatever a client library raises becomes one of the StorageErrors.
+
+No message carries what was sent or received beyond names and codes: the text of a library's error may hold a header
+with a signature, and that of a store anything.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+from xml.etree.ElementTree import ParseError
+
+import urllib3.exceptions as http
+from minio.error import InvalidResponseError, S3Error, ServerError
+
+from kinema_api.conditional import AnsweredError
+from kinema_api.errors import (
+    BucketMissing,
+    ObjectMissing,
+    ObjectTooLarge,
+    StaleWrite,
+    StorageDenied,
+    StorageError,
+    StorageUnreachable,
+    StoreUnusable,
+)
+from kinema_api.objectstore import StoreLocation
+
+_DENIED: Final = {
+    "AccessDenied",
+    "AccountProblem",
+    "AllAccessDisabled",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidSecurity",
+    "InvalidTokenId",
+    "InvalidToken",
+    "NotSignedUp",
+    "SignatureDoesNotMatch",
+}
+_REGION: Final = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "InvalidRegion"}
+_REGION_OR_ADDRESS: Final = {"PermanentRedirect", "TemporaryRedirect", "Redirect"}
+_BUSY: Final = {"SlowDown", "SlowDownRead", "SlowDownWrite", "TooManyRequests", "RequestLimitExceeded", "Throttling"}
+_AWAY: Final = {"InternalError", "ServiceUnavailable", "RequestTimeout", "XMinioServerNotInitialized"}
+_BUSY_STATUS: Final = 429
+
+
+def where(location: StoreLocation) -> str:
+    """A store, as messages name it."""
+    return f"object store {location.endpoint}"
+
+
+def missing_bucket(location: StoreLocation) -> BucketMissing:
+    """The bucket does not exist."""
+    return BucketMissing(
+        f"bucket {location.bucket!r} does not exist at {location.endpoint}; create it or correct its name"
+    )
+
+
+def told(error: Exception, location: StoreLocation, key: str = "") -> StorageError:
+    """The StorageError that says what `error`, of any library, means for this store; `key` is what was asked for."""
+    match error:
+        case StorageError():
+            return _placed(error, location)
+        case S3Error():
+            return _answered(str(error.code), getattr(error.response, "status", 0), location, key)
+        case AnsweredError():
+            return _answered(error.code, error.status, location, key)
+        case InvalidResponseError():
+            return no_store(location, "it answered with a page that is not S3's")
+        case ServerError():
+            return by_status(error.status_code, location)
+        case http.HTTPError() | OSError():
+            return _unreachable(error, location)
+        case ParseError() | UnicodeError() | AttributeError() | KeyError():
+            return no_store(location, "its answer is not what S3 answers")
+        case _:
+            return StoreUnusable(
+                f"{where(location)} cannot be asked for {key or location.bucket!r} ({type(error).__name__}); "
+                "check the endpoint, the bucket's name, the region and the characters of the keys"
+            )
+
+
+def by_status(status: int, location: StoreLocation) -> StorageError:
+    """What an HTTP status without a readable answer means."""
+    if status == _BUSY_STATUS:
+        return _busy(location)
+    if status >= 500:
+        return StorageUnreachable(f"{where(location)} answered {status}; it is tried again, see the store's log")
+    return no_store(location, f"it answered {status} and nothing that S3 would say")
+
+
+def _placed(error: StorageError, location: StoreLocation) -> StorageError:
+    """The error itself, with the store's name where the HTTP layer did not know it."""
+    if type(error) is StorageUnreachable and "object store" not in str(error):
+        return StorageUnreachable(
+            f"{where(location)} is too slow: {error}; it is tried again, check the store's load and the network"
+        )
+    return error
+
+
+def _answered(code: str, status: int, location: StoreLocation, key: str) -> StorageError:
+    code = code[:64]
+    if code == "NoSuchBucket":
+        return missing_bucket(location)
+    if code in ("NoSuchKey", "NoSuchVersion"):
+        return ObjectMissing(f"s3://{location.bucket}/{key} does not exist; check the address or make it again")
+    if code in _DENIED:
+        return StorageDenied(
+            f"{where(location)} refuses the credentials ({code}); check the keys in the Secret and their rights"
+        )
+    if code in _REGION:
+        return StoreUnusable(
+            f"{where(location)} is not in region {location.region!r} ({code}); set the store's region to the bucket's"
+        )
+    if code in _REGION_OR_ADDRESS:
+        return StoreUnusable(
+            f"{where(location)} says that bucket {location.bucket!r} is elsewhere ({code}); set the store's region "
+            "to the bucket's, or name the endpoint of that region"
+        )
+    if code == "RequestTimeTooSkewed":
+        return StorageDenied(
+            f"{where(location)} has another time ({code}); set the clocks of the store and of the nodes"
+        )
+    if code in _BUSY:
+        return _busy(location)
+    if code in _AWAY:
+        return StorageUnreachable(f"{where(location)} answered {code}; it is tried again, see the store's log")
+    if code == "EntityTooLarge":
+        return ObjectTooLarge(f"{where(location)} takes no object as large as {key!r} ({code}); make it smaller")
+    if code == "PreconditionFailed":
+        return StaleWrite(f"s3://{location.bucket}/{key} changed meanwhile; try again")
+    if status == _BUSY_STATUS:
+        return _busy(location)
+    return StorageError(f"{where(location)} answered {code} (status {status}) for {key!r}; see the store's log")
+
+
+def _busy(location: StoreLocation) -> StorageError:
+    return StorageUnreachable(
+        f"{where(location)} asks for fewer requests (429 or SlowDown); it is tried again, raise the store's limits"
+    )
+
+
+def no_store(location: StoreLocation, what: str) -> StorageError:
+    """What answers is not S3."""
+    return StoreUnusable(f"{where(location)} is no S3 store: {what}; name the endpoint of its S3 API")
+
+
+def _unreachable(error: BaseException, location: StoreLocation) -> StorageError:
+    cause: BaseException = error
+    while isinstance(cause, http.MaxRetryError) and cause.reason is not None:
+        cause = cause.reason
+    at = where(location)
+    match cause:
+        case http.NameResolutionError():
+            return StorageUnreachable(
+                f"the name in {at} does not resolve (DNS); correct the endpoint, or wait until the Service exists"
+            )
+        case http.SSLError() | ssl.SSLError():
+            return _tls(cause, location)
+        case http.NewConnectionError() if "refused" in str(cause):
+            return StorageUnreachable(
+                f"{at} refuses connections: nothing listens on that port; check the port and that the store runs"
+            )
+        case http.ConnectTimeoutError():
+            return StorageUnreachable(
+                f"{at} does not accept a connection in time; check the endpoint, NetworkPolicies and firewalls"
+            )
+        case http.ReadTimeoutError() | TimeoutError():
+            return StorageUnreachable(
+                f"{at} accepts connections and does not answer; it is tried again, check the store's log"
+            )
+        case http.ProtocolError() | ConnectionError():
+            return StorageUnreachable(
+                f"{at} breaks the connection off ({type(cause).__name__}); check that it speaks "
+                f"{location.endpoint.partition(':')[0]} on that port"
+            )
+        case _:
+            return StorageUnreachable(
+                f"{at} does not answer ({type(cause).__name__}); it is tried again, check the endpoint and network"
+            )
+
+
+def _tls(error: BaseException, location: StoreLocation) -> StorageError:
+    at, text = where(location), str(error)
+    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text or "HTTP_REQUEST" in text:
+        return StoreUnusable(f"{at} does not speak TLS on that port; write http://, or name its TLS port")
+    if "Hostname mismatch" in text or "IP address mismatch" in text or "doesn't match" in text:
+        return StoreUnusable(f"{at}: its certificate is for another name (TLS); name the store as its certificate does")
+    if "expired" in text:
+        return StoreUnusable(f"{at}: its certificate has expired (TLS); renew it")
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return StoreUnusable(
+            f"{at}: its certificate is of an authority that is not trusted (TLS); give that authority's certificate "
+            "as caBundle (store.caBundle in the chart's values, artifactStore.caBundle in a spec)"
+        )
+    return StorageUnreachable(
+        f"{at}: TLS fails ({type(error).__name__}); check the store's certificate and TLS versions"
+    )

@@ -1,0 +1,345 @@
+"""HTTP to an object store that may be broken or hostile: every answer has a size, every call an end, no redirect.
+
+The time-outs of urllib3 are per read: a store that sends one byte now and then never meets them. So each call has a
+`Budget`, and one thread shuts the connections of those that are spent, in whatever system call they are blocked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import io
+import ipaddress
+import itertools
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import BaseHTTPResponse, HTTPResponse
+
+from kinema_api.errors import ObjectTooLarge, StorageUnreachable, StoreUnusable
+
+CONNECT_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 20.0
+"""Longest wait for the next bytes of an answer."""
+CALL_SECONDS: Final = 30.0
+"""Life of a call, beside the time that its payload needs at MIN_BYTES_PER_SECOND."""
+MIN_BYTES_PER_SECOND: Final = 128 << 10
+"""A payload that moves slower than this does not arrive."""
+MAX_TRANSFER_SECONDS: Final = 3600.0
+"""What the length that a store announces may add to the life of a call."""
+MAX_ANSWER_BYTES: Final = 4 << 20
+"""Longest answer that is no object: a list of 1,000 keys of 1,024 bytes fits."""
+MAX_REQUESTS: Final = 1000
+"""Most requests of one call: pages of a list, parts of a copy."""
+_SUCCESS: Final = range(200, 300)
+_REDIRECTS: Final = range(300, 400)
+
+FORBIDDEN_NETWORKS: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8",  # this host
+        "169.254.0.0/16",  # link-local: the metadata services of clouds
+        "100.100.100.200/32",  # metadata of Alibaba Cloud
+        "192.0.0.192/32",  # metadata of Oracle Cloud
+        "224.0.0.0/3",  # multicast and reserved
+        "::/128",
+        "fe80::/10",
+        "fd00:ec2::254/128",  # metadata of AWS over IPv6
+        "ff00::/8",
+    )
+)
+"""Where no object store is and credentials of machines may be had."""
+
+
+def is_forbidden(address: str) -> bool:
+    """Whether an IP address, in any of its forms, is one that no store may have."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+        found = found.ipv4_mapped
+    return any(found.version == network.version and found in network for network in FORBIDDEN_NETWORKS)
+
+
+class Budget:
+    """The life of one call to a store, within a `with` of the thread that makes it.
+
+    Raises:
+        StorageUnreachable: by `check`, when it is spent.
+    """
+
+    def __init__(self, seconds: float = CALL_SECONDS) -> None:
+        self.seconds = seconds
+        self.requests = 0
+        self.ends = time.monotonic() + seconds
+        self.spent = False
+        self._over = False
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._outer: Budget | None = None
+
+    @staticmethod
+    def current() -> Budget | None:
+        """The budget of this thread's call."""
+        found = getattr(_LOCAL, "budget", None)
+        return found if isinstance(found, Budget) else None
+
+    def extend(self, payload: int) -> None:
+        """Add the time that `payload` bytes need."""
+        more = min(payload / MIN_BYTES_PER_SECOND, MAX_TRANSFER_SECONDS)
+        self.seconds += more
+        self.ends += more
+
+    def watch(self, connection: socket.socket) -> None:
+        """Shut this connection when the budget is spent."""
+        # A descriptor of its own: TLS and http.client close, detach and pass on theirs as they like.
+        twin = socket.socket(fileno=os.dup(connection.fileno()))
+        with self._lock:
+            if not self._over:
+                self._sockets.append(twin)
+                return
+        twin.close()
+
+    def spend(self) -> None:
+        """End the call: whatever it is blocked in fails now."""
+        with self._lock:
+            if self._over:
+                return
+            self.spent = True
+            for twin in self._sockets:
+                with contextlib.suppress(OSError):
+                    twin.shutdown(socket.SHUT_RDWR)
+
+    def check(self) -> None:
+        """Raise if the budget is spent: a shut connection may look like the end of an answer."""
+        if self.spent or time.monotonic() > self.ends:
+            self.spent = True
+            raise StorageUnreachable(f"the answer is not complete after {self.seconds:.0f} s")
+
+    @property
+    def over(self) -> bool:
+        """Whether the call has ended."""
+        return self._over
+
+    def __enter__(self) -> Self:
+        self._outer = Budget.current()
+        _LOCAL.budget = self
+        _REAPER.add(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        _LOCAL.budget = self._outer
+        with self._lock:
+            self._over = True
+            twins, self._sockets = self._sockets, []
+        for twin in twins:
+            twin.close()
+
+
+class _Reaper:
+    """One thread that ends the calls whose time is up."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._heap: list[tuple[float, int, Budget]] = []
+        self._tickets = itertools.count()
+        self._pid = 0
+
+    def add(self, budget: Budget) -> None:
+        """End `budget` when its time is up."""
+        with self._changed:
+            heapq.heappush(self._heap, (budget.ends, next(self._tickets), budget))
+            if self._pid != os.getpid():  # A forked child has no threads but the one that forked.
+                self._pid = os.getpid()
+                threading.Thread(target=self._run, name="store-calls", daemon=True).start()
+            if self._heap[0][2] is budget:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                wait = self._heap[0][0] - time.monotonic() if self._heap else None
+                if wait is None or wait > 0:
+                    self._changed.wait(wait)
+                    continue
+                _, _, budget = heapq.heappop(self._heap)
+                if budget.over:
+                    continue
+                if budget.ends > time.monotonic():
+                    heapq.heappush(self._heap, (budget.ends, next(self._tickets), budget))
+                else:
+                    budget.spend()
+
+
+_LOCAL = threading.local()
+_REAPER = _Reaper()
+
+
+class _Watched(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        made = super()._new_conn()
+        peer = str(made.getpeername()[0])
+        if is_forbidden(peer):
+            made.close()
+            raise StoreUnusable(
+                f"object store {self.host} has the address {peer}, where no store may be; correct the endpoint"
+            )
+        if budget := Budget.current():
+            budget.watch(made)
+        return made
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None and (budget := Budget.current()):
+            budget.watch(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _WatchedTls(_Watched, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Watched
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _WatchedTls
+
+
+class StoreHttp(urllib3.PoolManager):
+    """What the minio client sends its requests over.
+
+    Raises, beside urllib3's own errors:
+        StorageUnreachable: the call's budget is spent.
+        StoreUnusable: it redirects, or is no object store.
+        ObjectTooLarge: the answer is longer than any answer should be.
+    """
+
+    def __init__(self, connections: int = 16, ca_bundle: str | None = None) -> None:
+        more: dict[str, Any] = {"ssl_context": tls_context(ca_bundle)} if ca_bundle else {}
+        super().__init__(
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS),
+            maxsize=connections,
+            # Five retries with growing waits, minio's default, would hide an outage for minutes; callers retry.
+            retries=urllib3.Retry(total=1, redirect=0, backoff_factor=0.2, status_forcelist=[502, 503, 504]),
+            **more,
+        )
+        self.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+    def urlopen(  # type: ignore[override]
+        self, method: str, url: str, redirect: bool = False, **kw: Any
+    ) -> BaseHTTPResponse:
+        """Send a request. An answer that is no object is read whole, within its limits."""
+        if (budget := Budget.current()) is not None:
+            budget.check()
+            budget.requests += 1
+            if budget.requests > MAX_REQUESTS:
+                raise ObjectTooLarge(f"an answer of {urlsplit(url).netloc} has no end; delete what is old")
+            return self._ask(budget, method, url, **kw)
+        # The threads that upload the parts of a large file have no budget of their own.
+        with Budget() as own:
+            own.extend(len(kw.get("body") or b""))
+            return self._ask(own, method, url, **kw)
+
+    def _ask(self, budget: Budget, method: str, url: str, preload_content: bool = True, **kw: Any) -> BaseHTTPResponse:
+        response = super().urlopen(method, url, redirect=False, preload_content=False, **kw)
+        if response.status in _REDIRECTS:
+            _refuse_redirect(url, response)
+        if response.status in _SUCCESS:
+            _require_s3(method, url, preload_content, response)
+        if response.status in _SUCCESS and not preload_content:
+            return response
+        try:
+            data = b"".join(bounded(response, MAX_ANSWER_BYTES, f"an answer of {urlsplit(url).netloc}"))
+        finally:
+            response.release_conn()
+        budget.check()
+        return HTTPResponse(
+            body=io.BytesIO(data),
+            headers=response.headers,
+            status=response.status,
+            reason=response.reason,
+            request_method=method,
+            preload_content=False,
+            enforce_content_length=False,
+            decode_content=False,
+        )
+
+
+def bounded(response: BaseHTTPResponse, limit: int, what: str, chunk: int = 1 << 20) -> Iterator[bytes]:
+    """The bytes of an answer, undecoded, while there are at most `limit` and the call's time lasts.
+
+    Raises:
+        ObjectTooLarge: it is longer than `limit`.
+        StorageUnreachable: it took too long.
+    """
+    announced = response.headers.get("content-length") or ""
+    if announced.isdecimal() and int(announced) > limit and response.length_remaining:
+        response.close()
+        raise ObjectTooLarge(f"{what} has {announced} bytes and at most {limit} are read; make it smaller")
+    budget, length = Budget.current(), 0
+    for data in response.stream(chunk, decode_content=False):
+        length += len(data)
+        if length > limit:
+            response.close()
+            raise ObjectTooLarge(f"{what} has more than the {limit} bytes that are read; make it smaller")
+        yield data
+        if budget:
+            budget.check()
+
+
+def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
+    """TLS that trusts the system's authorities, and those of `ca_bundle` (PEM) beside them.
+
+    Raises:
+        StoreUnusable: `ca_bundle` holds no certificate.
+    """
+    context = ssl.create_default_context()
+    if ca_bundle:
+        try:
+            context.load_verify_locations(cadata=ca_bundle)
+        except (ssl.SSLError, ValueError) as error:
+            raise StoreUnusable(
+                f"the store's caBundle is not PEM of certificates ({type(error).__name__}); copy the authority's whole"
+            ) from None
+    return context
+
+
+def _require_s3(method: str, url: str, whole: bool, response: BaseHTTPResponse) -> None:
+    """Refuse the pages of proxies and routers, which answer anything with 200. Every object of S3 has an ETag."""
+    page = response.headers.get("content-type", "").lower().startswith("text/html")
+    known = "etag" in response.headers or (not whole and method == "PUT")
+    if known or (whole and not page) or method == "DELETE":
+        return
+    response.close()
+    raise StoreUnusable(
+        f"object store {urlsplit(url).netloc} is no S3 store: it answers with a web page; "
+        "name the endpoint of its S3 API, not of its console or of a proxy that wants a login"
+    )
+
+
+def _refuse_redirect(url: str, response: BaseHTTPResponse) -> None:
+    region, target = response.headers.get("x-amz-bucket-region"), response.headers.get("location") or ""
+    response.close()
+    where = f"object store {urlsplit(url).netloc}"
+    if region:
+        raise StoreUnusable(f"{where}: the bucket is in region {region[:64]!r}; set the store's region to it")
+    try:
+        host = urlsplit(target).netloc.rpartition("@")[2][:256] or "another address"
+    except ValueError:
+        host = "an address that cannot be read"
+    raise StoreUnusable(
+        f"{where} redirects to {host} (status {response.status}), and redirects are not followed; "
+        "name the store's own endpoint"
+    )
