@@ -148,7 +148,7 @@ def accuracy(digest: str, out: Path) -> dict[str, dict[str, float]]:
     folder = out / "model"
     folder.mkdir(exist_ok=True)
     store, prefix = install.store(), layout.model_prefix(digest)
-    manifest = Manifest.from_bytes(store.get(prefix + layout.MANIFEST), prefix)
+    manifest = Manifest.read(store, prefix + layout.MANIFEST)
     for file in manifest.files:
         store.get_file(prefix + file.name, folder / file.name)
     return evaluate(folder, out)

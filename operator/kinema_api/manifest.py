@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, ValidationError
 
 from kinema_api.base import ApiModel
-from kinema_api.errors import BrokenManifest
+from kinema_api.errors import BrokenManifest, ObjectTooLarge
+from kinema_api.objectstore import ObjectStore
+
+MAX_FILES: Final = 10_000
+"""Most files that a manifest may name."""
+MAX_MANIFEST_BYTES: Final = 4 << 20
+"""Longest manifest that is read: that many files with long names fit."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -30,7 +36,7 @@ class Manifest(ApiModel):
     """
 
     kind: Literal["checkpoint", "model", "evaluation"]
-    files: tuple[ManifestFile, ...]
+    files: Annotated[tuple[ManifestFile, ...], Field(max_length=MAX_FILES)]
     run: int
     attempt: int
     round: int
@@ -47,6 +53,21 @@ class Manifest(ApiModel):
     def digest(self) -> str:
         """`sha256:<hex>` of the canonical JSON; the digest of a model is that of its manifest."""
         return "sha256:" + hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @classmethod
+    def read(cls, store: ObjectStore, key: str) -> Self:
+        """Read the manifest that lies at `key`. Blocks.
+
+        Raises:
+            ObjectMissing: there is none.
+            BrokenManifest: what lies there is no manifest, or longer than one can be.
+            StorageError: the store cannot be used now.
+        """
+        try:
+            data = store.get(key, MAX_MANIFEST_BYTES)
+        except ObjectTooLarge as error:
+            raise BrokenManifest(str(error)) from None
+        return cls.from_bytes(data, store.uri(key))
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Self:

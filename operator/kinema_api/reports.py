@@ -7,7 +7,7 @@ import hashlib
 from pydantic import ValidationError
 
 from kinema_api import layout
-from kinema_api.errors import BrokenManifest, ObjectMissing
+from kinema_api.errors import BrokenManifest, ObjectMissing, ObjectTooLarge
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_api.wire import EvaluationResult
@@ -21,9 +21,9 @@ def read_result(store: ObjectStore, prefix: str) -> EvaluationResult | None:
     """
     key = prefix + layout.MANIFEST
     try:
-        manifest = Manifest.from_bytes(store.get(key), key)
+        manifest = Manifest.read(store, key)
         content = store.get(prefix + layout.EVALUATION_RESULT)
-    except (ObjectMissing, BrokenManifest):
+    except (ObjectMissing, ObjectTooLarge, BrokenManifest):
         return None
     promised = {file.name: file.sha256 for file in manifest.files}
     if manifest.kind != "evaluation" or promised.get(layout.EVALUATION_RESULT) != hashlib.sha256(content).hexdigest():

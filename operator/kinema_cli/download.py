@@ -49,7 +49,7 @@ def fetch(url: str, path: Path, sha256: str) -> None:
 
 def _stream(pool: urllib3.PoolManager, url: str, host: str, partial: Path) -> str:
     digest = hashlib.sha256()
-    answer = pool.request("GET", url, preload_content=False)
+    answer = pool.request("GET", url, preload_content=False, redirect=False)
     try:
         if answer.status != 200:
             raise CommandError(

@@ -47,7 +47,7 @@ def measure(
     tell({"event": "evaluating", "message": f"the model is measured; logs in {own.logs}"})
     try:
         key = layout.export_prefix(config.prefix) + layout.MANIFEST
-        digest = Manifest.from_bytes(store.get(key), store.uri(key)).digest()
+        digest = Manifest.read(store, key).digest()
         asked = launch.evaluation_config(training, config.run, config.attempt, digest, wanted)
         _run(launch.evaluation_app(asked, replace(site, termination_log=str(own.last_word(macros.replica_id)))), own)
         result = read_result(store, layout.evaluation_prefix(config.prefix))

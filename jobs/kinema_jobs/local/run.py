@@ -183,7 +183,7 @@ def publish(store: ObjectStore, config: RunConfig) -> str:
     """
     source = layout.export_prefix(config.prefix)
     try:
-        manifest = Manifest.from_bytes(store.get(source + layout.MANIFEST), store.uri(source + layout.MANIFEST))
+        manifest = Manifest.read(store, source + layout.MANIFEST)
         target = layout.model_prefix(manifest.digest())
         for file in manifest.files:
             _require_whole(store, source, file)

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import aiohttp
 from yarl import URL
 
+from kinema_api.storehttp import CALL_SECONDS, MIN_BYTES_PER_SECOND
 from kinema_api.wire import OrderedInput, UploadedFile
 from kinema_jobs.errors import FileUnusable, TransferFailed
 from kinema_jobs.serve.settings import ServerSettings
@@ -71,7 +72,10 @@ class Transfers:
 
     async def _fetch_once(self, name: str, url: str, target: Path, limit: int, remedy: str) -> str:
         digest, length = hashlib.sha256(), 0
-        async with self._session.get(URL(url, encoded=True)) as response:
+        async with (
+            asyncio.timeout(_seconds(limit)),
+            self._session.get(URL(url, encoded=True), allow_redirects=False) as response,
+        ):
             if response.status == 404:
                 raise FileUnusable(f"{name} does not exist in the object store: {remedy}.")
             _check(name, "fetched", response.status)
@@ -86,7 +90,10 @@ class Transfers:
 
     async def _upload_once(self, name: str, url: str, data: bytes) -> None:
         headers = {"Content-Type": CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")}
-        async with self._session.put(URL(url, encoded=True), data=data, headers=headers) as response:
+        async with (
+            asyncio.timeout(_seconds(len(data))),
+            self._session.put(URL(url, encoded=True), data=data, headers=headers, allow_redirects=False) as response,
+        ):
             _check(name, "uploaded", response.status)
 
     async def _patiently(self, name: str, once: Callable[[], Awaitable[T]]) -> T:
@@ -109,9 +116,19 @@ class Transfers:
             wait = min(2 * wait, settings.retry_max_seconds)
 
 
+def _seconds(payload: int) -> float:
+    """The life of one transfer: a store that sends a byte now and then would never be silent."""
+    return CALL_SECONDS + payload / MIN_BYTES_PER_SECOND
+
+
 def _check(name: str, done: str, status: int) -> None:
     if status in _TRANSIENT:
         raise _TryAgain(f"status {status}")
+    if 300 <= status < 400:
+        raise TransferFailed(
+            f"{name} cannot be {done}: the object store redirects (status {status}), and redirects are not followed; "
+            "name the store's own endpoint."
+        )
     if status not in _OK:
         raise TransferFailed(
             f"{name} cannot be {done} (status {status}): its signed address may have expired; give another attempt."
@@ -119,7 +136,7 @@ def _check(name: str, done: str, status: int) -> None:
 
 
 def client_session(settings: ServerSettings) -> aiohttp.ClientSession:
-    """A session whose only time-outs are for connecting and for silence: large files take as long as they take."""
+    """A session with time-outs for connecting and for silence; a transfer's own end depends on its length."""
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_seconds, sock_read=settings.stall_seconds

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 
 from kinema_api import layout
 from kinema_api.base import utc_now
-from kinema_api.errors import BrokenManifest, ObjectMissing
+from kinema_api.errors import BrokenManifest, ObjectMissing, ObjectTooLarge
 from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import ObjectStore
 from kinema_api.run import RunConfig
@@ -102,10 +102,9 @@ class Checkpoints:
         """The manifest below `prefix`, or None; BrokenManifest when it cannot be read."""
         key = prefix + layout.MANIFEST
         try:
-            content = self._patience(lambda: self._store.get(key))
+            return self._patience(lambda: Manifest.read(self._store, key))
         except ObjectMissing:
             return None
-        return Manifest.from_bytes(content, self._store.uri(key))
 
     def fetch(self, prefix: str) -> Manifest:
         """Bring a checkpoint's files to this machine, each compared with its digest.
@@ -131,9 +130,11 @@ class Checkpoints:
         if path.is_file() and sha256_of(path) == file.sha256:
             return  # written here before the round changed
         try:
-            self._patience(lambda: self._store.get_file(prefix + file.name, path))
+            self._patience(lambda: self._store.get_file(prefix + file.name, path, file.bytes))
         except ObjectMissing:
             raise BrokenManifest(f"{prefix}{file.name} is missing; an older checkpoint is used") from None
+        except ObjectTooLarge:
+            raise BrokenManifest(f"{prefix}{file.name} is longer than it was; an older checkpoint is used") from None
         if sha256_of(path) != file.sha256:
             path.unlink()
             raise BrokenManifest(f"{prefix}{file.name} differs from its digest; an older checkpoint is used")

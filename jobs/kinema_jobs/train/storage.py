@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from kinema_api.errors import ObjectMissing, StorageError
+from kinema_api.errors import ObjectMissing, ObjectTooLarge, StorageError
 from kinema_jobs.train.failures import StorageFailure
 
 FIRST_WAIT: Final = 0.5
@@ -24,10 +24,11 @@ class Patience:
         self.seconds = seconds
 
     def __call__(self, request: Callable[[], T]) -> T:
-        """The request's answer. ObjectMissing is an answer, too, and is raised at once.
+        """The request's answer. What the object itself is at fault for is an answer, too, and is raised at once.
 
         Raises:
             ObjectMissing: the object does not exist.
+            ObjectTooLarge: it is longer than it may be.
             StorageFailure: the store stayed away.
         """
         began = time.monotonic()
@@ -35,7 +36,7 @@ class Patience:
         while True:
             try:
                 return request()
-            except ObjectMissing:
+            except (ObjectMissing, ObjectTooLarge):
                 raise
             except StorageError as error:
                 # A refusal may heal as well: short-lived credentials are renewed from outside.

@@ -32,7 +32,7 @@ def read_model(store: ObjectStore, digest: str) -> Manifest:
         StorageError: the store cannot be asked.
     """
     key = layout.model_prefix(digest) + layout.MANIFEST
-    manifest = Manifest.from_bytes(store.get(key), store.uri(key))
+    manifest = Manifest.read(store, key)
     if manifest.digest() != digest:
         raise BrokenManifest(f"{store.uri(key)} is not what its digest says; publish the model again")
     return manifest

@@ -111,7 +111,7 @@ def read_export(store: ObjectStore, export: str) -> Manifest | None:
     """
     key = export + layout.MANIFEST
     try:
-        manifest = Manifest.from_bytes(store.get(key), key)
+        manifest = Manifest.read(store, key)
     except ObjectMissing:
         return None
     if manifest.kind != "model":

@@ -104,7 +104,7 @@ def find(store: ObjectStore, last_attempt: str, resumed_from: str | None, *, fur
 def _is_whole(store: ObjectStore, checkpoint: Checkpoint, objects: dict[str, ObjectStat]) -> bool:
     key = checkpoint.prefix + layout.MANIFEST
     try:
-        manifest = Manifest.from_bytes(store.get(key), key)
+        manifest = Manifest.read(store, key)
     except (BrokenManifest, ObjectMissing):
         return False
     at = (manifest.kind, manifest.attempt, manifest.round, manifest.step)

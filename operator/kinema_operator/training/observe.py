@@ -208,7 +208,7 @@ def _find_resume_point(store: ObjectStore, view: View) -> ResumePoint:
     if found.checkpoint is None:
         return ResumePoint(status.run, status.attempt, None, 0, found.passed_over)
     prefix = found.checkpoint.prefix
-    manifest = Manifest.from_bytes(store.get(prefix + layout.MANIFEST), prefix)
+    manifest = Manifest.read(store, prefix + layout.MANIFEST)
     return ResumePoint(
         status.run,
         status.attempt,
