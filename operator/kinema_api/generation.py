@@ -256,7 +256,8 @@ class VideoGenerationStatus(ApiModel):
     observed_generation: int = 0
     """Generation of the spec that this status speaks of."""
     conditions: Conditions = ()
-    """Accepted, Scheduled, Running, Succeeded, Failed, Cancelled."""
+    """Accepted, Scheduled, Running, Succeeded, Failed, Cancelled; for
+    tools Ready, Reconciling, Stalled, and Refused (an object that the API server does not take)."""
     queue_position: int | None = None
     """Requests of the same model that are served before this one; 0 is next."""
     attempt: int = 0

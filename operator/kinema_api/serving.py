@@ -84,7 +84,8 @@ class VideoModelStatus(ApiModel):
     observed_generation: int = 0
     """Generation of the spec that this status speaks of."""
     conditions: Conditions = ()
-    """Resolved (there is a digest), Available (a server is ready)."""
+    """Resolved (there is a digest), Available (a server is ready); for
+    tools Ready, Reconciling, Stalled, and Refused (an object that the API server does not take)."""
     digest: Digest | None = None
     """Digest that is served."""
     uri: Uri | None = None

@@ -355,7 +355,8 @@ class VideoModelTrainingStatus(ApiModel):
     observed_generation: int = 0
     """Generation of the spec that this status speaks of."""
     conditions: Conditions = ()
-    """Accepted, Running, Evaluated, Succeeded, Failed, Suspended."""
+    """Accepted, Running, Evaluated, Succeeded, Failed, Suspended; for
+    tools Ready, Reconciling, Stalled, and Refused (an object that the API server does not take)."""
     run: int = 0
     """Number of the run; a new spec.runId starts the next."""
     run_id: ShortText | None = None

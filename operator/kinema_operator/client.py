@@ -83,9 +83,11 @@ class Client:
             return None
 
     async def list_all(
-        self, kind: str, namespace: str | None = None, selector: str | None = None
+        self, kind: str, namespace: str | None = None, selector: str | None = None, fields: str | None = None
     ) -> tuple[list[dict[str, Any]], str]:
         """All objects of a kind, in pages, and the resourceVersion from which a watch goes on.
+
+        `selector` is of labels, `fields` of fields.
 
         Raises:
             Expired: the list took so long that its pages no longer fit together; list again.
@@ -93,6 +95,7 @@ class Client:
         """
         items: list[dict[str, Any]] = []
         query = {"limit": str(PAGE_SIZE)} | ({"labelSelector": selector} if selector else {})
+        query |= {"fieldSelector": fields} if fields else {}
         while True:
             page = await self._call("GET", resource(kind).path(namespace), query=query)
             items += page.get("items") or []

@@ -12,7 +12,9 @@ OperatorError
     ├── Expired          a resourceVersion is too old to watch from
     ├── Denied           authentication or authorization failed
     ├── NamespaceEnding  nothing may be made in a namespace that is being deleted
-    ├── Rejected         the request is wrong: validation or admission
+    ├── Rejected         the request is wrong: validation
+    │   ├── AdmissionDenied  an admission plugin, webhook or policy does not allow it
+    │   └── QuotaExceeded    the namespace's ResourceQuota does not allow it
     ├── Throttled        too many requests, also after waiting as told
     └── Unavailable      time-out, broken connection, or a fault of the server
         └── Silence      a watch heard nothing for so long that it is started anew
@@ -20,8 +22,9 @@ OperatorError
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 
 class OperatorError(Exception):
@@ -52,6 +55,8 @@ class ApiError(OperatorError):
         super().__init__(f"{request}: {message or reason or status}; {self.remedy}")
         self.status = status
         self.reason = reason
+        self.message = message or reason or str(status)
+        """What the API server says, and no more."""
 
 
 class NotFound(ApiError):
@@ -96,6 +101,18 @@ class Rejected(ApiError):
     remedy = "correct the field that is named"
 
 
+class AdmissionDenied(Rejected):
+    """The request is well formed and this account may make it, but admission control refuses it."""
+
+    remedy = "change what the message names, or ask whoever keeps the namespace's limits and policies"
+
+
+class QuotaExceeded(Rejected):
+    """The namespace has used up what it may have."""
+
+    remedy = "free some of it, or ask for a larger ResourceQuota; it is tried again"
+
+
 class Throttled(ApiError):
     """The API server asks for fewer requests, and waiting as it told did not help."""
 
@@ -129,6 +146,11 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
+_NO_RIGHT: Final = re.compile(r'User "[^"]*" cannot |^$|^Forbidden$')
+"""How the authorizer words a refusal; admission uses the same status for everything that it refuses."""
+_WEBHOOK: Final = re.compile(r"admission webhook .* denied the request|ValidatingAdmissionPolicy .* denied request")
+
+
 def api_error(request: str, status: int, answer: Any) -> ApiError:
     """The error for an answer of the API server; `answer` is a metav1.Status or whatever came instead."""
     fields = answer if isinstance(answer, dict) else {}
@@ -139,5 +161,9 @@ def api_error(request: str, status: int, answer: Any) -> ApiError:
     causes = (fields.get("details") or {}).get("causes") or ()
     if status == HTTPStatus.FORBIDDEN and any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return NamespaceEnding(request, message, status, reason)
-    kind = _BY_STATUS.get(status, Unavailable)
-    return kind(request, message, status, reason)
+    if status == HTTPStatus.FORBIDDEN and not _NO_RIGHT.search(message):
+        kind = QuotaExceeded if "exceeded quota" in message or "failed quota" in message else AdmissionDenied
+        return kind(request, message, status, reason)
+    if _WEBHOOK.search(message) and status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return AdmissionDenied(request, message, status, reason)
+    return _BY_STATUS.get(status, Unavailable)(request, message, status, reason)

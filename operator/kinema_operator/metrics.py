@@ -40,6 +40,12 @@ WRITES: Final = Counter(
 ERRORS: Final = Counter(
     "kinema_operator_errors", "Failed reconciles by kind and error.", ["kind", "error"], registry=REGISTRY
 )
+REFUSALS: Final = Counter(
+    "kinema_operator_refusals",
+    "Objects that the API server refused, by kind and reason.",
+    ["kind", "reason"],
+    registry=REGISTRY,
+)
 
 
 class State(Collector):

@@ -1,14 +1,15 @@
 """What a pure `plan` decides: objects that must exist, the status, effects elsewhere, and when to look again.
 
-A plan is data. The shell (reconcile.py) carries it out in this order: deletions, objects, patches, status, events,
-effects. Effects are idempotent and their results are seen by the next observation, never by the plan itself.
+A plan is data. The shell (reconcile.py) carries it out in this order: urgent effects, deletions, objects, patches,
+status, events, effects. An object that is refused stops none of what follows it. Effects are idempotent and their
+results are seen by the next observation, never by the plan itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from kinema_api.base import ApiModel
 
@@ -69,6 +70,18 @@ class Event:
 class Effect:
     """Something to do outside the API server; each controller has its own subclasses (frozen dataclasses)."""
 
+    urgent: ClassVar[bool] = False
+    """Comes before everything else in a plan, and is done whatever else is refused: what runs already lives on it."""
+
+
+@dataclass(frozen=True)
+class WireStatus:
+    """A status that is written exactly so: by an operator that does not understand all of it."""
+
+    wire: Mapping[str, Any]
+    finished: bool = False
+    """Nothing is added to it either."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -77,8 +90,8 @@ class Plan:
     apply: tuple[Apply, ...] = ()
     patches: tuple[Patch, ...] = ()
     delete: tuple[Ref, ...] = ()
-    status: ApiModel | None = None
-    """The whole status as it should be; written only if it differs from what is there."""
+    status: ApiModel | WireStatus | None = None
+    """The whole status as it should be; written only if it differs from what is there. None: as it is."""
     events: tuple[Event, ...] = ()
     effects: tuple[Effect, ...] = ()
     requeue_after: float | None = None

@@ -42,7 +42,8 @@ OPERATOR_RULES: Final[tuple[Rule, ...]] = (
     _rule("networking.k8s.io", ["networkpolicies"], (*_READ, "create", "patch", "delete")),
     # By name only: neither list nor watch, so a stolen token cannot find out what there is.
     _rule("", ["secrets"], ("get", "create", "patch", "delete")),
-    _rule("", ["events"], ("create", "patch")),
+    # Read too: a Job says only there that its pods are refused.
+    _rule("", ["events"], ("create", "patch", "get", "list")),
 )
 """In the watched namespaces. Nothing is asked of objects without a namespace."""
 

@@ -1,7 +1,11 @@
 """One look at one resource: observe, plan, and carry the plan out, writing only what is not so already.
 
 Level-based: nothing here depends on which event led to it, and nothing is remembered that a restart would lose but
-for two savings, which a restart merely spends once more (when progress was last written, which Secrets were right).
+for savings, which a restart merely spends once more (when progress was last written, which Secrets were right, which
+objects were refused a moment ago).
+
+One object that the API server refuses stops nothing else: it is told in the condition Refused and tried again with a
+backoff of its own.
 """
 
 from __future__ import annotations
@@ -13,20 +17,29 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from kinema_api.errors import KinemaApiError
 from kinema_operator import metrics
 from kinema_operator.cache import ObjectCache
 from kinema_operator.client import Client
 from kinema_operator.controller import Controller
-from kinema_operator.errors import NamespaceEnding
+from kinema_operator.errors import NamespaceEnding, OperatorError
 from kinema_operator.events import EventPoster
-from kinema_operator.plan import Key, Manifest, Plan
+from kinema_operator.owned import Owned
+from kinema_operator.plan import Event, Key, Manifest, Plan, WireStatus
 from kinema_operator.queue import WorkQueue
+from kinema_operator.refusals import Refusals, refusal_of
 from kinema_operator.resources import ref_to
-from kinema_operator.semantic import merge_patch
+from kinema_operator.semantic import keeping_unknown, merge_patch
+from kinema_operator.standing import REFUSED, Look, Refusal, finish
 from kinema_operator.writer import Trust, Writer, controller_uid
 
 PROGRESS_FIELDS = frozenset({"progress", "queuePosition", "waiting", "lastActiveTime"})
 """Fields of a status that merely move along; a change of nothing else may wait for the progress interval."""
+DONE = "Succeeded"
+"""Phase that is not entered while an object of the same plan is refused: nobody would make it later."""
+
+_Write = tuple[Manifest | None, str, Awaitable[Any]]
+"""What is sent (None: a patch or a deletion), its kind and name, and the request."""
 
 
 def utc_now() -> datetime:
@@ -40,6 +53,7 @@ class Remembered:
 
     progress_written: float = float("-inf")
     trust: Trust = field(default_factory=Trust)
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 class Reconciler:
@@ -61,12 +75,15 @@ class Reconciler:
         self._cache = cache
         self._client = client
         self._writer = Writer(cache, client, clock)
+        self._owned = Owned(cache, client, clock)
         self._events = events
         self._queue = queue
         self._interval = progress_interval
         self._now = now
         self._clock = clock
         self._remembered: dict[Key, Remembered] = {}
+        self._ending: dict[str, frozenset[str]] = {}
+        """Namespaces that are being deleted, with the uids of the resources that they held when that was seen."""
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one resource one step further; seconds after which to look again, or None.
@@ -80,33 +97,115 @@ class Reconciler:
             self._remembered.pop(key, None)
             self._queue.forget(key)
             return None
+        if self._ends(obj):
+            await self._let_go(obj)
+            return None
         controller = self._controllers[key.kind]
         observed = await controller.observe(key, obj, self._cache)
         try:
             return await self._carry_out(key, obj, controller, controller.plan(obj, observed, self._now()))
         except NamespaceEnding:
+            self._ending[key.namespace] = self._uids(key.namespace)
             await self._let_go(obj)
             return None
 
     async def _carry_out(self, key: Key, obj: Manifest, controller: Controller, plan: Plan) -> float | None:
         remembered = self._remembered.setdefault(key, Remembered())
-        await _all(self._client.delete(ref) for ref in plan.delete)
-        await _all(self._writer.write(wanted, remembered.trust) for wanted in plan.apply)
-        await _all(
-            self._client.patch(p.ref, p.body, p.resource_version, subresource=p.subresource, strategic=p.strategic)
-            for p in plan.patches
-        )
-        again = plan.requeue_after
-        if plan.status is not None:
-            held_back = await self._write_status(remembered, obj, plan.status.to_wire())
-            again = held_back if again is None else min(again, held_back or again)
-        for event in plan.events:
-            self._events.tell(obj, event)
+        failed: list[Exception] = []
+        # What runs already lives on these, so nothing that is refused may come before them.
         for effect in plan.effects:
-            await controller.perform(key, obj, effect)
+            if effect.urgent:
+                await _tried(controller.perform(key, obj, effect), failed)
+        await self._write_objects(plan, remembered.refusals, remembered.trust, failed)
+        again = await self._tell(key, obj, plan, remembered)
+        for effect in plan.effects:
+            if not effect.urgent:
+                await _tried(controller.perform(key, obj, effect), failed)
         for other in plan.wake:
             self._queue.add(other)
+        if failed:
+            raise failed[0]
         return again
+
+    async def _write_objects(self, plan: Plan, refusals: Refusals, trust: Trust, failed: list[Exception]) -> None:
+        """Deletions, then objects and patches; what is refused is remembered, what went wrong otherwise is in `failed`.
+
+        Raises:
+            NamespaceEnding: nothing may be made in this namespace any more.
+        """
+        refusals.keep_only(plan)
+        at = self._clock()
+        writes: list[_Write] = [(None, f"{ref.kind} {ref.name}", self._client.delete(ref)) for ref in plan.delete]
+        await self._all(writes, refusals, failed)
+        writes = [
+            (wanted.manifest, _what(wanted.manifest), self._writer.write(wanted, trust))
+            for wanted in plan.apply
+            if refusals.due(wanted.manifest, at)
+        ]
+        for patch in plan.patches:
+            write = self._client.patch(
+                *(patch.ref, patch.body, patch.resource_version),
+                subresource=patch.subresource,
+                strategic=patch.strategic,
+            )
+            writes.append((None, f"{patch.ref.kind} {patch.ref.name}", write))
+        await self._all(writes, refusals, failed)
+
+    async def _all(self, writes: list[_Write], refusals: Refusals, failed: list[Exception]) -> None:
+        """Send all at once and wait for all, also if one fails: no write may outlive the turn of its key."""
+        results = await asyncio.gather(*(write for _, _, write in writes), return_exceptions=True)
+        for (manifest, what, _), result in zip(writes, results, strict=True):
+            if not isinstance(result, BaseException):
+                refusals.taken(what)
+                continue
+            if isinstance(result, NamespaceEnding) or not isinstance(result, Exception):
+                raise result
+            refusal = refusal_of(what, result)
+            if refusal is None:
+                failed.append(result)
+            else:
+                refusals.refused(refusal, manifest, self._clock())
+                metrics.REFUSALS.labels(what.partition(" ")[0], refusal.reason).inc()
+
+    async def _tell(self, key: Key, obj: Manifest, plan: Plan, remembered: Remembered) -> float | None:
+        """Write the status and post the events; seconds after which to look again."""
+        look, look_again = await self._owned.look(obj)
+        look = Look((*remembered.refusals.standing, *look.refusals), look.trouble)
+        # Nobody would make the refused object once the resource is done, so until then it is not.
+        held = bool(look.refusals) and not isinstance(plan.status, WireStatus) and _enters_done(obj, plan)
+        status = self._status(obj, Plan() if held else plan, look)
+        waits = [plan.requeue_after, remembered.refusals.due_in(self._clock()), look_again]
+        if status:
+            waits.append(await self._write_status(remembered, obj, status))
+        for event in (*(() if held else plan.events), *_refused_events(obj, look.refusals)):
+            self._events.tell(obj, event)
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _status(self, obj: Manifest, plan: Plan, look: Look) -> Mapping[str, Any]:
+        before: Mapping[str, Any] = obj.get("status") or {}
+        if isinstance(plan.status, WireStatus):
+            return plan.status.wire if plan.status.finished else finish(obj, plan.status.wire, look, self._now())
+        if plan.status is None:
+            return finish(obj, before, look, self._now()) if before else {}
+        after = keeping_unknown(before, plan.status.to_wire(), type(plan.status))
+        return finish(obj, after, look, self._now())
+
+    def _ends(self, obj: Manifest) -> bool:
+        """Whether the namespace of `obj` is being deleted."""
+        metadata = obj["metadata"]
+        there = self._ending.get(metadata["namespace"])
+        if there is None:
+            return False
+        if metadata["uid"] in there:
+            return True
+        # Made since: there is a new namespace of that name.
+        del self._ending[metadata["namespace"]]
+        return False
+
+    def _uids(self, namespace: str) -> frozenset[str]:
+        return frozenset(
+            str(obj["metadata"]["uid"]) for kind in self._controllers for obj in self._cache.list(kind, namespace)
+        )
 
     async def _let_go(self, obj: Manifest) -> None:
         """Delete the Jobs of `obj`, whose namespace is being deleted.
@@ -118,7 +217,7 @@ class Reconciler:
             if controller_uid(job) == obj["metadata"]["uid"] and not job["metadata"].get("deletionTimestamp"):
                 await self._client.delete(ref_to(job))
 
-    async def _write_status(self, remembered: Remembered, obj: Manifest, status: dict[str, Any]) -> float | None:
+    async def _write_status(self, remembered: Remembered, obj: Manifest, status: Mapping[str, Any]) -> float | None:
         """Write what differs; seconds to wait if the difference is mere progress and it is too early for that."""
         difference = merge_patch(obj.get("status") or {}, status)
         if not difference:
@@ -133,9 +232,29 @@ class Reconciler:
         return None
 
 
-async def _all(writes: Iterable[Awaitable[Any]]) -> None:
-    """Send all at once and wait for all, also if one fails: no write may outlive the turn of its key."""
-    results = await asyncio.gather(*writes, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
+def _enters_done(obj: Manifest, plan: Plan) -> bool:
+    before = (obj.get("status") or {}).get("phase")
+    return before != DONE and getattr(plan.status, "phase", None) == DONE
+
+
+def _what(manifest: Manifest) -> str:
+    return f"{manifest['kind']} {manifest['metadata']['name']}"
+
+
+def _refused_events(obj: Manifest, refusals: Iterable[Refusal]) -> Iterable[Event]:
+    """News of what is refused now and was not, or for another reason."""
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    told = next((str(c.get("message")) for c in conditions if c.get("type") == REFUSED), "")
+    for refusal in refusals:
+        if refusal.what not in told:
+            yield Event(refusal.reason, refusal.sentence, "Warning")
+
+
+async def _tried(doing: Awaitable[None], failed: list[Exception]) -> None:
+    """Wait for an effect; what goes wrong with it stops nothing else."""
+    try:
+        await doing
+    except NamespaceEnding:
+        raise
+    except (OperatorError, KinemaApiError, OSError) as error:
+        failed.append(error)

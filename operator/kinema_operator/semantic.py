@@ -12,7 +12,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel
 
 from kinema_api import names
 from kinema_operator.plan import Manifest
@@ -143,3 +145,44 @@ def merge_patch(old: Manifest, new: Manifest) -> dict[str, Any]:
         elif key not in old or before != value:
             patch[key] = value
     return patch
+
+
+def keeping_unknown(before: Manifest, after: Manifest, model: type[BaseModel]) -> dict[str, Any]:
+    """`after`, with the fields of `before` that `model` does not know: a newer version of us may have written them."""
+    known = {field.alias or name: field for name, field in model.model_fields.items()}
+    result = {**after, **{key: value for key, value in before.items() if key not in known}}
+    for key, field in known.items():
+        inner = _model_of(field.annotation)
+        old, new = before.get(key), after.get(key)
+        if inner is None or old is None or new is None:
+            continue
+        if isinstance(new, Mapping) and isinstance(old, Mapping):
+            result[key] = keeping_unknown(old, new, inner)
+        elif isinstance(new, Sequence) and isinstance(old, Sequence):
+            result[key] = [_keeping_item(old, item, inner) for item in new]
+    return result
+
+
+def _keeping_item(before: Sequence[Any], item: Any, model: type[BaseModel]) -> Any:
+    if not isinstance(item, Mapping):
+        return item
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    same = (
+        old
+        for old in before
+        if isinstance(old, Mapping)
+        and (old["type"] == item["type"] if "type" in old and "type" in item else _reduced(old, known) == item)
+    )
+    found = next(same, None)
+    return item if found is None else keeping_unknown(found, item, model)
+
+
+def _reduced(value: Manifest, known: set[str]) -> dict[str, Any]:
+    return {key: inner for key, inner in value.items() if key in known}
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, directly, or as an optional or an item of a tuple."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_of(inner))), None)

@@ -14,9 +14,7 @@ from typing import Any, Final
 from kinema_api import generation, names
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGeneration
-from kinema_operator.conditions import Moment
 from kinema_operator.controller import Cache
-from kinema_operator.generation import transitions
 from kinema_operator.generation.effects import copy_files, send_order
 from kinema_operator.generation.observe import Look, servers_of
 from kinema_operator.generation.observed import CancelOrder, Commit, Observed, Refusal, SendOrder
@@ -24,9 +22,10 @@ from kinema_operator.generation.plan import plan
 from kinema_operator.generation.queue import TERMINAL, waits_for
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import find_model
-from kinema_operator.plan import Effect, Event, Key, Manifest, Plan
+from kinema_operator.plan import Effect, Key, Manifest, Plan
 from kinema_operator.serving.observe import Stores
 from kinema_operator.settings import Settings
+from kinema_operator.unreadable import leave_alone
 
 
 class GenerationController:
@@ -81,7 +80,7 @@ class GenerationController:
         try:
             return plan(VideoGeneration.parse(obj), observed, self._settings, now)
         except InvalidManifest as error:
-            return _refuse(obj, error, now)
+            return leave_alone(obj, error, now)
 
     async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
         """Carry out one effect."""
@@ -109,12 +108,3 @@ class GenerationController:
             self._refusals.pop(wanted.metadata.uid, None)
             return None
         return refusal
-
-
-def _refuse(obj: Manifest, error: InvalidManifest, now: datetime) -> Plan:
-    """A spec that the API server let through and that this operator cannot read can never become right."""
-    if (obj.get("status") or {}).get("phase") in TERMINAL:
-        return Plan()
-    at = Moment(now, obj["metadata"].get("generation", 1))
-    status = transitions.failed(generation.VideoGenerationStatus(), at, "InvalidManifest", str(error))
-    return Plan(status=status, events=(Event("Failed", str(error), "Warning"),))

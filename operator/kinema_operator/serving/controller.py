@@ -9,13 +9,13 @@ from typing import Any, Final
 from kinema_api import generation, names, serving, training
 from kinema_api.errors import InvalidManifest
 from kinema_api.serving import VideoModel
-from kinema_operator.conditions import Moment
 from kinema_operator.controller import Cache
-from kinema_operator.plan import Effect, Event, Key, Manifest, Plan
+from kinema_operator.plan import Effect, Key, Manifest, Plan
 from kinema_operator.serving.observe import Stores, observe
 from kinema_operator.serving.observed import Observed
-from kinema_operator.serving.plan import RESOLVED, plan
+from kinema_operator.serving.plan import plan
 from kinema_operator.settings import Settings
+from kinema_operator.unreadable import leave_alone
 
 
 class ModelController:
@@ -58,7 +58,7 @@ class ModelController:
         try:
             model = VideoModel.parse(obj)
         except InvalidManifest as error:
-            return _refuse(obj, error, now)
+            return leave_alone(obj, error, now)
         return plan(model, observed, self._settings, now)
 
     async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
@@ -73,16 +73,3 @@ class ModelController:
             self._follows.pop(key, None)
         else:
             self._follows[key] = source
-
-
-def _refuse(obj: Manifest, error: InvalidManifest, now: datetime) -> Plan:
-    """A spec that the API server let through and that this operator cannot read: say so, once, and touch nothing."""
-    at = Moment(now, obj["metadata"].get("generation", 1))
-    status = serving.VideoModelStatus(
-        observed_generation=at.generation,
-        conditions=at.mark((), RESOLVED, False, "InvalidManifest", str(error)),
-    )
-    known = (obj.get("status") or {}).get("conditions") or [{}]
-    if known[0].get("message") == str(error)[:1024]:
-        return Plan()
-    return Plan(status=status, events=(Event("InvalidManifest", str(error), "Warning"),))

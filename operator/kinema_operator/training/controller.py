@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final, Protocol
 
 from kinema_api import names, training
 from kinema_api.errors import BrokenManifest, InvalidManifest, StorageError
-from kinema_api.training import VideoModelTraining, VideoModelTrainingStatus
-from kinema_operator.conditions import Moment
+from kinema_api.training import VideoModelTraining
 from kinema_operator.controller import Cache
-from kinema_operator.plan import Effect, Event, Key, Manifest, Plan
+from kinema_operator.plan import Effect, Key, Manifest, Plan
 from kinema_operator.settings import Settings
 from kinema_operator.storage import Stores
 from kinema_operator.training import effects
@@ -20,6 +19,7 @@ from kinema_operator.training.observed import Observed
 from kinema_operator.training.plan import decide
 from kinema_operator.training.trainers import Trainers
 from kinema_operator.training.view import View
+from kinema_operator.unreadable import leave_alone
 from kinema_operator.writer import require_same_owner
 
 
@@ -88,7 +88,7 @@ class TrainingController:
         try:
             found = VideoModelTraining.parse(obj)
         except InvalidManifest as error:
-            return _refuse(obj, error, now)
+            return leave_alone(obj, error, now)
         return decide(View(found, observed, self._settings, now))
 
     async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
@@ -132,19 +132,3 @@ class TrainingController:
         except BrokenManifest as error:
             # The next look sees it, and the plan decides what follows.
             self._broken.add(found.metadata.uid, effect.digest, str(error))
-
-
-def _refuse(obj: Manifest, error: InvalidManifest, now: datetime) -> Plan:
-    """A spec that the API server let through and that this operator cannot read: say so, once, and touch nothing."""
-    raw: Mapping[str, Any] = obj.get("status") or {}
-    try:
-        before = VideoModelTrainingStatus.parse(raw)
-    except InvalidManifest:
-        # Written by a newer operator: better to stand still than to overwrite what it knows.
-        return Plan()
-    at = Moment(now, obj["metadata"].get("generation", 1))
-    conditions = at.mark(before.conditions, "Accepted", False, "InvalidSpec", str(error))
-    if conditions == before.conditions:
-        return Plan()
-    status = before.model_copy(update={"conditions": conditions, "observed_generation": at.generation})
-    return Plan(status=status, events=(Event("InvalidSpec", str(error), "Warning"),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from kinema_api import layout
 from kinema_api.errors import BrokenManifest, ObjectMissing
@@ -21,6 +22,8 @@ from kinema_operator.training.secret import storage_secret
 @dataclass(frozen=True)
 class IssueCredentials(Effect):
     """Make or renew the Secret with the trainers' storage credentials."""
+
+    urgent: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,103 @@
+"""What a resource's Jobs, Deployments and pods say about themselves: pods that are refused, and pods that cannot run.
+
+A Job tells only by events that its pods are refused (KEP-3850 gave it no condition), so they are asked for when a Job
+has had fewer pods than it should for a while. A Deployment has the condition ReplicaFailure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+from kinema_api import generation, names, serving, training
+from kinema_operator.cache import ObjectCache
+from kinema_operator.errors import ApiError, NotLeading
+from kinema_operator.plan import Manifest
+from kinema_operator.standing import Look, Refusal, trouble_of
+from kinema_operator.writer import controller_uid
+
+LACKING_SECONDS: Final = 10.0
+"""How long a Job may lack pods before its events are asked for, and between two such questions."""
+FAILED_CREATE: Final = "FailedCreate"
+PODS_REFUSED: Final = "PodsRefused"
+_LABELS: Final = {training.KIND: names.LABEL_TRAINING, serving.KIND: names.LABEL_MODEL}
+
+
+class EventReader(Protocol):
+    """The part of the API client that is needed here."""
+
+    async def list_all(
+        self, kind: str, namespace: str | None = None, selector: str | None = None, fields: str | None = None
+    ) -> tuple[list[dict[str, Any]], str]:
+        """All objects of a kind that match, and a resourceVersion."""
+
+
+class Owned:
+    """Looks at what a resource owns. What it remembers only saves questions."""
+
+    def __init__(self, cache: ObjectCache, client: EventReader, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cache = cache
+        self._client = client
+        self._clock = clock
+        self._lacking: dict[str, float] = {}
+        """When a Job was first seen to lack pods, or last asked about, by uid."""
+        self._said: dict[str, Refusal] = {}
+
+    async def look(self, obj: Manifest) -> tuple[Look, float | None]:
+        """What its children say, and seconds after which to look again."""
+        kind, metadata = obj["kind"], obj["metadata"]
+        if kind == generation.KIND:
+            return Look(), None
+        labels = {_LABELS[kind]: metadata["name"]}
+        jobs = [j for j in self._cache.list("Job", metadata["namespace"], labels) if _owned(j, obj)]
+        deployments = self._cache.list("Deployment", metadata["namespace"], labels)
+        pods = list(self._cache.list("Pod", metadata["namespace"], labels))
+        lacking = [job for job in jobs if _lacks_pods(job, pods)]
+        for job in jobs:
+            if job not in lacking:
+                self._lacking.pop(job["metadata"]["uid"], None)
+                self._said.pop(job["metadata"]["uid"], None)
+        refusals = [r for job in lacking if (r := await self._refusal(job))]
+        refusals += [r for d in deployments if _owned(d, obj) and (r := _replica_failure(d))]
+        return Look(tuple(refusals), trouble_of(pods)), LACKING_SECONDS if lacking else None
+
+    async def _refusal(self, job: Manifest) -> Refusal | None:
+        metadata, at = job["metadata"], self._clock()
+        uid = metadata["uid"]
+        since = self._lacking.setdefault(uid, at)
+        if at - since < LACKING_SECONDS:
+            return self._said.get(uid)
+        self._lacking[uid] = at
+        asked = f"involvedObject.uid={uid},reason={FAILED_CREATE}"
+        try:
+            events, _ = await self._client.list_all("Event", metadata["namespace"], None, asked)
+        except NotLeading:
+            raise
+        except ApiError:
+            return self._said.get(uid)
+        if events:
+            newest = max(events, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
+            self._said[uid] = Refusal(f"Job {metadata['name']}", PODS_REFUSED, str(newest.get("message") or ""))
+        return self._said.get(uid)
+
+
+def _owned(child: Manifest, obj: Manifest) -> bool:
+    return bool(controller_uid(child) == obj["metadata"]["uid"])
+
+
+def _lacks_pods(job: Manifest, pods: Iterable[Manifest]) -> bool:
+    spec, status = job.get("spec") or {}, job.get("status") or {}
+    over = any(c.get("type") in ("Complete", "Failed", "SuccessCriteriaMet") for c in status.get("conditions") or ())
+    if over or spec.get("suspend") or job["metadata"].get("deletionTimestamp"):
+        return False
+    there = sum(controller_uid(pod) == job["metadata"]["uid"] for pod in pods)
+    return bool(there < int(spec.get("parallelism") or 1) - int(status.get("succeeded") or 0))
+
+
+def _replica_failure(deployment: Manifest) -> Refusal | None:
+    for condition in (deployment.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            name = deployment["metadata"]["name"]
+            return Refusal(f"Deployment {name}", PODS_REFUSED, str(condition.get("message") or ""))
+    return None
