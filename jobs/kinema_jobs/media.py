@@ -37,6 +37,9 @@ USUAL_CRF: Final = 18
 FINE_PIXELS: Final = 256 * 256
 LARGE_FRAME_THREADS: Final = 4
 THUMBNAIL_SIDE: Final = 256
+"""Smallest side of the still, where the frame's shape allows it."""
+THUMBNAIL_LONGEST: Final = 512
+"""Largest side of the still, whatever the frame's size and shape."""
 TILE_SIDE: Final = 96
 """Smallest side of one frame on the contact sheet, unless there are too many frames for it."""
 SHEET_SIDE: Final = 4096
@@ -124,9 +127,13 @@ def _to_yuv(pixels: Video) -> av.VideoFrame:
 
 
 def thumbnail(video: Video) -> bytes:
-    """The middle frame of uint8 (T, H, W, 3) as WebP; small frames grow by whole factors, so pixels stay sharp."""
+    """The middle frame of uint8 (T, H, W, 3) as WebP, at most THUMBNAIL_LONGEST pixels on a side.
+
+    Small frames grow by whole factors, so pixels stay sharp.
+    """
     frame = video[len(video) // 2]
-    scale = max(1, math.ceil(THUMBNAIL_SIDE / min(frame.shape[:2])))
+    room = THUMBNAIL_LONGEST / max(frame.shape[:2])
+    scale = min(int(room) if room >= 1 else room, max(1, math.ceil(THUMBNAIL_SIDE / min(frame.shape[:2]))))
     return _webp(_scaled(frame, scale), lossless=scale > 1)
 
 
