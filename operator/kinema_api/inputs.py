@@ -43,7 +43,7 @@ class ClipInput(ApiModel):
     generation: ResourceName | None = None
     """A VideoGeneration of the same namespace; the request waits until it has succeeded."""
     uri: InputUri | None = None
-    """s3://BUCKET/KEY of an MP4, WebM, PNG, JPEG or WebP. In the operator's own store only what lies below
+    """s3://BUCKET/KEY of an MP4, WebM, PNG, JPEG, WebP or AVIF. In the operator's own store only what lies below
     inputs/NAMESPACE/ or generations/NAMESPACE/ can be named."""
 
 

@@ -133,8 +133,10 @@ class OrderRunner:
         order = taken.order
         fetching = (self._transfers.fetch_input(given, folder / given.name) for given in order.inputs)
         await _unless_stopped(taken, _all(fetching))
-        opening = [(given.name, folder / given.name) for given in order.inputs]
-        footage = await self.in_thread(lambda: {name: open_footage(name, path, largest) for name, path in opening})
+        opening, stopped = [(given.name, folder / given.name) for given in order.inputs], taken.stop.is_set
+        footage = await self.in_thread(
+            lambda: {name: open_footage(name, path, largest, stopped) for name, path in opening}
+        )
         work = Work(Task(order.task), footage, order.input_seconds, order.mask_region)
         work.check()
         return work

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,23 @@ def footage(store: Any, tmp_path: Path) -> dict[str, Any]:
     data = store.objects["clip.mp4"] = path.read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
     return {"name": "input", "url": store.url("clip.mp4"), "bytes": len(data), "sha256": sha256}
+
+
+def endless(path: Path) -> bytes:
+    """20,000 frames of 512 x 512: ten frames' packets over and over."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 512, 512, "yuv420p"
+        stream.codec_context.gop_size, stream.codec_context.max_b_frames = 10, 0
+        noise = np.random.default_rng(0).integers(0, 255, (10, 512, 512, 3), np.uint8)
+        frames = [av.VideoFrame.from_ndarray(pixels, format="rgb24") for pixels in noise // 16]
+        packets = [packet for frame in [*frames, None] for packet in stream.encode(frame)]
+        for number in range(20_000):
+            copy = av.Packet(bytes(packets[number % 10]))
+            copy.stream, copy.time_base, copy.is_keyframe = stream, Fraction(1, 24), number % 10 == 0
+            copy.pts = copy.dts = number
+            container.mux(copy)
+    return path.read_bytes()
 
 
 def decoded(data: bytes) -> np.ndarray[Any, Any]:
@@ -179,3 +198,28 @@ async def test_a_strength_out_of_range_is_refused_at_once(server: Any, make_orde
     status, body = await server.submit(make_order(task="edit", strength=1.5))
     assert status == 400
     assert "more than 0 and at most 1" in body["error"]
+
+
+class TestLargeInputs:
+    """Of a model whose clips may be as large as the input."""
+
+    @pytest.fixture
+    def model_folder(self, tmp_path: Path) -> Path:
+        config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, tasks=TRAINED, max_side=512)
+        folder = tmp_path / "published"
+        save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+        write_manifest(folder)
+        return folder
+
+    async def test_an_order_is_cancelled_while_its_input_is_decoded(
+        self, server: Any, store: Any, make_order: Order, tmp_path: Path
+    ) -> None:
+        data = store.objects["long.mp4"] = await asyncio.to_thread(endless, tmp_path / "long.mp4")
+        given = {"name": "input", "url": store.url("long.mp4"), "bytes": len(data)}
+        await server.submit(make_order(task="extend", inputs=[given]))
+        await server.until("uid-1", lambda s: s.phase == "denoising")
+        await server.ask("DELETE", "/v1/orders/uid-1")
+        ended = asyncio.ensure_future(server.ended("uid-1"))
+        await asyncio.wait([ended], timeout=10)
+        assert ended.done(), "the order is still decoded 10 s after it was cancelled"
+        assert ended.result().phase == "cancelled"

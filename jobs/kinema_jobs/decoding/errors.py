@@ -1,0 +1,25 @@
+"""What the reading process refuses, in sentences for the person who gave the file."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ACCEPTED: Final = "Give an MP4, a WebM, a PNG, a JPEG, a WebP or an AVIF."
+
+
+class Refused(Exception):
+    """A file is not taken; `str(error)` is a sentence with a remedy that quotes nothing of the file."""
+
+
+class Unreadable(Exception):
+    """A file is broken or none of the kinds that are read; `str(error)` says how in a few words."""
+
+
+def unreadable(name: str, why: str) -> Refused:
+    """The refusal of a file that no reader can make sense of."""
+    return Refused(f"The {name} cannot be read ({why}). {ACCEPTED}")
+
+
+def too_large(name: str, width: int, height: int, largest: int) -> Refused:
+    """The refusal of a file whose frames are larger than any clip of the model."""
+    return Refused(f"The {name} is {width}x{height} and this model's clips are at most {largest}. Scale it down.")
