@@ -4,7 +4,7 @@ Level 0 is the clean clip and level 1 is noise (Liu et al. 2022, arXiv:2209.0300
 arXiv:2210.02747): x_t = (1 - t) x_0 + t n, and the velocity dx/dt is n - x_0 everywhere on the line.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +34,20 @@ class FlowLoss:
     count: Tensor
     bin_total: Tensor
     bin_count: Tensor
+
+    def detached(self) -> "FlowLoss":
+        """The same numbers without the graph that they came from."""
+        return FlowLoss(self.total.detach(), self.count, self.bin_total, self.bin_count)
+
+    @classmethod
+    def summed(cls, parts: "Sequence[FlowLoss]") -> "FlowLoss":
+        """The loss of all parts together."""
+        return cls(
+            torch.stack([part.total for part in parts]).sum(),
+            torch.stack([part.count for part in parts]).sum(),
+            torch.stack([part.bin_total for part in parts]).sum(0),
+            torch.stack([part.bin_count for part in parts]).sum(0),
+        )
 
     @property
     def mean(self) -> Tensor:

@@ -44,7 +44,7 @@ class Step:
 
 
 class Steps:
-    """All steps of a training on a world, of at most `budget` tokens each.
+    """All steps of a training on a world, of at most `budget` tokens each. `largest` is the largest clip's tokens.
 
     Raises `ShapeError` where the world's largest clip does not fit the budget or the model.
     """
@@ -58,6 +58,7 @@ class Steps:
                 f"A step of {budget} tokens does not hold the world's largest clip, which has {largest}. "
                 "Give steps at least as many, or the world smaller clips."
             )
+        self.largest = largest
         self._planner = StepPlanner(self._tokens, budget)
 
     def walk(self, first: int, end: int, state: StreamState) -> Iterator[Step]:

@@ -63,6 +63,7 @@ def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from
         data=training.spec.data,
         optimization=training.spec.optimization,
         checkpoint_every=training.spec.checkpoint.every_steps,
+        memory_failures=training.status.restarts.get("out_of_memory", 0),
         skipped_steps=tuple(step - 1 for step in numerics.skipped) if numerics else (),
     )
 

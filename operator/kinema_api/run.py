@@ -26,6 +26,8 @@ class RunConfig(ApiModel):
     """Optimizer steps between two checkpoints; the control plane prunes old ones."""
     skipped_steps: tuple[int, ...] = ()
     """Steps, counted from 0, whose samples are passed over: twice their loss or gradient was not finite."""
+    memory_failures: int = 0
+    """Attempts of this run that ended for want of memory: trainers compute half as much at once after each."""
 
     @property
     def prefix(self) -> str:

@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from torch.distributed.elastic.agent.server.api import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
@@ -30,6 +31,7 @@ from kinema_jobs.train import failures
 from kinema_jobs.train.assignment import DONE, Assignment
 from kinema_jobs.train.entry import work
 from kinema_jobs.train.lease import Lease
+from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.progress import read_progress
 from kinema_jobs.train.settings import TrainerSettings
 from kinema_jobs.train.telemetry import Telemetry
@@ -179,11 +181,17 @@ class TrainingAgent(LocalElasticAgent):
             self._count("resize")
             return None
         codes = [failure.exitcode for failure in result.failures.values()]
-        if word := self._own_word():
+        word = self._own_word()
+        if word and word.failure_class == "out_of_memory" and self._smaller_pieces():
+            return None
+        if word:
             return self._failed(word)
         if all(code in (failures.PEER_LOST, failures.STALE_ROUND) for code in codes):
             return self._without_step("loss" if notice is not None else "collective")
-        if failures.oom_kills() > self._oom_kills:
+        if (kills := failures.oom_kills()) > self._oom_kills:
+            self._oom_kills = kills
+            if self._smaller_pieces():
+                return None
             message = failures.out_of_memory_advice("the kernel killed the worker for memory")
             return self._failed(LastWord(failure_class="out_of_memory", message=message, step=self._step()))
         return self._crashed(codes)
@@ -198,6 +206,18 @@ class TrainingAgent(LocalElasticAgent):
             f"{self._fruitless} rounds in a row ended without a step: see that pods of this training reach each other"
         )
         return self._failed(LastWord(failure_class="network", message=message, step=self._step()))
+
+    def _smaller_pieces(self) -> bool:
+        """Have workers compute less at once from the next round on; False where they compute single clips already."""
+        assert self._assignment is not None
+        limit = PieceLimit.read(self._assignment.scratch)
+        if limit is None or limit.smallest:
+            return False
+        smaller = replace(limit.halved(), learnt=True)
+        smaller.write(self._assignment.scratch)
+        self._count("memory")
+        logger.warning("memory ran out over pieces of %d tokens: %d from now on", limit.tokens, smaller.tokens)
+        return True
 
     def _crashed(self, codes: list[int]) -> RunResult | None:
         self._crashes = 1 if self._stepped() else self._crashes + 1

@@ -22,6 +22,7 @@ from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.memory import require_memory
 from kinema_jobs.train.module import Shares, VideoModelModule
+from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.shape import model_config_of, task_mix_of
 from kinema_jobs.train.world import TimedWorld
 from kinema_model.config import ModelConfig
@@ -52,6 +53,8 @@ class Fitting:
     """Optimizer steps in all."""
     skipped: tuple[int, ...] = ()
     """Numbers of steps, from 0, whose samples are passed over: their loss was not finite twice."""
+    limit: PieceLimit | None = None
+    """How much is computed at once; None: a whole share."""
     step: int = 0
     """Optimizer steps done, over all rounds."""
     stream: StreamState = field(default_factory=StreamState)
@@ -71,18 +74,17 @@ class Fitting:
 
         Raises:
             BadConfiguration: the model package refuses the configuration, or the world cannot be shown to the model.
-            MemoryExhausted: this worker cannot hold its share of a step.
         """
         optimization = config.optimization
         seed_everything(optimization.seed, verbose=False)
         try:
             model_config = model_config_of(config)
-            require_memory(model_config, optimization.batch_tokens, group)
+            world = TimedWorld.of(config.data.world, model_config)
+            steps = steps_of(config, world, model_config)
+            limit = require_memory(model_config, optimization.batch_tokens, group, steps.largest)
             model = VideoModel(model_config)
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
-        world = TimedWorld.of(config.data.world, model_config)
-        steps = steps_of(config, world, model_config)
         encoder = TextEncoder(device=group.device)
         objective = TrainingObjective(
             model_config,
@@ -95,8 +97,19 @@ class Fitting:
         )
         optimizer, schedule = make_optimizer(model, optimization.learning_rate, optimization.steps)
         ema = Ema(model, EMA_DECAY).to(group.device)
-        skipped = config.skipped_steps
-        return cls(model_config, model, objective, world, ema, optimizer, schedule, steps, optimization.steps, skipped)
+        return cls(
+            model_config,
+            model,
+            objective,
+            world,
+            ema,
+            optimizer,
+            schedule,
+            steps,
+            optimization.steps,
+            skipped=config.skipped_steps,
+            limit=limit.halved(config.memory_failures),
+        )
 
     @property
     def data_wait_seconds(self) -> float:
@@ -157,6 +170,7 @@ def fit(fitting: Fitting, group: Group, lease: Lease, after_step: Callable[[], N
         lease,
         keep,
         fitting.skipped,
+        fitting.limit,
     )
     shares = Shares(fitting.steps, fitting.step, fitting.total, fitting.stream, group)
     if len(shares):

@@ -1,4 +1,4 @@
-"""Refuses a training that cannot fit into memory, before its weights are made.
+"""Refuses a model that cannot fit into memory, before its weights are made, and tells how much is computed at once.
 
 What is counted is a lower bound, so nothing is refused that could have run:
 
@@ -18,10 +18,10 @@ from typing import Final
 
 import torch
 
-from kinema_api.training import MAX_NODES
 from kinema_jobs.memory import free_memory, in_gib
-from kinema_jobs.train.failures import BadConfiguration, MemoryExhausted
+from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.group import Group
+from kinema_jobs.train.pieces import PieceLimit
 from kinema_model.config import ModelConfig
 from kinema_model.video_model import VideoModel
 
@@ -32,6 +32,8 @@ _KEPT_OF_WIDTH: Final = 22
 """Of a token in a block, rows of D numbers that the way back needs: inputs of norms, products, gates and attention."""
 _KEPT_OF_HIDDEN: Final = 2
 """The same of F numbers: before and behind the activation of the feed-forward."""
+BOUND_SHARE: Final = 0.5
+"""What the bound is of the memory that activations take, as measured above, at worst: pieces are planned by that."""
 
 
 @dataclass(frozen=True)
@@ -60,32 +62,24 @@ class Need:
         return self.state + tokens * self.token
 
 
-def require_memory(model: ModelConfig, batch_tokens: int, group: Group) -> None:
-    """Refuse what cannot fit on this worker.
+def require_memory(model: ModelConfig, batch_tokens: int, group: Group, largest: int | None = None) -> PieceLimit:
+    """How much this worker computes at once, of clips of at most `largest` tokens (default: the model's own clip).
 
     Raises:
-        BadConfiguration: the model with a single clip does not fit, or the step does not on any number of nodes.
-        MemoryExhausted: this worker's share of a step does not fit, and would in a larger group.
+        BadConfiguration: the model with a single clip does not fit.
     """
+    clip = largest or model.tokens_per_clip
+    # What a step takes is shared out by work, so a share may be somewhat more than the mean.
+    share = batch_tokens // group.world_size + clip
     free = free_memory(group.device)
     if free is None:
-        return
-    need, clip = Need.of(model), model.tokens_per_clip
+        return PieceLimit(share, clip)
+    need = Need.of(model)
     if need.step(clip) > free:
         raise BadConfiguration(
             f"this model of {need.parameters:,} parameters needs at least {in_gib(need.step(clip))} of memory to train "
             f"on a single clip and {in_gib(free)} are free: make it smaller in spec.model.overrides, or raise "
             "spec.worker.resources memory"
         )
-    # What a step takes is whole clips, and some worker has no less than the mean.
-    whole = max(1, batch_tokens // clip) * clip
-    share = max(clip, whole // group.world_size)
-    if need.step(share) > free:
-        most = (free - need.state) // need.token // clip * clip * group.world_size
-        ever = max(clip, whole // (MAX_NODES * group.local_world_size))
-        failure = BadConfiguration if need.step(ever) > free else MemoryExhausted
-        raise failure(
-            f"a step of spec.optimization.batchTokens {batch_tokens} needs at least {in_gib(need.step(share))} of "
-            f"memory on each of {group.world_size} workers and {in_gib(free)} are free: lower batchTokens to at most "
-            f"{most}, raise spec.worker.resources memory, or train on more nodes"
-        )
+    room = int((free - need.state) * BOUND_SHARE / need.token)
+    return PieceLimit(max(clip, min(share, room)), clip)

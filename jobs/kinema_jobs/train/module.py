@@ -19,15 +19,18 @@ from typing import Any, Final
 import torch
 import torch.distributed as dist
 from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import ParallelStrategy
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import IterableDataset
 
+from kinema_jobs.memory import is_out_of_memory
 from kinema_jobs.rendezvous.errors import StaleRound
-from kinema_jobs.train.failures import NumericsFailure
+from kinema_jobs.train.failures import MemoryExhausted, NumericsFailure, out_of_memory_advice
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
+from kinema_jobs.train.pieces import PieceLimit, pieces
 from kinema_model.ema import Ema
 from kinema_model.flow import LEVEL_BINS, FlowLoss
 from kinema_model.packing import StreamState
@@ -75,6 +78,7 @@ class VideoModelModule(LightningModule):
         lease: Lease,
         after_step: Callable[[VideoModelModule], None],
         skipped: Collection[int] = (),
+        limit: PieceLimit | None = None,
     ) -> None:
         super().__init__()
         # Lightning's own loop has no place between the averaging of gradients and the optimizer's step.
@@ -92,6 +96,7 @@ class VideoModelModule(LightningModule):
         self._group, self._lease = group, lease
         self._after_step = after_step
         self._skipped = frozenset(skipped)
+        self._limit = limit
         self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
         self._step_began = time.perf_counter()
 
@@ -131,12 +136,37 @@ class VideoModelModule(LightningModule):
 
     def _learn(self, step: Step, indices: list[int]) -> None:
         """Leave the clipped gradient of the whole batch's loss per token in the parameters."""
+        *before, last = self._pieces(step, indices) or [[]]
+        # DDP takes the mean over ranks of gradients; this makes it the sum per token of the step.
+        scale = self._group.world_size / step.tokens
+        results = []
+        strategy = self.trainer.strategy
+        assert isinstance(strategy, ParallelStrategy)
+        with strategy.block_backward_sync():
+            for piece in before:
+                found = self._loss(piece, step)
+                self.manual_backward(found.total * scale)
+                results.append(found.detached())
         # With more ranks than clips, some take part in the collectives with a gradient of nothing.
-        result = self._objective.loss(self.model, indices, step.number) if indices else nothing(self.model)
-        count = self._agree(step, result)
-        # DDP takes the mean over ranks of gradients; this makes it that of the loss per token of the whole group.
-        self.manual_backward(result.total * (self._group.world_size / count))
-        self._clip(step)
+        found = self._loss(last, step) if last else nothing(self.model)
+        count = self._agree(step, FlowLoss.summed([*results, found.detached()]))
+        self.manual_backward(found.total * scale)
+        self._clip(step, step.tokens / count)
+
+    def _pieces(self, step: Step, indices: list[int]) -> list[list[int]]:
+        if self._limit is None:
+            return [indices] if indices else []
+        loads = {load.sample: load for load in step.loads}
+        return pieces([loads[index] for index in indices], self._limit.tokens)
+
+    def _loss(self, piece: list[int], step: Step) -> FlowLoss:
+        """Raises MemoryExhausted where a single clip is too much."""
+        try:
+            return self._objective.loss(self.model, piece, step.number)
+        except (MemoryError, RuntimeError) as error:
+            if len(piece) > 1 or not is_out_of_memory(error):
+                raise
+            raise MemoryExhausted(out_of_memory_advice("memory ran out over a single clip"), step.number) from error
 
     def _agree(self, step: Step, result: FlowLoss | None) -> float:
         """Sum loss and wish to stop over the group; how many tokens the step's loss counts.
@@ -160,14 +190,17 @@ class VideoModelModule(LightningModule):
             raise _not_finite("loss", self.global_loss, step)
         return count
 
-    def _clip(self, step: Step) -> None:
-        """Bound the gradients' norm.
+    def _clip(self, step: Step, scale: float) -> None:
+        """Scale the gradients and bound their norm.
 
         Raises:
             NumericsFailure: it is no number on some rank, on every rank and before the weights are touched.
         """
         parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if scale != 1:
+            torch._foreach_mul_(gradients, scale)
+        norm = nn.utils.get_total_norm(gradients)
         # Averaged gradients are alike on all ranks; their norm need not be, on unlike devices.
         broken = (~torch.isfinite(norm)).double()[None]
         dist.all_reduce(broken)

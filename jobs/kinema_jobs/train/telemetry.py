@@ -31,7 +31,8 @@ class Telemetry(Collector):
         self._registry.register(self)
 
     def round_ended(self, reason: str) -> None:
-        """A round is over: "loss" of a member, a "resize", a "crash" of the worker here or a broken "collective"."""
+        """A round is over: "loss" of a member, a "resize", a "crash" of the worker here, a broken "collective", or
+        too little "memory"."""
         self._recoveries[reason] += 1
         self._reformed_at = time.time()
 

@@ -24,6 +24,7 @@ from kinema_jobs.train.checkpoint import Checkpoints
 from kinema_jobs.train.export import export, is_exported
 from kinema_jobs.train.fitting import Fitting, fit
 from kinema_jobs.train.lease import Lease
+from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.progress import ProgressFile, read_progress, write_progress
 from kinema_jobs.train.storage import Patience
 
@@ -92,6 +93,7 @@ class _Worker:
         given, config = self._given, self._config
         self._group = group.enter(given.place, given.settings)
         fitting = Fitting.build(config, self._group)
+        self._limit_pieces(fitting)
         store = given.settings.open_store()
         patience = Patience(given.settings.storage_patience_seconds)
         checkpoints = Checkpoints(config, self._group, store, patience, given.scratch)
@@ -108,6 +110,17 @@ class _Worker:
         self._group.broadcast(True)  # nobody ends before the model is committed
         self._finished()
         return DONE
+
+    def _limit_pieces(self, fitting: Fitting) -> None:
+        """Compute no more at once than this node has learnt to; tell the agent, which halves it if that is too much."""
+        limit, kept = fitting.limit, PieceLimit.read(self._given.scratch)
+        if limit is None:
+            return
+        if kept and kept.learnt:
+            limit = PieceLimit(max(limit.clip, min(kept.tokens, limit.tokens)), limit.clip, learnt=True)
+            fitting.limit = limit
+        if self._group.local_rank == 0:
+            limit.write(self._given.scratch)
 
     # Where to go on.
 

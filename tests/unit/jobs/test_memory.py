@@ -11,10 +11,11 @@ from kinema_api.run import RunConfig
 from kinema_jobs.memory import free_host_memory, in_gib
 from kinema_jobs.rendezvous.questions import Place
 from kinema_jobs.train import memory
-from kinema_jobs.train.failures import BadConfiguration, MemoryExhausted, TrainingFailure
+from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.fitting import Fitting
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.memory import STATE_BYTES, Need, require_memory
+from kinema_jobs.train.pieces import PieceLimit
 from kinema_model.config import ModelConfig
 from kinema_model.flow import flow_loss
 from kinema_model.text import TextEncoder
@@ -110,40 +111,32 @@ NEED = Need.of(CONFIG)
 
 
 @pytest.mark.parametrize(
-    ("clips", "world", "held", "failure", "words"),
+    ("clips", "world", "held", "tokens"),
     [
-        (1, 1, 1.0, None, ""),
-        (1, 1, 0.99, BadConfiguration, r"needs at least .* single clip .* are free: .*spec\.model\.overrides"),
-        (8, 1, 8.0, None, ""),
-        (
-            8,
-            1,
-            7.99,
-            MemoryExhausted,
-            rf"batchTokens {8 * CLIP} needs .* at most {7 * CLIP}, .* or train on more nodes",
-        ),
-        (8, 2, 3.99, MemoryExhausted, rf"each of 2 workers .* at most {6 * CLIP}"),
-        (8, 4, 2.0, None, ""),
-        (8, 99, 1.0, None, ""),
-        (640, 1, 9.99, BadConfiguration, rf"spec\.optimization\.batchTokens {640 * CLIP}"),
+        (1, 1, 1.0, CLIP),
+        (8, 1, 99.0, 9 * CLIP),
+        (8, 1, 7.99, int(7.99 * CLIP / 2)),
+        (8, 2, 3.99, int(3.99 * CLIP / 2)),
+        (8, 4, 2.0, CLIP),
+        (8, 99, 1.0, CLIP),
+        (640, 1, 9.99, int(9.99 * CLIP / 2)),
     ],
 )
-def test_only_what_surely_does_not_fit_is_refused(
-    clips: int,
-    world: int,
-    held: float,
-    failure: type[TrainingFailure] | None,
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_step_of_any_size_is_computed_in_pieces_that_fit(
+    clips: int, world: int, held: float, tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = NEED.state + int(held * CLIP * NEED.token)
     monkeypatch.setattr(memory, "free_memory", lambda device: free)
-    if failure is None:
-        require_memory(CONFIG, clips * CLIP, group(world))
-        return
-    with pytest.raises(failure, match=words) as refused:
-        require_memory(CONFIG, clips * CLIP, group(world))
-    assert type(refused.value) is failure
+    assert require_memory(CONFIG, clips * CLIP, group(world)) == PieceLimit(tokens, CLIP)
+
+
+@pytest.mark.parametrize("world", [1, 99])
+def test_only_a_model_that_cannot_hold_a_single_clip_is_refused(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = NEED.state + int(0.99 * CLIP * NEED.token)
+    monkeypatch.setattr(memory, "free_memory", lambda device: free)
+    words = r"needs at least .* single clip .* are free: .*spec\.model\.overrides"
+    with pytest.raises(BadConfiguration, match=words) as refused:
+        require_memory(CONFIG, 8 * CLIP, group(world))
     assert in_gib(free) in str(refused.value)
 
 

@@ -2,84 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import open_store
-from kinema_api.run import RunConfig
-from kinema_jobs.rendezvous.questions import Place
 from kinema_jobs.train.checkpoint import Checkpoints
 from kinema_jobs.train.failures import NumericsFailure
 from kinema_jobs.train.fitting import Fitting, fit
 from kinema_jobs.train.group import Group
-from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.storage import Patience
-from kinema_model.config import PRESETS
 from kinema_model.flow import FlowLoss
 from kinema_model.training import learning_rate_share
-
-CLIP = PRESETS["tiny"].tokens_per_clip
-
-
-def config(**changes: Any) -> RunConfig:
-    fields: dict[str, Any] = {
-        "namespace": "default",
-        "name": "trial",
-        "uid": "u",
-        "run": 1,
-        "attempt": 1,
-        "model": {"preset": "tiny", "overrides": {"width": 24, "depth": 1, "heads": 2}},
-        "data": {"world": {"seed": 7}},
-        "optimization": {"steps": 4, "batchTokens": 2 * CLIP, "seed": 1},
-        "checkpointEvery": 10,
-    }
-    return RunConfig.model_validate(fields | changes)
-
-
-class Unasked(Group):
-    """A round that no rendezvous is asked about."""
-
-    def require_current(self) -> None:
-        pass
-
-
-def group(rank: int = 0, world: int = 1) -> Group:
-    place = Place("u/1/1", 1, "token", "me", rank, world, rank, world, "127.0.0.1:1")
-    return Group(place, rank, world, 0, 1, torch.device("cpu"), "127.0.0.1:1", 30.0, None)
+from unit.jobs.rounds import config, entered, lease, on_ranks
 
 
 @pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
+def alone() -> Iterator[Group]:
     """A group of one, with real collectives."""
-    surroundings(monkeypatch.setenv, 0, 1)
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield group()
-    dist.destroy_process_group()
-
-
-def surroundings(put: Callable[[str, str], Any], rank: int, world: int) -> None:
-    """What torchelastic tells a worker."""
-    for name, value in {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": 1}.items():
-        put(name, str(value))
-    put("GROUP_RANK", str(rank))
-    put("MASTER_ADDR", "127.0.0.1")
-    put("MASTER_PORT", "1")
-
-
-def lease(folder: Path) -> Lease:
-    found = Lease(folder / "lease", create=True)
-    found.grant(time.monotonic() + 600)
-    return found
+    with entered(0, 1, dist.HashStore()) as group:
+        yield group
 
 
 def explode(fitting: Fitting, at: int, *, until: int = 99, here: bool = True) -> None:
@@ -143,7 +90,7 @@ def test_a_state_that_is_not_finite_is_never_committed(alone: Group, tmp_path: P
     }[part]()
     spoilt.view(-1)[-1] = float("nan")
     store = open_store(StoreLocation(endpoint=f"file://{tmp_path}/store", bucket="b"), None)
-    checkpoints = Checkpoints(config(), Unasked(**vars(alone)), store, Patience(1.0), tmp_path)
+    checkpoints = Checkpoints(config(), alone, store, Patience(1.0), tmp_path)
     refused = False
     try:
         checkpoints.save(fitting.state(), 3, 9)
@@ -153,44 +100,25 @@ def test_a_state_that_is_not_finite_is_never_committed(alone: Group, tmp_path: P
     assert not list(store.list(""))
 
 
-def _of_two(rank: int, folder: str, skipped: tuple[int, ...], put: Any) -> None:
-    surroundings(os.environ.__setitem__, rank, 2)
-    store = dist.FileStore(f"{folder}/store", 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=30))
-    mine = Path(folder) / str(rank)
-    mine.mkdir()
+def _trained(group: Group, folder: Path, skipped: tuple[int, ...]) -> Any:
     changes = {"skippedSteps": skipped} if skipped else {}
-    fitting = Fitting.build(config(**changes), group(rank, 2))
-    explode(fitting, at=1, until=2, here=rank == 1)
+    fitting = Fitting.build(config(**changes), group)
+    explode(fitting, at=1, until=2, here=group.rank == 1)
     steps: list[tuple[int, float]] = []
     told = "nothing"
     try:
-        fit(fitting, group(rank, 2), lease(mine), lambda: steps.append((fitting.step, weight_of(fitting))))
+        fit(fitting, group, lease(folder), lambda: steps.append((fitting.step, weight_of(fitting))))
     except NumericsFailure as error:
         told = f"a failure at {error.step}"
-    rates = [g["lr"] for g in fitting.optimizer.param_groups]
-    put.put((rank, told, steps, rates))
-    os._exit(0)
+    return told, steps, [g["lr"] for g in fitting.optimizer.param_groups]
 
 
 def weight_of(fitting: Fitting) -> float:
     return sum(float(p.detach().double().abs().sum()) for p in fitting.model.parameters())
 
 
-def two(folder: Path, skipped: tuple[int, ...] = ()) -> list[Any]:
-    """What two ranks tell, of which the second has an infinite gradient at step 1."""
-    context = mp.get_context("spawn")
-    answers: Any = context.SimpleQueue()
-    workers = [context.Process(target=_of_two, args=(rank, str(folder), skipped, answers)) for rank in (0, 1)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(180)
-    return sorted(answers.get() for _ in workers)
-
-
 def test_all_ranks_end_at_the_same_step_when_one_of_them_has_an_infinite_gradient(tmp_path: Path) -> None:
-    (_, *first), (_, *second) = two(tmp_path)
+    first, second = on_ranks(2, tmp_path, _trained, ())
     assert first == second
     told, steps, _ = first
     assert told == "a failure at 1"
@@ -198,7 +126,7 @@ def test_all_ranks_end_at_the_same_step_when_one_of_them_has_an_infinite_gradien
 
 
 def test_a_step_that_is_passed_over_changes_no_weight_and_the_run_goes_on_behind_it(tmp_path: Path) -> None:
-    (_, *first), (_, *second) = two(tmp_path, skipped=(1,))
+    first, second = on_ranks(2, tmp_path, _trained, (1,))
     assert first == second
     told, steps, rates = first
     assert told == "nothing"
