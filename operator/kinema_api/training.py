@@ -381,6 +381,8 @@ class VideoModelTrainingStatus(ApiModel):
     """There once a loss or a gradient of this run was not finite."""
     excluded_nodes: Annotated[tuple[ShortText, ...], Field(max_length=32)] = ()
     """Nodes whose hardware failed in this run: no trainer of it is placed there any more."""
+    credentials_expire: datetime | None = None
+    """When the storage keys of the run's pods run out; they are renewed at half of their life."""
     evaluation: EvaluationStatus | None = None
     """How good the run's model is; there once its evaluation has begun."""
     published: PublishedModel | None = None

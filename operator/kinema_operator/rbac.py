@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kinema_api import generation, names, serving, training
+from kinema_operator.storage import SECRETS_ROLE
 
 GROUP: Final = "rbac.authorization.k8s.io"
 SERVICE_ACCOUNT: Final = "kinema-operator"
@@ -30,18 +31,18 @@ def _rule(group: str, resources: Sequence[str], verbs: Sequence[str]) -> Rule:
 OPERATOR_RULES: Final[tuple[Rule, ...]] = (
     # Its own kinds: specs belong to people, so they are read; status is the operator's.
     _rule(names.GROUP, _PLURALS, _READ),
-    _rule(names.GROUP, [f"{plural}/status" for plural in _PLURALS], ("get", "patch", "update")),
+    _rule(names.GROUP, [f"{plural}/status" for plural in _PLURALS], ("patch",)),
     # Owner references that block deletion are checked against this where that admission plugin is on.
     _rule(names.GROUP, [f"{plural}/finalizers" for plural in _PLURALS], ("update",)),
-    # A training that publishes makes the VideoModel, and edits only one that it has made.
-    _rule(names.GROUP, [serving.PLURAL], ("create", "patch")),
+    # A training that publishes makes the VideoModel, and leaves it alone from then on.
+    _rule(names.GROUP, [serving.PLURAL], ("create",)),
     # What runs. Pods: the rendezvous store is a bare one; leftovers are deleted, deletion costs patched.
     _rule("batch", ["jobs"], (*_READ, "create", "patch", "delete")),
     _rule("apps", ["deployments"], (*_READ, "create", "patch", "delete")),
     _rule("", ["pods", "services"], (*_READ, "create", "patch", "delete")),
-    _rule("networking.k8s.io", ["networkpolicies"], (*_READ, "create", "patch", "delete")),
-    # By name only: neither list nor watch, so a stolen token cannot find out what there is.
-    _rule("", ["secrets"], ("get", "create", "patch", "delete")),
+    _rule("networking.k8s.io", ["networkpolicies"], (*_READ, "create", "patch")),
+    # The short-lived keys of trainers. Owner references delete them; the admission policy keeps others' Secrets safe.
+    _rule("", ["secrets"], ("create", "patch")),
     # Read too: a Job says only there that its pods are refused.
     _rule("", ["events"], ("create", "patch", "get", "list")),
 )
@@ -53,6 +54,10 @@ NODE_RULES: Final[tuple[Rule, ...]] = (_rule("", ["nodes"], _READ),)
 LOST_POD_RULES: Final[tuple[Rule, ...]] = (_rule("", ["pods/status"], ("patch",)),)
 """In the watched namespaces: a pod on a node that is gone gets phase Failed, or no other one would take its place. Of
 use only together with NODE_RULES, which an operator of one namespace does not have unless an administrator says so."""
+
+SECRETS_RULES: Final[tuple[Rule, ...]] = (_rule("", ["secrets"], ("get",)),)
+"""In namespaces that let the operator read the keys of their own stores. Admission policies never see a read, and RBAC
+cannot tell one Secret from another, so this is not given cluster-wide unless an administrator wants it so."""
 
 OWN_RULES: Final[tuple[Rule, ...]] = (
     # Who leads.
@@ -74,6 +79,7 @@ def operator_manifests(namespace: str = SYSTEM_NAMESPACE) -> list[dict[str, Any]
     return [
         _object("v1", "ServiceAccount", SERVICE_ACCOUNT, namespace) | {"automountServiceAccountToken": False},
         cluster_role(OPERATOR_ROLE, (*OPERATOR_RULES, *NODE_RULES, *LOST_POD_RULES)),
+        cluster_role(SECRETS_ROLE, SECRETS_RULES),
         _binding("ClusterRoleBinding", OPERATOR_ROLE, "ClusterRole", subject),
         _rbac_object("Role", OWN_ROLE, namespace) | {"rules": [*OWN_RULES]},
         _binding("RoleBinding", OWN_ROLE, "Role", subject, namespace),

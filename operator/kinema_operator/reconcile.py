@@ -33,7 +33,7 @@ from kinema_operator.semantic import keeping_unknown, merge_patch
 from kinema_operator.standing import REFUSED, Look, Refusal, finish
 from kinema_operator.writer import Trust, Writer, controller_uid
 
-PROGRESS_FIELDS = frozenset({"progress", "queuePosition", "waiting", "lastActiveTime"})
+PROGRESS_FIELDS = frozenset({"progress", "queuePosition", "waiting", "lastActiveTime", "credentialsExpire"})
 """Fields of a status that merely move along; a change of nothing else may wait for the progress interval."""
 DONE = "Succeeded"
 """Phase that is not entered while an object of the same plan is refused: nobody would make it later."""

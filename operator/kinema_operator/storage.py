@@ -31,8 +31,11 @@ from kinema_api.base import ArtifactStore
 from kinema_api.errors import StorageDenied, StorageError, StorageUnreachable
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
 from kinema_api.objectstores import open_store
+from kinema_operator.errors import Denied
 from kinema_operator.settings import Settings
 
+SECRETS_ROLE: Final = "kinema-operator-secrets"
+"""ClusterRole that a namespace binds to the operator's account to let it read the keys of stores of its own."""
 ACCESS_KEY: Final = "accessKey"
 SECRET_KEY: Final = "secretKey"
 
@@ -165,7 +168,13 @@ class Stores:
 
     async def _keys_of(self, namespace: str, artifact_store: ArtifactStore) -> StoreCredentials:
         name = artifact_store.secret_ref.name
-        secret = await self._client.get("Secret", namespace, name)
+        try:
+            secret = await self._client.get("Secret", namespace, name)
+        except Denied:
+            raise StorageDenied(
+                f"the operator may not read Secret {name!r} of namespace {namespace!r}: let an administrator bind "
+                f"ClusterRole {SECRETS_ROLE} to the operator's service account in that namespace"
+            ) from None
         if secret is None:
             raise SecretMissing(
                 f"Secret {name!r} does not exist in namespace {namespace!r}: create it with the keys "

@@ -40,9 +40,14 @@ def waits_with(name: str, namespace: str, word: str) -> None:
     assert runs.training_status(name, namespace)["phase"] == "Pending"
 
 
-def test_a_missing_secret_wrong_keys_and_a_missing_bucket_are_waited_for(namespace: str) -> None:
+def test_a_namespace_that_is_closed_a_missing_secret_wrong_keys_and_a_missing_bucket_are_waited_for(
+    namespace: str,
+) -> None:
     kube.apply(training("late", 20, artifactStore=store_spec("keys", "later")), namespace)
-    waits_with("late", namespace, "Secret")
+    waits_with("late", namespace, "ClusterRole kinema-operator-secrets")
+    account = f"--serviceaccount={install.SYSTEM}:kinema-operator"
+    kube.kubectl("create", "rolebinding", "kinema", "--clusterrole=kinema-operator-secrets", account, "-n", namespace)
+    waits_with("late", namespace, "SecretMissing")
     kube.apply(secret("keys", "nobody", "wrong-wrong"), namespace)
     waits_with("late", namespace, "Denied")
     admin = install.store_keys()

@@ -14,8 +14,9 @@ import yaml
 from conftest import binary
 from kinema_api import names
 from kinema_api.objectstore import StoreCredentials
-from kinema_operator import rbac
+from kinema_operator import admission_policy, rbac
 from kinema_operator.settings import Settings
+from kinema_operator.storage import SECRETS_ROLE
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "kinema"
 NAMESPACE = "kinema-system"
@@ -94,6 +95,10 @@ def test_the_default_install_watches_everything(render: Render) -> None:
     objects = render()
     wanted = [*rbac.OPERATOR_RULES, *rbac.NODE_RULES, *rbac.LOST_POD_RULES]
     assert one(objects, "ClusterRole")["rules"] == wanted
+    assert one(objects, "ClusterRole", SECRETS_ROLE)["rules"] == list(rbac.SECRETS_RULES)
+    assert SECRETS_ROLE not in names_of(objects, "ClusterRoleBinding") | names_of(objects, "RoleBinding")
+    policy = one(objects, "ValidatingAdmissionPolicy")["spec"]
+    assert policy == admission_policy.manifests()[0]["spec"]
     assert one(objects, "ClusterRoleBinding")["subjects"] == [
         {"kind": "ServiceAccount", "name": rbac.SERVICE_ACCOUNT, "namespace": NAMESPACE}
     ]
@@ -115,10 +120,18 @@ def test_a_tenant_installs_without_any_right_on_the_cluster(render: Render) -> N
     objects = render(TENANT, "team-a")
     assert not {o["kind"] for o in objects} & CLUSTER_SCOPED
     assert {o["metadata"]["namespace"] for o in objects} == {"team-a"}
-    assert one(objects, "Role")["rules"] == list(rbac.OPERATOR_RULES)
+    assert one(objects, "Role")["rules"] == [*rbac.OPERATOR_RULES, *rbac.SECRETS_RULES]
     assert environment(objects)["KINEMA_WATCH_NAMESPACE"] == "team-a"
     peers = one(objects, "NetworkPolicy")["spec"]["egress"][2]["to"]
     assert peers[0]["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "team-a"}}
+
+
+def test_secrets_are_read_where_the_values_say(render: Render) -> None:
+    objects = render({"secrets": {"namespaces": ["team-a", "team-b"]}})
+    bindings = [o for o in objects if o["kind"] == "RoleBinding" and o["metadata"]["name"] == SECRETS_ROLE]
+    assert [b["metadata"]["namespace"] for b in bindings] == ["team-a", "team-b"]
+    everywhere = render({"secrets": {"clusterWide": True}})
+    assert one(everywhere, "ClusterRoleBinding", SECRETS_ROLE)["roleRef"]["name"] == SECRETS_ROLE
 
 
 def test_a_namespaced_operator_may_watch_another_namespace(render: Render) -> None:

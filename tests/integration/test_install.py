@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from cluster.apiserver import ApiServer
-from conftest import binary
+from integration.helm import CHART, Helm
 from integration.kubectl import Kubectl
 from kinema_api import names
 from kinema_api.objectstore import StoreCredentials
 from kinema_operator import rbac, store_key
 from kinema_operator.connection import Connection
 from kinema_operator.settings import Settings
+from kinema_operator.storage import SECRETS_ROLE
 
 pytestmark = pytest.mark.apiserver
 
-CHART = Path(__file__).resolve().parents[2] / "charts" / "kinema"
 SYSTEM = rbac.SYSTEM_NAMESPACE
 TENANT = "team-a"
 ELSEWHERE = "team-b"
@@ -32,17 +32,22 @@ TENANT_VALUES = ("--set", "namespaced=true,crds.install=false,rbac.userRoles=fal
 WORK = [
     ("list", "videomodeltrainings.kinema.dev"),
     ("watch", "videogenerations.kinema.dev"),
-    ("patch", "videomodels.kinema.dev"),
+    ("create", "videomodels.kinema.dev"),
     ("patch", "videomodeltrainings.kinema.dev/status"),
     ("create", "jobs.batch"),
     ("patch", "deployments.apps"),
     ("create", "pods"),
     ("delete", "pods"),
     ("create", "networkpolicies.networking.k8s.io"),
-    ("get", "secrets"),
+    ("create", "secrets"),
     ("create", "events"),
 ]
 NONE_OF_ITS_BUSINESS = [
+    ("get", "secrets"),
+    ("delete", "secrets"),
+    ("delete", "networkpolicies.networking.k8s.io"),
+    ("update", "videogenerations.kinema.dev/status"),
+    ("patch", "videomodels.kinema.dev"),
     ("list", "secrets"),
     ("watch", "secrets"),
     ("patch", "videogenerations.kinema.dev"),
@@ -54,21 +59,6 @@ NONE_OF_ITS_BUSINESS = [
     ("patch", "nodes"),
     ("impersonate", "users"),
 ]
-
-
-class Helm:
-    """Helm against one API server. Nothing runs pods there, so nothing is waited for."""
-
-    def __init__(self, kubeconfig: Path) -> None:
-        self._command = [str(binary("helm")), "--kubeconfig", str(kubeconfig)]
-
-    def __call__(self, *arguments: str) -> str:
-        done = subprocess.run([*self._command, *arguments], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def upgrade(self, namespace: str, *values: str) -> None:
-        self("upgrade", "--install", "kinema", str(CHART), "-n", namespace, "--create-namespace", *values)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +107,21 @@ def test_a_tenants_operator_works_in_its_namespace_and_nowhere_else(verb: str, r
     account = rbac.audit_user(TENANT)
     assert may(kubectl, account, verb, resource, TENANT)
     assert not may(kubectl, account, verb, resource, ELSEWHERE)
+
+
+def test_a_namespace_lets_the_operator_read_its_secrets_by_a_role_binding(kubectl: Kubectl, bare: Path) -> None:
+    account = rbac.audit_user()
+    assert not may(kubectl, account, "get", "secrets", ELSEWHERE)
+    subject = f"--serviceaccount={SYSTEM}:{rbac.SERVICE_ACCOUNT}"
+    kubectl("create", "namespace", "opted-in")
+    Kubectl(bare, "opted-in")("create", "rolebinding", "kinema", f"--clusterrole={SECRETS_ROLE}", subject)
+    assert may(kubectl, account, "get", "secrets", "opted-in")
+    assert not may(kubectl, account, "list", "secrets", "opted-in")
+    assert not may(kubectl, account, "get", "secrets", ELSEWHERE)
+
+
+def test_a_tenants_operator_reads_the_secrets_of_its_namespace(kubectl: Kubectl) -> None:
+    assert may(kubectl, rbac.audit_user(TENANT), "get", "secrets", TENANT)
 
 
 def test_the_lease_lies_in_the_operators_namespace(kubectl: Kubectl) -> None:

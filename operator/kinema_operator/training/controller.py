@@ -10,6 +10,7 @@ from kinema_api import names, training
 from kinema_api.errors import BrokenManifest, InvalidManifest, StorageError
 from kinema_api.training import VideoModelTraining
 from kinema_operator.controller import Cache
+from kinema_operator.errors import AlreadyExists, Denied
 from kinema_operator.plan import Effect, Key, Manifest, Plan
 from kinema_operator.settings import Settings
 from kinema_operator.storage import Stores
@@ -29,8 +30,8 @@ class ApiClient(Protocol):
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """One object by its name, or None."""
 
-    async def create(self, manifest: Manifest) -> tuple[dict[str, Any], bool]:
-        """Make the object if there is none; the object as it is, and whether this call made it."""
+    async def post(self, manifest: Manifest) -> dict[str, Any]:
+        """Make the object."""
 
     async def apply(self, manifest: Manifest) -> dict[str, Any]:
         """Server-side apply."""
@@ -120,10 +121,20 @@ class TrainingController:
 
     async def _put(self, secret: Manifest) -> None:
         """A plain POST costs the API server half of an apply, and most Secrets are new."""
-        live, made = await self._client.create(secret)
-        if not made:
-            require_same_owner(live, secret)
+        try:
+            await self._client.post(secret)
+        except AlreadyExists:
+            await self._require_own(secret)
             await self._client.apply(secret)
+
+    async def _require_own(self, secret: Manifest) -> None:
+        metadata = secret["metadata"]
+        try:
+            live = await self._client.get("Secret", metadata["namespace"], metadata["name"])
+        except Denied:
+            return  # the admission policy of the chart refuses changes to Secrets that Kinema did not make
+        if live is not None:
+            require_same_owner(live, secret)
 
     async def _publish(self, found: VideoModelTraining, effect: effects.Publish) -> None:
         store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from kinema_operator.plan import Effect
+import dataclasses
+
+from kinema_operator.plan import Effect, Plan
 from kinema_operator.training.effects import IssueCredentials
-from kinema_operator.training.view import Status, View
+from kinema_operator.training.view import Status, View, change
+
+
+def noted(view: View, plan: Plan) -> Plan:
+    """`plan` with a status that tells when the credentials run out, for an operator that may not read Secrets."""
+    expire = view.seen.credentials_expire
+    if expire is None or not isinstance(plan.status, Status):
+        return plan
+    return dataclasses.replace(plan, status=change(plan.status, credentials_expire=expire))
 
 
 def renewal(view: View) -> tuple[Effect, ...]:

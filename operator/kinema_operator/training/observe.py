@@ -16,6 +16,7 @@ from kinema_api.objectstore import ObjectStore
 from kinema_api.reports import read_result
 from kinema_api.training import VideoModelTraining
 from kinema_operator.controller import Cache
+from kinema_operator.errors import Denied
 from kinema_operator.plan import Key
 from kinema_operator.plan import Manifest as KubernetesObject
 from kinema_operator.resources import NODE_KIND
@@ -175,13 +176,17 @@ class Observer:
         uid = training.metadata.uid
         expires, read_at = self._expiries.get(uid, (None, 0.0))
         if expires is None or time.monotonic() - read_at > SECRET_RECHECK_SECONDS:
-            name = names.storage_secret_name(training.metadata.name)
-            secret = await self._client.get("Secret", training.metadata.namespace, name)
             try:
                 location = store_location(training.spec.artifact_store, self._settings)
             except StorageError:
                 return view
-            expires = expiry(secret, training, location)
+            name = names.storage_secret_name(training.metadata.name)
+            try:
+                secret = await self._client.get("Secret", training.metadata.namespace, name)
+                expires = expiry(secret, training, location)
+            except Denied:
+                # A namespace that lets nobody read its Secrets: what was written down when they were issued counts.
+                expires = training.status.credentials_expire
             self._expiries[uid] = (expires, time.monotonic())
         usable = expires if expires and expires > view.now else None
         return _with(view, dataclasses.replace(view.seen, credentials_expire=usable))

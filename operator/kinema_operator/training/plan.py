@@ -47,7 +47,7 @@ def decide(view: View) -> Plan:
     """The plan of one training."""
     if view.training.metadata.deletion_timestamp:
         return Plan()
-    return nodes.with_losses(view, _decide(view))
+    return credentials.noted(view, nodes.with_losses(view, _decide(view)))
 
 
 def _decide(view: View) -> Plan:

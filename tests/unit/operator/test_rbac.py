@@ -19,8 +19,9 @@ def test_nothing_is_granted_by_wildcard() -> None:
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
 
 
-def test_secrets_are_read_by_name_only() -> None:
-    assert verbs_on("secrets") == {"get", "create", "patch", "delete"}
+def test_secrets_are_read_nowhere_but_where_a_namespace_allows_it() -> None:
+    assert verbs_on("secrets") == {"create", "patch"}
+    assert verbs_on("secrets", rbac.SECRETS_RULES) == {"get"}
 
 
 @pytest.mark.parametrize("kind", [*CUSTOM_KINDS, *CHILD_KINDS])

@@ -8,8 +8,10 @@ from typing import Any
 from kinema_api.base import utc_now
 from kinema_api.errors import StorageDenied
 from kinema_operator.cache import ObjectCache
+from kinema_operator.errors import Denied
 from kinema_operator.settings import Settings
 from kinema_operator.training.observe import Observer
+from kinema_operator.training.plan import decide
 from kinema_operator.training.trainers import Trainers
 
 
@@ -43,3 +45,27 @@ async def test_a_refusal_of_credentials_is_told_until_there_are_some(make_traini
     seen = await observer.observe(training, cache, NothingFound())
     assert seen.storage_problem is None
     assert seen.credentials_expire is not None
+
+
+class ClosedNamespace:
+    """The operator may not read Secrets there."""
+
+    async def get(self, kind: str, namespace: str, name: str) -> None:
+        raise Denied(f"GET {kind}", "forbidden", 403, "Forbidden")
+
+
+async def test_keys_are_renewed_in_time_where_secrets_may_not_be_read(
+    make_training: Any, make_view: Any, settings: Settings
+) -> None:
+    expire = utc_now() + timedelta(hours=1)
+    observer = Observer(settings, ClosedNamespace(), UsableStores(), Trainers(settings, 1))  # type: ignore[arg-type]
+    running = {"run": 1, "attempt": 1, "phase": "Pending"}
+    observer.remember_credentials(make_training(running), expire)
+    cache = ObjectCache(lambda _: None)
+    seen = await observer.observe(make_training(running), cache, NothingFound())
+    written = decide(make_view(running, seen)).status
+    assert written is not None
+
+    after_a_restart = Observer(settings, ClosedNamespace(), UsableStores(), Trainers(settings, 1))  # type: ignore[arg-type]
+    found = await after_a_restart.observe(make_training(written.to_wire()), cache, NothingFound())
+    assert found.credentials_expire == expire
