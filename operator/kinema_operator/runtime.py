@@ -114,8 +114,9 @@ class Runtime:
         )
 
     def _wake(self, obj: Manifest) -> None:
-        if not self._working:
-            return  # A standby looks at everything when its turn comes.
+        if not self._working or obj["kind"] == NODE_KIND:
+            # A standby looks at everything when its turn comes. A node is nobody's: its pods tell what becomes of it.
+            return
         for controller in self._controllers:
             for key in controller.keys_for(obj):
                 self._queue.add(key)

@@ -18,7 +18,9 @@ from integration.server import Server, until
 from kinema_api.wire import TrainerProgress
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
+from kinema_operator.registry import controllers
 from kinema_operator.resources import ref_to
+from kinema_operator.runtime import Runtime
 from kinema_operator.settings import Settings
 
 pytestmark = pytest.mark.apiserver
@@ -137,6 +139,33 @@ async def test_a_pod_on_a_lost_node_is_failed_as_a_disruption_so_that_its_job_re
             assert "deletionTimestamp" not in left["metadata"], "a trainer that answers is at work"
         assert (await status(client, namespace))["attempt"] == 1
         assert not condition(await status(client, namespace), "NodesWatched"), "nothing to say where nodes are watched"
+
+
+async def test_nodes_come_and_go_without_ending_the_watch_of_any_controller(
+    server: Server, connection: Connection, client: Client, namespace: str, settings: Settings
+) -> None:
+    own = settings.model_copy(update={"watch_namespace": namespace, "pod_namespace": namespace})
+    runtime = Runtime(own, await Connection.load(server.kubeconfig, "kinema-operator"), controllers)
+    await runtime.start()
+    try:
+
+        async def leads() -> bool:
+            return runtime.leader.leading
+
+        await until(leads, "a leader")
+        name = await node(connection)
+        await until(lambda: known(runtime, name, "True"), "a new node")
+        await lose(connection, name)
+        await until(lambda: known(runtime, name, "Unknown"), "its loss")
+        assert runtime.failure is None
+    finally:
+        await runtime.stop()
+
+
+async def known(runtime: Runtime, name: str, ready: str) -> bool:
+    """What the operator has seen of a node."""
+    found = runtime.cache.get("Node", "", name)
+    return bool(found) and condition((found or {})["status"], "Ready").get("status") == ready
 
 
 async def test_earlier_failures_of_a_healthy_pod_hold_no_later_replacement_back(

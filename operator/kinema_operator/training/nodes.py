@@ -32,6 +32,9 @@ HEALTHY_AFTER: Final = timedelta(seconds=30)
 """A trainer that has been in a group at work for so long was worth its start: earlier failures of its index are
 forgotten, so that its next replacement waits 10 s and not up to 10 minutes."""
 EVALUATOR_PATIENCE: Final = timedelta(seconds=30)
+SILENT_STEPS_SECONDS: Final = 20.0
+SILENT_STEPS: Final = 3
+"""No step for so many usual ones, and SILENT_STEPS_SECONDS at least: the group does not work."""
 LOOK_AGAIN_SECONDS: Final = 5.0
 """While a pod's node is in trouble: nobody tells when it stops to answer."""
 _UNREACHABLE_TAINTS: Final = frozenset({"node.kubernetes.io/unreachable", "node.kubernetes.io/out-of-service"})
@@ -81,10 +84,10 @@ def to_ask(view: View, pods: Iterable[Manifest]) -> list[Manifest]:
     return [pod for pod in pods if pod["metadata"]["name"] in asked]
 
 
-def with_silence(seen: Observed, progress: TrainerProgress | None, silent: Collection[str]) -> Observed:
+def with_silence(seen: Observed, progress: TrainerProgress | None, silent: Collection[str], now: datetime) -> Observed:
     """`seen` with whether the pods on troubled nodes answer. A rendezvous is heard through the group that it holds
     together: no trainer steps without it."""
-    working = progress is not None and progress.world_size > 0
+    working = _steps(progress, now)
 
     def heard(pod: PodSeen) -> PodSeen:
         if not pod.trouble:
@@ -96,6 +99,16 @@ def with_silence(seen: Observed, progress: TrainerProgress | None, silent: Colle
         return pod
 
     return dataclasses.replace(seen, pods=tuple(heard(pod) for pod in seen.pods))
+
+
+def _steps(progress: TrainerProgress | None, now: datetime) -> bool:
+    """Whether a group is at work. A trainer without its rendezvous stops within 10 s, and tells its last step still."""
+    if progress is None or progress.world_size == 0:
+        return False
+    if progress.last_step_time is None:
+        return True
+    limit = max(SILENT_STEPS_SECONDS, SILENT_STEPS * (progress.step_seconds or 0.0))
+    return now.timestamp() - progress.last_step_time <= limit
 
 
 # Deciding

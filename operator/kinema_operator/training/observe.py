@@ -121,7 +121,8 @@ class Observer:
         progress = await self._trainers.progress(
             _key(view.training), status.run, status.attempt, [pod for pod in pods if pod["metadata"]["name"] in running]
         )
-        seen = nodes.with_silence(view.seen, progress, await self._trainers.silent(nodes.to_ask(view, pods)))
+        silent = await self._trainers.silent(nodes.to_ask(view, pods))
+        seen = nodes.with_silence(view.seen, progress, silent, view.now)
         view = _with(view, dataclasses.replace(seen, progress=progress))
         if suspension.asks_what_to_go_on_from(view):
             return await self._resume_point(_with(view, await self._store_facts(view, memory)))
