@@ -28,6 +28,8 @@ PLURAL: Final = "videogenerations"
 MAX_SEAMS: Final = 4
 MAX_SHOTS: Final = 16
 MAX_SECONDS: Final = 60
+MAX_KEPT_SECONDS: Final = 10 * 366 * 86400
+MAX_FRAMES: Final = 1_000_000
 MAX_PROMPT_CHARACTERS: Final = 4096
 
 GenerationPhase = Literal["Pending", "Scheduled", "Running", "Succeeded", "Failed", "Cancelled"]
@@ -157,12 +159,24 @@ class VideoGenerationSpec(ApiModel):
     """Seconds from creation after which the request fails rather than waits."""
     cancel: bool = False
     """True stops the request."""
+    retention_seconds: Annotated[int, Field(ge=0, le=MAX_KEPT_SECONDS)] | None = None
+    """Seconds after its end for which the clip is kept in the object store; default: for ever."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=MAX_KEPT_SECONDS)] | None = None
+    """Seconds after its end after which this resource is deleted; where retentionSeconds is longer, after that. The
+    clip stays as long as retentionSeconds says. Default: never."""
     artifact_store: ArtifactStore | None = None
     """Object store for the clip; default: the model's, else the operator's."""
 
 
 class GenerationProgress(ApiModel):
     """How far a clip is."""
+
+    stage: Annotated[str, Field(max_length=16)] | None = None
+    """What the server does: loading, denoising or encoding."""
+    moved: datetime | None = None
+    """When it was last seen to get further."""
+    step_seconds: float | None = None
+    """The longest denoising step of this attempt so far, in seconds."""
 
     step: int = 0
     """Denoising steps done."""
@@ -211,14 +225,17 @@ class Timings(ApiModel):
     """Decoding latents, encoding and uploading."""
 
 
+Brightness = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class Seam(ApiModel):
     """Where what was given meets what was made, in mean absolute brightness from 0 to 1, before anything is pasted."""
 
-    frame: int
+    frame: Annotated[int, Field(ge=0, le=MAX_FRAMES)]
     """The first frame after it."""
-    jump: float
+    jump: Brightness
     """From one side to the other."""
-    usual: float
+    usual: Brightness
     """Between neighbouring frames that were made."""
 
 
@@ -246,6 +263,28 @@ class Delivery(ApiModel):
     """WIDTHxHEIGHT in pixels."""
     fps: float
     """Frames a second."""
+
+
+class PinnedStores(ApiModel):
+    """Where the weights and the clip lie; what is absent lies in the operator's own store."""
+
+    weights: ArtifactStore | None = None
+    """Object store of the model."""
+    clips: ArtifactStore | None = None
+    """Object store of the clip and of what it is made from."""
+
+
+class PinnedInput(ApiModel):
+    """What a request was given, as it was when the request was accepted."""
+
+    name: Literal["input", "end", "mask"]
+    """The field of the spec."""
+    uri: Uri
+    """Where it lay."""
+    etag: ShortText
+    """The object store's name of that version."""
+    bytes: Annotated[int, Field(ge=0)]
+    """Length."""
 
 
 class VideoGenerationStatus(ApiModel):
@@ -284,6 +323,14 @@ class VideoGenerationStatus(ApiModel):
     """What the model heard in place of the prompt."""
     model_digest: Digest | None = None
     """The model that is used; fixed when the request is accepted."""
+    stores: PinnedStores | None = None
+    """Where the model and the clip lie; fixed when the request is accepted, whatever becomes of the VideoModel."""
+    inputs: Annotated[tuple[PinnedInput, ...], Field(max_length=3)] = ()
+    """What the request works on; fixed when it is accepted."""
+    stopping_since: datetime | None = None
+    """When its server was first told to stop."""
+    cleaned: bool = False
+    """Nothing is left in the object store of it but the clip: neither attempts nor copies of inputs."""
     timings: Timings | None = None
     """Where the seconds went."""
     seams: Annotated[tuple[Seam, ...], Field(max_length=MAX_SEAMS)] = ()

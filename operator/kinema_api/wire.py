@@ -10,46 +10,72 @@ Server (SERVER_PORT):
     GET    /healthz
 Server (SERVER_METRICS_PORT): GET /metrics.
 Errors of a server: {"error": "<sentence with a remedy>"}.
+
+What a pod says is input like any other: every number is finite and bounded and every text has a longest length, so
+that what was read can be written into a status. What does not fit is not read at all.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from kinema_api.base import ApiModel
+from kinema_api.base import SIZE_PATTERN, ApiModel
 from kinema_api.generation import Seam, Shot
 from kinema_api.inputs import Region, TaskName
 from kinema_api.manifest import ManifestFile, Sha256
 from kinema_api.training import FailureClass
 
+MAX_COUNT: Final = 2**53 - 1
+"""The largest whole number that every reader of JSON understands alike."""
+MAX_ARTEFACT_BYTES: Final = 8 << 30
+"""Longest file that a server may leave behind: an hour of video at 18 Mbit/s."""
+MAX_ARTEFACTS: Final = 8
+MAX_SENTENCE: Final = 4096
+MAX_SAID_AT_LENGTH: Final = 1 << 14
+
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Number = Annotated[float, Field(ge=0, le=float(MAX_COUNT), allow_inf_nan=False)]
+"""Finite, and not below 0."""
+Name = Annotated[str, Field(max_length=256)]
+Sentence = Annotated[str, Field(max_length=MAX_SENTENCE)]
+
+
+def _none_unless_finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Measured = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_none_unless_finite)]
+"""A figure that may be missing: what is not finite counts as missing, since a loss may well be NaN."""
+
 
 class CommittedCheckpoint(ApiModel):
     """The newest checkpoint that a trainer has committed."""
 
-    step: int
-    prefix: str
-    digest: str
-    time: float
+    step: Count
+    prefix: Annotated[str, Field(max_length=1024)]
+    digest: Name
+    time: Number
     """Seconds since the epoch."""
 
 
 class TrainerProgress(ApiModel):
     """GET /progress of a trainer's agent."""
 
-    run: int
-    attempt: int
-    round: int = 0
+    run: Count
+    attempt: Count
+    round: Count = 0
     """0: waits for its first round."""
-    rank: int = -1
-    world_size: int = 0
-    step: int = 0
-    total_steps: int = 0
-    loss: float | None = None
-    step_seconds: float | None = None
-    tokens_per_second: float | None = None
-    last_step_time: float | None = None
+    rank: Annotated[int, Field(ge=-1, le=MAX_COUNT)] = -1
+    world_size: Count = 0
+    step: Count = 0
+    total_steps: Count = 0
+    loss: Measured = None
+    step_seconds: Measured = None
+    tokens_per_second: Measured = None
+    last_step_time: Measured = None
     """Seconds since the epoch."""
     checkpoint: CommittedCheckpoint | None = None
     exported: bool = False
@@ -152,34 +178,34 @@ class WorkOrder(ApiModel):
 class UploadedFile(ApiModel):
     """An artefact that a server has uploaded."""
 
-    name: str
+    name: Annotated[str, Field(max_length=64)]
     sha256: Sha256
-    bytes: int
+    bytes: Annotated[int, Field(ge=0, le=MAX_ARTEFACT_BYTES)]
 
 
 class OrderResult(ApiModel):
     """What an order that succeeded left behind."""
 
-    files: tuple[UploadedFile, ...]
-    seconds: float
-    size: str
-    fps: float
-    load_seconds: float
-    denoise_seconds: float
-    encode_seconds: float
-    seams: tuple[Seam, ...] = ()
-    expanded_prompt: str | None = None
+    files: Annotated[tuple[UploadedFile, ...], Field(max_length=MAX_ARTEFACTS)]
+    seconds: Number
+    size: Annotated[str, Field(max_length=9, pattern=SIZE_PATTERN)]
+    fps: Number
+    load_seconds: Number
+    denoise_seconds: Number
+    encode_seconds: Number
+    seams: Annotated[tuple[Seam, ...], Field(max_length=1024)] = ()
+    expanded_prompt: Annotated[str, Field(max_length=MAX_SAID_AT_LENGTH)] | None = None
 
 
 class OrderState(ApiModel):
     """GET /v1/orders/{uid}."""
 
-    uid: str
-    attempt: int
+    uid: Name
+    attempt: Count
     phase: Literal["loading", "denoising", "encoding", "succeeded", "failed", "cancelled"]
-    step: int = 0
-    total_steps: int = 0
-    error: str | None = None
+    step: Count = 0
+    total_steps: Count = 0
+    error: Sentence | None = None
     retriable: bool = True
     """False: the request itself is at fault, and no other server will do better."""
     result: OrderResult | None = None
@@ -188,7 +214,7 @@ class OrderState(ApiModel):
 class ServerState(ApiModel):
     """GET /v1/server."""
 
-    digest: str | None = None
+    digest: Name | None = None
     """Digest of the model in memory."""
-    order: str | None = None
+    order: Name | None = None
     """uid of the order in hand."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from kinema_api.wire import OrderResult, OrderState, WorkOrder
+from kinema_api.wire import MAX_SENTENCE, OrderResult, OrderState, WorkOrder
 from kinema_jobs.serve import metrics
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class OrderInHand:
 
     def end(self, phase: Phase, error: str | None = None, *, retriable: bool = True) -> None:
         """Enter a last phase and count it."""
-        self.phase, self.error, self.retriable = phase, error, retriable
+        self.phase, self.error, self.retriable = phase, error and error[:MAX_SENTENCE], retriable
         metrics.GENERATIONS.labels(phase).inc()
 
 
