@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from kinema_api import names
 from kinema_operator.plan import Manifest, Ref
@@ -25,6 +25,19 @@ Sight = Literal["unknown", "listed", "refused"]
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 INDEXED_PREFIX = f"{names.GROUP}/"
 """Labels of our own are indexed; others only filter."""
+
+
+class View(Protocol):
+    """Something that is derived from all objects of a kind, and kept as they come and go. It never raises."""
+
+    def put(self, obj: Manifest) -> None:
+        """Take in an object, in place of the one of the same name."""
+
+    def remove(self, obj: Manifest) -> None:
+        """Let go of the object of this name."""
+
+
+V = TypeVar("V", bound=View)
 
 
 def version_of(obj: Manifest) -> int:
@@ -52,6 +65,8 @@ class Shelf:
     gone: set[str] = field(default_factory=set)
     """Uids that we deleted and whose end the watch has not told yet."""
     sight: Sight = "unknown"
+    views: dict[Callable[[], View], View] = field(default_factory=dict)
+    """What is derived from the objects, by what makes it."""
 
 
 class ObjectCache:
@@ -88,6 +103,16 @@ class ObjectCache:
             return ()
         wanted = labels or {}
         return [obj for obj in _candidates(shelf, namespace, wanted) if carries(obj, wanted)]
+
+    def view(self, kind: str, make: Callable[[], V]) -> V:
+        """What `make` made, kept up to date with all objects of `kind` from its first use on."""
+        shelf = self._shelves[kind]
+        found = shelf.views.get(make)
+        if found is None:
+            found = shelf.views[make] = make()
+            for obj in self.list(kind):
+                found.put(obj)
+        return cast(V, found)
 
     # Feeding: own writes
 
@@ -161,6 +186,8 @@ class ObjectCache:
         if known is not None:
             _unindex(shelf, known)
         shelf.objects.setdefault(namespace, {})[name] = slim
+        for view in shelf.views.values():
+            view.put(slim)
         for label in _indexed(slim):
             shelf.by_label.setdefault(label, set()).add(name)
         if known is not None and known["metadata"]["uid"] != slim["metadata"]["uid"]:
@@ -174,6 +201,8 @@ class ObjectCache:
         del named[name]
         if not named:
             del shelf.objects[namespace]
+        for view in shelf.views.values():
+            view.remove(known)
         self._listener(known)
 
 

@@ -12,12 +12,26 @@ from datetime import datetime
 from typing import Any, Final
 
 from kinema_operator.plan import Manifest
-from kinema_operator.serving.server_pod import ServerPod
+from kinema_operator.serving.server_pod import FAILING, UNSCHEDULABLE, ServerPod, newest_template
 
 TERMINAL: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
 ASSIGNED: Final = frozenset({"Scheduled", "Running"})
-HOLDING: Final = frozenset({"InputNotFound", "InputNotReady", "SecretMissing", "BucketMissing", "StorageDenied"})
-"""Reasons of one request alone: while it waits for such a thing, it must not keep others from a server."""
+IN_LINE: Final = frozenset(
+    {
+        "ModelNotFound",
+        "ModelNotReady",
+        "Queued",
+        "ServerStarting",
+        UNSCHEDULABLE,
+        FAILING,
+        "ServerBusy",
+        "ServerUnfit",
+        "Retrying",
+        "Disrupted",
+    }
+)
+"""Reasons for which a request waits for a server of its model. Whoever waits for anything else, such as an input or a
+store, is held: it must neither keep others from a server nor keep a server for itself."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,8 @@ class Request:
     """Endpoint of its own object store."""
     held: bool = False
     """It waits for something else than a server: it stands in no line and asks for none."""
+    given: tuple[str, ...] = ()
+    """Requests whose clips it waits for, or may wait for."""
 
     @property
     def active(self) -> bool:
@@ -48,6 +64,11 @@ class Request:
     def assigned(self) -> bool:
         """Whether a server has it in hand, or is about to."""
         return self.phase in ASSIGNED
+
+    @property
+    def serves(self) -> bool:
+        """Whether it has a server or waits for one."""
+        return self.active and (self.assigned or not self.held)
 
     @property
     def waiting(self) -> bool:
@@ -71,19 +92,22 @@ def request(manifest: Manifest) -> Request:
         completed=datetime.fromisoformat(completed) if completed else None,
         store_endpoint=(spec.get("artifactStore") or {}).get("endpoint"),
         held=any(_holds(condition) for condition in status.get("conditions") or ()),
+        given=given_to(manifest),
     )
 
 
 def _holds(condition: Mapping[str, Any]) -> bool:
     unmet = condition.get("type") in ("Accepted", "Scheduled") and condition.get("status") == "False"
-    return unmet and condition.get("reason") in HOLDING
+    return unmet and condition.get("reason") not in IN_LINE
 
 
-def waits_for(manifest: Manifest, name: str) -> bool:
-    """Whether a VideoGeneration of the API server waits, and may wait for the clip of `name`."""
+def given_to(manifest: Manifest) -> tuple[str, ...]:
+    """Names of the requests whose clips a VideoGeneration that waits is given."""
     spec: Mapping[str, Any] = manifest.get("spec") or {}
-    phase = (manifest.get("status") or {}).get("phase") or "Pending"
-    return phase == "Pending" and any((spec.get(given) or {}).get("generation") == name for given in ("input", "end"))
+    if ((manifest.get("status") or {}).get("phase") or "Pending") != "Pending":
+        return ()
+    names = ((spec.get(given) or {}).get("generation") for given in ("input", "end"))
+    return tuple({name: None for name in names if name})
 
 
 def waiting_line(requests: Iterable[Request], digest: str, current: str | None) -> tuple[Request, ...]:
@@ -98,9 +122,12 @@ def position(line: Sequence[Request], name: str) -> int | None:
 
 
 def idle_servers(servers: Iterable[ServerPod], requests: Iterable[Request]) -> tuple[ServerPod, ...]:
-    """Servers that can take a request now, in a stable order."""
+    """Servers that can take a request now, in a stable order: those first that a roll-out will not take away."""
     busy = {r.server_uid for r in requests if r.assigned}
-    return tuple(sorted((s for s in servers if s.available and s.uid not in busy), key=lambda s: s.name))
+    known = tuple(servers)
+    newest = newest_template(known)
+    free = (s for s in known if s.available and s.uid not in busy)
+    return tuple(sorted(free, key=lambda s: (s.template != newest, s.name)))
 
 
 def assign(line: Sequence[Request], idle: Sequence[ServerPod]) -> dict[str, ServerPod]:
