@@ -7,6 +7,8 @@
         evaluation/                 report.json report.html result.json manifest.json   (manifest last)
     models/<digest>/                manifest.json and the files it names, copied from export/ by the control plane
     generations/<namespace>/<uid>/  video.mp4 thumbnail.webp spritesheet.webp request.json   (committed)
+        commit.json                 what was committed, for a cluster that is restored without statuses
+        inputs/                     copies of what it works on; deleted when it ends
         attempt-NNN/                what a server wrote
     inputs/<namespace>/             what people upload for generations to work on
 
@@ -30,6 +32,8 @@ VIDEO: Final = "video.mp4"
 THUMBNAIL: Final = "thumbnail.webp"
 SPRITESHEET: Final = "spritesheet.webp"
 REQUEST: Final = "request.json"
+COMMIT: Final = "commit.json"
+"""What was committed, and from which attempt (kinema_operator.generation.record)."""
 
 
 def training_prefix(namespace: str, name: str, uid: str) -> str:
@@ -91,3 +95,8 @@ def generation_prefix(namespace: str, uid: str) -> str:
 def generation_attempt_prefix(namespace: str, uid: str, attempt: int) -> str:
     """Folder in which one attempt's server writes."""
     return f"{generation_prefix(namespace, uid)}attempt-{attempt:03d}/"
+
+
+def generation_inputs_prefix(namespace: str, uid: str) -> str:
+    """Folder of the copies of what a generation works on."""
+    return f"{generation_prefix(namespace, uid)}inputs/"

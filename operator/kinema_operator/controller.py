@@ -42,5 +42,8 @@ class Controller(Protocol):
     async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
         """Carry out one effect; idempotent. An exception makes the key be tried again with backoff."""
 
+    async def gone(self, key: Key) -> None:
+        """The resource is deleted, or about to be. Owner references take its objects; this is for all else."""
+
     async def close(self) -> None:
         """Close its connections; nothing is asked of it afterwards."""

@@ -96,6 +96,7 @@ class Reconciler:
             # Owner references take the rest with them; an object on its way out gets nothing new.
             self._remembered.pop(key, None)
             self._queue.forget(key)
+            await self._controllers[key.kind].gone(key)
             return None
         if self._ends(obj):
             await self._let_go(obj)

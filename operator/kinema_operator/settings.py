@@ -133,5 +133,9 @@ class Settings(BaseSettings):
     """How often a server is asked for an order's state; status is written at most every progress_interval_seconds."""
     server_silent_seconds: float = Field(default=15.0, gt=0)
     """A server that has not answered for this long is given up, and the request goes to another one."""
-    server_termination_grace_seconds: int = Field(default=60, ge=1)
-    """Time that a server has to end when its pod is deleted."""
+    server_unmeasured_seconds: float = Field(default=600.0, gt=0)
+    """A server that loads a model, has made no step of this request yet, or encodes may take this long; it may take as
+    long to stop before its first step. Later a step may take 20 times the longest so far and stopping 3 times, 30 s at
+    least. Whatever takes longer costs the server its pod, so every request ends by its deadline plus this limit."""
+    server_termination_grace_seconds: int = Field(default=600, ge=1)
+    """Time that a server has to finish the order in hand when its pod is deleted; an idle one ends at once."""

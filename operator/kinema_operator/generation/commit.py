@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 
 from kinema_api import layout
 from kinema_api.errors import ObjectMissing
 from kinema_api.objectstore import ObjectStore
+from kinema_api.wire import MAX_ARTEFACT_BYTES
+from kinema_operator.generation import record
 from kinema_operator.generation.observed import CommittedFile, Copy, Inspection, SignedAddress
+
+MAX_LEFTOVERS: Final = 1000
+"""How many objects are looked through at a time."""
 
 
 class ReportedFile(Protocol):
@@ -61,7 +67,10 @@ def inspect(
     if copies:
         return Inspection(copies=tuple(copies))
     expires = now + timedelta(seconds=public_seconds)
-    return Inspection(committed=tuple(_committed(store, final, file, expires, now) for file in files))
+    return Inspection(
+        committed=tuple(_committed(store, final, file, expires, now) for file in files),
+        recorded=record.exists(store, namespace, uid),
+    )
 
 
 def sign_again(
@@ -76,10 +85,21 @@ def sign_again(
     )
 
 
+def leftovers(store: ObjectStore, namespace: str, uid: str, clip_stays: bool) -> tuple[str, ...]:
+    """Keys of what nobody needs of a request that has ended: all but the clip, or, without it, all.
+
+    Raises:
+        StorageError: the store cannot be asked.
+    """
+    prefix = layout.generation_prefix(namespace, uid)
+    found = (stat.key for stat in islice(store.list(prefix), MAX_LEFTOVERS))
+    return tuple(key for key in found if not clip_stays or "/" in key.removeprefix(prefix))
+
+
 def _is(store: ObjectStore, key: str, file: ReportedFile) -> bool:
     """Whether the object is, byte for byte, the file that was reported."""
     found = store.stat(key)
-    if found is None or found.bytes != file.bytes:
+    if found is None or found.bytes != file.bytes or found.bytes > MAX_ARTEFACT_BYTES:
         return False
     try:
         return store.sha256(key) == (file.sha256, file.bytes)

@@ -1,12 +1,14 @@
 """VideoGeneration's controller: joins observation, plan and effects.
 
-What it remembers between two looks is a server's refusal, until the plan has seen it; a restart asks the server once
-more and hears the same. Waiting requests are woken by their VideoModel's controller, which knows the line, and by the
-clips that they are given.
+What it remembers between two looks saves questions: a server's refusal and a store's, until the plan has seen them (a
+restart asks once more and hears the same), and which server to stop when a request is deleted (a restart leaves that
+to the next request for the server). Waiting requests are woken by their VideoModel's controller, which knows the line,
+and by the clips that they are given.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
@@ -15,17 +17,31 @@ from kinema_api import generation, names
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGeneration
 from kinema_operator.controller import Cache
-from kinema_operator.generation.effects import copy_files, send_order
+from kinema_operator.errors import NotLeading
+from kinema_operator.generation.effects import copy_files, delete_keys, send_order, write_record
+from kinema_operator.generation.lines import lines_of
 from kinema_operator.generation.observe import Look, servers_of
-from kinema_operator.generation.observed import CancelOrder, Commit, Observed, Refusal, SendOrder
-from kinema_operator.generation.plan import plan
-from kinema_operator.generation.queue import TERMINAL, waits_for
+from kinema_operator.generation.observed import (
+    CancelOrder,
+    Clean,
+    Commit,
+    Observed,
+    Problem,
+    Record,
+    Refusal,
+    SendOrder,
+)
+from kinema_operator.generation.plan import broken_off, plan
+from kinema_operator.generation.queue import ASSIGNED, TERMINAL
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import find_model
 from kinema_operator.plan import Effect, Key, Manifest, Plan
 from kinema_operator.serving.observe import Stores
+from kinema_operator.serving.server_pod import ServerPod
 from kinema_operator.settings import Settings
 from kinema_operator.unreadable import leave_alone
+
+log = logging.getLogger(__name__)
 
 
 class GenerationController:
@@ -40,6 +56,8 @@ class GenerationController:
         self._stores = stores
         self._servers = ServerClient(settings.pod_timeout_seconds, server_port)
         self._refusals: dict[str, tuple[int, Refusal]] = {}
+        self._hindrances: dict[str, Problem] = {}
+        self._followed: dict[Key, tuple[VideoGeneration, ServerPod | None]] = {}
         self._cache: Cache | None = None
 
     async def close(self) -> None:
@@ -52,8 +70,7 @@ class GenerationController:
             return []
         namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
         ended = (obj.get("status") or {}).get("phase") in TERMINAL
-        others = self._cache.list(generation.KIND, namespace) if ended and self._cache else ()
-        waiting = [other["metadata"]["name"] for other in others if waits_for(other, name)]
+        waiting = lines_of(self._cache, namespace).waiting_for(namespace, name) if ended and self._cache else ()
         return [Key(generation.KIND, namespace, each) for each in (name, *waiting)]
 
     async def observe(self, key: Key, obj: Manifest, cache: Cache) -> Observed:
@@ -66,21 +83,54 @@ class GenerationController:
         look = Look(
             generation=wanted,
             model=find_model(wanted, cache),
-            servers=servers_of(wanted, cache),
+            servers=servers_of(wanted, cache) if wanted.status.phase not in TERMINAL else (),
             cache=cache,
             stores=self._stores,
             client=self._servers,
             settings=self._settings,
             refusal=self._refusal(wanted),
+            hindrance=self._hindrances.pop(wanted.metadata.uid, None),
         )
-        return await look.observe()
+        try:
+            observed = await look.observe()
+        except NotLeading:
+            raise
+        except Exception as error:  # one request's fault stays its own: cancel and deadline work whatever it is
+            log.exception("A look at VideoGeneration %s/%s broke off", key.namespace, key.name)
+            return Observed(look.known_model(), problem=Problem("LookFailed", _words(error)))
+        self._remember(key, wanted, observed)
+        return observed
 
     def plan(self, obj: Manifest, observed: Any, now: datetime) -> Plan:
-        """See generation.plan."""
+        """See generation.plan. Whatever it stumbles over, cancel and deadline end the request."""
         try:
-            return plan(VideoGeneration.parse(obj), observed, self._settings, now)
+            wanted = VideoGeneration.parse(obj)
         except InvalidManifest as error:
             return leave_alone(obj, error, now)
+        try:
+            return plan(wanted, observed, self._settings, now)
+        except Exception as error:  # what others answered led to this, and must not keep the request for ever
+            log.exception(
+                "The plan for VideoGeneration %s/%s broke off", wanted.metadata.namespace, wanted.metadata.name
+            )
+            return plan(wanted, broken_off(observed, _words(error)), self._settings, now)
+
+    async def gone(self, key: Key) -> None:
+        """The request was deleted: its server is told to stop, and nothing of an unfinished one stays in the store."""
+        found = self._followed.pop(key, None)
+        if found is None:
+            return
+        wanted, server = found
+        if server is not None and server.address is not None:
+            await self._servers.cancel(server.address, wanted.metadata.uid)
+        self._refusals.pop(wanted.metadata.uid, None)
+
+    def _remember(self, key: Key, wanted: VideoGeneration, observed: Observed) -> None:
+        """Who has it in hand, for the time when the resource itself is gone."""
+        if wanted.status.phase in ASSIGNED and observed.server is not None:
+            self._followed[key] = (wanted, observed.server)
+        else:
+            self._followed.pop(key, None)
 
     async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
         """Carry out one effect."""
@@ -98,9 +148,17 @@ class GenerationController:
                 if effect.server.address is not None:
                     await self._servers.cancel(effect.server.address, effect.uid)
             case Commit():
-                await copy_files(wanted, model, effect, self._stores)
+                self._hindered(wanted, await copy_files(wanted, model, effect, self._stores))
+            case Record():
+                self._hindered(wanted, await write_record(wanted, model, self._stores))
+            case Clean():
+                await delete_keys(wanted, model, effect.keys, self._stores)
             case _:
                 raise TypeError(f"a generation knows no effect {type(effect).__name__}; report this as a bug")
+
+    def _hindered(self, wanted: VideoGeneration, problem: Problem | None) -> None:
+        if problem is not None:
+            self._hindrances[wanted.metadata.uid] = problem
 
     def _refusal(self, wanted: VideoGeneration) -> Refusal | None:
         attempt, refusal = self._refusals.get(wanted.metadata.uid, (0, None))
@@ -108,3 +166,7 @@ class GenerationController:
             self._refusals.pop(wanted.metadata.uid, None)
             return None
         return refusal
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}; the operator's log tells more, report it as a bug"

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from kinema_api import layout
+from kinema_api.errors import BrokenManifest, ObjectMissing, StorageError
 from kinema_api.generation import VideoGeneration
 from kinema_api.serving import VideoModel
+from kinema_api.wire import WorkOrder
 from kinema_operator.controller import Cache
-from kinema_operator.generation.inputs import Inputs
-from kinema_operator.generation.observed import Commit, Refusal, SendOrder
+from kinema_operator.generation import record
+from kinema_operator.generation.inputs import Inputs, InputUnusable
+from kinema_operator.generation.observed import Commit, Problem, Refusal, SendOrder
 from kinema_operator.generation.server_client import ServerClient
-from kinema_operator.generation.stores import clip_store, model_store
+from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.generation.work_order import lifetime, read_model, work_order
 from kinema_operator.serving.observe import Stores
 from kinema_operator.settings import Settings
+from kinema_operator.storage import storage_reason
 
 
 async def send_order(
@@ -28,29 +34,77 @@ async def send_order(
 ) -> Refusal | None:
     """Give an attempt to its server; None if it was taken, or if the next look must tell.
 
-    Raises:
-        StorageError: the model cannot be read now.
-        BrokenManifest: the model is not what its digest says.
-        InputUnusable: an input has gone since it was looked for.
+    What has gone since it was looked for, such as an input, is a refusal too: the request gives its server back.
     """
     if order.server.address is None:
         return None
-    namespace = generation.metadata.namespace
-    models = await stores.for_object(namespace, model_store(model))
-    clips = await stores.for_object(namespace, clip_store(generation, model))
-    manifest = await asyncio.to_thread(read_model, models, order.digest)
-    inputs = await Inputs(generation, clip_store(generation, model), cache, stores).find()
-    expires = lifetime(generation, settings.presign_seconds, datetime.now(UTC))
-    sent = work_order(generation, order, manifest, models, clips, expires, inputs)
+    try:
+        sent = await _order(generation, model, order, stores, settings, cache)
+    except InputUnusable as error:
+        return Refusal("unsent", str(error), error.problem)
+    except BrokenManifest as error:
+        return Refusal("unsent", str(error), Problem("BrokenModel", str(error), fatal=True))
+    except ObjectMissing as error:
+        return Refusal("unsent", str(error), Problem("ModelMissing", str(error)))
+    except StorageError as error:
+        return Refusal("unsent", str(error), Problem(storage_reason(error), str(error)))
     return await client.send(order.server.address, sent)
 
 
-async def copy_files(generation: VideoGeneration, model: VideoModel | None, commit: Commit, stores: Stores) -> None:
-    """Copy what was verified to its final place.
+async def _order(
+    generation: VideoGeneration,
+    model: VideoModel | None,
+    order: SendOrder,
+    stores: Stores,
+    settings: Settings,
+    cache: Cache,
+) -> WorkOrder:
+    namespace = generation.metadata.namespace
+    models = await stores.for_object(namespace, weights_store(generation, model))
+    clips = await stores.for_object(namespace, clip_store(generation, model))
+    manifest = await asyncio.to_thread(read_model, models, order.digest)
+    inputs = await Inputs(generation, clip_store(generation, model), cache, stores).taken(clips)
+    expires = lifetime(generation, settings.presign_seconds, datetime.now(UTC))
+    return work_order(generation, order, manifest, models, clips, expires, inputs)
 
-    Raises:
-        StorageError: a source changed since it was verified, or the store cannot be used.
+
+async def copy_files(
+    generation: VideoGeneration, model: VideoModel | None, commit: Commit, stores: Stores
+) -> Problem | None:
+    """Copy what was verified to its final place; why that cannot be done now, or None.
+
+    A source that has changed since it was verified is not copied: the next look finds that out.
     """
-    store = await stores.for_object(generation.metadata.namespace, clip_store(generation, model))
-    for copy in commit.copies:
-        await asyncio.to_thread(store.copy, copy.source, copy.target, copy.etag)
+    try:
+        store = await stores.for_object(generation.metadata.namespace, clip_store(generation, model))
+        for copy in commit.copies:
+            await asyncio.to_thread(store.copy, copy.source, copy.target, copy.etag)
+    except StorageError as error:
+        return Problem(storage_reason(error), str(error))
+    return None
+
+
+async def write_record(generation: VideoGeneration, model: VideoModel | None, stores: Stores) -> Problem | None:
+    """Write down beside the clip what was committed; why that cannot be done now, or None."""
+    made = record.record_of(generation.status, datetime.now(UTC).replace(microsecond=0))
+    if made is None:
+        return None
+    metadata = generation.metadata
+    try:
+        store = await stores.for_object(metadata.namespace, clip_store(generation, model))
+        await asyncio.to_thread(record.write, store, metadata.namespace, metadata.uid, made)
+    except StorageError as error:
+        return Problem(storage_reason(error), str(error))
+    return None
+
+
+async def delete_keys(
+    generation: VideoGeneration, model: VideoModel | None, keys: Sequence[str], stores: Stores
+) -> None:
+    """Delete objects of a request's own folder. Raises StorageError."""
+    metadata = generation.metadata
+    own = layout.generation_prefix(metadata.namespace, metadata.uid)
+    store = await stores.for_object(metadata.namespace, clip_store(generation, model))
+    for key in keys:
+        if key.startswith(own):
+            await asyncio.to_thread(store.delete, key)

@@ -13,8 +13,8 @@ from typing import Final, Literal
 
 from kinema_api import layout
 from kinema_api.base import ArtifactStore
-from kinema_api.errors import InvalidManifest
-from kinema_api.generation import KIND, VideoGeneration
+from kinema_api.errors import InvalidManifest, StorageError
+from kinema_api.generation import KIND, PinnedInput, VideoGeneration
 from kinema_api.inputs import ClipInput
 from kinema_api.objectstore import ObjectStore
 from kinema_api.wire import OrderedInput
@@ -47,6 +47,12 @@ class FoundInput:
     key: str
     bytes: int
     sha256: str | None
+    etag: str = ""
+    """The store's name of this version."""
+
+    def pinned(self) -> PinnedInput:
+        """As the status keeps it."""
+        return PinnedInput(name=self.name, uri=self.store.uri(self.key)[:1024], etag=self.etag[:256], bytes=self.bytes)
 
     def ordered(self, expires: timedelta) -> OrderedInput:
         """As a server is told of it."""
@@ -70,13 +76,16 @@ class Inputs:
             InputUnusable: one cannot be had now, or ever.
             StorageError: the store cannot be asked.
         """
+        return tuple([await self._find(name, given) for name, given in self._wanted()])
+
+    def _wanted(self) -> list[tuple[Field, ClipInput]]:
         spec = self.generation.spec
         wanted: tuple[tuple[Field, ClipInput | None], ...] = (
             ("input", spec.input),
             ("end", spec.end),
             ("mask", ClipInput(uri=spec.mask.uri) if spec.mask and spec.mask.uri else None),
         )
-        return tuple([await self._find(name, given) for name, given in wanted if given is not None])
+        return [(name, given) for name, given in wanted if given is not None]
 
     async def _find(self, name: Field, given: ClipInput) -> FoundInput:
         if given.generation is not None:
@@ -135,7 +144,70 @@ class Inputs:
                 f"{name}: {store.uri(key)} has {found.bytes} bytes and at most {MAX_INPUT_BYTES} are taken; shorten it",
                 fatal=True,
             )
-        return FoundInput(name, store, key, found.bytes, sha256)
+        return FoundInput(name, store, key, found.bytes, sha256, found.etag)
+
+    async def pinned(self, clips: ObjectStore) -> tuple[PinnedInput, ...]:
+        """All of them as the status keeps them; what was copied already is not looked for again.
+
+        Raises:
+            InputUnusable: one cannot be had now, or ever.
+            StorageError: the store cannot be asked.
+        """
+        known = {pinned.name: pinned for pinned in self.generation.status.inputs}
+        found = []
+        for name, given in self._wanted():
+            copied = name in known and await asyncio.to_thread(clips.stat, self._copy_of(name)) is not None
+            found.append(known[name] if copied else (await self._find(name, given)).pinned())
+        return tuple(found)
+
+    def _copy_of(self, name: Field) -> str:
+        metadata = self.generation.metadata
+        return layout.generation_inputs_prefix(metadata.namespace, metadata.uid) + name
+
+    async def taken(self, clips: ObjectStore) -> tuple[FoundInput, ...]:
+        """All of them as copies of the request's own, which nobody changes between one attempt and the next.
+
+        A copy is made by the store itself, of the version that was there when the request was accepted, and hashed
+        before anybody uses it. What lies in another store cannot be copied so; that is the clip of another request,
+        whose digest is known.
+
+        Raises:
+            InputUnusable: one cannot be had now, or ever.
+            StorageError: the store cannot be asked.
+        """
+        return tuple([await self._taken(name, given, clips) for name, given in self._wanted()])
+
+    async def _taken(self, name: Field, given: ClipInput, clips: ObjectStore) -> FoundInput:
+        copy = self._copy_of(name)
+        known = await asyncio.to_thread(clips.stat, copy)
+        if known is None:
+            found = await self._find(name, given)
+            if found.store is not clips:
+                return found
+            await self._copy(found, copy)
+        sha256, length = await asyncio.to_thread(clips.sha256, copy)
+        return FoundInput(name, clips, copy, length, sha256)
+
+    async def _copy(self, found: FoundInput, target: str) -> None:
+        pinned = next((p for p in self.generation.status.inputs if p.name == found.name), found.pinned())
+        uri = found.store.uri(found.key)
+        changed = InputUnusable(
+            "InputChanged",
+            f"{found.name}: {uri} has changed since the request was accepted; create another VideoGeneration",
+            fatal=True,
+        )
+        if pinned.etag != found.etag:
+            raise changed
+        try:
+            await asyncio.to_thread(found.store.copy, found.key, target, pinned.etag)
+        except StorageError:
+            now = await asyncio.to_thread(found.store.stat, found.key)
+            if now is not None and now.etag != pinned.etag:
+                raise changed from None
+            raise
+        if found.sha256 is not None and (await asyncio.to_thread(found.store.sha256, target))[0] != found.sha256:
+            await asyncio.to_thread(found.store.delete, target)
+            raise changed
 
     def _check_scope(self, name: Field, uri: str, key: str) -> None:
         namespace = self.generation.metadata.namespace

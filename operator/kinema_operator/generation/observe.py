@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,21 +11,24 @@ from datetime import UTC, datetime
 from kinema_api import names
 from kinema_api.base import find_condition
 from kinema_api.errors import BrokenManifest, ObjectMissing, StorageError
-from kinema_api.generation import KIND, VideoGeneration
+from kinema_api.generation import VideoGeneration
 from kinema_api.serving import VideoModel
 from kinema_api.wire import OrderState, UploadedFile
 from kinema_operator.controller import Cache
-from kinema_operator.generation.commit import ReportedFile, inspect, sign_again
+from kinema_operator.generation import record
+from kinema_operator.generation.commit import ReportedFile, inspect, leftovers, sign_again
 from kinema_operator.generation.inputs import Inputs, InputUnusable
+from kinema_operator.generation.lines import ModelLine, lines_of
 from kinema_operator.generation.observed import Inspection, Model, Observed, Problem, Refusal, Turn
-from kinema_operator.generation.queue import ASSIGNED, TERMINAL, assign, idle_servers, position, request, waiting_line
+from kinema_operator.generation.queue import ASSIGNED, TERMINAL, assign, idle_servers
+from kinema_operator.generation.record import CommitRecord
 from kinema_operator.generation.server_client import ServerClient
-from kinema_operator.generation.stores import clip_store, model_store
+from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.generation.transitions import renewal_wait
 from kinema_operator.generation.work_order import read_model
 from kinema_operator.serving.labels import model_selector
 from kinema_operator.serving.observe import Stores
-from kinema_operator.serving.server_pod import ServerPod, server_pod
+from kinema_operator.serving.server_pod import ServerPod, Trouble, server_pod
 from kinema_operator.settings import Settings
 from kinema_operator.storage import storage_reason
 
@@ -41,6 +45,8 @@ class Look:
     client: ServerClient
     settings: Settings
     refusal: Refusal | None
+    hindrance: Problem | None = None
+    """Why the last effect on the store could not be carried out."""
 
     async def observe(self) -> Observed:
         """What the plan needs to know in the phase that the generation is in, and no more."""
@@ -48,7 +54,7 @@ class Look:
         if status.phase == "Succeeded" and renewal_wait(status, self.settings, _now()) <= 0:
             return await self._signing()
         if status.phase in TERMINAL:
-            return Observed()
+            return await self._ended()
         if status.delivery is not None:
             return await self._committing()
         if status.phase in ASSIGNED:
@@ -64,11 +70,24 @@ class Look:
         life = self.settings.public_url_seconds
         return Observed(addresses=sign_again(store, metadata.namespace, metadata.uid, life, _now()))
 
+    async def _ended(self) -> Observed:
+        status, metadata = self.generation.status, self.generation.metadata
+        if status.cleaned or (status.attempt == 0 and not status.inputs):
+            return Observed()
+        try:
+            store = await self.stores.for_object(metadata.namespace, clip_store(self.generation, self.model))
+            found = await asyncio.to_thread(
+                leftovers, store, metadata.namespace, metadata.uid, status.video is not None
+            )
+        except StorageError as error:
+            return Observed(problem=Problem(storage_reason(error), str(error)))
+        return Observed(leftovers=found)
+
     async def _committing(self) -> Observed:
         delivery = self.generation.status.delivery
         assert delivery is not None
         inspection, problem = await self._inspect(delivery.attempt, delivery.files)
-        return Observed(model=self._model(), inspection=inspection, problem=problem)
+        return Observed(model=self._model(), inspection=inspection, problem=problem or self.hindrance)
 
     async def _assigned(self) -> Observed:
         status, uid = self.generation.status, self.generation.metadata.uid
@@ -86,56 +105,78 @@ class Look:
             answer=answer,
             refusal=self.refusal,
             inspection=inspection,
-            problem=problem,
+            problem=problem or self.hindrance,
         )
 
     async def _waiting(self) -> Observed:
-        status, name = self.generation.status, self.generation.metadata.name
+        status, metadata = self.generation.status, self.generation.metadata
         model = self._model()
         current = model.digest if model else None
         digest = status.model_digest or current
         if model is None or digest is None:
             return Observed(model=model)
-        found = (request(g) for g in self.cache.list(KIND, self.generation.metadata.namespace))
-        requests = tuple(r for r in found if r.model == self.generation.spec.model_ref.name)
-        line = waiting_line(requests, digest, current)
-        short = names.short_digest(digest)
-        idle = idle_servers((s for s in self.servers if s.short_digest == short), requests)
-        turn = await self._turn(assign(line, idle).get(name))
-        # One that is held has no turn until it is found that it need not be.
-        held = status.model_digest is None or any(r.held for r in requests if r.name == name)
-        return Observed(
+        line = lines_of(self.cache, metadata.namespace).of(metadata.namespace, self.generation.spec.model_ref.name)
+        held = status.model_digest is None or metadata.name in line.held
+        looked = await self._before_a_server(digest) if held else Observed()
+        turn = None if looked.problem else await self._turn(line, digest, current)
+        if turn is not None and not held:
+            looked = await self._before_a_server(digest)
+        return dataclasses.replace(
+            looked,
             model=model,
-            position=position(line, name),
+            position=line.position(metadata.name, digest, current),
             servers=self._ready(digest),
             turn=turn,
-            problem=await self._problem(digest) if turn or held else None,
+            trouble=self._trouble(digest),
         )
 
-    async def _turn(self, server: ServerPod | None) -> Turn | None:
-        """A server whose turn it is and that answers: one that hangs would only cost the request an attempt."""
-        if server is None or server.address is None:
-            return None
-        state = await self.client.server(server.address)
-        return Turn(server, state.order) if state else None
+    async def _turn(self, line: ModelLine, digest: str, current: str | None) -> Turn | None:
+        """A server whose turn it is and that answers: one that hangs would only cost the request an attempt.
 
-    async def _problem(self, digest: str) -> Problem | None:
+        Where the one that it should get does not answer, or is still busy with an order that nobody waits for, it
+        gets the next one that nobody else is about to get.
+        """
+        short = names.short_digest(digest)
+        idle = idle_servers((s for s in self.servers if s.short_digest == short), line.running.values())
+        answering = [s for s in idle if not self.client.silent_lately(s.address)] or list(idle)
+        chosen = assign(line.head(digest, current, len(answering)), answering)
+        own = chosen.pop(self.generation.metadata.name, None)
+        if own is None:
+            return None
+        taken = {server.uid for server in chosen.values()}
+        later: Turn | None = None
+        for server in (own, *(s for s in idle if s.uid not in taken and s.uid != own.uid)):
+            state = await self.client.server(server.address) if server.address else None
+            if state is None:
+                continue
+            if state.order in (None, self.generation.metadata.uid):
+                return Turn(server, state.order)
+            stopping = self.client.stopping_seconds(server.address, state.order)
+            later = later or Turn(server, state.order, stopping)
+        return later
+
+    async def _before_a_server(self, digest: str) -> Observed:
         """Whether stores can be used, and model and inputs are there and whole, before a server is asked."""
-        namespace, clips = self.generation.metadata.namespace, clip_store(self.generation, self.model)
+        metadata, clips = self.generation.metadata, clip_store(self.generation, self.model)
+        restored: CommitRecord | None = None
         try:
-            await self.stores.checked(namespace, clips)
-            models = await self.stores.checked(namespace, model_store(self.model))
+            store = await self.stores.checked(metadata.namespace, clips)
+            if self.generation.status.model_digest is None:
+                restored = await asyncio.to_thread(record.find, store, metadata.namespace, metadata.uid)
+            if restored is not None:
+                return Observed(restored=restored)
+            models = await self.stores.checked(metadata.namespace, weights_store(self.generation, self.model))
             await asyncio.to_thread(read_model, models, digest)
-            await Inputs(self.generation, clips, self.cache, self.stores).find()
+            found = await Inputs(self.generation, clips, self.cache, self.stores).pinned(store)
         except InputUnusable as error:
-            return error.problem
+            return Observed(problem=error.problem)
         except BrokenManifest as error:
-            return Problem("BrokenModel", str(error), fatal=True)
+            return Observed(problem=Problem("BrokenModel", str(error), fatal=True))
         except ObjectMissing as error:
-            return Problem("ModelMissing", str(error))
+            return Observed(problem=Problem("ModelMissing", str(error)))
         except StorageError as error:
-            return Problem(storage_reason(error), str(error))
-        return None
+            return Observed(problem=Problem(storage_reason(error), str(error)))
+        return Observed(inputs=found)
 
     async def _inspect(self, attempt: int, files: Sequence[ReportedFile]) -> tuple[Inspection | None, Problem | None]:
         metadata = self.generation.metadata
@@ -159,12 +200,23 @@ class Look:
         short = names.short_digest(digest or "")
         return sum(s.available for s in self.servers if s.short_digest == short)
 
+    def known_model(self) -> Model | None:
+        """What the cache knows of the model, which nothing can go wrong with."""
+        return self._model()
+
     def _model(self) -> Model | None:
         if self.model is None:
             return None
         resolved = find_condition(self.model.status.conditions, "Resolved")
         why = resolved.message if resolved else "the model has not been looked at yet"
-        return Model(self.model.status.digest, why)
+        return Model(self.model.status.given_digest, why, self.model.spec.artifact_store)
+
+    def _trouble(self, digest: str) -> Trouble | None:
+        short = names.short_digest(digest)
+        servers = [s for s in self.servers if s.short_digest == short and not s.terminating]
+        if any(s.available for s in servers):
+            return None
+        return next((s.trouble for s in servers if s.trouble is not None), None)
 
 
 def _now() -> datetime:

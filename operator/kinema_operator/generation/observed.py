@@ -7,9 +7,12 @@ from datetime import datetime
 from typing import Final, Literal
 
 from kinema_api import layout
+from kinema_api.base import ArtifactStore
+from kinema_api.generation import PinnedInput
 from kinema_api.wire import OrderState
+from kinema_operator.generation.record import CommitRecord
 from kinema_operator.plan import Effect
-from kinema_operator.serving.server_pod import ServerPod
+from kinema_operator.serving.server_pod import ServerPod, Trouble
 
 ORDERED_FILES: Final = (layout.VIDEO, layout.THUMBNAIL, layout.SPRITESHEET, layout.REQUEST)
 """What a server is asked to leave behind."""
@@ -20,6 +23,13 @@ class Silent:
     """A server did not answer; `message` is a sentence for people."""
 
     message: str
+    unreachable: bool = False
+    """Its address takes no connection: the pod's node is gone, rather than its process stuck."""
+
+
+@dataclass(frozen=True)
+class Unreadable(Silent):
+    """A server answered what is no answer: another try with it would read the same."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +42,6 @@ Answer = OrderState | Unknown | Silent
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """A server did not take an order."""
-
-    kind: Literal["busy", "outdated", "never"]
-    """`busy`: with another order; `outdated`: it knows a later attempt; `never`: no server can do it."""
-    message: str
-
-
-@dataclass(frozen=True)
 class Problem:
     """Why a request cannot go on now (or, if `fatal`, ever)."""
 
@@ -50,12 +51,25 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A server did not take an order."""
+
+    kind: Literal["busy", "outdated", "never", "unfit", "unsent"]
+    """`busy`: with another order; `outdated`: it knows a later attempt; `never`: no server can do it; `unfit`: this
+    server does not understand it, another may; `unsent`: the order could not be made, for the reason in `problem`."""
+    message: str
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
 class Model:
     """The VideoModel that the request names."""
 
     digest: str | None
     message: str = ""
     """Why there is no digest yet."""
+    store: ArtifactStore | None = None
+    """Where its weights lie; None: in the operator's own store."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,8 @@ class Turn:
     server: ServerPod
     in_hand: str | None = None
     """uid of an order that it still works on although nobody waits for that any more."""
+    stopping_seconds: float = 0.0
+    """How long ago it was first told to stop that order."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +121,8 @@ class Inspection:
     """Still to be done; their sources have been verified."""
     committed: tuple[CommittedFile, ...] = ()
     """All files, once every one of them is at its place."""
+    recorded: bool = True
+    """Beside them lies the record of the commit."""
     broken: str | None = None
     """Why this attempt can never be committed: a file is missing or is not what the server said."""
 
@@ -130,6 +148,14 @@ class Observed:
     problem: Problem | None = None
     addresses: tuple[SignedAddress, ...] = ()
     """Addresses for people, signed again; made when those in the status have lived for half of their time."""
+    trouble: Trouble | None = None
+    """Why a server of its digest does not run, if none is ready."""
+    inputs: tuple[PinnedInput, ...] = ()
+    """What the request is given, as it is now."""
+    restored: CommitRecord | None = None
+    """A record that it was committed before, although its status does not know."""
+    leftovers: tuple[str, ...] | None = None
+    """Keys of what nobody needs of a request that has ended; None: not looked for."""
 
 
 @dataclass(frozen=True)
@@ -155,3 +181,15 @@ class Commit(Effect):
     """Copy the files of the one attempt that was fixed in status to their final places."""
 
     copies: tuple[Copy, ...]
+
+
+@dataclass(frozen=True)
+class Record(Effect):
+    """Write down beside the clip what was committed, for a cluster that is restored without statuses."""
+
+
+@dataclass(frozen=True)
+class Clean(Effect):
+    """Delete what nobody needs of a request that has ended."""
+
+    keys: tuple[str, ...]

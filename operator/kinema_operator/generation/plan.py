@@ -11,19 +11,38 @@ import math
 from datetime import datetime, timedelta
 from typing import Final
 
-from kinema_api import layout
+from kinema_api import layout, names
 from kinema_api.base import find_condition
-from kinema_api.generation import VideoGeneration
+from kinema_api.generation import KIND, VideoGeneration
 from kinema_api.wire import OrderState
 from kinema_operator.conditions import Moment
 from kinema_operator.generation import transitions as to
-from kinema_operator.generation.observed import ORDERED_FILES, CancelOrder, Commit, Observed, SendOrder, Silent
+from kinema_operator.generation.observed import (
+    ORDERED_FILES,
+    CancelOrder,
+    Clean,
+    Commit,
+    Observed,
+    Problem,
+    Record,
+    Refusal,
+    SendOrder,
+    Silent,
+    Unreadable,
+)
 from kinema_operator.generation.queue import ASSIGNED, TERMINAL
 from kinema_operator.generation.transitions import Status
 from kinema_operator.plan import Event, Plan, Ref
+from kinema_operator.serving.server_pod import ServerPod
 from kinema_operator.settings import Settings
 
 ENDED_ORDER: Final = frozenset({"succeeded", "failed", "cancelled"})
+LONGEST_PAUSE_SECONDS: Final = 30.0
+"""What a server may always take for a step, or for stopping."""
+STALL_STEPS: Final = 20.0
+"""A server that makes no step for this many of its longest steps is stuck."""
+STOP_STEPS: Final = 3.0
+"""A server stops between two steps: within this many of its longest ones."""
 FARTHEST_LOOK_SECONDS: Final = 60.0
 """How long at most a request far back in the line shows an old position."""
 PLACES_PER_INTERVAL: Final = 4
@@ -34,21 +53,66 @@ def plan(generation: VideoGeneration, observed: Observed, settings: Settings, no
     """Everything that one look at `generation` does."""
     if generation.metadata.deletion_timestamp:
         return Plan()
-    if generation.status.phase == "Succeeded":
-        return _keep_addresses(generation.status, observed, settings, now)
     if generation.status.phase in TERMINAL:
-        return Plan()
+        return _Ended(generation, observed, settings, now).decide()
     return _Step(generation, observed, settings, Moment(now, generation.metadata.generation)).decide()
 
 
-def _keep_addresses(status: Status, observed: Observed, settings: Settings, now: datetime) -> Plan:
-    """An address for people lives for a week at most; as long as the resource exists it is signed anew in time."""
-    if observed.addresses:
-        return Plan(status=to.signed_again(status, observed.addresses), requeue_after=settings.public_url_seconds / 2)
-    wait = to.renewal_wait(status, settings, now)
-    if math.isinf(wait):
-        return Plan()
-    return Plan(requeue_after=wait if wait > 0 else settings.store_probe_seconds)
+def broken_off(observed: Observed, words: str) -> Observed:
+    """A look from which nothing can be decided but what cancel and the deadline demand."""
+    server = observed.server
+    return Observed(observed.model, server=server, problem=Problem("PlanFailed", words), answer=Silent(words))
+
+
+class _Ended:
+    """What is still done for a request that has ended: addresses, cleaning up, and its own end."""
+
+    def __init__(self, generation: VideoGeneration, observed: Observed, settings: Settings, now: datetime) -> None:
+        self.generation = generation
+        self.observed = observed
+        self.settings = settings
+        self.now = now
+        self.status = generation.status
+
+    def decide(self) -> Plan:
+        spec, status = self.generation.spec, self.status
+        kept, stays = self._left(spec.retention_seconds), self._left(spec.ttl_seconds_after_finished)
+        if kept <= 0 and status.video is not None:
+            return Plan(status=to.forgotten(status), requeue_after=0.0)
+        if stays <= 0 and not self.observed.leftovers and (math.isinf(kept) or (kept <= 0 and status.cleaned)):
+            return Plan(delete=(self._ref(),))
+        if self.observed.leftovers is not None:
+            return self._clean(self.observed.leftovers)
+        if status.phase == "Succeeded" and self.observed.addresses:
+            signed = to.signed_again(status, self.observed.addresses)
+            return Plan(status=signed, requeue_after=self.settings.public_url_seconds / 2)
+        return self._look_again(kept, stays)
+
+    def _look_again(self, kept: float, stays: float) -> Plan:
+        wait = to.renewal_wait(self.status, self.settings, self.now)
+        if self.observed.problem is not None:
+            wait = min(wait, 0.0)
+        # What is due and cannot be done yet waits for the store.
+        times = [time if time > 0 else self.settings.store_probe_seconds for time in (wait, kept, stays)]
+        if kept <= 0 and self.status.video is None and self.status.cleaned:
+            times[1] = math.inf
+        nearest = min(times)
+        return Plan() if math.isinf(nearest) else Plan(requeue_after=nearest)
+
+    def _clean(self, leftovers: tuple[str, ...]) -> Plan:
+        if leftovers:
+            return Plan(effects=(Clean(leftovers),), requeue_after=0.0)
+        return Plan(status=to.change(self.status, cleaned=True), requeue_after=0.0)
+
+    def _left(self, seconds: int | None) -> float:
+        """How much is left of a time that began when the request ended; infinite where there is none."""
+        if seconds is None or self.status.completion_time is None:
+            return math.inf
+        return seconds - (self.now - self.status.completion_time).total_seconds()
+
+    def _ref(self) -> Ref:
+        metadata = self.generation.metadata
+        return Ref(names.API_VERSION, KIND, metadata.namespace, metadata.name, metadata.uid)
 
 
 class _Step:
@@ -62,7 +126,7 @@ class _Step:
         self.status: Status = to.change(generation.status, observed_generation=at.generation)
 
     def decide(self) -> Plan:
-        if self.status.delivery is not None:
+        if self.status.delivery is not None and not self._commit_is_hopeless():
             return self._commit()
         if self.generation.spec.cancel:
             return self._stop(to.cancelled(self.status, self.at), Event("Cancelled", "spec.cancel was set"))
@@ -82,11 +146,14 @@ class _Step:
         digest = self.status.model_digest or observed.model.digest
         if digest is None:
             return self._not_yet("ModelNotReady", observed.model.message)
+        if observed.restored is not None and self.status.attempt == 0:
+            event = Event("Restored", "the clip was rendered and committed before this status was lost")
+            return Plan(status=observed.restored.restored(self.status), events=(event,), requeue_after=0.0)
         if observed.problem is not None and observed.problem.fatal:
             return self._fail(observed.problem.reason, observed.problem.message)
         if observed.problem is not None:
             return self._not_yet(observed.problem.reason, observed.problem.message)
-        self.status = to.accepted(self.generation, self.status, self.at, digest)
+        self.status = to.accepted(self.generation, self.status, self.at, digest, observed.model.store, observed.inputs)
         if observed.turn is not None and not self._backing_off():
             return self._take_turn()
         return self._queue()
@@ -95,16 +162,21 @@ class _Step:
         turn = self.observed.turn
         assert turn is not None
         if turn.in_hand is not None and turn.in_hand != self.generation.metadata.uid:
-            queued = self._queue()
+            queued, poll = self._queue(), self.settings.generation_poll_seconds
+            if turn.stopping_seconds >= self.settings.server_unmeasured_seconds:
+                return Plan(status=queued.status, delete=(turn.server.ref,), requeue_after=poll)
             stop = CancelOrder(turn.server, turn.in_hand)
-            return Plan(status=queued.status, effects=(stop,), requeue_after=self.settings.generation_poll_seconds)
+            return Plan(status=queued.status, effects=(stop,), requeue_after=poll)
         status = to.scheduled(self.status, self.at, turn.server)
         event = Event("Scheduled", f"attempt {status.attempt} is given to {turn.server.name}")
         return Plan(status=status, events=(event,), requeue_after=self.settings.generation_poll_seconds)
 
     def _queue(self) -> Plan:
+        trouble = self.observed.trouble
         if self.observed.servers:
             reason, message = "Queued", "waits for a server to be free"
+        elif trouble is not None:
+            reason, message = trouble.reason, f"waits for a server to start: {trouble.message}"
         else:
             reason, message = "ServerStarting", "waits for a server to start"
         status = to.queued(self.status, self.at, self.observed.position, reason, message)
@@ -120,27 +192,45 @@ class _Step:
     # Following an attempt
 
     def _follow(self) -> Plan:
-        observed, refusal = self.observed, self.observed.refusal
-        if observed.server is None or observed.server.ended:
-            return self._retry(f"server {self.status.server} is gone")
-        if refusal is not None and refusal.kind == "never":
-            return self._fail("Refused", refusal.message)
-        if refusal is not None and refusal.kind == "busy":
-            status = to.unscheduled(self.status, self.at, "ServerBusy", refusal.message)
-            return Plan(status=status, requeue_after=self.settings.generation_poll_seconds)
-        if refusal is not None:
-            return self._retry(refusal.message)
-        if isinstance(observed.answer, Silent):
-            return self._silent(observed.answer.message)
-        if isinstance(observed.answer, OrderState) and observed.answer.attempt == self.status.attempt:
-            return self._answered(observed.answer)
-        if isinstance(observed.answer, OrderState) and observed.answer.attempt > self.status.attempt:
+        observed, answer = self.observed, self.observed.answer
+        server = observed.server
+        if server is None:
+            return self._disrupted(f"server {self.status.server} is gone: its pod was deleted")
+        if server.ended:
+            words = f"server {server.name} is gone"
+            return self._disrupted(f"{words}: {server.disrupted}") if server.disrupted else self._retry(words)
+        if observed.refusal is not None:
+            return self._refused(observed.refusal)
+        if isinstance(answer, Unreadable):
+            return self._blamed_unless_taken(f"server {server.name} gave {answer.message}")
+        if isinstance(answer, Silent):
+            return self._silent(answer)
+        if isinstance(answer, OrderState) and answer.attempt == self.status.attempt:
+            return self._answered(answer)
+        if isinstance(answer, OrderState) and answer.attempt > self.status.attempt:
             return self._retry(f"server {self.status.server} has already been given a later attempt")
-        if observed.server.terminating:
-            return self._retry(f"server {self.status.server} was stopped")
+        if server.terminating or server.disrupted:
+            return self._disrupted(self._taken_sentence(server))
         if self.status.phase == "Running":
             return self._retry(f"server {self.status.server} was restarted and has forgotten the request")
+        if self._not_taken_for() >= self.settings.server_silent_seconds + LONGEST_PAUSE_SECONDS:
+            return self._retry(f"server {self.status.server} does not take the request")
         return self._send()
+
+    def _refused(self, refusal: Refusal) -> Plan:
+        problem = refusal.problem
+        if refusal.kind == "never" or (problem is not None and problem.fatal):
+            reason = "Refused" if problem is None else problem.reason
+            return self._fail(reason, refusal.message)
+        if problem is not None:
+            return self._not_yet(problem.reason, problem.message)
+        if refusal.kind == "busy":
+            status = to.unscheduled(self.status, self.at, "ServerBusy", refusal.message)
+            return Plan(status=status, requeue_after=self.settings.generation_poll_seconds)
+        if refusal.kind == "unfit":
+            status = to.unscheduled(self.status, self.at, to.UNFIT, refusal.message)
+            return Plan(status=status, requeue_after=self.settings.generation_poll_seconds)
+        return self._retry(refusal.message)
 
     def _send(self) -> Plan:
         server, status = self.observed.server, to.heard(self.status, self.at)
@@ -150,18 +240,20 @@ class _Step:
         order = SendOrder(server, status.attempt, status.model_digest, status.seed)
         return self._poll(status, order)
 
-    def _silent(self, message: str) -> Plan:
+    def _silent(self, answer: Silent) -> Plan:
         server = self.observed.server
         assert server is not None
-        status = to.silent(self.status, self.at, message)
+        status = to.silent(self.status, self.at, answer.message)
         since = to.silent_since(status) or self.at.now
-        if server.terminating:
-            return self._retry(f"server {server.name} was stopped")
+        if server.terminating or server.disrupted:
+            return self._disrupted(self._taken_sentence(server))
         if (self.at.now - since).total_seconds() < self.settings.server_silent_seconds:
             return self._poll(status)
         # With no other server ready, only a new pod can serve; the Deployment makes one in its place.
         delete: tuple[Ref, ...] = () if self.observed.servers > int(server.available) else (server.ref,)
-        return self._retry(f"server {server.name} has fallen silent: {message}", delete)
+        if answer.unreachable:
+            return self._disrupted(f"server {server.name} cannot be reached any more: is its node gone?", delete)
+        return self._retry(f"server {server.name} has fallen silent: {answer.message}", delete)
 
     def _answered(self, state: OrderState) -> Plan:
         if state.phase == "succeeded":
@@ -169,8 +261,26 @@ class _Step:
         if state.phase == "failed" and not state.retriable:
             return self._fail("RenderingFailed", state.error or "the server gave no reason")
         if state.phase in ("failed", "cancelled"):
-            return self._retry(state.error or f"server {self.status.server} has {state.phase} the request")
-        return self._poll(to.running(self.generation, self.status, self.at, state))
+            return self._blamed_unless_taken(state.error or f"server {self.status.server} has {state.phase} it")
+        status = to.running(self.generation, self.status, self.at, state)
+        stuck = self._stuck(status)
+        if stuck is not None:
+            server = self.observed.server
+            return self._retry(stuck, (server.ref,) if server else ())
+        return self._poll(status)
+
+    def _stuck(self, status: Status) -> str | None:
+        """Why the server has to go: it has made no step for longer than any step may take."""
+        progress = status.progress
+        if progress is None or progress.moved is None:
+            return None
+        limit = self.settings.server_unmeasured_seconds
+        if progress.stage == "denoising" and progress.step_seconds is not None:
+            limit = max(LONGEST_PAUSE_SECONDS, STALL_STEPS * progress.step_seconds)
+        still = (self.at.now - progress.moved).total_seconds()
+        if still < limit:
+            return None
+        return f"server {status.server} got no further than step {progress.step} ({progress.stage}) for {still:.0f} s"
 
     def _delivered(self, state: OrderState) -> Plan:
         inspection, problem = self.observed.inspection, self.observed.problem
@@ -191,20 +301,58 @@ class _Step:
         assert delivery is not None
         if inspection is None:
             return self._poll(self._store_problem(), after=self.settings.store_probe_seconds)
+        if inspection.committed and not inspection.recorded:
+            return self._poll(self.status, Record(), after=0.0)
         if inspection.committed:
             status = to.succeeded(self.status, self.at, delivery, inspection.committed)
             assert status.video is not None
             return Plan(status=status, events=(Event("Succeeded", f"the clip is {status.video.uri}"),))
         if inspection.broken is not None:
             return self._retry(inspection.broken)
-        return self._poll(self.status, *(Commit((copy,)) for copy in inspection.copies), after=0.0)
+        waiting = self.settings.store_probe_seconds if self.observed.problem else 0.0
+        return self._poll(self._store_problem(), *(Commit((copy,)) for copy in inspection.copies), after=waiting)
+
+    def _commit_is_hopeless(self) -> bool:
+        """Whether a request that should be over waits for a store that cannot be used."""
+        over = self.generation.spec.cancel or self._deadline() <= self.at.now
+        inspection = self.observed.inspection
+        return over and self.observed.problem is not None and not (inspection and inspection.committed)
 
     def _stop(self, ended: Status, event: Event) -> Plan:
-        """Ends only once the server has let go, so that it is free for the next request when this one says so."""
+        """Ends only once the server has let go, so that it is free for the next request when this one says so.
+
+        One that does not let go in time is taken away: the request ends whatever its server does.
+        """
         answer, server = self.observed.answer, self.observed.server
-        if server is not None and isinstance(answer, OrderState) and answer.phase not in ENDED_ORDER:
-            return self._poll(self.status, CancelOrder(server, self.generation.metadata.uid))
-        return Plan(status=ended, events=(event,))
+        if server is None or not isinstance(answer, OrderState) or answer.phase in ENDED_ORDER:
+            return Plan(status=ended, events=(event,))
+        since = self.status.stopping_since or self.at.now
+        if (self.at.now - since).total_seconds() >= self._stop_limit():
+            return Plan(status=ended, events=(event,), delete=(server.ref,))
+        status = to.change(self.status, stopping_since=since)
+        return self._poll(status, CancelOrder(server, self.generation.metadata.uid))
+
+    def _stop_limit(self) -> float:
+        progress = self.status.progress
+        if progress is None or progress.step_seconds is None:
+            return self.settings.server_unmeasured_seconds
+        return max(LONGEST_PAUSE_SECONDS, STOP_STEPS * progress.step_seconds)
+
+    def _blamed_unless_taken(self, message: str) -> Plan:
+        """A failed attempt, unless the server's pod was being taken away at the time."""
+        server = self.observed.server
+        if server is not None and (server.terminating or server.disrupted):
+            return self._disrupted(self._taken_sentence(server))
+        return self._retry(message)
+
+    def _taken_sentence(self, server: ServerPod) -> str:
+        return f"server {server.name} was stopped: {server.disrupted or 'its pod is being deleted'}"
+
+    def _disrupted(self, message: str, delete: tuple[Ref, ...] = ()) -> Plan:
+        """Another attempt at once, which counts as no failure: a planned stop, or the loss of a node."""
+        status = to.disrupted(self.status, self.at, f"attempt {self.status.attempt}: {message}")
+        event = Event(to.DISRUPTED, f"attempt {status.attempt} is given to another server: {message}")
+        return Plan(status=status, events=(event,), delete=delete, requeue_after=0.0)
 
     def _retry(self, message: str, delete: tuple[Ref, ...] = ()) -> Plan:
         status = to.retrying(self.status, self.at, f"attempt {self.status.attempt}: {message}")
@@ -225,7 +373,14 @@ class _Step:
 
     # Times
 
-    def _poll(self, status: Status, *effects: SendOrder | CancelOrder | Commit, after: float | None = None) -> Plan:
+    def _not_taken_for(self) -> float:
+        """Seconds since the attempt was given to its server, which has still not heard of it."""
+        found = find_condition(self.status.conditions, "Scheduled")
+        return (self.at.now - found.last_transition_time).total_seconds() if found and found.status == "True" else 0.0
+
+    def _poll(
+        self, status: Status, *effects: SendOrder | CancelOrder | Commit | Record, after: float | None = None
+    ) -> Plan:
         wait = self.settings.generation_poll_seconds if after is None else after
         return Plan(status=status, effects=effects, requeue_after=wait)
 
@@ -236,8 +391,11 @@ class _Step:
         return to.waits_for_store(self.status, self.at, problem.reason, problem.message)
 
     def _order_succeeded(self) -> bool:
+        """Whether the clip is rendered and can be looked at: one in a store that is gone does not hold the request."""
         answer = self.observed.answer
-        return isinstance(answer, OrderState) and answer.phase == "succeeded" and answer.attempt == self.status.attempt
+        if not isinstance(answer, OrderState) or answer.attempt != self.status.attempt:
+            return False
+        return answer.phase == "succeeded" and self.observed.problem is None
 
     def _deadline(self) -> datetime:
         created = self.generation.metadata.creation_timestamp or self.at.now
@@ -262,9 +420,10 @@ class _Step:
 
     def _backing_off(self) -> bool:
         found = find_condition(self.status.conditions, "Scheduled")
-        if found is None or found.status == "True" or found.reason != to.RETRYING:
+        if found is None or found.status == "True" or found.reason not in (to.RETRYING, to.UNFIT):
             return False
-        return found.last_transition_time + timedelta(seconds=self._backoff(self.status.failures)) > self.at.now
+        wait = self.settings.retry_backoff_seconds if found.reason == to.UNFIT else self._backoff(self.status.failures)
+        return found.last_transition_time + timedelta(seconds=wait) > self.at.now
 
 
 def _as_ordered(named: list[str]) -> bool:

@@ -5,6 +5,9 @@ A work order holds presigned addresses, so neither an order nor an answer's body
 
 from __future__ import annotations
 
+import errno
+import math
+import time
 from http import HTTPStatus
 from typing import Final
 
@@ -14,27 +17,43 @@ from pydantic import ValidationError
 from kinema_api import names
 from kinema_api.base import ApiModel
 from kinema_api.errors import UnsafeName
-from kinema_api.wire import OrderState, ServerState, WorkOrder
-from kinema_operator.generation.observed import Answer, Refusal, Silent, Unknown
+from kinema_api.wire import OrderState, Sentence, ServerState, WorkOrder
+from kinema_operator.generation.observed import Answer, Refusal, Silent, Unknown, Unreadable
 
+SILENT_FOR_SECONDS: Final = 10.0
+"""For so long a server that did not answer is asked after all others."""
 MAX_ANSWER_BYTES: Final = 1 << 16
 """Longest answer that is read: a server may be taken over by a prompt and talk without end."""
 
+_LONGEST_WORDS: Final = 300
+_CONNECT_SHARE: Final = 0.6
+"""Share of a request's time-out that connecting may take: what remains tells a dead node from a stuck process."""
 _ACCEPTED: Final = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED})
 
 
 class _Error(ApiModel):
-    error: str
+    error: Sentence
 
 
 class ServerClient:
     """Talks to servers by their pods' addresses; used within one event loop."""
 
     def __init__(self, timeout_seconds: float, port: int = names.SERVER_PORT) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=_CONNECT_SHARE * timeout_seconds)
         self._silence = f"no answer within {timeout_seconds:g} s"
         self._port = port
         self._session: aiohttp.ClientSession | None = None
+        self._silent: dict[str, float] = {}
+        self._stopping: dict[tuple[str, str], float] = {}
+
+    def silent_lately(self, address: str | None) -> bool:
+        """Whether it did not answer a moment ago: another one is asked first."""
+        return address is not None and self._silent.get(address, -math.inf) + SILENT_FOR_SECONDS > time.monotonic()
+
+    def stopping_seconds(self, address: str | None, uid: str | None) -> float:
+        """How long ago it was first told to stop an order that it still has."""
+        since = self._stopping.get((address or "", uid or ""))
+        return 0.0 if since is None else time.monotonic() - since
 
     async def close(self) -> None:
         """Close all connections."""
@@ -46,22 +65,35 @@ class ServerClient:
         """What the server says about an order."""
         try:
             status, body = await self._request("GET", address, _order_path(uid))
-        except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName):
-            return Silent(self._silence)
+        except aiohttp.ClientPayloadError as error:
+            return Unreadable(f"an answer that cannot be read ({error})"[:_LONGEST_WORDS])
+        except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName) as error:
+            return Silent(self._silence, unreachable=_unreachable(error))
         if status == HTTPStatus.NOT_FOUND:
             return Unknown()
+        if status != HTTPStatus.OK:
+            return Silent(f"an answer that is not understood (status {status})")
         try:
-            return OrderState.model_validate_json(body) if status == HTTPStatus.OK else _unintelligible(status)
-        except ValidationError:
-            return _unintelligible(status)
+            return OrderState.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the whole"
+            return Unreadable(f"an answer that cannot be read ({where}: {first['msg']})"[:_LONGEST_WORDS])
 
     async def server(self, address: str) -> ServerState | None:
         """What the server has in hand, or None if it does not say."""
         try:
             status, body = await self._request("GET", address, "/v1/server")
-            return ServerState.model_validate_json(body) if status == HTTPStatus.OK else None
+            state = ServerState.model_validate_json(body) if status == HTTPStatus.OK else None
         except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName, ValidationError):
-            return None
+            state = None
+        if state is None:
+            self._silent[address] = time.monotonic()
+        else:
+            self._silent.pop(address, None)
+            for told in [told for told in self._stopping if told[0] == address and told[1] != state.order]:
+                del self._stopping[told]
+        return state
 
     async def send(self, address: str, order: WorkOrder) -> Refusal | None:
         """Give an order; None if it was taken, or if that is not known: the next question about it tells."""
@@ -76,12 +108,15 @@ class ServerClient:
             return Refusal("busy", _sentence(answer, "the server is busy with another request"))
         if status == HTTPStatus.CONFLICT:
             return Refusal("outdated", _sentence(answer, "the server knows a later attempt"))
+        if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            return Refusal("unfit", _sentence(answer, "the server does not understand the order"))
         if status == HTTPStatus.BAD_REQUEST:
             return Refusal("never", _sentence(answer, "the server refuses the request without a reason"))
         return None
 
     async def cancel(self, address: str, uid: str) -> None:
         """Ask the server to stop an order; whether it has is seen by asking about it."""
+        self._stopping.setdefault((address, uid), time.monotonic())
         try:
             await self._request("DELETE", address, _order_path(uid))
         except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName):
@@ -110,13 +145,16 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
     return bytes(read)
 
 
-def _unintelligible(status: int) -> Silent:
-    return Silent(f"an answer that is not understood (status {status})")
+def _unreachable(error: Exception) -> bool:
+    """Whether nothing takes connections at the address: a process that hangs, or restarts, still has a kernel."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return True
+    return isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
 def _sentence(answer: bytes, otherwise: str) -> str:
     """The `error` of a server's answer."""
     try:
-        return _Error.model_validate_json(answer).error
+        return _Error.model_validate_json(answer).error or otherwise
     except ValidationError:
         return otherwise

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from kinema_api import layout
-from kinema_api.base import find_condition
+from kinema_api.base import ArtifactStore, find_condition
 from kinema_api.generation import (
     MAX_PROMPT_CHARACTERS,
     MAX_SEAMS,
@@ -23,6 +23,8 @@ from kinema_api.generation import (
     DeliveredFile,
     Delivery,
     GenerationProgress,
+    PinnedInput,
+    PinnedStores,
     Timings,
     VideoArtefact,
     VideoGeneration,
@@ -37,6 +39,8 @@ from kinema_operator.settings import Settings
 Status = VideoGenerationStatus
 
 RETRYING: Final = "Retrying"
+DISRUPTED: Final = "Disrupted"
+UNFIT: Final = "ServerUnfit"
 SERVER_SILENT: Final = "ServerSilent"
 _SEED_BYTES: Final = 4
 
@@ -56,8 +60,15 @@ def not_accepted(status: Status, at: Moment, reason: str, message: str) -> Statu
     return change(status, phase="Pending", conditions=at.mark(status.conditions, "Accepted", False, reason, message))
 
 
-def accepted(generation: VideoGeneration, status: Status, at: Moment, digest: str) -> Status:
-    """Fixes the model and the seed."""
+def accepted(
+    generation: VideoGeneration,
+    status: Status,
+    at: Moment,
+    digest: str,
+    weights: ArtifactStore | None = None,
+    inputs: tuple[PinnedInput, ...] = (),
+) -> Status:
+    """Fixes the model, the seed, the stores and what the request is given. `weights`: the store of the model."""
     if status.model_digest is not None:
         return status
     seed = generation.spec.seed if generation.spec.seed is not None else chosen_seed(generation.metadata.uid)
@@ -65,6 +76,8 @@ def accepted(generation: VideoGeneration, status: Status, at: Moment, digest: st
         status,
         model_digest=digest,
         seed=seed,
+        stores=PinnedStores(weights=weights, clips=generation.spec.artifact_store or weights),
+        inputs=inputs,
         conditions=at.mark(status.conditions, "Accepted", True, "Accepted", f"rendered by the model {digest}"),
     )
 
@@ -73,7 +86,7 @@ def queued(status: Status, at: Moment, position: int | None, reason: str, messag
     """Waits for a server; after a failed attempt the reason for that stays to be read."""
     before = find_condition(status.conditions, "Scheduled")
     conditions = status.conditions
-    if before is None or before.reason != RETRYING:
+    if before is None or before.reason not in (RETRYING, DISRUPTED, UNFIT):
         conditions = at.mark(conditions, "Scheduled", False, reason, message)
     return change(status, phase="Pending", queue_position=position, conditions=conditions)
 
@@ -88,6 +101,7 @@ def scheduled(status: Status, at: Moment, server: ServerPod) -> Status:
         server_uid=server.uid,
         queue_position=None,
         progress=None,
+        stopping_since=None,
         conditions=at.mark(status.conditions, "Scheduled", True, "ServerChosen", f"on {server.name}"),
     )
 
@@ -99,13 +113,33 @@ def unscheduled(status: Status, at: Moment, reason: str, message: str) -> Status
 
 def running(generation: VideoGeneration, status: Status, at: Moment, state: OrderState) -> Status:
     """The server works on it."""
-    percent = 100 * state.step // state.total_steps if state.total_steps else 0
     return change(
         status,
         phase="Running",
-        progress=GenerationProgress(step=state.step, total_steps=state.total_steps, percent=min(percent, 100)),
+        progress=_progress(status.progress, state, at.now),
         timings=status.timings or Timings(queued_seconds=_since_creation(generation, at.now)),
         conditions=at.mark(status.conditions, "Running", True, "Rendering", "the server denoises the clip"),
+    )
+
+
+def _progress(before: GenerationProgress | None, state: OrderState, now: datetime) -> GenerationProgress:
+    """How far it is by the server's word, and since when by the operator's own clock."""
+    percent = 100 * state.step // state.total_steps if state.total_steps else 0
+    slowest = before.step_seconds if before else None
+    moved = now
+    if before is not None and before.moved is not None:
+        if (before.stage, before.step) == (state.phase, state.step):
+            moved = before.moved
+        elif before.stage == "denoising" and state.step > before.step > 0:
+            seconds = (now - before.moved).total_seconds() / (state.step - before.step)
+            slowest = max(slowest or 0.0, round(seconds, 3))
+    return GenerationProgress(
+        stage=state.phase,
+        moved=moved,
+        step_seconds=slowest,
+        step=state.step,
+        total_steps=state.total_steps,
+        percent=min(percent, 100),
     )
 
 
@@ -136,6 +170,14 @@ def retrying(status: Status, at: Moment, message: str) -> Status:
     return change(
         status, phase="Pending", failures=status.failures + 1, progress=None, delivery=None, conditions=conditions
     )
+
+
+def disrupted(status: Status, at: Moment, message: str) -> Status:
+    """Its server was taken away, which is nobody's fault: back to the line at once."""
+    conditions = at.mark(status.conditions, "Scheduled", False, DISRUPTED, message)
+    if find_condition(conditions, "Running") is not None:
+        conditions = at.mark(conditions, "Running", False, DISRUPTED, message)
+    return change(status, phase="Pending", progress=None, delivery=None, conditions=conditions)
 
 
 def delivered(generation: VideoGeneration, status: Status, at: Moment, result: OrderResult) -> Status:
@@ -197,6 +239,11 @@ def signed_again(status: Status, addresses: Sequence[SignedAddress]) -> Status:
     )
 
 
+def forgotten(status: Status) -> Status:
+    """The clip has been kept for as long as it should be; what is left of it is deleted next."""
+    return change(status, video=None, thumbnail=None, spritesheet=None, cleaned=False)
+
+
 def failed(status: Status, at: Moment, reason: str, message: str) -> Status:
     """It will never be; the sentence says why."""
     return _ended(status, at, "Failed", reason, message)
@@ -217,6 +264,7 @@ def _ended(status: Status, at: Moment, phase: str, reason: str, message: str) ->
         phase=phase,
         queue_position=None,
         delivery=None,
+        stopping_since=None,
         completion_time=at.now,
         conditions=conditions,
     )
@@ -234,7 +282,7 @@ def _artefact(file: CommittedFile) -> Artefact:
 def _complete(progress: GenerationProgress | None) -> GenerationProgress | None:
     if progress is None:
         return None
-    return GenerationProgress(step=progress.total_steps, total_steps=progress.total_steps, percent=100)
+    return progress.model_copy(update={"step": progress.total_steps, "percent": 100, "stage": None})
 
 
 def _since_creation(generation: VideoGeneration, now: datetime) -> float | None:

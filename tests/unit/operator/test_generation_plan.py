@@ -140,12 +140,8 @@ def test_an_order_that_nobody_waits_for_is_stopped_first() -> None:
 @pytest.mark.parametrize(
     ("phase", "observed", "says"),
     [
-        ("Scheduled", on_server(server=None), "is gone"),
-        ("Running", on_server(server=None), "is gone"),
         ("Running", on_server(server=pod(ended=True)), "is gone"),
         ("Running", on_server(Unknown()), "forgotten"),
-        ("Scheduled", on_server(Unknown(), server=pod(terminating=True)), "stopped"),
-        ("Running", on_server(Silent("no answer"), server=pod(terminating=True)), "stopped"),
         ("Running", on_server(order("failed", error="disk full")), "disk full"),
         ("Running", on_server(order("cancelled")), "cancelled"),
         ("Scheduled", on_server(order("denoising", attempt=2)), "later attempt"),

@@ -36,6 +36,14 @@ class LoopbackServer:
     fails_with: tuple[str, bool] | None = None
     dies: bool = False
     """Its pod is removed in the next round."""
+    lies: Callable[[dict[str, Any]], str] | None = None
+    """Makes the body of its answer about an order that has succeeded."""
+    stuck: bool = False
+    """It makes no step any more and says so."""
+    deaf: bool = False
+    """It does not stop when it is told to."""
+    older: bool = False
+    """It is of a version that does not understand the orders of this operator."""
     _runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -79,6 +87,8 @@ class LoopbackServer:
             return web.json_response({"error": "a later attempt came already"}, status=409)
         if self.in_hand not in (None, order.uid):
             return web.json_response({"error": "busy with another order"}, status=429)
+        if self.older:
+            return web.json_response({"error": "the order has fields that are not known here"}, status=422)
         if not order.prompt.isprintable():
             return web.json_response({"error": "the prompt cannot be printed; write another"}, status=400)
         self.given.append(order)
@@ -94,7 +104,9 @@ class LoopbackServer:
         if state is None:
             return web.json_response({"error": "no such order"}, status=404)
         if state.phase == "denoising":
-            state = self._advance(state)
+            state = state if self.stuck else self._advance(state)
+        if self.lies is not None and state.phase == "succeeded":
+            return web.Response(text=self.lies(state.to_wire()), content_type="application/json")
         return web.json_response(state.to_wire())
 
     def _advance(self, state: OrderState) -> OrderState:
@@ -111,7 +123,7 @@ class LoopbackServer:
 
     async def _cancel(self, request: web.Request) -> web.Response:
         uid = request.match_info["uid"]
-        if uid in self.orders:
+        if uid in self.orders and not self.deaf:
             self.orders[uid] = self.orders[uid].model_copy(update={"phase": "cancelled"})
         return web.json_response({}, status=202)
 

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from kinema_api import generation, layout, names, serving
-from kinema_api.errors import KinemaApiError, StorageUnreachable
+from kinema_api.errors import StorageUnreachable
 from kinema_api.manifest import Manifest as ModelManifest
 from kinema_api.manifest import ManifestFile
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import FolderStore
-from kinema_operator.errors import Conflict
 from kinema_operator.generation.controller import GenerationController
 from kinema_operator.plan import Effect, Key, Manifest
 from kinema_operator.queue import WorkQueue
@@ -69,6 +68,7 @@ class Operator:
 
     def __init__(self, world: World, at: int | None = None) -> None:
         self.wire = Tripwire(at)
+        self.errors: list[Exception] = []
         client: Any = ApiWrites(world.api, self.wire)
         stores: Any = world.stores
         self.generations = TrippingGenerations(world.settings, client, stores, world.port)
@@ -89,14 +89,18 @@ class Operator:
         )
         self._world = world
 
+    async def look_at(self, kind: str, name: str) -> None:
+        """One look at one resource, which may be gone."""
+        await self._reconciler.reconcile(Key(kind, NAMESPACE, name))
+
     async def look_around(self) -> None:
         """One look at every resource, as after any change."""
         for kind in (serving.KIND, generation.KIND):
             for obj in list(self._world.api.list(kind, NAMESPACE)):
                 try:
                     await self._reconciler.reconcile(Key(kind, NAMESPACE, obj["metadata"]["name"]))
-                except (KinemaApiError, Conflict):
-                    continue
+                except Exception as error:  # as in the real loop, which tries again
+                    self.errors.append(error)
 
 
 class World:

@@ -1,0 +1,87 @@
+"""The record of a commit, which lies beside the clip: statuses may be lost, as in a restore, and clips are not.
+
+A request without a status whose record is found takes its outcome from there. The files are verified as in every
+commit, so a record that lies about them commits nothing. All calls block.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final
+
+from pydantic import Field, ValidationError
+
+from kinema_api import layout
+from kinema_api.base import ApiModel, Digest, LongText
+from kinema_api.errors import ObjectMissing
+from kinema_api.generation import MAX_SEAMS, Delivery, Seam, Timings, VideoGenerationStatus
+from kinema_api.objectstore import ObjectStore
+
+MAX_BYTES: Final = 1 << 16
+
+
+class CommitRecord(ApiModel):
+    """What a status says of a clip that was committed."""
+
+    model_digest: Digest
+    seed: int
+    attempt: int
+    delivery: Delivery
+    timings: Timings | None = None
+    expanded_prompt: LongText | None = None
+    seams: Annotated[tuple[Seam, ...], Field(max_length=MAX_SEAMS)] = ()
+    committed: datetime | None = None
+
+    def restored(self, status: VideoGenerationStatus) -> VideoGenerationStatus:
+        """`status` as it was when this was committed; the next look commits, which copies nothing."""
+        return status.model_copy(
+            update={
+                "phase": "Running",
+                "model_digest": self.model_digest,
+                "seed": self.seed,
+                "attempt": self.attempt,
+                "delivery": self.delivery,
+                "timings": self.timings,
+                "expanded_prompt": self.expanded_prompt,
+                "seams": self.seams,
+            }
+        )
+
+
+def record_of(status: VideoGenerationStatus, now: datetime) -> CommitRecord | None:
+    """What to write down of a status whose delivery is fixed."""
+    if status.delivery is None or status.model_digest is None or status.seed is None:
+        return None
+    return CommitRecord(
+        model_digest=status.model_digest,
+        seed=status.seed,
+        attempt=status.attempt,
+        delivery=status.delivery,
+        timings=status.timings,
+        expanded_prompt=status.expanded_prompt,
+        seams=status.seams,
+        committed=now,
+    )
+
+
+def write(store: ObjectStore, namespace: str, uid: str, record: CommitRecord) -> None:
+    """Put the record beside the clip. Raises StorageError."""
+    body = record.model_dump_json(by_alias=True, exclude_none=True).encode()
+    store.put(layout.generation_prefix(namespace, uid) + layout.COMMIT, body, "application/json")
+
+
+def exists(store: ObjectStore, namespace: str, uid: str) -> bool:
+    """Whether there is a record. Raises StorageError."""
+    return store.stat(layout.generation_prefix(namespace, uid) + layout.COMMIT) is not None
+
+
+def find(store: ObjectStore, namespace: str, uid: str) -> CommitRecord | None:
+    """The record of an earlier life of this very request, or None. Raises StorageError."""
+    key = layout.generation_prefix(namespace, uid) + layout.COMMIT
+    known = store.stat(key)
+    if known is None or known.bytes > MAX_BYTES:
+        return None
+    try:
+        return CommitRecord.model_validate_json(store.get(key))
+    except (ObjectMissing, ValidationError):
+        return None
