@@ -95,6 +95,15 @@ def pod_origin(address: str, port: int) -> str:
     return f"http://[{ip}]:{port}" if ip.version == 6 else f"http://{ip}:{port}"
 
 
+ENV_ORDER_KEY: Final = "KINEMA_ORDER_KEY"
+"""Public key by which a server knows the operator's orders; several, divided by commas, while one replaces another."""
+ENV_POD_UID: Final = "KINEMA_POD_UID"
+"""UID of the server's own pod: an order is signed for one pod."""
+
+ORDER_KEY_SECRET: Final = "kinema-order-key"
+"""Secret in the operator's namespace with the private key that it signs orders with."""
+
+
 def job_name(training: str, run: int, attempt: int) -> str:
     """Name of the Indexed Job of one attempt."""
     return f"{training}-r{run}-a{attempt}"

@@ -84,10 +84,12 @@ class VideoModelStatus(ApiModel):
     observed_generation: int = 0
     """Generation of the spec that this status speaks of."""
     conditions: Conditions = ()
-    """Resolved (there is a digest), Available (a server is ready); for
+    """Resolved (there is a digest), Available (a server is ready), RolledOut (servers of the newest digest serve); for
     tools Ready, Reconciling, Stalled, and Refused (an object that the API server does not take)."""
     digest: Digest | None = None
     """Digest that is served."""
+    former: Digest | None = None
+    """Digest that new requests get until the first server of the newest one is ready."""
     uri: Uri | None = None
     """Folder of the model."""
     replicas: int = 0
@@ -95,9 +97,14 @@ class VideoModelStatus(ApiModel):
     ready_replicas: int = 0
     """Servers ready."""
     waiting: int = 0
-    """Requests that wait or run."""
+    """Requests that run or wait for a server."""
     last_active_time: datetime | None = None
     """When a request was last waiting or running."""
+
+    @property
+    def given_digest(self) -> str | None:
+        """The digest that a request gets that is accepted now."""
+        return self.former or self.digest
 
 
 class VideoModel(ApiModel):

@@ -19,6 +19,8 @@ from kinema_operator.settings import Settings
 CONTAINER: Final = "server"
 PORT_NAME: Final = "orders"
 METRICS_PORT_NAME: Final = "metrics"
+ENV_GRACE: Final = "KINEMA_SERVER_GRACE_SECONDS"
+SPARE_SECONDS: Final = 10
 
 NODE_LOSS_SECONDS: Final = 15
 """A server on a node that is not heard of is replaced after so long; its successor starts from nothing, and a request
@@ -28,8 +30,13 @@ READINESS: Final = {"periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold":
 LIVENESS: Final = {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 18}
 
 
-def server_deployment(model: VideoModel, digest: str, replicas: int, settings: Settings) -> Manifest:
-    """The Deployment of `replicas` servers of `digest` (`sha256:<hex>`)."""
+def server_deployment(
+    model: VideoModel, digest: str, replicas: int, settings: Settings, order_key: str = ""
+) -> Manifest:
+    """The Deployment of `replicas` servers of `digest` (`sha256:<hex>`).
+
+    `order_key`: the public key by which they know the operator's orders; servers without one take none from outside.
+    """
     name = model.metadata.name
     return {
         "apiVersion": "apps/v1",
@@ -51,13 +58,13 @@ def server_deployment(model: VideoModel, digest: str, replicas: int, settings: S
                     "labels": server_labels(name, digest),
                     "annotations": pods.prometheus_annotations(names.SERVER_METRICS_PORT),
                 },
-                "spec": _pod_spec(model, digest, settings),
+                "spec": _pod_spec(model, digest, settings, order_key),
             },
         },
     }
 
 
-def _pod_spec(model: VideoModel, digest: str, settings: Settings) -> dict[str, Any]:
+def _pod_spec(model: VideoModel, digest: str, settings: Settings, order_key: str) -> dict[str, Any]:
     serving = model.spec.serving
     spec: dict[str, Any] = {
         **pods.restricted_pod(model.metadata.uid, settings),
@@ -70,7 +77,7 @@ def _pod_spec(model: VideoModel, digest: str, settings: Settings) -> dict[str, A
                 "labelSelector": {"matchLabels": server_selector(model.metadata.name, digest)},
             }
         ],
-        "containers": [_container(model, digest, settings)],
+        "containers": [_container(model, digest, settings, order_key)],
         "volumes": pods.scratch_volumes(settings),
     }
     if serving.node_selector:
@@ -84,10 +91,23 @@ def _arguments(digest: str) -> list[str]:
     return ["--digest", digest, *ports]
 
 
-def _container(model: VideoModel, digest: str, settings: Settings) -> dict[str, Any]:
+def _order_key(order_key: str) -> list[dict[str, Any]]:
+    """How a server knows that an order is the operator's, and for this very pod."""
+    if not order_key:
+        return []
+    own_uid = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}
+    return [
+        {"name": names.ENV_ORDER_KEY, "value": order_key},
+        {"name": names.ENV_POD_UID, "valueFrom": own_uid},
+    ]
+
+
+def _container(model: VideoModel, digest: str, settings: Settings, order_key: str) -> dict[str, Any]:
     environment = {
         "PYTHONUNBUFFERED": "1",
         names.ENV_THREADS: str(settings.worker_cpu_threads),
+        # The server's own patience ends before the kubelet's, so that it always ends by itself.
+        ENV_GRACE: f"{max(1, settings.server_termination_grace_seconds - SPARE_SECONDS)}",
         **pods.SCRATCH_ENV,
     }
     if settings.expansion_url:
@@ -100,7 +120,7 @@ def _container(model: VideoModel, digest: str, settings: Settings) -> dict[str, 
         "imagePullPolicy": settings.worker_image_pull_policy,
         "command": ["python", "-m", "kinema_jobs.serve"],
         "args": _arguments(digest),
-        "env": [{"name": key, "value": value} for key, value in environment.items()],
+        "env": [*({"name": key, "value": value} for key, value in environment.items()), *_order_key(order_key)],
         "ports": [
             {"name": PORT_NAME, "containerPort": names.SERVER_PORT, "protocol": "TCP"},
             {"name": METRICS_PORT_NAME, "containerPort": names.SERVER_METRICS_PORT, "protocol": "TCP"},

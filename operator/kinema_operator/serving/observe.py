@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from kinema_api import generation, layout, names, training
+from kinema_api import layout, names, training
 from kinema_api.base import ArtifactStore
 from kinema_api.errors import StorageError
 from kinema_api.objectstore import ObjectStore
 from kinema_api.serving import VideoModel
 from kinema_operator.controller import Cache
-from kinema_operator.generation.queue import request
+from kinema_operator.generation.lines import lines_of
 from kinema_operator.plan import Ref
 from kinema_operator.serving.labels import model_selector
 from kinema_operator.serving.observed import Observed, Served, Source
@@ -35,10 +35,12 @@ async def observe(model: VideoModel, cache: Cache, stores: Stores, settings: Set
     """One look at the world of `model`."""
     namespace, name = model.metadata.namespace, model.metadata.name
     store = model.spec.artifact_store
-    requests = (request(g) for g in cache.list(generation.KIND, namespace))
+    source = await _source(model, cache, stores)
+    line = lines_of(cache, namespace).of(namespace, name)
     return Observed(
-        source=await _source(model, cache, stores),
-        requests=tuple(r for r in requests if r.model == name),
+        source=source,
+        requests=line.deciding(),
+        beyond=line.beyond,
         servers=tuple(
             sorted(
                 (server_pod(p) for p in cache.list("Pod", namespace, model_selector(name))),

@@ -37,11 +37,15 @@ class Observed:
 
     source: Source
     requests: tuple[Request, ...] = ()
-    """Generations of this model, ended ones included."""
+    """Generations of this model, ended ones included: all that decide (generation.lines)."""
     servers: tuple[ServerPod, ...] = ()
     served: tuple[Served, ...] = ()
     default_endpoint: str = ""
     """Endpoint of the store that holds the model."""
+    beyond: int = 0
+    """How many more requests wait than are told of here."""
+    order_key: str = ""
+    """Public key by which servers know the operator's orders."""
 
 
 @dataclass(frozen=True)

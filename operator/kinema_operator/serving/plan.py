@@ -8,19 +8,25 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from kinema_api import generation, names
+from kinema_api.base import Condition, find_condition
 from kinema_api.serving import ModelPhase, VideoModel, VideoModelStatus
+from kinema_operator import network
 from kinema_operator.conditions import Moment
 from kinema_operator.generation.queue import Request, assign, idle_servers, waiting_line
 from kinema_operator.plan import Apply, Event, Key, Patch, Plan, Ref
 from kinema_operator.serving.deployment import server_deployment
 from kinema_operator.serving.network_policy import server_network_policy
 from kinema_operator.serving.observed import Demand, Observed
-from kinema_operator.serving.scaling import demand_for, desired_for_former, desired_replicas, protect_busy
+from kinema_operator.serving.scaling import demand_for, desired_for_former, desired_replicas, protect_busy, shared
+from kinema_operator.serving.server_pod import UNSCHEDULABLE, ServerPod, Trouble
 from kinema_operator.serving.service import server_service
 from kinema_operator.settings import Settings
 
 RESOLVED: Final = "Resolved"
 AVAILABLE: Final = "Available"
+ROLLED_OUT: Final = "RolledOut"
+ROLL_OVER_SECONDS: Final = 60.0
+"""How long the first server of a new digest may find no node before the servers of the former one make room."""
 PROTECTION_SECONDS: Final = 0.5
 """Between marking busy pods and removing others: the ReplicaSet controller must have seen the marks."""
 
@@ -51,12 +57,12 @@ def plan(model: VideoModel, observed: Observed, settings: Settings, now: datetim
     if model.metadata.deletion_timestamp:
         return Plan()
     digest = _digest(model, observed)
-    scales = _scales(model, observed, digest, now)
-    status = _status(model, observed, digest, scales, now)
-    endpoints = {observed.default_endpoint, *(r.store_endpoint for r in observed.requests if r.active)}
-    applied = [Apply(server_network_policy(model, (e for e in endpoints if e), settings))] if scales else []
+    former = _former(model, observed, digest, now)
+    scales = _scales(model, observed, digest, former, now)
+    status = _status(model, observed, digest, former, scales, now)
+    applied = [Apply(server_network_policy(model, _endpoints(observed), settings))] if scales else []
     for scale in scales:
-        applied.append(Apply(server_deployment(model, scale.digest, scale.replicas, settings)))
+        applied.append(Apply(server_deployment(model, scale.digest, scale.replicas, settings, observed.order_key)))
         applied.append(Apply(server_service(model, scale.digest)))
     return Plan(
         apply=tuple(applied),
@@ -64,8 +70,8 @@ def plan(model: VideoModel, observed: Observed, settings: Settings, now: datetim
         delete=_superfluous(observed, scales),
         status=status,
         events=_events(model.status, status),
-        requeue_after=_next_look(model, status, scales, settings, now),
-        wake=_whose_turn(model, observed, digest, scales),
+        requeue_after=_next_look(model, observed, status, scales, settings, now),
+        wake=_whose_turn(model, observed, former or digest, scales),
     )
 
 
@@ -77,30 +83,88 @@ def _digest(model: VideoModel, observed: Observed) -> str | None:
     return model.status.digest if wanted in (None, model.status.digest) else None
 
 
-def _scales(model: VideoModel, observed: Observed, digest: str | None, now: datetime) -> tuple[Scale, ...]:
-    pinned = {r.digest for r in observed.requests if r.active and r.digest}
-    digests = sorted(pinned | ({digest} if digest else set()))
-    return tuple(_scale(model, observed, wanted, digest, now) for wanted in digests)
+def _former(model: VideoModel, observed: Observed, digest: str | None, now: datetime) -> str | None:
+    """The digest whose servers go on until the first one of the newest digest is ready, so that nobody waits for that.
+
+    Where no node takes a server more for ROLL_OVER_SECONDS, they have to make room instead.
+    """
+    candidate = model.status.former or model.status.digest
+    if digest is None or candidate in (None, digest) or _available(observed, digest):
+        return None
+    if _unschedulable_seconds(observed, digest, now) >= ROLL_OVER_SECONDS:
+        return None
+    return candidate if candidate and _available(observed, candidate) else None
 
 
-def _scale(model: VideoModel, observed: Observed, wanted: str, digest: str | None, now: datetime) -> Scale:
-    serving = model.spec.serving
+def _of(observed: Observed, digest: str) -> list[ServerPod]:
+    short = names.short_digest(digest)
+    return [s for s in observed.servers if s.short_digest == short]
+
+
+def _available(observed: Observed, digest: str | None) -> int:
+    return sum(s.available for s in _of(observed, digest)) if digest else 0
+
+
+def _trouble(observed: Observed, digest: str | None) -> Trouble | None:
+    """Why there is no server of this digest, if there should be one and none is ready."""
+    if digest is None or _available(observed, digest):
+        return None
+    return next((s.trouble for s in _of(observed, digest) if s.trouble is not None and not s.terminating), None)
+
+
+def _unschedulable_seconds(observed: Observed, digest: str, now: datetime) -> float:
+    trouble = _trouble(observed, digest)
+    if trouble is None or trouble.reason != UNSCHEDULABLE or trouble.since is None:
+        return 0.0
+    return (now - trouble.since).total_seconds()
+
+
+def _endpoints(observed: Observed) -> list[str]:
+    """Stores that servers must reach. What is no address opens no door, and stops nobody else's request."""
+    wanted = {observed.default_endpoint, *(r.store_endpoint or "" for r in observed.requests if r.serves)}
+    return sorted(endpoint for endpoint in wanted if endpoint and _is_address(endpoint))
+
+
+def _is_address(endpoint: str) -> bool:
+    try:
+        network.store_egress(endpoint)
+    except ValueError:
+        return False
+    return True
+
+
+def _scales(
+    model: VideoModel, observed: Observed, digest: str | None, former: str | None, now: datetime
+) -> tuple[Scale, ...]:
+    serving, given = model.spec.serving, former or digest
+    pinned = {r.digest for r in observed.requests if r.serves and r.digest}
+    digests = sorted(pinned | {d for d in (digest, former) if d})
     idle = timedelta(seconds=serving.idle_seconds)
-    demand = demand_for(observed.requests, wanted, digest, idle, now)
-    short = names.short_digest(wanted)
-    current = next((s.replicas for s in observed.served if s.short_digest == short), 0)
-    if wanted == digest:
-        warm = _idle_since(model, observed, now) + idle > now
-        desired = desired_replicas(demand, current, warm, serving)
-    else:
-        desired = desired_for_former(demand, serving)
+    demands = {d: demand_for(observed.requests, d, given, idle, now) for d in digests}
+    warm = _idle_since(model, observed, now) + idle > now
+    current = {d: _current(observed, d) for d in digests}
+    needs = {
+        d: desired_replicas(demands[d], current[d], warm, serving)
+        if d == given
+        else desired_for_former(demands[d], serving)
+        for d in digests
+    }
+    desired = shared(needs, observed.requests, given, serving.max_replicas)
+    if former is not None and digest is not None:
+        # The one server beyond maxReplicas, by which the newest digest is rolled out.
+        desired[digest] = max(1, desired[digest])
     busy = frozenset(r.server_uid for r in observed.requests if r.assigned and r.server_uid)
-    servers = [s for s in observed.servers if s.short_digest == short]
-    return Scale(wanted, current, desired, demand, protect_busy(servers, busy))
+    return tuple(Scale(d, current[d], desired[d], demands[d], protect_busy(_of(observed, d), busy)) for d in digests)
+
+
+def _current(observed: Observed, digest: str) -> int:
+    short = names.short_digest(digest)
+    return next((s.replicas for s in observed.served if s.short_digest == short), 0)
 
 
 def _active(observed: Observed) -> int:
-    return sum(r.active for r in observed.requests)
+    """Requests that run or wait for a server: what is held for another reason keeps nothing warm."""
+    return sum(r.serves for r in observed.requests) + observed.beyond
 
 
 def _last_active(model: VideoModel, observed: Observed, now: datetime) -> datetime | None:
@@ -118,11 +182,16 @@ def _idle_since(model: VideoModel, observed: Observed, now: datetime) -> datetim
 
 
 def _status(
-    model: VideoModel, observed: Observed, digest: str | None, scales: tuple[Scale, ...], now: datetime
+    model: VideoModel,
+    observed: Observed,
+    digest: str | None,
+    former: str | None,
+    scales: tuple[Scale, ...],
+    now: datetime,
 ) -> VideoModelStatus:
-    replicas = next((s.replicas for s in scales if s.digest == digest), 0)
-    short = names.short_digest(digest) if digest else ""
-    ready = sum(s.available for s in observed.servers if s.short_digest == short)
+    given = former or digest
+    replicas = next((s.replicas for s in scales if s.digest == given), 0)
+    ready = _available(observed, given)
     at = Moment(now, model.metadata.generation)
     source = observed.source
     kept = bool(digest and not source.digest)
@@ -133,18 +202,39 @@ def _status(
         "KeptAsServed" if kept else source.reason,
         source.message,
     )
-    conditions = at.mark(conditions, AVAILABLE, ready > 0, *_availability(digest, replicas, ready))
+    trouble = _trouble(observed, given) if replicas else None
+    conditions = at.mark(conditions, AVAILABLE, ready > 0, *_availability(digest, replicas, ready, trouble))
+    conditions = _rolled_out(conditions, at, observed, digest, former)
     return VideoModelStatus(
         phase=_phase(digest, replicas, ready),
         observed_generation=model.metadata.generation,
         conditions=conditions,
         digest=digest,
+        former=former,
         uri=(source.uri if source.digest else model.status.uri) if digest else None,
         replicas=replicas,
         ready_replicas=ready,
         waiting=_active(observed),
         last_active_time=_last_active(model, observed, now),
     )
+
+
+def _rolled_out(
+    conditions: tuple[Condition, ...], at: Moment, observed: Observed, digest: str | None, former: str | None
+) -> tuple[Condition, ...]:
+    """Tells of a roll-over while there is one, and that it is done."""
+    trouble = _trouble(observed, digest)
+    if former is not None:
+        words = f"{former} is served until the first server of {digest} is ready"
+        reason = trouble.reason if trouble else "FirstServerStarting"
+        return at.mark(conditions, ROLLED_OUT, False, reason, f"{words}: {trouble.message}" if trouble else words)
+    if digest is None or find_condition(conditions, ROLLED_OUT) is None:
+        return conditions
+    others = [s for s in observed.servers if s.short_digest != names.short_digest(digest) and not s.ended]
+    if trouble is not None and trouble.reason == UNSCHEDULABLE and others:
+        words = f"no node takes a server of {digest} beside those of the former digest, which end once they are idle"
+        return at.mark(conditions, ROLLED_OUT, False, UNSCHEDULABLE, f"{words}: {trouble.message}")
+    return at.mark(conditions, ROLLED_OUT, True, "ServesNewest", f"requests are served by {digest}")
 
 
 def _phase(digest: str | None, replicas: int, ready: int) -> ModelPhase:
@@ -155,11 +245,13 @@ def _phase(digest: str | None, replicas: int, ready: int) -> ModelPhase:
     return "Starting" if replicas else "ScaledToZero"
 
 
-def _availability(digest: str | None, replicas: int, ready: int) -> tuple[str, str]:
+def _availability(digest: str | None, replicas: int, ready: int, trouble: Trouble | None) -> tuple[str, str]:
     if digest is None:
         return "NotResolved", "there is no model to serve yet"
     if ready:
         return "ServerReady", ""
+    if trouble is not None:
+        return trouble.reason, f"no server is ready: {trouble.message}"
     return ("ServersStarting", "no server is ready yet") if replicas else ("ScaledToZero", "no request waits")
 
 
@@ -181,6 +273,9 @@ def _whose_turn(
         servers = [s for s in observed.servers if s.short_digest == short]
         line = waiting_line(observed.requests, scale.digest, digest)
         wake |= assign(line, idle_servers(servers, observed.requests)).keys()
+    # Whose server is being taken away goes to the next one at once.
+    serving = {s.uid for s in observed.servers if not (s.terminating or s.ended or s.disrupted)}
+    wake |= {r.name for r in observed.requests if r.assigned and r.server_uid not in serving}
     return tuple(Key(generation.KIND, model.metadata.namespace, name) for name in sorted(wake))
 
 
@@ -194,9 +289,16 @@ def _events(before: VideoModelStatus, after: VideoModelStatus) -> tuple[Event, .
 
 
 def _next_look(
-    model: VideoModel, status: VideoModelStatus, scales: tuple[Scale, ...], settings: Settings, now: datetime
+    model: VideoModel,
+    observed: Observed,
+    status: VideoModelStatus,
+    scales: tuple[Scale, ...],
+    settings: Settings,
+    now: datetime,
 ) -> float | None:
     times = [PROTECTION_SECONDS for scale in scales if scale.waits_for_protection]
+    if status.former is not None and status.digest is not None:
+        times.append(max(1.0, ROLL_OVER_SECONDS - _unschedulable_seconds(observed, status.digest, now)))
     if status.digest is None:
         times.append(settings.store_probe_seconds)
     idle = timedelta(seconds=model.spec.serving.idle_seconds)

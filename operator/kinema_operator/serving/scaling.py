@@ -6,7 +6,8 @@ than an idle minute; when they go, a busy one is never among them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -44,6 +45,25 @@ def desired_replicas(demand: Demand, current: int, warm: bool, serving: Serving)
 def desired_for_former(demand: Demand, serving: Serving) -> int:
     """Replicas for a digest that no new request gets: as many as its last requests need, then none."""
     return min(demand.active, serving.max_replicas)
+
+
+def shared(needs: Mapping[str, int], requests: Iterable[Request], current: str | None, limit: int) -> dict[str, int]:
+    """Servers by digest, no more than `limit` for all: for what runs, then for who came first, then to stay warm.
+
+    `needs`: how many each digest would get if it were alone. Requests not pinned yet want the `current` one.
+    """
+    running = Counter(r.digest or current for r in requests if r.assigned)
+    granted = {digest: min(need, running[digest]) for digest, need in needs.items()}
+    waiting = sorted((r for r in requests if r.waiting), key=lambda r: (r.created, r.name))
+    wanted = [r.digest or current for r in waiting] + [d for d, need in needs.items() for _ in range(need)]
+    left = limit - sum(granted.values())
+    for digest in wanted:
+        if left <= 0:
+            break
+        if digest in granted and granted[digest] < needs[digest]:
+            granted[digest] += 1
+            left -= 1
+    return granted
 
 
 def protect_busy(servers: Iterable[ServerPod], busy: frozenset[str]) -> tuple[Patch, ...]:
