@@ -53,6 +53,8 @@ IMMUTABLE: Final = (
     "guidanceScale",
     "deadlineSeconds",
     "artifactStore",
+    "retentionSeconds",
+    "ttlSecondsAfterFinished",
 )
 
 
