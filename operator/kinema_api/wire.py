@@ -50,33 +50,45 @@ def _none_unless_finite(value: Any) -> Any:
 Measured = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_none_unless_finite)]
 """A figure that may be missing: what is not finite counts as missing, since a loss may well be NaN."""
 
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+EpochSeconds = Annotated[float, Field(ge=0, le=253_402_300_799, allow_inf_nan=False)]
+"""Seconds since 1970 by the clock of whoever tells it, up to the year 9999: for people, never compared with another
+clock."""
+
 
 class CommittedCheckpoint(ApiModel):
     """The newest checkpoint that a trainer has committed."""
 
     step: Count
-    prefix: Annotated[str, Field(max_length=1024)]
-    digest: Name
-    time: Number
-    """Seconds since the epoch."""
+    prefix: Annotated[str, Field(max_length=900)]
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    time: EpochSeconds
+    age_seconds: Seconds | None = None
+    """Since it was committed; None: this trainer did not see it."""
 
 
 class TrainerProgress(ApiModel):
-    """GET /progress of a trainer's agent."""
+    """GET /progress of a trainer's agent. It tells ages, since clocks differ; all is bounded, since a pod says it."""
 
     run: Count
     attempt: Count
     round: Count = 0
     """0: waits for its first round."""
     rank: Annotated[int, Field(ge=-1, le=MAX_COUNT)] = -1
+    """-1: takes part in no round now."""
     world_size: Count = 0
+    """Workers of its round; 0: it takes part in none now."""
+    nodes: Count | None = None
+    """Nodes of its round; None: told by a trainer that does not know."""
     step: Count = 0
     total_steps: Count = 0
     loss: Measured = None
-    step_seconds: Measured = None
+    step_seconds: Annotated[Seconds | None, BeforeValidator(_none_unless_finite)] = None
     tokens_per_second: Measured = None
     last_step_time: Measured = None
-    """Seconds since the epoch."""
+    """When this round's newest step ended; for operators that do not know ages."""
+    step_age_seconds: Seconds | None = None
+    """Since this round's newest step ended; None: it has made none."""
     checkpoint: CommittedCheckpoint | None = None
     exported: bool = False
     """export/manifest.json is committed: the run is done."""
@@ -98,7 +110,7 @@ class LastWord(ApiModel):
 
     failure_class: FailureClass
     message: str
-    step: int | None = None
+    step: Count | None = None
 
 
 EXIT_CODES: dict[FailureClass, int] = {

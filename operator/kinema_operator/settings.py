@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     """A run without a step for this many median steps, and stall_floor_seconds at least, is restarted."""
     stall_floor_seconds: float = 120.0
     """Shortest time without a step that counts as a stall."""
+    group_seconds: float = Field(default=600.0, gt=0)
+    """Longest time for enough running trainers to form a group and do its first step, and for their silence; then the
+    attempt is restarted."""
 
     expansion_url: str | None = Field(default=None, pattern=r"^https?://[^/@\s?#]+(/[^@\s?#]*)?$")
     """OpenAI-compatible API that servers ask to say prompts at length, such as http://llm.models.svc:8000/v1; unset:

@@ -15,6 +15,10 @@ class ProgressFile(TrainerProgress):
 
     port: int = 0
     """Where the agent serves."""
+    step_ended_at: float | None = None
+    """When this round's newest step ended, on this machine's monotonic clock."""
+    committed_at: float | None = None
+    """When `checkpoint` was committed, on this machine's monotonic clock; None: not in this round."""
     first_step_time: float | None = None
     """When this round's first optimizer step ended, in seconds since the epoch."""
     level_losses: tuple[float | None, ...] = ()

@@ -26,6 +26,8 @@ class Telemetry(Collector):
         self._blank = blank
         self._recoveries: Counter[str] = Counter()
         self._reformed_at: float | None = None
+        self._over: int | None = None
+        """The newest round that this node knows to be over."""
         self._recovery_seconds: float | None = None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -35,10 +37,24 @@ class Telemetry(Collector):
         too little "memory"."""
         self._recoveries[reason] += 1
         self._reformed_at = time.time()
+        self._over = self.progress().round
 
     def progress(self) -> ProgressFile:
-        """The newest progress."""
-        return read_progress(self._file) or self._blank
+        """The newest progress; when its round is over, of a node that is in none."""
+        found = read_progress(self._file) or self._blank
+        if found.round == self._over:
+            return found.model_copy(update={"rank": -1, "world_size": 0, "nodes": 0})
+        return found
+
+    def told(self) -> TrainerProgress:
+        """The newest progress as /progress tells it, with ages instead of what only this machine's clock means."""
+        found, now = self.progress(), time.monotonic()
+        fields = found.model_dump(include=set(TrainerProgress.model_fields))
+        answer = TrainerProgress(**{**fields, "step_age_seconds": _age(found.step_ended_at, now)})
+        if answer.checkpoint is None:
+            return answer
+        committed = answer.checkpoint.model_copy(update={"age_seconds": _age(found.committed_at, now)})
+        return answer.model_copy(update={"checkpoint": committed})
 
     def collect(self) -> Iterable[Metric]:
         """The metrics of this node."""
@@ -75,6 +91,10 @@ class Telemetry(Collector):
         return self._recovery_seconds
 
 
+def _age(at: float | None, now: float) -> float | None:
+    return None if at is None else max(0.0, now - at)
+
+
 def _gauge(name: str, text: str, value: float | None) -> Metric:
     gauge = GaugeMetricFamily(f"kinema_training_{name}", text)
     if value is not None:
@@ -101,8 +121,7 @@ def serve(telemetry: Telemetry, port: int) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/progress":
-                told = telemetry.progress().model_dump(include=set(TrainerProgress.model_fields))
-                body = TrainerProgress(**told).model_dump_json(by_alias=True, exclude_none=True)
+                body = telemetry.told().model_dump_json(by_alias=True, exclude_none=True)
                 self._answer(200, body.encode(), "application/json")
             elif self.path == "/metrics":
                 self._answer(200, telemetry.scrape(), "text/plain; version=0.0.4; charset=utf-8")

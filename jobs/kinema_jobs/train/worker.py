@@ -128,6 +128,7 @@ class _Worker:
         found = self._group.broadcast(self._choose(checkpoints) if self._group.rank == 0 else None)
         if found is None:
             logger.info("round %d starts from scratch", self._group.place.number)
+            self._update(checkpoint=None, step=0)
             return
         prefix, manifest = found
         if self._group.rank != 0:
@@ -139,6 +140,8 @@ class _Worker:
         self._committed = CommittedCheckpoint(
             step=manifest.step, prefix=prefix, digest=manifest.digest(), time=manifest.created.timestamp()
         )
+        # The file still names what the last round here knew, which may be torn.
+        self._update(checkpoint=self._committed, step=manifest.step)
         logger.info("round %d goes on from step %d (%s)", self._group.place.number, manifest.step, prefix)
 
     def _choose(self, checkpoints: Checkpoints) -> tuple[str, Manifest] | None:
@@ -181,6 +184,7 @@ class _Worker:
             stall = time.monotonic() - began
             self._update(
                 checkpoint=self._committed,
+                committed_at=time.monotonic(),
                 checkpoint_seconds=stall,
                 checkpoint_stall_seconds=self._progress.checkpoint_stall_seconds + stall,
             )
@@ -195,6 +199,7 @@ class _Worker:
             step_seconds=seconds,
             tokens_per_second=fitting.tokens / seconds if seconds else None,
             last_step_time=now,
+            step_ended_at=time.monotonic(),
             first_step_time=self._progress.first_step_time or now,
             data_wait_seconds=fitting.data_wait_seconds,
             steps_this_round=self._progress.steps_this_round + 1,
@@ -215,6 +220,7 @@ class _Worker:
                 "round": self._group.place.number,
                 "rank": self._group.rank,
                 "world_size": self._group.world_size,
+                "nodes": self._group.place.nodes,
                 "total_steps": self._config.optimization.steps,
             }
         )

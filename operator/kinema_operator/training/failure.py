@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from kinema_api import names
 from kinema_api.training import FailureClass
-from kinema_api.wire import EXIT_CODES, LastWord, TrainerProgress
+from kinema_api.wire import EXIT_CODES, LastWord
 from kinema_operator.settings import Settings
 from kinema_operator.training.observed import PodEnd, PodSeen
+from kinema_operator.training.view import View
 
 BY_SEVERITY: Final[tuple[FailureClass, ...]] = (
     "user_error",
@@ -62,8 +64,6 @@ _KILLED: Final = frozenset({128 + 9, 128 + 15})
 CRASH_LOOP_WINDOW: Final = timedelta(minutes=10)
 CRASH_LOOP_ROUNDS: Final = 2
 """So many failures per node within the window, and no group at work, end the attempt."""
-FIRST_STEP_FACTOR: Final = 5
-"""Before the first step, imports and compilation may take this many stall_floor_seconds."""
 _MESSAGE_LENGTH: Final = 1024
 
 
@@ -151,22 +151,31 @@ def crash_loop(pods: Iterable[PodSeen], nodes: int, now: datetime) -> Failure | 
     return Failure(failure_class, f"{len(recent)} trainers failed and none is at work; {describe(pod, end)}")
 
 
-def stalled(
-    progress: TrainerProgress | None, pods: Iterable[PodSeen], min_nodes: int, settings: Settings, now: datetime
-) -> Failure | None:
-    """No step for `stall_factor` times the usual step although enough trainers run."""
-    started = [pod.started for pod in pods if pod.running and pod.started]
-    if len(started) < min_nodes or progress is None:
+def stalled(view: View) -> Failure | None:
+    """Nothing has moved for too long although enough trainers run: no step, no group, or no word from rank 0.
+
+    Times are ages: clocks of different machines are never compared.
+    """
+    running = sum(pod.running for pod in view.trainers)
+    if running < view.spec.min_nodes:
         return None
-    # A newcomer's arrival starts the clock anew: the group re-forms around it.
-    since = max(started).timestamp()
-    limit = settings.stall_floor_seconds * FIRST_STEP_FACTOR
-    if progress.last_step_time is not None:
-        since = max(since, progress.last_step_time)
+    progress, settings = view.progress, view.settings
+    stepped = progress is not None and (progress.step_age_seconds is not None or progress.last_step_time is not None)
+    limit = settings.group_seconds
+    if progress is not None and stepped:
         limit = max(settings.stall_floor_seconds, settings.stall_factor * (progress.step_seconds or 0.0))
-    if now.timestamp() - since <= limit:
+    if view.seen.quiet_seconds <= limit:
         return None
-    return Failure("stall", f"no step for {int(limit)} s although {len(started)} trainers run (step {progress.step})")
+    for_so_long = f"for {int(limit)} s although {running} trainers run"
+    if progress is not None:
+        return Failure("stall", f"no step {for_so_long} (step {progress.step})")
+    if view.seen.answering:
+        return Failure(
+            "stall", f"no group has formed {for_so_long}: see the logs of the rendezvous and of the trainers"
+        )
+    return Failure(
+        "stall", f"no trainer has answered {for_so_long}: see that the operator reaches port {names.PROGRESS_PORT}"
+    )
 
 
 def backoff(failure_class: FailureClass, earlier: int, settings: Settings) -> timedelta:

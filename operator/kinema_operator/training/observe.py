@@ -118,12 +118,15 @@ class Observer:
         meta, status = view.training.metadata, view.status
         view = await self._with_secret(view)
         running = {pod.name for pod in view.trainers if pod.running}
-        progress = await self._trainers.progress(
+        group = await self._trainers.group(
             _key(view.training), status.run, status.attempt, [pod for pod in pods if pod["metadata"]["name"] in running]
         )
         silent = await self._trainers.silent(nodes.to_ask(view, pods))
-        seen = nodes.with_silence(view.seen, progress, silent, view.now)
-        view = _with(view, dataclasses.replace(seen, progress=progress))
+        seen = nodes.with_silence(view.seen, group.progress, silent, view.now)
+        seen = dataclasses.replace(
+            seen, progress=group.progress, quiet_seconds=group.quiet_seconds, answering=group.answering
+        )
+        view = _with(view, seen)
         if suspension.asks_what_to_go_on_from(view):
             return await self._resume_point(_with(view, await self._store_facts(view, memory)))
         if _export_may_exist(view):

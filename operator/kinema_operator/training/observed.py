@@ -93,6 +93,20 @@ class PodSeen:
 
 
 @dataclass(frozen=True)
+class GroupSeen:
+    """What an attempt's trainers say of their group, by the operator's own clock."""
+
+    run: int
+    attempt: int
+    progress: TrainerProgress | None = None
+    """Of rank 0 in the newest round; None: no group is known of."""
+    quiet_seconds: float = 0.0
+    """Since a step is known to have ended, or the last trainer came, whichever is later."""
+    answering: int = 0
+    """Trainers that answered when they were last asked."""
+
+
+@dataclass(frozen=True)
 class StorageProblem:
     """Why the object store cannot be used now."""
 
@@ -165,5 +179,9 @@ class Observed:
     """Of rank 0 in the newest round, as it last answered."""
     nodes_watched: bool = True
     """False: the operator may not watch nodes, so pods on lost ones stay as they are."""
+    quiet_seconds: float = 0.0
+    """GroupSeen.quiet_seconds."""
+    answering: int = 0
+    """GroupSeen.answering."""
     model_exists: bool = False
     """There is a VideoModel of the name that the training publishes to."""

@@ -189,7 +189,7 @@ def sign_of_failure(view: View) -> Failure | None:
         return Failure("unknown", "the trainers ended without having exported a model")
     working = view.progress is not None and view.progress.world_size > 0
     looping = None if working else failure.crash_loop(view.trainers, view.nodes, view.now)
-    return looping or failure.stalled(view.progress, view.trainers, view.spec.min_nodes, view.settings, view.now)
+    return looping or failure.stalled(view)
 
 
 def _hold(view: View) -> Plan:

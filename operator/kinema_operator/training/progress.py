@@ -5,11 +5,11 @@ Figures are rounded, so that a status is written when something worth reading ha
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kinema_api.training import CheckpointStatus, NodeCount, Progress
-from kinema_api.wire import TrainerProgress
+from kinema_api.wire import MAX_COUNT, CommittedCheckpoint, TrainerProgress
 from kinema_operator.storage import store_location
 from kinema_operator.training.observed import JobSeen
 from kinema_operator.training.uri import uri
@@ -17,6 +17,7 @@ from kinema_operator.training.view import Status, View, change
 
 _LOSS_DIGITS: Final = 4
 _SPEED_DIGITS: Final = 3
+_LONGEST_AGE: Final = 365 * 86_400.0
 
 
 def follow(view: View, status: Status) -> Status:
@@ -50,9 +51,19 @@ def _with_progress(view: View, status: Status, found: TrainerProgress) -> Status
         step=checkpoint.step,
         uri=uri(location, checkpoint.prefix),
         digest=checkpoint.digest,
-        time=datetime.fromtimestamp(int(checkpoint.time), UTC),
+        time=_committed_time(view, checkpoint),
     )
     return change(status, last_checkpoint=committed)
+
+
+def _committed_time(view: View, checkpoint: CommittedCheckpoint) -> datetime:
+    """When it was committed, by the operator's clock where the trainer tells its age; told once and kept."""
+    before = view.status.last_checkpoint
+    if before and before.digest == checkpoint.digest:
+        return before.time
+    if checkpoint.age_seconds is None:
+        return datetime.fromtimestamp(int(checkpoint.time), UTC)
+    return view.now - timedelta(seconds=round(min(checkpoint.age_seconds, _LONGEST_AGE)))
 
 
 def _rounded(found: TrainerProgress) -> Progress:
@@ -62,8 +73,12 @@ def _rounded(found: TrainerProgress) -> Progress:
         total_steps=found.total_steps,
         loss=_significant(found.loss, _LOSS_DIGITS),
         tokens_per_second=_significant(found.tokens_per_second, _SPEED_DIGITS),
-        eta_seconds=round(left * found.step_seconds) if found.step_seconds is not None else None,
+        eta_seconds=_eta(left, found.step_seconds),
     )
+
+
+def _eta(steps: int, seconds: float | None) -> int | None:
+    return None if seconds is None else round(min(steps * seconds, MAX_COUNT))
 
 
 def _significant(value: float | None, digits: int) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,55 +19,94 @@ from kinema_api.errors import UnsafeName
 from kinema_api.wire import TrainerProgress
 from kinema_operator.plan import Key, Manifest
 from kinema_operator.settings import Settings
+from kinema_operator.training.observed import GroupSeen
 
 SILENCE_SECONDS: Final = 1.0
 """When nobody spoke for the group, nobody is asked again for so long."""
 LAST_TRIES: Final = 2
 """A pod on a node that is not heard of is asked so often before it is given up: one answer may go astray."""
+TOLERATED_SILENCE_SECONDS: Final = 15.0
+"""Rank 0 is believed to stand where it last said for so long: a busy machine misses a question or two."""
 FRESH_SHARE: Final = 0.9
 """An answer is good for this share of the interval, so that a look right at its end asks anew."""
 MAX_ANSWER_BYTES: Final = 64 << 10
 """A trainer runs somebody's data: its answer is not trusted to be short."""
 
 
-@dataclass(frozen=True)
-class _Answer:
-    progress: TrainerProgress | None
-    pod: str | None
+@dataclass
+class _Known:
+    """What was heard of one attempt. Times are seconds of this process's monotonic clock, never a trainer's."""
+
     run: int
     attempt: int
-    at: float
-    """Seconds of the monotonic clock."""
+    asked: float = 0.0
+    pods: frozenset[str] = frozenset()
+    """Uids of the trainers that run."""
+    arrived: float = 0.0
+    """When the last of them came."""
+    speaker: str | None = None
+    """Name of the pod that spoke for the group last, unless it has said that there is none."""
+    progress: TrainerProgress | None = None
+    """What it said."""
+    heard: float = 0.0
+    """When it said so."""
+    step: int | None = None
+    stepped: float = 0.0
+    """When the newest step ended that is known of."""
+    answering: int = 0
 
 
 class Trainers:
-    """Asks pods over HTTP. What it remembers only saves requests."""
+    """Asks pods over HTTP. What it remembers saves requests, and tells for how long nothing has moved.
+
+    A new operator starts to count that time anew.
+    """
 
     def __init__(self, settings: Settings, port: int = names.PROGRESS_PORT) -> None:
         self._timeout = aiohttp.ClientTimeout(total=settings.pod_timeout_seconds)
         self._interval = settings.progress_interval_seconds
         self._port = port
-        self._answers: dict[Key, _Answer] = {}
+        self._known: dict[Key, _Known] = {}
 
     async def progress(self, key: Key, run: int, attempt: int, pods: Iterable[Manifest]) -> TrainerProgress | None:
         """What the group says through its rank 0; None if nobody does. `pods` are the running ones."""
-        known = self._answers.get(key)
-        if known and (known.run, known.attempt) != (run, attempt):
-            known = None
-        addresses = {p["metadata"]["name"]: ip for p in pods if (ip := (p.get("status") or {}).get("podIP"))}
-        if known and self._still_good(known, addresses):
-            return known.progress
-        first = {name: ip for name, ip in addresses.items() if known and name == known.pod}
-        spoke = await self._rank_zero(first, run, attempt) or await self._rank_zero(addresses, run, attempt)
-        pod, progress = spoke or (None, None)
-        self._answers[key] = _Answer(progress, pod, run, attempt, time.monotonic())
-        return progress
+        return (await self.group(key, run, attempt, pods)).progress
 
-    def _still_good(self, known: _Answer, addresses: Container[str]) -> bool:
-        age = time.monotonic() - known.at
-        if known.pod is None:
-            return age < SILENCE_SECONDS
-        return known.pod in addresses and age < self._interval * FRESH_SHARE
+    async def group(self, key: Key, run: int, attempt: int, pods: Iterable[Manifest]) -> GroupSeen:
+        """What the group says through its rank 0, and for how long nothing has moved. `pods` are the running ones."""
+        running = list(pods)
+        known = self._known.get(key)
+        if known is None or (known.run, known.attempt) != (run, attempt):
+            known = self._known[key] = _Known(run, attempt)
+        _note_arrivals(known, frozenset(str(p["metadata"].get("uid")) for p in running), time.monotonic())
+        addresses = {p["metadata"]["name"]: ip for p in running if (ip := (p.get("status") or {}).get("podIP"))}
+        if not self._still_good(known, addresses):
+            await self._ask_all(known, addresses)
+        now = time.monotonic()
+        quiet = now - max(known.arrived, known.stepped)
+        return GroupSeen(run, attempt, known.progress, max(0.0, quiet), known.answering)
+
+    def _still_good(self, known: _Known, addresses: Container[str]) -> bool:
+        age = time.monotonic() - known.asked
+        if known.speaker is None:
+            return known.asked > 0 and age < SILENCE_SECONDS
+        return known.speaker in addresses and age < self._interval * FRESH_SHARE
+
+    async def _ask_all(self, known: _Known, addresses: dict[str, str]) -> None:
+        """Ask whoever spoke last, and everybody when it does not speak any more."""
+        known.asked = time.monotonic()
+        first = {name: ip for name, ip in addresses.items() if name == known.speaker}
+        answers = await self._answers(first)
+        spoke = _speaker(answers, known.run, known.attempt)
+        if spoke is None:
+            answers |= await self._answers({name: ip for name, ip in addresses.items() if name not in answers})
+            known.answering = len(answers)
+            spoke = _speaker(answers, known.run, known.attempt)
+        if spoke:
+            known.answering = max(1, known.answering)
+            _note_progress(known, *spoke)
+        elif _has_none(known, addresses, answers):
+            known.speaker = known.progress = None
 
     async def silent(self, pods: Iterable[Manifest]) -> frozenset[str]:
         """Names of the pods that answer none of `LAST_TRIES` questions; one without an address never will."""
@@ -83,21 +122,15 @@ class Trainers:
 
     def forget(self, key: Key) -> None:
         """The training runs no more."""
-        self._answers.pop(key, None)
+        self._known.pop(key, None)
 
-    async def _rank_zero(self, addresses: dict[str, str], run: int, attempt: int) -> tuple[str, TrainerProgress] | None:
+    async def _answers(self, addresses: dict[str, str]) -> dict[str, TrainerProgress]:
         if not addresses:
-            return None
+            return {}
         # A session per question: nothing stays open between two questions, so nothing has to be closed at the end.
         async with aiohttp.ClientSession(timeout=self._timeout) as session:
             answers = await asyncio.gather(*(self._ask(session, address) for address in addresses.values()))
-        speakers = [
-            (name, answer)
-            for name, answer in zip(addresses, answers, strict=True)
-            if answer and answer.rank == 0 and answer.world_size > 0 and (answer.run, answer.attempt) == (run, attempt)
-        ]
-        # A rank 0 that was cut off still believes in its older round.
-        return max(speakers, key=lambda speaker: speaker[1].round, default=None)
+        return {name: answer for name, answer in zip(addresses, answers, strict=True) if answer}
 
     async def _ask(self, session: aiohttp.ClientSession, address: str) -> TrainerProgress | None:
         try:
@@ -110,3 +143,40 @@ class Trainers:
                 return TrainerProgress.model_validate_json(body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, UnsafeName):
             return None
+
+
+def _note_arrivals(known: _Known, running: frozenset[str], now: float) -> None:
+    if running - known.pods:
+        # The group re-forms around a newcomer.
+        known.arrived = now
+    known.pods = running
+
+
+def _speaker(answers: Mapping[str, TrainerProgress], run: int, attempt: int) -> tuple[str, TrainerProgress] | None:
+    speakers = [
+        (name, answer)
+        for name, answer in answers.items()
+        if answer.rank == 0 and answer.world_size > 0 and (answer.run, answer.attempt) == (run, attempt)
+    ]
+    # A rank 0 that was cut off still believes in its older round.
+    return max(speakers, key=lambda speaker: speaker[1].round, default=None)
+
+
+def _note_progress(known: _Known, pod: str, progress: TrainerProgress) -> None:
+    now = time.monotonic()
+    known.speaker, known.progress, known.heard = pod, progress, now
+    if progress.step_age_seconds is not None:
+        known.stepped = max(known.stepped, now - progress.step_age_seconds)
+    elif progress.last_step_time is not None and progress.step != known.step:
+        # An older trainer tells times of its own clock only: what counts is when a further step is seen.
+        known.stepped = now
+    known.step = progress.step
+
+
+def _has_none(known: _Known, addresses: Container[str], answers: Mapping[str, TrainerProgress]) -> bool:
+    """Whether the group of the last speaker is known to be no more, or to have been silent for too long."""
+    before = known.progress
+    if before is None or known.speaker not in addresses or known.speaker in answers:
+        return True
+    newer = any(answer.round > before.round for answer in answers.values())
+    return newer or time.monotonic() - known.heard > TOLERATED_SILENCE_SECONDS

@@ -254,11 +254,10 @@ def test_while_the_store_cannot_say_whether_the_run_is_done_nothing_is_done(make
 
 
 def test_a_stall_restarts_the_attempt(make_view: Any, now: datetime) -> None:
-    old = now - timedelta(minutes=30)
     progress = TrainerProgress(
-        run=1, attempt=1, round=1, rank=0, world_size=2, step=9, last_step_time=old.timestamp(), step_seconds=1
+        run=1, attempt=1, round=1, rank=0, world_size=2, step=9, step_age_seconds=1800, step_seconds=1
     )
-    pods = (STORE, trainer("a", now, started=old), trainer("b", now, started=old))
-    plan = decide(make_view(TRAINING, at_work(now, pods=pods, progress=progress, export=NO_EXPORT)))
+    seen = at_work(now, progress=progress, quiet_seconds=1800.0, export=NO_EXPORT)
+    plan = decide(make_view(TRAINING, seen))
     assert status_of(plan).restarts == {"stall": 1}
     assert condition(plan, "Running") == ("False", "Stalled")

@@ -11,7 +11,7 @@ from kinema_api.training import FailureClass
 from kinema_api.wire import EXIT_CODES, LastWord, TrainerProgress
 from kinema_operator.settings import Settings
 from kinema_operator.training import failure
-from kinema_operator.training.observed import PodEnd, PodSeen
+from kinema_operator.training.observed import Observed, PodEnd, PodSeen
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SETTINGS = Settings()
@@ -87,26 +87,30 @@ def test_trainers_that_die_again_and_again_end_the_attempt() -> None:
     assert failure.crash_loop(died(20, 1, 137), 2, NOW) is None
 
 
-def test_stalls() -> None:
+def test_stalls(make_view: Any) -> None:
     def at(seconds_ago: float | None, step_seconds: float = 1.0) -> TrainerProgress:
-        last = None if seconds_ago is None else NOW.timestamp() - seconds_ago
-        return TrainerProgress(run=1, attempt=1, world_size=2, step=5, last_step_time=last, step_seconds=step_seconds)
+        return TrainerProgress(
+            run=1, attempt=1, world_size=2, step=5, step_age_seconds=seconds_ago, step_seconds=step_seconds
+        )
 
-    def stalled(progress: TrainerProgress | None, *pods: PodSeen) -> bool:
-        found = failure.stalled(progress, pods, 2, SETTINGS, NOW)
+    def stalled(progress: TrainerProgress | None, quiet: float, *pods: PodSeen) -> bool:
+        seen = Observed(pods=pods, progress=progress, quiet_seconds=quiet)
+        status = {"run": 1, "attempt": 1, "phase": "Training"}
+        found = failure.stalled(make_view(status, seen, elastic={"minNodes": 2, "maxNodes": 3}))
         assert found is None or found.failure_class == "stall"
         return found is not None
 
     two = (running("a"), running("b"))
-    assert not stalled(at(119), *two)
-    assert stalled(at(121), *two)
-    assert not stalled(at(121, step_seconds=10), *two)
-    assert stalled(at(201, step_seconds=10), *two)
-    assert not stalled(at(500), running("a"), running("b", seconds_ago=60)), "a newcomer starts the clock anew"
-    assert not stalled(at(500), running("a")), "too few to form a group: that is waiting, not a stall"
-    assert not stalled(None, *two)
-    assert not stalled(at(None), running("a", 599), running("b", 599))
-    assert stalled(at(None), running("a", 601), running("b", 601))
+    assert not stalled(at(119), 119, *two)
+    assert stalled(at(121), 121, *two)
+    assert not stalled(at(121, step_seconds=10), 121, *two)
+    assert stalled(at(201, step_seconds=10), 201, *two)
+    assert not stalled(at(500), 60, *two), "a newcomer starts the clock anew"
+    assert not stalled(at(500), 500, running("a")), "too few to form a group: that is waiting, not a stall"
+    assert not stalled(at(None), 599, *two), "a first step takes longer"
+    assert stalled(at(None), 601, *two)
+    assert not stalled(None, 599, *two)
+    assert stalled(None, 601, *two), "a group that never forms"
 
 
 def test_backoff_doubles_up_to_its_bound_and_preemption_is_free() -> None:
