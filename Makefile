@@ -12,7 +12,7 @@ STAMP := $(VENV)/.synced
 AGAIN := --reruns 1
 LOCK_FLAGS := --quiet --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
-.PHONY: help demo test check generate cluster cluster-down bench gpu-proof lock images
+.PHONY: help demo test soak chaos upgrade-test check generate cluster cluster-down bench gpu-proof lock images
 
 help:  ## Explain the verbs
 	@echo "Kinema: train and serve video models on Kubernetes"; echo
@@ -31,12 +31,22 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: $(STAMP)  ## From nothing to a trained model and a clip, on a real cluster (or locally where there can be none)
 	@$(BIN)/python demo
 
-test: $(STAMP)  ## Everything: check, a real API server, and the behaviour on the real cluster
+test: $(STAMP)  ## Everything that must hold: check, a real API server, behaviour and faults on the real cluster
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python tests/cluster build etcd kube-apiserver kube-controller-manager minio helm >/dev/null
 	@$(BIN)/python -m pytest $(AGAIN) tests/integration
 	@$(MAKE) --no-print-directory cluster
-	@$(BIN)/python -m pytest $(AGAIN) tests/e2e
+	@$(BIN)/python -m pytest $(AGAIN) -m 'not soak' tests/e2e
+
+soak: $(STAMP) cluster  ## What takes long: every sample trained and judged, every pair of faults
+	@$(BIN)/python -m pytest $(AGAIN) -m soak tests/e2e
+	@KINEMA_CHAOS_PAIRS=all $(BIN)/python tests/chaos
+
+chaos: $(STAMP) cluster  ## Faults, alone and in pairs, against a training and generations (KINEMA_CHAOS_SEED, KINEMA_CHAOS_ONLY)
+	@$(BIN)/python tests/chaos
+
+upgrade-test: $(STAMP) cluster  ## make upgrade-test FROM=<rev>: from that revision to this one, with a training and a model at work
+	@$(BIN)/python tests/upgrade $(FROM)
 
 check: $(STAMP)  ## Format, lint, types, import contracts, generated files, unit tests (under two minutes)
 	@$(BIN)/ruff format --check .

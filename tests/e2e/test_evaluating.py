@@ -14,7 +14,7 @@ from stage import faults, install, kube, runs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 STEPS = 20
-LONG = {"clips": 128, "sections": ["captions"]}
+LONG = {"clips": 64, "sections": ["captions"]}
 """Takes long enough to be disturbed."""
 SHORT = {"clips": 4, "sections": ["captions", "motion"]}
 

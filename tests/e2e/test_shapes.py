@@ -13,7 +13,7 @@ from kinema_model.reader import parse
 from kinema_model.world import SceneKind
 from stage import install, kube
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]
 
 SAMPLES = install.REPOSITORY / "manifests" / "samples"
 

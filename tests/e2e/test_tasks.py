@@ -16,7 +16,7 @@ from kinema_jobs.media import Video
 from kinema_model.reader import parse
 from stage import install, kube
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]
 
 SAMPLES = install.REPOSITORY / "manifests" / "samples" / "tasks"
 RED_SQUARE = {"colour": "red", "shape": "square"}

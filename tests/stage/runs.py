@@ -37,6 +37,11 @@ class TrainerPod:
             return None
 
 
+def step_time(progress: TrainerProgress) -> float | None:
+    """When a trainer ended its last step, in seconds since the epoch; None before its first."""
+    return progress.last_step_time
+
+
 def trainer_pods(training: str, namespace: str) -> list[TrainerPod]:
     """Workers that run now and are not being deleted."""
     selector = f"{names.LABEL_TRAINING}={training},{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}"

@@ -1,0 +1,230 @@
+"""The scene that faults are done to, and the faults: which part each strikes, and for how long."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from chaos.witness import Witness
+from kinema_api import names
+from stage import beds, faults, install, kube, runs
+
+TRAINING = "suffers"
+NODES = 3
+STEPS = 1_000_000
+WHOLE_SECONDS = 420.0
+MODEL_SECONDS = 600.0
+DELIVERED_SECONDS = 600.0
+GONE_SECONDS = 240.0
+WATCH_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done, and for how long it lasts."""
+
+    bed: Callable[[Scene], AbstractContextManager[object]]
+    seconds: float
+    whole_within: float = 120.0
+    """The group steps on all its nodes again within so long of the fault's end."""
+
+
+class Scene:
+    """A training that runs, a model that is served, and generations that are asked for all the time."""
+
+    def __init__(self, namespace: str, chance: random.Random) -> None:
+        self.namespace, self.chance = namespace, chance
+        self._asked: list[str] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Scene:
+        kube.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", seconds=300)
+        kube.until(beds.all_ready, "every node Ready", 120)
+        kube.restricted_namespace(self.namespace)
+        kube.apply(_training("made", steps=40, publish={"model": "made"}), self.namespace)
+        kube.until(lambda: runs.ended("made", self.namespace) == "Succeeded", "a model", MODEL_SECONDS)
+        kube.apply(_training(TRAINING, STEPS, nodes=NODES), self.namespace)
+        kube.until(self.whole, "the group at work", WHOLE_SECONDS)
+        self.witness = self._stack.enter_context(Witness(TRAINING, self.namespace))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        kube.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false", check=False)
+
+    def whole(self) -> list[Any] | None:
+        """The group, if all its nodes step in one round."""
+        return runs.stepping(TRAINING, self.namespace, NODES)
+
+    def suffer(self, names_: tuple[str, ...]) -> str:
+        """One row of the matrix; what was seen, in words.
+
+        Raises:
+            StageError: a fault had no effect, or the group did not come back.
+            AssertionError: something unlawful was seen.
+        """
+        group = kube.until(self.whole, "the group at work before the fault", WHOLE_SECONDS)
+        round_, step = max((p.round, p.step) for _, p in group)
+        attempt = runs.training_status(TRAINING, self.namespace)["attempt"]
+        self._ask()
+        chosen = [FAULTS[name] for name in names_]
+        with ExitStack() as held:
+            for fault in chosen:
+                held.enter_context(fault.bed(self))
+            began = time.time()
+            again = self._watch(max(fault.seconds for fault in chosen), round_)
+        limit = sum(fault.whole_within for fault in chosen)
+
+        def further() -> bool:
+            now = self.whole()
+            return bool(now) and max(p.step for _, p in now or []) > step
+
+        kube.until(further, "the whole group stepping further", limit)
+        told = self.witness.unlawful()
+        assert not told, "; ".join(told)
+        now = runs.training_status(TRAINING, self.namespace)
+        newest = max(p.round for _, p in self.whole() or group)
+        rounds = f"{newest - round_} rounds" if now["attempt"] == attempt else f"attempt {now['attempt']}"
+        rest, all_ = (f"{at - began:.1f} s" if at else "only after the fault" for at in again)
+        return f"the rest stepped after {rest}, all {NODES} after {all_}; {rounds}"
+
+    def _watch(self, seconds: float, round_: int) -> tuple[float | None, float | None]:
+        """While a fault lasts: when a later round first stepped, and when one of all nodes did."""
+        rest: float | None = None
+        everyone: float | None = None
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            seen = [p for pod in self.witness.pods.copy().values() if (p := pod.progress()) and p.round > round_]
+            for progress in seen:
+                at = runs.step_time(progress)
+                rest = rest or at
+                if progress.world_size == NODES:
+                    everyone = everyone or at
+            time.sleep(WATCH_SECONDS)
+        return rest, everyone
+
+    def trainer(self) -> dict[str, Any]:
+        """A trainer, drawn at random, as the API server has it."""
+        pods = {pod.name for pod in runs.trainer_pods(TRAINING, self.namespace)}
+        return kube.get("pod", self.chance.choice(sorted(pods)), self.namespace) or {}
+
+    def node(self) -> str:
+        """A node with a trainer and without the object store."""
+        stores = {pod["spec"]["nodeName"] for pod in kube.items("pods", install.SYSTEM, "app.kubernetes.io/name=minio")}
+        pods = kube.items("pods", self.namespace, f"{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}")
+        nodes = (
+            {pod["spec"].get("nodeName") for pod in pods if pod["status"].get("phase") == "Running"} - stores - {None}
+        )
+        return str(self.chance.choice(sorted(nodes)))
+
+    def rendezvous(self) -> str:
+        """uid of the pod in which the trainers meet."""
+        (pod,) = kube.items("pods", self.namespace, f"{names.LABEL_COMPONENT}={names.COMPONENT_STORE}")
+        return str(pod["metadata"]["uid"])
+
+    def _ask(self) -> None:
+        name = f"clip-{len(self._asked)}"
+        self._asked.append(name)
+        spec = {"modelRef": {"name": "made"}, "prompt": "a red square moves right", "seconds": 1, "size": "24x24"}
+        kube.apply(
+            {"apiVersion": names.API_VERSION, "kind": "VideoGeneration", "metadata": {"name": name}, "spec": spec},
+            self.namespace,
+        )
+
+    def conclude(self) -> str:
+        """Everything asked for is delivered, and nothing is left of what is deleted.
+
+        Raises:
+            StageError: it did not come to that in time.
+            AssertionError: something unlawful was seen.
+        """
+        for name in self._asked:
+
+            def delivered(name: str = name) -> bool:
+                phase = (kube.get("vgen", name, self.namespace) or {}).get("status", {}).get("phase")
+                assert phase != "Failed", runs.explain("vgen", name, self.namespace)
+                return bool(phase == "Succeeded")
+
+            kube.until(delivered, f"delivery of {name}", DELIVERED_SECONDS)
+        told = self.witness.unlawful()
+        assert not told, "; ".join(told)
+        uids = [pod["metadata"]["uid"] for pod in kube.items("pods", self.namespace)]
+        for kind in ("vgen", "vmodel", "vmt"):
+            kube.kubectl("delete", kind, "--all", "-n", self.namespace, "--timeout=60s")
+
+        def nothing_left() -> bool:
+            kinds = ("pods", "jobs", "services", "deployments", "networkpolicies", "secrets")
+            objects = [obj for kind in kinds for obj in kube.items(kind, self.namespace)]
+            return not objects and not any(faults.pod_processes(uid) for uid in uids)
+
+        kube.until(nothing_left, "nothing left, neither objects nor processes", GONE_SECONDS)
+        return f"{len(self._asked)} generations delivered, {len(self.witness.commits)} commits, nothing left"
+
+
+def _training(name: str, steps: int, nodes: int = 1, **more: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": "VideoModelTraining",
+        "metadata": {"name": name},
+        "spec": {
+            "model": {"preset": "tiny"},
+            "data": {"world": {"seed": 7}},
+            "optimization": {"steps": steps, "batchTokens": 1024, "learningRate": 1e-4, "seed": 1},
+            "nodes": nodes,
+            "elastic": {"minNodes": 1, "maxNodes": max(nodes, 1)},
+            "checkpoint": {"everySteps": 20, "keep": 3},
+            **more,
+        },
+    }
+
+
+# Faults
+
+
+@contextmanager
+def _killed(uid: str) -> Iterator[None]:
+    assert faults.kill_pod(uid) > 0, "there was no process to kill"
+    yield
+
+
+def _worker(scene: Scene) -> AbstractContextManager[object]:
+    return _killed(scene.trainer()["metadata"]["uid"])
+
+
+def _rendezvous(scene: Scene) -> AbstractContextManager[object]:
+    return _killed(scene.rendezvous())
+
+
+def _operator(scene: Scene) -> AbstractContextManager[object]:
+    lease = kube.get("lease", "kinema-operator", install.SYSTEM) or {}
+    holder = lease["spec"]["holderIdentity"]
+    pod = next(p for p in kube.items("pods", install.SYSTEM) if holder.startswith(p["metadata"]["name"]))
+    return _killed(pod["metadata"]["uid"])
+
+
+@contextmanager
+def _forged(scene: Scene) -> Iterator[None]:
+    beds.forge(TRAINING, scene.namespace)
+    yield
+
+
+FAULTS: dict[str, Fault] = {
+    "worker killed": Fault(_worker, 5),
+    "worker paused": Fault(lambda s: beds.paused(s.trainer()["metadata"]["uid"]), 20),
+    "rendezvous killed": Fault(_rendezvous, 5),
+    "two rendezvous": Fault(lambda s: beds.two_rendezvous(TRAINING, s.namespace), 30, 180),
+    "operator killed": Fault(_operator, 5),
+    "API server away": Fault(lambda s: beds.api_server_away(), 60, 180),
+    "store silent": Fault(lambda s: beds.store_silent(), 30, 180),
+    "store away": Fault(lambda s: beds.store_away(), 20, 180),
+    "disk full": Fault(lambda s: beds.disk_full(s.trainer()["metadata"]["uid"]), 30, 240),
+    "node without API server": Fault(lambda s: beds.cut_off_from_api(s.node()), 75, 180),
+    "link down": Fault(lambda s: beds.link_down(s.node()), 100, 240),
+    "power cut": Fault(lambda s: beds.power_cut(s.node()), 100, 240),
+    "forging tenant": Fault(_forged, 10, 180),
+}
+"""By the words in which they are printed."""

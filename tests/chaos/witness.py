@@ -1,0 +1,132 @@
+"""What is seen of a run from outside, all the time: steps of trainers, commits in the bucket, words of the status."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from kinema_api import layout
+from kinema_api.errors import StorageError
+from kinema_api.manifest import Manifest
+from kinema_api.wire import TrainerProgress
+from stage import install, kube, runs
+
+POLL_SECONDS = 0.5
+STORE_EVERY = 4
+"""The bucket and the status are looked at in every so manieth look at the trainers."""
+
+
+@dataclass
+class Span:
+    """When a round was seen to step, in seconds since the epoch, and at which steps."""
+
+    first: float
+    last: float
+    steps: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A manifest of a checkpoint."""
+
+    key: str
+    attempt: int
+    round: int
+    step: int
+    created: float
+
+
+class Witness:
+    """A thread that looks and never touches."""
+
+    def __init__(self, training: str, namespace: str) -> None:
+        self._training, self._namespace = training, namespace
+        self.pods: dict[str, runs.TrainerPod] = {}
+        """Every trainer ever seen, by uid: one that Kubernetes thinks dead may step on."""
+        self.spans: dict[tuple[int, int], Span] = {}
+        """By attempt and round."""
+        self.commits: dict[str, Commit] = {}
+        self.lost: list[str] = []
+        """Checkpoints that a status named and that were not whole in the bucket."""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Witness:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        for turn in itertools.count():
+            if self._over.is_set():
+                return
+            # Faults are the point: what cannot be seen now is looked at again.
+            with suppress(kube.StageError, StorageError, OSError, ValueError, subprocess.TimeoutExpired):
+                self._look(turn % STORE_EVERY == 0)
+            time.sleep(POLL_SECONDS)
+
+    def _look(self, deep: bool) -> None:
+        for pod in list(self.pods.values()):
+            progress = pod.progress()
+            if progress:
+                self._stepped(progress)
+        if not deep:
+            return
+        for pod in runs.trainer_pods(self._training, self._namespace):
+            self.pods[pod.uid] = pod
+        self._read_bucket()
+
+    def _stepped(self, progress: TrainerProgress) -> None:
+        at = runs.step_time(progress)
+        if at is None or progress.world_size == 0:
+            return
+        span = self.spans.setdefault((progress.attempt, progress.round), Span(at, at))
+        span.first, span.last = min(span.first, at), max(span.last, at)
+        if not span.steps or span.steps[-1] != progress.step:
+            span.steps.append(progress.step)
+
+    def _read_bucket(self) -> None:
+        found = kube.get("vmt", self._training, self._namespace) or {}
+        store = install.store()
+        prefix = layout.training_prefix(self._namespace, self._training, found["metadata"]["uid"])
+        for item in store.list(prefix):
+            if item.key in self.commits or not item.key.endswith("/" + layout.MANIFEST) or "/step-" not in item.key:
+                continue
+            try:
+                manifest = Manifest.from_bytes(store.get(item.key), item.key)
+            except Exception:
+                continue
+            self.commits[item.key] = Commit(
+                item.key, manifest.attempt, manifest.round, manifest.step, manifest.created.timestamp()
+            )
+        named = found.get("status", {}).get("lastCheckpoint")
+        if named:
+            key = named["uri"].partition("://")[2].partition("/")[2].rstrip("/") + "/" + layout.MANIFEST
+            if store.stat(key) is None and self._still_named(named["uri"]):
+                self.lost.append(named["uri"])
+
+    def _still_named(self, uri: str) -> bool:
+        status = runs.training_status(self._training, self._namespace)
+        return bool(status.get("lastCheckpoint", {}).get("uri") == uri)
+
+    def unlawful(self) -> list[str]:
+        """What must never happen, in words; empty if nothing of it was seen."""
+        told = [f"{uri} was named by the status and is not in the bucket" for uri in self.lost]
+        spans = sorted(self.spans.items())
+        for (number, span), (later, next_span) in itertools.pairwise(spans):
+            if next_span.first < span.last:
+                told.append(
+                    f"round {number} stepped until {span.last:.2f} and round {later} from {next_span.first:.2f}"
+                )
+        commits = sorted(self.commits.values(), key=lambda commit: commit.created)
+        for before, after in itertools.pairwise(commits):
+            if (after.attempt, after.round) < (before.attempt, before.round):
+                told.append(f"{after.key} was committed after {before.key}")
+        return told
