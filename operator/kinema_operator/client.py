@@ -233,6 +233,14 @@ class Client:
         path = resource(manifest["kind"]).path(manifest["metadata"]["namespace"])
         return await self._write("POST", path, manifest, JSON, {"fieldManager": names.FIELD_MANAGER})
 
+    async def review(self, manifest: Manifest) -> dict[str, Any]:
+        """Ask the API server to judge (TokenReview, SubjectAccessReview); nothing is stored, so standbys may ask too.
+
+        Raises:
+            ApiError: the request failed.
+        """
+        return await self._call("POST", resource(manifest["kind"]).path(), manifest)
+
     # The lease: outside the fence, since it makes it, and outside the slots, since it must never wait
 
     async def get_lease(self, namespace: str, name: str, seconds: float) -> dict[str, Any] | None:

@@ -6,13 +6,16 @@ restarted. Ready means that the caches are filled: a standby is ready too. Kopf'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from kinema_operator.informer import Informer
 from kinema_operator.metrics import REGISTRY
+
+Guard = Callable[[Handler], Handler]
 
 
 class Probes:
@@ -31,8 +34,8 @@ class Probes:
         """Kinds that have not been listed yet."""
         return [informer.kind for informer in self._informers if not informer.synced.is_set()]
 
-    async def start(self, health_port: int, metrics_port: int) -> None:
-        """Listen.
+    async def start(self, health_port: int, metrics_port: int, guard: Guard | None = None) -> None:
+        """Listen; `guard` stands before /metrics.
 
         Raises:
             OSError: a port is taken.
@@ -40,7 +43,9 @@ class Probes:
         routes = {
             health_port: [web.get("/healthz", self._healthz), web.get("/readyz", self._readyz)],
         }
-        routes.setdefault(metrics_port, []).append(web.get("/metrics", self._metrics))
+        routes.setdefault(metrics_port, []).append(
+            web.get("/metrics", guard(self._metrics) if guard else self._metrics)
+        )
         for port, handlers in routes.items():
             app = web.Application()
             app.add_routes(handlers)

@@ -59,6 +59,9 @@ SECRETS_RULES: Final[tuple[Rule, ...]] = (_rule("", ["secrets"], ("get",)),)
 """In namespaces that let the operator read the keys of their own stores. Admission policies never see a read, and RBAC
 cannot tell one Secret from another, so this is not given cluster-wide unless an administrator wants it so."""
 
+REVIEW_ROLE: Final = "system:auth-delegator"
+"""Kubernetes' own ClusterRole that lets a server ask who calls it, and whether they may (access.py)."""
+
 OWN_RULES: Final[tuple[Rule, ...]] = (
     # Who leads.
     _rule("coordination.k8s.io", ["leases"], ("get", "create", "update")),
@@ -81,6 +84,7 @@ def operator_manifests(namespace: str = SYSTEM_NAMESPACE) -> list[dict[str, Any]
         cluster_role(OPERATOR_ROLE, (*OPERATOR_RULES, *NODE_RULES, *LOST_POD_RULES)),
         cluster_role(SECRETS_ROLE, SECRETS_RULES),
         _binding("ClusterRoleBinding", OPERATOR_ROLE, "ClusterRole", subject),
+        _binding("ClusterRoleBinding", "kinema-operator-reviews", "ClusterRole", subject, role_name=REVIEW_ROLE),
         _rbac_object("Role", OWN_ROLE, namespace) | {"rules": [*OWN_RULES]},
         _binding("RoleBinding", OWN_ROLE, "Role", subject, namespace),
     ]
@@ -115,9 +119,14 @@ def _aggregated(level: str, rules: Sequence[Rule]) -> dict[str, Any]:
 
 
 def _binding(
-    kind: str, name: str, role_kind: str, subject: dict[str, str], namespace: str | None = None
+    kind: str,
+    name: str,
+    role_kind: str,
+    subject: dict[str, str],
+    namespace: str | None = None,
+    role_name: str | None = None,
 ) -> dict[str, Any]:
-    role = {"apiGroup": GROUP, "kind": role_kind, "name": name}
+    role = {"apiGroup": GROUP, "kind": role_kind, "name": role_name or name}
     return _rbac_object(kind, name, namespace) | {"roleRef": role, "subjects": [subject]}
 
 

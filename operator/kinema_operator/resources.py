@@ -45,6 +45,8 @@ RESOURCES: Final[dict[str, Resource]] = {
         Resource(names.API_VERSION, serving.KIND, serving.PLURAL),
         Resource(names.API_VERSION, generation.KIND, generation.PLURAL),
         Resource("v1", "Node", "nodes"),
+        Resource("authentication.k8s.io/v1", "TokenReview", "tokenreviews"),
+        Resource("authorization.k8s.io/v1", "SubjectAccessReview", "subjectaccessreviews"),
         Resource("v1", "Pod", "pods"),
         Resource("v1", "Service", "services"),
         Resource("v1", "Secret", "secrets"),

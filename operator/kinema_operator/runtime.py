@@ -14,6 +14,7 @@ from typing import Any
 
 from kinema_api.errors import KinemaApiError
 from kinema_operator import metrics
+from kinema_operator.access import Access, require_right
 from kinema_operator.cache import ObjectCache
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
@@ -74,7 +75,8 @@ class Runtime:
     async def start(self) -> None:
         """Listen, watch, and take part in the election."""
         metrics.REGISTRY.register(self._state)
-        await self._probes.start(self._settings.health_port, self._settings.metrics_port)
+        guard = require_right(Access(self.client), "/metrics") if self._settings.metrics_authentication else None
+        await self._probes.start(self._settings.health_port, self._settings.metrics_port, guard)
         for informer in self.informers:
             self._tasks.append(self._spawn(informer.run(), f"informer {informer.kind}"))
         self._tasks.append(self._spawn(self._nodes.run(), f"informer {NODE_KIND}"))

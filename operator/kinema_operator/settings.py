@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     """/healthz and /readyz."""
     metrics_port: int = 9600
     """/metrics."""
+    metrics_authentication: bool = False
+    """Answer /metrics only to bearer tokens whose owner may `get` the path /metrics, as RBAC says."""
 
     worker_image: str = "localhost/kinema/worker:dev"
     """Image of trainers, rendezvous stores and servers."""

@@ -9,6 +9,7 @@
   "KINEMA_WORKER_IMAGE_PULL_POLICY" .Values.worker.imagePullPolicy
   "KINEMA_WORKER_RUNTIME_CLASS" .Values.worker.runtimeClassName
   "KINEMA_WORKER_USER" (ternary $user (int64 $user | toString) (kindIs "string" $user))
+  "KINEMA_METRICS_AUTHENTICATION" (ternary "true" "" .Values.metrics.authentication)
   "KINEMA_IMAGE_PULL_SECRETS" (ternary (.Values.image.pullSecrets | toJson) "" (not (empty .Values.image.pullSecrets)))
   "KINEMA_WORKER_CPU_THREADS" (.Values.worker.cpuThreads | toString)
   "KINEMA_STORE_ENDPOINT" (include "kinema.store.endpoint" .)
