@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from kinema_api import layout
 from kinema_api.base import find_condition
 from kinema_api.training import NodeCount, RunRecord
 from kinema_operator.plan import Effect, Event, Plan
@@ -37,6 +36,7 @@ from kinema_operator.training.effects import PruneCheckpoints
 from kinema_operator.training.failure import Failure
 from kinema_operator.training.observed import ExportSeen
 from kinema_operator.training.progress import completed, follow
+from kinema_operator.training.resume import checkpoint_of
 from kinema_operator.training.uri import key, uri
 from kinema_operator.training.view import Status, View, change
 
@@ -141,6 +141,9 @@ def _fix_attempt(view: View, plan: Plan) -> Plan:
     attempt = view.status.attempt + 1
     resume_from = uri(location, resume.prefix) if resume.prefix else None
     status = change(view.status, attempt=attempt, not_before=None, resume_from=resume_from, progress=None)
+    if resume.prefix is None or resume.digest:
+        # Whatever is newer is torn, or may not be gone on from any more.
+        status = change(status, last_checkpoint=checkpoint_of(view, resume))
     origin = f"from the checkpoint of step {resume.step}" if resume.prefix else "from scratch"
     message = f"Attempt {attempt} of run {status.run} starts {origin}"
     events = [Event("AttemptStarted", message)]
@@ -247,10 +250,8 @@ def _checkpointed(view: View, status: Status) -> bool:
 
 
 def _prune(view: View) -> PruneCheckpoints:
-    meta, status = view.training.metadata, view.status
-    location = store_location(view.spec.artifact_store, view.settings)
-    prefix = layout.run_prefix(meta.namespace, meta.name, meta.uid, status.run)
-    return PruneCheckpoints(status.run, prefix, view.spec.checkpoint.keep, key(location, status.resume_from))
+    status, location = view.status, store_location(view.spec.artifact_store, view.settings)
+    return PruneCheckpoints(status.run, view.run_prefix, view.spec.checkpoint.keep, key(location, status.resume_from))
 
 
 # An attempt ends

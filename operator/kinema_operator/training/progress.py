@@ -11,7 +11,7 @@ from typing import Final
 from kinema_api.training import CheckpointStatus, NodeCount, Progress
 from kinema_api.wire import MAX_COUNT, CommittedCheckpoint, TrainerProgress
 from kinema_operator.storage import store_location
-from kinema_operator.training.observed import JobSeen
+from kinema_operator.training import standing
 from kinema_operator.training.uri import uri
 from kinema_operator.training.view import Status, View, change
 
@@ -24,15 +24,10 @@ def follow(view: View, status: Status) -> Status:
     """`status` with what the attempt's pods show."""
     if status.phase == "Pending" and any(pod.started for pod in view.trainers):
         status = change(status, phase="Training")
-    found = view.progress
-    running = sum(pod.running for pod in view.trainers)
-    if found:
-        status = _with_progress(view, status, found)
-        ready = min(found.world_size, running)
-    else:
-        ready = min(status.nodes.ready, running)
-    status = change(status, nodes=NodeCount(desired=view.nodes, ready=ready))
-    return _running_condition(view, status, ready, running)
+    if view.progress:
+        status = _with_progress(view, status, view.progress)
+    status = change(status, nodes=NodeCount(desired=view.nodes, ready=standing.ready_nodes(view)))
+    return standing.told(view, status)
 
 
 def completed(view: View, step: int) -> Progress:
@@ -44,7 +39,10 @@ def completed(view: View, step: int) -> Progress:
 def _with_progress(view: View, status: Status, found: TrainerProgress) -> Status:
     status = change(status, progress=_rounded(found))
     checkpoint = found.checkpoint
-    if checkpoint is None or not checkpoint.prefix.startswith(view.attempt_prefix):
+    if checkpoint is None and found.step_age_seconds is not None:
+        # It has stepped, so it has looked: what was committed before is torn.
+        return change(status, last_checkpoint=None)
+    if checkpoint is None or not checkpoint.prefix.startswith(view.run_prefix):
         return status
     location = store_location(view.spec.artifact_store, view.settings)
     committed = CheckpointStatus(
@@ -83,29 +81,3 @@ def _eta(steps: int, seconds: float | None) -> int | None:
 
 def _significant(value: float | None, digits: int) -> float | None:
     return None if value is None else float(f"{value:.{digits}g}")
-
-
-def _running_condition(view: View, status: Status, ready: int, running: int) -> Status:
-    waiting = "; ".join(sorted({pod.waiting for pod in (*view.trainers, *view.stores) if pod.waiting and not pod.end}))
-    if view.job is None:
-        return status
-    if view.job.suspended:
-        return view.mark(status, "Running", False, "JobSuspended", _suspended(view.job))
-    if ready >= view.nodes:
-        return view.mark(status, "Running", True, "Training", f"{ready} of {view.nodes} nodes train")
-    why = f": {waiting}" if waiting else ""
-    if ready:
-        return view.mark(status, "Running", True, "FewerNodes", f"{ready} of {view.nodes} nodes train{why}")
-    if running == 0:
-        return view.mark(status, "Running", False, "WaitingForPods", f"No trainer runs yet{why}")
-    message = f"{running} of {view.nodes} trainers run and form a group of at least {view.spec.min_nodes}{why}"
-    return view.mark(status, "Running", False, "FormingGroup", message)
-
-
-def _suspended(job: JobSeen) -> str:
-    if job.queue:
-        return f"Job {job.name} is suspended until Kueue admits it from the queue {job.queue}: see its Workload"
-    return (
-        f"Job {job.name} is suspended, so it makes no pods: Kueue starts it when it admits it; if somebody else has "
-        "suspended it, set its spec.suspend to false"
-    )

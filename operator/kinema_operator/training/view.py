@@ -110,6 +110,12 @@ class View:
         meta = self.training.metadata
         return layout.attempt_prefix(meta.namespace, meta.name, meta.uid, self.status.run, self.status.attempt)
 
+    @property
+    def run_prefix(self) -> str:
+        """Where the attempts of the current run write."""
+        meta = self.training.metadata
+        return layout.run_prefix(meta.namespace, meta.name, meta.uid, self.status.run)
+
     def _job(self, component: str) -> JobSeen | None:
         jobs = (job for job in self.seen.jobs if job.component == component and self._current(job))
         return next((job for job in jobs if not job.deleting), None)

@@ -1,0 +1,93 @@
+"""How an attempt stands, in one condition: Running says that a group of at least minNodes is at work, or what lacks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kinema_operator.training.observed import JobSeen, PodSeen
+from kinema_operator.training.view import Status, View
+
+_TOLD: Final = 3
+"""So many reasons are told."""
+
+
+def ready_nodes(view: View) -> int:
+    """Nodes that take part in the current round, as far as trainers and API server agree."""
+    found = view.progress
+    if found is None or found.world_size == 0:
+        return 0
+    members = found.nodes if found.nodes is not None else found.world_size
+    return min(members, running_trainers(view))
+
+
+def running_trainers(view: View) -> int:
+    """Trainers whose process runs and stays."""
+    return sum(pod.running for pod in view.trainers)
+
+
+def told(view: View, status: Status) -> Status:
+    """`status` with the condition Running of an attempt under way."""
+    if view.job is None:
+        return status
+    if view.job.suspended:
+        return view.mark(status, "Running", False, "JobSuspended", _suspended(view.job))
+    running, ready, least = running_trainers(view), ready_nodes(view), view.spec.min_nodes
+    why = lacking(view)
+    if running < least:
+        reason = "TooFewNodes" if running else "WaitingForPods"
+        return view.mark(status, "Running", False, reason, f"{running} of at least {least} trainers run{why}")
+    if not any(_serves(pod) for pod in view.stores):
+        message = f"{running} trainers run and wait for their rendezvous{_reasons(view.stores)}"
+        return view.mark(status, "Running", False, "NoRendezvous", message)
+    if ready < least:
+        message = f"{running} of {view.nodes} trainers run and form a group of at least {least}{why}"
+        return view.mark(status, "Running", False, "FormingGroup", message)
+    if ready > view.nodes:
+        message = f"{ready} nodes train, and {ready - view.nodes} of them leave"
+        return view.mark(status, "Running", True, "Resizing", message)
+    reason = "Training" if ready == view.nodes else "FewerNodes"
+    return view.mark(status, "Running", True, reason, f"{ready} of {view.nodes} nodes train{why}")
+
+
+def lacking(view: View) -> str:
+    """What keeps trainers from running, behind a colon; empty if nothing is known."""
+    there = sum(not pod.over for pod in view.trainers)
+    missing = (view.job.parallelism if view.job else view.nodes) - there
+    found = _reasons(view.trainers)
+    if missing > 0 and not found:
+        pods = "1 pod is" if missing == 1 else f"{missing} pods are"
+        return f": {pods} not made yet"
+    return found
+
+
+def _reasons(pods: tuple[PodSeen, ...]) -> str:
+    reasons: dict[str, list[str]] = {}
+    for pod in pods:
+        if reason := _reason(pod):
+            reasons.setdefault(reason, []).append(pod.name)
+    told = [f"{', '.join(names[:_TOLD])}: {reason}" for reason, names in sorted(reasons.items())[:_TOLD]]
+    return f": {'; '.join(told)}" if told else ""
+
+
+def _reason(pod: PodSeen) -> str:
+    where = f"node {pod.node}" if pod.node else "its node"
+    if pod.over:
+        return ""
+    if pod.trouble:
+        return f"{where} is {pod.trouble}"
+    if pod.deletion_time:
+        return f"it is being deleted from {where}"
+    return pod.waiting
+
+
+def _serves(pod: PodSeen) -> bool:
+    return pod.phase == "Running" and pod.deletion_time is None and pod.end is None
+
+
+def _suspended(job: JobSeen) -> str:
+    if job.queue:
+        return f"Job {job.name} is suspended until Kueue admits it from the queue {job.queue}: see its Workload"
+    return (
+        f"Job {job.name} is suspended, so it makes no pods: Kueue starts it when it admits it; if somebody else has "
+        "suspended it, set its spec.suspend to false"
+    )
