@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any, cast
 
 import kopf
@@ -39,7 +40,11 @@ async def run(settings: Settings, factory: Factory = controllers) -> int:
         namespaces=[] if watched is None else [watched],
         stop_flag=runtime.over,
     )
-    return 1 if runtime.failure else 0
+    if runtime.failure:
+        # The loop would wait for threads that still hash or copy, and another replica leads by now.
+        logging.shutdown()
+        os._exit(1)
+    return 0
 
 
 def main() -> int:

@@ -32,6 +32,7 @@ from kinema_api.errors import StorageDenied, StorageError, StorageUnreachable
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_operator.errors import Denied
+from kinema_operator.fenced import FencedStore
 from kinema_operator.settings import Settings
 
 SECRETS_ROLE: Final = "kinema-operator-secrets"
@@ -107,6 +108,7 @@ class Stores:
     def __init__(self, settings: Settings, client: SecretReader) -> None:
         self._settings = settings
         self._client = client
+        self._fence = lambda: fence() if (fence := getattr(client, "fence", None)) else None
         self._opened: dict[tuple[str, ArtifactStore | None], _Opened] = {}
         self._checked: dict[int, float] = {}
         self._checking: dict[int, asyncio.Lock] = {}
@@ -161,7 +163,7 @@ class Stores:
         if artifact_store:
             keys = await self._keys_of(namespace, artifact_store)
         # The same keys keep the same connections.
-        store = found.store if found and found.keys == keys else open_store(location, keys)
+        store = found.store if found and found.keys == keys else FencedStore(open_store(location, keys), self._fence)
         opened = _Opened(store, keys, time.monotonic())
         self._opened[scope] = opened
         return opened
