@@ -1,7 +1,8 @@
 """/healthz, /readyz and /metrics.
 
-Healthy means that every watch was heard of lately: a process that no longer sees the cluster is of no use and is
-restarted. Ready means that the caches are filled: a standby is ready too. Kopf's own endpoint always answers 200.
+Healthy means that this process' own loop turns, which answering shows: a restart heals nothing that is wrong with the
+API server, and costs the caches and a growing backoff. Ready means that the caches are filled and that every watch was
+heard of lately: a standby is ready too. Kopf's own endpoint always answers 200.
 """
 
 from __future__ import annotations
@@ -60,12 +61,12 @@ class Probes:
             await runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        stale = self.stale()
-        return web.json_response({"stale_watches": stale}, status=503 if stale else 200)
+        return web.json_response({})
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        waiting = self.unsynced()
-        return web.json_response({"not_listed": waiting}, status=503 if waiting else 200)
+        waiting, stale = self.unsynced(), self.stale()
+        answer = {"not_listed": waiting, "stale_watches": stale}
+        return web.json_response(answer, status=503 if waiting or stale else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})

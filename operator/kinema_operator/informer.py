@@ -2,7 +2,7 @@
 
 A list replaces: objects that are missing from it are taken out, so a deletion during a gap is seen (Kopf's watches
 and indices do not see it). Bookmarks keep the resourceVersion young. A watch that is silent for longer than
-bookmarks may take is cut and started anew, and its age is what /healthz looks at.
+bookmarks may take is cut and started anew, and its age is what /readyz looks at.
 """
 
 from __future__ import annotations

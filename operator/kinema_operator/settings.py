@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     pod_timeout_seconds: float = 3.0
     """Time-out of one request to a pod."""
     watch_stale_seconds: float = 120.0
-    """A watch that has neither delivered nor ended for this long turns /healthz red."""
+    """A watch that has neither delivered nor ended for this long turns /readyz red."""
 
     lease_name: str = "kinema-operator"
     """Name of the leader's Lease."""

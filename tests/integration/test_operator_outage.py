@@ -94,7 +94,7 @@ async def ready(client: Client, namespace: str, name: str) -> bool:
     return obj is not None and job is not None and bool((obj.get("status") or {}).get("conditions"))
 
 
-async def test_silence_turns_health_red_and_nothing_is_lost(
+async def test_silence_restarts_nobody_and_nothing_is_lost(
     server: Server, client: Client, namespace: str, gate: tuple[Gate, int], tmp_path: Path
 ) -> None:
     through, port = gate
@@ -105,13 +105,15 @@ async def test_silence_turns_health_red_and_nothing_is_lost(
         await until(lambda: ready(client, namespace, "before"), "the first training")
         through.shut()
 
-        async def health(status: int) -> bool:
-            return await only.probe("/healthz") == status
+        async def ready_is(status: int) -> bool:
+            return await only.probe("/readyz") == status
 
-        await until(lambda: health(503), "red")
+        await until(lambda: ready_is(503), "not ready")
+        assert await only.probe("/healthz") == 200
         await client.post(training(namespace, "meanwhile"))
         through.open()
-        await until(lambda: health(200), "green again")
+        await until(lambda: ready_is(200), "ready again")
+        assert await only.probe("/healthz") == 200
         await until(lambda: ready(client, namespace, "meanwhile"), "the training of the meantime")
         assert only.end() == 0
 
