@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from kinema_api.listening import listen
 from kinema_operator.informer import Informer
 from kinema_operator.metrics import REGISTRY
 
@@ -53,7 +54,7 @@ class Probes:
             runner = web.AppRunner(app, access_log=None, handle_signals=False)
             await runner.setup()
             self._runners.append(runner)
-            await web.TCPSite(runner, port=port).start()
+            await web.SockSite(runner, listen(port)).start()
 
     async def stop(self) -> None:
         """Listen no more."""

@@ -27,6 +27,7 @@ import logging
 import time
 from typing import Any, Final
 
+from kinema_api.listening import listen
 from kinema_jobs.rendezvous.authority import Authority, Message, Outbox
 from kinema_jobs.rendezvous.errors import RendezvousError, RendezvousRefused, StaleRound
 
@@ -47,7 +48,7 @@ class RendezvousServer:
 
     async def start(self, host: str | None, port: int) -> int:
         """Listen on `host` (None: every address); answers the port."""
-        self._server = await asyncio.start_server(self._serve, host, port, limit=LINE_LIMIT)
+        self._server = await asyncio.start_server(self._serve, sock=listen(port, host), limit=LINE_LIMIT)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def run(self) -> None:

@@ -13,11 +13,11 @@ import time
 
 from aiohttp import web
 
+from kinema_api.listening import listen
 from kinema_api.names import SERVER_PORT
 from kinema_jobs.serve.settings import ServerSettings
 
 log = logging.getLogger("kinema_jobs.serve")
-ANY_IPV4 = "0.0.0.0"  # noqa: S104 - who may connect is a NetworkPolicy's matter
 
 
 def main() -> int:
@@ -76,13 +76,7 @@ def _runner(app: web.Application) -> web.AppRunner:
 
 async def _listen(runner: web.AppRunner, host: str | None, port: int) -> None:
     await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError:
-        if host is not None:
-            raise
-        # A pod without IPv6 refuses "::" even where the kernel knows the family.
-        await web.TCPSite(runner, ANY_IPV4, port).start()
+    await web.SockSite(runner, listen(port, host)).start()
 
 
 def _ports(runner: web.AppRunner) -> str:

@@ -6,8 +6,11 @@ import fcntl
 import os
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import torch
@@ -21,6 +24,7 @@ from kinema_jobs.train.settings import TrainerSettings
 
 _SIOCGIFADDR: Final = 0x8915
 _STORE_SECONDS: Final = 30
+_IPV6_ADDRESSES: Final = Path("/proc/net/if_inet6")
 T = TypeVar("T")
 
 
@@ -99,7 +103,9 @@ def enter(place: Place, settings: TrainerSettings) -> Group:
 
 
 def interface_of(address: str) -> str | None:
-    """Name of the network interface that has this IPv4 address, so that gloo and NCCL use the advertised one."""
+    """Name of the network interface that has this address, so that gloo and NCCL use the advertised one."""
+    if ":" in address:
+        return _interface_of_ipv6(address)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             try:
@@ -107,5 +113,15 @@ def interface_of(address: str) -> str | None:
             except OSError:
                 continue  # has no IPv4 address
             if socket.inet_ntoa(answer[20:24]) == address:
+                return name
+    return None
+
+
+def _interface_of_ipv6(address: str) -> str | None:
+    wanted = ip_address(address).packed.hex()
+    with suppress(OSError):
+        for line in _IPV6_ADDRESSES.read_text().splitlines():
+            number, *_, name = line.split()
+            if number == wanted:
                 return name
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from kinema_api.listening import listen
 from kinema_api.wire import TrainerProgress
 from kinema_jobs.train.progress import ProgressFile, read_progress
 
@@ -111,6 +113,16 @@ def _level_losses(losses: Sequence[float | None]) -> Metric:
     return gauge
 
 
+class _Server(ThreadingHTTPServer):
+    """On a socket that listens already."""
+
+    def __init__(self, listening: socket.socket, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(listening.getsockname()[:2], handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.server_port = listening.getsockname()[1]
+
+
 def serve(telemetry: Telemetry, port: int) -> ThreadingHTTPServer:
     """Answer HTTP on `port` in threads of its own (0: any free port, in `server_port` of the answer).
 
@@ -142,7 +154,7 @@ def serve(telemetry: Telemetry, port: int) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: object) -> None:
             """Scrapes are not worth a line each."""
 
-    server = ThreadingHTTPServer(("", port), Handler)
+    server = _Server(listen(port), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="telemetry", daemon=True).start()
     return server
