@@ -5,6 +5,7 @@ A kernel that runs out kills without a word, and takes with it whoever is in the
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ _RECLAIMABLE: Final = (
     ("inactive_file", "active_file", "slab_reclaimable"),
     ("total_inactive_file", "total_active_file"),
 )
-_NO_MEMORY: Final = re.compile(r"can't allocate memory|not enough memory|out of memory", re.I)
+_NO_MEMORY: Final = re.compile(r"can(no|')t allocate memory|not enough memory|out of memory|STATUS_ALLOC_FAILED", re.I)
 _FILES: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 
 
@@ -48,6 +49,8 @@ def free_host_memory(root: Path = _CGROUPS, proc: Path = _PROC) -> int | None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, as Python, torch on a CPU and CUDA put it."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
 
 

@@ -13,8 +13,8 @@ import sys
 from pydantic import ValidationError
 
 from kinema_api.run import RunConfig
-from kinema_api.wire import EXIT_CODES, LastWord
-from kinema_jobs.train.failures import BadConfiguration, TrainingFailure, leave_last_word
+from kinema_api.wire import EXIT_CODES
+from kinema_jobs.train.failures import BadConfiguration, TrainingFailure, last_word, leave_last_word
 from kinema_jobs.train.settings import TrainerSettings
 from kinema_jobs.train.shape import model_config_of
 from kinema_model.errors import ModelError
@@ -30,8 +30,10 @@ def main(argv: list[str] | None = None) -> int:
         from kinema_jobs.train.node import run_node
 
         word = run_node(config, settings)
-    except TrainingFailure as error:
-        word = LastWord(failure_class=error.failure_class, message=str(error), step=error.step)
+    except Exception as error:
+        if not isinstance(error, TrainingFailure):
+            logging.getLogger(__name__).exception("the agent failed")
+        word = last_word(error, None)
     if word is None:
         return 0
     leave_last_word(word)

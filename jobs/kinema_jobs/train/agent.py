@@ -18,6 +18,7 @@ from typing import Any, Final
 from torch.distributed.elastic.agent.server.api import RunResult, Worker, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.distributed.elastic.rendezvous import (
     RendezvousClosedError,
     RendezvousConnectionError,
@@ -128,6 +129,8 @@ class TrainingAgent(LocalElasticAgent):
         self._lease.ask_to_stop(False)
         self._assignment = self._assign(self._rendezvous_handler)
         self._assignment.last_word.unlink(missing_ok=True)
+        for local_rank in range(worker_group.spec.local_world_size):
+            self._assignment.abort_file(local_rank).unlink(missing_ok=True)
         worker_group.spec.args = (self._assignment,)
         started: dict[int, Any] = super()._start_workers(worker_group)
         self.take_signals()  # starting workers has installed torchelastic's
@@ -184,9 +187,10 @@ class TrainingAgent(LocalElasticAgent):
         word = self._own_word()
         if word and word.failure_class == "out_of_memory" and self._smaller_pieces():
             return None
+        word = word or next(filter(None, (failures.word_of_exit_code(code, self._step()) for code in codes)), None)
         if word:
             return self._failed(word)
-        if all(code in (failures.PEER_LOST, failures.STALE_ROUND) for code in codes):
+        if all(self._without_its_peers(failure) for failure in result.failures.values()):
             return self._without_step("loss" if notice is not None else "collective")
         if (kills := failures.oom_kills()) > self._oom_kills:
             self._oom_kills = kills
@@ -195,6 +199,13 @@ class TrainingAgent(LocalElasticAgent):
             message = failures.out_of_memory_advice("the kernel killed the worker for memory")
             return self._failed(LastWord(failure_class="out_of_memory", message=message, step=self._step()))
         return self._crashed(codes)
+
+    def _without_its_peers(self, failure: ProcessFailure) -> bool:
+        """Whether a worker ended because the round or a collective was over, not for a reason of its own."""
+        if failure.exitcode == -signal.SIGABRT:
+            assert self._assignment is not None
+            return self._assignment.aborted_from_outside_python(failure.local_rank)
+        return failure.exitcode in (failures.PEER_LOST, failures.STALE_ROUND)
 
     def _without_step(self, reason: str) -> RunResult | None:
         """A round broke; several in a row without a step are a failure."""

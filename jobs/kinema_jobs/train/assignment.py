@@ -28,3 +28,16 @@ class Assignment:
     last_word: Path
     port: int
     """Where the agent serves /progress."""
+
+    def abort_file(self, local_rank: int) -> Path:
+        """Where a worker that a signal ends leaves the traces of its threads."""
+        return self.scratch / f"abort-{local_rank}.txt"
+
+    def aborted_from_outside_python(self, local_rank: int) -> bool:
+        """Whether a worker was aborted by a thread of a library: NCCL's watchdog, when a collective took too long."""
+        try:
+            traces = self.abort_file(local_rank).read_text(errors="replace")
+        except OSError:
+            return False
+        # Python marks the thread that the signal struck, if it is one of its own.
+        return "Aborted" in traces and "Current thread" not in traces

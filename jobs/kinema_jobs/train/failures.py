@@ -4,6 +4,7 @@ TrainingFailure                       (failure_class unknown)
 ├── BadConfiguration                  user_error
 ├── NumericsFailure                   numerics
 ├── MemoryExhausted                   out_of_memory
+├── HardwareFailure                   hardware: the run goes on without this node
 ├── StorageFailure                    network
 ├── GroupFailure                      network: rounds end again and again before a step is done
 └── GateNotMet                        unknown: see local/evaluation.py
@@ -14,15 +15,18 @@ next round.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Final
 
 from kinema_api import launch
+from kinema_api.errors import KinemaApiError
 from kinema_api.training import FailureClass
-from kinema_api.wire import LastWord
+from kinema_api.wire import EXIT_CODES, LastWord
 from kinema_jobs.errors import JobError
 from kinema_jobs.memory import is_out_of_memory
 
@@ -32,6 +36,14 @@ STALE_ROUND: Final = 76
 """Exit code of a worker whose round is over."""
 
 _LONGEST_MESSAGE: Final = 2000
+# What CUDA, NCCL and the kernel say of a device that is broken; an Xid of these numbers is a program's own fault.
+_HARDWARE: Final = re.compile(
+    r"\bECC\b|\bXid\b(?!\D{0,40}\b(13|31|43|45)\b)|NVLink error|fallen off the bus|hardware stack error|GPU is lost|"
+    r"no CUDA-capable device|devices? (is|are|is/are) busy or unavailable|"
+    r"no space left on device|input/output error|read-only file system|disk quota exceeded",
+    re.I,
+)
+_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 _BROKEN_COLLECTIVE = re.compile(r"gloo|nccl|connection (closed|reset|refused)|socket|store.*(timeout|timed out)", re.I)
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
@@ -64,6 +76,12 @@ class MemoryExhausted(TrainingFailure):
     failure_class = "out_of_memory"
 
 
+class HardwareFailure(TrainingFailure):
+    """A device of this node is broken, or its disk is full: no trainer of the run should be placed here again."""
+
+    failure_class = "hardware"
+
+
 class StorageFailure(TrainingFailure):
     """The object store stayed away for longer than a trainer waits."""
 
@@ -81,10 +99,58 @@ def out_of_memory_advice(what: str) -> str:
     return f"{what}: raise worker.resources memory, lower optimization.batchTokens or train on more nodes"
 
 
-def is_lost_peer(error: BaseException) -> bool:
-    """Whether an exception says that a collective or the round's store broke, as gloo and NCCL put it."""
-    from torch.distributed import DistError
+def hardware_advice(what: BaseException) -> str:
+    """The sentence for a node that is broken."""
+    first = next(iter(str(what).splitlines()), type(what).__name__)
+    return (
+        f"this node's hardware or disk failed ({first[:300]}): the run goes on without the node; see its kernel log "
+        "and its disk before it is used again"
+    )
 
+
+def is_broken_hardware(error: BaseException) -> bool:
+    """Whether an exception, or what it came from, says that a device or a disk of this node failed."""
+    return any(
+        bool(_HARDWARE.search(str(each))) or (isinstance(each, OSError) and each.errno in _DISK)
+        for each in _own_causes(error)
+    )
+
+
+def _own_causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those behind it, of this rank: a checkpoint that failed names those of all ranks."""
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    seen: set[int] = set()
+    found: list[BaseException | None] = [error]
+    while found:
+        each = found.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, CheckpointException):
+            own = each.failures.get(_rank())
+            found.append(own[0] if own else None)
+            continue
+        yield each
+        found += [each.__cause__, each.__context__]
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether an exception says that a collective or the round's store broke, as gloo and NCCL put it.
+
+    A library that ran out of memory or met a broken device says so in the same breath; that is no peer's fault.
+    """
+    from torch.distributed import DistError
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    if isinstance(error, CheckpointException):
+        return _rank() not in error.failures
+    if is_out_of_memory(error) or is_broken_hardware(error):
+        return False
     return isinstance(error, DistError) or (
         isinstance(error, RuntimeError) and bool(_BROKEN_COLLECTIVE.search(str(error)))
     )
@@ -95,12 +161,24 @@ def last_word(error: BaseException, step: int | None) -> LastWord:
     if isinstance(error, TrainingFailure):
         at = error.step if error.step is not None else step
         return LastWord(failure_class=error.failure_class, message=str(error)[:_LONGEST_MESSAGE], step=at)
-    if is_out_of_memory(error):
+    if is_broken_hardware(error):
+        return LastWord(failure_class="hardware", message=hardware_advice(error), step=step)
+    if any(is_out_of_memory(each) for each in _own_causes(error)):
         message = out_of_memory_advice("memory ran out")
         return LastWord(failure_class="out_of_memory", message=message, step=step)
+    if isinstance(error, KinemaApiError):
+        return LastWord(failure_class="network", message=str(error)[:_LONGEST_MESSAGE], step=step)
     name = type(error).__name__
     message = f"{name}: {error}; see the log for where it happened"[:_LONGEST_MESSAGE]
     return LastWord(failure_class="unknown", message=message, step=step)
+
+
+def word_of_exit_code(code: int, step: int | None) -> LastWord | None:
+    """The last word of a worker that could not write one, as on a full disk; None for a code of no class."""
+    for failure_class, own in EXIT_CODES.items():
+        if own == code and failure_class != "unknown":
+            return LastWord(failure_class=failure_class, message="see the trainer's log for what happened", step=step)
+    return None
 
 
 def leave_last_word(word: LastWord) -> None:

@@ -14,7 +14,7 @@ from kinema_api.errors import StorageError
 from kinema_api.run import RunConfig
 from kinema_api.wire import LastWord
 from kinema_jobs.train.assignment import Assignment
-from kinema_jobs.train.failures import BadConfiguration
+from kinema_jobs.train.failures import BadConfiguration, HardwareFailure, hardware_advice, is_broken_hardware
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.progress import ProgressFile, write_progress
 from kinema_jobs.train.settings import TrainerSettings
@@ -31,6 +31,7 @@ def run_node(config: RunConfig, settings: TrainerSettings) -> LastWord | None:
 
     Raises:
         BadConfiguration: the environment makes no sense.
+        HardwareFailure: the node's disk is full or broken.
     """
     _start_fork_server()
     blank = ProgressFile(
@@ -42,6 +43,8 @@ def run_node(config: RunConfig, settings: TrainerSettings) -> LastWord | None:
         settings.open_store()
         scratch = Path(tempfile.mkdtemp(prefix="kinema-", dir=settings.scratch))
     except (OSError, StorageError) as error:
+        if is_broken_hardware(error):
+            raise HardwareFailure(hardware_advice(error)) from None
         raise BadConfiguration(
             f"this node cannot start ({error}): see that port {settings.progress_port} is free and "
             f"{settings.scratch} can be written"

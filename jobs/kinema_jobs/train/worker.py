@@ -5,12 +5,14 @@ This module is what the agent's fork server has imported before any round begins
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import multiprocessing
 import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from multiprocessing.connection import wait as wait_for
 from typing import Any, Final, NoReturn
 
@@ -43,6 +45,9 @@ def run_worker(assignment: Assignment) -> str:
     # The agent decides when to stop: a signal to the whole process group is meant for it.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    with assignment.abort_file(int(os.environ["LOCAL_RANK"])).open("wb") as traces:
+        # Stays enabled with a descriptor of its own, for as long as the process lives.
+        faulthandler.enable(os.dup(traces.fileno()))
     lease = Lease(assignment.lease)
     threading.Thread(target=_watchdog, args=(lease,), daemon=True).start()
     worker = _Worker(assignment, lease)
@@ -57,7 +62,8 @@ def run_worker(assignment: Assignment) -> str:
             _leave(failures.PEER_LOST)
         logger.exception("the worker failed")
         word = failures.last_word(error, worker.step)
-        assignment.last_word.write_text(word.model_dump_json(by_alias=True, exclude_none=True))
+        with suppress(OSError):  # a full disk; the exit code tells the class as well
+            assignment.last_word.write_text(word.model_dump_json(by_alias=True, exclude_none=True))
         _leave(EXIT_CODES[word.failure_class])
 
 
