@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     """A run without a step for this many median steps, and stall_floor_seconds at least, is restarted."""
     stall_floor_seconds: float = 120.0
     """Shortest time without a step that counts as a stall."""
+    placement_seconds: float = Field(default=120.0, gt=0)
+    """How long some trainers of a group hold their nodes while others find no place; the oldest training that waits so
+    holds on four times as long."""
     group_seconds: float = Field(default=600.0, gt=0)
     """Longest time for enough running trainers to form a group and do its first step, and for their silence; then the
     attempt is restarted."""

@@ -77,11 +77,13 @@ class Failure:
     """Of numerics: the optimizer step that failed, counted from 1."""
     node: str = ""
     """Of hardware: the node that it is in."""
+    wait: timedelta | None = None
+    """Of a group that found no place: how long it waits before it tries again; see placement.py."""
 
     @property
     def reason(self) -> str:
         """For a condition."""
-        return _REASONS[self.failure_class]
+        return "NotPlaced" if self.wait is not None else _REASONS[self.failure_class]
 
 
 def classify(end: PodEnd) -> FailureClass:

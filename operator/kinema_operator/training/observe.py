@@ -14,7 +14,7 @@ from kinema_api.errors import BrokenManifest, StorageError
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_api.reports import read_result
-from kinema_api.training import VideoModelTraining
+from kinema_api.training import KIND, VideoModelTraining
 from kinema_operator.controller import Cache
 from kinema_operator.errors import Denied
 from kinema_operator.plan import Key
@@ -22,8 +22,15 @@ from kinema_operator.plan import Manifest as KubernetesObject
 from kinema_operator.resources import NODE_KIND
 from kinema_operator.settings import Settings
 from kinema_operator.storage import SecretReader, Stores, storage_reason, store_location
-from kinema_operator.training import effects, fence, lessons, nodes, suspension
-from kinema_operator.training.observed import ExportSeen, Observed, ReportSeen, ResumePoint, StorageProblem
+from kinema_operator.training import effects, fence, lessons, nodes, standing, suspension
+from kinema_operator.training.observed import (
+    ExportSeen,
+    Observed,
+    ReportSeen,
+    ResumePoint,
+    Rival,
+    StorageProblem,
+)
 from kinema_operator.training.plan import sign_of_failure
 from kinema_operator.training.read import read_job, read_pod
 from kinema_operator.training.secret import expiry
@@ -60,7 +67,7 @@ class Observer:
         if view.wants_new_run or view.between_attempts:
             return await self._between_attempts(view)
         if training.status.phase in ("Pending", "Training"):
-            return await self._attempt(view, pods, memory)
+            return await self._attempt(view, pods, memory, cache)
         if training.status.phase == "Evaluating":
             return await self._evaluating(view, memory)
         if training.status.phase == "Publishing":
@@ -114,17 +121,26 @@ class Observer:
             return dataclasses.replace(seen, storage_problem=_problem(error))
         return dataclasses.replace(seen, resume=resume)
 
-    async def _attempt(self, view: View, pods: list[KubernetesObject], memory: ExportMemory) -> Observed:
+    async def _attempt(self, view: View, pods: list[KubernetesObject], memory: ExportMemory, cache: Cache) -> Observed:
         meta, status = view.training.metadata, view.status
         view = await self._with_secret(view)
         running = {pod.name for pod in view.trainers if pod.running}
         group = await self._trainers.group(
-            _key(view.training), status.run, status.attempt, [pod for pod in pods if pod["metadata"]["name"] in running]
+            _key(view.training),
+            status.run,
+            status.attempt,
+            [pod for pod in pods if pod["metadata"]["name"] in running],
+            view.spec.min_nodes,
         )
         silent = await self._trainers.silent(nodes.to_ask(view, pods))
         seen = nodes.with_silence(view.seen, group.progress, silent, view.now)
         seen = dataclasses.replace(
-            seen, progress=group.progress, quiet_seconds=group.quiet_seconds, answering=group.answering
+            seen,
+            progress=group.progress,
+            quiet_seconds=group.quiet_seconds,
+            answering=group.answering,
+            short_seconds=group.short_seconds,
+            rivals=_rivals(view.training, cache) if group.short_seconds > 0 else (),
         )
         view = _with(view, seen)
         if suspension.asks_what_to_go_on_from(view):
@@ -208,6 +224,22 @@ def _export_may_exist(view: View) -> bool:
     if any(pod.end for pod in view.trainers):
         return True
     return sign_of_failure(view) is not None
+
+
+def _rivals(training: VideoModelTraining, cache: Cache) -> tuple[Rival, ...]:
+    """Other trainings of any namespace that hold pods and wait for more."""
+    own = training.metadata
+    found = []
+    for other in cache.list(KIND):
+        metadata = other["metadata"]
+        conditions = (other.get("status") or {}).get("conditions") or ()
+        waits = any(c.get("type") == "Running" and c.get("reason") == standing.TOO_FEW for c in conditions)
+        if waits and metadata["uid"] != own.uid and not metadata.get("deletionTimestamp"):
+            born = metadata.get("creationTimestamp") or ""
+            mine = own.creation_timestamp.strftime("%Y-%m-%dT%H:%M:%SZ") if own.creation_timestamp else ""
+            older = (born, metadata["uid"]) < (mine, own.uid)
+            found.append(Rival(metadata["namespace"], metadata["name"], older))
+    return tuple(found)
 
 
 def _find_resume_point(store: ObjectStore, view: View) -> ResumePoint:

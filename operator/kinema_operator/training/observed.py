@@ -104,6 +104,17 @@ class GroupSeen:
     """Since a step is known to have ended, or the last trainer came, whichever is later."""
     answering: int = 0
     """Trainers that answered when they were last asked."""
+    short_seconds: float = 0.0
+    """For how long some trainers have been running and fewer than the group needs."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another training that holds pods and waits for more."""
+
+    namespace: str
+    name: str
+    older: bool
 
 
 @dataclass(frozen=True)
@@ -183,5 +194,9 @@ class Observed:
     """GroupSeen.quiet_seconds."""
     answering: int = 0
     """GroupSeen.answering."""
+    short_seconds: float = 0.0
+    """GroupSeen.short_seconds."""
+    rivals: tuple[Rival, ...] = ()
+    """Other trainings that hold pods and wait for more; looked for when this one does."""
     model_exists: bool = False
     """There is a VideoModel of the name that the training publishes to."""

@@ -29,6 +29,7 @@ from kinema_operator.training import (
     lessons,
     nodes,
     ownership,
+    placement,
     publishing,
     suspension,
 )
@@ -192,7 +193,7 @@ def sign_of_failure(view: View) -> Failure | None:
         return Failure("unknown", "the trainers ended without having exported a model")
     working = view.progress is not None and view.progress.world_size > 0
     looping = None if working else failure.crash_loop(view.trainers, view.nodes, view.now)
-    return looping or failure.stalled(view)
+    return looping or failure.stalled(view) or placement.given_back(view)
 
 
 def _hold(view: View) -> Plan:
@@ -259,17 +260,18 @@ def _prune(view: View) -> PruneCheckpoints:
 
 def _end_attempt(view: View, found: Failure) -> Plan:
     status = view.status
-    earlier = status.restarts.get(found.failure_class, 0)
+    counted = found.failure_class if found.wait is None else placement.RESTARTS
+    earlier = status.restarts.get(counted, 0)
     if failure.budget_spent(found.failure_class, earlier, view.settings):
         return _fail(view, found, earlier)
-    wait = failure.backoff(found.failure_class, earlier, view.settings)
+    wait = found.wait if found.wait is not None else failure.backoff(found.failure_class, earlier, view.settings)
     again = f"attempt {status.attempt + 1} follows" + (f" in {int(wait.total_seconds())} s" if wait else " at once")
     lesson = lessons.learnt(view, found)
     message = f"Attempt {status.attempt} ended: {found.message}; {lesson.sentence}{again}"
     status = view.changed(
         phase="Pending",
         nodes=NodeCount(desired=view.nodes),
-        restarts={**status.restarts, found.failure_class: earlier + 1},
+        restarts={**status.restarts, counted: earlier + 1},
         not_before=view.now + wait,
         **lesson.fields,
     )

@@ -7,6 +7,8 @@ from typing import Final
 from kinema_operator.training.observed import JobSeen, PodSeen
 from kinema_operator.training.view import Status, View
 
+TOO_FEW: Final = "TooFewNodes"
+"""Reason of Running while some trainers run and fewer than the group needs."""
 _TOLD: Final = 3
 """So many reasons are told."""
 
@@ -34,8 +36,10 @@ def told(view: View, status: Status) -> Status:
     running, ready, least = running_trainers(view), ready_nodes(view), view.spec.min_nodes
     why = lacking(view)
     if running < least:
-        reason = "TooFewNodes" if running else "WaitingForPods"
-        return view.mark(status, "Running", False, reason, f"{running} of at least {least} trainers run{why}")
+        reason = TOO_FEW if running else "WaitingForPods"
+        return view.mark(
+            status, "Running", False, reason, f"{running} of at least {least} trainers run{why}{_also(view)}"
+        )
     if not any(_serves(pod) for pod in view.stores):
         message = f"{running} trainers run and wait for their rendezvous{_reasons(view.stores)}"
         return view.mark(status, "Running", False, "NoRendezvous", message)
@@ -58,6 +62,20 @@ def lacking(view: View) -> str:
         pods = "1 pod is" if missing == 1 else f"{missing} pods are"
         return f": {pods} not made yet"
     return found
+
+
+def rivals(view: View) -> str:
+    """Who else waits with pods in hand, ending in "; ", or an empty string. Other namespaces' names are not told."""
+    namespace = view.training.metadata.namespace
+    near = sorted(rival.name for rival in view.seen.rivals if rival.namespace == namespace)
+    far = sum(rival.namespace != namespace for rival in view.seen.rivals)
+    found = near[:3] + ([f"{far} of other namespaces"] if far else [])
+    return f"{', '.join(found)} wait{'s' if len(found) == 1 and not far else ''} for nodes as well; " if found else ""
+
+
+def _also(view: View) -> str:
+    waiting = rivals(view).removesuffix("; ")
+    return f"; {waiting}, and whoever is not the oldest gives its pods back soon" if waiting else ""
 
 
 def _reasons(pods: tuple[PodSeen, ...]) -> str:

@@ -54,6 +54,8 @@ class _Known:
     stepped: float = 0.0
     """When the newest step ended that is known of."""
     answering: int = 0
+    short_since: float | None = None
+    """Since when some trainers run, and too few."""
 
 
 class Trainers:
@@ -72,8 +74,16 @@ class Trainers:
         """What the group says through its rank 0; None if nobody does. `pods` are the running ones."""
         return (await self.group(key, run, attempt, pods)).progress
 
-    async def group(self, key: Key, run: int, attempt: int, pods: Iterable[Manifest]) -> GroupSeen:
-        """What the group says through its rank 0, and for how long nothing has moved. `pods` are the running ones."""
+    async def group(self, key: Key, run: int, attempt: int, pods: Iterable[Manifest], least: int = 1) -> GroupSeen:
+        """What the group says through its rank 0, and for how long nothing has moved.
+
+        Args:
+            key: of the training.
+            run: the present one.
+            attempt: the present one.
+            pods: trainers that run.
+            least: nodes that the group needs.
+        """
         running = list(pods)
         known = self._known.get(key)
         if known is None or (known.run, known.attempt) != (run, attempt):
@@ -84,7 +94,12 @@ class Trainers:
             await self._ask_all(known, addresses)
         now = time.monotonic()
         quiet = now - max(known.arrived, known.stepped)
-        return GroupSeen(run, attempt, known.progress, max(0.0, quiet), known.answering)
+        if not 0 < len(running) < least:
+            known.short_since = None
+        elif known.short_since is None:
+            known.short_since = now
+        short = 0.0 if known.short_since is None else now - known.short_since
+        return GroupSeen(run, attempt, known.progress, max(0.0, quiet), known.answering, short)
 
     def _still_good(self, known: _Known, addresses: Container[str]) -> bool:
         age = time.monotonic() - known.asked
