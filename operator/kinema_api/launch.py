@@ -13,12 +13,13 @@ from torchx import specs
 
 from kinema_api import names, objectstore
 from kinema_api.evaluation import Evaluation
-from kinema_api.run import EvaluationConfig, RunConfig
+from kinema_api.run import EvaluationConfig, PublicationConfig, RunConfig
 from kinema_api.training import VideoModelTraining
 
 STORE_ROLE: Final = "rendezvous"
 TRAINER_ROLE: Final = "trainer"
 EVALUATOR_ROLE: Final = "evaluator"
+PUBLISHER_ROLE: Final = "publisher"
 
 ENV_RENDEZVOUS: Final = "KINEMA_RENDEZVOUS"
 ENV_PROGRESS_PORT: Final = "KINEMA_PROGRESS_PORT"
@@ -88,6 +89,24 @@ def training_app(training: VideoModelTraining, config: RunConfig, site: Site) ->
     return specs.AppDef(
         name=names.job_name(config.name, config.run, config.attempt),
         roles=[_store_role(training, config, site), _trainer_role(training, config, site)],
+        metadata={"training": f"{config.namespace}/{config.name}"},
+    )
+
+
+def publication_app(config: PublicationConfig, site: Site) -> specs.AppDef:
+    """The one process that checks and copies an attempt's model."""
+    role = specs.Role(
+        name=PUBLISHER_ROLE,
+        image=site.image,
+        entrypoint="python",
+        args=["-m", "kinema_jobs.train.publication", "--config", config.model_dump_json(by_alias=True)],
+        env={"PYTHONUNBUFFERED": "1", ENV_TERMINATION_LOG: site.termination_log, **_storage_env(site)},
+        num_replicas=1,
+        resource=specs.NULL_RESOURCE,
+    )
+    return specs.AppDef(
+        name=names.publication_job_name(config.name, config.run, config.attempt),
+        roles=[role],
         metadata={"training": f"{config.namespace}/{config.name}"},
     )
 

@@ -47,6 +47,7 @@ LABEL_MONITORING: Final = f"{GROUP}/monitoring"
 COMPONENT_TRAINER: Final = "trainer"
 COMPONENT_STORE: Final = "rendezvous"
 COMPONENT_EVALUATOR: Final = "evaluator"
+COMPONENT_PUBLISHER: Final = "publisher"
 COMPONENT_SERVER: Final = "server"
 COMPONENT_OPERATOR: Final = "operator"
 
@@ -114,6 +115,11 @@ def evaluation_job_name(training: str, run: int, attempt: int) -> str:
     return f"{job_name(training, run, attempt)}-evaluation"
 
 
+def publication_job_name(training: str, run: int, attempt: int) -> str:
+    """Name of the Job that checks and copies the model of one attempt."""
+    return f"{job_name(training, run, attempt)}-publish"
+
+
 def store_name(training: str, run: int, attempt: int) -> str:
     """Name of the rendezvous store of one attempt: of its first pod, and as a host."""
     return f"{training}-r{run}-a{attempt}-store"
@@ -127,6 +133,11 @@ def pods_service_name(training: str) -> str:
 def storage_secret_name(training: str) -> str:
     """Name of the Secret with a training's short-lived storage credentials."""
     return f"{training}-storage"
+
+
+def publication_secret_name(training: str) -> str:
+    """Name of the Secret with the short-lived storage credentials of the pod that publishes a training's model."""
+    return f"{training}-publication"
 
 
 def network_policy_name(training: str) -> str:

@@ -40,6 +40,23 @@ class RunConfig(ApiModel):
         return f"{self.uid}/{self.run}/{self.attempt}"
 
 
+class PublicationConfig(ApiModel):
+    """The publishing of the model that one attempt has exported."""
+
+    namespace: str
+    name: str
+    uid: str
+    run: int
+    attempt: int
+    model_digest: str
+    """Digest of the model to publish: another one that lies there by then is refused."""
+
+    @property
+    def prefix(self) -> str:
+        """Key prefix of the attempt, below which the model lies."""
+        return attempt_prefix(self.namespace, self.name, self.uid, self.run, self.attempt)
+
+
 class EvaluationConfig(ApiModel):
     """The measuring of the model that one attempt has exported."""
 

@@ -126,6 +126,10 @@ EXIT_CODES: dict[FailureClass, int] = {
 """Exit code of a trainer's container by the class of its failure."""
 
 
+EXPORT_BROKEN_EXIT: Final = 46
+"""Exit code of a publisher's container: the export is not what its manifest says, so it can never be published."""
+
+
 class PresignedFile(ApiModel):
     """A file of the model that a server may fetch."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import uuid
@@ -17,8 +18,10 @@ from kinema_api import layout, names
 from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
 from kinema_api.objectstores import open_store
-from kinema_api.run import RunConfig
+from kinema_api.run import PublicationConfig, RunConfig
 from kinema_api.wire import EvaluationResult, TrainerProgress
+from kinema_jobs.train.publication import publish
+from kinema_jobs.train.storage import Patience
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
 from kinema_operator.errors import Conflict
@@ -157,9 +160,25 @@ async def set_pod(client: Client, pod: dict[str, Any], phase: str, state: dict[s
     return await client.patch_status(ref_to(pod), body, pod["metadata"]["resourceVersion"])
 
 
-async def pods_store(client: Client, namespace: str, settings: Settings) -> ObjectStore:
-    """The bucket as a trainer sees it: with the keys of its Secret."""
-    secret = await client.get("Secret", namespace, names.storage_secret_name(NAME))
+async def publisher_does_its_work(client: Client, namespace: str, settings: Settings, digest: str) -> ObjectStore:
+    """What the pod of a publication does, with the keys that it has; the bucket as these keys see it."""
+    job: dict[str, Any] = await until(
+        lambda: client.get("Job", namespace, names.publication_job_name(NAME, 1, 1)), "a Job that publishes"
+    )
+    args = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    config = PublicationConfig.model_validate_json(args[args.index("--config") + 1])
+    store = await pods_store(client, namespace, settings, names.publication_secret_name(NAME))
+    export = layout.export_prefix(config.prefix)
+    assert config.model_digest == digest
+    await asyncio.to_thread(publish, store, export, digest, Patience(10.0))
+    pod = await start_pod(client, namespace, job, 0)
+    await set_pod(client, pod, "Succeeded", {"running": None, "terminated": {"exitCode": 0}})
+    return store
+
+
+async def pods_store(client: Client, namespace: str, settings: Settings, name: str = "") -> ObjectStore:
+    """The bucket as a trainer sees it: with the keys of its Secret, or of another one."""
+    secret = await client.get("Secret", namespace, name or names.storage_secret_name(NAME))
     assert secret is not None
     raw = base64.b64decode(secret["data"][names.STORAGE_CREDENTIALS_KEY])
     keys = StoreCredentials.model_validate_json(raw)

@@ -1,4 +1,4 @@
-"""What the control plane does in the bucket, on a real MinIO: publish, refuse a flipped byte, prune, find to resume."""
+"""What is done in the bucket, on a real MinIO: publish, refuse a flipped byte, prune, find to resume."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from kinema_api.errors import BrokenManifest
 from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
 from kinema_api.objectstores import S3Store
+from kinema_jobs.train.publication import publish
+from kinema_jobs.train.storage import Patience
 from kinema_operator.training import fence
-from kinema_operator.training.effects import PruneCheckpoints, Publish, prune, publish, read_export
+from kinema_operator.training.effects import PruneCheckpoints, prune, read_export
 
 KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
 
@@ -44,46 +46,50 @@ def write(store: ObjectStore, prefix: str, kind: str, files: dict[str, bytes], *
     return manifest
 
 
-def export(store: ObjectStore, name: str, **files: bytes) -> tuple[Publish, Manifest]:
+PATIENCE = Patience(5.0)
+
+
+def export(store: ObjectStore, name: str, **files: bytes) -> tuple[str, Manifest]:
     attempt = layout.attempt_prefix("team", name, "uid", 1, 1)
     prefix = layout.export_prefix(attempt)
     manifest = write(store, prefix, "model", {key.replace("_", "."): data for key, data in files.items()})
-    return Publish(1, 1, prefix, manifest.digest()), manifest
+    return prefix, manifest
 
 
-async def test_a_model_is_copied_whole_and_again_without_harm(store: ObjectStore) -> None:
-    effect, manifest = export(store, "good", model_safetensors=b"weights", config_json=b"{}")
-    await publish(store, effect)
-    target = layout.model_prefix(effect.digest)
+def test_a_model_is_copied_whole_and_again_without_harm(store: ObjectStore) -> None:
+    prefix, manifest = export(store, "good", model_safetensors=b"weights", config_json=b"{}")
+    publish(store, prefix, manifest.digest(), PATIENCE)
+    target = layout.model_prefix(manifest.digest())
     assert {found.key for found in store.list(target)} == {
         target + "manifest.json",
         target + "model.safetensors",
         target + "config.json",
     }
-    assert "sha256:" + store.sha256(target + layout.MANIFEST)[0] == effect.digest
+    assert "sha256:" + store.sha256(target + layout.MANIFEST)[0] == manifest.digest()
     assert store.get(target + "model.safetensors") == b"weights"
-    store.put(effect.export + "model.safetensors", b"spoilt afterwards")
-    await publish(store, effect)
+    store.put(prefix + "model.safetensors", b"spoilt afterwards")
+    publish(store, prefix, manifest.digest(), PATIENCE)
     assert store.get(target + "model.safetensors") == b"weights"
-    assert read_export(store, effect.export) == manifest
+    assert read_export(store, prefix) == manifest
 
 
-async def test_a_flipped_byte_is_refused_and_nothing_is_published(store: ObjectStore) -> None:
-    effect, _ = export(store, "flipped", model_safetensors=b"weights!")
-    store.put(effect.export + "model.safetensors", b"weights?")
+def test_a_flipped_byte_is_refused_and_nothing_is_published(store: ObjectStore) -> None:
+    prefix, manifest = export(store, "flipped", model_safetensors=b"weights!")
+    store.put(prefix + "model.safetensors", b"weights?")
     with pytest.raises(BrokenManifest, match=r"model\.safetensors does not have the sha256"):
-        await publish(store, effect)
-    assert store.stat(layout.model_prefix(effect.digest) + layout.MANIFEST) is None
+        publish(store, prefix, manifest.digest(), PATIENCE)
+    assert store.stat(layout.model_prefix(manifest.digest()) + layout.MANIFEST) is None
 
 
-async def test_a_missing_file_is_refused_and_a_newer_export_looked_at_again(store: ObjectStore) -> None:
-    effect, _ = export(store, "missing", model_safetensors=b"w1")
-    store.delete(effect.export + "model.safetensors")
+def test_a_missing_file_and_another_model_are_refused(store: ObjectStore) -> None:
+    prefix, manifest = export(store, "missing", model_safetensors=b"w1")
+    store.delete(prefix + "model.safetensors")
     with pytest.raises(BrokenManifest, match="missing"):
-        await publish(store, effect)
-    other = Publish(1, 1, effect.export, "sha256:" + "0" * 64)
-    await publish(store, other)
-    assert list(store.list(layout.model_prefix(other.digest))) == []
+        publish(store, prefix, manifest.digest(), PATIENCE)
+    other = "sha256:" + "0" * 64
+    with pytest.raises(BrokenManifest, match="is not the manifest of the model"):
+        publish(store, prefix, other, PATIENCE)
+    assert list(store.list(layout.model_prefix(other))) == []
 
 
 def test_an_export_that_is_no_model_is_refused(store: ObjectStore) -> None:

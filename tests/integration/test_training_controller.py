@@ -28,6 +28,7 @@ from integration.one_training import (
     job_of,
     operator,
     pods_store,
+    publisher_does_its_work,
     reaches,
     report,
     set_pod,
@@ -38,6 +39,7 @@ from integration.one_training import (
 )
 from integration.server import Server, until
 from kinema_api import layout, names
+from kinema_api.errors import StorageDenied
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.wire import LastWord, TrainerProgress
@@ -121,6 +123,12 @@ async def test_a_training_from_apply_to_its_model(
         store = await pods_store(client, home, settings)
         digest = write(store, layout.export_prefix(config.prefix), "model", 1, 20, b"weights")
         agent.progress = agent.progress.model_copy(update={"step": 20, "exported": True})
+        await reaches(client, home, "Publishing")
+        keys = await publisher_does_its_work(client, home, settings, digest)
+        with pytest.raises(StorageDenied):
+            keys.put(config.prefix + "head.json", b"{}")
+        with pytest.raises(StorageDenied):
+            keys.put(layout.model_prefix("sha256:" + "0" * 64) + "config.json", b"{}")
         found = await reaches(client, home, "Succeeded")
         assert found["published"]["digest"] == digest
         assert condition(found, "Succeeded")["status"] == "True"
@@ -160,6 +168,8 @@ async def test_a_model_is_measured_before_it_is_published(
         pod = await start_pod(client, home, await client.get("Job", home, measuring) or {}, 0)
         report(store, layout.evaluation_prefix(prefix), digest, colour)
         await set_pod(client, pod, "Succeeded", {"running": None, "terminated": {"exitCode": 0}})
+        if phase == "Succeeded":
+            await publisher_does_its_work(client, home, settings, digest)
         found = await reaches(client, home, phase)
         assert found["evaluation"]["accuracy"] == {"colour": colour}
         assert found["evaluation"]["passed"] is (phase == "Succeeded")

@@ -15,7 +15,7 @@ from torchx import specs
 from kinema_api import launch, names
 from kinema_api.evaluation import Evaluation
 from kinema_api.objectstore import StoreLocation
-from kinema_api.run import EvaluationConfig, RunConfig
+from kinema_api.run import EvaluationConfig, PublicationConfig, RunConfig
 from kinema_api.training import VideoModelTraining
 from kinema_operator.plan import Apply, Manifest, Patch, Ref
 from kinema_operator.settings import Settings
@@ -25,6 +25,7 @@ from kinema_operator.training.evaluator import evaluation_job
 from kinema_operator.training.job import job
 from kinema_operator.training.network_policy import network_policy
 from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen
+from kinema_operator.training.publisher import publication_job
 from kinema_operator.training.service import pods_service, store_host
 from kinema_operator.training.store_pod import store_pod
 from kinema_operator.training.uri import key
@@ -73,6 +74,17 @@ def describe_evaluation(
     return config, launch.evaluation_app(config, site(training, run, attempt, location, settings))
 
 
+def describe_publication(
+    training: VideoModelTraining, model_digest: str, location: StoreLocation, settings: Settings
+) -> tuple[PublicationConfig, specs.AppDef]:
+    """The publication of the current attempt's model."""
+    meta, run, attempt = training.metadata, training.status.run, training.status.attempt
+    config = PublicationConfig(
+        namespace=meta.namespace, name=meta.name, uid=meta.uid, run=run, attempt=attempt, model_digest=model_digest
+    )
+    return config, launch.publication_app(config, site(training, run, attempt, location, settings))
+
+
 def policy(view: View) -> Apply:
     """The NetworkPolicy around the pods of a training."""
     return Apply(network_policy(view.training, store_location(view.spec.artifact_store, view.settings), view.settings))
@@ -84,6 +96,19 @@ def evaluation_objects(view: View) -> tuple[Apply, ...]:
     location = store_location(view.spec.artifact_store, view.settings)
     config, app = describe_evaluation(view.training, view.status.evaluation.model_digest, location, view.settings)
     return (Apply(evaluation_job(view.training, app, config, view.settings), once=True),)
+
+
+def publication_objects(view: View, digest: str) -> tuple[Apply, ...]:
+    """What must exist while the attempt's model is published."""
+    location = store_location(view.spec.artifact_store, view.settings)
+    config, app = describe_publication(view.training, digest, location, view.settings)
+    return (policy(view), Apply(publication_job(view.training, app, config, view.settings), once=True))
+
+
+def publications(view: View, *, but: JobSeen | None) -> tuple[Ref, ...]:
+    """Jobs that publish, or published, another model than the present one, or failed to."""
+    jobs = (job for job in view.seen.jobs if job.component == names.COMPONENT_PUBLISHER and not job.deleting)
+    return tuple(_job_ref(view, job.name, job.uid) for job in jobs if job != but)
 
 
 def objects(view: View) -> tuple[Apply, ...]:

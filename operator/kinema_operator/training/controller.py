@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from kinema_api import names, training
-from kinema_api.errors import BrokenManifest, InvalidManifest, StorageError
+from kinema_api.errors import InvalidManifest, StorageError
 from kinema_api.training import VideoModelTraining
 from kinema_operator.controller import Cache
 from kinema_operator.errors import AlreadyExists, Denied
@@ -37,21 +37,6 @@ class ApiClient(Protocol):
         """Server-side apply."""
 
 
-class BrokenExports:
-    """Exports whose files are not what their manifest says: found again after a restart, by checking again."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str], str] = {}
-
-    def add(self, uid: str, digest: str, why: str) -> None:
-        """Remember why an export can never be published."""
-        self._found[uid, digest] = why
-
-    def problem(self, uid: str, digest: str) -> str:
-        """Why this export can never be published, or an empty string."""
-        return self._found.get((uid, digest), "")
-
-
 class TrainingController:
     """Runs trainings."""
 
@@ -64,7 +49,6 @@ class TrainingController:
         self._client = client
         self._stores = stores
         self._observer = Observer(settings, client, stores, Trainers(settings, progress_port))
-        self._broken = BrokenExports()
 
     def keys_for(self, obj: Manifest) -> Iterable[Key]:
         """The training itself, and whatever carries its label."""
@@ -82,7 +66,7 @@ class TrainingController:
             found = VideoModelTraining.parse(obj)
         except InvalidManifest:
             return None
-        return await self._observer.observe(found, cache, self._broken)
+        return await self._observer.observe(found, cache)
 
     def plan(self, obj: Manifest, observed: Any, now: datetime) -> Plan:
         """See training.plan."""
@@ -102,14 +86,12 @@ class TrainingController:
         match effect:
             case effects.IssueCredentials():
                 try:
-                    secret, expires = await effects.credentials_secret(found, self._stores, self._settings)
+                    secret, expires = await effects.credentials_secret(found, effect, self._stores, self._settings)
                 except StorageError as error:
                     self._observer.remember_refusal(found, error)
                     raise
                 await self._put(secret)
-                self._observer.remember_credentials(found, expires)
-            case effects.Publish():
-                await self._publish(found, effect)
+                self._observer.remember_credentials(found, expires, effect.publishes)
             case effects.PruneCheckpoints():
                 store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
                 await effects.prune(store, effect)
@@ -138,11 +120,3 @@ class TrainingController:
             return  # the admission policy of the chart refuses changes to Secrets that Kinema did not make
         if live is not None:
             require_same_owner(live, secret)
-
-    async def _publish(self, found: VideoModelTraining, effect: effects.Publish) -> None:
-        store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
-        try:
-            await effects.publish(store, effect)
-        except BrokenManifest as error:
-            # The next look sees it, and the plan decides what follows.
-            self._broken.add(found.metadata.uid, effect.digest, str(error))

@@ -12,14 +12,17 @@ from kinema_operator.training.view import Status, View, change
 def noted(view: View, plan: Plan) -> Plan:
     """`plan` with a status that tells when the credentials run out, for an operator that may not read Secrets."""
     expire = view.seen.credentials_expire
-    if expire is None or not isinstance(plan.status, Status):
+    if expire is None or not isinstance(plan.status, Status) or view.status.phase == "Publishing":
         return plan
     return dataclasses.replace(plan, status=change(plan.status, credentials_expire=expire))
 
 
 def renewal(view: View) -> tuple[Effect, ...]:
     """New credentials when half of the old ones' life is over."""
-    return () if renewal_wait(view) > 0 else (IssueCredentials(),)
+    if renewal_wait(view) > 0:
+        return ()
+    publishes = view.export.digest if view.status.phase == "Publishing" and view.export else None
+    return (IssueCredentials(publishes),)
 
 
 def upkeep(view: View) -> tuple[Effect, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from kinema_api import layout
 from kinema_api.errors import BrokenManifest, ObjectMissing
@@ -18,24 +19,18 @@ from kinema_operator.storage import Stores
 from kinema_operator.training import fence
 from kinema_operator.training.secret import storage_secret
 
+DELETE_SECONDS: Final = 15.0
+"""So long one effect may delete: the training's next look waits for it, and with that the renewal of credentials."""
+
 
 @dataclass(frozen=True)
 class IssueCredentials(Effect):
-    """Make or renew the Secret with the trainers' storage credentials."""
+    """Make or renew a Secret with storage credentials: the trainers', or those of the pod that publishes a model."""
+
+    publishes: str | None = None
+    """Digest of the model to publish: these open its export and its folder, and nothing else."""
 
     urgent: ClassVar[bool] = True
-
-
-@dataclass(frozen=True)
-class Publish(Effect):
-    """Check an attempt's export and copy it to models/<digest>/."""
-
-    run: int
-    attempt: int
-    export: str
-    """Prefix of the export."""
-    digest: str
-    """Digest of the manifest that was seen there."""
 
 
 @dataclass(frozen=True)
@@ -51,29 +46,23 @@ class PruneCheckpoints(Effect):
 
 
 async def credentials_secret(
-    training: VideoModelTraining, stores: Stores, settings: Settings
+    training: VideoModelTraining, effect: IssueCredentials, stores: Stores, settings: Settings
 ) -> tuple[dict[str, object], datetime]:
-    """A Secret with new credentials for this training alone, and when they run out.
+    """A Secret with new credentials for what the effect names alone, and when they run out.
 
     Raises:
         StorageError: the store gives none.
     """
     meta = training.metadata
     store = await stores.for_object(meta.namespace, training.spec.artifact_store)
-    prefix = layout.training_prefix(meta.namespace, meta.name, meta.uid)
-    credentials = await stores.scoped_credentials(store, [prefix], settings.credentials_seconds)
+    prefixes = [layout.training_prefix(meta.namespace, meta.name, meta.uid)]
+    if effect.publishes:
+        at = (training.status.run, training.status.attempt)
+        export = layout.export_prefix(layout.attempt_prefix(meta.namespace, meta.name, meta.uid, *at))
+        prefixes = [export, layout.model_prefix(effect.publishes)]
+    credentials = await stores.scoped_credentials(store, prefixes, settings.credentials_seconds)
     expires = datetime.fromtimestamp(credentials.expires or 0, UTC)
-    return storage_secret(training, store.location, credentials), expires
-
-
-async def publish(store: ObjectStore, effect: Publish) -> None:
-    """Check every file against the manifest, copy exactly those versions, then write the manifest.
-
-    Raises:
-        BrokenManifest: the export is not what its manifest says; it can never be published.
-        StorageError: the store cannot be used now.
-    """
-    await asyncio.to_thread(_publish, store, effect)
+    return storage_secret(training, store.location, credentials, effect.publishes), expires
 
 
 async def prune(store: ObjectStore, effect: PruneCheckpoints) -> None:
@@ -83,26 +72,6 @@ async def prune(store: ObjectStore, effect: PruneCheckpoints) -> None:
         StorageError: the store cannot be used now.
     """
     await asyncio.to_thread(_prune, store, effect)
-
-
-def _publish(store: ObjectStore, effect: Publish) -> None:
-    target = layout.model_prefix(effect.digest)
-    if store.stat(target + layout.MANIFEST):
-        return
-    manifest = read_export(store, effect.export)
-    if manifest is None or manifest.digest() != effect.digest:
-        # Exported once more by a later round: the next look sees that.
-        return
-    for file in manifest.files:
-        source = effect.export + file.name
-        found = store.stat(source)
-        if found is None:
-            raise BrokenManifest(f"{source} is named by the export's manifest and missing; the export is made again")
-        if store.sha256(source) != (file.sha256, file.bytes):
-            raise BrokenManifest(f"{source} does not have the sha256 of its manifest; the export is made again")
-        # The version that was checked is the version that is copied, whoever writes to the training's folder.
-        store.copy(source, target + file.name, if_etag=found.etag)
-    store.put(target + layout.MANIFEST, manifest.to_bytes(), "application/json")
 
 
 def read_export(store: ObjectStore, export: str) -> Manifest | None:
@@ -125,5 +94,8 @@ def read_export(store: ObjectStore, export: str) -> Manifest | None:
 def _prune(store: ObjectStore, effect: PruneCheckpoints) -> None:
     keys = [found.key for found in store.list(effect.prefix)]
     protected = [effect.protected] if effect.protected else []
+    end = time.monotonic() + DELETE_SECONDS
     for key in fence.to_prune(keys, effect.keep, protected):
+        if time.monotonic() > end:
+            return  # the rest goes with the next checkpoint
         store.delete(key)

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import time
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from kinema_api import layout, names, serving
 from kinema_api.base import utc_now
@@ -33,20 +33,13 @@ from kinema_operator.training.observed import (
 )
 from kinema_operator.training.plan import sign_of_failure
 from kinema_operator.training.read import read_job, read_pod
-from kinema_operator.training.secret import expiry
+from kinema_operator.training.secret import expiry, secret_name
 from kinema_operator.training.trainers import Trainers
 from kinema_operator.training.uri import key as key_of
 from kinema_operator.training.view import View
 
 SECRET_RECHECK_SECONDS: Final = 60.0
 """A training's Secret is read again after this long: somebody may have deleted it."""
-
-
-class ExportMemory(Protocol):
-    """What was found wrong with exports when their files were checked."""
-
-    def problem(self, uid: str, digest: str) -> str:
-        """Why this export can never be published, or an empty string."""
 
 
 class Observer:
@@ -57,29 +50,33 @@ class Observer:
         self._client = client
         self._stores = stores
         self._trainers = trainers
-        self._expiries: dict[str, tuple[datetime | None, float]] = {}
+        self._expiries: dict[tuple[str, str | None], tuple[datetime | None, float]] = {}
+        """By uid, and digest of the model that is published with them."""
         self._refusals: dict[str, StorageError] = {}
 
-    async def observe(self, training: VideoModelTraining, cache: Cache, memory: ExportMemory) -> Observed:
+    async def observe(self, training: VideoModelTraining, cache: Cache) -> Observed:
         """Everything that the plan of this training needs to know now."""
         seen, pods = self._from_cache(training, cache)
         view = View(training, seen, self._settings, utc_now())
         if view.wants_new_run or view.between_attempts:
             return await self._between_attempts(view)
         if training.status.phase in ("Pending", "Training"):
-            return await self._attempt(view, pods, memory, cache)
+            return await self._attempt(view, pods, cache)
         if training.status.phase == "Evaluating":
-            return await self._evaluating(view, memory)
+            return await self._evaluating(view)
         if training.status.phase == "Publishing":
-            return await self._store_facts(view, memory)
+            return await self._publishing(view)
         self._trainers.forget(_key(training))
-        self._expiries.pop(training.metadata.uid, None)
+        for known in [known for known in self._expiries if known[0] == training.metadata.uid]:
+            del self._expiries[known]
         self._refusals.pop(training.metadata.uid, None)
         return seen
 
-    def remember_credentials(self, training: VideoModelTraining, expires: datetime) -> None:
+    def remember_credentials(
+        self, training: VideoModelTraining, expires: datetime, publishes: str | None = None
+    ) -> None:
         """The Secret was just written: no need to read it back."""
-        self._expiries[training.metadata.uid] = (expires, time.monotonic())
+        self._expiries[training.metadata.uid, publishes] = (expires, time.monotonic())
         self._refusals.pop(training.metadata.uid, None)
 
     def remember_refusal(self, training: VideoModelTraining, error: StorageError) -> None:
@@ -121,7 +118,7 @@ class Observer:
             return dataclasses.replace(seen, storage_problem=_problem(error))
         return dataclasses.replace(seen, resume=resume)
 
-    async def _attempt(self, view: View, pods: list[KubernetesObject], memory: ExportMemory, cache: Cache) -> Observed:
+    async def _attempt(self, view: View, pods: list[KubernetesObject], cache: Cache) -> Observed:
         meta, status = view.training.metadata, view.status
         view = await self._with_secret(view)
         running = {pod.name for pod in view.trainers if pod.running}
@@ -144,9 +141,9 @@ class Observer:
         )
         view = _with(view, seen)
         if suspension.asks_what_to_go_on_from(view):
-            return await self._resume_point(_with(view, await self._store_facts(view, memory)))
+            return await self._resume_point(_with(view, await self._store_facts(view)))
         if _export_may_exist(view):
-            return await self._store_facts(view, memory)
+            return await self._store_facts(view)
         if view.seen.credentials_expire is None:
             try:
                 await self._stores.checked(meta.namespace, view.spec.artifact_store)
@@ -166,10 +163,10 @@ class Observer:
             return dataclasses.replace(view.seen, storage_problem=_problem(error))
         return dataclasses.replace(view.seen, resume=resume)
 
-    async def _evaluating(self, view: View, memory: ExportMemory) -> Observed:
+    async def _evaluating(self, view: View) -> Observed:
         meta = view.training.metadata
         view = await self._with_secret(view)
-        seen = await self._store_facts(view, memory)
+        seen = await self._store_facts(view)
         try:
             store = await self._stores.for_object(meta.namespace, view.spec.artifact_store)
             report = await asyncio.to_thread(_look_at_report, store, view)
@@ -180,34 +177,42 @@ class Observer:
             seen = dataclasses.replace(seen, storage_problem=_problem(refusal))
         return dataclasses.replace(seen, report=report)
 
-    async def _store_facts(self, view: View, memory: ExportMemory) -> Observed:
+    async def _publishing(self, view: View) -> Observed:
+        view = _with(view, await self._store_facts(view))
+        if view.export is None or view.export.digest is None or view.export.published:
+            return view.seen
+        seen = (await self._with_secret(view, view.export.digest)).seen
+        refusal = self._refusals.get(view.training.metadata.uid)
+        if refusal and seen.credentials_expire is None:
+            seen = dataclasses.replace(seen, storage_problem=_problem(refusal))
+        return seen
+
+    async def _store_facts(self, view: View) -> Observed:
         meta = view.training.metadata
         try:
             store = await self._stores.for_object(meta.namespace, view.spec.artifact_store)
             export = await asyncio.to_thread(_look_at_export, store, view)
         except StorageError as error:
             return dataclasses.replace(view.seen, storage_problem=_problem(error))
-        if export.digest and (problem := memory.problem(meta.uid, export.digest)):
-            export = dataclasses.replace(export, digest=None, problem=problem)
         return dataclasses.replace(view.seen, export=export)
 
-    async def _with_secret(self, view: View) -> View:
+    async def _with_secret(self, view: View, publishes: str | None = None) -> View:
         training = view.training
-        uid = training.metadata.uid
-        expires, read_at = self._expiries.get(uid, (None, 0.0))
+        known = (training.metadata.uid, publishes)
+        expires, read_at = self._expiries.get(known, (None, 0.0))
         if expires is None or time.monotonic() - read_at > SECRET_RECHECK_SECONDS:
             try:
                 location = store_location(training.spec.artifact_store, self._settings)
             except StorageError:
                 return view
-            name = names.storage_secret_name(training.metadata.name)
+            name = secret_name(training, publishes)
             try:
                 secret = await self._client.get("Secret", training.metadata.namespace, name)
-                expires = expiry(secret, training, location)
+                expires = expiry(secret, training, location, publishes)
             except Denied:
                 # A namespace that lets nobody read its Secrets: what was written down when they were issued counts.
-                expires = training.status.credentials_expire
-            self._expiries[uid] = (expires, time.monotonic())
+                expires = expires if publishes else training.status.credentials_expire
+            self._expiries[known] = (expires, time.monotonic())
         usable = expires if expires and expires > view.now else None
         return _with(view, dataclasses.replace(view.seen, credentials_expire=usable))
 

@@ -315,6 +315,8 @@ def _publish(view: View, export: ExportSeen) -> Plan:
     measured = view.status.evaluation
     if measured and measured.model_digest != export.digest:
         return evaluation.follow(view, export)
+    if problem := publishing.broken(view, export):
+        return _end_attempt(view, Failure("network", problem))
     return publishing.publish(view, export)
 
 

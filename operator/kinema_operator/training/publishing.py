@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from kinema_api import layout
 from kinema_api.training import NodeCount, PublishedModel
+from kinema_api.wire import EXPORT_BROKEN_EXIT
 from kinema_operator.plan import Apply, Event, Plan
 from kinema_operator.storage import store_location
-from kinema_operator.training.effects import Publish
-from kinema_operator.training.observed import ExportSeen
+from kinema_operator.training import children, credentials, ending, failure
+from kinema_operator.training.observed import ExportSeen, JobSeen
 from kinema_operator.training.uri import uri
 from kinema_operator.training.video_model import video_model
 from kinema_operator.training.view import Status, View, change
@@ -21,13 +22,55 @@ def start(view: View, status: Status) -> Plan:
 
 
 def publish(view: View, export: ExportSeen) -> Plan:
-    """Copy the export until it is there, then end the run."""
-    assert export.digest is not None
+    """Have a Job check and copy the export until the model is there, then end the run."""
+    digest = export.digest
+    assert digest is not None
     if export.published:
-        return _succeed(view, export.digest)
-    prefix = layout.export_prefix(view.attempt_prefix)
-    effect = Publish(view.status.run, view.status.attempt, prefix, export.digest)
-    return Plan(status=view.changed(), effects=(effect,), requeue_after=0.0)
+        return _succeed(view, digest)
+    job = view.publication_job(digest)
+    if job and job.finished:
+        return _again(view, job)
+    effects = credentials.renewal(view)
+    gone = children.publications(view, but=job)
+    if view.seen.credentials_expire is None:
+        # Without its Secret a pod would hang at its first mount.
+        status = credentials.waits_for_store(view, view.changed())
+        return Plan(delete=gone, status=status, effects=effects, requeue_after=credentials.retry_wait(view))
+    return Plan(
+        apply=() if job else children.publication_objects(view, digest),
+        delete=gone,
+        status=_publishing(view),
+        effects=effects,
+        requeue_after=max(0.0, credentials.renewal_wait(view)),
+    )
+
+
+def broken(view: View, export: ExportSeen) -> str:
+    """Why the export can never be published, as the pod found that read it; empty if none has said so."""
+    job = view.publication_job(export.digest or "")
+    if job is None or job.finished != "Failed":
+        return ""
+    ends = [(pod, pod.end) for pod in view.publishers if pod.end and pod.end.exit_code == EXPORT_BROKEN_EXIT]
+    return failure.describe(*ends[0]) if ends else ""
+
+
+def _publishing(view: View) -> Status:
+    waiting = "; ".join(sorted({pod.waiting for pod in view.publishers if pod.waiting and not pod.end}))
+    why = f"; its pod waits: {waiting}" if waiting else ""
+    message = f"The model of attempt {view.status.attempt} is checked and copied{why}"
+    return view.mark(view.changed(), "Running", True, "Publishing", message)
+
+
+def _again(view: View, job: JobSeen) -> Plan:
+    """The export is whole as far as anybody knows, so it is tried until it is there."""
+    found = failure.of_job(view.publishers, job.message or f"Job {job.name} has ended without a model")
+    message = f"The model could not be copied: {found.message}"
+    if found.failure_class == "user_error":
+        return ending.fail(view, view.changed(), found.reason, f"{message}; {failure.ADVICE['user_error']}")
+    status = view.mark(view.changed(), "Running", True, "PublishingFailed", f"{message}; it is tried again")
+    return Plan(
+        delete=children.publications(view, but=None), status=status, requeue_after=view.settings.store_probe_seconds
+    )
 
 
 def _succeed(view: View, digest: str) -> Plan:

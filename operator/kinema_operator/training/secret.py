@@ -14,18 +14,24 @@ from kinema_operator.training import ownership
 
 ANNOTATION_EXPIRES: Final = f"{names.GROUP}/expires"
 ANNOTATION_STORE: Final = f"{names.GROUP}/store"
+ANNOTATION_MODEL: Final = f"{names.GROUP}/model-digest"
 
 
 def storage_secret(
-    training: VideoModelTraining, location: StoreLocation, credentials: StoreCredentials
+    training: VideoModelTraining, location: StoreLocation, credentials: StoreCredentials, publishes: str | None = None
 ) -> dict[str, Any]:
-    """The Secret that trainers mount; a renewal reaches running pods through the mounted file."""
-    name = names.storage_secret_name(training.metadata.name)
+    """The Secret that trainers mount, or the pod that publishes the model of the digest `publishes`.
+
+    A renewal reaches running pods through the mounted file.
+    """
+    name = secret_name(training, publishes)
     metadata = ownership.metadata(training, name, ownership.labels(training, names.COMPONENT_TRAINER))
     metadata["annotations"] = {
         ANNOTATION_EXPIRES: datetime.fromtimestamp(credentials.expires or 0, UTC).isoformat(),
         ANNOTATION_STORE: _store(location),
     }
+    if publishes:
+        metadata["annotations"][ANNOTATION_MODEL] = publishes
     content = credentials.model_dump_json(by_alias=True, exclude_none=True)
     return {
         "apiVersion": "v1",
@@ -36,14 +42,27 @@ def storage_secret(
     }
 
 
-def expiry(secret: Mapping[str, Any] | None, training: VideoModelTraining, location: StoreLocation) -> datetime | None:
-    """When the credentials in a Secret run out; None if it holds none for this training at this store."""
+def secret_name(training: VideoModelTraining, publishes: str | None) -> str:
+    """Name of the Secret that trainers mount, or the pod that publishes."""
+    name = training.metadata.name
+    return names.publication_secret_name(name) if publishes else names.storage_secret_name(name)
+
+
+def expiry(
+    secret: Mapping[str, Any] | None,
+    training: VideoModelTraining,
+    location: StoreLocation,
+    publishes: str | None = None,
+) -> datetime | None:
+    """When the credentials in a Secret run out; None if it holds none for this training, and model, at this store."""
     if secret is None:
         return None
     metadata = secret["metadata"]
     annotations = metadata.get("annotations") or {}
     owners = {reference["uid"] for reference in metadata.get("ownerReferences") or ()}
     if training.metadata.uid not in owners or annotations.get(ANNOTATION_STORE) != _store(location):
+        return None
+    if annotations.get(ANNOTATION_MODEL) != publishes:
         return None
     try:
         return datetime.fromisoformat(annotations[ANNOTATION_EXPIRES])

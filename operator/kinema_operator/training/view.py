@@ -75,6 +75,16 @@ class View:
         """Pods that measure, or measured, the current attempt's model, leaving and dead ones too."""
         return tuple(p for p in self.seen.pods if p.component == names.COMPONENT_EVALUATOR and self._current(p))
 
+    def publication_job(self, digest: str) -> JobSeen | None:
+        """The Job that publishes the model of that digest."""
+        found = self._job(names.COMPONENT_PUBLISHER)
+        return found if found and found.model == names.short_digest(digest) else None
+
+    @property
+    def publishers(self) -> tuple[PodSeen, ...]:
+        """Pods that publish, or published, the current attempt's model, leaving and dead ones too."""
+        return tuple(p for p in self.seen.pods if p.component == names.COMPONENT_PUBLISHER and self._current(p))
+
     @property
     def stores(self) -> tuple[PodSeen, ...]:
         """Rendezvous stores of the current attempt, leaving ones too."""

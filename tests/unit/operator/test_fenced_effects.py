@@ -1,24 +1,21 @@
-"""A thread that publishes or prunes stops at the next object once the lease is lost."""
+"""A thread that prunes stops at the next object once the lease is lost."""
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kinema_api import layout
-from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import FolderStore, open_store
 from kinema_operator.errors import NotLeading
 from kinema_operator.plan import Key
 from kinema_operator.registry import controllers
 from kinema_operator.settings import Settings
-from kinema_operator.training.effects import PruneCheckpoints, Publish
+from kinema_operator.training.effects import PruneCheckpoints
 
 OBJECT: dict[str, Any] = {
     "apiVersion": "kinema.dev/v1alpha1",
@@ -55,37 +52,6 @@ def store(tmp_path: Path) -> FolderStore:
 
 def written(store: FolderStore, prefix: str) -> list[str]:
     return [found.key for found in store.list(prefix)]
-
-
-async def test_a_publication_stops_when_the_lease_is_lost(
-    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    export = "trainings/studio/t/u/run-001/attempt-001/export/"
-    files = []
-    for name in ("a.safetensors", "b.safetensors", "c.json"):
-        store.put(export + name, name.encode())
-        digest = hashlib.sha256(name.encode()).hexdigest()
-        files.append(ManifestFile(name=name, sha256=digest, bytes=len(name)))
-    manifest = Manifest.model_validate(
-        {
-            "kind": "model", "files": files, "run": 1, "attempt": 1, "round": 1, "step": 1, "worldSize": 1,
-            "samples": 1, "created": datetime(2026, 3, 1, tzinfo=UTC),
-        }
-    )  # fmt: skip
-    store.put(export + layout.MANIFEST, manifest.to_bytes())
-    client: Any = LosesTheLease()
-    original = FolderStore.copy
-
-    def copy(self: FolderStore, *arguments: Any, **named: Any) -> None:
-        original(self, *arguments, **named)
-        client.leading = False
-
-    monkeypatch.setattr(FolderStore, "copy", copy)
-    training, *_ = controllers(Settings(store_endpoint=f"file://{tmp_path}"), client)
-    with suppress(NotLeading):
-        await training.perform(KEY, OBJECT, Publish(1, 1, export, manifest.digest()))
-    target = layout.model_prefix(manifest.digest())
-    assert written(store, target) == [target + "a.safetensors"]
 
 
 async def test_pruning_stops_when_the_lease_is_lost(

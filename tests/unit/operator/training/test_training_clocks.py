@@ -15,16 +15,16 @@ from kinema_api.base import utc_now
 from kinema_api.errors import StorageUnreachable
 from kinema_api.training import VideoModelTraining
 from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Plan
+from kinema_operator.plan import Key, Plan
 from kinema_operator.settings import Settings
 from kinema_operator.training import trainers as asking
-from kinema_operator.training.observe import Observer
+from kinema_operator.training.controller import TrainingController
 from kinema_operator.training.plan import decide
-from kinema_operator.training.trainers import Trainers
 from kinema_operator.training.view import View
 from unit.operator.training.agents import Pods
 from unit.operator.training.facts import message, status_of
 
+KEY = Key("VideoModelTraining", "team", "tiny-world")
 LIMIT = 700
 """Seconds that are longer than any limit of the default settings."""
 
@@ -43,11 +43,6 @@ class Secrets:
         return None
 
 
-class NothingFound:
-    def problem(self, uid: str, digest: str) -> str:
-        return ""
-
-
 class Life:
     """A training with two trainers, looked at as the operator does, while time goes by at will."""
 
@@ -55,8 +50,8 @@ class Life:
         self.training, self.settings, self.pods = training, settings, pods
         self.ahead = 0.0
         monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + self.ahead))
-        self._observer = Observer(settings, Secrets(), NoExport(), Trainers(settings, pods.port))  # type: ignore[arg-type]
-        self._observer.remember_credentials(training, utc_now() + timedelta(days=1))
+        self._controller = TrainingController(settings, Secrets(), NoExport(), pods.port)  # type: ignore[arg-type]
+        self._controller._observer.remember_credentials(training, utc_now() + timedelta(days=1))
         self._cache = ObjectCache(lambda _: None)
         for kind in ("Job", "Pod"):
             self._cache.watch_kind(kind, {})
@@ -92,7 +87,9 @@ class Life:
         }  # fmt: skip
 
     async def look(self) -> Plan:
-        seen = await self._observer.observe(self.training, self._cache, NothingFound())
+        obj = {"metadata": self.training.metadata.to_wire(), "spec": self.training.spec.to_wire()}
+        obj["status"] = self.training.status.to_wire()
+        seen = await self._controller.observe(KEY, obj, self._cache)
         return decide(View(self.training, seen, self.settings, utc_now()))
 
 

@@ -20,7 +20,7 @@ from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EvaluationResult
 from kinema_operator.plan import Plan
 from kinema_operator.settings import Settings
-from kinema_operator.training.effects import IssueCredentials, Publish
+from kinema_operator.training.effects import IssueCredentials
 from kinema_operator.training.observed import (
     ExportSeen,
     JobSeen,
@@ -108,11 +108,6 @@ class World(RuleBasedStateMachine):
         match step:
             case IssueCredentials():
                 self.credentials = self.now + timedelta(seconds=SETTINGS.credentials_seconds)
-            case Publish():
-                at = (step.run, step.attempt)
-                assert at in self.exported
-                assert "evaluation" not in self.spec or self.reports[at] >= GATE, "not good enough"
-                self.published.add(step.digest)
             case _ if hasattr(step, "to_wire"):
                 self.save(step)
             case _ if hasattr(step, "manifest"):
@@ -164,7 +159,10 @@ class World(RuleBasedStateMachine):
             labels = metadata["labels"]
             component, model = labels[names.LABEL_COMPONENT], labels.get(names.LABEL_DIGEST, "")
             assert component not in self.components(), "never two Jobs"
-            assert component == names.COMPONENT_TRAINER or self.training().status.evaluation
+            assert component != names.COMPONENT_EVALUATOR or self.training().status.evaluation
+            if component == names.COMPONENT_PUBLISHER:
+                assert at in self.exported
+                assert "evaluation" not in self.spec or self.reports[at] >= GATE, "not good enough"
             self.jobs[uid] = JobSeen(
                 metadata["name"], uid, str(self.serial), *at,
                 parallelism=manifest["spec"]["parallelism"], component=component, model=model,
@@ -218,6 +216,16 @@ class World(RuleBasedStateMachine):
         self.collector_is_slow = slow
         if not slow:
             self.collect_garbage()
+
+    def models_are_copied(self) -> None:
+        """What the pods of publications do, if there is one."""
+        for job in [job for job in self.jobs.values() if job.component == names.COMPONENT_PUBLISHER]:
+            self.published.add(DIGEST)
+            self.jobs[job.uid] = dataclasses.replace(job, finished="Complete")
+
+    @rule()
+    def the_publisher_gets_through(self) -> None:
+        self.models_are_copied()
 
     @precondition(lambda self: self.jobs)
     @rule()
@@ -275,6 +283,8 @@ class World(RuleBasedStateMachine):
         self.collector_is_slow = False
         for _ in range(SETTLED_AFTER):
             self.collect_garbage()
+            if not self.store_is_away:
+                self.models_are_copied()
             self.carry_out(decide(self.look()))
         view = self.look()
         plan = decide(view)

@@ -18,13 +18,12 @@ from kinema_api.objectstores import open_store
 from kinema_api.training import FailureClass, VideoModelTraining
 from kinema_api.wire import LastWord
 from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Plan
+from kinema_operator.plan import Key, Plan
 from kinema_operator.settings import Settings
-from kinema_operator.training.observe import Observer
+from kinema_operator.training.controller import TrainingController
 from kinema_operator.training.observed import ExportSeen, Observed, PodEnd
 from kinema_operator.training.plan import decide
 from kinema_operator.training.read import read_pod
-from kinema_operator.training.trainers import Trainers
 from kinema_operator.training.view import View
 from unit.operator.training.facts import STORE, message, status_of, trainer
 
@@ -51,11 +50,6 @@ class NoSecrets:
         return None
 
 
-class NothingFound:
-    def problem(self, uid: str, digest: str) -> str:
-        return ""
-
-
 class Life:
     """A training whose attempts begin and end by the plan, with a folder as its store."""
 
@@ -63,7 +57,7 @@ class Life:
         self.training, self.now = training, now
         self.settings = settings.model_copy(update={"store_endpoint": f"file://{path}", "store_bucket": "kinema"})
         self.folder = Folder(path)
-        self.observer = Observer(self.settings, NoSecrets(), self.folder, Trainers(settings, 1))  # type: ignore[arg-type]
+        self.controller = TrainingController(self.settings, NoSecrets(), self.folder, 1)  # type: ignore[arg-type]
 
     def decide(self, seen: Observed) -> Plan:
         plan = decide(View(self.training, seen, self.settings, self.now))
@@ -74,7 +68,11 @@ class Life:
         """What the next attempt resumes from, as seen from the bucket."""
         self.now += LATER
         for _ in range(4):
-            self.decide(await self.observer.observe(self.training, ObjectCache(lambda _: None), NothingFound()))
+            obj = {name: getattr(self.training, name).to_wire() for name in ("metadata", "spec", "status")}
+            key = Key("VideoModelTraining", "team", "tiny-world")
+            seen = await self.controller.observe(key, obj, ObjectCache(lambda _: None))
+            assert seen is not None
+            self.decide(seen)
             if self.training.status.not_before is None and self.training.status.attempt:
                 break
         found = self.training.status.resume_from

@@ -27,22 +27,17 @@ class NoSecrets:
         return None
 
 
-class NothingFound:
-    def problem(self, uid: str, digest: str) -> str:
-        return ""
-
-
 async def test_a_refusal_of_credentials_is_told_until_there_are_some(make_training: Any, settings: Settings) -> None:
     observer = Observer(settings, NoSecrets(), UsableStores(), Trainers(settings, 1))  # type: ignore[arg-type]
     training = make_training({"run": 1, "attempt": 1, "phase": "Pending"})
     cache = ObjectCache(lambda _: None)
-    assert (await observer.observe(training, cache, NothingFound())).storage_problem is None
+    assert (await observer.observe(training, cache)).storage_problem is None
     observer.remember_refusal(training, StorageDenied("AssumeRole is refused; use the keys of a user"))
-    told = (await observer.observe(training, cache, NothingFound())).storage_problem
+    told = (await observer.observe(training, cache)).storage_problem
     assert told is not None
     assert (told.reason, told.message) == ("StorageDenied", "AssumeRole is refused; use the keys of a user")
     observer.remember_credentials(training, utc_now() + timedelta(hours=1))
-    seen = await observer.observe(training, cache, NothingFound())
+    seen = await observer.observe(training, cache)
     assert seen.storage_problem is None
     assert seen.credentials_expire is not None
 
@@ -62,10 +57,10 @@ async def test_keys_are_renewed_in_time_where_secrets_may_not_be_read(
     running = {"run": 1, "attempt": 1, "phase": "Pending"}
     observer.remember_credentials(make_training(running), expire)
     cache = ObjectCache(lambda _: None)
-    seen = await observer.observe(make_training(running), cache, NothingFound())
+    seen = await observer.observe(make_training(running), cache)
     written = decide(make_view(running, seen)).status
     assert written is not None
 
     after_a_restart = Observer(settings, ClosedNamespace(), UsableStores(), Trainers(settings, 1))  # type: ignore[arg-type]
-    found = await after_a_restart.observe(make_training(written.to_wire()), cache, NothingFound())
+    found = await after_a_restart.observe(make_training(written.to_wire()), cache)
     assert found.credentials_expire == expire

@@ -9,14 +9,14 @@ import pytest
 
 from kinema_api.training import VideoModelTraining
 from kinema_operator.cache import ObjectCache
+from kinema_operator.plan import Key
 from kinema_operator.settings import Settings
 from kinema_operator.storage import store_location
 from kinema_operator.training import children
+from kinema_operator.training.controller import TrainingController
 from kinema_operator.training.job import job
-from kinema_operator.training.observe import Observer
 from kinema_operator.training.observed import Observed, PodEnd, PodSeen, ResumePoint
 from kinema_operator.training.plan import decide
-from kinema_operator.training.trainers import Trainers
 from unit.operator.training.facts import ATTEMPT, STORE, condition, message, status_of, trainer
 
 RESUME = ResumePoint(1, 1, ATTEMPT + "step-00000100/round-0001/", 100)
@@ -51,18 +51,16 @@ class NoSecrets:
         return None
 
 
-class NothingFound:
-    def problem(self, uid: str, digest: str) -> str:
-        return ""
-
-
 async def seen_of(training: VideoModelTraining, settings: Settings, *objects: dict[str, Any]) -> Observed:
     cache = ObjectCache(lambda _: None)
     for kind in ("Job", "Pod"):
         cache.watch_kind(kind, {})
         cache.replace(kind, [obj for obj in objects if obj["kind"] == kind], 10)
-    observer = Observer(settings, NoSecrets(), None, Trainers(settings, 1))  # type: ignore[arg-type]
-    return await observer.observe(training, cache, NothingFound())
+    controller = TrainingController(settings, NoSecrets(), None, 1)  # type: ignore[arg-type]
+    obj = {name: getattr(training, name).to_wire() for name in ("metadata", "spec", "status")}
+    seen = await controller.observe(Key("VideoModelTraining", "team", "tiny-world"), obj, cache)
+    assert seen is not None
+    return seen
 
 
 async def test_a_pod_is_seen_after_its_job_is_gone(make_training: Any, settings: Settings) -> None:

@@ -16,11 +16,11 @@ from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.training import VideoModelTraining
 from kinema_operator.cache import ObjectCache
+from kinema_operator.plan import Key
 from kinema_operator.settings import Settings
 from kinema_operator.training import trainers as asking
-from kinema_operator.training.observe import Observer
+from kinema_operator.training.controller import TrainingController
 from kinema_operator.training.plan import decide
-from kinema_operator.training.trainers import Trainers
 from kinema_operator.training.view import View
 from unit.operator.training.conftest import BASE
 
@@ -43,11 +43,6 @@ class Secrets:
         return None
 
 
-class NothingFound:
-    def problem(self, uid: str, digest: str) -> str:
-        return ""
-
-
 class Cluster:
     """Trainings, a Job controller and a scheduler that places pods one by one, in turn."""
 
@@ -56,7 +51,7 @@ class Cluster:
         self.ahead = 0.0
         monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + self.ahead))
         stores = FolderStores(folder)
-        self._observer = Observer(settings, Secrets(), stores, Trainers(settings, 1))  # type: ignore[arg-type]
+        self._controller = TrainingController(settings, Secrets(), stores, 1)  # type: ignore[arg-type]
         self.objects: dict[str, dict[str, Any]] = {}
         self.pods: dict[str, list[dict[str, Any]]] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
@@ -74,7 +69,7 @@ class Cluster:
         }  # fmt: skip
         self.pods[name], self.told[name] = [], []
         found = VideoModelTraining.parse(self.objects[name])
-        self._observer.remember_credentials(found, START + timedelta(days=7))
+        self._controller._observer.remember_credentials(found, START + timedelta(days=7))
 
     def placed(self, name: str) -> int:
         return sum(pod["status"]["phase"] == "Running" for pod in self.pods[name])
@@ -106,7 +101,7 @@ class Cluster:
             cache.watch_kind(kind, {})
             cache.replace(kind, found, 10)
         training = VideoModelTraining.parse(obj)
-        seen = await self._observer.observe(training, cache, NothingFound())
+        seen = await self._controller.observe(Key("VideoModelTraining", "team", name), obj, cache)
         plan = decide(View(training, seen, self.settings, START + timedelta(seconds=self.ahead)))
         if any(ref.kind == "Job" for ref in plan.delete):
             self.jobs.pop(name, None)

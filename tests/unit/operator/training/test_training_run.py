@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 
+from kinema_api import names
+from kinema_api.wire import EXPORT_BROKEN_EXIT
 from kinema_operator.plan import Plan
-from kinema_operator.training.effects import Publish
+from kinema_operator.training.effects import IssueCredentials
 from kinema_operator.training.observed import (
     ExportSeen,
+    JobSeen,
     Observed,
+    PodEnd,
+    PodSeen,
     ResumePoint,
     StorageProblem,
 )
@@ -121,10 +126,61 @@ def test_an_export_of_an_older_attempt_counts_for_nothing(make_view: Any, now: d
 PUBLISHING = {"run": 1, "attempt": 1, "phase": "Publishing"}
 
 
-def test_publishing_is_asked_for_until_the_model_is_there(make_view: Any, now: datetime) -> None:
-    plan = decide(make_view(PUBLISHING, at_work(now, export=ExportSeen(1, 1, digest=DIGEST))))
-    assert plan.effects == (Publish(1, 1, ATTEMPT + "export/", DIGEST),)
-    assert status_of(plan).phase == "Publishing"
+EXPORT = ExportSeen(1, 1, digest=DIGEST)
+COPYING = JobSeen(
+    "tiny-world-r1-a1-publish", "job-p", "79", 1, 1, parallelism=1, component=names.COMPONENT_PUBLISHER,
+    model=names.short_digest(DIGEST),
+)  # fmt: skip
+
+
+def publisher(now: datetime, code: int, message: str = "") -> PodSeen:
+    end = PodEnd(exit_code=code, message=message, finished=now)
+    return PodSeen("p", "pod-p", names.COMPONENT_PUBLISHER, 1, 1, phase="Failed", started=now, end=end)
+
+
+def test_a_model_is_checked_and_copied_by_a_pod_with_keys_of_its_own(make_view: Any, now: datetime) -> None:
+    plan = decide(make_view(PUBLISHING, at_work(now, export=EXPORT, credentials_expire=None)))
+    assert (plan.effects, plan.apply) == ((IssueCredentials(DIGEST),), ()), "keys first"
+    plan = decide(make_view(PUBLISHING, at_work(now, export=EXPORT)))
+    assert ("Job", "tiny-world-r1-a1-publish") in made(plan)
+    (job,) = [apply.manifest for apply in plan.apply if apply.once]
+    pod = job["spec"]["template"]["spec"]
+    secrets = [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
+    assert secrets == ["tiny-world-publication"]
+    assert all(not isinstance(effect, IssueCredentials) for effect in plan.effects)
+    plan = decide(make_view(PUBLISHING, at_work(now, jobs=(COPYING,), export=EXPORT)))
+    assert (plan.apply, plan.delete, status_of(plan).phase) == ((), (), "Publishing")
+    assert plan.requeue_after is not None
+    assert plan.requeue_after > 60, "the pod is heard of through the watch"
+
+
+def test_keys_are_renewed_while_a_large_model_is_copied(make_view: Any, now: datetime) -> None:
+    late = at_work(now, jobs=(COPYING,), export=EXPORT, credentials_expire=now + timedelta(minutes=20))
+    assert decide(make_view(PUBLISHING, late)).effects == (IssueCredentials(DIGEST),)
+
+
+def test_a_publication_that_failed_is_tried_again(make_view: Any, now: datetime) -> None:
+    ended = dataclasses.replace(COPYING, finished="Failed", message="backoff limit reached")
+    seen = at_work(now, jobs=(ended,), pods=(publisher(now, 43, "the store was away"),), export=EXPORT)
+    plan = decide(make_view(PUBLISHING, seen))
+    assert [ref.uid for ref in plan.delete] == ["job-p"]
+    assert condition(plan, "Running") == ("True", "PublishingFailed")
+    assert "the store was away" in message(plan, "Running")
+
+
+def test_the_publication_of_a_model_that_was_exported_anew_is_replaced(make_view: Any, now: datetime) -> None:
+    old = dataclasses.replace(COPYING, model="0123456789ab")
+    plan = decide(make_view(PUBLISHING, at_work(now, jobs=(old,), export=EXPORT)))
+    assert [ref.uid for ref in plan.delete] == ["job-p"]
+    assert ("Job", "tiny-world-r1-a1-publish") in made(plan)
+
+
+def test_an_export_that_its_publisher_finds_broken_is_made_again(make_view: Any, now: datetime) -> None:
+    ended = dataclasses.replace(COPYING, finished="Failed")
+    pods = (publisher(now, EXPORT_BROKEN_EXIT, "model.safetensors does not have the sha256 of its manifest"),)
+    plan = decide(make_view(PUBLISHING, at_work(now, jobs=(ended,), pods=pods, export=EXPORT)))
+    assert (status_of(plan).phase, status_of(plan).restarts) == ("Pending", {"network": 1})
+    assert "sha256" in message(plan, "Running")
 
 
 @pytest.mark.parametrize(("exists", "expected"), [(False, {("VideoModel", "tiny-world")}), (True, set())])

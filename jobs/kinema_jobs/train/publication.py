@@ -1,0 +1,112 @@
+"""`python -m kinema_jobs.train.publication --config JSON`: the process in a publisher's pod.
+
+It reads every byte of a model, which takes minutes for a large one, so it is no work for the operator. Each file is
+hashed where it lies, exactly the version that was hashed is copied to models/<digest>/, and the manifest comes last.
+It may be done twice, or by two pods at once: both write the same bytes.
+
+Exit codes: 0 when the manifest is there, EXPORT_BROKEN_EXIT when the export can never be published, else the code of
+the failure class (kinema_api.wire), with the last word in the termination log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from types import FrameType
+from typing import Final
+
+from pydantic import ValidationError
+
+from kinema_api import layout
+from kinema_api.errors import BrokenManifest, ObjectMissing, StaleWrite
+from kinema_api.manifest import Manifest
+from kinema_api.objectstore import ObjectStore
+from kinema_api.run import PublicationConfig
+from kinema_api.wire import EXIT_CODES, EXPORT_BROKEN_EXIT, LastWord
+from kinema_jobs.train.failures import BadConfiguration, last_word, leave_last_word
+from kinema_jobs.train.settings import PodSettings
+from kinema_jobs.train.storage import Patience
+
+REMEDY: Final = "the export is made again"
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Publish one model."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    # As the first process of a container it would not be ended by a signal that nobody handles.
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        config = _config(argv)
+        settings = PodSettings.from_environment()
+        patience = Patience(settings.storage_patience_seconds)
+        publish(settings.open_store(), layout.export_prefix(config.prefix), config.model_digest, patience)
+    except BrokenManifest as error:
+        leave_last_word(LastWord(failure_class="unknown", message=str(error)))
+        return EXPORT_BROKEN_EXIT
+    except Exception as error:
+        logger.info("Publishing ends with an error", exc_info=True)
+        word = last_word(error, None)
+        leave_last_word(word)
+        return EXIT_CODES[word.failure_class]
+    return 0
+
+
+def publish(store: ObjectStore, export: str, digest: str, patience: Patience) -> None:
+    """Make models/<digest>/ of what lies below `export`. Blocks.
+
+    Raises:
+        BrokenManifest: the export is not what its manifest says, or is another model by now.
+        StorageFailure: the store stayed away.
+    """
+    target = layout.model_prefix(digest)
+    if patience(lambda: store.stat(target + layout.MANIFEST)):
+        return
+    key = export + layout.MANIFEST
+    try:
+        manifest = Manifest.from_bytes(patience(lambda: store.get(key)), key)
+    except ObjectMissing:
+        raise BrokenManifest(f"{key} is missing; {REMEDY}") from None
+    if manifest.kind != "model" or manifest.digest() != digest:
+        raise BrokenManifest(f"{key} is not the manifest of the model {digest}; {REMEDY}")
+    for file in manifest.files:
+        logger.info("%s, %d bytes", file.name, file.bytes)
+        _copy(store, export + file.name, target + file.name, (file.sha256, file.bytes), patience)
+    patience(lambda: store.put(target + layout.MANIFEST, manifest.to_bytes(), "application/json"))
+
+
+def _copy(store: ObjectStore, source: str, target: str, wanted: tuple[str, int], patience: Patience) -> None:
+    try:
+        found = patience(lambda: store.stat(source))
+        if found is None:
+            raise BrokenManifest(f"{source} is named by the export's manifest and missing; {REMEDY}")
+        if patience(lambda: store.sha256(source)) != wanted:
+            raise BrokenManifest(f"{source} does not have the sha256 of its manifest; {REMEDY}")
+        # The version that was checked is the version that is copied, whoever writes to the training's folder.
+        patience(lambda: store.copy(source, target, if_etag=found.etag))
+    except (ObjectMissing, StaleWrite):
+        raise BrokenManifest(f"{source} was changed while it was published; {REMEDY}") from None
+
+
+def _config(argv: list[str] | None) -> PublicationConfig:
+    options = argparse.ArgumentParser(prog="kinema_jobs.train.publication", description=__doc__, exit_on_error=False)
+    options.add_argument("--config", required=True, help="a kinema_api.run.PublicationConfig as JSON")
+    try:
+        return PublicationConfig.model_validate_json(options.parse_args(argv).config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "it"
+        raise BadConfiguration(f"--config: {where}: {first['msg']}; correct this field of the training") from None
+    except argparse.ArgumentError as error:
+        raise BadConfiguration(f"{error}; give --config JSON as kinema_api.launch does") from None
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    sys.exit(EXIT_CODES["preemption"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
