@@ -3,11 +3,13 @@
 Trainer's agent (PROGRESS_PORT): GET /progress -> TrainerProgress, GET /metrics, GET /healthz.
 Server (SERVER_PORT):
     POST   /v1/orders        WorkOrder -> 202 OrderState; the same (uid, attempt) again answers its state;
-                             429 busy with another order; 400 a request that can never be served; 409 an older attempt
+                             429 busy with another order; 400 a request that can never be served; 409 an older attempt;
+                             422 an order with fields that this server does not know: another server may
     GET    /v1/orders/{uid}  -> 200 OrderState, 404 unknown (a restarted server forgets: give it another attempt)
     DELETE /v1/orders/{uid}  -> 202; stops before the next denoising step
     GET    /v1/server        -> ServerState
     GET    /healthz
+    All but /healthz carry the operator's signature for this pod (kinema_api.signature), else 401.
 Server (SERVER_METRICS_PORT): GET /metrics.
 Errors of a server: {"error": "<sentence with a remedy>"}.
 
@@ -189,6 +191,26 @@ class WorkOrder(ApiModel):
     steps: int
     guidance_scale: float
     uploads: tuple[UploadTarget, ...]
+
+
+def unknown_fields(model: ApiModel, value: Any, prefix: str = "") -> tuple[str, ...]:
+    """Fields of the JSON `value` that `model`, which was read from it, knows nothing of; an absent one is no field."""
+    if not isinstance(value, dict):
+        return ()
+    found: list[str] = []
+    known = {field.alias or name: name for name, field in type(model).model_fields.items()}
+    for key, part in value.items():
+        name = known.get(key) or (key if key in type(model).model_fields else None)
+        if name is None:
+            found += [f"{prefix}{key}"] if part is not None else []
+            continue
+        held = getattr(model, name)
+        children = held if isinstance(held, tuple) else (held,)
+        parts = part if isinstance(part, list) else [part]
+        for child, raw in zip(children, parts, strict=False):
+            if isinstance(child, ApiModel):
+                found += unknown_fields(child, raw, f"{prefix}{key}.")
+    return tuple(dict.fromkeys(found))
 
 
 class UploadedFile(ApiModel):

@@ -36,6 +36,8 @@ OPERATOR_RULES: Final[tuple[Rule, ...]] = (
     _rule(names.GROUP, [f"{plural}/finalizers" for plural in _PLURALS], ("update",)),
     # A training that publishes makes the VideoModel, and leaves it alone from then on.
     _rule(names.GROUP, [serving.PLURAL], ("create",)),
+    # One that is finished and has outlived its ttlSecondsAfterFinished.
+    _rule(names.GROUP, [generation.PLURAL], ("delete",)),
     # What runs. Pods: the rendezvous store is a bare one; leftovers are deleted, deletion costs patched.
     _rule("batch", ["jobs"], (*_READ, "create", "patch", "delete")),
     _rule("apps", ["deployments"], (*_READ, "create", "patch", "delete")),
@@ -67,6 +69,8 @@ OWN_RULES: Final[tuple[Rule, ...]] = (
     _rule("coordination.k8s.io", ["leases"], ("get", "create", "update")),
     # The key of the chart's own MinIO, made if there is none.
     _rule("", ["secrets"], ("create",)),
+    # The key that orders to servers are signed with, made if there is none.
+    {**_rule("", ["secrets"], ("get",)), "resourceNames": [names.ORDER_KEY_SECRET]},
 )
 """In the operator's own namespace."""
 

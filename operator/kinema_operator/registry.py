@@ -5,6 +5,7 @@ from __future__ import annotations
 from kinema_operator.client import Client
 from kinema_operator.controller import Controller
 from kinema_operator.generation.controller import GenerationController
+from kinema_operator.order_keys import OrderKeys
 from kinema_operator.serving.controller import ModelController
 from kinema_operator.settings import Settings
 from kinema_operator.storage import Stores
@@ -12,10 +13,11 @@ from kinema_operator.training.controller import TrainingController
 
 
 def controllers(settings: Settings, client: Client) -> list[Controller]:
-    """One controller per kind, sharing what they know of object stores."""
+    """One controller per kind, sharing what they know of object stores and of the key for orders."""
     stores = Stores(settings, client)
+    keys = OrderKeys(settings, client)
     return [
         TrainingController(settings, client, stores),
-        ModelController(settings, client, stores),
-        GenerationController(settings, client, stores),
+        ModelController(settings, client, stores, keys),
+        GenerationController(settings, client, stores, keys=keys),
     ]

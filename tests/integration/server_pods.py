@@ -80,7 +80,7 @@ class ServerPods:
         scratch.mkdir()
         environment = {
             **os.environ,
-            **{variable["name"]: variable["value"] for variable in container["env"]},
+            **{v["name"]: v.get("value") or _field(pod, v) for v in container["env"]},
             "HOME": str(scratch),
             "TMPDIR": str(scratch),
             "KINEMA_SERVER_HOST": self.addresses[uid],
@@ -126,6 +126,14 @@ class ServerPods:
                 process.send_signal(signal.SIGCONT)
             process.kill()
             process.wait(30)
+
+
+def _field(pod: dict[str, Any], variable: dict[str, Any]) -> str:
+    """A variable by the downward API."""
+    value: Any = pod
+    for part in variable["valueFrom"]["fieldRef"]["fieldPath"].split("."):
+        value = value[part]
+    return str(value)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -12,8 +13,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from kinema_api import layout
 from kinema_api.base import ApiModel
 from kinema_api.errors import InvalidManifest
-from kinema_api.wire import OrderState, ServerState, WorkOrder
+from kinema_api.signature import Claim, NotSigned, Verifier
+from kinema_api.wire import OrderState, ServerState, WorkOrder, unknown_fields
 from kinema_jobs.rendering import check_request, clip_shape
+from kinema_jobs.serve.listening import has_asked
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderBook, OrderRefused
 from kinema_jobs.serve.runner import clip_request
@@ -21,18 +24,30 @@ from kinema_model.errors import ModelError
 from kinema_model.tasks import Task
 
 ARTEFACTS: Final = (layout.VIDEO, layout.THUMBNAIL, layout.SPRITESHEET, layout.REQUEST)
+PROBE: Final = "/healthz"
+CLAIM: Final = "claim"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(book: OrderBook, models: ModelCache, max_order_bytes: int) -> web.Application:
-    """The application; `book` and `models` live as long as it does."""
-    app = web.Application(middlewares=[_sentences], client_max_size=max_order_bytes)
+def make_app(
+    book: OrderBook,
+    models: ModelCache,
+    max_order_bytes: int,
+    verifier: Verifier | None = None,
+    request_seconds: float = 10.0,
+) -> web.Application:
+    """The application; `book` and `models` live as long as it does.
+
+    With a `verifier` all but the probe is for the operator alone. Without one whoever reaches the port may give orders.
+    """
+    gate = _Gate(verifier, request_seconds)
+    app = web.Application(middlewares=[_sentences, gate.pass_operator], client_max_size=max_order_bytes)
     handlers = _Handlers(book, models)
     app.router.add_post("/v1/orders", handlers.submit)
     app.router.add_get("/v1/orders/{uid}", handlers.state)
     app.router.add_delete("/v1/orders/{uid}", handlers.cancel)
     app.router.add_get("/v1/server", handlers.server)
-    app.router.add_get("/healthz", handlers.health)
+    app.router.add_get(PROBE, handlers.health)
     return app
 
 
@@ -42,9 +57,35 @@ def make_metrics_app() -> web.Application:
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    app = web.Application()
+    app = web.Application(middlewares=[_noted])
     app.router.add_get("/metrics", metrics)
     return app
+
+
+class _Gate:
+    """Lets the operator's requests pass, once each, and nobody's whose body does not come."""
+
+    def __init__(self, verifier: Verifier | None, seconds: float) -> None:
+        self._verifier = verifier
+        self._seconds = seconds
+
+    @web.middleware
+    async def pass_operator(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        has_asked(request)
+        if request.path == PROBE:
+            return await handler(request)
+        try:
+            if self._verifier is not None:
+                self._verifier.look(request.headers)
+            async with asyncio.timeout(self._seconds):
+                body = await request.read()
+            if self._verifier is not None:
+                request[CLAIM] = self._verifier.check(request.headers, request.method, request.raw_path, body)
+        except NotSigned as error:
+            raise OrderRefused(401, f"{error}.") from None
+        except TimeoutError:
+            raise OrderRefused(408, f"the request did not come within {self._seconds:g} s: send it again.") from None
+        return await handler(request)
 
 
 class _Handlers:
@@ -54,6 +95,9 @@ class _Handlers:
 
     async def submit(self, request: web.Request) -> web.Response:
         order = _parse(await request.read())
+        claim: Claim | None = request.get(CLAIM)
+        if claim is not None and (claim.uid, claim.attempt) != (order.uid, order.attempt):
+            raise OrderRefused(401, "the signature is for another generation or attempt.")
         self._check(order)
         return _answer(self._book.submit(order), 202)
 
@@ -93,11 +137,19 @@ class _Handlers:
 
 def _parse(body: bytes) -> WorkOrder:
     try:
-        return WorkOrder.parse(json.loads(body))
+        value = json.loads(body)
+        order = WorkOrder.parse(value)
     except (ValueError, RecursionError):
         raise OrderRefused(400, "the body is not JSON: send a work order as JSON.") from None
     except InvalidManifest as error:
         raise OrderRefused(400, str(error)) from None
+    unknown = unknown_fields(order, value)
+    if unknown:
+        # What is not understood would be left out of the clip. A server of the operator's own version understands it.
+        raise OrderRefused(
+            422, f"the order has fields that are not known here ({', '.join(unknown)}): try another server."
+        )
+    return order
 
 
 def _known(state: OrderState | None) -> OrderState:
@@ -108,6 +160,12 @@ def _known(state: OrderState | None) -> OrderState:
 
 def _answer(model: ApiModel, status: int) -> web.Response:
     return web.json_response(model.to_wire(), status=status)
+
+
+@web.middleware
+async def _noted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    has_asked(request)
+    return await handler(request)
 
 
 @web.middleware

@@ -15,6 +15,8 @@ from kinema_jobs.serve import metrics
 log = logging.getLogger(__name__)
 
 Phase = Literal["loading", "denoising", "encoding", "succeeded", "failed", "cancelled"]
+STOPPING_SECONDS: Final = 5.0
+"""After the grace, how long an order may take to stop between two steps."""
 ENDED: Final = ("succeeded", "failed", "cancelled")
 
 
@@ -126,16 +128,20 @@ class OrderBook:
         return known.state() if known else None
 
     async def drain(self, grace_seconds: float) -> bool:
-        """Take no more orders and stop the one in hand; True when nothing runs any more."""
+        """Take no more orders and finish the one in hand; True when nothing runs any more.
+
+        What is still being denoised when `grace_seconds` are over is stopped, and given a moment to stop in.
+        """
         self._draining = True
         tasks = [o.task for o in self._orders.values() if o.task is not None and not o.task.done()]
-        for order in self._orders.values():
-            # What only has to be encoded and uploaded is worth the wait.
-            if order.phase != "encoding":
-                order.stop.set()
         if not tasks:
             return True
         _, pending = await asyncio.wait(tasks, timeout=grace_seconds)
+        if not pending:
+            return True
+        for order in self._orders.values():
+            order.stop.set()
+        _, pending = await asyncio.wait(pending, timeout=STOPPING_SECONDS)
         return not pending
 
     def _start(self, order: WorkOrder) -> OrderInHand:

@@ -20,7 +20,9 @@ class ServerSettings(BaseSettings):
     host: str | None = None
     """Address to listen on; unset: every address, IPv4 and IPv6."""
     grace_seconds: float = Field(default=20.0, ge=0)
-    """After SIGTERM, the longest wait for the order in hand: below the pod's terminationGracePeriodSeconds."""
+    """After SIGTERM, how long the order in hand may go on: below the pod's terminationGracePeriodSeconds."""
+    request_seconds: float = Field(default=10.0, gt=0)
+    """Longest time in which the head of a first request, and the body of any, must come."""
     max_order_bytes: int = Field(default=1 << 20, ge=1024)
     """Largest body of a request."""
     remembered_orders: int = Field(default=256, ge=1)

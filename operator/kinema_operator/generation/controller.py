@@ -35,6 +35,7 @@ from kinema_operator.generation.plan import broken_off, plan
 from kinema_operator.generation.queue import ASSIGNED, TERMINAL
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import find_model
+from kinema_operator.order_keys import OrderKeys
 from kinema_operator.plan import Effect, Key, Manifest, Plan
 from kinema_operator.serving.observe import Stores
 from kinema_operator.serving.server_pod import ServerPod
@@ -50,11 +51,16 @@ class GenerationController:
     kind: Final = generation.KIND
 
     def __init__(
-        self, settings: Settings, client: object, stores: Stores, server_port: int = names.SERVER_PORT
+        self,
+        settings: Settings,
+        client: object,
+        stores: Stores,
+        server_port: int = names.SERVER_PORT,
+        keys: OrderKeys | None = None,
     ) -> None:
         self._settings = settings
         self._stores = stores
-        self._servers = ServerClient(settings.pod_timeout_seconds, server_port)
+        self._servers = ServerClient(settings.pod_timeout_seconds, server_port, keys)
         self._refusals: dict[str, tuple[int, Refusal]] = {}
         self._hindrances: dict[str, Problem] = {}
         self._followed: dict[Key, tuple[VideoGeneration, ServerPod | None]] = {}
@@ -122,7 +128,7 @@ class GenerationController:
             return
         wanted, server = found
         if server is not None and server.address is not None:
-            await self._servers.cancel(server.address, wanted.metadata.uid)
+            await self._servers.cancel(server.address, wanted.metadata.uid, server.uid)
         self._refusals.pop(wanted.metadata.uid, None)
 
     def _remember(self, key: Key, wanted: VideoGeneration, observed: Observed) -> None:
@@ -146,7 +152,7 @@ class GenerationController:
                     self._refusals[wanted.metadata.uid] = (effect.attempt, refusal)
             case CancelOrder():
                 if effect.server.address is not None:
-                    await self._servers.cancel(effect.server.address, effect.uid)
+                    await self._servers.cancel(effect.server.address, effect.uid, effect.server.uid)
             case Commit():
                 self._hindered(wanted, await copy_files(wanted, model, effect, self._stores))
             case Record():

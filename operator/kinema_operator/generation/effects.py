@@ -48,7 +48,7 @@ async def send_order(
         return Refusal("unsent", str(error), Problem("ModelMissing", str(error)))
     except StorageError as error:
         return Refusal("unsent", str(error), Problem(storage_reason(error), str(error)))
-    return await client.send(order.server.address, sent)
+    return await client.send(order.server.address, sent, order.server.uid)
 
 
 async def _order(

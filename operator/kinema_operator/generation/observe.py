@@ -92,7 +92,7 @@ class Look:
     async def _assigned(self) -> Observed:
         status, uid = self.generation.status, self.generation.metadata.uid
         server = next((s for s in self.servers if s.uid == status.server_uid), None)
-        answer = await self.client.order(server.address, uid) if server and server.address else None
+        answer = await self.client.order(server.address, uid, server.uid) if server and server.address else None
         inspection: Inspection | None = None
         problem: Problem | None = None
         if isinstance(answer, OrderState) and answer.phase == "succeeded" and answer.attempt == status.attempt:
@@ -146,7 +146,7 @@ class Look:
         taken = {server.uid for server in chosen.values()}
         later: Turn | None = None
         for server in (own, *(s for s in idle if s.uid not in taken and s.uid != own.uid)):
-            state = await self.client.server(server.address) if server.address else None
+            state = await self.client.server(server.address, server.uid) if server.address else None
             if state is None:
                 continue
             if state.order in (None, self.generation.metadata.uid):

@@ -19,6 +19,7 @@ from kinema_api.base import ApiModel
 from kinema_api.errors import UnsafeName
 from kinema_api.wire import OrderState, Sentence, ServerState, WorkOrder
 from kinema_operator.generation.observed import Answer, Refusal, Silent, Unknown, Unreadable
+from kinema_operator.order_keys import OrderKeys
 
 SILENT_FOR_SECONDS: Final = 10.0
 """For so long a server that did not answer is asked after all others."""
@@ -38,7 +39,9 @@ class _Error(ApiModel):
 class ServerClient:
     """Talks to servers by their pods' addresses; used within one event loop."""
 
-    def __init__(self, timeout_seconds: float, port: int = names.SERVER_PORT) -> None:
+    def __init__(self, timeout_seconds: float, port: int = names.SERVER_PORT, keys: OrderKeys | None = None) -> None:
+        """`keys`: what requests are signed with; without them servers are asked as anybody may ask."""
+        self._keys = keys
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=_CONNECT_SHARE * timeout_seconds)
         self._silence = f"no answer within {timeout_seconds:g} s"
         self._port = port
@@ -61,10 +64,10 @@ class ServerClient:
             await self._session.close()
             self._session = None
 
-    async def order(self, address: str, uid: str) -> Answer:
-        """What the server says about an order."""
+    async def order(self, address: str, uid: str, pod_uid: str = "") -> Answer:
+        """What the server in the pod `pod_uid` says about an order."""
         try:
-            status, body = await self._request("GET", address, _order_path(uid))
+            status, body = await self._request("GET", address, _order_path(uid), pod_uid, uid=uid)
         except aiohttp.ClientPayloadError as error:
             return Unreadable(f"an answer that cannot be read ({error})"[:_LONGEST_WORDS])
         except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName) as error:
@@ -80,10 +83,10 @@ class ServerClient:
             where = ".".join(str(part) for part in first["loc"]) or "the whole"
             return Unreadable(f"an answer that cannot be read ({where}: {first['msg']})"[:_LONGEST_WORDS])
 
-    async def server(self, address: str) -> ServerState | None:
+    async def server(self, address: str, pod_uid: str = "") -> ServerState | None:
         """What the server has in hand, or None if it does not say."""
         try:
-            status, body = await self._request("GET", address, "/v1/server")
+            status, body = await self._request("GET", address, "/v1/server", pod_uid)
             state = ServerState.model_validate_json(body) if status == HTTPStatus.OK else None
         except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName, ValidationError):
             state = None
@@ -95,11 +98,13 @@ class ServerClient:
                 del self._stopping[told]
         return state
 
-    async def send(self, address: str, order: WorkOrder) -> Refusal | None:
+    async def send(self, address: str, order: WorkOrder, pod_uid: str = "") -> Refusal | None:
         """Give an order; None if it was taken, or if that is not known: the next question about it tells."""
         try:
             body = order.model_dump_json(by_alias=True, exclude_none=True).encode()
-            status, answer = await self._request("POST", address, "/v1/orders", body)
+            status, answer = await self._request(
+                "POST", address, "/v1/orders", pod_uid, body, uid=order.uid, attempt=order.attempt
+            )
         except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName):
             return None
         if status in _ACCEPTED:
@@ -114,18 +119,30 @@ class ServerClient:
             return Refusal("never", _sentence(answer, "the server refuses the request without a reason"))
         return None
 
-    async def cancel(self, address: str, uid: str) -> None:
+    async def cancel(self, address: str, uid: str, pod_uid: str = "") -> None:
         """Ask the server to stop an order; whether it has is seen by asking about it."""
         self._stopping.setdefault((address, uid), time.monotonic())
         try:
-            await self._request("DELETE", address, _order_path(uid))
+            await self._request("DELETE", address, _order_path(uid), pod_uid, uid=uid)
         except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName):
             return
 
-    async def _request(self, method: str, address: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    async def _request(
+        self,
+        method: str,
+        address: str,
+        path: str,
+        pod_uid: str,
+        body: bytes | None = None,
+        *,
+        uid: str = "",
+        attempt: int = 0,
+    ) -> tuple[int, bytes]:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout, trust_env=False)
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if self._keys is not None:
+            headers |= (await self._keys.signer()).headers(pod_uid, method, path, body or b"", uid, attempt)
         async with self._session.request(
             method, names.pod_origin(address, self._port) + path, data=body, headers=headers, allow_redirects=False
         ) as response:

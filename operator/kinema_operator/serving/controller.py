@@ -10,6 +10,7 @@ from kinema_api import generation, names, serving, training
 from kinema_api.errors import InvalidManifest
 from kinema_api.serving import VideoModel
 from kinema_operator.controller import Cache
+from kinema_operator.order_keys import OrderKeys
 from kinema_operator.plan import Effect, Key, Manifest, Plan
 from kinema_operator.serving.observe import Stores, observe
 from kinema_operator.serving.observed import Observed
@@ -23,7 +24,8 @@ class ModelController:
 
     kind: Final = serving.KIND
 
-    def __init__(self, settings: Settings, client: object, stores: Stores) -> None:
+    def __init__(self, settings: Settings, client: object, stores: Stores, keys: OrderKeys | None = None) -> None:
+        self._keys = keys
         self._settings = settings
         self._stores = stores
         # Who follows which training. Only saves latency: every model is looked at after a start, which fills it.
@@ -51,7 +53,8 @@ class ModelController:
         except InvalidManifest:
             return None
         self._follow(key, model.spec.source.training)
-        return await observe(model, cache, self._stores, self._settings)
+        order_key = await self._keys.public() if self._keys else ""
+        return await observe(model, cache, self._stores, self._settings, order_key)
 
     def plan(self, obj: Manifest, observed: Any, now: datetime) -> Plan:
         """See serving.plan."""

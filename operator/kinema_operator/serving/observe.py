@@ -31,7 +31,7 @@ class Stores(Protocol):
         """Like `for_object`, and the bucket was found usable; raises StorageError."""
 
 
-async def observe(model: VideoModel, cache: Cache, stores: Stores, settings: Settings) -> Observed:
+async def observe(model: VideoModel, cache: Cache, stores: Stores, settings: Settings, order_key: str = "") -> Observed:
     """One look at the world of `model`."""
     namespace, name = model.metadata.namespace, model.metadata.name
     store = model.spec.artifact_store
@@ -41,6 +41,7 @@ async def observe(model: VideoModel, cache: Cache, stores: Stores, settings: Set
         source=source,
         requests=line.deciding(),
         beyond=line.beyond,
+        order_key=order_key,
         servers=tuple(
             sorted(
                 (server_pod(p) for p in cache.list("Pod", namespace, model_selector(name))),

@@ -47,6 +47,7 @@ async def process(digest: str, tmp_path: Path) -> AsyncIterator[Process]:
         **os.environ,
         "KINEMA_SERVER_CACHE_DIR": str(tmp_path / "cache"),
         "KINEMA_SERVER_HOST": "127.0.0.1",
+        "KINEMA_SERVER_GRACE_SECONDS": "0",
         "OMP_NUM_THREADS": "1",
     }
     started = await asyncio.create_subprocess_exec(

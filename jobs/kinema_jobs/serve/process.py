@@ -1,0 +1,114 @@
+"""The process of a server: its arguments, its ports, and its end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import logging
+import os
+import re
+import signal
+import time
+
+from aiohttp import web
+
+from kinema_api.listening import listen
+from kinema_api.names import ENV_ORDER_KEY, ENV_POD_UID, SERVER_PORT
+from kinema_api.signature import Verifier
+from kinema_jobs.serve.listening import ImpatientSite
+from kinema_jobs.serve.settings import ServerSettings
+
+log = logging.getLogger("kinema_jobs.serve")
+
+
+def main() -> int:
+    """Parse argv, import the heavy parts, serve. Exit codes: 0 ended as asked, 2 bad arguments or settings."""
+    parser = argparse.ArgumentParser(prog="python -m kinema_jobs.serve", description="Serve one model until SIGTERM.")
+    parser.add_argument("--digest", required=True, type=_digest, help="the model to serve, sha256:<hex>")
+    parser.add_argument("--port", type=int, default=SERVER_PORT, help="0: any free port, named in the log")
+    parser.add_argument("--metrics-port", type=int, help="where to answer /metrics; nowhere unless given")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    started = time.monotonic()
+    ports = (arguments.port, arguments.metrics_port)
+    settings = ServerSettings()
+    try:
+        verifier = _verifier(settings)
+    except ValueError as error:
+        log.error("cannot know the operator's orders: %s", error)  # noqa: TRY400
+        return 2
+    ended = asyncio.run(_serve(arguments.digest, ports, settings, verifier, started))
+    if not ended:
+        # A denoising step cannot be interrupted; nothing of it is needed.
+        log.warning("the order in hand did not end in time: leaving it")
+    logging.shutdown()
+    return 0
+
+
+def _verifier(settings: ServerSettings) -> Verifier | None:
+    """How orders are known to be the operator's. None: nobody from outside this machine can give any.
+
+    Raises:
+        ValueError: there is no key, or it is unusable, and the port would be open to others.
+    """
+    keys = os.environ.get(ENV_ORDER_KEY, "")
+    if keys:
+        return Verifier(keys, os.environ.get(ENV_POD_UID, ""))
+    if settings.host is not None and _is_loopback(settings.host):
+        return None
+    raise ValueError(f"{ENV_ORDER_KEY} is not set: set it, or KINEMA_SERVER_HOST to a loopback address")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _digest(value: str) -> str:
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
+        raise argparse.ArgumentTypeError("write the digest as sha256: and 64 hex digits")
+    return value
+
+
+async def _serve(
+    digest: str, ports: tuple[int, int | None], settings: ServerSettings, verifier: Verifier | None, started: float
+) -> bool:
+    """Serve until a signal on the ports for (orders, metrics); True if nothing runs any more."""
+    # Before the port opens, so that "ready" means that the seconds of importing torch are over.
+    from kinema_jobs.serve.app import make_app, make_metrics_app
+    from kinema_jobs.serve.service import open_service
+
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    async with open_service(digest, settings) as service:
+        app = make_app(service.book, service.models, settings.max_order_bytes, verifier, settings.request_seconds)
+        runner = _runner(app)
+        await _listen(runner, settings.host, ports[0], settings.request_seconds)
+        monitoring = _runner(make_metrics_app())
+        if ports[1] is not None:
+            await _listen(monitoring, settings.host, ports[1], settings.request_seconds)
+        log.info("serving %s on port %s, ready after %.1f s", digest, _ports(runner), time.monotonic() - started)
+        await ending.wait()
+        log.info("ending: no more orders are taken")
+        ended = await service.book.drain(settings.grace_seconds)
+        await runner.cleanup()
+        await monitoring.cleanup()
+    return ended
+
+
+def _runner(app: web.Application) -> web.AppRunner:
+    return web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+
+
+async def _listen(runner: web.AppRunner, host: str | None, port: int, patience: float) -> None:
+    await runner.setup()
+    await ImpatientSite(runner, listen(port, host), patience).start()
+
+
+def _ports(runner: web.AppRunner) -> str:
+    return ", ".join(sorted({str(address[1]) for address in runner.addresses}))
