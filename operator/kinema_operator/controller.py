@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kinema_operator.cache import Sight
 from kinema_operator.plan import Effect, Key, Manifest, Plan
@@ -42,8 +42,13 @@ class Controller(Protocol):
     async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
         """Carry out one effect; idempotent. An exception makes the key be tried again with backoff."""
 
-    async def gone(self, key: Key) -> None:
-        """The resource is deleted, or about to be. Owner references take its objects; this is for all else."""
-
     async def close(self) -> None:
         """Close its connections; nothing is asked of it afterwards."""
+
+
+@runtime_checkable
+class Farewell(Protocol):
+    """A controller that has something to do when a resource goes, beyond what owner references do."""
+
+    async def gone(self, key: Key) -> None:
+        """The resource is deleted, or about to be. Called once more for each look at it; never raises."""

@@ -21,7 +21,7 @@ from kinema_api.errors import KinemaApiError
 from kinema_operator import metrics
 from kinema_operator.cache import ObjectCache
 from kinema_operator.client import Client
-from kinema_operator.controller import Controller
+from kinema_operator.controller import Controller, Farewell
 from kinema_operator.errors import NamespaceEnding, OperatorError
 from kinema_operator.events import EventPoster
 from kinema_operator.owned import Owned
@@ -96,7 +96,9 @@ class Reconciler:
             # Owner references take the rest with them; an object on its way out gets nothing new.
             self._remembered.pop(key, None)
             self._queue.forget(key)
-            await self._controllers[key.kind].gone(key)
+            controller = self._controllers[key.kind]
+            if isinstance(controller, Farewell):
+                await controller.gone(key)
             return None
         if self._ends(obj):
             await self._let_go(obj)

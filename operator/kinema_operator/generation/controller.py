@@ -128,6 +128,7 @@ class GenerationController:
             return
         wanted, server = found
         if server is not None and server.address is not None:
+            # Also over a server that does not answer: the next request for it stops the order then.
             await self._servers.cancel(server.address, wanted.metadata.uid, server.uid)
         self._refusals.pop(wanted.metadata.uid, None)
 

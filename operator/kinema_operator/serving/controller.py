@@ -68,9 +68,6 @@ class ModelController:
         """A model has no effects outside the API server."""
         raise TypeError(f"a model knows no effect {type(effect).__name__}; report this as a bug")
 
-    async def gone(self, key: Key) -> None:
-        """Owner references take all of it."""
-
     async def close(self) -> None:
         """Nothing is held open between two looks."""
 

@@ -98,9 +98,6 @@ class TrainingController:
             case _:
                 raise TypeError(f"a training knows no effect {type(effect).__name__}; report this as a bug")
 
-    async def gone(self, key: Key) -> None:
-        """Owner references take all of it."""
-
     async def close(self) -> None:
         """Nothing is held open between two looks."""
 

@@ -37,8 +37,9 @@ def test_nodes_are_read_in_the_whole_cluster_only_and_nothing_else_is() -> None:
 
 
 def test_specs_of_trainings_and_generations_belong_to_people() -> None:
-    for plural in ("videomodeltrainings", "videogenerations"):
-        assert verbs_on(plural) == {"get", "list", "watch"}
+    assert verbs_on("videomodeltrainings") == {"get", "list", "watch"}
+    # Deleted once its own ttlSecondsAfterFinished is over, and never changed.
+    assert verbs_on("videogenerations") == {"get", "list", "watch", "delete"}
 
 
 def test_leases_are_touched_in_the_operators_namespace_only() -> None:
