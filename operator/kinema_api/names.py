@@ -137,7 +137,7 @@ def storage_secret_name(training: str) -> str:
 
 def publication_secret_name(training: str) -> str:
     """Name of the Secret with the short-lived storage credentials of the pod that publishes a training's model."""
-    return f"{training}-publication"
+    return f"{training}-publication-storage"
 
 
 def network_policy_name(training: str) -> str:
