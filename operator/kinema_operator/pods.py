@@ -96,12 +96,18 @@ def restricted_pod(owner_uid: str, settings: Settings) -> dict[str, Any]:
     return fields
 
 
-def container_resources(resources: Resources | None) -> dict[str, Any]:
-    """The container's `resources`, without empty parts, so that applying them twice changes nothing."""
-    if resources is None:
-        return {}
-    parts = {"requests": dict(resources.requests), "limits": dict(resources.limits)}
-    return {name: {k: str(v) for k, v in part.items()} for name, part in parts.items() if part}
+def container_resources(resources: Resources | None, defaults: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The container's `resources`, without empty parts, so that applying them twice changes nothing.
+
+    `defaults` are requests of what is neither requested nor limited.
+    """
+    requests = {name: str(value) for name, value in (resources.requests if resources else {}).items()}
+    limits = {name: str(value) for name, value in (resources.limits if resources else {}).items()}
+    # An extended resource cannot be overcommitted: its request and its limit are one number, and the API server
+    # refuses a request alone.
+    limits |= {name: value for name, value in requests.items() if "/" in name and name not in limits}
+    requests = {name: value for name, value in (defaults or {}).items() if name not in limits} | requests
+    return {name: part for name, part in (("requests", requests), ("limits", limits)) if part}
 
 
 def gpu_tolerations(resources: Resources | None) -> list[dict[str, Any]]:

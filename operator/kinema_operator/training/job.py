@@ -13,7 +13,6 @@ from typing import Any, Final
 from torchx import specs
 
 from kinema_api import launch, names
-from kinema_api.base import Resources
 from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EXIT_CODES
@@ -93,7 +92,7 @@ def worker_pod(training: VideoModelTraining, role: specs.Role, settings: Setting
         }
     )
     found = container(role, settings)
-    found["resources"] = _resources(resources)
+    found["resources"] = pods.container_resources(resources, DEFAULT_REQUESTS)
     found["volumeMounts"].append(
         {"name": _STORAGE_VOLUME, "mountPath": names.STORAGE_SECRET_DIR, "readOnly": True},
     )
@@ -129,12 +128,3 @@ def _elsewhere(nodes: Sequence[str]) -> dict[str, Any]:
     fields = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
     terms = {"nodeSelectorTerms": [{"matchFields": fields}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
-
-
-def _resources(resources: Resources | None) -> dict[str, Any]:
-    found = pods.container_resources(resources)
-    requests, limits = found.get("requests", {}), found.get("limits", {})
-    # An extended resource cannot be overcommitted: its request and its limit are one number.
-    limits |= {name: value for name, value in requests.items() if "/" in name and name not in limits}
-    defaults = {name: value for name, value in DEFAULT_REQUESTS.items() if name not in limits}
-    return {"requests": defaults | requests} | ({"limits": limits} if limits else {})
