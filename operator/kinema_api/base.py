@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from kinema_api import names
 from kinema_api.errors import InvalidManifest
+from kinema_api.quantity import quantity
 
 WORDED_ERROR: Final = "worded"
 """Type of a pydantic error whose message is a whole sentence with a remedy."""
@@ -61,6 +70,8 @@ class WordedKeys:
 
     pattern: str
     message: str
+    rules: tuple[tuple[str, str], ...] = ()
+    """Further CEL rules on the map."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Checks every key after all else."""
@@ -74,10 +85,8 @@ class WordedKeys:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Carries the pattern as a rule over all keys."""
-        return {
-            **handler(schema),
-            **cel_rules((f"self.all(key, key.matches({json.dumps(self.pattern)}))", self.message)),
-        }
+        keys = (f"self.all(key, key.matches({json.dumps(self.pattern)}))", self.message)
+        return {**handler(schema), **cel_rules(keys, *self.rules)}
 
 
 SecretObjectName = Annotated[
@@ -269,10 +278,75 @@ class ArtifactStore(ApiModel):
     """Secret in the same namespace with the keys accessKey and secretKey."""
 
 
+RESOURCE_KEYS: Final = (
+    "a container's resource is cpu, memory, ephemeral-storage, hugepages-SIZE or DOMAIN/NAME such as nvidia.com/gpu: "
+    "correct its name"
+)
+NO_QUANTITY: Final = "a quantity is a number of at least 0 such as 500m, 2 or 16Gi (there is no GB): correct it"
+NOT_WHOLE: Final = "what is named DOMAIN/NAME, such as nvidia.com/gpu, is had in whole numbers: write 1, 2 or more"
+ABOVE_LIMIT: Final = "a request must not exceed the limit of the same name: lower requests or raise limits"
+NOT_EQUAL: Final = (
+    "what is named DOMAIN/NAME, such as nvidia.com/gpu, has one number in requests and limits: make them equal"
+)
+_EACH_QUANTITY: Final = (
+    ("self.all(k, isQuantity(string(self[k])) && sign(quantity(string(self[k]))) >= 0)", NO_QUANTITY),
+    (
+        "self.all(k, !k.contains('/') || (isQuantity(string(self[k])) && quantity(string(self[k])).isInteger()))",
+        NOT_WHOLE,
+    ),
+)
+_BOTH: Final = "!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits)"
+_READABLE: Final = "!isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k]))"
+_COMPARED: Final = "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k])))"
+
+ResourceList = Annotated[
+    dict[str, Quantity],
+    Field(max_length=16),
+    WordedKeys(
+        rf"^(cpu|memory|ephemeral-storage|hugepages-[1-9][0-9]*[KMGT]i|{SUBDOMAIN}/{_LABEL_CHARACTERS})$",
+        RESOURCE_KEYS,
+        _EACH_QUANTITY,
+    ),
+]
+
+
 class Resources(ApiModel):
     """Compute resources of a container, as in Kubernetes."""
 
-    requests: Annotated[dict[str, Quantity], Field(max_length=16)] = Field(default_factory=dict)
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            (f"{_BOTH} || {_READABLE} || {_COMPARED} <= 0)", ABOVE_LIMIT),
+            (f"{_BOTH} || !k.contains('/') || {_READABLE} || {_COMPARED} == 0)", NOT_EQUAL),
+        )
+    )
+
+    requests: ResourceList = Field(default_factory=dict)
     """What is set aside for the container."""
-    limits: Annotated[dict[str, Quantity], Field(max_length=16)] = Field(default_factory=dict)
+    limits: ResourceList = Field(default_factory=dict)
     """What the container may not exceed; nvidia.com/gpu goes here."""
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> Self:
+        problem = _problem(self.requests, self.limits)
+        if problem:
+            raise PydanticCustomError(WORDED_ERROR, "{sentence}", {"sentence": problem})
+        return self
+
+
+def _problem(requests: dict[str, Any], limits: dict[str, Any]) -> str:
+    for part in (requests, limits):
+        for name, value in part.items():
+            try:
+                number = quantity(value)
+            except ValueError:
+                return NO_QUANTITY
+            if number < 0:
+                return NO_QUANTITY
+            if "/" in name and number != number.to_integral_value():
+                return NOT_WHOLE
+    for name in requests.keys() & limits.keys():
+        if quantity(requests[name]) > quantity(limits[name]):
+            return ABOVE_LIMIT
+        if "/" in name and quantity(requests[name]) != quantity(limits[name]):
+            return NOT_EQUAL
+    return ""

@@ -11,12 +11,12 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 
 from kinema_api import names
+from kinema_api.quantity import quantity
 from kinema_operator.plan import Manifest
 
 APPLIED_ANNOTATION: Final = f"{names.GROUP}/applied"
@@ -28,9 +28,6 @@ QUANTITY_FIELDS: Final = frozenset({"sizeLimit", "storage"})
 
 MERGE_KEYS: Final = ("name", "uid", "containerPort", "port", "mountPath", "type", "topologyKey")
 """Fields by which the API server matches list items, in order of preference."""
-
-_BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
-_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 
 
 def with_digest(manifest: Manifest) -> dict[str, Any]:
@@ -104,23 +101,6 @@ def _same_quantity(a: Any, b: Any) -> bool:
         return quantity(a) == quantity(b)
     except ValueError:
         return bool(a == b)
-
-
-def quantity(value: int | float | str) -> Decimal:
-    """A Kubernetes resource quantity as a number.
-
-    Raises:
-        ValueError: it is not a quantity.
-    """
-    text = str(value)
-    try:
-        for suffix, power in _BINARY.items():
-            if text.endswith(suffix):
-                return Decimal(text.removesuffix(suffix)) * Decimal(1024) ** power
-        suffix = text[-1:] if text[-1:] in _DECIMAL else ""
-        return Decimal(text.removesuffix(suffix)).scaleb(_DECIMAL[suffix])
-    except InvalidOperation:
-        raise ValueError(f"{text} is not a quantity; write a number such as 500m, 2 or 1Gi") from None
 
 
 def _encoded(secret: Manifest) -> Manifest:
