@@ -13,11 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
-
-# A busy machine is slow at everything: how long an example takes says nothing about the code.
-settings.register_profile("kinema", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("kinema")
 
 CLUSTER_TOOL = Path(__file__).parent / "cluster"
 
@@ -67,7 +62,7 @@ def minio_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for_http(f"{endpoint}/minio/health/live", server)
+        wait_for_http(f"{endpoint}/minio/health/cluster", server)  # live answers before requests are taken
         yield endpoint
     finally:
         server.terminate()

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -19,7 +21,8 @@ import urllib3
 from minio.credentials.credentials import Credentials
 from minio.signer import sign_v4_s3
 
-from kinema_api.errors import NoConditionalWrites, StaleWrite, StorageDenied, StorageError, StorageUnreachable
+from kinema_api.errors import StaleWrite, StorageDenied, StorageError, StorageUnreachable, StoreLacksConditionalWrites
+from kinema_api.objectstore import ObjectStore
 
 MAX_ANSWER_BYTES: Final = 64 << 10
 """More is not read of what a store says about a write."""
@@ -104,9 +107,49 @@ def _outcome(status: int, etag: str, said: bytes, address: str) -> str:
             raise AnsweredError(status, code)
         raise StaleWrite(f"{address} was written by somebody else meanwhile: read it again before the next write")
     if status == 501 or code == "NotImplemented":
-        raise NoConditionalWrites(f"the store of {address} does not know conditional writes: use one that does")
+        raise StoreLacksConditionalWrites(f"the store of {address} does not know conditional writes: use one that does")
     if status in (429, 503) or status >= 500:
         raise StorageUnreachable(f"the store of {address} answered {status} ({code}); it is tried again")
     if status == 403 and not found:
         raise StorageDenied(f"the store of {address} refuses the credentials; check the keys and their rights")
     raise AnsweredError(status, code)
+
+
+def require_conditional_writes(store: ObjectStore, prefix: str) -> None:
+    """Let the store refuse a second creation and a stale version of an object below `prefix`, which goes again. Blocks.
+
+    Raises:
+        StoreLacksConditionalWrites: it does what it was told not to do, or does not know how to be told.
+        StorageError: the store cannot be used now.
+    """
+    key = f"{prefix}conditional-write-check-{secrets.token_hex(4)}"
+    try:
+        first = store.put_if(key, b"first", None)
+    except StoreLacksConditionalWrites:
+        raise StoreLacksConditionalWrites(_lacks(store, "does not know conditional writes")) from None
+    try:
+        _require_refused(store, key, None, "a second creation of an object")
+        second = store.put_if(key, b"second", first)
+        _require_refused(store, key, first, "a write against a version that is gone")
+        found = store.stat(key)
+        if found is None or found.etag != second:
+            raise StoreLacksConditionalWrites(_lacks(store, "does not tell the version that it has just written"))
+    finally:
+        with suppress(StorageError):
+            store.delete(key)
+
+
+def _require_refused(store: ObjectStore, key: str, etag: str | None, what: str) -> None:
+    try:
+        store.put_if(key, b"refused", etag)
+    except StaleWrite:
+        return
+    raise StoreLacksConditionalWrites(_lacks(store, f"does not refuse {what}"))
+
+
+def _lacks(store: ObjectStore, what: str) -> str:
+    return (
+        f"object store {store.location.endpoint} {what}, so it cannot tell two groups of one training apart: use one "
+        "with conditional writes (Amazon S3, MinIO), or let the operator allow the weaker fence "
+        "(store.allowWeakFence in the chart's values)"
+    )

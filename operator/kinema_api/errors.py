@@ -13,7 +13,7 @@ KinemaApiError
     ├── ObjectMissing        the object does not exist
     ├── ObjectTooLarge       an object, a list or an answer is longer than what is read
     ├── StaleWrite           a conditional write lost against another one
-    └── NoConditionalWrites  the store does not know conditional writes
+    └── StoreLacksConditionalWrites  the store does not know conditional writes, or does not keep to them
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class StaleWrite(StorageError):
     """A conditional write was refused: the object exists already, or is not the version that the writer had seen."""
 
 
-class NoConditionalWrites(StorageError):
+class StoreLacksConditionalWrites(StorageError):
     """The store does not know conditional writes, or does not keep to their conditions."""
 
 

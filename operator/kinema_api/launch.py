@@ -48,6 +48,8 @@ class Site:
     """May hold TorchX's macros.replica_id."""
     termination_log: str
     image: str
+    weak_fence: bool = False
+    """Commit on a store without conditional writes all the same."""
 
 
 def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from: str | None) -> RunConfig:
@@ -140,6 +142,7 @@ def _storage_env(site: Site) -> dict[str, str]:
         objectstore.ENV_BUCKET: site.store_bucket,
         objectstore.ENV_REGION: site.store_region,
         objectstore.ENV_CREDENTIALS: site.credentials_file,
+        **({objectstore.ENV_WEAK_FENCE: "1"} if site.weak_fence else {}),
     }
 
 

@@ -1,9 +1,10 @@
 """Where every artefact lies in the bucket: each key format is defined here and nowhere else.
 
     trainings/<namespace>/<name>/<uid>/run-NNN/attempt-NNN/
-        step-NNNNNNNN/round-NNNN/   *.distcp .metadata manifest.json   (manifest last)
-        export/                     config.json *.safetensors kinema.json world.json card.md
-                                    manifest.json   (manifest last)
+        head.json                   what is committed (kinema_api.head); changed by conditional writes alone
+        step-NNNNNNNN/round-NNNN/   *.distcp .metadata manifest.json   (then the head names it)
+        export/round-NNNN/          config.json *.safetensors kinema.json world.json card.md
+                                    manifest.json   (then the head names it)
         evaluation/                 report.json report.html result.json manifest.json   (manifest last)
     models/<digest>/                manifest.json and the files it names, copied from export/ by the control plane
     generations/<namespace>/<uid>/  video.mp4 thumbnail.webp spritesheet.webp request.json   (committed)
@@ -12,8 +13,9 @@
         attempt-NNN/                what a server wrote
     inputs/<namespace>/             what people upload for generations to work on
 
-The round stands in the path of a checkpoint so that a trainer of an older round that wakes up late writes beside
-its successor's files, never over them.
+The round stands in the path of a checkpoint and of an export so that a trainer of an older round that wakes up late
+writes beside its successor's files, never over them. A round's number is fixed in the head before anything of it is
+written, so that no two rounds of an attempt share one, not even those of two rendezvous services.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ import re
 from typing import Final
 
 MANIFEST: Final = "manifest.json"
+HEAD: Final = "head.json"
+EXPORT_FOLDER: Final = "export/"
 _CHECKPOINT = re.compile(r"step-(\d{8})/round-(\d{4,})/manifest\.json$")
 
 REPORT_PAGE: Final = "report.html"
@@ -51,6 +55,11 @@ def attempt_prefix(namespace: str, name: str, uid: str, run: int, attempt: int) 
     return f"{run_prefix(namespace, name, uid, run)}attempt-{attempt:03d}/"
 
 
+def head_key(attempt_prefix: str) -> str:
+    """The head of an attempt."""
+    return attempt_prefix + HEAD
+
+
 def checkpoint_prefix(attempt_prefix: str, step: int, round_: int) -> str:
     """Folder of one checkpoint, written in one round of an attempt."""
     return f"{attempt_prefix}step-{step:08d}/round-{round_:04d}/"
@@ -62,9 +71,10 @@ def parse_checkpoint_manifest(key: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def export_prefix(attempt_prefix: str) -> str:
-    """Folder in which an attempt leaves the finished model."""
-    return f"{attempt_prefix}export/"
+def export_prefix(attempt_prefix: str, round_: int | None = None) -> str:
+    """Folder in which a round of an attempt leaves the finished model; without a round, as before there were heads."""
+    below = "" if round_ is None else f"round-{round_:04d}/"
+    return f"{attempt_prefix}{EXPORT_FOLDER}{below}"
 
 
 def evaluation_prefix(attempt_prefix: str) -> str:

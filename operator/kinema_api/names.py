@@ -62,6 +62,10 @@ SERVER_METRICS_PORT: Final = 8501
 
 # Paths inside pods.
 STORAGE_SECRET_DIR: Final = "/var/run/kinema/storage"
+POD_INFO_DIR: Final = "/var/run/kinema/pod"
+"""In a rendezvous store's pod: files of its annotations, which the kubelet writes again as they change."""
+POD_INFO_MIN_NODES: Final = "min-nodes"
+POD_INFO_GENERATION: Final = "generation"
 STORAGE_CREDENTIALS_KEY: Final = "credentials.json"
 SCRATCH_DIR: Final = "/tmp"  # noqa: S108 - an emptyDir of the pod
 TERMINATION_LOG: Final = "/dev/termination-log"
@@ -137,7 +141,7 @@ def storage_secret_name(training: str) -> str:
 
 def publication_secret_name(training: str) -> str:
     """Name of the Secret with the short-lived storage credentials of the pod that publishes a training's model."""
-    return f"{training}-publication-storage"
+    return f"{training}-publication"
 
 
 def network_policy_name(training: str) -> str:

@@ -22,6 +22,9 @@ ENV_REGION: Final = "KINEMA_STORE_REGION"
 ENV_CREDENTIALS: Final = "KINEMA_STORE_CREDENTIALS_FILE"
 """File with a StoreCredentials JSON; read again whenever it changes, since credentials are renewed."""
 
+ENV_WEAK_FENCE: Final = "KINEMA_STORE_WEAK_FENCE"
+"""1: commits go on where the store knows no conditional writes, with the gap that this leaves in the fence."""
+
 
 MAX_OBJECT_BYTES: Final = 16 << 20
 """Longest object that is read whole into memory."""
@@ -87,7 +90,7 @@ class ObjectStore(Protocol):
 
         Raises:
             StaleWrite: it is another version, or exists, or is gone.
-            NoConditionalWrites: the store does not know conditional writes.
+            StoreLacksConditionalWrites: the store does not know conditional writes.
         """
 
     def put_file(self, key: str, path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from kinema_api.base import ApiModel
 from kinema_api.data import Data
 from kinema_api.evaluation import Evaluation
-from kinema_api.layout import attempt_prefix
+from kinema_api.head import ExportFolder
+from kinema_api.layout import EXPORT_FOLDER, attempt_prefix
 from kinema_api.training import ModelChoice, Optimization
 
 
@@ -50,11 +51,18 @@ class PublicationConfig(ApiModel):
     attempt: int
     model_digest: str
     """Digest of the model to publish: another one that lies there by then is refused."""
+    folder: ExportFolder = EXPORT_FOLDER
+    """Where the model lies, below the attempt: its head names it."""
 
     @property
     def prefix(self) -> str:
         """Key prefix of the attempt, below which the model lies."""
         return attempt_prefix(self.namespace, self.name, self.uid, self.run, self.attempt)
+
+    @property
+    def export(self) -> str:
+        """Key prefix of the model."""
+        return self.prefix + self.folder
 
 
 class EvaluationConfig(ApiModel):

@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     """Secret of the operator's namespace that is made with a random key if there is none (the chart's own MinIO)."""
     store_probe_seconds: float = 10.0
     """How often an unreachable store or a missing bucket is looked at again."""
+    allow_weak_fence: bool = False
+    """Train on a store without conditional writes, where two groups that do not know of each other may both commit."""
     credentials_seconds: int = Field(default=3600, ge=900)
     """Life of a trainer's storage credentials; renewed at half of it."""
     presign_seconds: int = 3600

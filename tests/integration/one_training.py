@@ -168,7 +168,7 @@ async def publisher_does_its_work(client: Client, namespace: str, settings: Sett
     args = job["spec"]["template"]["spec"]["containers"][0]["args"]
     config = PublicationConfig.model_validate_json(args[args.index("--config") + 1])
     store = await pods_store(client, namespace, settings, names.publication_secret_name(NAME))
-    export = layout.export_prefix(config.prefix)
+    export = config.export
     assert config.model_digest == digest
     await asyncio.to_thread(publish, store, export, digest, Patience(10.0))
     pod = await start_pod(client, namespace, job, 0)

@@ -13,11 +13,11 @@ import pytest
 
 from kinema_api.errors import (
     BucketMissing,
-    NoConditionalWrites,
     StaleWrite,
     StorageDenied,
     StorageError,
     StorageUnreachable,
+    StoreLacksConditionalWrites,
     StoreUnusable,
 )
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
@@ -185,7 +185,7 @@ def answering(status: int, body: bytes, **headers: str) -> Iterator[tuple[Object
         (412, b"", {}, StaleWrite, "somebody else"),
         (409, b"<Error><Code>ConditionalRequestConflict</Code></Error>", {}, StaleWrite, "somebody else"),
         (409, b"<Error><Code>NoSuchBucket</Code></Error>", {}, BucketMissing, "create it"),
-        (501, b"<Error><Code>NotImplemented</Code></Error>", {}, NoConditionalWrites, "use one that does"),
+        (501, b"<Error><Code>NotImplemented</Code></Error>", {}, StoreLacksConditionalWrites, "use one that does"),
         (503, b"<Error><Code>SlowDown</Code></Error>", {}, StorageUnreachable, "tried again"),
         (200, b"", {}, StorageError, "no ETag"),
         (302, b"", {"Location": "http://127.0.0.1:9/elsewhere"}, StoreUnusable, "redirects"),

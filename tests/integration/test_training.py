@@ -12,10 +12,10 @@ from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter, sta
 from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
+from kinema_api import head as heads
 from kinema_api import layout
 from kinema_api.manifest import Manifest, ManifestFile
 from kinema_jobs.train.progress import ProgressFile
-from kinema_jobs.train.resume import committed
 from kinema_model.artefact import load_model
 from stage.trainers import CLIPS, Trainers, tiny_training
 
@@ -57,16 +57,17 @@ def together(pair: Trainers, steps: int = 3) -> ProgressFile:
 
 def manifests(group: Trainers) -> dict[tuple[int, int], Manifest]:
     """Committed checkpoints by (step, round)."""
+    found = heads.read(group.store, group.config.prefix)
     keys = [stat.key for stat in group.store.list(group.config.prefix)]
-    return {
-        (c.step, c.round): Manifest.from_bytes(group.store.get(c.prefix + layout.MANIFEST), c.prefix)
-        for c in committed(keys)
-    }
+    committed = heads.named(group.config.prefix, found.head if found else None, keys)
+    places = {key: layout.parse_checkpoint_manifest(key) for key in committed}
+    return {at: Manifest.from_bytes(group.store.get(key), key) for key, at in places.items() if at}
 
 
 def exported(group: Trainers, folder: Path) -> Manifest:
     """The exported model, loaded as a server would."""
-    prefix = layout.export_prefix(group.config.prefix)
+    prefix = heads.export_of(group.store, group.config.prefix)
+    assert prefix
     manifest = Manifest.from_bytes(group.store.get(prefix + layout.MANIFEST), prefix)
     folder.mkdir()
     for file in manifest.files:

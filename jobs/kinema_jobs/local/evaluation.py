@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from torchx.specs import macros
 
+from kinema_api import head as heads
 from kinema_api import launch, layout
 from kinema_api.errors import BrokenManifest, StorageError
 from kinema_api.evaluation import Evaluation, shortfall
@@ -46,8 +47,10 @@ def measure(
     own = Folders(folders.work / "evaluation")
     tell({"event": "evaluating", "message": f"the model is measured; logs in {own.logs}"})
     try:
-        key = layout.export_prefix(config.prefix) + layout.MANIFEST
-        digest = Manifest.read(store, key).digest()
+        prefix = heads.export_of(store, config.prefix)
+        if prefix is None:
+            raise TrainingFailure(f"the run ended without a model below {config.prefix}: see its logs")
+        digest = Manifest.read(store, prefix + layout.MANIFEST).digest()
         asked = launch.evaluation_config(training, config.run, config.attempt, digest, wanted)
         _run(launch.evaluation_app(asked, replace(site, termination_log=str(own.last_word(macros.replica_id)))), own)
         result = read_result(store, layout.evaluation_prefix(config.prefix))

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from kinema_api import head as heads
 from kinema_api import launch, layout
 from kinema_api.errors import BrokenManifest, InvalidManifest, StorageError
 from kinema_api.manifest import Manifest, ManifestFile
@@ -181,8 +182,10 @@ def publish(store: ObjectStore, config: RunConfig) -> str:
     Raises:
         TrainingFailure: the export is not what its manifest says.
     """
-    source = layout.export_prefix(config.prefix)
     try:
+        source = heads.export_of(store, config.prefix)
+        if source is None:
+            raise TrainingFailure(f"the run ended without a model below {config.prefix}: see its logs")
         manifest = Manifest.read(store, source + layout.MANIFEST)
         target = layout.model_prefix(manifest.digest())
         for file in manifest.files:

@@ -8,6 +8,10 @@ A round is a set of members that train together. Its safety rests on three facts
    SOSP), whereas the authority gives it up only after all of it.
 3. Where no member of the round before takes part in the new one, the authority waits until that lease has run out.
    A service that was just started knows of no round before, so it waits as well.
+
+All three hold within one service. Two services can serve one attempt at a time, since a node that is cut off from the
+API server only keeps its pods: which of them may commit is decided in the bucket (`kinema_api.head`), by the token of
+the service that goes out with each place. The one that has lost is told, and serves nobody from then on.
 """
 
 from __future__ import annotations
@@ -65,13 +69,16 @@ class Authority:
         self.members: dict[str, Member] = {}
         self.current: Round | None = None
         self.finished = False
+        self.retired = False
+        self.service = secrets.token_hex(8)
+        """Names this service in the bucket: one that is started anew is another one."""
+        self.generation = settings.generation()
         self._highest = 0
         self._changed = now
         self._safe_at = now + settings.lost_seconds
         """No round without a member of the round before is formed until then."""
         self._reforming_since: float | None = None
         self._told: set[tuple[str, bool]] = set()
-        self._choices: dict[int, str] = {}
 
     # What happens to members.
 
@@ -167,17 +174,6 @@ class Authority:
             and member in self.members
         )
 
-    def last_choice(self, number: int, token: str) -> tuple[int, str] | None:
-        """(round, checkpoint prefix) of the newest choice of an earlier round; None: nobody chose since the start."""
-        self._require_current(number, token)
-        earlier = [r for r in self._choices if r < number]
-        return (max(earlier), self._choices[max(earlier)]) if earlier else None
-
-    def choose(self, number: int, token: str, prefix: str) -> None:
-        """Keep what this round resumes from ("" for nothing)."""
-        self._require_current(number, token)
-        self._choices[number] = prefix
-
     def outdated(self, number: int, token: str, floor: int, now: float) -> Outbox:
         """The bucket holds work of round `floor`, of which this service knows nothing: number on above it."""
         self._require_current(number, token)
@@ -185,6 +181,11 @@ class Authority:
         out = Outbox()
         self._ask_to_reform(out, f"round {floor} has been here before", planned=False, now=now)
         return out
+
+    def retire(self, number: int, token: str) -> None:
+        """The current round has found that a newer service has claimed the attempt."""
+        self._require_current(number, token)
+        self.retired = True
 
     # How it is decided.
 
@@ -205,7 +206,7 @@ class Authority:
 
     def _may_form(self, now: float) -> bool:
         waiting = self._waiting()
-        if self.finished or len(waiting) < self.min_nodes or self._missing():
+        if self.finished or self.retired or len(waiting) < self.min_nodes or self._missing():
             return False
         if now - self._changed < self.settings.settle_seconds:
             return False
@@ -236,6 +237,8 @@ class Authority:
             "base": base,
             "world": world,
             "store": group[0].address,
+            "service": self.service,
+            "generation": self.generation,
         }
 
     def _ask_to_reform(self, out: Outbox, reason: str, *, planned: bool, now: float) -> None:

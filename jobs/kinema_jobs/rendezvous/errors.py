@@ -5,6 +5,7 @@ RendezvousError
 ├── RendezvousUnreachable  nobody answered for longer than an agent waits
 ├── RendezvousFinished     the run is done: there is nothing left to join
 └── StaleRound             the caller belongs to a round that is over
+    └── Superseded         a newer rendezvous service has claimed the attempt: this one never serves it again
 """
 
 from __future__ import annotations
@@ -30,3 +31,7 @@ class RendezvousFinished(RendezvousError):
 
 class StaleRound(RendezvousError):
     """A newer round has been formed, or the caller has lost its place."""
+
+
+class Superseded(StaleRound):
+    """Another rendezvous service has claimed the attempt after the caller's."""

@@ -225,7 +225,9 @@ class Membership:
             raise RendezvousRefused(str(answer.get("error", answer)))
         self._seen = max(self._seen, int(answer["number"]))
         fields = {key: answer[key] for key in ("number", "token", "rank", "nodes", "base", "world", "store")}
-        return Place(run_id=self.run_id, member=self._id, **fields)
+        # A service of an older version does not name itself: its rounds are told apart by their tokens.
+        service, generation = answer.get("service", answer["token"]), answer.get("generation", 0)
+        return Place(run_id=self.run_id, member=self._id, service=service, generation=generation, **fields)
 
     def _tell(self, message: dict[str, Any]) -> None:
         try:

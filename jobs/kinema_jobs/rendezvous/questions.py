@@ -29,6 +29,10 @@ class Place:
     """Workers of the whole group."""
     store: str
     """host:port of the TCPStore that rank 0's agent hosts."""
+    service: str = ""
+    """Names the rendezvous service that gave this place."""
+    generation: int = 0
+    """Of that service: see RendezvousSettings."""
 
 
 def ask(endpoint: str, place: Place, op: str, *, patience: float, **fields: Any) -> dict[str, Any]:

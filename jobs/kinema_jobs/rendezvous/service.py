@@ -11,9 +11,8 @@ A member keeps its connection open; the connection's end is the member's end:
 A worker asks single questions over connections of their own; each carries runId, number and token of its round:
 
     {"op":"current","id":..}                         -> {"current":bool}
-    {"op":"choice"}                                  -> {"round":int,"prefix":str} or {"round":null}
-    {"op":"choose","prefix":..}                      -> {"ok":true}
     {"op":"outdated","floor":..}  {"op":"finish"}    -> {"ok":true}
+    {"op":"retire"}                                  -> {"ok":true}, and then nobody is served any more
 
 What cannot be answered is {"type":"refused"|"stale","error":"<sentence>"}.
 """
@@ -33,6 +32,8 @@ from kinema_jobs.rendezvous.errors import RendezvousError, RendezvousRefused, St
 
 TICK_SECONDS: Final = 0.05
 LINE_LIMIT: Final = 64 * 1024
+MIN_NODES_SECONDS: Final = 1.0
+"""How often the least number of nodes is looked for."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class RendezvousServer:
         self._writers: dict[str, asyncio.StreamWriter] = {}
         self._connections: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
+        self._min_nodes_read = float("-inf")
 
     async def start(self, host: str | None, port: int) -> int:
         """Listen on `host` (None: every address); answers the port."""
@@ -53,9 +55,24 @@ class RendezvousServer:
 
     async def run(self) -> None:
         """Let time pass for the authority, until cancelled."""
-        while True:
+        while not self._authority.retired:
+            self._follow_min_nodes()
             self._send(self._authority.tick(time.monotonic()))
             await asyncio.sleep(TICK_SECONDS)
+        # Members that are refused by this address try the next one that the name stands for. The process stays: one
+        # that was started again in its place could claim the attempt again.
+        await self.close()
+        await asyncio.Event().wait()
+
+    def _follow_min_nodes(self) -> None:
+        now = time.monotonic()
+        if now - self._min_nodes_read < MIN_NODES_SECONDS:
+            return
+        self._min_nodes_read = now
+        found = self._authority.settings.min_nodes()
+        if found is not None and found != self._authority.min_nodes:
+            logger.info("groups have at least %d nodes from now on", found)
+            self._authority.min_nodes = found
 
     async def close(self) -> None:
         """Stop listening and hang up on everybody."""
@@ -132,15 +149,13 @@ class RendezvousServer:
             raise RendezvousRefused(f"this rendezvous serves {authority.run_id!r}: ask your own attempt's store")
         if message["op"] == "current":
             return {"current": authority.is_current(number, token, str(message["id"]))}
-        if message["op"] == "choice":
-            choice = authority.last_choice(number, token)
-            return {"round": choice[0], "prefix": choice[1]} if choice else {"round": None}
-        if message["op"] == "choose":
-            authority.choose(number, token, str(message["prefix"]))
-        elif message["op"] == "outdated":
+        if message["op"] == "outdated":
             self._send(authority.outdated(number, token, int(message["floor"]), time.monotonic()))
         elif message["op"] == "finish":
             self._send(authority.finish(number, token))
+        elif message["op"] == "retire":
+            authority.retire(number, token)
+            logger.warning("a newer rendezvous has claimed %s: this one serves nobody any more", authority.run_id)
         else:
             raise RendezvousRefused(f"unknown question {message['op']!r}: see service.py for what can be asked")
         return {"ok": True}

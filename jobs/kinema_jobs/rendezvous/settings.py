@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Final
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from kinema_api import names
 
 BACKEND = "kinema"
 """Name by which torchrun knows this rendezvous."""
 LEASE_SHARE = 0.7
 """Share of `lost_seconds` after which a member that hears nothing stops by itself: before it is given up."""
+MAX_DIGITS: Final = 18
 
 
 class RendezvousSettings(BaseSettings):
@@ -22,8 +28,26 @@ class RendezvousSettings(BaseSettings):
     """A member that is silent for this long is lost. Longer than any pause that a busy machine makes."""
     settle_seconds: float = Field(default=0.3, ge=0)
     """No round is formed until membership has been still for this long: who comes together starts together."""
+    pod_info: Path = Path(names.POD_INFO_DIR)
+    """Folder with what the control plane tells this pod, one file each; what is not there is not told."""
     straggler_seconds: float = Field(default=60.0, gt=0)
     """A member that lives but does not come to the next round within this time is dropped."""
+
+    def generation(self) -> int:
+        """Of two services of one attempt, the one of the lower generation gives way: the later pod has the higher."""
+        return _number(self.pod_info / names.POD_INFO_GENERATION) or 0
+
+    def min_nodes(self) -> int | None:
+        """The least number of nodes of a group, as it is now; None: not told."""
+        return _number(self.pod_info / names.POD_INFO_MIN_NODES) or None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
 class MemberSettings(BaseSettings):

@@ -1,4 +1,6 @@
-"""Checkpoints: each rank writes and uploads its part, and the manifest, written last by rank 0, makes it exist.
+"""Checkpoints: each rank writes and uploads its part, and the attempt's head, changed last by rank 0, makes it exist.
+
+Each rank has a scratch folder of its own, so several on one node neither write, list nor fetch each other's files.
 
 Format: torch.distributed.checkpoint (DCP), which loads into any world size.
 """
@@ -6,8 +8,11 @@ Format: torch.distributed.checkpoint (DCP), which loads into any world size.
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +28,54 @@ from kinema_api.objectstore import ObjectStore
 from kinema_api.run import RunConfig
 from kinema_api.wire import CommittedCheckpoint
 from kinema_jobs.model_folder import sha256_of
+from kinema_jobs.rendezvous.errors import Superseded
+from kinema_jobs.train import resume
 from kinema_jobs.train.finite import require_finite
 from kinema_jobs.train.group import Group
+from kinema_jobs.train.head import AttemptHead, RoundTaken, Start
 from kinema_jobs.train.storage import Patience
+
+logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """Writes and reads the checkpoints of one attempt, with `scratch` as the folder between."""
+    """Writes and reads the checkpoints of one attempt, with a folder below `scratch` between."""
 
-    def __init__(self, config: RunConfig, group: Group, store: ObjectStore, patience: Patience, scratch: Path) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        group: Group,
+        store: ObjectStore,
+        patience: Patience,
+        scratch: Path,
+        *,
+        weak_fence: bool = False,
+    ) -> None:
         self._config = config
         self._group = group
         self._store = store
         self._patience = patience
-        self._scratch = scratch
+        self._scratch = scratch / f"rank-{group.local_rank}"
+        self.head = AttemptHead(store, config.prefix, group.place, patience, weak=weak_fence)
+
+    def claim(self) -> Start:
+        """Rank 0: make this round the only one that may commit, and see where it finds its attempt.
+
+        Raises as `AttemptHead.claim`, once the rendezvous knows what this round has found out.
+        """
+        try:
+            return self.head.claim()
+        except RoundTaken as error:
+            self._group.outdated(error.floor)
+            raise
+        except Superseded:
+            self._group.retire()
+            raise
+
+    def candidates(self, committed: Sequence[str]) -> list[str]:
+        """Prefixes of what this round may start from, best first; `committed` as in Start."""
+        elders = self._patience(lambda: resume.elders(self._store, self._config.resume_from))
+        return resume.candidates(committed, self._config.resume_from, elders)
 
     def save(self, state: dict[str, Any], step: int, samples: int) -> CommittedCheckpoint:
         """Commit `state` as it is after `step` steps, which took so many samples; all ranks call this at the same step.
@@ -76,14 +115,24 @@ class Checkpoints:
 
     def _commit(self, prefix: str, step: int, samples: int, files: tuple[ManifestFile, ...]) -> CommittedCheckpoint:
         manifest = self.manifest("checkpoint", step, samples, files)
-        self.put_manifest(prefix, manifest)
+        with self._held():
+            self.head.commit_checkpoint(prefix, manifest)
         return CommittedCheckpoint(step=step, prefix=prefix, digest=manifest.digest(), time=time.time())
 
-    def put_manifest(self, prefix: str, manifest: Manifest) -> None:
-        """Make what lies below `prefix` exist, unless this round is over (StaleRound)."""
+    def commit_export(self, prefix: str, manifest: Manifest) -> None:
+        """Make the finished model below `prefix` exist, unless this round is over (StaleRound)."""
+        with self._held():
+            self.head.commit_export(prefix, manifest)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Ask the rendezvous first, which knows of a newer round before the bucket does."""
         self._group.require_current()
-        content = manifest.to_bytes()
-        self._patience(lambda: self._store.put(prefix + layout.MANIFEST, content, "application/json"))
+        try:
+            yield
+        except Superseded:
+            self._group.retire()
+            raise
 
     def upload(self, prefix: str, folder: Path) -> tuple[ManifestFile, ...]:
         """Upload a folder's files."""
@@ -92,11 +141,6 @@ class Checkpoints:
     def _upload(self, prefix: str, path: Path) -> ManifestFile:
         self._patience(lambda: self._store.put_file(prefix + path.name, path))
         return ManifestFile(name=path.name, sha256=sha256_of(path), bytes=path.stat().st_size)
-
-    def committed_keys(self, prefix: str) -> list[str]:
-        """Keys of the manifests below `prefix`."""
-        found = self._patience(lambda: list(self._store.list(prefix)))
-        return [stat.key for stat in found if stat.key.endswith("/" + layout.MANIFEST)]
 
     def read_manifest(self, prefix: str) -> Manifest | None:
         """The manifest below `prefix`, or None; BrokenManifest when it cannot be read."""
@@ -121,6 +165,18 @@ class Checkpoints:
         for file in manifest.files:
             self._fetch_file(prefix, folder / file.name, file)
         return manifest
+
+    def fetch_together(self, prefix: str) -> Manifest | None:
+        """Like `fetch`, on every rank; None on all of them where it is torn for one."""
+        manifest, torn = None, ""
+        try:
+            manifest = self.fetch(prefix)
+        except BrokenManifest as error:
+            torn = str(error)
+        found = [why for why in self._group.gather(torn) if why]
+        if found and self._group.rank == 0:
+            logger.warning("torn checkpoint: %s", found[0])
+        return None if found else manifest
 
     def load(self, prefix: str, state: dict[str, Any]) -> None:
         """Fill `state` from a checkpoint that was fetched."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kinema_api import head as heads
 from kinema_api import layout
 from kinema_api.base import utc_now
 from kinema_api.errors import BrokenManifest, ObjectMissing
@@ -95,9 +96,11 @@ def make_report(config: EvaluationConfig, settings: PodSettings) -> EvaluationRe
 
 def _fetch_model(bucket: _Bucket, config: EvaluationConfig, folder: Path) -> Manifest:
     """Bring the export to `folder`, each file compared with its digest."""
-    prefix = layout.export_prefix(config.prefix)
     folder.mkdir()
     try:
+        prefix = bucket.patience(lambda: heads.export_of(bucket.store, config.prefix))
+        if prefix is None:
+            raise StorageFailure(f"{config.prefix} has no committed model any more; the control plane asks for it anew")
         manifest = Manifest.from_bytes(bucket.get(prefix + layout.MANIFEST), prefix + layout.MANIFEST)
         if manifest.digest() != config.model_digest:
             raise StorageFailure(

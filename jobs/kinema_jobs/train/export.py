@@ -1,4 +1,4 @@
-"""The finished model below export/, for the control plane to check and copy."""
+"""The finished model below export/round-NNNN/, for the control plane to check and copy."""
 
 from __future__ import annotations
 
@@ -6,33 +6,24 @@ import shutil
 from pathlib import Path
 
 from kinema_api import layout
-from kinema_api.errors import BrokenManifest
 from kinema_api.run import RunConfig
 from kinema_jobs.train.checkpoint import Checkpoints
 from kinema_jobs.train.fitting import Fitting
 from kinema_model.artefact import save_model
 
 
-def is_exported(config: RunConfig, checkpoints: Checkpoints) -> bool:
-    """Whether this attempt has already committed its model."""
-    try:
-        return checkpoints.read_manifest(layout.export_prefix(config.prefix)) is not None
-    except BrokenManifest:
-        return False
+def export(config: RunConfig, round_: int, fitting: Fitting, checkpoints: Checkpoints, scratch: Path) -> None:
+    """Commit the averaged weights, written below the round's own folder; called by rank 0 alone.
 
-
-def export(config: RunConfig, fitting: Fitting, checkpoints: Checkpoints, scratch: Path) -> None:
-    """Commit the averaged weights; called by rank 0 alone.
-
-    Raises as `Checkpoints.put_manifest` does.
+    Raises as `Checkpoints.commit_export` does.
     """
     folder = scratch / "export"
     shutil.rmtree(folder, ignore_errors=True)
     about = card(config, fitting.loss, fitting.validation_loss())
     save_model(folder, fitting.ema.shadow, fitting.model_config, about, fitting.world.config)
-    prefix = layout.export_prefix(config.prefix)
+    prefix = layout.export_prefix(config.prefix, round_)
     files = checkpoints.upload(prefix, folder)
-    checkpoints.put_manifest(prefix, checkpoints.manifest("model", fitting.step, fitting.stream.taken, files))
+    checkpoints.commit_export(prefix, checkpoints.manifest("model", fitting.step, fitting.stream.taken, files))
 
 
 def card(config: RunConfig, loss: float, validation: float) -> str:

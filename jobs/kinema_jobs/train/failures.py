@@ -6,6 +6,7 @@ TrainingFailure                       (failure_class unknown)
 ├── MemoryExhausted                   out_of_memory
 ├── HardwareFailure                   hardware: the run goes on without this node
 ├── StorageFailure                    network
+├── AttemptOver                       preemption: a newer attempt has begun
 ├── GroupFailure                      network: rounds end again and again before a step is done
 └── GateNotMet                        unknown: see local/evaluation.py
 
@@ -86,6 +87,12 @@ class StorageFailure(TrainingFailure):
     """The object store stayed away for longer than a trainer waits."""
 
     failure_class = "network"
+
+
+class AttemptOver(TrainingFailure):
+    """The control plane has closed this attempt."""
+
+    failure_class = "preemption"
 
 
 class GroupFailure(TrainingFailure):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -17,14 +18,14 @@ import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from kinema_jobs.rendezvous.errors import StaleRound
+from kinema_jobs.rendezvous.errors import RendezvousError, StaleRound
 from kinema_jobs.rendezvous.questions import Place, ask
-from kinema_jobs.train.resume import Choice
 from kinema_jobs.train.settings import TrainerSettings
 
 _SIOCGIFADDR: Final = 0x8915
 _STORE_SECONDS: Final = 30
 _IPV6_ADDRESSES: Final = Path("/proc/net/if_inet6")
+_RETIRE_SECONDS: Final = 3
 T = TypeVar("T")
 
 
@@ -61,19 +62,14 @@ class Group:
         if not answer["current"]:
             raise StaleRound(f"round {self.place.number} is over: nothing of it is committed any more")
 
-    def last_choice(self) -> Choice | None:
-        """What the newest earlier round chose to start from, if the rendezvous knows."""
-        answer = ask(self.endpoint, self.place, "choice", patience=self.patience)
-        return Choice(int(answer["round"]), str(answer["prefix"])) if answer["round"] is not None else None
-
-    def choose(self, prefix: str) -> None:
-        """Tell the rendezvous what this round starts from."""
-        ask(self.endpoint, self.place, "choose", prefix=prefix, patience=self.patience)
-
-    def outdated(self, floor: int) -> StaleRound:
-        """Have the rounds numbered on above `floor`, whose work lies in the bucket; what to raise."""
+    def outdated(self, floor: int) -> None:
+        """Have the rounds numbered on above `floor`, whose work lies in the bucket."""
         ask(self.endpoint, self.place, "outdated", floor=floor, patience=self.patience)
-        return StaleRound(f"round {floor} has committed before: this group comes back under a higher number")
+
+    def retire(self) -> None:
+        """Tell the rendezvous that a newer one has claimed the attempt; one that does not answer is gone anyway."""
+        with contextlib.suppress(RendezvousError):
+            ask(self.endpoint, self.place, "retire", patience=_RETIRE_SECONDS)
 
 
 def enter(place: Place, settings: TrainerSettings) -> Group:

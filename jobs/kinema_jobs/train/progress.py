@@ -31,6 +31,8 @@ class ProgressFile(TrainerProgress):
     """How long the last checkpoint held up the steps."""
     checkpoint_stall_seconds: float = 0.0
     """All such time since this round began."""
+    validation_stall_seconds: float = 0.0
+    """Time in which no step ran since weights were validated, since this round began; not part of the checkpoints'."""
     steps_this_round: int = 0
 
 

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         config = _config(argv)
         settings = PodSettings.from_environment()
         patience = Patience(settings.storage_patience_seconds)
-        publish(settings.open_store(), layout.export_prefix(config.prefix), config.model_digest, patience)
+        publish(settings.open_store(), config.export, config.model_digest, patience)
     except BrokenManifest as error:
         leave_last_word(LastWord(failure_class="unknown", message=str(error)))
         return EXPORT_BROKEN_EXIT

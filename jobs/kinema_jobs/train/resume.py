@@ -1,66 +1,46 @@
-"""Which checkpoint a round starts from: the fence that keeps late writers of older rounds out.
+"""Which checkpoints a round may start from, best first.
 
-The candidates of round R+1 are what round R chose and what round R committed, nothing else: a manifest that a member
-of an older round commits after it was thought dead is never read. Where the rendezvous service has forgotten the
-choices (it was started anew), they are found again from the bucket alone: the newest round had the right to write,
-and within it the newest step counts.
+What the attempt's head names comes first, newest first: only rounds that held the attempt are named there, and a round
+that went back to an older checkpoint has left out what was newer. Behind stand the checkpoint that the attempt itself
+started from, and those that were older than it: they serve when all before them are torn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+from kinema_api import head as heads
 from kinema_api import layout
+from kinema_api.objectstore import ObjectStore
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What an earlier round started from; an empty prefix means from scratch."""
+def candidates(committed: Sequence[str], resume_from: str | None, elders: Sequence[str]) -> list[str]:
+    """Prefixes, best first.
 
-    round: int
-    prefix: str
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A committed checkpoint that a round may start from."""
-
-    step: int
-    round: int
-    prefix: str
-
-
-def committed(keys: Iterable[str]) -> list[Candidate]:
-    """The checkpoints whose manifests are among `keys`."""
-    parsed = ((key, layout.parse_checkpoint_manifest(key)) for key in keys)
-    return [Candidate(*at, key.removesuffix(layout.MANIFEST)) for key, at in parsed if at is not None]
-
-
-def candidates(found: Iterable[Candidate], round_: int, choice: Choice | None, resume_from: str | None) -> list[str]:
-    """Prefixes that round `round_` may start from, best first; the ones behind serve when the best is torn.
-
-    `found` is what this attempt has committed, `choice` the newest choice that is remembered, `resume_from` the
-    checkpoint that the attempt itself starts from.
+    Args:
+        committed: what the attempt has committed, newest first.
+        resume_from: what it started from.
+        elders: what is older than that, newest first.
     """
-    newest_first = sorted((c for c in found if c.round < round_), key=lambda c: (c.round, c.step), reverse=True)
-    if choice is None:
-        ordered = [c.prefix for c in newest_first]
-    else:
-        ordered = [c.prefix for c in newest_first if c.round >= choice.round]
-        own = next((c for c in newest_first if c.prefix == choice.prefix), None)
-        if own:
-            older = [c for c in newest_first if c.round < choice.round and c.step <= own.step and c != own]
-            ordered += [own.prefix, *(c.prefix for c in older)]
-    if resume_from and resume_from not in ordered:
-        ordered.append(resume_from)
-    return ordered
+    behind = [resume_from, *elders] if resume_from else []
+    return [*committed, *(prefix for prefix in behind if prefix not in committed)]
 
 
-def before(found: Iterable[Candidate], prefix: str) -> list[str]:
-    """Older checkpoints of the attempt that `prefix` belongs to, newest first: for when `prefix` itself is torn."""
-    at = layout.parse_checkpoint_manifest(prefix + layout.MANIFEST)
-    if at is None:
+def elders(store: ObjectStore, resume_from: str | None) -> list[str]:
+    """Older checkpoints of the attempt that `resume_from` belongs to, newest first. Blocks.
+
+    Raises:
+        BrokenManifest: that attempt's head cannot be read.
+        StorageError: the store cannot be used now.
+    """
+    place = layout.parse_checkpoint_manifest((resume_from or "") + layout.MANIFEST)
+    if resume_from is None or place is None:
         return []
-    older = [c for c in found if c.step < at[0] and c.round <= at[1]]
-    return [c.prefix for c in sorted(older, key=lambda c: (c.round, c.step), reverse=True)]
+    attempt = resume_from.partition("step-")[0]
+    committed = (attempt + folder for folder in heads.adopt(store, attempt).head.checkpoints)
+    return [prefix for prefix in committed if _is_older(prefix, place)]
+
+
+def _is_older(prefix: str, than: tuple[int, int]) -> bool:
+    at = layout.parse_checkpoint_manifest(prefix + layout.MANIFEST)
+    return at is not None and at[0] < than[0] and at[1] <= than[1]

@@ -29,6 +29,9 @@ class PodSettings(BaseSettings):
     store_credentials: str = Field(default="", validation_alias=objectstore.ENV_CREDENTIALS)
     """File with StoreCredentials; empty for a folder store."""
 
+    weak_fence: bool = Field(default=False, validation_alias=objectstore.ENV_WEAK_FENCE)
+    """Whether to commit on a store without conditional writes all the same."""
+
     scratch: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()))
     """Folder for files on their way to and from the object store."""
     storage_patience_seconds: float = Field(default=300.0, gt=0)
@@ -78,6 +81,8 @@ class TrainerSettings(PodSettings):
     """Time-out of a collective of a training step."""
     leave_seconds: float = Field(default=20.0, gt=0)
     """How long a worker that is asked to stop may take to its next step boundary and checkpoint."""
+    head_seconds: float = Field(default=5.0, gt=0)
+    """How often rank 0 looks whether its round still holds the attempt."""
     fruitless_rounds: int = Field(default=10, ge=1)
     """Rounds in a row that may end without a step before the attempt fails."""
     crashes: int = Field(default=3, ge=0)

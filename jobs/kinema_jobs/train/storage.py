@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from kinema_api.errors import ObjectMissing, ObjectTooLarge, StorageError
+from kinema_api.errors import ObjectMissing, ObjectTooLarge, StaleWrite, StorageError, StoreLacksConditionalWrites
 from kinema_jobs.train.failures import StorageFailure
 
 FIRST_WAIT: Final = 0.5
@@ -24,11 +24,13 @@ class Patience:
         self.seconds = seconds
 
     def __call__(self, request: Callable[[], T]) -> T:
-        """The request's answer. What the object itself is at fault for is an answer, too, and is raised at once.
+        """The request's answer. What says that there is nothing to wait for is an answer, too, and is raised at once.
 
         Raises:
             ObjectMissing: the object does not exist.
             ObjectTooLarge: it is longer than it may be.
+            StaleWrite: the condition of a write does not hold.
+            StoreLacksConditionalWrites: the store does not know them.
             StorageFailure: the store stayed away.
         """
         began = time.monotonic()
@@ -36,7 +38,7 @@ class Patience:
         while True:
             try:
                 return request()
-            except (ObjectMissing, ObjectTooLarge):
+            except (ObjectMissing, ObjectTooLarge, StaleWrite, StoreLacksConditionalWrites):
                 raise
             except StorageError as error:
                 # A refusal may heal as well: short-lived credentials are renewed from outside.

@@ -74,6 +74,7 @@ class Telemetry(Collector):
         yield _gauge("data_wait_seconds", "Time spent waiting for clips in this round", now.data_wait_seconds)
         yield _gauge("checkpoint_seconds", "How long the last checkpoint held up the steps", now.checkpoint_seconds)
         yield _gauge("checkpoint_stall_seconds", "All such time in this round", now.checkpoint_stall_seconds)
+        yield _gauge("validation_stall_seconds", "Time of validation in this round", now.validation_stall_seconds)
         yield _gauge("recovery_seconds", "From the end of the last round to the next step", self._recovery(now))
         recoveries = CounterMetricFamily(
             "kinema_training_recoveries", "Rounds that ended before the run was done", labels=["reason"]

@@ -12,19 +12,20 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import wait as wait_for
 from typing import Any, Final, NoReturn
 
-from kinema_api.errors import BrokenManifest
 from kinema_api.manifest import Manifest
 from kinema_api.wire import EXIT_CODES, CommittedCheckpoint
 from kinema_jobs.rendezvous.errors import RendezvousError, StaleRound
-from kinema_jobs.train import failures, group, resume
+from kinema_jobs.train import failures, group
 from kinema_jobs.train.assignment import DONE, STOPPED, Assignment
 from kinema_jobs.train.checkpoint import Checkpoints
-from kinema_jobs.train.export import export, is_exported
+from kinema_jobs.train.export import export
 from kinema_jobs.train.fitting import Fitting, fit
+from kinema_jobs.train.head_watch import HeadWatch
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.progress import ProgressFile, read_progress, write_progress
@@ -92,6 +93,7 @@ class _Worker:
         self._committed: CommittedCheckpoint | None = None
         self._progress = ProgressFile(run=0, attempt=0)
         self._written = 0.0
+        self._watch: HeadWatch | None = None
         self.step: int | None = None
 
     def run(self) -> str:
@@ -102,17 +104,23 @@ class _Worker:
         self._limit_pieces(fitting)
         store = given.settings.open_store()
         patience = Patience(given.settings.storage_patience_seconds)
-        checkpoints = Checkpoints(config, self._group, store, patience, given.scratch)
+        weak = given.settings.weak_fence
+        checkpoints = Checkpoints(config, self._group, store, patience, given.scratch, weak_fence=weak)
+        # Nothing is told and no step is done before the bucket has this round as the one that may commit.
+        start = self._group.broadcast(checkpoints.claim() if self._group.rank == 0 else None)
+        assert start is not None
         self._begin_progress()
-        if self._group.broadcast(self._group.rank == 0 and is_exported(config, checkpoints)):
+        if start.exported:
             self._finished()
             return DONE
-        self._resume(fitting, checkpoints)
+        self._resume(fitting, checkpoints, start.checkpoints)
+        if self._group.rank == 0:
+            self._watch = HeadWatch(checkpoints.head, given.settings.head_seconds)
         fit(fitting, self._group, self._lease, lambda: self._after_step(fitting, checkpoints))
         if fitting.step < config.optimization.steps:
             return STOPPED
         if self._group.rank == 0:
-            export(config, fitting, checkpoints, given.scratch)
+            export(config, given.place.number, fitting, checkpoints, given.scratch)
         self._group.broadcast(True)  # nobody ends before the model is committed
         self._finished()
         return DONE
@@ -130,15 +138,22 @@ class _Worker:
 
     # Where to go on.
 
-    def _resume(self, fitting: Fitting, checkpoints: Checkpoints) -> None:
-        found = self._group.broadcast(self._choose(checkpoints) if self._group.rank == 0 else None)
-        if found is None:
-            logger.info("round %d starts from scratch", self._group.place.number)
-            self._update(checkpoint=None, step=0)
-            return
-        prefix, manifest = found
-        if self._group.rank != 0:
-            checkpoints.fetch(prefix)
+    def _resume(self, fitting: Fitting, checkpoints: Checkpoints, committed: Sequence[str]) -> None:
+        """Go on from the best checkpoint that is whole for every rank."""
+        prefixes = self._group.broadcast(checkpoints.candidates(committed) if self._group.rank == 0 else None)
+        round_ = self._group.place.number
+        for prefix in prefixes or ():
+            manifest = checkpoints.fetch_together(prefix)
+            if manifest is not None:
+                self._load(fitting, checkpoints, prefix, manifest)
+                logger.info("round %d goes on from step %d (%s)", round_, manifest.step, prefix)
+                return
+        checkpoints.head.goes_on_from(None)
+        logger.info("round %d starts from scratch", round_)
+        self._update(checkpoint=None, step=0)
+
+    def _load(self, fitting: Fitting, checkpoints: Checkpoints, prefix: str, manifest: Manifest) -> None:
+        checkpoints.head.goes_on_from(prefix)
         state = fitting.state()
         checkpoints.load(prefix, state)
         fitting.restore(state, manifest.step)
@@ -148,43 +163,19 @@ class _Worker:
         )
         # The file still names what the last round here knew, which may be torn.
         self._update(checkpoint=self._committed, step=manifest.step)
-        logger.info("round %d goes on from step %d (%s)", self._group.place.number, manifest.step, prefix)
-
-    def _choose(self, checkpoints: Checkpoints) -> tuple[str, Manifest] | None:
-        """Rank 0: the best candidate that is whole, told to the rendezvous before anybody trains on it."""
-        config, round_ = self._config, self._group.place.number
-        found = resume.committed(checkpoints.committed_keys(config.prefix))
-        ahead = [c.round for c in found if c.round >= round_]
-        if ahead:
-            raise self._group.outdated(max(ahead))
-        prefixes = resume.candidates(found, round_, self._group.last_choice(), config.resume_from)
-        chosen = self._first_whole(checkpoints, prefixes)
-        if chosen is None and config.resume_from:
-            older = config.resume_from.partition("step-")[0]
-            found = resume.committed(checkpoints.committed_keys(older))
-            chosen = self._first_whole(checkpoints, resume.before(found, config.resume_from))
-        self._group.choose(chosen[0] if chosen else "")
-        return chosen
-
-    def _first_whole(self, checkpoints: Checkpoints, prefixes: list[str]) -> tuple[str, Manifest] | None:
-        for prefix in prefixes:
-            try:
-                return prefix, checkpoints.fetch(prefix)
-            except BrokenManifest as error:
-                logger.warning("torn checkpoint: %s", error)
-        return None
 
     # Between two steps.
 
     def _after_step(self, fitting: Fitting, checkpoints: Checkpoints) -> None:
+        if self._watch:
+            self._watch.require_held()
         self.step = fitting.step
         first = self._progress.steps_this_round == 0
         self._step_progress(fitting)
         total = self._config.optimization.steps
         due = fitting.step % self._config.checkpoint_every == 0 or fitting.step == total or fitting.stopping
-        if due and self._group.rank == 0:
-            self._update(validation_loss=fitting.validation_loss())
         if due:
+            self._validate(fitting)
             began = time.monotonic()
             self._committed = checkpoints.save(fitting.state(), fitting.step, fitting.stream.taken)
             stall = time.monotonic() - began
@@ -195,6 +186,13 @@ class _Worker:
                 checkpoint_stall_seconds=self._progress.checkpoint_stall_seconds + stall,
             )
         self._write_progress(at_once=first or due)
+
+    def _validate(self, fitting: Fitting) -> None:
+        """Rank 0 measures; the others wait for it here, so that none of them counts it as time of the checkpoint."""
+        began = time.monotonic()
+        loss = self._group.broadcast(fitting.validation_loss() if self._group.rank == 0 else None)
+        seconds = self._progress.validation_stall_seconds + time.monotonic() - began
+        self._update(validation_loss=loss, validation_stall_seconds=seconds)
 
     def _step_progress(self, fitting: Fitting) -> None:
         now, seconds = time.time(), fitting.step_seconds

@@ -24,10 +24,10 @@ from kinema_operator.training import leaving
 from kinema_operator.training.evaluator import evaluation_job
 from kinema_operator.training.job import job
 from kinema_operator.training.network_policy import network_policy
-from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen
+from kinema_operator.training.observed import ExportSeen, JobSeen, PodEnd, PodSeen
 from kinema_operator.training.publisher import publication_job
 from kinema_operator.training.service import pods_service, store_host
-from kinema_operator.training.store_pod import store_pod
+from kinema_operator.training.store_pod import ANNOTATION_MIN_NODES, next_generation, store_pod
 from kinema_operator.training.uri import key
 from kinema_operator.training.view import View
 
@@ -53,6 +53,7 @@ def site(
         progress_file=PROGRESS_FILE,
         termination_log=names.TERMINATION_LOG,
         image=settings.worker_image,
+        weak_fence=settings.allow_weak_fence,
     )
 
 
@@ -75,12 +76,18 @@ def describe_evaluation(
 
 
 def describe_publication(
-    training: VideoModelTraining, model_digest: str, location: StoreLocation, settings: Settings
+    training: VideoModelTraining, export: ExportSeen, location: StoreLocation, settings: Settings
 ) -> tuple[PublicationConfig, specs.AppDef]:
     """The publication of the current attempt's model."""
     meta, run, attempt = training.metadata, training.status.run, training.status.attempt
     config = PublicationConfig(
-        namespace=meta.namespace, name=meta.name, uid=meta.uid, run=run, attempt=attempt, model_digest=model_digest
+        namespace=meta.namespace,
+        name=meta.name,
+        uid=meta.uid,
+        run=run,
+        attempt=attempt,
+        model_digest=export.digest or "",
+        folder=export.folder,
     )
     return config, launch.publication_app(config, site(training, run, attempt, location, settings))
 
@@ -98,10 +105,10 @@ def evaluation_objects(view: View) -> tuple[Apply, ...]:
     return (Apply(evaluation_job(view.training, app, config, view.settings), once=True),)
 
 
-def publication_objects(view: View, digest: str) -> tuple[Apply, ...]:
+def publication_objects(view: View, export: ExportSeen) -> tuple[Apply, ...]:
     """What must exist while the attempt's model is published."""
     location = store_location(view.spec.artifact_store, view.settings)
-    config, app = describe_publication(view.training, digest, location, view.settings)
+    config, app = describe_publication(view.training, export, location, view.settings)
     return (policy(view), Apply(publication_job(view.training, app, config, view.settings), once=True))
 
 
@@ -122,7 +129,10 @@ def objects(view: View) -> tuple[Apply, ...]:
     ]
     if not _live_store(view):
         taken = {pod.name for pod in view.stores}
-        found.append(Apply(store_pod(training, app, config, taken, settings), once=True))
+        image = view.job.image if view.job else ""
+        generation = next_generation(view.now, (pod.generation for pod in view.stores))
+        pod = store_pod(training, app, config, taken, settings, image=image, generation=generation)
+        found.append(Apply(pod, once=True))
     if not view.job:
         found.append(Apply(job(training, app, config, view.nodes, settings), once=True))
     return tuple(found)
@@ -137,8 +147,19 @@ def resize(view: View) -> tuple[Patch, ...]:
     return (Patch(_job_ref(view, found.name, found.uid), found.resource_version, body),)
 
 
+def resize_groups(view: View) -> tuple[Patch, ...]:
+    """The least size of a group, for stores that take it in while they serve."""
+    wanted = view.spec.min_nodes
+    body: Manifest = {"metadata": {"annotations": {ANNOTATION_MIN_NODES: str(wanted)}}}
+    stores = (pod for pod in view.stores if pod.generation is not None and pod.deletion_time is None and not pod.over)
+    return tuple(Patch(_pod_ref(view, p), p.resource_version, body) for p in stores if p.min_nodes != wanted)
+
+
 def unfit_stores(view: View) -> tuple[Ref, ...]:
-    """Stores that ended, or that form groups of another least size than the spec now says."""
+    """Stores that ended, and those of an older version that form groups of another least size than the spec now says.
+
+    The latter are left alone while a group works: making them anew ends its round.
+    """
     return tuple(_pod_ref(view, pod) for pod in view.stores if pod.deletion_time is None and not _fits(view, pod))
 
 
@@ -202,7 +223,11 @@ def _refs(view: View, jobs: Iterable[JobSeen], stores: Iterable[PodSeen]) -> tup
 
 
 def _fits(view: View, pod: PodSeen) -> bool:
-    return pod.phase not in ("Failed", "Succeeded") and pod.min_nodes == view.spec.min_nodes
+    if pod.phase in ("Failed", "Succeeded"):
+        return False
+    takes_it_in = pod.generation is not None
+    works = view.progress is not None and view.progress.world_size > 0
+    return pod.min_nodes == view.spec.min_nodes or takes_it_in or works
 
 
 def _live_store(view: View) -> bool:

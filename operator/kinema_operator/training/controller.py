@@ -95,6 +95,9 @@ class TrainingController:
             case effects.PruneCheckpoints():
                 store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
                 await effects.prune(store, effect)
+            case effects.CloseAttempt():
+                store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
+                await effects.close_attempt(store, effect, self._settings)
             case _:
                 raise TypeError(f"a training knows no effect {type(effect).__name__}; report this as a bug")
 

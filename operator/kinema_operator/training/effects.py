@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar, Final
 
+from kinema_api import head as heads
 from kinema_api import layout
 from kinema_api.errors import BrokenManifest, ObjectMissing
 from kinema_api.manifest import Manifest
@@ -43,6 +44,23 @@ class PruneCheckpoints(Effect):
     keep: int
     protected: str | None
     """Prefix of the checkpoint that the current attempt resumed from."""
+
+
+@dataclass(frozen=True)
+class CloseAttempt(Effect):
+    """Let nothing be committed any more in an attempt that is over."""
+
+    prefix: str
+    """Of the attempt."""
+
+
+async def close_attempt(store: ObjectStore, effect: CloseAttempt, settings: Settings) -> None:
+    """Close the attempt's head.
+
+    Raises:
+        StorageError: the store cannot be used now.
+    """
+    await asyncio.to_thread(heads.close, store, effect.prefix, weak=settings.allow_weak_fence)
 
 
 async def credentials_secret(
@@ -95,7 +113,7 @@ def _prune(store: ObjectStore, effect: PruneCheckpoints) -> None:
     keys = [found.key for found in store.list(effect.prefix)]
     protected = [effect.protected] if effect.protected else []
     end = time.monotonic() + DELETE_SECONDS
-    for key in fence.to_prune(keys, effect.keep, protected):
+    for key in fence.to_prune(keys, effect.keep, protected, fence.read_heads(store, keys)):
         if time.monotonic() > end:
             return  # the rest goes with the next checkpoint
         store.delete(key)

@@ -1,22 +1,30 @@
 """The fence between attempts: which checkpoint a new attempt resumes from, and which old ones may go.
 
-Candidates are what the attempt before committed, newest round first, then newest step: a later round had the right
-to write, whatever an older one still commits. Behind them stands the checkpoint that the attempt before had itself
-resumed from, then those that were older than it when it was chosen. The choice goes into the status before anything
-of the new attempt exists; no manifest that an older attempt commits afterwards is read for it.
+Candidates are what the head of the attempt before names (`kinema_api.head`), newest round first, then newest step; an
+attempt that trainers of an older version began has none, and there every manifest counts. The head is closed before it
+is read for this, so that nothing is committed there any more. Behind them stands the checkpoint that the attempt
+before had itself resumed from, then those that were older than it when it was chosen. The choice goes into the status
+before anything of the new attempt exists.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
+from kinema_api import head as heads
 from kinema_api import layout
+from kinema_api.conditional import require_conditional_writes
 from kinema_api.errors import BrokenManifest, ObjectMissing
+from kinema_api.head import Head
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStat, ObjectStore
+
+MOST_REMEMBERED: Final = 256
+"""Stores known to fence; one that is forgotten is tried again."""
 
 _ATTEMPT: Final = re.compile(r"^(.*/run-\d+/attempt-(\d+)/)")
 _FOLDER: Final = re.compile(r"^(.*/attempt-(\d+)/step-(\d+)/round-(\d+)/)[^/]+$")
@@ -38,6 +46,41 @@ class Found:
 
     checkpoint: Checkpoint | None
     passed_over: tuple[str, ...]
+    closed: bool = False
+    """The head of the attempt that is over says so: nothing is committed there any more."""
+
+
+class StoresThatFence:
+    """Finds out once of each store whether it keeps to the conditions of writes, on which everything here rests."""
+
+    def __init__(self, *, weak_allowed: bool) -> None:
+        self._weak_allowed = weak_allowed
+        self._known: dict[int, _Tried] = {}
+
+    async def require(self, store: ObjectStore, prefix: str) -> None:
+        """Try it below `prefix`, unless it was tried before or the weaker fence is allowed.
+
+        Raises:
+            StoreLacksConditionalWrites: the store does not keep to them.
+            StorageError: the store cannot be used now.
+        """
+        if self._weak_allowed:
+            return
+        tried = self._known.setdefault(id(store), _Tried(store))
+        # One try at a time per store, and none waits for another store's.
+        async with tried.lock:
+            if not tried.fences:
+                await asyncio.to_thread(require_conditional_writes, store, prefix)
+                tried.fences = True
+        while len(self._known) > MOST_REMEMBERED:
+            del self._known[next(iter(self._known))]
+
+
+@dataclass
+class _Tried:
+    store: ObjectStore
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    fences: bool = False
 
 
 def committed(keys: Iterable[str]) -> list[Checkpoint]:
@@ -88,17 +131,39 @@ def find(store: ObjectStore, last_attempt: str, resumed_from: str | None, *, fur
     Raises:
         StorageError: the store cannot be used now.
     """
-    objects = {found.key: found for found in store.list(last_attempt)}
-    older: dict[str, ObjectStat] = {}
-    if resumed_from and (place := _ATTEMPT.match(resumed_from)):
-        older = {found.key: found for found in store.list(place[1])}
-    passed_over: list[str] = []
-    ordered = candidates(objects, resumed_from, older)
+    last = _Attempt.read(store, last_attempt)
+    place = _ATTEMPT.match(resumed_from) if resumed_from else None
+    older = _Attempt.read(store, place[1]) if place else _Attempt({}, [])
+    passed_over = [*last.unreadable]
+    ordered = candidates(last.committed, resumed_from, older.committed)
     for candidate in _further_back(ordered, resumed_from) if further_back else ordered:
-        if _is_whole(store, candidate, older | objects):
-            return Found(candidate, tuple(passed_over))
+        if _is_whole(store, candidate, older.objects | last.objects):
+            return Found(candidate, tuple(passed_over), last.closed)
         passed_over.append(candidate.prefix)
-    return Found(None, tuple(passed_over))
+    return Found(None, tuple(passed_over), last.closed)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What lies below an attempt."""
+
+    objects: dict[str, ObjectStat]
+    committed: list[str]
+    """Keys of the manifests that count."""
+    closed: bool = False
+    unreadable: tuple[str, ...] = ()
+    """The head's key, if it is there and cannot be read: then nothing counts."""
+
+    @classmethod
+    def read(cls, store: ObjectStore, prefix: str) -> _Attempt:
+        # The head is read before the list, so that all that it names is in the list.
+        try:
+            head = heads.read(store, prefix)
+        except BrokenManifest:
+            return cls({}, [], unreadable=(layout.head_key(prefix),))
+        objects = {found.key: found for found in store.list(prefix)}
+        committed = heads.named(prefix, head.head if head else None, objects)
+        return cls(objects, committed, head is not None and head.head.closed)
 
 
 def _is_whole(store: ObjectStore, checkpoint: Checkpoint, objects: dict[str, ObjectStat]) -> bool:
@@ -114,13 +179,25 @@ def _is_whole(store: ObjectStore, checkpoint: Checkpoint, objects: dict[str, Obj
     return all(sizes.get(checkpoint.prefix + file.name) == file.bytes for file in manifest.files)
 
 
-def to_prune(keys: Sequence[str], keep: int, protected: Iterable[str]) -> list[str]:
+def to_prune(
+    keys: Sequence[str], keep: int, protected: Iterable[str], heads_of: Mapping[str, Head | None] | None = None
+) -> list[str]:
     """Keys to delete, manifests first, so that what is half deleted does not exist.
 
     The `keep` newest committed checkpoints and the `protected` prefixes stay; so does whatever is newer than the
     newest committed one, since it may still be being written.
+
+    Args:
+        keys: all below a run.
+        keep: how many stay.
+        protected: prefixes that stay.
+        heads_of: heads by prefixes of attempts; of an attempt that is not among them every manifest counts, and one
+            whose head cannot be read (None) is left alone.
     """
-    whole = committed(keys)
+    found = heads_of or {}
+    left_alone = tuple(prefix for prefix, head in found.items() if head is None)
+    keys = [key for key in keys if not key.startswith(left_alone)] if left_alone else keys
+    whole = committed(key for key in keys if _counts(key, found))
     if not whole:
         return []
     kept = {checkpoint.prefix for checkpoint in whole[:keep]} | set(protected)
@@ -133,3 +210,27 @@ def to_prune(keys: Sequence[str], keep: int, protected: Iterable[str]) -> list[s
         if at < (whole[0].attempt, whole[0].round, whole[0].step):
             doomed.append(key)
     return sorted(doomed, key=lambda key: (not key.endswith("/" + layout.MANIFEST), key))
+
+
+def _counts(key: str, heads_of: Mapping[str, Head | None]) -> bool:
+    place = _ATTEMPT.match(key)
+    head = heads_of.get(place[1]) if place else None
+    return head is None or place is None or bool(heads.named(place[1], head, [key]))
+
+
+def read_heads(store: ObjectStore, keys: Iterable[str]) -> dict[str, Head | None]:
+    """Heads by prefixes of the attempts among `keys` that have one; None where it cannot be read. Blocks.
+
+    Raises:
+        StorageError: the store cannot be used now.
+    """
+    attempts = [key.removesuffix(layout.HEAD) for key in keys if key.endswith("/" + layout.HEAD)]
+    found: dict[str, Head | None] = {}
+    for attempt in attempts:
+        try:
+            seen = heads.read(store, attempt)
+        except BrokenManifest:
+            found[attempt] = None
+        else:
+            found[attempt] = seen.head if seen else None
+    return found

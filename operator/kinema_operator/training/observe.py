@@ -8,6 +8,7 @@ import time
 from datetime import datetime
 from typing import Final
 
+from kinema_api import head as heads
 from kinema_api import layout, names, serving
 from kinema_api.base import utc_now
 from kinema_api.errors import BrokenManifest, StorageError
@@ -53,6 +54,7 @@ class Observer:
         self._expiries: dict[tuple[str, str | None], tuple[datetime | None, float]] = {}
         """By uid, and digest of the model that is published with them."""
         self._refusals: dict[str, StorageError] = {}
+        self._fencing = fence.StoresThatFence(weak_allowed=settings.allow_weak_fence)
 
     async def observe(self, training: VideoModelTraining, cache: Cache) -> Observed:
         """Everything that the plan of this training needs to know now."""
@@ -109,6 +111,7 @@ class Observer:
         seen = view.seen if status.run == 0 else (await self._with_secret(view)).seen
         try:
             store = await self._stores.checked(training.metadata.namespace, training.spec.artifact_store)
+            await self._fencing.require(store, view.training_prefix)
             if view.wants_new_run or status.attempt == 0:
                 run = status.run + 1 if view.wants_new_run else status.run
                 resume = ResumePoint(run, 0, None)
@@ -252,7 +255,7 @@ def _find_resume_point(store: ObjectStore, view: View) -> ResumePoint:
     resumed_from = key_of(store.location, status.resume_from)
     found = fence.find(store, view.attempt_prefix, resumed_from, further_back=lessons.goes_further_back(status))
     if found.checkpoint is None:
-        return ResumePoint(status.run, status.attempt, None, 0, found.passed_over)
+        return ResumePoint(status.run, status.attempt, None, 0, found.passed_over, closed=found.closed)
     prefix = found.checkpoint.prefix
     manifest = Manifest.read(store, prefix + layout.MANIFEST)
     return ResumePoint(
@@ -263,20 +266,24 @@ def _find_resume_point(store: ObjectStore, view: View) -> ResumePoint:
         found.passed_over,
         manifest.digest(),
         manifest.created,
+        found.closed,
     )
 
 
 def _look_at_export(store: ObjectStore, view: View) -> ExportSeen:
     run, attempt = view.status.run, view.status.attempt
     try:
-        manifest = effects.read_export(store, layout.export_prefix(view.attempt_prefix))
+        prefix = heads.export_of(store, view.attempt_prefix)
+        manifest = effects.read_export(store, prefix) if prefix else None
     except BrokenManifest as error:
         return ExportSeen(run, attempt, problem=str(error))
-    if manifest is None:
+    if prefix is None:
         return ExportSeen(run, attempt)
-    digest = manifest.digest()
+    if manifest is None:
+        return ExportSeen(run, attempt, problem=f"{prefix}{layout.MANIFEST} is named by the attempt's head and missing")
+    folder, digest = prefix.removeprefix(view.attempt_prefix), manifest.digest()
     published = store.stat(layout.model_prefix(digest) + layout.MANIFEST) is not None
-    return ExportSeen(run, attempt, digest=digest, step=manifest.step, published=published)
+    return ExportSeen(run, attempt, digest=digest, folder=folder, step=manifest.step, published=published)
 
 
 def _look_at_report(store: ObjectStore, view: View) -> ReportSeen:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from kinema_api import names
+from kinema_api import layout, names
 from kinema_api.wire import EvaluationResult, LastWord, TrainerProgress
 
 
@@ -23,6 +23,8 @@ class JobSeen:
     component: str = names.COMPONENT_TRAINER
     model: str = ""
     """Of an evaluation: the short digest of the model that it measures."""
+    image: str = ""
+    """What its pods run."""
     finished: Literal["Complete", "Failed"] | None = None
     message: str = ""
     """What the Job controller says about its end."""
@@ -69,6 +71,9 @@ class PodSeen:
     deletion_time: datetime | None = None
     """When it should be gone: the time of the deletion plus its grace."""
     end: PodEnd | None = None
+    generation: int | None = None
+    """Of a store: see store_pod.ANNOTATION_GENERATION. None: of an older version."""
+    resource_version: str = ""
     node: str = ""
     """Where it was scheduled to."""
     min_nodes: int | None = None
@@ -142,6 +147,8 @@ class ResumePoint:
     """Of its manifest."""
     time: datetime | None = None
     """When it was committed."""
+    closed: bool = True
+    """Nothing is committed any more in the attempt that is over."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,8 @@ class ExportSeen:
     attempt: int
     digest: str | None = None
     """Digest of the committed manifest; None: there is none yet."""
+    folder: str = layout.EXPORT_FOLDER
+    """Where it lies, below the attempt."""
     step: int = 0
     """Optimizer step of the exported model."""
     published: bool = False

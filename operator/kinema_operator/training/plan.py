@@ -33,7 +33,7 @@ from kinema_operator.training import (
     publishing,
     suspension,
 )
-from kinema_operator.training.effects import PruneCheckpoints
+from kinema_operator.training.effects import CloseAttempt, PruneCheckpoints
 from kinema_operator.training.failure import Failure
 from kinema_operator.training.observed import ExportSeen
 from kinema_operator.training.progress import completed, follow
@@ -131,6 +131,9 @@ def _between_attempts(view: View) -> Plan:
         return Plan(delete=gone, status=status, requeue_after=children.LOOK_AGAIN_SECONDS)
     if view.resume is None:
         return Plan(delete=gone, status=status, requeue_after=0.0)
+    if not view.resume.closed:
+        # What was found may be outdone yet by a trainer that nobody sees: first nothing is committed any more.
+        return Plan(delete=gone, status=status, effects=(CloseAttempt(view.attempt_prefix),), requeue_after=0.0)
     return _fix_attempt(view.with_status(status), Plan(delete=gone, requeue_after=0.0))
 
 
@@ -222,7 +225,7 @@ def _go_on(view: View) -> Plan:
         events.append(Event("Resizing", f"From {view.job.parallelism} to {view.nodes} nodes"))
     return Plan(
         apply=children.objects(view),
-        patches=patches,
+        patches=(*patches, *children.resize_groups(view)),
         delete=(*children.of_other_attempts(view), *children.unfit_stores(view), *children.held_pods(view)),
         status=status,
         events=tuple(events),

@@ -37,7 +37,7 @@ def publish(view: View, export: ExportSeen) -> Plan:
         status = credentials.waits_for_store(view, view.changed())
         return Plan(delete=gone, status=status, effects=effects, requeue_after=credentials.retry_wait(view))
     return Plan(
-        apply=() if job else children.publication_objects(view, digest),
+        apply=() if job else children.publication_objects(view, export),
         delete=gone,
         status=_publishing(view),
         effects=effects,

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from kinema_api import names
+from kinema_api import launch, names
 from kinema_operator.plan import Manifest
 from kinema_operator.training.failure import parse_last_word
 from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen
-from kinema_operator.training.store_pod import ANNOTATION_MIN_NODES
+from kinema_operator.training.store_pod import ANNOTATION_GENERATION, ANNOTATION_MIN_NODES
 
 FAILURE_COUNTS: Final = (
     "batch.kubernetes.io/job-index-failure-count",
@@ -18,6 +18,7 @@ FAILURE_COUNTS: Final = (
 )
 """Annotations in which the Job controller keeps how often it has replaced the pods of an index (KEP-3850)."""
 _FAULTLESS_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
+MAX_DIGITS: Final = 18
 
 
 def read_job(job: Manifest) -> JobSeen:
@@ -40,6 +41,7 @@ def read_job(job: Manifest) -> JobSeen:
         parallelism=spec.get("parallelism", 1),
         component=labels.get(names.LABEL_COMPONENT, ""),
         model=labels.get(names.LABEL_DIGEST, ""),
+        image=_image(job),
         finished=finished,
         message=message,
         deleting="deletionTimestamp" in metadata,
@@ -55,7 +57,7 @@ def read_pod(pod: Manifest) -> PodSeen:
     state = _state(status, component)
     began = (state.get("running") or state.get("terminated") or {}).get("startedAt")
     run, attempt = _attempt(metadata)
-    smallest = (metadata.get("annotations") or {}).get(ANNOTATION_MIN_NODES)
+    annotations = metadata.get("annotations") or {}
     return PodSeen(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -68,7 +70,9 @@ def read_pod(pod: Manifest) -> PodSeen:
         deletion_time=_time(metadata.get("deletionTimestamp")),
         end=_end(status, state),
         node=(pod.get("spec") or {}).get("nodeName") or "",
-        min_nodes=int(smallest) if smallest and smallest.isdigit() else None,
+        min_nodes=_number(annotations.get(ANNOTATION_MIN_NODES)),
+        generation=_number(annotations.get(ANNOTATION_GENERATION)),
+        resource_version=metadata.get("resourceVersion") or "",
         earlier_failures=_earlier_failures(metadata),
     )
 
@@ -87,8 +91,16 @@ def _state(status: Mapping[str, Any], component: str) -> Mapping[str, Any]:
 
 def _earlier_failures(metadata: Mapping[str, Any]) -> int:
     annotations = metadata.get("annotations") or {}
-    counts = (annotations.get(name, "") for name in FAILURE_COUNTS)
-    return sum(int(count) for count in counts if count.isdigit())
+    return sum(_number(annotations.get(name)) or 0 for name in FAILURE_COUNTS)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
+
+
+def _image(job: Manifest) -> str:
+    containers = ((job["spec"].get("template") or {}).get("spec") or {}).get("containers") or ()
+    return next((str(c.get("image") or "") for c in containers if c.get("name") == launch.TRAINER_ROLE), "")
 
 
 def _end(status: Mapping[str, Any], state: Mapping[str, Any]) -> PodEnd | None:

@@ -1,12 +1,15 @@
 """The pod of the rendezvous store: on its own, so that any worker may die; small, and made anew when it is gone.
 
 Its name carries a number once the first name is held by a pod that hangs Terminating on a dead node. The kubelet
-restarts its container in place.
+restarts its container in place. It runs the image of its attempt's trainers, which an operator that has become newer
+meanwhile would not give it, and takes its arguments as they always were: what is new to it comes in files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from torchx import specs
@@ -19,7 +22,11 @@ from kinema_operator.training import ownership
 from kinema_operator.training.pod import base_pod, container
 
 ANNOTATION_MIN_NODES: Final = f"{names.GROUP}/min-nodes"
-"""The smallest group that this store forms: when the spec changes it, the store is made anew."""
+"""The smallest group that this store forms: the process reads it again as it changes."""
+ANNOTATION_GENERATION: Final = f"{names.GROUP}/rendezvous-generation"
+"""Higher for each pod made later: where two serve one attempt, the older one gives way. Absent: of an older version,
+which does not read its annotations."""
+POD_INFO_VOLUME: Final = "pod-info"
 
 TERMINATION_GRACE_SECONDS: Final = 2
 """It keeps nothing: whoever connects next starts a new round."""
@@ -37,15 +44,42 @@ def pod_name(first: str, taken: Collection[str]) -> str:
     return name
 
 
+def next_generation(now: datetime, seen: Iterable[int | None]) -> int:
+    """Above every generation that is seen, and that of any pod made before which is not."""
+    return max([int(now.timestamp()), *(number + 1 for number in seen if number is not None)])
+
+
 def store_pod(
-    training: VideoModelTraining, app: specs.AppDef, config: RunConfig, taken: Collection[str], settings: Settings
+    training: VideoModelTraining,
+    app: specs.AppDef,
+    config: RunConfig,
+    taken: Collection[str],
+    settings: Settings,
+    *,
+    image: str = "",
+    generation: int = 0,
 ) -> dict[str, Any]:
-    """The rendezvous store of one attempt; `taken` are names of pods that still exist."""
+    """The rendezvous store of one attempt.
+
+    Args:
+        training: whose.
+        app: the attempt.
+        config: the attempt.
+        taken: names of pods that still exist.
+        settings: of the operator.
+        image: what the attempt's trainers run; empty: the AppDef's, since there are none yet.
+        generation: see ANNOTATION_GENERATION.
+    """
     role = next(role for role in app.roles if role.name == launch.STORE_ROLE)
+    if image:
+        role = replace(role, image=image)
     name = pod_name(names.store_name(config.name, config.run, config.attempt), taken)
     pod_labels = ownership.labels(training, names.COMPONENT_STORE, config.run, config.attempt)
     metadata = ownership.metadata(training, name, pod_labels)
-    metadata["annotations"] = {ANNOTATION_MIN_NODES: str(training.spec.min_nodes)}
+    metadata["annotations"] = {
+        ANNOTATION_MIN_NODES: str(training.spec.min_nodes),
+        ANNOTATION_GENERATION: str(generation),
+    }
     store = container(role, settings)
     store["resources"] = {"requests": dict(REQUESTS)}
     store["readinessProbe"] = {"tcpSocket": {"port": names.RENDEZVOUS_PORT}, "periodSeconds": 1}
@@ -60,5 +94,16 @@ def store_pod(
     spec["subdomain"] = names.pods_service_name(config.name)
     spec["restartPolicy"] = "Always"
     spec["terminationGracePeriodSeconds"] = TERMINATION_GRACE_SECONDS
+    store["volumeMounts"].append({"name": POD_INFO_VOLUME, "mountPath": names.POD_INFO_DIR, "readOnly": True})
+    spec["volumes"].append(_pod_info())
     spec["containers"] = [store]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _pod_info() -> dict[str, Any]:
+    files = {names.POD_INFO_MIN_NODES: ANNOTATION_MIN_NODES, names.POD_INFO_GENERATION: ANNOTATION_GENERATION}
+    items = [
+        {"path": path, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{annotation}']"}}
+        for path, annotation in files.items()
+    ]
+    return {"name": POD_INFO_VOLUME, "downwardAPI": {"items": items, "defaultMode": 0o444}}

@@ -115,6 +115,12 @@ class View:
         return found if found and self._current(found) else None
 
     @property
+    def training_prefix(self) -> str:
+        """Where all of the training's attempts write."""
+        meta = self.training.metadata
+        return layout.training_prefix(meta.namespace, meta.name, meta.uid)
+
+    @property
     def attempt_prefix(self) -> str:
         """Where the current attempt writes."""
         meta = self.training.metadata

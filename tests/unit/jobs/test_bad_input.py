@@ -136,7 +136,7 @@ INPUTS: dict[str, tuple[Make, list[str]]] = {
     "torn picture": (lambda f: cut(noise(f / "a.png"), 0.6), ["The input cannot be read"]),
     "torn photo": (lambda f: cut(noise(f / "a.webp"), 0.6), ["The input cannot be read"]),
     "film as a picture": (lambda f: film(f / "a.webp"), ["The input is an animated picture"]),
-    "unknown codec": (lambda f: unknown_codec(f / "a.mp4"), ["The input is in a codec that is not read", "Use H.264"]),
+    "unknown codec": (lambda f: unknown_codec(f / "a.mp4"), ["The input cannot be read", "codec"]),
     "shown for years": (lambda f: shown_for_years(f / "a.mp4"), ["The input cannot be read", "too long"]),
     "too large": (lambda f: clip(f / "a.mp4", 80), ["The input is 80x80", "at most 64"]),
     "other size": (lambda f: clip(f / "a.mp4", 32), ["The input is 32x32 and the clip 24x24"]),
@@ -160,7 +160,7 @@ MASKS: dict[str, tuple[Make, list[str]]] = {
     "a photo": (lambda f: noise(f / "m.png"), ["The mask is not black and white"]),
     "no picture": (lambda f: written(f / "m.png", b"\x89PNG\r\n\x1a\n"), ["The mask cannot be read"]),
     "torn": (lambda f: cut(noise(f / "m.png"), 0.5), ["The mask cannot be read"]),
-    "a bomb": (lambda f: bomb(f / "m.png"), ["The mask is 30000x30000", "Scale it down"]),
+    "a bomb": (lambda f: bomb(f / "m.png"), ["The mask cannot be read"]),
 }
 
 

@@ -144,11 +144,10 @@ def test_another_run_is_refused_with_a_sentence() -> None:
         authority().hello("a", "uid/1/2", 0)
 
 
-def test_only_the_current_round_may_choose_commit_and_finish() -> None:
+def test_only_the_current_round_may_commit_finish_and_retire_its_service() -> None:
     rounds = authority()
     joined(rounds, "a", "b", now=0)
     first = assignments(rounds.tick(1))["a"]
-    rounds.choose(first["number"], first["token"], "step-1/")
     assert rounds.is_current(first["number"], first["token"], "b")
     rounds.lost("b", "killed", 2)
     assert not rounds.is_current(first["number"], first["token"], "b"), "a lost member commits nothing"
@@ -156,14 +155,21 @@ def test_only_the_current_round_may_choose_commit_and_finish() -> None:
     second = assignments(rounds.tick(3))["a"]
     assert not rounds.is_current(first["number"], first["token"], "a")
     assert not rounds.is_current(second["number"], first["token"], "a"), "the number alone is not enough"
-    assert rounds.last_choice(second["number"], second["token"]) == (1, "step-1/")
     for forbidden in (
-        lambda: rounds.choose(first["number"], first["token"], "step-2/"),
         lambda: rounds.finish(first["number"], first["token"]),
-        lambda: rounds.last_choice(first["number"], first["token"]),
+        lambda: rounds.retire(first["number"], first["token"]),
     ):
         with pytest.raises(StaleRound, match="join the next round"):
             forbidden()
+
+
+def test_a_retired_service_forms_no_round() -> None:
+    rounds = authority()
+    joined(rounds, "a", now=0)
+    place = assignments(rounds.tick(1))["a"]
+    rounds.retire(place["number"], place["token"])
+    rounds.wait("a", "a:1", 1, 1, 2)
+    assert assignments(rounds.tick(100)) == {}
 
 
 def test_after_the_end_everybody_who_waits_is_told() -> None:

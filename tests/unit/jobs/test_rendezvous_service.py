@@ -101,7 +101,7 @@ def test_a_broken_connection_is_noticed_and_the_round_goes_on_without(
     assert ask(service.endpoint, new, "current", id=new.member, patience=1)["current"]
     assert not ask(service.endpoint, old, "current", id=old.member, patience=1)["current"]
     with pytest.raises(StaleRound):
-        ask(service.endpoint, old, "choose", prefix="late/", patience=1)
+        ask(service.endpoint, old, "outdated", floor=9, patience=1)
 
 
 def test_a_member_that_hears_nothing_loses_its_lease_first(service: Service) -> None:

@@ -1,48 +1,46 @@
-"""Which checkpoint a round starts from."""
+"""Which checkpoints a round may start from, best first."""
 
 from __future__ import annotations
 
-from kinema_api.layout import checkpoint_prefix
-from kinema_jobs.train.resume import Candidate, Choice, before, candidates, committed
+from pathlib import Path
 
-ATTEMPT = "trainings/n/t/u/run-001/attempt-002/"
-OLDER = "trainings/n/t/u/run-001/attempt-001/step-00000005/round-0003/"
+from kinema_api import head as heads
+from kinema_api.head import Head
+from kinema_api.layout import MANIFEST, checkpoint_prefix, head_key
+from kinema_api.objectstore import ObjectStore, StoreLocation
+from kinema_api.objectstores import open_store
+from kinema_jobs.train.resume import candidates, elders
 
-
-def at(step: int, round_: int) -> Candidate:
-    return Candidate(step, round_, checkpoint_prefix(ATTEMPT, step, round_))
-
-
-def test_manifests_are_found_among_keys() -> None:
-    keys = [at(10, 1).prefix + "manifest.json", at(10, 1).prefix + ".metadata", f"{ATTEMPT}export/manifest.json"]
-    assert committed(keys) == [at(10, 1)]
+BEFORE = "trainings/n/t/u/run-001/attempt-001/"
+FIXED = checkpoint_prefix(BEFORE, 30, 2)
 
 
-def test_candidates_are_the_last_choice_and_what_its_round_committed() -> None:
-    found = [at(10, 1), at(20, 1), at(20, 2), at(30, 2)]
-    choice = Choice(2, at(20, 1).prefix)
-    assert candidates(found, 3, choice, None) == [c.prefix for c in (at(30, 2), at(20, 2), at(20, 1), at(10, 1))]
+def bucket(folder: Path) -> ObjectStore:
+    (folder / "kinema").mkdir()
+    return open_store(StoreLocation(endpoint=f"file://{folder}", bucket="kinema"), None)
 
 
-def test_a_late_manifest_of_an_older_round_is_not_read() -> None:
-    late = at(40, 1)
-    found = [at(10, 1), at(20, 1), late, at(30, 2)]
-    assert late.prefix not in candidates(found, 3, Choice(2, at(20, 1).prefix), None)
+def folders(*at: tuple[int, int]) -> tuple[str, ...]:
+    return tuple(checkpoint_prefix("", step, round_) for step, round_ in at)
 
 
-def test_what_the_round_itself_or_a_later_one_wrote_is_not_read() -> None:
-    assert candidates([at(10, 3), at(20, 4)], 3, None, None) == []
+def test_what_the_attempt_committed_comes_before_what_it_started_from() -> None:
+    assert candidates(["b/", "a/"], FIXED, ["older/"]) == ["b/", "a/", FIXED, "older/"]
+    assert candidates(["a/"], None, []) == ["a/"]
 
 
-def test_a_choice_of_nothing_shuts_out_older_rounds() -> None:
-    assert candidates([at(10, 1), at(5, 2)], 3, Choice(2, ""), OLDER) == [at(5, 2).prefix, OLDER]
+def test_behind_the_start_of_the_attempt_stand_its_elders_alone(tmp_path: Path) -> None:
+    store = bucket(tmp_path)
+    committed = folders((50, 3), (40, 2), (30, 2), (20, 1), (10, 1))
+    store.put(head_key(BEFORE), Head(checkpoints=committed).to_bytes())
+    assert elders(store, FIXED) == [BEFORE + folder for folder in committed[3:]]
+    assert elders(store, None) == []
+    assert elders(store, "elsewhere/") == []
 
 
-def test_without_memory_the_newest_round_comes_first() -> None:
-    found = [at(10, 1), at(40, 1), at(30, 2)]
-    assert candidates(found, 5, None, OLDER) == [at(30, 2).prefix, at(40, 1).prefix, at(10, 1).prefix, OLDER]
-
-
-def test_behind_a_torn_start_of_the_attempt_stand_its_elders() -> None:
-    found = [Candidate(5, 3, OLDER), Candidate(9, 4, "late"), Candidate(4, 2, "two"), Candidate(3, 3, "three")]
-    assert before(found, OLDER) == ["three", "two"]
+def test_elders_of_an_attempt_without_a_head_are_found_by_their_manifests(tmp_path: Path) -> None:
+    store = bucket(tmp_path)
+    for folder in folders((40, 2), (20, 1)):
+        store.put(BEFORE + folder + MANIFEST, b"{}")
+    assert elders(store, FIXED) == [checkpoint_prefix(BEFORE, 20, 1)]
+    assert heads.read(store, BEFORE) is None, "looking writes nothing"

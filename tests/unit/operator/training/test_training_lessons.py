@@ -21,6 +21,7 @@ from kinema_operator.cache import ObjectCache
 from kinema_operator.plan import Key, Plan
 from kinema_operator.settings import Settings
 from kinema_operator.training.controller import TrainingController
+from kinema_operator.training.effects import CloseAttempt
 from kinema_operator.training.observed import ExportSeen, Observed, PodEnd
 from kinema_operator.training.plan import decide
 from kinema_operator.training.read import read_pod
@@ -72,7 +73,9 @@ class Life:
             key = Key("VideoModelTraining", "team", "tiny-world")
             seen = await self.controller.observe(key, obj, ObjectCache(lambda _: None))
             assert seen is not None
-            self.decide(seen)
+            for effect in self.decide(seen).effects:
+                if isinstance(effect, CloseAttempt):
+                    await self.controller.perform(key, obj, effect)
             if self.training.status.not_before is None and self.training.status.attempt:
                 break
         found = self.training.status.resume_from

@@ -1,0 +1,47 @@
+"""Looking now and then whether this round still holds its attempt: a group that has lost it does not train on.
+
+A commit would find out as well, but the next one may be thousands of steps away.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from kinema_api.errors import KinemaApiError
+from kinema_jobs.errors import JobError
+from kinema_jobs.train.head import AttemptHead
+
+logger = logging.getLogger(__name__)
+
+
+class HeadWatch:
+    """Asks the bucket from a thread of its own, every `seconds`; what it finds is raised between two steps."""
+
+    def __init__(self, head: AttemptHead, seconds: float) -> None:
+        self._head = head
+        self._seconds = seconds
+        self._lost: JobError | None = None
+        threading.Thread(target=self._look, name="head", daemon=True).start()
+
+    def require_held(self) -> None:
+        """Raise what was found.
+
+        Raises:
+            StaleRound: another round, or another rendezvous, holds the attempt.
+            AttemptOver: the control plane has closed it.
+        """
+        if self._lost:
+            raise self._lost
+
+    def _look(self) -> None:
+        while self._lost is None:
+            time.sleep(self._seconds)
+            try:
+                self._head.require()
+            except JobError as error:
+                self._lost = error
+            except KinemaApiError as error:
+                # Not to know is no reason to stop: the commit decides.
+                logger.info("the attempt's head cannot be looked at: %s", error)
