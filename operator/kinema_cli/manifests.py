@@ -13,6 +13,7 @@ from kinema_api.errors import InvalidManifest
 from kinema_api.names import API_VERSION, MAX_NAME_LENGTH
 from kinema_api.training import VideoModelTraining
 from kinema_cli.errors import BadManifest
+from kinema_cli.yaml_files import read_documents
 
 
 def read_training(path: str, run_id: str | None) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def read_training(path: str, run_id: str | None) -> dict[str, Any]:
 def _documents(path: str) -> list[Any]:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        return list(yaml.safe_load_all(text))
+        return read_documents(text)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise BadManifest(f"{path} cannot be read ({reason}); name a YAML file, or - for standard input") from None
