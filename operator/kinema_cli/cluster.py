@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 import urllib3
 from kubernetes import client
-from kubernetes import config as kubernetes_config
 from kubernetes.client.exceptions import ApiException
-from kubernetes.config.config_exception import ConfigException
 
 from kinema_api import names
 from kinema_api.errors import UnsafeName
 from kinema_api.names import GROUP, VERSION
+from kinema_cli import kubeconfig as kubeconfig_files
 from kinema_cli.errors import BadManifest, ClusterUnreachable, CommandError, NotFound
 
 FIELD_MANAGER: Final = "kinema-cli"
@@ -25,9 +25,10 @@ FOLLOW_SECONDS: Final = 86400.0
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 _TABLE: Final = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+_TYPED_PATCH: Final = re.compile(r"^.*failed to create typed patch object \([^)]*\): (errors:\s*)?")
+_GO_VALUE: Final = re.compile(r"&value\.value\w+\{Value:[^}]*\}")
 _TIMEOUT: Final = (CONNECT_SECONDS, READ_SECONDS)
 
-config: Any = kubernetes_config  # has no types
 T = TypeVar("T")
 Json = dict[str, Any]
 
@@ -43,27 +44,20 @@ class Cluster:
 
     @classmethod
     def connect(cls, kubeconfig: str | None, context: str | None, namespace: str | None) -> Cluster:
-        """The cluster of a kubeconfig, else of the pod that this runs in.
+        """The cluster of a kubeconfig; where there is none, that of the pod that this runs in.
 
         Raises:
-            ClusterUnreachable: neither is there. Nothing is asked of the cluster yet.
+            ClusterUnreachable: it cannot be used, or neither is there. Nothing is asked of the cluster yet.
         """
         settings = client.Configuration()
         settings.retries = urllib3.Retry(connect=1, read=0, redirect=0)
+        found = kubeconfig_files.load(kubeconfig, context, settings)
         try:
-            config.load_kube_config(kubeconfig, context, settings)
-            found = _context_namespace(kubeconfig, context)
-        except (ConfigException, OSError, TypeError) as error:
-            if kubeconfig or context:
-                raise ClusterUnreachable(f"{error}; correct --kubeconfig or --context") from None
-            try:
-                config.load_incluster_config(settings)
-            except ConfigException:
-                raise ClusterUnreachable(
-                    "no cluster is configured; set KUBECONFIG or pass --kubeconfig, or use --local"
-                ) from None
-            found = None
-        return cls(client.ApiClient(settings), namespace or found or "default")
+            return cls(client.ApiClient(settings), namespace or found or "default")
+        except (OSError, ValueError) as error:  # a certificate or key that is none
+            raise ClusterUnreachable(
+                f"the kubeconfig's certificates cannot be used ({_reason(error)}); correct the kubeconfig"
+            ) from None
 
     def apply(self, plural: str, body: Json, *, force: bool) -> Json:
         """Server-side apply (KEP-555): fields that others own and that differ are a conflict unless forced."""
@@ -190,14 +184,17 @@ def _checked(name: str, what: str = "name") -> str:
     return name
 
 
-def _context_namespace(kubeconfig: str | None, context: str | None) -> str | None:
-    contexts, active = config.list_kube_config_contexts(kubeconfig)
-    chosen = next((c for c in contexts if c["name"] == context), active) if context else active
-    return str(chosen["context"]["namespace"]) if chosen and "namespace" in chosen.get("context", {}) else None
-
-
 def _reason(error: Exception) -> str:
     return type(getattr(error, "reason", None) or error).__name__
+
+
+def _of_fields(said: str) -> str:
+    """What server-side apply says of the fields that do not fit, without Go's names for them.
+
+    An object that does not fit its schema is answered with a 500 by the API server, although it is the object's fault.
+    """
+    found = _TYPED_PATCH.sub("", said).replace("\n", "; ")
+    return _GO_VALUE.sub("something else", found)
 
 
 def _sentence(error: ApiException) -> CommandError:
@@ -209,8 +206,8 @@ def _sentence(error: ApiException) -> CommandError:
     match error.status:
         case 400 | 413 | 415 | 422:
             return BadManifest(f"{said}; correct it and try again")
-        case 500 if "field not declared in schema" in said:
-            return BadManifest(f"{said}; take this field out")
+        case 500 if "failed to create typed patch object" in said or "field not declared in schema" in said:
+            return BadManifest(f"{_of_fields(said)}; correct this, or take the field out")
         case 401 | 403:
             return ClusterUnreachable(f"{said}; ask for the role kinema-edit in this namespace")
         case 404 if "could not find the requested resource" in said or "page not found" in said:

@@ -16,13 +16,14 @@ from kinema_cli.errors import BadManifest
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
 HEAD = "apiVersion: kinema.dev/v1alpha1\nkind: VideoModelTraining\nmetadata: {name: a}\n"
-WORDS = """
+_WORDS = """
 yes Yes YES yEs on ON y Y n N no off false true TRUE tRue 010 08 0o10 0x1F 0b11 -0b11 1_000 1__0 _1 1_ 1e4 1E4 1e-3 1e+3
 1.5e3 .5 5. +5 -.5 +.5 1:30 1:30:15 1:30.5 2026-01-02 2026-01-02T03:04:05Z ~ null Null nUll .inf -.Inf .nan
 9223372036854775807 9223372036854775808 18446744073709551616 123456789012345678901 1.0 1.10 0.1 1e400 0x1p4 1e e1 + --1
 1-1 0_ 00 -010 +010 0x 0xZ 1,000 'yes' "010" <<  = 1.e3 1_0.5 0.0_1 0b1_1 0o1_0 0_7 3e-3 6e0 -0 -0.0 1e21 1e20
 123456.789e3 0.000001 0.0000001 infinity NaN inf 0x_1F 1.7976931348623157e308 100000000.0 . .. .e1 1e+ 0.
-""".split()
+"""
+WORDS = _WORDS.split()
 PHRASES = [
     "!!str 1",
     "!!str yes",
