@@ -43,7 +43,7 @@ def read_documents(text: str) -> list[Any]:
             return [_plain(json.loads(text.lstrip("\ufeff")))]
         except ValueError:
             pass  # flow style that is no JSON, or several documents
-    loader = _Loader(text)
+    loader: Any = _Loader(text)  # PyYAML has no types
     try:
         documents = []
         while loader.check_data():
@@ -94,7 +94,7 @@ class _Loader(yaml.SafeLoader):
         """The directives of a document. Raises `ParserError` for another version than 1.1."""
         found = super().process_directives()  # type: ignore[no-untyped-call]
         if self.yaml_version not in (None, (1, 1)):
-            raise ParserError(None, None, "found incompatible YAML document", self.peek_token().start_mark)
+            raise ParserError(None, None, "found incompatible YAML document", None)
         return found
 
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Hashable, Any]:
