@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kinema_api.base import ApiModel
 from kinema_jobs.errors import BadSettings
+from kinema_jobs.spoken import said_prompt
 from kinema_model.prompts import Expansion, expand
 
 log = logging.getLogger(__name__)
@@ -155,15 +156,15 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
 
 
 def answer_text(body: bytes, most: int) -> str:
-    """The words of an answer's body, without control characters, cut between words. Raises `_NoAnswer`."""
+    """The prompt in an answer's body, without control characters, cut between words. Raises `_NoAnswer`."""
     try:
         content = _Completion.model_validate_json(body).choices[0].message.content
     except ValidationError:
         raise _NoAnswer("the answer is no chat completion") from None
-    shown = (c if c.isspace() or not unicodedata.category(c).startswith("C") else "" for c in content)
-    text = " ".join("".join(shown).split())
+    shown = "".join(c for c in content if c.isspace() or not unicodedata.category(c).startswith("C"))
+    text = " ".join(said_prompt(shown).split())
     if len(text) > most:
         text = text[: most + 1].rsplit(" ", 1)[0][:most]
     if not text:
-        raise _NoAnswer("the answer is empty")
+        raise _NoAnswer("the answer is empty" if not shown.strip() else "the answer holds no prompt")
     return text

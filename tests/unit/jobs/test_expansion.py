@@ -233,3 +233,75 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert (settings.url, settings.model, settings.key_file) == ("http://[::1]:8000/v1/", "m", Path("/keys/key"))
     monkeypatch.setenv("KINEMA_EXPANSION_URL", "")
     assert ExpansionSettings.from_environment().url is None
+
+
+SCENE = "A red square moves right over a wooden floor, slowly, in soft light."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"<think>The user wants a square.\n\nLet me see.</think>\n\n{SCENE}",
+        f"<thinking>Hm.</thinking>{SCENE}",
+        f"The user wants a square.</think>\n{SCENE}",
+        f"<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>{SCENE}",
+        f"```\n{SCENE}\n```",
+        f"```text\n{SCENE}",
+        f"Here is the expanded prompt:\n\n```\n{SCENE}\n```\nLet me know if you want more.",
+        f"**Prompt:** {SCENE}",
+        f"**Prompt**: {SCENE}",
+        f"### Expanded description\n{SCENE}".replace("description\n", "description: "),
+        f'Sure! Here\'s the completed description:\n\n"{SCENE}"',
+        f"Certainly, here is a detailed video prompt: {SCENE}",
+        f"Prompt: \u201c{SCENE}\u201d",
+        f'"{SCENE}"',
+        f"*{SCENE}*".replace("*", "**"),
+        f"> {SCENE}",
+        f"{SCENE}\n\nNote: I added the floor.",
+        f"{SCENE}\n\n(Word count: 12)",
+        f"<answer>{SCENE}</answer>",
+        f"<think></think>\n\n**Final prompt:**\n\n{SCENE}<|im_end|>",
+    ],
+)
+async def test_a_model_hears_the_prompt_and_not_what_is_said_around_it(start: Start, answer: str) -> None:
+    expansion = await expand_prompt(PROMPT, 7, await start(saying(answer)))
+    assert expansion.rich == SCENE
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I\u2019m sorry, but I can\u2019t assist with that request.",
+        "I cannot create this content.",
+        "As an AI language model, I do not draw.",
+        "Sorry, this is against my guidelines.",
+        "Unfortunately, I am unable to do so.",
+        "This request violates our policy.",
+        "Please provide a description.",
+        "<think>They want a square. Maybe I should",
+        "<think>I must refuse.</think>\n\nI can't do that.",
+        "```\n```",
+        "**Prompt:**",
+        "...",
+    ],
+)
+async def test_an_answer_without_a_prompt_leaves_the_prompt_to_the_rule(start: Start, answer: str) -> None:
+    expansion = await expand_prompt(PROMPT, 7, await start(saying(answer)))
+    assert expansion.rich == expand(PROMPT, 7).rich
+    assert "the language model gave nothing" in expansion.how
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [
+        'A sign reads "Stop: no entry" beside a road.',
+        "I walk along a beach at dusk.",
+        "A note: three words on paper, seen from above.",
+        '"Go" says a red circle, and "stop" says a blue one.',
+        "A sorry old dog sleeps.",
+        "A circle, 3 * 4 pixels wide, falls.",
+    ],
+)
+async def test_a_prompt_that_looks_like_a_remark_is_kept(start: Start, scene: str) -> None:
+    assert (await expand_prompt(PROMPT, 7, await start(saying(scene)))).rich == scene
