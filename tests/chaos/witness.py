@@ -93,7 +93,9 @@ class Witness:
             span.steps.append(progress.step)
 
     def _read_bucket(self) -> None:
-        found = kube.get("vmt", self._training, self._namespace) or {}
+        found = kube.get("vmt", self._training, self._namespace)
+        if found is None:
+            return
         store = install.store()
         prefix = layout.training_prefix(self._namespace, self._training, found["metadata"]["uid"])
         for item in store.list(prefix):
