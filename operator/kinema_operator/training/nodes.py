@@ -84,10 +84,12 @@ def to_ask(view: View, pods: Iterable[Manifest]) -> list[Manifest]:
     return [pod for pod in pods if pod["metadata"]["name"] in asked]
 
 
-def with_silence(seen: Observed, progress: TrainerProgress | None, silent: Collection[str], now: datetime) -> Observed:
+def with_silence(
+    seen: Observed, progress: TrainerProgress | None, silent: Collection[str], quiet_seconds: float
+) -> Observed:
     """`seen` with whether the pods on troubled nodes answer. A rendezvous is heard through the group that it holds
-    together: no trainer steps without it."""
-    working = _steps(progress, now)
+    together: no trainer steps without it. `quiet_seconds` as in GroupSeen."""
+    working = _steps(progress, quiet_seconds)
 
     def heard(pod: PodSeen) -> PodSeen:
         if not pod.trouble:
@@ -101,14 +103,11 @@ def with_silence(seen: Observed, progress: TrainerProgress | None, silent: Colle
     return dataclasses.replace(seen, pods=tuple(heard(pod) for pod in seen.pods))
 
 
-def _steps(progress: TrainerProgress | None, now: datetime) -> bool:
-    """Whether a group is at work. A trainer without its rendezvous stops within 10 s, and tells its last step still."""
+def _steps(progress: TrainerProgress | None, quiet_seconds: float) -> bool:
+    """Whether a group is at work; a trainer that is gone is still known for what it said last."""
     if progress is None or progress.world_size == 0:
         return False
-    if progress.last_step_time is None:
-        return True
-    limit = max(SILENT_STEPS_SECONDS, SILENT_STEPS * (progress.step_seconds or 0.0))
-    return now.timestamp() - progress.last_step_time <= limit
+    return quiet_seconds <= max(SILENT_STEPS_SECONDS, SILENT_STEPS * (progress.step_seconds or 0.0))
 
 
 # Deciding

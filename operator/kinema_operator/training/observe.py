@@ -133,7 +133,7 @@ class Observer:
             view.spec.min_nodes,
         )
         silent = await self._trainers.silent(nodes.to_ask(view, pods))
-        seen = nodes.with_silence(view.seen, group.progress, silent, view.now)
+        seen = nodes.with_silence(view.seen, group.progress, silent, group.quiet_seconds)
         seen = dataclasses.replace(
             seen,
             progress=group.progress,

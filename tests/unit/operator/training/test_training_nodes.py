@@ -96,16 +96,16 @@ def test_a_rendezvous_is_given_up_only_when_no_group_steps(make_view: Any, now: 
     store = dataclasses.replace(STORE, node="n", trouble="unreachable")
     seen = at_work(now, pods=(store, trainer("a", now)))
     at_it = TrainerProgress(run=1, attempt=1, rank=0, world_size=1, round=1)
-    last = now.timestamp()
-    for progress, lost in (
-        (at_it, False),
-        (at_it.model_copy(update={"last_step_time": last - 19}), False),
-        (at_it.model_copy(update={"last_step_time": last - 21}), True),
-        (at_it.model_copy(update={"last_step_time": last - 100, "step_seconds": 40.0}), False),
-        (at_it.model_copy(update={"world_size": 0}), True),
-        (None, True),
+    slow = at_it.model_copy(update={"step_seconds": 40.0})
+    for progress, quiet, lost in (
+        (at_it, 1.0, False),
+        (at_it, 19.0, False),
+        (at_it, 21.0, True),
+        (slow, 100.0, False),
+        (at_it.model_copy(update={"world_size": 0}), 1.0, True),
+        (None, 1.0, True),
     ):
-        view = make_view(TRAINING, nodes.with_silence(seen, progress, (), now))
+        view = make_view(TRAINING, nodes.with_silence(seen, progress, (), quiet))
         assert any(ref.uid == store.uid for ref in decide(view).delete) is lost
     dead = dataclasses.replace(store, phase="Failed", deletion_time=now + SOON)
     made = decide(make_view(TRAINING, at_work(now, pods=(dead, trainer("a", now))))).apply
