@@ -58,6 +58,7 @@ class Membership:
         self._changed = threading.Condition()
         self._socket: socket.socket | None = None
         self._id = ""
+        self._at = ""
         self._notice: Notice | None = None
         self._answer: dict[str, Any] | None = None
         self._seen = 0
@@ -125,6 +126,8 @@ class Membership:
         connection = socket.create_connection((host, int(port)), timeout=self._settings.connect_seconds)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._id = f"{self._name}.{secrets.token_hex(3)}"
+        address, number = connection.getpeername()[:2]
+        self._at = f"{address}:{number}"
         lines = connection.makefile("rb")
         started = time.monotonic()
         connection.sendall(encode({"op": "hello", "runId": self.run_id, "id": self._id}))
@@ -227,7 +230,7 @@ class Membership:
         fields = {key: answer[key] for key in ("number", "token", "rank", "nodes", "base", "world", "store")}
         # A service of an older version does not name itself: its rounds are told apart by their tokens.
         service, generation = answer.get("service", answer["token"]), answer.get("generation", 0)
-        return Place(run_id=self.run_id, member=self._id, service=service, generation=generation, **fields)
+        return Place(run_id=self.run_id, member=self._id, service=service, generation=generation, at=self._at, **fields)
 
     def _tell(self, message: dict[str, Any]) -> None:
         try:

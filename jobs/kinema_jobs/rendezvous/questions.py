@@ -33,6 +33,8 @@ class Place:
     """Names the rendezvous service that gave this place."""
     generation: int = 0
     """Of that service: see RendezvousSettings."""
+    at: str = ""
+    """host:port of that very service: behind the name that all know there may by now be another one as well."""
 
 
 def ask(endpoint: str, place: Place, op: str, *, patience: float, **fields: Any) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def ask(endpoint: str, place: Place, op: str, *, patience: float, **fields: Any)
         RendezvousUnreachable: nobody answered.
     """
     question = {"op": op, "runId": place.run_id, "number": place.number, "token": place.token, **fields}
-    host, _, port = endpoint.rpartition(":")
+    host, _, port = (place.at or endpoint).rpartition(":")
     until = time.monotonic() + patience
     settings = MemberSettings()
     while True:

@@ -82,6 +82,30 @@ def test_two_members_share_a_round(service: Service, later: Callable[..., Future
     assert {(p.number, p.world, p.token) for p in places if p} == {(places[0].number, 2, places[0].token)}  # type: ignore[union-attr]
 
 
+def test_a_worker_asks_the_service_of_its_own_round_although_the_name_leads_to_another_by_now(
+    service: Service, later: Callable[..., Future[Place | None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node cut off from the API server, a rendezvous serves on while another one is made under the same name."""
+    other = Service()
+    behind_the_name = [service.port]
+    real = socket.getaddrinfo
+
+    def resolve(host: str, *rest: object, **more: object) -> list[object]:
+        if host != "store":
+            return real(host, *rest, **more)  # type: ignore[arg-type,return-value]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", behind_the_name[0]))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    try:
+        first = later(Membership("store:1", RUN, "a", MEMBER)).result()
+        assert first is not None
+        behind_the_name[0] = other.port
+        answer = ask("store:1", first, "current", patience=1, id=first.member)
+        assert answer["current"] is True, "the round of a living service is called over by another one"
+    finally:
+        other.close()
+
+
 def test_a_broken_connection_is_noticed_and_the_round_goes_on_without(
     service: Service, later: Callable[..., Future[Place | None]]
 ) -> None:
