@@ -167,6 +167,29 @@ def test_a_failed_attempt_sends_the_request_back_to_the_line(phase: str, observe
 @pytest.mark.parametrize(
     "observed",
     [
+        on_server(server=None),
+        on_server(Unknown(), server=pod(terminating=True)),
+        on_server(Silent("no answer"), server=pod(terminating=True)),
+        on_server(order("cancelled"), server=pod(terminating=True)),
+        on_server(order("failed", error="killed"), server=pod(terminating=True)),
+    ],
+    ids=["gone", "terminating", "silent", "stopped", "killed"],
+)
+@pytest.mark.parametrize("phase", ["Scheduled", "Running"])
+def test_planned_stops_of_servers_exhaust_no_attempts(phase: str, observed: Observed) -> None:
+    now = status(phase)
+    for _ in range(SETTINGS.generation_attempts + 1):
+        now = after(plan(clip(now), observed, SETTINGS, NOW))
+        assert (now.phase, now.failures) == ("Pending", 0)
+        turn = Observed(Model(DIGEST), 0, 1, Turn(pod()))
+        now = after(plan(clip(now), turn, SETTINGS, NOW))
+        assert now.phase == "Scheduled"
+        now = now.model_copy(update={"phase": phase})
+
+
+@pytest.mark.parametrize(
+    "observed",
+    [
         on_server(order("failed", error="odd size", retriable=False)),
         on_server(Unknown(), refusal=Refusal("never", "odd size")),
     ],
