@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, TypedDict, Unpack
 
@@ -15,6 +16,7 @@ from kinema_model.conditioning import Seam, condition, paste, seams
 from kinema_model.errors import PromptError, ShapeError
 from kinema_model.given import NOTHING, Given, check_given
 from kinema_model.network.pack import Part, Sample
+from kinema_model.reading import Reading, known_words, read
 from kinema_model.sampler import Guidance, OnStep, ShouldStop, euler_levels, sample
 from kinema_model.streaming import Shot, StreamOptions, stream
 from kinema_model.tasks import Task, check_task
@@ -66,6 +68,16 @@ class Pipeline:
         self.device = torch.device(device)
         self._encoder = text_encoder or TextEncoder()
         self._codec = make_codec(self.config)
+        self._folder = Path(folder)
+
+    @cached_property
+    def known_words(self) -> frozenset[str]:
+        """Words of the captions that the model was trained on; none where its folder does not tell."""
+        return known_words(self._folder)
+
+    def reading(self, prompts: list[str]) -> Reading:
+        """What becomes of the prompts of a clip's shots. Raises `PromptError`."""
+        return read(prompts, self._encoder, self.known_words)
 
     def generate(
         self,

@@ -129,6 +129,16 @@ class TextEncoder:
             self._cache.popitem(last=False)
         return rows
 
+    def extent(self, prompt: str) -> tuple[int, str]:
+        """How many tokens of a prompt are heard, MAX_TOKENS at most, and its end that is not. Raises `PromptError`."""
+        cleaned = _cleaned(prompt)
+        if not cleaned:
+            return 0, ""
+        heard = self._load()[1].encode(cleaned)
+        # The last token is the one that ends every text; the one before it is the last of the words.
+        cut = cleaned[heard.offsets[-2][1] :] if heard.overflowing else ""
+        return len(heard.ids), cut.strip()
+
     def _remember(self, prompts: list[str]) -> None:
         bert, tokenizer = self._load()
         encodings = tokenizer.encode_batch(prompts)

@@ -29,6 +29,7 @@ MAX_SEAMS: Final = 4
 MAX_SHOTS: Final = 16
 MAX_SECONDS: Final = 60
 MAX_KEPT_SECONDS: Final = 10 * 366 * 86400
+MAX_UNSEEN_WORDS: Final = 32
 MAX_FRAMES: Final = 1_000_000
 MAX_PROMPT_CHARACTERS: Final = 4096
 
@@ -120,7 +121,8 @@ class VideoGenerationSpec(ApiModel):
     model_ref: ModelRef
     """The model that renders the clip."""
     prompt: Prompt
-    """What the clip shows; at most 4096 characters."""
+    """What the clip shows; at most 4096 characters, of which the model hears the first 128 tokens (about 100 English
+    words). What it did not hear, and words that it was not trained on, are told in status.prompt."""
     negative_prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)] | None = None
     """What the clip should not show."""
     expand_prompt: bool = False
@@ -241,6 +243,19 @@ class Seam(ApiModel):
     """Between neighbouring frames that were made."""
 
 
+class PromptHeard(ApiModel):
+    """What the model heard of the prompt."""
+
+    tokens: int = 0
+    """Tokens that it heard."""
+    limit: int = 0
+    """The most that it can hear."""
+    cut: LongText | None = None
+    """The end of the prompt that it did not hear."""
+    unseen_words: Annotated[tuple[ShortText, ...], Field(max_length=MAX_UNSEEN_WORDS)] = ()
+    """Words of the prompt that it was not trained on, the first ones: it draws nothing of them."""
+
+
 class DeliveredFile(ApiModel):
     """A file that an attempt left in the object store."""
 
@@ -323,6 +338,8 @@ class VideoGenerationStatus(ApiModel):
     """The seed that is used."""
     expanded_prompt: LongText | None = None
     """What the model heard in place of the prompt."""
+    prompt: PromptHeard | None = None
+    """What the model heard of the prompt."""
     model_digest: Digest | None = None
     """The model that is used; fixed when the request is accepted."""
     stores: PinnedStores | None = None

@@ -221,6 +221,17 @@ class UploadedFile(ApiModel):
     bytes: Annotated[int, Field(ge=0, le=MAX_ARTEFACT_BYTES)]
 
 
+class HeardPrompt(ApiModel):
+    """What the model heard of the words of an order."""
+
+    tokens: Count = 0
+    limit: Count = 0
+    cut: Annotated[str, Field(max_length=MAX_SAID_AT_LENGTH)] = ""
+    """The end that it did not hear."""
+    unseen_words: Annotated[tuple[Annotated[str, Field(max_length=MAX_SENTENCE)], ...], Field(max_length=64)] = ()
+    """Words that it was not trained on."""
+
+
 class OrderResult(ApiModel):
     """What an order that succeeded left behind."""
 
@@ -233,6 +244,7 @@ class OrderResult(ApiModel):
     encode_seconds: Number
     seams: Annotated[tuple[Seam, ...], Field(max_length=1024)] = ()
     expanded_prompt: Annotated[str, Field(max_length=MAX_SAID_AT_LENGTH)] | None = None
+    prompt: HeardPrompt | None = None
 
 
 class OrderState(ApiModel):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kinema_api.generation import Seam
-from kinema_api.wire import OrderResult, UploadedFile, WorkOrder
+from kinema_api.wire import HeardPrompt, OrderResult, UploadedFile, WorkOrder
 from kinema_jobs.errors import FileUnusable, JobError, ModelTooLarge
 from kinema_jobs.expansion import ExpansionSettings, expand_prompt
 from kinema_jobs.inputs import Work, open_footage
@@ -27,7 +27,9 @@ from kinema_jobs.serve.orders import OrderInHand
 from kinema_jobs.serve.transfer import Transfers
 from kinema_model.errors import BrokenArtefact, ModelError, SamplingStopped
 from kinema_model.pipeline import Pipeline
+from kinema_model.reading import Reading
 from kinema_model.tasks import Task, check_task
+from kinema_model.text import MAX_TOKENS
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class _Clip:
     shape: ClipShape
     rendered: Rendered
     denoise_seconds: float
+    reading: Reading
 
 
 def clip_request(order: WorkOrder) -> ClipRequest:
@@ -124,6 +127,7 @@ class OrderRunner:
             denoise_seconds=clip.denoise_seconds,
             encode_seconds=encode_seconds,
             expanded_prompt=clip.request.expansion.rich if clip.request.expansion else None,
+            prompt=_heard(clip.reading),
             seams=tuple(Seam(frame=s.frame, jump=s.jump, usual=s.usual) for s in clip.rendered.seams),
         )
         taken.end("succeeded")
@@ -150,7 +154,9 @@ class OrderRunner:
         seconds = time.monotonic() - started
         metrics.DEVICE_SECONDS.labels(pipeline.device.type).inc(seconds)
         taken.phase = "encoding"
-        return _Clip(work, request, shape, rendered, seconds)
+        prompts = [request.heard, *(shot.prompt for shot in request.shots)]
+        reading = await self.in_thread(lambda: pipeline.reading(prompts))
+        return _Clip(work, request, shape, rendered, seconds, reading)
 
     async def _load(self, taken: OrderInHand) -> tuple[Pipeline, float]:
         if self._models.pipeline is not None:
@@ -215,6 +221,10 @@ async def _unless_stopped(taken: OrderInHand, work: Coroutine[Any, Any, T]) -> T
         for task in (working, stopping):
             task.cancel()
         await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+def _heard(reading: Reading) -> HeardPrompt:
+    return HeardPrompt(tokens=reading.tokens, limit=MAX_TOKENS, cut=reading.cut, unseen_words=reading.unseen)
 
 
 def _name(taken: OrderInHand) -> str:

@@ -10,6 +10,8 @@ from kinema_api.run import RunConfig
 from kinema_jobs.train.checkpoint import Checkpoints
 from kinema_jobs.train.fitting import Fitting
 from kinema_model.artefact import save_model
+from kinema_model.reading import LANGUAGES, vocabulary, write_vocabulary
+from kinema_model.text import MAX_TOKENS
 
 
 def export(config: RunConfig, round_: int, fitting: Fitting, checkpoints: Checkpoints, scratch: Path) -> None:
@@ -19,14 +21,16 @@ def export(config: RunConfig, round_: int, fitting: Fitting, checkpoints: Checkp
     """
     folder = scratch / "export"
     shutil.rmtree(folder, ignore_errors=True)
-    about = card(config, fitting.loss, fitting.validation_loss())
+    words = vocabulary(fitting.world.config)
+    about = card(config, fitting.loss, fitting.validation_loss(), words)
     save_model(folder, fitting.ema.shadow, fitting.model_config, about, fitting.world.config)
+    write_vocabulary(folder, words)
     prefix = layout.export_prefix(config.prefix, round_)
     files = checkpoints.upload(prefix, folder)
     checkpoints.commit_export(prefix, checkpoints.manifest("model", fitting.step, fitting.stream.taken, files))
 
 
-def card(config: RunConfig, loss: float, validation: float) -> str:
+def card(config: RunConfig, loss: float, validation: float, words: tuple[str, ...] = ()) -> str:
     """What a person should know of the model, as Markdown."""
     optimization, world = config.optimization, config.data.world
     scenes = ", ".join(f"{name} {weight:g}" for name, weight in world.scenes.weights().items() if weight)
@@ -39,6 +43,9 @@ A video diffusion model of the preset `{config.model.preset}`, trained by Kinema
 | training | {config.namespace}/{config.name}, run {config.run}, attempt {config.attempt} |
 | data | synthetic world, seed {world.seed}; scenes by weight: {scenes} |
 | captions | rich for a share of {world.rich_captions:g}, short for the rest |
+| languages | {", ".join(LANGUAGES)}: the text encoder knows no other ones, whatever a prompt is written in |
+| longest prompt | {MAX_TOKENS} tokens; what follows is not heard |
+| words | {len(words)} occur in its captions: {", ".join(words)} |
 | optimizer steps | {optimization.steps} of {optimization.batch_tokens} latent tokens |
 | learning rate | {optimization.learning_rate:g}, seed {optimization.seed} |
 | loss of the last step | {loss:.4f} |

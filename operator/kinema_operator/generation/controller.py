@@ -159,7 +159,7 @@ class GenerationController:
             case Record():
                 self._hindered(wanted, await write_record(wanted, model, self._stores))
             case Clean():
-                await delete_keys(wanted, model, effect.keys, self._stores)
+                self._hindered(wanted, await delete_keys(wanted, model, effect.keys, self._stores))
             case _:
                 raise TypeError(f"a generation knows no effect {type(effect).__name__}; report this as a bug")
 

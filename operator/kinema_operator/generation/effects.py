@@ -100,11 +100,15 @@ async def write_record(generation: VideoGeneration, model: VideoModel | None, st
 
 async def delete_keys(
     generation: VideoGeneration, model: VideoModel | None, keys: Sequence[str], stores: Stores
-) -> None:
-    """Delete objects of a request's own folder. Raises StorageError."""
+) -> Problem | None:
+    """Delete objects of a request's own folder; why that cannot be done now, or None."""
     metadata = generation.metadata
     own = layout.generation_prefix(metadata.namespace, metadata.uid)
-    store = await stores.for_object(metadata.namespace, clip_store(generation, model))
-    for key in keys:
-        if key.startswith(own):
-            await asyncio.to_thread(store.delete, key)
+    try:
+        store = await stores.for_object(metadata.namespace, clip_store(generation, model))
+        for key in keys:
+            if key.startswith(own):
+                await asyncio.to_thread(store.delete, key)
+    except StorageError as error:
+        return Problem(storage_reason(error), str(error))
+    return None

@@ -87,7 +87,17 @@ class Look:
         delivery = self.generation.status.delivery
         assert delivery is not None
         inspection, problem = await self._inspect(delivery.attempt, delivery.files)
-        return Observed(model=self._model(), inspection=inspection, problem=problem or self.hindrance)
+        left = await self._leftovers() if inspection is not None and inspection.committed else None
+        return Observed(model=self._model(), inspection=inspection, problem=problem or self.hindrance, leftovers=left)
+
+    async def _leftovers(self) -> tuple[str, ...] | None:
+        """What nobody needs beside a committed clip; None where that cannot be told now."""
+        metadata = self.generation.metadata
+        try:
+            store = await self.stores.for_object(metadata.namespace, clip_store(self.generation, self.model))
+            return await asyncio.to_thread(leftovers, store, metadata.namespace, metadata.uid, True)
+        except StorageError:
+            return None
 
     async def _assigned(self) -> Observed:
         status, uid = self.generation.status, self.generation.metadata.uid

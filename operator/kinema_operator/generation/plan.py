@@ -101,7 +101,7 @@ class _Ended:
 
     def _clean(self, leftovers: tuple[str, ...]) -> Plan:
         if leftovers:
-            return Plan(effects=(Clean(leftovers),), requeue_after=0.0)
+            return Plan(effects=(Clean(leftovers),), requeue_after=self.settings.store_probe_seconds)
         return Plan(status=to.change(self.status, cleaned=True), requeue_after=0.0)
 
     def _left(self, seconds: int | None) -> float:
@@ -301,12 +301,18 @@ class _Step:
         assert delivery is not None
         if inspection is None:
             return self._poll(self._store_problem(), after=self.settings.store_probe_seconds)
-        if inspection.committed and not inspection.recorded:
-            return self._poll(self.status, Record(), after=0.0)
+        left = self.observed.leftovers
+        if inspection.committed and self.observed.problem is None and (left or not inspection.recorded):
+            # What fails here is told as a problem once, and keeps nobody from the clip.
+            record = () if inspection.recorded else (Record(),)
+            return self._poll(self.status, *record, *((Clean(left),) if left else ()), after=0.0)
         if inspection.committed:
+            self.status = to.change(self.status, cleaned=left == ())
             status = to.succeeded(self.status, self.at, delivery, inspection.committed)
             assert status.video is not None
-            return Plan(status=status, events=(Event("Succeeded", f"the clip is {status.video.uri}"),))
+            warning = to.unheard(status)
+            events = [Event("PromptNotHeard", warning, "Warning")] if warning else []
+            return Plan(status=status, events=(Event("Succeeded", f"the clip is {status.video.uri}"), *events))
         if inspection.broken is not None:
             return self._retry(inspection.broken)
         waiting = self.settings.store_probe_seconds if self.observed.problem else 0.0
@@ -379,7 +385,7 @@ class _Step:
         return (self.at.now - found.last_transition_time).total_seconds() if found and found.status == "True" else 0.0
 
     def _poll(
-        self, status: Status, *effects: SendOrder | CancelOrder | Commit | Record, after: float | None = None
+        self, status: Status, *effects: SendOrder | CancelOrder | Commit | Record | Clean, after: float | None = None
     ) -> Plan:
         wait = self.settings.generation_poll_seconds if after is None else after
         return Plan(status=status, effects=effects, requeue_after=wait)

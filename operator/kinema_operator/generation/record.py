@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from kinema_api import layout
 from kinema_api.base import ApiModel, Digest, LongText
 from kinema_api.errors import ObjectMissing
-from kinema_api.generation import MAX_SEAMS, Delivery, Seam, Timings, VideoGenerationStatus
+from kinema_api.generation import MAX_SEAMS, Delivery, PromptHeard, Seam, Timings, VideoGenerationStatus
 from kinema_api.objectstore import ObjectStore
 
 MAX_BYTES: Final = 1 << 16
@@ -30,6 +30,7 @@ class CommitRecord(ApiModel):
     timings: Timings | None = None
     expanded_prompt: LongText | None = None
     seams: Annotated[tuple[Seam, ...], Field(max_length=MAX_SEAMS)] = ()
+    prompt: PromptHeard | None = None
     committed: datetime | None = None
 
     def restored(self, status: VideoGenerationStatus) -> VideoGenerationStatus:
@@ -44,6 +45,7 @@ class CommitRecord(ApiModel):
                 "timings": self.timings,
                 "expanded_prompt": self.expanded_prompt,
                 "seams": self.seams,
+                "prompt": self.prompt,
             }
         )
 
@@ -60,6 +62,7 @@ def record_of(status: VideoGenerationStatus, now: datetime) -> CommitRecord | No
         timings=status.timings,
         expanded_prompt=status.expanded_prompt,
         seams=status.seams,
+        prompt=status.prompt,
         committed=now,
     )
 

@@ -19,18 +19,20 @@ from kinema_api.base import ArtifactStore, find_condition
 from kinema_api.generation import (
     MAX_PROMPT_CHARACTERS,
     MAX_SEAMS,
+    MAX_UNSEEN_WORDS,
     Artefact,
     DeliveredFile,
     Delivery,
     GenerationProgress,
     PinnedInput,
     PinnedStores,
+    PromptHeard,
     Timings,
     VideoArtefact,
     VideoGeneration,
     VideoGenerationStatus,
 )
-from kinema_api.wire import OrderResult, OrderState
+from kinema_api.wire import HeardPrompt, OrderResult, OrderState
 from kinema_operator.conditions import Moment
 from kinema_operator.generation.observed import CommittedFile, SignedAddress
 from kinema_operator.serving.server_pod import ServerPod
@@ -195,6 +197,7 @@ def delivered(generation: VideoGeneration, status: Status, at: Moment, result: O
         ),
         seams=result.seams[:MAX_SEAMS],
         expanded_prompt=(result.expanded_prompt or "")[:MAX_PROMPT_CHARACTERS] or None,
+        prompt=_heard(result.prompt),
         timings=Timings(
             queued_seconds=started.queued_seconds,
             load_seconds=result.load_seconds,
@@ -203,6 +206,26 @@ def delivered(generation: VideoGeneration, status: Status, at: Moment, result: O
         ),
         conditions=at.mark(status.conditions, "Running", True, "Committing", "the clip is put at its place"),
     )
+
+
+def _heard(told: HeardPrompt | None) -> PromptHeard | None:
+    if told is None:
+        return None
+    words = tuple(word[:256] for word in told.unseen_words[:MAX_UNSEEN_WORDS])
+    return PromptHeard(
+        tokens=told.tokens, limit=told.limit, cut=told.cut[:MAX_PROMPT_CHARACTERS] or None, unseen_words=words
+    )
+
+
+def unheard(status: Status) -> str | None:
+    """A sentence on what the model could make nothing of, if there was such a thing."""
+    heard = status.prompt
+    parts = []
+    if heard is not None and heard.cut:
+        parts.append(f"of the prompt it heard {heard.limit} tokens and not the end: {heard.cut[:100]!r}")
+    if heard is not None and heard.unseen_words:
+        parts.append(f"it was never trained on these words: {', '.join(heard.unseen_words)}")
+    return f"the model draws what it can: {'; '.join(parts)}"[:1000] if parts else None
 
 
 def succeeded(status: Status, at: Moment, delivery: Delivery, files: tuple[CommittedFile, ...]) -> Status:
@@ -219,8 +242,13 @@ def succeeded(status: Status, at: Moment, delivery: Delivery, files: tuple[Commi
         thumbnail=by_name.get(layout.THUMBNAIL),
         spritesheet=by_name.get(layout.SPRITESHEET),
         completion_time=at.now,
-        conditions=at.mark(conditions, "Succeeded", True, "Committed", f"the clip is at {video.uri}"),
+        conditions=at.mark(conditions, "Succeeded", True, "Committed", _done_sentence(status, video.uri)),
     )
+
+
+def _done_sentence(status: Status, uri: str) -> str:
+    warning = unheard(status)
+    return f"the clip is at {uri}" + (f"; {warning}" if warning else "")
 
 
 def renewal_wait(status: Status, settings: Settings, now: datetime) -> float:

@@ -381,3 +381,17 @@ async def test_a_clip_is_deleted_after_its_retention_and_the_resource_after_its_
     assert world.generation("short").status.phase == "Succeeded"
     await world.run(operator, lambda: world.api.get(generation.KIND, "studio", "short") is None)
     assert_one_clip(world, "kept")
+
+
+async def test_what_the_model_could_make_nothing_of_is_told_in_status(new_world: NewWorld) -> None:
+    world = new_world()
+    one_request(world)
+    heard = {"tokens": 128, "limit": 128, "cut": "in the snow", "unseenWords": ["golden", "retriever"]}
+    world.prepare = lambda server: setattr(server, "lies", with_result(prompt=heard))
+    await world.run(world.operator(), world.all_ended)
+    found = world.api.get(generation.KIND, "studio", "red-square")
+    assert found is not None
+    assert found["status"].get("prompt") == heard
+    said = next(c["message"] for c in found["status"]["conditions"] if c["type"] == "Succeeded")
+    assert "never trained on these words: golden, retriever" in said
+    assert ("red-square", "PromptNotHeard") in world.api.events
