@@ -140,8 +140,11 @@ def storage_secret_name(training: str) -> str:
 
 
 def publication_secret_name(training: str) -> str:
-    """Name of the Secret with the short-lived storage credentials of the pod that publishes a training's model."""
-    return f"{training}-publication"
+    """Name of the Secret with the short-lived storage credentials of the pod that publishes a training's model.
+
+    The dot keeps it apart from `storage_secret_name` of any training: names of resources have none.
+    """
+    return f"{training}.publication-storage"
 
 
 def network_policy_name(training: str) -> str:

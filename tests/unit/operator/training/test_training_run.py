@@ -146,7 +146,7 @@ def test_a_model_is_checked_and_copied_by_a_pod_with_keys_of_its_own(make_view: 
     (job,) = [apply.manifest for apply in plan.apply if apply.once]
     pod = job["spec"]["template"]["spec"]
     secrets = [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
-    assert secrets == ["tiny-world-publication"]
+    assert secrets == ["tiny-world.publication-storage"]
     assert all(not isinstance(effect, IssueCredentials) for effect in plan.effects)
     plan = decide(make_view(PUBLISHING, at_work(now, jobs=(COPYING,), export=EXPORT)))
     assert (plan.apply, plan.delete, status_of(plan).phase) == ((), (), "Publishing")
