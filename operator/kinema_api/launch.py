@@ -58,7 +58,7 @@ def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from
     return RunConfig(
         namespace=training.metadata.namespace,
         name=training.metadata.name,
-        uid=training.metadata.uid,
+        uid=training.artifacts.uid,
         run=run,
         attempt=attempt,
         resume_from=resume_from,
@@ -78,7 +78,7 @@ def evaluation_config(
     return EvaluationConfig(
         namespace=training.metadata.namespace,
         name=training.metadata.name,
-        uid=training.metadata.uid,
+        uid=training.artifacts.uid,
         run=run,
         attempt=attempt,
         model_digest=model_digest,

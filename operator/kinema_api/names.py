@@ -38,6 +38,9 @@ LABEL_MODEL: Final = f"{GROUP}/model"
 LABEL_DIGEST: Final = f"{GROUP}/digest"
 """Value: the first 12 hex digits of a model digest."""
 
+ANNOTATION_ARTIFACTS: Final = f"{GROUP}/artifacts"
+"""On a training: UID, run and runId under which its artefacts lie. A backup keeps it, while the UID changes."""
+
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 """Kueue's own: the LocalQueue of a Job."""
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from kinema_api import names
 from kinema_api.base import (
     SIZE_PATTERN,
     WORDED_ERROR,
@@ -395,9 +398,37 @@ class VideoModelTrainingStatus(ApiModel):
     """Runs that have ended, newest first."""
 
 
+@dataclass(frozen=True)
+class ArtifactsRecord:
+    """Where a training's artefacts lie, as an annotation keeps it for a training that is restored from a backup."""
+
+    uid: str
+    """Of the training as it was first made."""
+    run: int = 0
+    """The newest run that committed anything; 0: not told."""
+    run_id: str | None = None
+    """spec.runId of that run."""
+
+    def __str__(self) -> str:
+        return f"{self.uid}/{self.run}/{self.run_id or ''}"
+
+
+ARTIFACTS: Final = re.compile(
+    r"(?P<uid>[A-Za-z0-9-]{1,64})/(?P<run>[0-9]{1,6})/(?P<run_id>[A-Za-z0-9][A-Za-z0-9._-]{0,62})?"
+)
+
+
 class VideoModelTraining(ApiModel):
     """Trains a video model on an elastic group of nodes and publishes it."""
 
     metadata: ObjectMeta
     spec: VideoModelTrainingSpec
     status: VideoModelTrainingStatus = VideoModelTrainingStatus()
+
+    @property
+    def artifacts(self) -> ArtifactsRecord:
+        """Under what its artefacts lie, by its annotation; by its own UID where there is none that can be read."""
+        found = ARTIFACTS.fullmatch(self.metadata.annotations.get(names.ANNOTATION_ARTIFACTS, ""))
+        if found is None:
+            return ArtifactsRecord(self.metadata.uid)
+        return ArtifactsRecord(found["uid"], int(found["run"]), found["run_id"] or None)

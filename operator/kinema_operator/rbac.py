@@ -34,6 +34,8 @@ OPERATOR_RULES: Final[tuple[Rule, ...]] = (
     _rule(names.GROUP, [f"{plural}/status" for plural in _PLURALS], ("patch",)),
     # Owner references that block deletion are checked against this where that admission plugin is on.
     _rule(names.GROUP, [f"{plural}/finalizers" for plural in _PLURALS], ("update",)),
+    # A training's annotation says where its artefacts lie, its finalizer guards them, and its ttl ends it.
+    _rule(names.GROUP, [training.PLURAL], ("patch", "delete")),
     # A training that publishes makes the VideoModel, and leaves it alone from then on.
     _rule(names.GROUP, [serving.PLURAL], ("create",)),
     # One that is finished and has outlived its ttlSecondsAfterFinished.

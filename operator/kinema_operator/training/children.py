@@ -83,7 +83,7 @@ def describe_publication(
     config = PublicationConfig(
         namespace=meta.namespace,
         name=meta.name,
-        uid=meta.uid,
+        uid=training.artifacts.uid,
         run=run,
         attempt=attempt,
         model_digest=export.digest or "",

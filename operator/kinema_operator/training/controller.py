@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -11,7 +12,8 @@ from kinema_api.errors import InvalidManifest, StorageError
 from kinema_api.training import VideoModelTraining
 from kinema_operator.controller import Cache
 from kinema_operator.errors import AlreadyExists, Denied
-from kinema_operator.plan import Effect, Key, Manifest, Plan
+from kinema_operator.plan import Effect, Key, Manifest, Plan, Ref
+from kinema_operator.resources import ref_to
 from kinema_operator.settings import Settings
 from kinema_operator.storage import Stores
 from kinema_operator.training import effects
@@ -22,6 +24,8 @@ from kinema_operator.training.trainers import Trainers
 from kinema_operator.training.view import View
 from kinema_operator.unreadable import leave_alone
 from kinema_operator.writer import require_same_owner
+
+log = logging.getLogger(__name__)
 
 
 class ApiClient(Protocol):
@@ -35,6 +39,9 @@ class ApiClient(Protocol):
 
     async def apply(self, manifest: Manifest) -> dict[str, Any]:
         """Server-side apply."""
+
+    async def patch(self, ref: Ref, body: Manifest, resource_version: str | None) -> dict[str, Any]:
+        """JSON merge patch; with None onto whatever version of the object there is."""
 
 
 class TrainingController:
@@ -92,6 +99,8 @@ class TrainingController:
                     raise
                 await self._put(secret)
                 self._observer.remember_credentials(found, expires, effect.publishes)
+            case effects.RememberArtifacts():
+                await self._remember(obj, effect)
             case effects.PruneCheckpoints():
                 store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
                 await effects.prune(store, effect)
@@ -103,6 +112,14 @@ class TrainingController:
 
     async def close(self) -> None:
         """Nothing is held open between two looks."""
+
+    async def _remember(self, obj: Manifest, effect: effects.RememberArtifacts) -> None:
+        body = {"metadata": {"annotations": {names.ANNOTATION_ARTIFACTS: str(effect.record)}}}
+        try:
+            await self._client.patch(ref_to(obj), body, None)
+        except Denied as error:
+            # Of use only after a restore, so nothing that runs now depends on it.
+            log.warning("Cannot write down where artefacts lie: %s", error)
 
     async def _put(self, secret: Manifest) -> None:
         """A plain POST costs the API server half of an apply, and most Secrets are new."""

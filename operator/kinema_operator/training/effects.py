@@ -13,7 +13,7 @@ from kinema_api import layout
 from kinema_api.errors import BrokenManifest, ObjectMissing
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
-from kinema_api.training import VideoModelTraining
+from kinema_api.training import ArtifactsRecord, VideoModelTraining
 from kinema_operator.plan import Effect
 from kinema_operator.settings import Settings
 from kinema_operator.storage import Stores
@@ -32,6 +32,13 @@ class IssueCredentials(Effect):
     """Digest of the model to publish: these open its export and its folder, and nothing else."""
 
     urgent: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class RememberArtifacts(Effect):
+    """Write down, where a backup keeps it, under what the training's artefacts lie."""
+
+    record: ArtifactsRecord
 
 
 @dataclass(frozen=True)
@@ -73,10 +80,10 @@ async def credentials_secret(
     """
     meta = training.metadata
     store = await stores.for_object(meta.namespace, training.spec.artifact_store)
-    prefixes = [layout.training_prefix(meta.namespace, meta.name, meta.uid)]
+    prefixes = [layout.training_prefix(meta.namespace, meta.name, training.artifacts.uid)]
     if effect.publishes:
         at = (training.status.run, training.status.attempt)
-        export = layout.export_prefix(layout.attempt_prefix(meta.namespace, meta.name, meta.uid, *at))
+        export = layout.export_prefix(layout.attempt_prefix(meta.namespace, meta.name, training.artifacts.uid, *at))
         prefixes = [export, layout.model_prefix(effect.publishes)]
     credentials = await stores.scoped_credentials(store, prefixes, settings.credentials_seconds)
     expires = datetime.fromtimestamp(credentials.expires or 0, UTC)

@@ -197,7 +197,7 @@ def to_prune(
     found = heads_of or {}
     left_alone = tuple(prefix for prefix, head in found.items() if head is None)
     keys = [key for key in keys if not key.startswith(left_alone)] if left_alone else keys
-    whole = committed(key for key in keys if _counts(key, found))
+    whole = committed(key for key in keys if counts(key, found))
     if not whole:
         return []
     kept = {checkpoint.prefix for checkpoint in whole[:keep]} | set(protected)
@@ -212,7 +212,8 @@ def to_prune(
     return sorted(doomed, key=lambda key: (not key.endswith("/" + layout.MANIFEST), key))
 
 
-def _counts(key: str, heads_of: Mapping[str, Head | None]) -> bool:
+def counts(key: str, heads_of: Mapping[str, Head | None]) -> bool:
+    """Whether what lies at `key` is committed, by the heads of attempts that have one."""
     place = _ATTEMPT.match(key)
     head = heads_of.get(place[1]) if place else None
     return head is None or place is None or bool(heads.named(place[1], head, [key]))

@@ -23,7 +23,7 @@ from kinema_operator.plan import Manifest as KubernetesObject
 from kinema_operator.resources import NODE_KIND
 from kinema_operator.settings import Settings
 from kinema_operator.storage import SecretReader, Stores, storage_reason, store_location
-from kinema_operator.training import effects, fence, lessons, nodes, standing, suspension
+from kinema_operator.training import effects, fence, lessons, nodes, restore, standing, suspension
 from kinema_operator.training.observed import (
     ExportSeen,
     Observed,
@@ -92,7 +92,8 @@ class Observer:
         # Pods are found whether their Job is there or not: while they run they write.
         known = {job["metadata"]["uid"] for job in cache.list("Job", meta.namespace, labels)}
         owners = {job["metadata"]["uid"] for job in jobs} | {meta.uid}
-        pods = [pod for pod in cache.list("Pod", meta.namespace, labels) if _is_of(pod, meta.uid, owners, known)]
+        own = {meta.uid, training.artifacts.uid}
+        pods = [pod for pod in cache.list("Pod", meta.namespace, labels) if _is_of(pod, own, owners, known)]
         publish = training.spec.publish
         exists = publish is not None and cache.get(serving.KIND, meta.namespace, publish.model) is not None
         seen = Observed(
@@ -112,6 +113,8 @@ class Observer:
         try:
             store = await self._stores.checked(training.metadata.namespace, training.spec.artifact_store)
             await self._fencing.require(store, view.training_prefix)
+            if restore.may_have_lived(view):
+                seen = dataclasses.replace(seen, found=await asyncio.to_thread(restore.find, store, view))
             if view.wants_new_run or status.attempt == 0:
                 run = status.run + 1 if view.wants_new_run else status.run
                 resume = ResumePoint(run, 0, None)
@@ -299,19 +302,19 @@ def _belongs(obj: KubernetesObject, uid: str) -> bool:
     return any(owner["uid"] == uid for owner in obj["metadata"].get("ownerReferences") or ())
 
 
-def _is_of(pod: KubernetesObject, uid: str, owners: set[str], jobs: set[str]) -> bool:
-    """Whether a pod with the label of a training of this name is a pod of the training with this uid.
+def _is_of(pod: KubernetesObject, uids: set[str], owners: set[str], jobs: set[str]) -> bool:
+    """Whether a pod with the label of a training of this name is a pod of the training with one of these uids.
 
     Args:
         pod: one that carries the training's name.
-        uid: of the training.
+        uids: of the training, before and after it was restored.
         owners: uids of the training and of its Jobs.
         jobs: uids of all Jobs with that label.
     """
     metadata = pod["metadata"]
     told = (metadata.get("labels") or {}).get(names.LABEL_TRAINING_UID)
     if told:
-        return bool(told == uid)
+        return told in uids
     above = next((owner for owner in metadata.get("ownerReferences") or () if owner.get("controller")), None)
     if above is None or above["uid"] in owners:
         return above is not None

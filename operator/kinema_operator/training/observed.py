@@ -152,6 +152,17 @@ class ResumePoint:
 
 
 @dataclass(frozen=True)
+class RunFound:
+    """The newest run of a training whose status is lost, as the bucket shows it."""
+
+    run: int
+    attempt: int
+    """Its newest attempt."""
+    older: str | None
+    """Folder of the newest checkpoint of the attempts before."""
+
+
+@dataclass(frozen=True)
 class ExportSeen:
     """Whether an attempt has committed its finished model."""
 
@@ -189,6 +200,8 @@ class Observed:
     """Set when the store was asked and could not answer."""
     resume: ResumePoint | None = None
     """Set when the training is between two attempts, or about to be suspended, and the store was asked."""
+    found: RunFound | None = None
+    """Set when a training without a status was looked for in the bucket, and found."""
     export: ExportSeen | None = None
     """Set when the store was asked about the current attempt's export."""
     report: ReportSeen | None = None

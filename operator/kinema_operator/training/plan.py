@@ -12,6 +12,7 @@ written into the status before its objects go, since with them goes what told it
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Final
 
@@ -31,11 +32,12 @@ from kinema_operator.training import (
     ownership,
     placement,
     publishing,
+    restore,
     suspension,
 )
 from kinema_operator.training.effects import CloseAttempt, PruneCheckpoints
 from kinema_operator.training.failure import Failure
-from kinema_operator.training.observed import ExportSeen
+from kinema_operator.training.observed import ExportSeen, RunFound
 from kinema_operator.training.progress import completed, follow
 from kinema_operator.training.resume import checkpoint_of
 from kinema_operator.training.uri import key, uri
@@ -48,7 +50,10 @@ def decide(view: View) -> Plan:
     """The plan of one training."""
     if view.training.metadata.deletion_timestamp:
         return Plan()
-    return credentials.noted(view, nodes.with_losses(view, _decide(view)))
+    plan = credentials.noted(view, nodes.with_losses(view, _decide(view)))
+    if not isinstance(plan.status, Status):
+        return plan
+    return dataclasses.replace(plan, effects=(*plan.effects, *restore.remembered(view, plan.status)))
 
 
 def _decide(view: View) -> Plan:
@@ -71,7 +76,13 @@ def _decide(view: View) -> Plan:
 
 
 def _begin_run(view: View) -> Plan:
+    found = view.seen.found
+    if found and restore.is_the_present_run(view, found):
+        return _restored(view, found)
     before = view.status
+    if found:
+        # Folders of runs that the status does not know are not written over.
+        before = change(before, run=found.run)
     fresh = Status(
         observed_generation=view.training.metadata.generation,
         run=before.run + 1,
@@ -91,6 +102,27 @@ def _begin_run(view: View) -> Plan:
     plan = _between_attempts(view.with_status(fresh))
     # An attempt that starts at once tells of its run as well.
     return plan if plan.events else _with_event(plan, Event("RunStarted", f"Run {fresh.run} has begun"))
+
+
+def _restored(view: View, found: RunFound) -> Plan:
+    """The status of a run that the bucket holds; the next look finds how far it is, as after the loss of a Job."""
+    location = store_location(view.spec.artifact_store, view.settings)
+    message = f"Run {found.run} was found in the bucket as far as attempt {found.attempt}: it goes on from there"
+    status = Status(
+        observed_generation=view.training.metadata.generation,
+        phase="Training",
+        run=found.run,
+        run_id=view.spec.run_id,
+        attempt=found.attempt,
+        resume_from=uri(location, found.older) if found.older else None,
+        nodes=NodeCount(desired=view.nodes),
+        selector=ownership.scale_selector(view.training),
+        start_time=view.now,
+        conditions=view.status.conditions,
+    )
+    status = view.mark(status, "Accepted", True, "Valid", "The spec is valid")
+    status = view.mark(status, "Running", False, "Restored", message)
+    return Plan(status=status, events=(Event("Restored", message),), requeue_after=0.0)
 
 
 def _history(view: View) -> tuple[RunRecord, ...]:

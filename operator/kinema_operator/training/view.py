@@ -118,19 +118,21 @@ class View:
     def training_prefix(self) -> str:
         """Where all of the training's attempts write."""
         meta = self.training.metadata
-        return layout.training_prefix(meta.namespace, meta.name, meta.uid)
+        return layout.training_prefix(meta.namespace, meta.name, self.training.artifacts.uid)
 
     @property
     def attempt_prefix(self) -> str:
         """Where the current attempt writes."""
         meta = self.training.metadata
-        return layout.attempt_prefix(meta.namespace, meta.name, meta.uid, self.status.run, self.status.attempt)
+        return layout.attempt_prefix(
+            meta.namespace, meta.name, self.training.artifacts.uid, self.status.run, self.status.attempt
+        )
 
     @property
     def run_prefix(self) -> str:
         """Where the attempts of the current run write."""
         meta = self.training.metadata
-        return layout.run_prefix(meta.namespace, meta.name, meta.uid, self.status.run)
+        return layout.run_prefix(meta.namespace, meta.name, self.training.artifacts.uid, self.status.run)
 
     def _job(self, component: str) -> JobSeen | None:
         jobs = (job for job in self.seen.jobs if job.component == component and self._current(job))

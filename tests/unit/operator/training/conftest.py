@@ -42,7 +42,10 @@ def now() -> datetime:
 def make_training() -> MakeTraining:
     def make(status: dict[str, Any] | None = None, name: str = "tiny-world", **spec: Any) -> VideoModelTraining:
         wanted = {key: value for key, value in (BASE | spec).items() if value is not None}
-        metadata = {"name": name, "namespace": "team", "uid": "7a1f", "generation": 3}
+        metadata: dict[str, Any] = {"name": name, "namespace": "team", "uid": "7a1f", "generation": 3}
+        if status and status.get("run"):
+            # As a training has it that has committed something.
+            metadata["annotations"] = {"kinema.dev/artifacts": f"7a1f/{status['run']}/{status.get('runId') or ''}"}
         return VideoModelTraining.parse({"metadata": metadata, "spec": wanted, "status": status or {}})
 
     return make

@@ -31,6 +31,9 @@ class Client:
     async def get(self, kind: str, namespace: str, name: str) -> None:
         return None
 
+    async def patch(self, ref: Any, body: Any, resource_version: str | None) -> dict[str, Any]:
+        return {}
+
 
 @pytest.mark.parametrize("spoilt", [False, True])
 async def test_publishing_reads_no_byte_of_a_model_in_the_operator(
