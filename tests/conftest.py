@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+# Stores of tests are on loopback, each on a port of its own.
+os.environ.setdefault("KINEMA_ALLOWED_STORES", '["http://127.0.0.1:*"]')
+
 CLUSTER_TOOL = Path(__file__).parent / "cluster"
 
 

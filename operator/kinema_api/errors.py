@@ -9,6 +9,7 @@ KinemaApiError
     ├── StorageUnreachable   the object store does not answer: wait and try again
     ├── StorageDenied        the credentials are refused
     ├── StoreUnusable        what answers is no usable object store: its address, its settings or its answers are wrong
+    ├── StsMissing           the store makes no temporary keys
     ├── BucketMissing        the bucket does not exist (it may yet appear)
     ├── ObjectMissing        the object does not exist
     ├── ObjectTooLarge       an object, a list or an answer is longer than what is read
@@ -53,6 +54,10 @@ class StorageDenied(StorageError):
 
 class StoreUnusable(StorageError):
     """What answers is no usable object store: a redirect, a web page, another region, a name that no store can have."""
+
+
+class StsMissing(StorageError):
+    """The store has no AssumeRole of STS, so it makes no keys for one training alone."""
 
 
 class BucketMissing(StorageError):

@@ -1,6 +1,6 @@
 """One small interface to object storage, served by any S3 (through the minio client) or by a folder.
 
-Calls block; asynchronous callers wrap them in `asyncio.to_thread`. Every failure is one of the StorageErrors.
+Calls block; asynchronous callers run them in threads. Every failure is one of the StorageErrors.
 """
 
 from __future__ import annotations

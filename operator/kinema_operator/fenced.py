@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from kinema_api.objectstore import MAX_FILE_BYTES, MAX_LISTED, MAX_OBJECT_BYTES, ObjectStat, ObjectStore, StoreLocation
+from kinema_operator.lanes import Lane
 
 
 class FencedStore:
@@ -20,6 +21,8 @@ class FencedStore:
         self._store = store
         self._fence = fence
         self.location: StoreLocation = store.location
+        self.lane: Lane | None = None
+        """Where calls to it wait for each other; see lanes.ask."""
 
     def check(self) -> None:
         """See ObjectStore."""

@@ -7,16 +7,120 @@ Ports in a policy are those of the pods behind a Service: a store's Service must
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from kinema_api.errors import StorageError, StoreUnusable
+from kinema_api.storehttp import is_forbidden
 
 NAMESPACE_NAME_LABEL: Final = "kubernetes.io/metadata.name"
 DNS_PORT: Final = 53
 
 _SERVICE_HOST = re.compile(r"^[a-z0-9-]+\.(?P<namespace>[a-z0-9-]+)\.svc(\.|$)")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_NEVER: Final = re.compile(
+    r"^(kubernetes(\.default(\.svc(\..*)?)?)?|metadata|metadata\.google\.internal|instance-data(\.ec2\.internal)?)$"
+)
+"""Names of the API server and of the metadata services of clouds."""
+
+
+class StoreNotAllowed(StorageError):
+    """No administrator has allowed the store that a spec names."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Scheme, host and port of an endpoint."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def parse_endpoint(endpoint: str) -> Origin:
+    """The parts of http(s)://host[:port].
+
+    Raises:
+        StoreUnusable: it is nothing of that kind.
+    """
+    try:
+        parts = urlsplit(endpoint)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port, parts = "", None, urlsplit("")
+    whole = parts.scheme in _DEFAULT_PORTS and host and not (parts.path or parts.query or parts.fragment)
+    if not whole or "@" in parts.netloc or port == 0 or endpoint != endpoint.strip():
+        raise StoreUnusable(
+            f"{endpoint[:256]!r} is no endpoint of a store: write http://HOST:PORT or https://HOST:PORT, without user, "
+            "path or query"
+        )
+    return Origin(parts.scheme, host.removesuffix("."), port or _DEFAULT_PORTS[parts.scheme])
+
+
+def require_allowed(endpoint: str, own: str, allowed: Sequence[str]) -> None:
+    """Let a spec name only stores that an administrator has allowed, and never a machine's metadata or the API server.
+
+    Args:
+        endpoint: what the spec names.
+        own: the operator's own store, which is always allowed.
+        allowed: patterns scheme://host:port; `*` stands for one label of a host, or for any port.
+
+    Raises:
+        StoreUnusable: it is no endpoint.
+        StoreNotAllowed: it is not among them.
+    """
+    if own and endpoint == own:
+        return
+    origin = parse_endpoint(endpoint)
+    # An address may be written in many ways, so what looks like a number must be one in the usual form.
+    odd = origin.host.rpartition(".")[2][:1].isdigit() and _host_network(origin.host) is None
+    servers = {os.environ.get("KUBERNETES_SERVICE_HOST", ""), "localhost.localdomain"} - {""}
+    if odd or is_forbidden(origin.host) or _NEVER.match(origin.host) or origin.host in servers:
+        raise StoreNotAllowed(
+            f"{endpoint} is no place for an object store (the API server, or metadata of a machine); name a store"
+        )
+    if own and _same(own, origin):
+        return
+    if not any(_matches(pattern, origin) for pattern in allowed):
+        raise StoreNotAllowed(
+            f"the store {endpoint} is not on the list of stores that may be used: use the operator's own, or ask an "
+            "administrator to add it (allowedStores in the chart's values)"
+        )
+
+
+def is_allowed(endpoint: str, own: str, allowed: Sequence[str]) -> bool:
+    """Whether it is an endpoint, and `require_allowed` lets it pass."""
+    try:
+        parse_endpoint(endpoint)
+        require_allowed(endpoint, own, allowed)
+    except StorageError:
+        return False
+    return True
+
+
+def _same(own: str, origin: Origin) -> bool:
+    try:
+        return parse_endpoint(own) == origin
+    except StoreUnusable:
+        return False
+
+
+def _matches(pattern: str, origin: Origin) -> bool:
+    scheme, _, rest = pattern.rstrip("/").partition("://")
+    host, _, port = rest.rpartition(":") if re.search(r":(\d+|\*)$", rest) else (rest, "", "")
+    wanted = host.strip("[]").lower()
+    expression = r"[^.]+".join(re.escape(part) for part in wanted.split("*"))
+    ports = {"*": origin.port, "": _DEFAULT_PORTS.get(scheme, 0)}
+    number = ports[port] if port in ports else int(port)
+    return scheme == origin.scheme and number == origin.port and bool(re.fullmatch(expression, origin.host))
 
 
 def dns_egress() -> dict[str, Any]:
@@ -28,22 +132,30 @@ def store_egress(endpoint: str) -> dict[str, Any]:
     """The way to an object store `http(s)://host[:port]`.
 
     A Service of this cluster is narrowed to its namespace, an IP address to itself; any other name only to its port.
+
+    Raises:
+        StoreUnusable: it is no address.
     """
-    parts = urlsplit(endpoint)
-    host = parts.hostname or ""
-    port = parts.port or _DEFAULT_PORTS.get(parts.scheme, _DEFAULT_PORTS["https"])
-    rule: dict[str, Any] = {"ports": [{"protocol": "TCP", "port": port}]}
-    service = _SERVICE_HOST.match(host)
+    scheme, _, rest = endpoint.partition("://")
+    origin = parse_endpoint(f"{scheme}://{rest.partition('/')[0]}")
+    rule: dict[str, Any] = {"ports": [{"protocol": "TCP", "port": origin.port}]}
+    service = _SERVICE_HOST.match(origin.host)
     if service:
         rule["to"] = [{"namespaceSelector": {"matchLabels": {NAMESPACE_NAME_LABEL: service["namespace"]}}}]
-    elif (network := _host_network(host)) is not None:
+    elif (network := _host_network(origin.host)) is not None:
         rule["to"] = [{"ipBlock": {"cidr": network}}]
     return rule
 
 
 def store_egresses(endpoints: Iterable[str]) -> list[dict[str, Any]]:
-    """One rule per endpoint that is not empty, in a stable order."""
-    return [store_egress(endpoint) for endpoint in sorted({e for e in endpoints if e})]
+    """One rule per endpoint that is one, in a stable order; what is no address opens no way."""
+    rules = []
+    for endpoint in sorted({e for e in endpoints if e}):
+        try:
+            rules.append(store_egress(endpoint))
+        except StoreUnusable:
+            continue
+    return rules
 
 
 def _host_network(host: str) -> str | None:

@@ -1,8 +1,11 @@
 """Which key is looked at next: a keyed work queue with delays, backoff, and priority with ageing.
 
 One key is never in two hands: what is added while it is worked on is run once more afterwards. Nothing that was
-added is lost; adding twice is looking once. The order is by time of arrival, with a bonus in seconds for priority,
-so a bulk resync lets live changes pass, but only for that many seconds (ageing: nothing starves).
+added is lost; adding twice is looking once. Within a namespace the order is by time of arrival, with a bonus in seconds
+for priority, so a bulk resync lets live changes pass, but only for that many seconds (ageing: nothing starves).
+
+Namespaces take turns, however many keys each has, and one has at most half of the hands that the others leave free, or
+one: reconciles that wait, for a store that is slow, say, never keep the hands from everybody else.
 
 `Schedule` is the decision alone, told the time by its caller; `WorkQueue` lets workers wait for it.
 """
@@ -12,10 +15,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Generic, TypeVar
+
+from kinema_operator.plan import Key
 
 K = TypeVar("K")
 
@@ -47,11 +53,15 @@ class Claim(Generic[K]):
 class Schedule(Generic[K]):
     """What is due, what is delayed, what is being worked on. Times are seconds of any steady clock."""
 
-    def __init__(self, backoff_initial: float, backoff_max: float) -> None:
+    def __init__(self, backoff_initial: float, backoff_max: float, hands: int | None = None) -> None:
+        """`hands`: how many keys can be worked on at a time; None: no namespace is held back."""
+        self._hands = hands
         self._backoff = (backoff_initial, backoff_max)
         self._tickets = itertools.count()
         self._due: dict[K, tuple[float, int, float]] = {}  # rank, ticket, since
-        self._due_heap: list[tuple[float, int, K]] = []
+        self._heaps: dict[str, list[tuple[float, int, K]]] = {}
+        """What is due in each namespace; the namespaces in the order of their turns."""
+        self._in_hand: Counter[str] = Counter()
         self._delayed: dict[K, tuple[float, int]] = {}
         self._delayed_heap: list[tuple[float, int, K]] = []
         self._working: set[K] = set()
@@ -71,7 +81,7 @@ class Schedule(Generic[K]):
         since = known_entry[2] if known_entry is not None else now
         ticket = next(self._tickets)
         self._due[key] = (rank, ticket, since)
-        heapq.heappush(self._due_heap, (rank, ticket, key))
+        heapq.heappush(self._heaps.setdefault(_namespace(key), []), (rank, ticket, key))
 
     def add_at(self, key: K, when: float) -> None:
         """Look at `key` at `when`, in place of any other time it had; at once still comes first."""
@@ -82,8 +92,27 @@ class Schedule(Generic[K]):
     def claim(self, now: float) -> Claim[K] | None:
         """Hand out the key whose turn it is, or None if none is due. Its delay, if any, is forgotten."""
         self._ripen(now)
-        while self._due_heap:
-            _, ticket, key = heapq.heappop(self._due_heap)
+        for namespace in list(self._heaps):
+            if not self._may_take(namespace):
+                continue
+            heap = self._heaps.pop(namespace)
+            claimed = self._first(heap, now)
+            if heap:
+                self._heaps[namespace] = heap  # Behind all others.
+            if claimed is not None:
+                self._in_hand[namespace] += 1
+                return claimed
+        return None
+
+    def _may_take(self, namespace: str) -> bool:
+        taken = self._in_hand[namespace]
+        if self._hands is None or not taken:
+            return True
+        return taken < self._hands - len(self._working)
+
+    def _first(self, heap: list[tuple[float, int, K]], now: float) -> Claim[K] | None:
+        while heap:
+            _, ticket, key = heapq.heappop(heap)
             entry = self._due.get(key)
             if entry is None or entry[1] != ticket:
                 continue
@@ -95,7 +124,9 @@ class Schedule(Generic[K]):
 
     def done(self, key: K, now: float) -> None:
         """The worker has finished with `key`."""
-        self._working.discard(key)
+        if key in self._working:
+            self._working.discard(key)
+            self._in_hand -= Counter([_namespace(key)])
         if key in self._again:
             priority, _ = self._again.pop(key)
             self.add(key, now, priority)
@@ -144,11 +175,17 @@ class Schedule(Generic[K]):
             self.add(key, when)
 
 
+def _namespace(key: object) -> str:
+    return key.namespace if isinstance(key, Key) else ""
+
+
 class WorkQueue(Generic[K]):
     """The schedule within one event loop."""
 
-    def __init__(self, backoff_initial: float, backoff_max: float, clock: Callable[[], float]) -> None:
-        self._schedule: Schedule[K] = Schedule(backoff_initial, backoff_max)
+    def __init__(
+        self, backoff_initial: float, backoff_max: float, clock: Callable[[], float], hands: int | None = None
+    ) -> None:
+        self._schedule: Schedule[K] = Schedule(backoff_initial, backoff_max, hands)
         self._clock = clock
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()

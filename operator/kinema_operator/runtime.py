@@ -50,7 +50,10 @@ class Runtime:
         self.leader = Leader(settings, self.client)
         self.client.fence = self.leader.fence
         self._queue: WorkQueue[Key] = WorkQueue(
-            settings.backoff_initial_seconds, settings.backoff_max_seconds, time.monotonic
+            settings.backoff_initial_seconds,
+            settings.backoff_max_seconds,
+            time.monotonic,
+            hands=settings.reconcile_concurrency,
         )
         self.informers = [self._informer(kind, {}) for kind in CUSTOM_KINDS]
         self.informers += [self._informer(kind, MANAGED_SELECTOR) for kind in CHILD_KINDS]

@@ -29,8 +29,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages that are logged."""
 
-    reconcile_concurrency: int = Field(default=16, ge=1)
-    """Resources reconciled at a time."""
+    reconcile_concurrency: int = Field(default=32, ge=1)
+    """Resources reconciled at a time; those of one namespace take at most half of what others leave free."""
     backoff_initial_seconds: float = 0.5
     """Wait after the first failed reconcile of a key; doubles up to backoff_max_seconds."""
     backoff_max_seconds: float = 60.0
@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     """File with a StoreCredentials JSON for the default store (a mounted Secret)."""
     store_generated_secret: str | None = None
     """Secret of the operator's namespace that is made with a random key if there is none (the chart's own MinIO)."""
+    allowed_stores: tuple[str, ...] = ()
+    """Stores beside the default one that specs may name, as a JSON list of https://HOST:PORT; `*` stands for one label
+    of a host, or for any port. The API server and metadata services are never allowed."""
     store_probe_seconds: float = 10.0
     """How often an unreachable store or a missing bucket is looked at again."""
     allow_weak_fence: bool = False

@@ -1,39 +1,35 @@
 """The object stores that specs name, opened with their Secrets, and short-lived credentials for a training's pods.
 
-The keys in a Secret stay in this process. What pods get is made by STS AssumeRole with an inline policy that covers
-their own prefixes and cannot delete. The request is signed here, since minio's own provider raises every duration
-below an hour to an hour.
-
-Source: AWS STS API reference, AssumeRole; MinIO implements it at the S3 endpoint itself.
+The keys in a Secret stay in this process, where the store makes others by STS AssumeRole with an inline policy that
+covers a training's own prefixes and cannot delete. Which stores may be named at all is the administrator's choice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import urlencode, urlsplit
-from xml.etree import ElementTree
 
-import urllib3
-from minio.credentials.credentials import Credentials
-from minio.helpers import sha256_hash
-from minio.signer import sign_v4_sts
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from kinema_api import names
 from kinema_api.base import ArtifactStore
-from kinema_api.errors import StorageDenied, StorageError, StorageUnreachable
-from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
+from kinema_api.errors import StorageDenied, StorageError, StorageUnreachable, StsMissing
+from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreKey, StoreLocation
 from kinema_api.objectstores import open_store
+from kinema_api.storehttp import StoreHttp
 from kinema_operator.errors import Denied
 from kinema_operator.fenced import FencedStore
+from kinema_operator.lanes import LINE_SECONDS, OWN_SLOTS, TENANT_SLOTS, Lane, ask
+from kinema_operator.network import StoreNotAllowed, require_allowed
 from kinema_operator.settings import Settings
+from kinema_operator.sts import MAX_POLICY_BYTES, assume_role, scoped_policy
+
+__all__ = ["MAX_POLICY_BYTES", "SecretMissing", "StoreNotAllowed", "Stores", "scoped_policy", "storage_reason"]
 
 SECRETS_ROLE: Final = "kinema-operator-secrets"
 """ClusterRole that a namespace binds to the operator's account to let it read the keys of stores of its own."""
@@ -44,16 +40,27 @@ SECRET_TTL_SECONDS: Final = 60.0
 """A Secret that a spec names is read again after this long, so that changed keys are taken up."""
 CHECK_TTL_SECONDS: Final = 5.0
 """A store found usable is not checked again within this time, however many resources ask."""
-MAX_POLICY_BYTES: Final = 2048
-"""Longest inline session policy that STS accepts."""
 STS_CONNECTIONS: Final = 16
 """Connections kept to each store: as many as there are reconciles, so that a burst does not connect for each call."""
-STS_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=15.0)
-_STS: Final = {"a": "https://sts.amazonaws.com/doc/2011-06-15/"}
+WITHOUT_STS_SECONDS: Final = 600.0
+"""A store that had no STS is not asked for it again within this time."""
+MAX_OPENED: Final = 256
+"""Stores that are kept open; those that nobody has asked for lately are closed beyond it."""
 
 
 class SecretMissing(StorageError):
     """The Secret with a store's keys does not exist or lacks a key. It may yet appear."""
+
+
+class SecretNotMarked(StorageError):
+    """The Secret that a spec names lacks the label of a store's keys: it may be any other Secret of the namespace."""
+
+
+class SecretUnusable(StorageError):
+    """The Secret with a store's keys holds something that is no key."""
+
+
+_KEY: Final = TypeAdapter(StoreKey)
 
 
 def storage_reason(error: StorageError) -> str:
@@ -66,8 +73,10 @@ def store_location(artifact_store: ArtifactStore | None, settings: Settings) -> 
 
     Raises:
         StorageDenied: there is neither.
+        StoreNotAllowed: no administrator has allowed the spec's store.
     """
     if artifact_store:
+        require_allowed(artifact_store.endpoint, settings.store_endpoint, settings.allowed_stores)
         return StoreLocation(
             endpoint=artifact_store.endpoint,
             public_endpoint=artifact_store.public_endpoint,
@@ -94,12 +103,29 @@ class SecretReader(Protocol):
         """One object by its name, or None."""
 
 
+Scope = tuple[str, ArtifactStore | None]
+"""The namespace whose spec names a store, and what it says; ("", None) is the operator's own."""
+
+
+@dataclass
+class _Finding:
+    """What a store has answered last. Times are seconds of the monotonic clock."""
+
+    at: float = float("-inf")
+    error: StorageError | None = None
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    without_sts: str = ""
+    without_sts_until: float = float("-inf")
+
+
 @dataclass(frozen=True)
 class _Opened:
     store: ObjectStore
     keys: StoreCredentials | Path | None
+    http: StoreHttp
     read_at: float
     """Seconds of the monotonic clock."""
+    finding: _Finding = field(default_factory=_Finding)
 
 
 class Stores:
@@ -109,12 +135,8 @@ class Stores:
         self._settings = settings
         self._client = client
         self._fence = lambda: fence() if (fence := getattr(client, "fence", None)) else None
-        self._opened: dict[tuple[str, ArtifactStore | None], _Opened] = {}
-        self._checked: dict[int, float] = {}
-        self._checking: dict[int, asyncio.Lock] = {}
-        self._http = urllib3.PoolManager(
-            maxsize=STS_CONNECTIONS, timeout=STS_TIMEOUT, retries=urllib3.Retry(total=1, backoff_factor=0.2)
-        )
+        self._opened: dict[Scope, _Opened] = {}
+        self._lanes: dict[tuple[str, str], Lane] = {}
 
     async def for_object(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
         """The store that a spec names, or the operator's own. Nothing is asked of the store itself.
@@ -131,13 +153,23 @@ class Stores:
         Raises:
             StorageError: the store cannot be used now.
         """
-        store = await self.for_object(namespace, artifact_store)
+        opened = await self._open(namespace, artifact_store)
+        found = opened.finding
         # One check at a time per store: five hundred resources that start at once need one answer.
-        async with self._checking.setdefault(id(store), asyncio.Lock()):
-            if time.monotonic() - self._checked.get(id(store), -CHECK_TTL_SECONDS) >= CHECK_TTL_SECONDS:
-                await asyncio.to_thread(store.check)
-                self._checked[id(store)] = time.monotonic()
-        return store
+        await _turn(found.asking, opened.store.location.endpoint)
+        try:
+            if time.monotonic() - found.at >= CHECK_TTL_SECONDS:
+                found.error = None
+                try:
+                    await ask(opened.store, opened.store.check)
+                except StorageError as error:
+                    found.error = error
+                found.at = time.monotonic()
+        finally:
+            found.asking.release()
+        if found.error is not None:
+            raise type(found.error)(str(found.error))
+        return opened.store
 
     async def scoped_credentials(self, store: ObjectStore, prefixes: Sequence[str], seconds: int) -> StoreCredentials:
         """Keys that read, write and list below `prefixes` for `seconds` (900 at least), and delete nothing.
@@ -151,10 +183,27 @@ class Stores:
             raise StorageDenied(f"{store.location.endpoint} has no keys to derive others from; use an S3 store")
         keys = await asyncio.to_thread(_read_keys, opened.keys)
         policy = scoped_policy(store.location.bucket, prefixes)
-        return await asyncio.to_thread(_assume_role, self._http, store.location, keys, policy, seconds)
+        found = opened.finding
+        if time.monotonic() >= found.without_sts_until:
+            try:
+                given = await ask(store, assume_role, opened.http, store.location, keys, policy, seconds)
+            except StsMissing as error:
+                found.without_sts, found.without_sts_until = str(error), time.monotonic() + WITHOUT_STS_SECONDS
+            else:
+                found.without_sts = ""
+                return given
+        if isinstance(opened.keys, Path):
+            # The operator's own keys open every namespace's artefacts: no pod gets them.
+            raise StsMissing(found.without_sts)
+        return keys.model_copy(update={"expires": time.time() + seconds})
+
+    def shares_keys(self, namespace: str, artifact_store: ArtifactStore | None) -> bool:
+        """Whether this store made no keys for one training alone, so that pods get those of the spec's Secret."""
+        opened = self._opened.get(_scope(namespace, artifact_store))
+        return bool(opened and artifact_store and opened.finding.without_sts)
 
     async def _open(self, namespace: str, artifact_store: ArtifactStore | None) -> _Opened:
-        scope = (namespace if artifact_store else "", artifact_store)
+        scope = _scope(namespace, artifact_store)
         found = self._opened.get(scope)
         if found and (artifact_store is None or time.monotonic() - found.read_at < SECRET_TTL_SECONDS):
             return found
@@ -162,11 +211,29 @@ class Stores:
         keys: StoreCredentials | Path | None = self._settings.store_credentials_file
         if artifact_store:
             keys = await self._keys_of(namespace, artifact_store)
-        # The same keys keep the same connections.
-        store = found.store if found and found.keys == keys else FencedStore(open_store(location, keys), self._fence)
-        opened = _Opened(store, keys, time.monotonic())
+        if found and found.keys == keys:
+            # The same keys keep the same connections, and what was found.
+            opened = replace(found, read_at=time.monotonic())
+        else:
+            store = FencedStore(open_store(location, keys), self._fence)
+            store.lane = self._lane(scope[0], location.endpoint)
+            opened = _Opened(store, keys, StoreHttp(STS_CONNECTIONS), time.monotonic())
         self._opened[scope] = opened
+        self._prune()
         return opened
+
+    def _lane(self, namespace: str, endpoint: str) -> Lane:
+        slots = TENANT_SLOTS if namespace else OWN_SLOTS
+        return self._lanes.setdefault((namespace, endpoint), Lane(endpoint, slots))
+
+    def _prune(self) -> None:
+        """Forget stores that nobody has asked for: specs may name any number of them."""
+        if len(self._opened) <= MAX_OPENED:
+            return
+        old = time.monotonic() - 2 * SECRET_TTL_SECONDS
+        self._opened = {scope: opened for scope, opened in self._opened.items() if opened.read_at > old or not scope[0]}
+        known = {(scope[0], opened.store.location.endpoint) for scope, opened in self._opened.items()}
+        self._lanes = {at: lane for at, lane in self._lanes.items() if at in known or not lane.idle}
 
     async def _keys_of(self, namespace: str, artifact_store: ArtifactStore) -> StoreCredentials:
         name = artifact_store.secret_ref.name
@@ -182,43 +249,46 @@ class Stores:
                 f"Secret {name!r} does not exist in namespace {namespace!r}: create it with the keys "
                 f"{ACCESS_KEY} and {SECRET_KEY}"
             )
+        if ((secret.get("metadata") or {}).get("labels") or {}).get(names.LABEL_STORE_KEYS) != "true":
+            raise SecretNotMarked(
+                f"Secret {name!r} in namespace {namespace!r} is not marked as keys of a store: if it is, "
+                f"kubectl label secret {name} -n {namespace} {names.LABEL_STORE_KEYS}=true"
+            )
         data = secret.get("data") or {}
         for key in (ACCESS_KEY, SECRET_KEY):
             if not data.get(key):
                 raise SecretMissing(f"Secret {name!r} in namespace {namespace!r} lacks the key {key}: add it")
         return StoreCredentials(
-            access_key=base64.b64decode(data[ACCESS_KEY]).decode(),
-            secret_key=base64.b64decode(data[SECRET_KEY]).decode(),
+            access_key=_key(data, ACCESS_KEY, name, namespace), secret_key=_key(data, SECRET_KEY, name, namespace)
         )
 
 
-def scoped_policy(bucket: str, prefixes: Sequence[str]) -> str:
-    """An inline session policy: read, write and list below `prefixes`, nothing else, and no deletion.
+async def _turn(asking: asyncio.Lock, endpoint: str) -> None:
+    """Acquire the lock, or give up: nobody waits with a worker in hand until a silent store has failed."""
+    try:
+        async with asyncio.timeout(LINE_SECONDS):
+            await asking.acquire()
+    except TimeoutError:
+        raise StorageUnreachable(
+            f"object store {endpoint} has not answered others for {LINE_SECONDS:.0f} s; it is asked again soon, "
+            "check that it runs and is not overloaded"
+        ) from None
 
-    Raises:
-        StorageDenied: it would be longer than STS accepts.
-    """
-    objects = [f"arn:aws:s3:::{bucket}/{prefix}*" for prefix in prefixes]
-    statements = [
-        {
-            "Effect": "Allow",
-            "Action": ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
-            "Resource": objects,
-        },
-        {
-            "Effect": "Allow",
-            "Action": ["s3:ListBucket"],
-            "Resource": [f"arn:aws:s3:::{bucket}"],
-            "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
-        },
-    ]
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
-    if len(policy) > MAX_POLICY_BYTES:
-        raise StorageDenied(
-            f"the session policy has {len(policy)} bytes and STS accepts {MAX_POLICY_BYTES}: "
-            "use shorter names for the namespace, the training or the bucket"
-        )
-    return policy
+
+def _scope(namespace: str, artifact_store: ArtifactStore | None) -> Scope:
+    return (namespace if artifact_store else "", artifact_store)
+
+
+def _key(data: Mapping[str, str], key: str, name: str, namespace: str) -> str:
+    """A key of a Secret, which stands in headers of requests. No error shows any of it."""
+    try:
+        return _KEY.validate_python(base64.b64decode(data[key], validate=True).decode("ascii"))
+    except ValueError:
+        raise SecretUnusable(
+            f"{key} in Secret {name!r} of namespace {namespace!r} is no key: it has a line break, a space or a byte "
+            "that is not visible ASCII, or more than 256 of them; make the Secret anew with --from-literal, or "
+            "printf %s instead of echo"
+        ) from None
 
 
 def _read_keys(keys: StoreCredentials | Path) -> StoreCredentials:
@@ -230,64 +300,3 @@ def _read_keys(keys: StoreCredentials | Path) -> StoreCredentials:
         raise StorageDenied(
             f"cannot read storage credentials from {keys} ({type(error).__name__}); check the mounted Secret"
         ) from None
-
-
-def _assume_role(
-    http: urllib3.PoolManager, location: StoreLocation, keys: StoreCredentials, policy: str, seconds: int
-) -> StoreCredentials:
-    body = urlencode({"Action": "AssumeRole", "Version": "2011-06-15", "DurationSeconds": seconds, "Policy": policy})
-    url = urlsplit(f"{location.endpoint}/")
-    digest = sha256_hash(body)
-    now = datetime.now(UTC)
-    headers = sign_v4_sts(
-        method="POST",
-        url=url,
-        region=location.region,
-        headers={
-            "Content-Type": "application/x-www-form-urlencoded",
-            "Host": url.netloc,
-            "X-Amz-Date": now.strftime("%Y%m%dT%H%M%SZ"),
-        },
-        credentials=Credentials(keys.access_key, keys.secret_key, session_token=keys.session_token),
-        content_sha256=digest,
-        date=now,
-    )
-    try:
-        answer = http.request(
-            "POST", url.geturl(), body=body, headers={name: str(value) for name, value in headers.items()}
-        )
-    except urllib3.exceptions.HTTPError as error:
-        raise StorageUnreachable(
-            f"object store {location.endpoint} does not answer ({type(error).__name__}); it is tried again"
-        ) from None
-    if answer.status >= 500:
-        raise StorageUnreachable(f"object store {location.endpoint} answered {answer.status}; it is tried again")
-    if answer.status != 200:
-        raise StorageDenied(
-            f"object store {location.endpoint} refuses AssumeRole ({_sts_code(answer.data)}); the keys must belong to "
-            "a user (not a service account), and the store must offer STS"
-        )
-    return _parse_assumed(answer.data, location)
-
-
-def _parse_assumed(xml: bytes, location: StoreLocation) -> StoreCredentials:
-    # The answer comes from the store that the operator was told to trust, over its own connection.
-    found = ElementTree.fromstring(xml).find(".//a:Credentials", _STS)  # noqa: S314
-    if found is None:
-        raise StorageDenied(f"{location.endpoint} answered AssumeRole without credentials; the store must offer STS")
-    part = {child.tag.rpartition("}")[2]: child.text or "" for child in found}
-    expires = datetime.fromisoformat(part["Expiration"].replace("Z", "+00:00")).timestamp()
-    return StoreCredentials(
-        access_key=part["AccessKeyId"],
-        secret_key=part["SecretAccessKey"],
-        session_token=part["SessionToken"],
-        expires=expires,
-    )
-
-
-def _sts_code(xml: bytes) -> str:
-    try:
-        code = ElementTree.fromstring(xml).find(".//{*}Code")  # noqa: S314
-    except ElementTree.ParseError:
-        return "an answer that is not STS"
-    return (code.text or "no code") if code is not None else "no code"

@@ -23,7 +23,7 @@ def secret(name: str, access: str, key: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "labels": {"kinema.dev/store-keys": "true"}},
         "stringData": {"accessKey": access, "secretKey": key},
     }
 

@@ -33,7 +33,11 @@ class Secrets:
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         assert (kind, namespace) == ("Secret", "team")
         data = self.secrets.get(name)
-        return data and {"data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}}
+        labels = {"kinema.dev/store-keys": "true"}
+        return data and {
+            "metadata": {"labels": labels},
+            "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+        }
 
 
 def s3_client(endpoint: str, keys: StoreCredentials = KEYS) -> Minio:

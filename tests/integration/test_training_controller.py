@@ -275,7 +275,7 @@ async def test_a_missing_bucket_and_a_missing_secret_are_waited_for(
             {
                 "apiVersion": "v1",
                 "kind": "Secret",
-                "metadata": {"name": "keys", "namespace": home},
+                "metadata": {"name": "keys", "namespace": home, "labels": {"kinema.dev/store-keys": "true"}},
                 "stringData": secret,
             }
         )

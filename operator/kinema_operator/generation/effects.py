@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -18,6 +17,7 @@ from kinema_operator.generation.observed import Commit, Problem, Refusal, SendOr
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.generation.work_order import lifetime, read_model, work_order
+from kinema_operator.lanes import ask
 from kinema_operator.serving.observe import Stores
 from kinema_operator.settings import Settings
 from kinema_operator.storage import storage_reason
@@ -62,7 +62,7 @@ async def _order(
     namespace = generation.metadata.namespace
     models = await stores.for_object(namespace, weights_store(generation, model))
     clips = await stores.for_object(namespace, clip_store(generation, model))
-    manifest = await asyncio.to_thread(read_model, models, order.digest)
+    manifest = await ask(models, read_model, models, order.digest)
     inputs = await Inputs(generation, clip_store(generation, model), cache, stores).taken(clips)
     expires = lifetime(generation, settings.presign_seconds, datetime.now(UTC))
     return work_order(generation, order, manifest, models, clips, expires, inputs)
@@ -78,7 +78,7 @@ async def copy_files(
     try:
         store = await stores.for_object(generation.metadata.namespace, clip_store(generation, model))
         for copy in commit.copies:
-            await asyncio.to_thread(store.copy, copy.source, copy.target, copy.etag)
+            await ask(store, store.copy, copy.source, copy.target, copy.etag)
     except StorageError as error:
         return Problem(storage_reason(error), str(error))
     return None
@@ -92,7 +92,7 @@ async def write_record(generation: VideoGeneration, model: VideoModel | None, st
     metadata = generation.metadata
     try:
         store = await stores.for_object(metadata.namespace, clip_store(generation, model))
-        await asyncio.to_thread(record.write, store, metadata.namespace, metadata.uid, made)
+        await ask(store, record.write, store, metadata.namespace, metadata.uid, made)
     except StorageError as error:
         return Problem(storage_reason(error), str(error))
     return None
@@ -108,7 +108,7 @@ async def delete_keys(
         store = await stores.for_object(metadata.namespace, clip_store(generation, model))
         for key in keys:
             if key.startswith(own):
-                await asyncio.to_thread(store.delete, key)
+                await ask(store, store.delete, key)
     except StorageError as error:
         return Problem(storage_reason(error), str(error))
     return None

@@ -6,7 +6,6 @@ somebody else's: in its own store a namespace names only what lies below its own
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
@@ -22,6 +21,7 @@ from kinema_operator.controller import Cache
 from kinema_operator.errors import OperatorError
 from kinema_operator.generation.observed import Problem
 from kinema_operator.generation.stores import clip_store, find_model
+from kinema_operator.lanes import ask
 from kinema_operator.serving.observe import Stores
 
 MAX_INPUT_BYTES: Final = 256 << 20
@@ -135,7 +135,7 @@ class Inputs:
         return await self.stores.for_object(self.generation.metadata.namespace, artifact_store)
 
     async def _stored(self, name: Field, store: ObjectStore, key: str, sha256: str | None) -> FoundInput:
-        found = await asyncio.to_thread(store.stat, key)
+        found = await ask(store, store.stat, key)
         if found is None:
             raise InputUnusable("InputNotFound", f"{name}: {store.uri(key)} does not exist; upload it or name another")
         if found.bytes > MAX_INPUT_BYTES:
@@ -156,7 +156,7 @@ class Inputs:
         known = {pinned.name: pinned for pinned in self.generation.status.inputs}
         found = []
         for name, given in self._wanted():
-            copied = name in known and await asyncio.to_thread(clips.stat, self._copy_of(name)) is not None
+            copied = name in known and await ask(clips, clips.stat, self._copy_of(name)) is not None
             found.append(known[name] if copied else (await self._find(name, given)).pinned())
         return tuple(found)
 
@@ -179,13 +179,13 @@ class Inputs:
 
     async def _taken(self, name: Field, given: ClipInput, clips: ObjectStore) -> FoundInput:
         copy = self._copy_of(name)
-        known = await asyncio.to_thread(clips.stat, copy)
+        known = await ask(clips, clips.stat, copy)
         if known is None:
             found = await self._find(name, given)
             if found.store is not clips:
                 return found
             await self._copy(found, copy)
-        sha256, length = await asyncio.to_thread(clips.sha256, copy)
+        sha256, length = await ask(clips, clips.sha256, copy)
         return FoundInput(name, clips, copy, length, sha256)
 
     async def _copy(self, found: FoundInput, target: str) -> None:
@@ -199,14 +199,14 @@ class Inputs:
         if pinned.etag != found.etag:
             raise changed
         try:
-            await asyncio.to_thread(found.store.copy, found.key, target, pinned.etag)
+            await ask(found.store, found.store.copy, found.key, target, pinned.etag)
         except StorageError:
-            now = await asyncio.to_thread(found.store.stat, found.key)
+            now = await ask(found.store, found.store.stat, found.key)
             if now is not None and now.etag != pinned.etag:
                 raise changed from None
             raise
-        if found.sha256 is not None and (await asyncio.to_thread(found.store.sha256, target))[0] != found.sha256:
-            await asyncio.to_thread(found.store.delete, target)
+        if found.sha256 is not None and (await ask(found.store, found.store.sha256, target))[0] != found.sha256:
+            await ask(found.store, found.store.delete, target)
             raise changed
 
     def _check_scope(self, name: Field, uri: str, key: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.generation.transitions import renewal_wait
 from kinema_operator.generation.work_order import read_model
+from kinema_operator.lanes import ask
 from kinema_operator.serving.labels import model_selector
 from kinema_operator.serving.observe import Stores
 from kinema_operator.serving.server_pod import ServerPod, Trouble, server_pod
@@ -76,9 +76,7 @@ class Look:
             return Observed()
         try:
             store = await self.stores.for_object(metadata.namespace, clip_store(self.generation, self.model))
-            found = await asyncio.to_thread(
-                leftovers, store, metadata.namespace, metadata.uid, status.video is not None
-            )
+            found = await ask(store, leftovers, store, metadata.namespace, metadata.uid, status.video is not None)
         except StorageError as error:
             return Observed(problem=Problem(storage_reason(error), str(error)))
         return Observed(leftovers=found)
@@ -95,7 +93,7 @@ class Look:
         metadata = self.generation.metadata
         try:
             store = await self.stores.for_object(metadata.namespace, clip_store(self.generation, self.model))
-            return await asyncio.to_thread(leftovers, store, metadata.namespace, metadata.uid, True)
+            return await ask(store, leftovers, store, metadata.namespace, metadata.uid, True)
         except StorageError:
             return None
 
@@ -172,11 +170,11 @@ class Look:
         try:
             store = await self.stores.checked(metadata.namespace, clips)
             if self.generation.status.model_digest is None:
-                restored = await asyncio.to_thread(record.find, store, metadata.namespace, metadata.uid)
+                restored = await ask(store, record.find, store, metadata.namespace, metadata.uid)
             if restored is not None:
                 return Observed(restored=restored)
             models = await self.stores.checked(metadata.namespace, weights_store(self.generation, self.model))
-            await asyncio.to_thread(read_model, models, digest)
+            await ask(models, read_model, models, digest)
             found = await Inputs(self.generation, clips, self.cache, self.stores).pinned(store)
         except InputUnusable as error:
             return Observed(problem=error.problem)
@@ -192,7 +190,8 @@ class Look:
         metadata = self.generation.metadata
         try:
             store = await self.stores.for_object(metadata.namespace, clip_store(self.generation, self.model))
-            found = await asyncio.to_thread(
+            found = await ask(
+                store,
                 inspect,
                 store,
                 metadata.namespace,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ from kinema_api.objectstore import ObjectStore
 from kinema_api.serving import VideoModel
 from kinema_operator.controller import Cache
 from kinema_operator.generation.lines import lines_of
+from kinema_operator.lanes import ask
 from kinema_operator.plan import Ref
 from kinema_operator.serving.labels import model_selector
 from kinema_operator.serving.observed import Observed, Served, Source
@@ -101,7 +101,7 @@ async def _stored(model: VideoModel, digest: str, stores: Stores) -> Source:
     prefix = layout.model_prefix(digest)
     try:
         store = await stores.checked(model.metadata.namespace, model.spec.artifact_store)
-        found = await asyncio.to_thread(store.stat, prefix + layout.MANIFEST)
+        found = await ask(store, store.stat, prefix + layout.MANIFEST)
     except StorageError as error:
         return Source(reason=storage_reason(error), message=str(error))
     if found is None:

@@ -60,7 +60,7 @@ def plan(model: VideoModel, observed: Observed, settings: Settings, now: datetim
     former = _former(model, observed, digest, now)
     scales = _scales(model, observed, digest, former, now)
     status = _status(model, observed, digest, former, scales, now)
-    applied = [Apply(server_network_policy(model, _endpoints(observed), settings))] if scales else []
+    applied = [Apply(server_network_policy(model, _endpoints(observed, settings), settings))] if scales else []
     for scale in scales:
         applied.append(Apply(server_deployment(model, scale.digest, scale.replicas, settings, observed.order_key)))
         applied.append(Apply(server_service(model, scale.digest)))
@@ -119,18 +119,10 @@ def _unschedulable_seconds(observed: Observed, digest: str, now: datetime) -> fl
     return (now - trouble.since).total_seconds()
 
 
-def _endpoints(observed: Observed) -> list[str]:
-    """Stores that servers must reach. What is no address opens no door, and stops nobody else's request."""
+def _endpoints(observed: Observed, settings: Settings) -> list[str]:
+    """Stores that servers must reach. One that is no address, or not allowed, opens no door and stops nobody else."""
     wanted = {observed.default_endpoint, *(r.store_endpoint or "" for r in observed.requests if r.serves)}
-    return sorted(endpoint for endpoint in wanted if endpoint and _is_address(endpoint))
-
-
-def _is_address(endpoint: str) -> bool:
-    try:
-        network.store_egress(endpoint)
-    except ValueError:
-        return False
-    return True
+    return sorted(e for e in wanted if e and network.is_allowed(e, settings.store_endpoint, settings.allowed_stores))
 
 
 def _scales(

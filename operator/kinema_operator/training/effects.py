@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import ClassVar, Final
 
 from kinema_api import head as heads
@@ -14,6 +14,7 @@ from kinema_api.errors import BrokenManifest, ObjectMissing
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_api.training import ArtifactsRecord, VideoModelTraining
+from kinema_operator.lanes import ask
 from kinema_operator.plan import Effect
 from kinema_operator.settings import Settings
 from kinema_operator.storage import Stores
@@ -67,7 +68,7 @@ async def close_attempt(store: ObjectStore, effect: CloseAttempt, settings: Sett
     Raises:
         StorageError: the store cannot be used now.
     """
-    await asyncio.to_thread(heads.close, store, effect.prefix, weak=settings.allow_weak_fence)
+    await ask(store, partial(heads.close, store, effect.prefix, weak=settings.allow_weak_fence))
 
 
 async def credentials_secret(
@@ -96,7 +97,7 @@ async def prune(store: ObjectStore, effect: PruneCheckpoints) -> None:
     Raises:
         StorageError: the store cannot be used now.
     """
-    await asyncio.to_thread(_prune, store, effect)
+    await ask(store, _prune, store, effect)
 
 
 def read_export(store: ObjectStore, export: str) -> Manifest | None:

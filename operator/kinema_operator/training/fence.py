@@ -22,6 +22,7 @@ from kinema_api.errors import BrokenManifest, ObjectMissing
 from kinema_api.head import Head
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStat, ObjectStore
+from kinema_operator.lanes import ask
 
 MOST_REMEMBERED: Final = 256
 """Stores known to fence; one that is forgotten is tried again."""
@@ -70,7 +71,7 @@ class StoresThatFence:
         # One try at a time per store, and none waits for another store's.
         async with tried.lock:
             if not tried.fences:
-                await asyncio.to_thread(require_conditional_writes, store, prefix)
+                await ask(store, require_conditional_writes, store, prefix)
                 tried.fences = True
         while len(self._known) > MOST_REMEMBERED:
             del self._known[next(iter(self._known))]

@@ -11,7 +11,7 @@ from typing import Any
 from kinema_api import names
 from kinema_api.objectstore import StoreLocation
 from kinema_api.training import VideoModelTraining
-from kinema_operator.network import NAMESPACE_NAME_LABEL, dns_egress, store_egress
+from kinema_operator.network import NAMESPACE_NAME_LABEL, dns_egress, store_egresses
 from kinema_operator.settings import Settings
 from kinema_operator.training import ownership
 
@@ -38,6 +38,6 @@ def network_policy(training: VideoModelTraining, location: StoreLocation, settin
                     "ports": [{"protocol": "TCP", "port": names.PROGRESS_PORT}],
                 },
             ],
-            "egress": [{"to": [own]}, dns_egress(), store_egress(location.endpoint)],
+            "egress": [{"to": [own]}, dns_egress(), *store_egresses([location.endpoint])],
         },
     }

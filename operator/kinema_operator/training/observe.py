@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import time
 from datetime import datetime
@@ -18,6 +17,7 @@ from kinema_api.reports import read_result
 from kinema_api.training import KIND, VideoModelTraining
 from kinema_operator.controller import Cache
 from kinema_operator.errors import Denied
+from kinema_operator.lanes import ask
 from kinema_operator.plan import Key
 from kinema_operator.plan import Manifest as KubernetesObject
 from kinema_operator.resources import NODE_KIND
@@ -114,12 +114,12 @@ class Observer:
             store = await self._stores.checked(training.metadata.namespace, training.spec.artifact_store)
             await self._fencing.require(store, view.training_prefix)
             if restore.may_have_lived(view):
-                seen = dataclasses.replace(seen, found=await asyncio.to_thread(restore.find, store, view))
+                seen = dataclasses.replace(seen, found=await ask(store, restore.find, store, view))
             if view.wants_new_run or status.attempt == 0:
                 run = status.run + 1 if view.wants_new_run else status.run
                 resume = ResumePoint(run, 0, None)
             else:
-                resume = await asyncio.to_thread(_find_resume_point, store, view)
+                resume = await ask(store, _find_resume_point, store, view)
         except StorageError as error:
             return dataclasses.replace(seen, storage_problem=_problem(error))
         return dataclasses.replace(seen, resume=resume)
@@ -164,7 +164,7 @@ class Observer:
         """What a training that is about to be suspended goes on from."""
         try:
             store = await self._stores.for_object(view.training.metadata.namespace, view.spec.artifact_store)
-            resume = await asyncio.to_thread(_find_resume_point, store, view)
+            resume = await ask(store, _find_resume_point, store, view)
         except StorageError as error:
             return dataclasses.replace(view.seen, storage_problem=_problem(error))
         return dataclasses.replace(view.seen, resume=resume)
@@ -175,7 +175,7 @@ class Observer:
         seen = await self._store_facts(view)
         try:
             store = await self._stores.for_object(meta.namespace, view.spec.artifact_store)
-            report = await asyncio.to_thread(_look_at_report, store, view)
+            report = await ask(store, _look_at_report, store, view)
         except StorageError as error:
             return dataclasses.replace(seen, export=None, storage_problem=_problem(error))
         refusal = self._refusals.get(meta.uid)
@@ -197,7 +197,7 @@ class Observer:
         meta = view.training.metadata
         try:
             store = await self._stores.for_object(meta.namespace, view.spec.artifact_store)
-            export = await asyncio.to_thread(_look_at_export, store, view)
+            export = await ask(store, _look_at_export, store, view)
         except StorageError as error:
             return dataclasses.replace(view.seen, storage_problem=_problem(error))
         return dataclasses.replace(view.seen, export=export)

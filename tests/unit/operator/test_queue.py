@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from kinema_operator.plan import Key
 from kinema_operator.queue import AGEING_SECONDS, Priority, Schedule, WorkQueue
+from kinema_operator.runtime import Runtime
+from kinema_operator.settings import Settings
 
 KEYS = st.sampled_from("abcde")
 
@@ -83,7 +88,7 @@ class Workers(RuleBasedStateMachine):
         assert sorted(handed) == sorted(self.owed), "what was added is handed out, once"
 
 
-Workers.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Workers.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestWorkers = Workers.TestCase
 
 
@@ -182,3 +187,51 @@ async def test_draining_waits_for_the_key_in_hand_and_tells_when_it_did_not_end(
     assert not await queue.drain(0.01)
     asyncio.get_running_loop().call_soon(queue.done, claim.key)
     assert await queue.drain(10)
+
+
+def key_of(namespace: str, number: int) -> Key:
+    return Key("VideoModelTraining", namespace, f"t-{number}")
+
+
+async def test_a_namespace_with_one_key_does_not_wait_for_one_with_a_thousand() -> None:
+    queue: WorkQueue[Key] = WorkQueue(0.01, 1, asyncio.get_running_loop().time)
+    for number in range(1000):
+        queue.add(key_of("crowd", number))
+    queue.add(key_of("alone", 0))
+    first = [(await queue.claim()).key.namespace for _ in range(2)]
+    assert "alone" in first, "whoever comes first is served first, however many keys its namespace has"
+
+
+async def test_a_namespace_whose_reconciles_never_end_leaves_hands_to_the_others() -> None:
+    """Workers as the runtime has them: each takes a key and gives it back; those of one namespace never come back."""
+    settings, stuck, served = Settings(), asyncio.Event(), asyncio.Event()
+    runtime = Runtime.__new__(Runtime)
+    queue = _queue_of(settings)
+    for number in range(200):
+        queue.add(key_of("stuck", number))
+
+    async def reconcile(key: Key) -> float | None:
+        if key.namespace == "stuck":
+            await stuck.wait()
+        else:
+            served.set()
+        return None
+
+    runtime._queue = queue
+    runtime._reconciler = type("Looks", (), {"reconcile": staticmethod(reconcile)})()  # type: ignore[assignment]
+    workers = [asyncio.create_task(runtime._work()) for _ in range(settings.reconcile_concurrency)]
+    for _ in range(100):
+        await asyncio.sleep(0)
+    queue.add(key_of("other", 0))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    answered = served.is_set()
+    for worker in workers:
+        worker.cancel()
+    assert answered, "every worker waits for the one namespace"
+
+
+def _queue_of(settings: Settings) -> WorkQueue[Key]:
+    """The queue with the arguments that the runtime gives it, whatever they are by now."""
+    hands = {"hands": settings.reconcile_concurrency} if "hands" in inspect.signature(WorkQueue).parameters else {}
+    return WorkQueue(0.01, 1, asyncio.get_running_loop().time, **hands)

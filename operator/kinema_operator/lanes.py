@@ -1,0 +1,155 @@
+"""A lane per object store: how many calls it may have in hand, who waits, and when it is not asked at all.
+
+A store that does not answer would otherwise take one reconcile after another with it, since each of them waits with a
+worker in hand. One that has not answered yet is asked one thing at a time. Who waits for it gives up soon and comes
+again; once it has failed, everybody is told so at once until its time-out is over, and then one call tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from kinema_api.errors import StorageUnreachable
+from kinema_api.objectstore import ObjectStore
+
+T = TypeVar("T")
+
+TENANT_SLOTS: Final = 4
+"""Calls that a store of a namespace's own may have in hand."""
+OWN_SLOTS: Final = 16
+"""Calls that the operator's own store may have in hand."""
+LINE_SECONDS: Final = 2.0
+"""How long a call waits for its turn at one store."""
+FIRST_PAUSE_SECONDS: Final = 5.0
+LONGEST_PAUSE_SECONDS: Final = 60.0
+"""Between two tries of a store that does not answer; doubles from the first to the longest."""
+
+
+class Lane:
+    """The calls to one store. Belongs to one event loop."""
+
+    def __init__(self, endpoint: str, slots: int = TENANT_SLOTS, clock: Callable[[], float] = time.monotonic) -> None:
+        self._endpoint = endpoint
+        self._slots = slots
+        self._clock = clock
+        self._busy = 0
+        self._line: deque[asyncio.Future[None]] = deque()
+        self._answers = False
+        self._pause = 0.0
+        self._closed_until = float("-inf")
+        self._why = ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in hand and nobody waits."""
+        return not self._busy and not self._line
+
+    async def run(self, question: Callable[..., T], *args: Any) -> T:
+        """Ask in a thread of its own.
+
+        Raises:
+            StorageUnreachable: the store does not answer, has not answered a moment ago, or others have its slots.
+            Exception: whatever `question` raises.
+        """
+        self._refuse()
+        await self._enter()
+        call = in_thread(question, *args)
+        # Held until the thread has ended, also if nobody waits for it any more.
+        call.add_done_callback(self._ended)
+        return await asyncio.shield(call)
+
+    @property
+    def _limit(self) -> int:
+        return self._slots if self._answers else 1
+
+    def _refuse(self) -> None:
+        if self._clock() < self._closed_until:
+            raise StorageUnreachable(self._why)
+
+    async def _enter(self) -> None:
+        if self._busy < self._limit and not self._line:
+            self._busy += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        try:
+            async with asyncio.timeout(LINE_SECONDS):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._leave()
+            elif turn in self._line:
+                self._line.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise StorageUnreachable(
+                    f"object store {self._endpoint} has not answered others for {LINE_SECONDS:.0f} s; "
+                    "it is asked again soon, check that it runs and is not overloaded"
+                ) from None
+            raise
+
+    def _leave(self) -> None:
+        self._busy -= 1
+        while self._line and self._busy < self._limit:
+            turn = self._line.popleft()
+            if not turn.done():
+                self._busy += 1
+                turn.set_result(None)
+
+    def _ended(self, call: asyncio.Future[Any]) -> None:
+        error = None if call.cancelled() else call.exception()
+        if isinstance(error, StorageUnreachable):
+            self._close(error)
+        else:
+            # Also a refusal is an answer.
+            self._answers, self._pause = True, 0.0
+        self._leave()
+
+    def _close(self, error: StorageUnreachable) -> None:
+        self._answers = False
+        self._pause = min(max(FIRST_PAUSE_SECONDS, 2 * self._pause), LONGEST_PAUSE_SECONDS)
+        self._closed_until = self._clock() + self._pause
+        self._why = str(error)
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_exception(StorageUnreachable(self._why))
+
+
+async def ask(store: ObjectStore, question: Callable[..., T], *args: Any) -> T:
+    """Ask something that blocks on `store`, in the store's own lane if it has one."""
+    lane = getattr(store, "lane", None)
+    if isinstance(lane, Lane):
+        return await lane.run(question, *args)
+    return await asyncio.to_thread(question, *args)
+
+
+def in_thread(question: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    """Run in a new thread: a pool shared by all would be full of the calls of one silent store."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def settle(answer: T | None, error: BaseException | None) -> None:
+        if result.done():
+            return
+        if error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(answer)  # type: ignore[arg-type]
+
+    def work() -> None:
+        answer: T | None = None
+        failed: BaseException | None = None
+        try:
+            answer = question(*args)
+        except BaseException as error:
+            failed = error
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, answer, failed)
+
+    threading.Thread(target=work, name="store-call", daemon=True).start()
+    return result

@@ -1,0 +1,147 @@
+"""Short-lived credentials by STS AssumeRole, for a training's own prefixes and without the right to delete.
+
+The request is signed here, since minio's own provider raises every duration below an hour to an hour.
+
+Source: AWS STS API reference, AssumeRole; MinIO implements it at the S3 endpoint itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import urlencode, urlsplit
+from xml.etree import ElementTree
+
+from minio.credentials.credentials import Credentials
+from minio.helpers import sha256_hash
+from minio.signer import sign_v4_sts
+from urllib3.response import BaseHTTPResponse
+
+from kinema_api.errors import StorageDenied, StorageUnreachable, StsMissing
+from kinema_api.objectstore import StoreCredentials, StoreLocation
+from kinema_api.storefaults import by_status, no_store, told
+from kinema_api.storehttp import Budget, StoreHttp
+
+MAX_POLICY_BYTES: Final = 2048
+"""Longest inline session policy that STS accepts."""
+STS_SECONDS: Final = 10.0
+"""Life of one request to STS."""
+_NAMESPACE: Final = {"a": "https://sts.amazonaws.com/doc/2011-06-15/"}
+_WITHOUT: Final = {"NotImplemented", "MethodNotAllowed", "InvalidAction", "UnsupportedOperation"}
+_WITHOUT_STATUS: Final = {404, 405, 501}
+_WORD: Final = re.compile(r"^[A-Za-z0-9.]{1,64}$")
+_DENIED: Final = {400, 401, 403}
+
+
+def scoped_policy(bucket: str, prefixes: Sequence[str]) -> str:
+    """An inline session policy: read, write and list below `prefixes`, nothing else, and no deletion.
+
+    Raises:
+        StorageDenied: it would be longer than STS accepts.
+    """
+    objects = [f"arn:aws:s3:::{bucket}/{prefix}*" for prefix in prefixes]
+    statements = [
+        {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+            "Resource": objects,
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket"],
+            "Resource": [f"arn:aws:s3:::{bucket}"],
+            "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
+        },
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
+    if len(policy) > MAX_POLICY_BYTES:
+        raise StorageDenied(
+            f"the session policy has {len(policy)} bytes and STS accepts {MAX_POLICY_BYTES}: "
+            "use shorter names for the namespace, the training or the bucket"
+        )
+    return policy
+
+
+def assume_role(
+    http: StoreHttp, location: StoreLocation, keys: StoreCredentials, policy: str, seconds: int
+) -> StoreCredentials:
+    """Keys that may do what `policy` says, for `seconds` (900 at least). Blocks.
+
+    Raises:
+        StsMissing: the store knows no AssumeRole.
+        StorageDenied: these keys may not assume a role.
+        StorageUnreachable: the store does not answer, or asks for fewer requests.
+        StoreUnusable: what answers is no STS.
+    """
+    with Budget(STS_SECONDS):
+        try:
+            answer = _send(http, location, keys, policy, seconds)
+            if answer.status == 200:
+                return _parse(answer.data, location)
+        except Exception as error:
+            raise told(error, location) from None
+    code = _code(answer.data)
+    if answer.status in _WITHOUT_STATUS or code in _WITHOUT:
+        raise StsMissing(
+            f"object store {location.endpoint} has no AssumeRole of STS (it answered {answer.status}, {code}): use a "
+            "store that has it, such as MinIO, or let the resource name its own keys with spec.artifactStore.secretRef"
+        )
+    if answer.status in _DENIED:
+        raise StorageDenied(
+            f"object store {location.endpoint} refuses AssumeRole ({code}); the keys must belong to "
+            "a user (not a service account), and the store must offer STS"
+        )
+    if code == "SlowDown":
+        raise StorageUnreachable(f"object store {location.endpoint} asks for fewer requests; it is tried again")
+    raise by_status(answer.status, location)
+
+
+def _send(
+    http: StoreHttp, location: StoreLocation, keys: StoreCredentials, policy: str, seconds: int
+) -> BaseHTTPResponse:
+    body = urlencode({"Action": "AssumeRole", "Version": "2011-06-15", "DurationSeconds": seconds, "Policy": policy})
+    url = urlsplit(f"{location.endpoint}/")
+    digest = sha256_hash(body)
+    now = datetime.now(UTC)
+    headers = sign_v4_sts(
+        method="POST",
+        url=url,
+        region=location.region,
+        headers={
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Host": url.netloc,
+            "X-Amz-Date": now.strftime("%Y%m%dT%H%M%SZ"),
+        },
+        credentials=Credentials(keys.access_key, keys.secret_key, session_token=keys.session_token),
+        content_sha256=digest,
+        date=now,
+    )
+    return http.urlopen("POST", url.geturl(), body=body, headers={name: str(value) for name, value in headers.items()})
+
+
+def _parse(xml: bytes, location: StoreLocation) -> StoreCredentials:
+    found = ElementTree.fromstring(xml).find(".//a:Credentials", _NAMESPACE)  # noqa: S314
+    if found is None:
+        raise no_store(location, "it answered AssumeRole without credentials")
+    part = {child.tag.rpartition("}")[2]: child.text or "" for child in found}
+    expires = datetime.fromisoformat(part["Expiration"].replace("Z", "+00:00")).timestamp()
+    if expires <= time.time():
+        raise no_store(location, "its temporary keys have run out already; set the clocks of store and nodes")
+    return StoreCredentials(
+        access_key=part["AccessKeyId"],
+        secret_key=part["SecretAccessKey"],
+        session_token=part["SessionToken"],
+        expires=expires,
+    )
+
+
+def _code(xml: bytes) -> str:
+    try:
+        code = ElementTree.fromstring(xml).find(".//{*}Code")  # noqa: S314
+    except ElementTree.ParseError:
+        return "an answer that is not STS"
+    return code.text if code is not None and code.text and _WORD.match(code.text) else "no code"
