@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from aiohttp import web
+
+from kinema_operator.access import Access
 from kinema_operator.cache import Sight
 from kinema_operator.plan import Effect, Key, Manifest, Plan
 
@@ -52,3 +55,11 @@ class Farewell(Protocol):
 
     async def gone(self, key: Key) -> None:
         """The resource is deleted, or about to be. Called once more for each look at it; never raises."""
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A controller that answers people over HTTP."""
+
+    def routes(self, access: Access, cache: Cache) -> list[web.RouteDef]:
+        """What it answers; `access` knows who asks."""

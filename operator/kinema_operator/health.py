@@ -7,7 +7,7 @@ heard of lately: a standby is ready too. Kopf's own endpoint always answers 200.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -36,8 +36,14 @@ class Probes:
         """Kinds that have not been listed yet."""
         return [informer.kind for informer in self._informers if not informer.synced.is_set()]
 
-    async def start(self, health_port: int, metrics_port: int, guard: Guard | None = None) -> None:
-        """Listen; `guard` stands before /metrics.
+    async def start(
+        self,
+        health_port: int,
+        metrics_port: int,
+        guard: Guard | None = None,
+        others: Mapping[int, Sequence[web.RouteDef]] | None = None,
+    ) -> None:
+        """Listen; `guard` stands before /metrics. `others`: what else is answered, by port.
 
         Raises:
             OSError: a port is taken.
@@ -48,6 +54,8 @@ class Probes:
         routes.setdefault(metrics_port, []).append(
             web.get("/metrics", guard(self._metrics) if guard else self._metrics)
         )
+        for port, more in (others or {}).items():
+            routes.setdefault(port, []).extend(more)
         for port, handlers in routes.items():
             app = web.Application()
             app.add_routes(handlers)

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from aiohttp import web
+
 from kinema_api.errors import KinemaApiError
 from kinema_operator import metrics
 from kinema_operator.access import Access, require_right
 from kinema_operator.cache import ObjectCache
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
-from kinema_operator.controller import Controller
+from kinema_operator.controller import Answering, Controller
 from kinema_operator.errors import Conflict, OperatorError
 from kinema_operator.events import EventPoster
 from kinema_operator.health import Probes
@@ -79,7 +81,7 @@ class Runtime:
         """Listen, watch, and take part in the election."""
         metrics.REGISTRY.register(self._state)
         guard = require_right(Access(self.client), "/metrics") if self._settings.metrics_authentication else None
-        await self._probes.start(self._settings.health_port, self._settings.metrics_port, guard)
+        await self._probes.start(self._settings.health_port, self._settings.metrics_port, guard, self._routes())
         for informer in self.informers:
             self._tasks.append(self._spawn(informer.run(), f"informer {informer.kind}"))
         self._tasks.append(self._spawn(self._nodes.run(), f"informer {NODE_KIND}"))
@@ -107,6 +109,13 @@ class Runtime:
             self.cache.discard(ref_to(obj), obj["metadata"]["uid"])
         else:
             self.cache.offer(obj)
+
+    def _routes(self) -> dict[int, list[web.RouteDef]]:
+        """What people may ask, by port."""
+        answering = [controller for controller in self._controllers if isinstance(controller, Answering)]
+        access = Access(self.client)
+        routes = [route for controller in answering for route in controller.routes(access, self.cache)]
+        return {self._settings.links_port: routes} if self._settings.links_port and routes else {}
 
     def _informer(self, kind: str, selector: dict[str, str]) -> Informer:
         return Informer(

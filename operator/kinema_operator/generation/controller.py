@@ -13,13 +13,17 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
+from aiohttp import web
+
 from kinema_api import generation, names
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGeneration
+from kinema_operator.access import Access
 from kinema_operator.controller import Cache
 from kinema_operator.errors import NotLeading
 from kinema_operator.generation.effects import copy_files, delete_keys, send_order, write_record
 from kinema_operator.generation.lines import lines_of
+from kinema_operator.generation.links import Links
 from kinema_operator.generation.observe import Look, servers_of
 from kinema_operator.generation.observed import (
     CancelOrder,
@@ -65,6 +69,10 @@ class GenerationController:
         self._hindrances: dict[str, Problem] = {}
         self._followed: dict[Key, tuple[VideoGeneration, ServerPod | None]] = {}
         self._cache: Cache | None = None
+
+    def routes(self, access: Access, cache: Cache) -> list[web.RouteDef]:
+        """What people may ask the operator itself: addresses of their clips."""
+        return [Links(access, cache, self._stores).route()]
 
     async def close(self) -> None:
         """Close the connections to servers."""

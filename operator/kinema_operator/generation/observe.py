@@ -51,7 +51,11 @@ class Look:
     async def observe(self) -> Observed:
         """What the plan needs to know in the phase that the generation is in, and no more."""
         status = self.generation.status
-        if status.phase == "Succeeded" and renewal_wait(status, self.settings, _now()) <= 0:
+        if (
+            self.settings.status_urls
+            and status.phase == "Succeeded"
+            and renewal_wait(status, self.settings, _now()) <= 0
+        ):
             return await self._signing()
         if status.phase in TERMINAL:
             return await self._ended()

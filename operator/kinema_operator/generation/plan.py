@@ -83,6 +83,8 @@ class _Ended:
             return Plan(delete=(self._ref(),))
         if self.observed.leftovers is not None:
             return self._clean(self.observed.leftovers)
+        if not self.settings.status_urls and status.video is not None and status.video.url is not None:
+            return Plan(status=to.without_addresses(status), requeue_after=0.0)
         if status.phase == "Succeeded" and self.observed.addresses:
             signed = to.signed_again(status, self.observed.addresses)
             return Plan(status=signed, requeue_after=self.settings.public_url_seconds / 2)
@@ -309,6 +311,8 @@ class _Step:
         if inspection.committed:
             self.status = to.change(self.status, cleaned=left == ())
             status = to.succeeded(self.status, self.at, delivery, inspection.committed)
+            if not self.settings.status_urls:
+                status = to.without_addresses(status)
             assert status.video is not None
             warning = to.unheard(status)
             events = [Event("PromptNotHeard", warning, "Warning")] if warning else []

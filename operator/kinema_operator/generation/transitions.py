@@ -251,6 +251,13 @@ def _done_sentence(status: Status, uri: str) -> str:
     return f"the clip is at {uri}" + (f"; {warning}" if warning else "")
 
 
+def without_addresses(status: Status) -> Status:
+    """The same files, without addresses for people."""
+    artefacts = {name: getattr(status, name) for name in ("video", "thumbnail", "spritesheet")}
+    bare = {"url": None, "url_expires": None}
+    return change(status, **{name: a.model_copy(update=bare) for name, a in artefacts.items() if a is not None})
+
+
 def renewal_wait(status: Status, settings: Settings, now: datetime) -> float:
     """Seconds until the addresses for people have lived for half of their time; infinite if there are none."""
     if status.video is None or status.video.url_expires is None:

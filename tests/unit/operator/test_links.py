@@ -1,0 +1,104 @@
+"""An address of a clip is signed for whoever may read its VideoGeneration, for a while, and for nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from kinema_api import generation
+from kinema_api.objectstore import StoreCredentials, StoreLocation
+from kinema_api.objectstores import open_store
+from kinema_operator.access import Access
+from kinema_operator.generation.links import AUDIENCE, Links
+
+URL = "/v1/namespaces/studio/videogenerations/red-square/links"
+
+
+class Reviews:
+    """An API server that knows one reader, by a token for one audience."""
+
+    async def review(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        spec = manifest["spec"]
+        if manifest["kind"] == "TokenReview":
+            known = {"reader": "ann", "stranger": "bob"}.get(spec["token"])
+            ok = known is not None and spec.get("audiences") == [AUDIENCE]
+            return {"status": {"authenticated": ok, "audiences": [AUDIENCE], "user": {"username": known}} if ok else {}}
+        wanted = spec["resourceAttributes"]
+        right = (wanted["verb"], wanted["resource"], wanted["namespace"]) == ("get", "videogenerations", "studio")
+        return {"status": {"allowed": spec["user"] == "ann" and right}}
+
+
+class OneClip:
+    """A cache with one generation."""
+
+    def __init__(self, status: dict[str, Any]) -> None:
+        self._status = status
+
+    def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        if (kind, namespace, name) != (generation.KIND, "studio", "red-square"):
+            return None
+        metadata = {"name": name, "namespace": namespace, "uid": "uid-clip"}
+        return {"metadata": metadata, "spec": {"modelRef": {"name": "tiny"}, "prompt": "x"}, "status": self._status}
+
+
+class Stores:
+    """One S3 store, which is never asked: signing is done here."""
+
+    async def for_object(self, _namespace: str, _artifact_store: object) -> Any:
+        keys = StoreCredentials(access_key="key", secret_key="secret-key")
+        return open_store(StoreLocation(endpoint="http://127.0.0.1:9", bucket="clips"), keys)
+
+
+VIDEO = {"uri": "s3://clips/x/video.mp4", "sha256": "a" * 64, "bytes": 4, "seconds": 1, "size": "24x24"}
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """What answers, over HTTP."""
+    reviews: Any = Reviews()
+    cache: Any = OneClip({"phase": "Succeeded", "video": VIDEO})
+    stores: Any = Stores()
+    app = web.Application()
+    app.add_routes([Links(Access(reviews), cache, stores).route()])
+    server = TestServer(app)
+    await server.start_server()
+    async with aiohttp.ClientSession(server.make_url("/")) as opened:
+        yield opened
+    await server.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer nobody"}, 401),
+        ({"Authorization": "Basic reader"}, 401),
+        ({"Authorization": "Bearer stranger"}, 403),
+        ({"Authorization": "Bearer reader"}, 200),
+        ({"Kinema-Authorization": "Bearer reader"}, 200),
+    ],
+)
+async def test_who_gets_an_address(session: aiohttp.ClientSession, headers: dict[str, str], status: int) -> None:
+    async with session.get(URL, headers=headers) as answer:
+        assert answer.status == status
+        body = await answer.json()
+    if status == 200:
+        assert "X-Amz-Expires=900" in body["video"]["url"]
+        assert "/generations/studio/uid-clip/video.mp4" in body["video"]["url"]
+        assert body["video"]["sha256"] == VIDEO["sha256"]
+        assert answer.headers["Cache-Control"] == "no-store"
+    else:
+        assert "url" not in str(body.get("video", ""))
+
+
+async def test_another_namespace_is_another_right(session: aiohttp.ClientSession) -> None:
+    headers = {"Authorization": "Bearer reader"}
+    async with session.get(URL.replace("studio", "other"), headers=headers) as answer:
+        assert answer.status == 403
+    async with session.get(URL.replace("red-square", "absent"), headers=headers) as answer:
+        assert answer.status == 404
