@@ -9,9 +9,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from kinema_api import head as heads
 from kinema_api import layout
 from kinema_api.errors import StorageError
-from kinema_api.manifest import Manifest
 from kinema_api.wire import TrainerProgress
 from stage import install, kube, runs
 
@@ -31,13 +31,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Commit:
-    """A manifest of a checkpoint."""
+    """A checkpoint that the head of its attempt has named."""
 
-    key: str
+    folder: str
     attempt: int
     round: int
     step: int
-    created: float
+    epoch: int
+    """Of the head that named it first."""
 
 
 class Witness:
@@ -49,7 +50,10 @@ class Witness:
         """Every trainer ever seen, by uid: one that Kubernetes thinks dead may step on."""
         self.spans: dict[tuple[int, int], Span] = {}
         """By attempt and round."""
-        self.commits: dict[str, Commit] = {}
+        self.commits: dict[tuple[int, str], Commit] = {}
+        """By attempt and folder, in the order in which heads named them."""
+        self.heads: list[tuple[int, heads.Head]] = []
+        """Every head that was read, with its attempt."""
         self.lost: list[str] = []
         """Checkpoints that a status named and that were not whole in the bucket."""
         self._over = threading.Event()
@@ -96,19 +100,18 @@ class Witness:
         found = kube.get("vmt", self._training, self._namespace)
         if found is None:
             return
-        store = install.store()
-        prefix = layout.training_prefix(self._namespace, self._training, found["metadata"]["uid"])
-        for item in store.list(prefix):
-            if item.key in self.commits or not item.key.endswith("/" + layout.MANIFEST) or "/step-" not in item.key:
-                continue
-            try:
-                manifest = Manifest.from_bytes(store.get(item.key), item.key)
-            except Exception:
-                continue
-            self.commits[item.key] = Commit(
-                item.key, manifest.attempt, manifest.round, manifest.step, manifest.created.timestamp()
-            )
-        named = found.get("status", {}).get("lastCheckpoint")
+        store, status, uid = install.store(), found.get("status", {}), found["metadata"]["uid"]
+        attempt = status.get("attempt", 0)
+        prefix = layout.attempt_prefix(self._namespace, self._training, uid, status.get("run", 1), attempt)
+        seen = heads.read(store, prefix)
+        if seen:
+            self.heads.append((attempt, seen.head))
+            for folder in reversed(seen.head.checkpoints):
+                place = layout.parse_checkpoint_manifest(folder + layout.MANIFEST)
+                if place and (attempt, folder) not in self.commits:
+                    step, round_ = place
+                    self.commits[attempt, folder] = Commit(folder, attempt, round_, step, seen.head.epoch)
+        named = status.get("lastCheckpoint")
         if named:
             key = named["uri"].partition("://")[2].partition("/")[2].rstrip("/") + "/" + layout.MANIFEST
             if store.stat(key) is None and self._still_named(named["uri"]):
@@ -127,8 +130,15 @@ class Witness:
                 told.append(
                     f"round {number} stepped until {span.last:.2f} and round {later} from {next_span.first:.2f}"
                 )
-        commits = sorted(self.commits.values(), key=lambda commit: commit.created)
-        for before, after in itertools.pairwise(commits):
-            if (after.attempt, after.round) < (before.attempt, before.round):
-                told.append(f"{after.key} was committed after {before.key}")
+        for (attempt, before), (then, after) in itertools.pairwise(self.heads):
+            if attempt != then:
+                continue
+            if (after.counter, after.epoch, after.round) < (before.counter, before.epoch, before.round):
+                told.append(f"the head of attempt {attempt} went back: {before} -> {after}")
+            if after.counter == before.counter and after != before:
+                told.append(f"the head of attempt {attempt} changed without counting: {before} -> {after}")
+        # In the order in which heads named them: a group that lost its right must not commit after its successor.
+        for earlier, later_commit in itertools.pairwise(self.commits.values()):
+            if (later_commit.attempt, later_commit.round) < (earlier.attempt, earlier.round):
+                told.append(f"{later_commit} was committed after {earlier}")
         return told

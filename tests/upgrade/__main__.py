@@ -104,6 +104,8 @@ def main() -> int:
     try:
         if "kinema" in install.helm("list", "-n", install.SYSTEM, "-q"):
             install.helm("uninstall", install.RELEASE, "-n", install.SYSTEM, "--wait")
+        # The key of the store outlives its release, and an older chart knows nothing of it.
+        kube.kubectl("delete", "namespace", install.SYSTEM, "--ignore-not-found", seconds=300)
         install_from(tree)
         kube.apply(_training(MODEL, 40, publish={"model": MODEL}), NAMESPACE)
         kube.until(lambda: runs.ended(MODEL, NAMESPACE) == "Succeeded", "a model", SECONDS)
