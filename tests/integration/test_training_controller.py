@@ -105,7 +105,8 @@ async def test_a_training_from_apply_to_its_model(
             ("Service", "tiny-world-pods"),
             ("Pod", "tiny-world-r1-a1-store"),
         ):
-            assert await client.get(kind, home, name), f"{kind} {name}"
+            # All are sent at once: one may be there before another.
+            await until(lambda kind=kind, name=name: client.get(kind, home, name), f"{kind} {name}")
         await start_pod(client, home, job, 0)
         await start_pod(client, home, job, 1)
         agent.progress = TrainerProgress(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -176,3 +180,39 @@ def test_garbage_is_answered(service: Service) -> None:
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.sendall(b"\x00\xff not json\n")
         assert connection.makefile("rb").read() == b""
+
+
+def test_a_running_service_takes_in_a_smaller_least_size(tmp_path: Path) -> None:
+    (tmp_path / "min-nodes").write_text("2")
+    (tmp_path / "generation").write_text("7\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kinema_jobs.rendezvous", "--run-id", RUN, "--port", "0", "--min-nodes", "2"],
+        env={**os.environ, "KINEMA_RENDEZVOUS_POD_INFO": str(tmp_path), "KINEMA_RENDEZVOUS_LOST_SECONDS": "5"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr
+        line = next(line for line in process.stderr if " on port " in line)
+        port = int(line.partition(" on port ")[2].partition(",")[0])
+        waits = Membership(f"127.0.0.1:{port}", RUN, "a", MEMBER, lambda _: None)
+        until = time.monotonic() + 3
+        assert waits.join("127.0.0.1:1", 1, lambda: time.monotonic() > until) is None, "one is too few"
+        (tmp_path / "min-nodes").write_text("1")
+        until = time.monotonic() + 30
+        place = waits.join("127.0.0.1:1", 1, lambda: time.monotonic() > until)
+        assert place is not None, "the new least size is never taken in"
+        assert (place.nodes, place.generation) == (1, 7)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_service_that_is_superseded_serves_nobody_and_stays(service: Service) -> None:
+    one = member(service, "a")
+    place = one.join("127.0.0.1:1", 1)
+    assert place
+    ask(service.endpoint, place, "retire", patience=1)
+    assert one.await_notice(5)
+    with pytest.raises(RendezvousUnreachable):
+        member(service, "b").join("127.0.0.1:1", 1)
