@@ -8,6 +8,7 @@ number could be counted from a status that is older than the one just written.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, cast
@@ -22,6 +23,8 @@ Name = tuple[str, str]
 Sight = Literal["unknown", "listed", "refused"]
 """Whether a kind has been listed, so that what is missing does not exist, or may not be."""
 
+SHARED_LENGTH = 24
+"""Longest text that is likely to stand in many objects."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 INDEXED_PREFIX = f"{names.GROUP}/"
 """Labels of our own are indexed; others only filter."""
@@ -217,9 +220,56 @@ def without_bookkeeping(obj: Manifest) -> Manifest:
     metadata: dict[str, Any] = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
     if LAST_APPLIED in (metadata.get("annotations") or {}):
         metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
+    slim: Manifest = {**obj, "metadata": metadata}
     if obj["kind"] == NODE_KIND:
-        return _slim_node(obj, metadata)
-    return {**obj, "metadata": metadata}
+        slim = _slim_node(obj, metadata)
+    elif obj["kind"] in _READ_OF:
+        slim = _slim(slim, _READ_OF[obj["kind"]])
+    found: Manifest = _shared(slim)
+    return found
+
+
+_READ_OF: Mapping[str, Mapping[str, Any]] = {
+    "Pod": {
+        "spec": {"nodeName": None},
+        "status": {
+            "phase": None,
+            "podIP": None,
+            "reason": None,
+            "message": None,
+            "conditions": None,
+            "initContainerStatuses": {"name": None, "state": None, "lastState": None, "ready": None},
+            "containerStatuses": {"name": None, "state": None, "lastState": None, "ready": None},
+        },
+    },
+    "Job": {
+        "spec": {"parallelism": None, "completions": None, "suspend": None},
+        "status": {"conditions": None, "active": None, "succeeded": None, "failed": None, "ready": None},
+    },
+}
+"""What is read of the kinds that there are most of; both are made once and never compared with what they should be."""
+
+
+def _slim(obj: Manifest, read: Mapping[str, Any]) -> Manifest:
+    kept = {part: _kept(obj[part], fields) for part, fields in read.items() if obj.get(part) is not None}
+    return {key: value for key, value in obj.items() if key not in read} | kept
+
+
+def _kept(value: Any, fields: Mapping[str, Any] | None) -> Any:
+    if fields is None:
+        return value
+    if isinstance(value, list):
+        return [_kept(item, fields) for item in value]
+    return {key: _kept(value[key], inner) for key, inner in fields.items() if key in value}
+
+
+def _shared(value: Any) -> Any:
+    """The same data, of which each field's name, and each short text, is in memory only once for all objects."""
+    if isinstance(value, Mapping):
+        return {sys.intern(key): _shared(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shared(item) for item in value]
+    return sys.intern(value) if type(value) is str and len(value) <= SHARED_LENGTH else value
 
 
 def _slim_node(node: Manifest, metadata: Mapping[str, Any]) -> Manifest:
