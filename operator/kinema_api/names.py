@@ -18,6 +18,9 @@ MAX_NAME_LENGTH: Final = 40
 RESOURCE_NAME_PATTERN: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 """Names of custom resources: a service is named after some of them."""
 
+CLAIM_LEASE: Final = "kinema-claim"
+"""Lease in each namespace with resources of Kinema: which install works on them."""
+
 FIELD_MANAGER: Final = "kinema"
 STATUS_FIELD_MANAGER: Final = "kinema-status"
 

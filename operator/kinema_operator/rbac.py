@@ -49,6 +49,9 @@ OPERATOR_RULES: Final[tuple[Rule, ...]] = (
     _rule("", ["secrets"], ("create", "patch")),
     # Read too: a Job says only there that its pods are refused.
     _rule("", ["events"], ("create", "patch", "get", "list")),
+    # Which install works on a namespace. A name cannot be asked for at creation.
+    _rule("coordination.k8s.io", ["leases"], ("create",)),
+    {**_rule("coordination.k8s.io", ["leases"], ("get", "update")), "resourceNames": [names.CLAIM_LEASE]},
 )
 """In the watched namespaces. Nothing is asked of objects without a namespace."""
 

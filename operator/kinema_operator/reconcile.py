@@ -20,6 +20,7 @@ from typing import Any
 from kinema_api.errors import KinemaApiError
 from kinema_operator import metrics
 from kinema_operator.cache import ObjectCache
+from kinema_operator.claims import Claims
 from kinema_operator.client import Client
 from kinema_operator.controller import Controller, Farewell
 from kinema_operator.errors import NamespaceEnding, OperatorError
@@ -30,13 +31,16 @@ from kinema_operator.queue import WorkQueue
 from kinema_operator.refusals import Refusals, refusal_of
 from kinema_operator.resources import ref_to
 from kinema_operator.semantic import keeping_unknown, merge_patch
-from kinema_operator.standing import REFUSED, Look, Refusal, finish
+from kinema_operator.standing import CONTENDED, REFUSED, Look, Refusal, finish, with_condition
 from kinema_operator.writer import Trust, Writer, controller_uid
 
 PROGRESS_FIELDS = frozenset({"progress", "queuePosition", "waiting", "lastActiveTime", "credentialsExpire"})
 """Fields of a status that merely move along; a change of nothing else may wait for the progress interval."""
 DONE = "Succeeded"
 """Phase that is not entered while an object of the same plan is refused: nobody would make it later."""
+
+STAND_BACK_SECONDS = 15.0
+"""How often it is looked whether another install's claim on a namespace has run out."""
 
 _Write = tuple[Manifest | None, str, Awaitable[Any]]
 """What is sent (None: a patch or a deletion), its kind and name, and the request."""
@@ -68,6 +72,7 @@ class Reconciler:
         queue: WorkQueue[Key],
         progress_interval: float,
         *,
+        claims: Claims | None = None,
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -77,6 +82,7 @@ class Reconciler:
         self._writer = Writer(cache, client, clock)
         self._owned = Owned(cache, client, clock)
         self._events = events
+        self._claims = claims
         self._queue = queue
         self._interval = progress_interval
         self._now = now
@@ -104,13 +110,30 @@ class Reconciler:
             await self._let_go(obj)
             return None
         controller = self._controllers[key.kind]
-        observed = await controller.observe(key, obj, self._cache)
         try:
+            other = await self._claims.holder(key.namespace) if self._claims else None
+            if other:
+                return await self._stand_back(obj, other)
+            observed = await controller.observe(key, obj, self._cache)
             return await self._carry_out(key, obj, controller, controller.plan(obj, observed, self._now()))
         except NamespaceEnding:
             self._ending[key.namespace] = self._uids(key.namespace)
             await self._let_go(obj)
             return None
+
+    async def _stand_back(self, obj: Manifest, other: str) -> float:
+        """Another install works on this namespace: say so, once, and touch nothing else."""
+        assert self._claims is not None
+        own = self._claims.install
+        if not any(c.get("type") == CONTENDED for c in (obj.get("status") or {}).get("conditions") or ()):
+            message = (
+                f"the install {other} works on this namespace, and {own} sees it too and stands back: "
+                "let only one of them watch it"
+            )
+            conditions = with_condition(obj, CONTENDED, "True", "NamespaceClaimed", message, self._now())
+            await self._client.patch_status(ref_to(obj), {"conditions": conditions}, obj["metadata"]["resourceVersion"])
+            self._events.tell(obj, Event("NamespaceClaimed", message, "Warning"))
+        return STAND_BACK_SECONDS
 
     async def _carry_out(self, key: Key, obj: Manifest, controller: Controller, plan: Plan) -> float | None:
         remembered = self._remembered.setdefault(key, Remembered())

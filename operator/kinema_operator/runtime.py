@@ -18,6 +18,7 @@ from kinema_api.errors import KinemaApiError
 from kinema_operator import metrics
 from kinema_operator.access import Access, require_right
 from kinema_operator.cache import ObjectCache
+from kinema_operator.claims import Claims
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
 from kinema_operator.controller import Answering, Controller
@@ -64,8 +65,11 @@ class Runtime:
         )
         self._controllers = factory(settings, self.client)
         self._events = EventPoster(self.client)
+        self._claims = Claims(settings, self.client)
         self._reconciler = Reconciler(
-            self._controllers, self.cache, self.client, self._events, self._queue, settings.progress_interval_seconds
+            *(self._controllers, self.cache, self.client, self._events, self._queue),
+            settings.progress_interval_seconds,
+            claims=self._claims,
         )
         self._probes = Probes(self.informers, settings.watch_stale_seconds)
         self._state = metrics.State(self.cache, self.informers, lambda: self._queue.depth, lambda: self.leader.leading)
@@ -143,6 +147,7 @@ class Runtime:
         # What the last leader wrote a moment ago must be known before the first decision.
         await asyncio.gather(*(informer.refresh() for informer in self.informers))
         self._working = True
+        self._tasks.append(self._spawn(self._claims.renew(self._has_resources), "claims"))
         for kind in CUSTOM_KINDS:
             for obj in self.cache.list(kind):
                 metadata = obj["metadata"]
@@ -151,6 +156,9 @@ class Runtime:
             self._spawn(self._work(), f"worker {number}") for number in range(self._settings.reconcile_concurrency)
         ]
         await holding
+
+    def _has_resources(self, namespace: str) -> bool:
+        return any(True for kind in CUSTOM_KINDS for _ in self.cache.list(kind, namespace))
 
     async def _work(self) -> None:
         while True:

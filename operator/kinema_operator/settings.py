@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     lease_renew_seconds: float = 3.0
     """Between two renewals."""
 
+    claim_duration_seconds: int = Field(default=180, ge=3)
+    """An install that has not renewed its claim on a namespace for this long is replaced by another that sees it."""
+
     health_port: int = 8080
     """/healthz and /readyz."""
     metrics_port: int = 9600

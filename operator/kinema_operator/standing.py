@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from kinema_api import generation, serving, training
@@ -24,6 +24,9 @@ READY: Final = "Ready"
 RECONCILING: Final = "Reconciling"
 STALLED: Final = "Stalled"
 REFUSED: Final = "Refused"
+CONTENDED: Final = "Contended"
+"""Another install of Kinema sees the namespace too, and stands back. Taken away after a while; it says so again."""
+CONTENDED_FOR: Final = timedelta(hours=24)
 
 INVALID_SPEC: Final = "InvalidSpec"
 """Reason of Accepted, or of a model's Resolved, when the operator cannot read the spec."""
@@ -83,7 +86,7 @@ class Look:
 def finish(obj: Manifest, status: Mapping[str, Any], look: Look, now: datetime) -> Wire:
     """`status` of a plan about `obj` with what holds for every kind."""
     kind, at = obj["kind"], int(obj["metadata"].get("generation") or 1)
-    told = {c["type"]: {**c, "observedGeneration": at} for c in status.get("conditions") or ()}
+    told = {c["type"]: {**c, "observedGeneration": at} for c in status.get("conditions") or () if not _stale(c, now)}
     refusal = _refusal(look.refusals)
     wanted = [refusal] if refusal else []
     wanted += _standing(kind, str(status.get("phase") or "Pending"), told, look)
@@ -93,6 +96,12 @@ def finish(obj: Manifest, status: Mapping[str, Any], look: Look, now: datetime) 
             if type_wanted == type_:
                 told[type_] = _condition(type_, value, reason, message, before, at, now)
     return {**status, "observedGeneration": at, "conditions": [told[type_] for type_ in sorted(told)]}
+
+
+def _stale(condition: Mapping[str, Any], now: datetime) -> bool:
+    if condition["type"] != CONTENDED:
+        return False
+    return now - datetime.fromisoformat(str(condition["lastTransitionTime"]).replace("Z", "+00:00")) > CONTENDED_FOR
 
 
 def with_condition(

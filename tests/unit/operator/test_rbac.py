@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kinema_api import names
 from kinema_operator import rbac
 from kinema_operator.resources import CHILD_KINDS, CUSTOM_KINDS, resource
 
@@ -43,8 +44,12 @@ def test_specs_of_trainings_and_generations_belong_to_people() -> None:
     assert verbs_on("videogenerations") == {"get", "list", "watch", "delete"}
 
 
-def test_leases_are_touched_in_the_operators_namespace_only() -> None:
-    assert verbs_on("leases") == set()
+def test_leases_elsewhere_are_touched_only_by_the_name_of_the_claim() -> None:
+    rules = [rule for rule in rbac.OPERATOR_RULES if "leases" in rule["resources"]]
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in rules] == [
+        (["create"], None),
+        (["get", "update"], [names.CLAIM_LEASE]),
+    ]
     role = next(m for m in rbac.operator_manifests() if m["metadata"]["name"] == rbac.OWN_ROLE)
     assert role["kind"] == "Role"
     assert role["metadata"]["namespace"] == rbac.SYSTEM_NAMESPACE
