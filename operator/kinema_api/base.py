@@ -27,6 +27,8 @@ from kinema_api.quantity import quantity
 WORDED_ERROR: Final = "worded"
 """Type of a pydantic error whose message is a whole sentence with a remedy."""
 
+MAX_KEPT_SECONDS: Final = 10 * 366 * 86400
+
 ShortText = Annotated[str, Field(max_length=256)]
 LongText = Annotated[str, Field(max_length=4096)]
 Uri = Annotated[str, Field(max_length=1024)]
@@ -196,6 +198,7 @@ class ObjectMeta(ApiModel):
     resource_version: str = ""
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
+    finalizers: tuple[str, ...] = ()
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
     owner_references: tuple[OwnerReference, ...] = ()

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field
 
 from kinema_api.base import (
+    MAX_KEPT_SECONDS,
     ApiModel,
     ArtifactStore,
     ClipSize,
@@ -28,7 +29,6 @@ PLURAL: Final = "videogenerations"
 MAX_SEAMS: Final = 4
 MAX_SHOTS: Final = 16
 MAX_SECONDS: Final = 60
-MAX_KEPT_SECONDS: Final = 10 * 366 * 86400
 MAX_UNSEEN_WORDS: Final = 32
 MAX_FRAMES: Final = 1_000_000
 MAX_PROMPT_CHARACTERS: Final = 4096

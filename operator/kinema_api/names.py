@@ -46,6 +46,9 @@ LABEL_DIGEST: Final = f"{GROUP}/digest"
 ANNOTATION_ARTIFACTS: Final = f"{GROUP}/artifacts"
 """On a training: UID, run and runId under which its artefacts lie. A backup keeps it, while the UID changes."""
 
+FINALIZER: Final = f"{GROUP}/artifacts"
+"""On a training whose artefacts are deleted with it."""
+
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 """Kueue's own: the LocalQueue of a Job."""
 

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from kinema_api import names
 from kinema_api.base import (
+    MAX_KEPT_SECONDS,
     SIZE_PATTERN,
     WORDED_ERROR,
     ApiModel,
@@ -257,6 +258,11 @@ class VideoModelTrainingSpec(ApiModel):
     ) = None
     """A new value starts the next run, with whatever else changed."""
 
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=MAX_KEPT_SECONDS)] | None = None
+    """Seconds after the end of its newest run after which this resource is deleted; default: never."""
+    deletion_policy: Literal["Retain", "Delete"] = "Retain"
+    """What becomes of checkpoints, exports and reports when this resource is deleted. Published models stay anyway."""
+
     @model_validator(mode="after")
     def _nodes_within_bounds(self) -> Self:
         if self.elastic and not self.elastic.min_nodes <= self.nodes <= self.elastic.max_nodes:
@@ -394,6 +400,8 @@ class VideoModelTrainingStatus(ApiModel):
     """When this run began."""
     completion_time: datetime | None = None
     """When this run ended."""
+    cleaned_run: int = 0
+    """The newest run whose attempts were cleaned after its model was published."""
     history: Annotated[tuple[RunRecord, ...], Field(max_length=20)] = ()
     """Runs that have ended, newest first."""
 

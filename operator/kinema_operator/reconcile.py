@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from kinema_api import names
 from kinema_api.errors import KinemaApiError
 from kinema_operator import metrics
 from kinema_operator.cache import ObjectCache
@@ -98,7 +99,7 @@ class Reconciler:
             Exception: whatever went wrong; the key is to be tried again with backoff.
         """
         obj = self._cache.get(key.kind, key.namespace, key.name)
-        if obj is None or obj["metadata"].get("deletionTimestamp"):
+        if obj is None or (obj["metadata"].get("deletionTimestamp") and not _guarded(obj)):
             # Owner references take the rest with them; an object on its way out gets nothing new.
             self._remembered.pop(key, None)
             self._queue.forget(key)
@@ -106,7 +107,7 @@ class Reconciler:
             if isinstance(controller, Farewell):
                 await controller.gone(key)
             return None
-        if self._ends(obj):
+        if not _guarded(obj) and self._ends(obj):
             await self._let_go(obj)
             return None
         controller = self._controllers[key.kind]
@@ -284,3 +285,8 @@ async def _tried(doing: Awaitable[None], failed: list[Exception]) -> None:
         raise
     except (OperatorError, KinemaApiError, OSError) as error:
         failed.append(error)
+
+
+def _guarded(obj: Manifest) -> bool:
+    """Whether something outside the cluster is cleaned before the object goes."""
+    return names.FINALIZER in (obj["metadata"].get("finalizers") or ())

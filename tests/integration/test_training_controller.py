@@ -347,5 +347,27 @@ async def test_a_suspended_training_has_let_its_trainers_commit(
         await until(rendezvous_leaves, "the rendezvous goes last")
 
 
+async def test_a_deleted_training_takes_its_artefacts_with_it_where_that_is_asked_for(
+    server: Server, client: Client, home: str, settings: Settings, agent: Agent
+) -> None:
+    async with operator(server, home, settings, agent):
+        await client.post(training(home, deletionPolicy="Delete"))
+        job = await job_of(client, home, 1)
+        store = await pods_store(client, home, settings)
+        write(store, layout.checkpoint_prefix(config_of(job).prefix, 7, 1), "checkpoint", 1, 7, b"state")
+
+        async def guarded() -> bool:
+            made = await client.get("VideoModelTraining", home, NAME) or {}
+            return names.FINALIZER in made["metadata"].get("finalizers", ())
+
+        await until(guarded, "the finalizer")
+        made = await client.get("VideoModelTraining", home, NAME) or {}
+        await client.delete(ref_to(made))
+        await until(lambda: _none(client, "VideoModelTraining", home, NAME), "the training gone")
+        operators_store = open_store(StoreLocation(endpoint=settings.store_endpoint, bucket=BUCKET), KEYS)
+        prefix = layout.training_prefix(home, NAME, made["metadata"]["uid"])
+        assert list(operators_store.list(prefix)) == []
+
+
 async def _none(client: Client, kind: str, namespace: str, name: str) -> bool:
     return await client.get(kind, namespace, name) is None

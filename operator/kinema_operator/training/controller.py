@@ -101,6 +101,18 @@ class TrainingController:
                 self._observer.remember_credentials(found, expires, effect.publishes)
             case effects.RememberArtifacts():
                 await self._remember(obj, effect)
+            case effects.SetFinalizer():
+                await self._set_finalizer(key, effect.wanted)
+            case effects.DeleteArtifacts():
+                store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
+                try:
+                    await effects.delete_artifacts(store, effect)
+                except StorageError as error:
+                    self._observer.remember_refusal(found, error)
+            case effects.CleanAttempts():
+                store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
+                if await effects.clean(store, effect):
+                    self._observer.remember_cleaned(found)
             case effects.PruneCheckpoints():
                 store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
                 await effects.prune(store, effect)
@@ -120,6 +132,14 @@ class TrainingController:
         except Denied as error:
             # Of use only after a restore, so nothing that runs now depends on it.
             log.warning("Cannot write down where artefacts lie: %s", error)
+
+    async def _set_finalizer(self, key: Key, wanted: bool) -> None:
+        live = await self._client.get(key.kind, key.namespace, key.name)
+        if live is None:
+            return
+        others = [name for name in live["metadata"].get("finalizers") or () if name != names.FINALIZER]
+        body = {"metadata": {"finalizers": [*others, names.FINALIZER] if wanted else others}}
+        await self._client.patch(ref_to(live), body, live["metadata"]["resourceVersion"])
 
     async def _put(self, secret: Manifest) -> None:
         """A plain POST costs the API server half of an apply, and most Secrets are new."""

@@ -55,6 +55,32 @@ class PruneCheckpoints(Effect):
 
 
 @dataclass(frozen=True)
+class CleanAttempts(Effect):
+    """Delete what nothing needs any more of a run whose model is published."""
+
+    prefix: str
+    """Of the run."""
+    report: str
+    """Prefix of the report on the model."""
+    keep: int
+    """Newest checkpoints that stay."""
+
+
+@dataclass(frozen=True)
+class DeleteArtifacts(Effect):
+    """Delete all that a training has written."""
+
+    prefix: str
+
+
+@dataclass(frozen=True)
+class SetFinalizer(Effect):
+    """Have the finalizer on the training, or not."""
+
+    wanted: bool
+
+
+@dataclass(frozen=True)
 class CloseAttempt(Effect):
     """Let nothing be committed any more in an attempt that is over."""
 
@@ -115,6 +141,51 @@ def read_export(store: ObjectStore, export: str) -> Manifest | None:
     if manifest.kind != "model":
         raise BrokenManifest(f"{key} is the manifest of a {manifest.kind}, not of a model; the export is made again")
     return manifest
+
+
+async def clean(store: ObjectStore, effect: CleanAttempts) -> bool:
+    """Delete for a while what nothing needs; whether that was all.
+
+    Raises:
+        StorageError: the store cannot be used now.
+    """
+    return await ask(store, _clean, store, effect)
+
+
+async def delete_artifacts(store: ObjectStore, effect: DeleteArtifacts) -> None:
+    """Delete for a while; the next look sees whether something remains.
+
+    Raises:
+        StorageError: the store cannot be used now.
+    """
+    await ask(store, _delete_below, store, effect.prefix)
+
+
+def _delete_below(store: ObjectStore, prefix: str) -> None:
+    _delete(store, [found.key for found in store.list(prefix)])
+
+
+def _clean(store: ObjectStore, effect: CleanAttempts) -> bool:
+    keys = [found.key for found in store.list(effect.prefix)]
+    heads_of = fence.read_heads(store, keys)
+    whole = fence.committed(key for key in keys if fence.counts(key, heads_of))
+    kept = (effect.report, *(checkpoint.prefix for checkpoint in whole[: effect.keep]))
+
+    def stays(key: str) -> bool:
+        told = key.endswith((f"/{layout.HEAD}", f"/{layout.MANIFEST}")) and "/step-" not in key
+        return told or key.startswith(kept)
+
+    return _delete(store, [key for key in keys if not stays(key)])
+
+
+def _delete(store: ObjectStore, keys: list[str]) -> bool:
+    """Delete for at most DELETE_SECONDS, manifests first; whether all are gone."""
+    end = time.monotonic() + DELETE_SECONDS
+    for key in sorted(keys, key=lambda key: (not key.endswith(f"/{layout.MANIFEST}"), key)):
+        if time.monotonic() > end:
+            return False
+        store.delete(key)
+    return True
 
 
 def _prune(store: ObjectStore, effect: PruneCheckpoints) -> None:

@@ -54,12 +54,16 @@ class Observer:
         self._expiries: dict[tuple[str, str | None], tuple[datetime | None, float]] = {}
         """By uid, and digest of the model that is published with them."""
         self._refusals: dict[str, StorageError] = {}
+        self._cleaned: dict[str, int] = {}
+        """Runs that were cleaned, by uid."""
         self._fencing = fence.StoresThatFence(weak_allowed=settings.allow_weak_fence)
 
     async def observe(self, training: VideoModelTraining, cache: Cache) -> Observed:
         """Everything that the plan of this training needs to know now."""
         seen, pods = self._from_cache(training, cache)
         view = View(training, seen, self._settings, utc_now())
+        if training.metadata.deletion_timestamp:
+            return await self._remains(view)
         if view.wants_new_run or view.between_attempts:
             return await self._between_attempts(view)
         if training.status.phase in ("Pending", "Training"):
@@ -72,7 +76,24 @@ class Observer:
         for known in [known for known in self._expiries if known[0] == training.metadata.uid]:
             del self._expiries[known]
         self._refusals.pop(training.metadata.uid, None)
-        return seen
+        return dataclasses.replace(seen, cleaned_run=self._cleaned.get(training.metadata.uid, 0))
+
+    async def _remains(self, view: View) -> Observed:
+        """Whether the bucket holds anything of a training that is being deleted."""
+        meta = view.training.metadata
+        refusal = self._refusals.pop(meta.uid, None)
+        if refusal:
+            return dataclasses.replace(view.seen, storage_problem=_problem(refusal))
+        try:
+            store = await self._stores.for_object(meta.namespace, view.spec.artifact_store)
+            some = await ask(store, _anything, store, view.training_prefix)
+        except StorageError as error:
+            return dataclasses.replace(view.seen, storage_problem=_problem(error))
+        return dataclasses.replace(view.seen, remains=some)
+
+    def remember_cleaned(self, training: VideoModelTraining) -> None:
+        """Nothing is left to clean of the present run: the next look tells."""
+        self._cleaned[training.metadata.uid] = training.status.run
 
     def remember_credentials(
         self, training: VideoModelTraining, expires: datetime, publishes: str | None = None
@@ -225,6 +246,10 @@ class Observer:
 
 def _problem(error: StorageError) -> StorageProblem:
     return StorageProblem(storage_reason(error), str(error))
+
+
+def _anything(store: ObjectStore, prefix: str) -> bool:
+    return next(iter(store.list(prefix)), None) is not None
 
 
 def _export_may_exist(view: View) -> bool:

@@ -202,6 +202,10 @@ class Observed:
     """Set when the training is between two attempts, or about to be suspended, and the store was asked."""
     found: RunFound | None = None
     """Set when a training without a status was looked for in the bucket, and found."""
+    cleaned_run: int = 0
+    """The run that this operator has cleaned."""
+    remains: bool | None = None
+    """Of a training that is being deleted: whether the bucket holds anything of it; None: the store cannot say now."""
     export: ExportSeen | None = None
     """Set when the store was asked about the current attempt's export."""
     report: ReportSeen | None = None

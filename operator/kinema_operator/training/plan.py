@@ -22,6 +22,7 @@ from kinema_operator.plan import Effect, Event, Plan
 from kinema_operator.storage import store_location
 from kinema_operator.training import (
     children,
+    cleaning,
     credentials,
     ending,
     evaluation,
@@ -49,11 +50,13 @@ MAX_HISTORY: Final = 20
 def decide(view: View) -> Plan:
     """The plan of one training."""
     if view.training.metadata.deletion_timestamp:
-        return Plan()
+        return nodes.with_losses(view, cleaning.leave(view))
     plan = credentials.noted(view, nodes.with_losses(view, _decide(view)))
     if not isinstance(plan.status, Status):
         return plan
-    return dataclasses.replace(plan, effects=(*plan.effects, *restore.remembered(view, plan.status)))
+    return dataclasses.replace(
+        plan, effects=(*plan.effects, *restore.remembered(view, plan.status), *cleaning.finalizer(view))
+    )
 
 
 def _decide(view: View) -> Plan:
@@ -379,7 +382,8 @@ def _ended(view: View) -> Plan:
     if at_its_end and unfinished and over < children.LEFTOVER_GRACE:
         return Plan(status=status, requeue_after=(children.LEFTOVER_GRACE - over).total_seconds())
     again = children.LOOK_AGAIN_SECONDS if leaving.at_work(view) else None
-    return Plan(delete=children.of_every_attempt(view, keep_finished_job=True), status=status, requeue_after=again)
+    plan = Plan(delete=children.of_every_attempt(view, keep_finished_job=True), status=status, requeue_after=again)
+    return cleaning.after_the_end(view, plan)
 
 
 # Parts
