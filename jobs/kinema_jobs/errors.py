@@ -4,6 +4,8 @@ JobError
 ├── FileUnusable      a file is not there or not what was promised; another server will see the same
 │   └── ModelUnusable     the model's files are not what its digest promises
 ├── ModelTooLarge     the model's weights do not fit into memory here
+├── MemoryShort       it would fit, but not beside what is in memory at this moment
+├── DeviceLost        the device of this process answers nothing any more
 ├── TransferFailed    something could not be fetched or uploaded now; another try may do better
 ├── ModelNotFound     no model lies where one was named
 ├── BadSettings       variables of the environment make no sense
@@ -28,6 +30,14 @@ class ModelUnusable(FileUnusable):
 
 class ModelTooLarge(JobError):
     """A model's weights do not fit into memory here; a server with the same resources will see the same."""
+
+
+class MemoryShort(JobError):
+    """Something does not fit into memory at this moment; another try, or another server, may have room."""
+
+
+class DeviceLost(JobError):
+    """The device answers nothing any more in this process; a new process may find it well."""
 
 
 class TransferFailed(JobError):

@@ -41,10 +41,27 @@ def free_memory(device: torch.device) -> int | None:
 
 def free_host_memory(root: Path = _CGROUPS, proc: Path = _PROC) -> int | None:
     """As `free_memory` on the host, of the cgroups mounted at `root`."""
-    rooms = list(_rooms(root, proc / "self/cgroup"))
+    rooms = [free for _, free in _rooms(root, proc / "self/cgroup")]
     if found := re.search(r"^MemAvailable: +(\d+) kB$", _text(proc / "meminfo"), re.M):
         rooms.append(int(found[1]) * 1024)
     return min(rooms, default=None)
+
+
+def total_memory(device: torch.device) -> int | None:
+    """Bytes that this device could give if nobody else held any; None where nothing tells."""
+    if device.type == "cuda":
+        import torch  # as above
+
+        return int(torch.cuda.mem_get_info(device)[1])
+    return total_host_memory()
+
+
+def total_host_memory(root: Path = _CGROUPS, proc: Path = _PROC) -> int | None:
+    """As `total_memory` on the host: the least of what the machine has and what each cgroup of this process may use."""
+    limits = [limit for limit, _ in _rooms(root, proc / "self/cgroup")]
+    if found := re.search(r"^MemTotal: +(\d+) kB$", _text(proc / "meminfo"), re.M):
+        limits.append(int(found[1]) * 1024)
+    return min(limits, default=None)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -59,8 +76,8 @@ def in_gib(size: int) -> str:
     return f"{size / GIB:.3g} GiB"
 
 
-def _rooms(root: Path, own: Path) -> Iterator[int]:
-    """What every cgroup leaves that this process is in, its own and those above; v2 and v1."""
+def _rooms(root: Path, own: Path) -> Iterator[tuple[int, int]]:
+    """(limit, what is left of it) of every cgroup that this process is in, its own and those above; v2 and v1."""
     for line in _text(own).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
@@ -73,12 +90,12 @@ def _rooms(root: Path, own: Path) -> Iterator[int]:
                 yield from _room(folder, version=1 if controllers else 2)
 
 
-def _room(folder: Path, version: int) -> Iterator[int]:
+def _room(folder: Path, version: int) -> Iterator[tuple[int, int]]:
     names, reclaimable = _FILES[2 - version], _RECLAIMABLE[2 - version]
     limit, used = (_text(folder / name).strip() for name in names)
     if limit.isdigit() and used.isdigit() and int(limit) < _UNLIMITED:
         numbers = dict(line.split(" ", 1) for line in _text(folder / "memory.stat").splitlines())
-        yield max(0, int(limit) - int(used) + sum(int(numbers.get(name, 0)) for name in reclaimable))
+        yield int(limit), max(0, int(limit) - int(used) + sum(int(numbers.get(name, 0)) for name in reclaimable))
 
 
 def _text(path: Path) -> str:

@@ -15,10 +15,10 @@ import torch
 from kinema_api.base import SIZE_PATTERN
 from kinema_api.generation import MAX_PROMPT_CHARACTERS, MAX_SECONDS, Shot
 from kinema_api.inputs import WEAKENED_TASKS
-from kinema_jobs.errors import ModelTooLarge
+from kinema_jobs.errors import MemoryShort, ModelTooLarge
 from kinema_jobs.inputs import Work
 from kinema_jobs.media import MAX_FPS, Video, check_frame_size
-from kinema_jobs.memory import free_memory, in_gib, is_out_of_memory
+from kinema_jobs.memory import free_memory, in_gib, is_out_of_memory, total_memory
 from kinema_jobs.model_folder import sha256_of
 from kinema_model import streaming
 from kinema_model.conditioning import Seam
@@ -164,37 +164,44 @@ def _parse_size(size: str) -> tuple[int, int]:
 def open_pipeline(folder: Path) -> Pipeline:
     """The model in `folder`, on the first GPU if there is one.
 
-    Raises `BrokenArtefact`, naming the file, and `ModelTooLarge` before anything is loaded.
+    Raises `BrokenArtefact`, naming the file, and before anything is loaded `ModelTooLarge` where there can never be
+    room, `MemoryShort` where there is none now.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # Whole files: beside tensors they hold a header of some kilobytes.
-    weights, free = sum(path.stat().st_size for path in folder.glob("*.safetensors")), free_memory(device)
-    if free is not None and weights > free:
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    total, free = total_memory(device), free_memory(device)
+    if total is not None and weights > total:
         raise ModelTooLarge(
-            f"{folder}: the weights take {in_gib(weights)} of memory and {in_gib(free)} are free on {device.type}: "
+            f"{folder}: the weights take {in_gib(weights)} of memory and there are {in_gib(total)} on {device.type}: "
             "give servers more in the VideoModel's spec.serving.resources, or name a smaller model."
+        )
+    if free is not None and weights > free:
+        raise MemoryShort(
+            f"{folder}: the weights take {in_gib(weights)} of memory and {in_gib(free)} are free on {device.type} now: "
+            "try again, or give servers more in the VideoModel's spec.serving.resources."
         )
     return Pipeline(folder, device=device)
 
 
 def require_memory(config: ModelConfig, request: ClipRequest, shape: ClipShape, device: torch.device) -> None:
-    """Refuse a clip that cannot be held. Raises `ShapeError`.
+    """Refuse a clip that cannot be held. Raises `ShapeError` where it never can, `MemoryShort` where it cannot now.
 
     What is counted is a lower bound: the feed-forward of one block, in and out, of all tokens that are denoised
     together (twice with guidance), and the finished clip.
     """
-    network, free = config.network, free_memory(device)
+    network, total, free = config.network, total_memory(device), free_memory(device)
     frames = shape.frames
     if config.streaming is not None and _streams(config, request, shape):
         frames = min(frames, config.streaming.chunk_frames)
     tokens = (frames // config.patch[0]) * (shape.height // config.patch[1]) * (shape.width // config.patch[2])
     halves = 1 if request.guidance_scale == NO_GUIDANCE else 2
     need = 8 * tokens * halves * (network.width + network.ffn_dim) + 3 * shape.frames * shape.height * shape.width
+    clip = f"A clip of {shape.size} with {shape.frames} frames needs at least {in_gib(need)} of memory and"
+    if total is not None and need > total:
+        raise ShapeError(f"{clip} there are {in_gib(total)}: ask for a smaller size or fewer seconds.")
     if free is not None and need > free:
-        raise ShapeError(
-            f"A clip of {shape.size} with {shape.frames} frames needs at least {in_gib(need)} of memory and "
-            f"{in_gib(free)} are free: ask for a smaller size or fewer seconds."
-        )
+        raise MemoryShort(f"{clip} {in_gib(free)} are free now: try again, or ask for a smaller size or fewer seconds.")
 
 
 @dataclass(frozen=True)
@@ -211,7 +218,8 @@ def render(
     """Denoise and decode one clip.
 
     Raises `SamplingStopped` before the step that is not taken, `TaskError` for a task that the model was not trained
-    for, `ShapeError` for inputs that do not fit and for a clip that does not fit into memory.
+    for, `ShapeError` for inputs that do not fit and for a clip that can never fit into memory, `MemoryShort` for one
+    that found no room at this moment.
     """
     check_task(work.task, pipeline.config.tasks)
     if request.shots and work.task is not Task.TEXT:
@@ -224,7 +232,11 @@ def render(
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ShapeError("The clip does not fit into memory: ask for a smaller size or fewer seconds.") from None
+        if pipeline.device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise MemoryShort(
+            "The clip does not fit into memory now: try again, or ask for a smaller size or fewer seconds."
+        ) from None
 
 
 def _rendered(

@@ -127,6 +127,10 @@ class OrderBook:
         known = self._orders.get(uid)
         return known.state() if known else None
 
+    def close(self) -> None:
+        """Take no more orders."""
+        self._draining = True
+
     async def drain(self, grace_seconds: float) -> bool:
         """Take no more orders and finish the one in hand; True when nothing runs any more.
 

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import time
+from typing import Final
 
 from aiohttp import web
 
@@ -20,10 +21,15 @@ from kinema_jobs.serve.listening import ImpatientSite
 from kinema_jobs.serve.settings import ServerSettings
 
 log = logging.getLogger("kinema_jobs.serve")
+LAST_WORD_SECONDS: Final = 3.0
+"""How long a server with a broken device still answers."""
 
 
 def main() -> int:
-    """Parse argv, import the heavy parts, serve. Exit codes: 0 ended as asked, 2 bad arguments or settings."""
+    """Parse argv, import the heavy parts, serve.
+
+    Exit codes: 0 ended as asked, 2 bad arguments or settings, 45 (`kinema_api.wire.EXIT_CODES`) the device has failed.
+    """
     parser = argparse.ArgumentParser(prog="python -m kinema_jobs.serve", description="Serve one model until SIGTERM.")
     parser.add_argument("--digest", required=True, type=_digest, help="the model to serve, sha256:<hex>")
     parser.add_argument("--port", type=int, default=SERVER_PORT, help="0: any free port, named in the log")
@@ -38,12 +44,9 @@ def main() -> int:
     except ValueError as error:
         log.error("cannot know the operator's orders: %s", error)  # noqa: TRY400
         return 2
-    ended = asyncio.run(_serve(arguments.digest, ports, settings, verifier, started))
-    if not ended:
-        # A denoising step cannot be interrupted; nothing of it is needed.
-        log.warning("the order in hand did not end in time: leaving it")
+    code = asyncio.run(_serve(arguments.digest, ports, settings, verifier, started))
     logging.shutdown()
-    return 0
+    return code
 
 
 def _verifier(settings: ServerSettings) -> Verifier | None:
@@ -75,9 +78,10 @@ def _digest(value: str) -> str:
 
 async def _serve(
     digest: str, ports: tuple[int, int | None], settings: ServerSettings, verifier: Verifier | None, started: float
-) -> bool:
-    """Serve until a signal on the ports for (orders, metrics); True if nothing runs any more."""
+) -> int:
+    """Serve on the ports for (orders, metrics) until a signal, or until the device fails; answers the exit code."""
     # Before the port opens, so that "ready" means that the seconds of importing torch are over.
+    from kinema_jobs.serve import device
     from kinema_jobs.serve.app import make_app, make_metrics_app
     from kinema_jobs.serve.service import open_service
 
@@ -85,6 +89,11 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
+    try:
+        await asyncio.to_thread(device.check)
+    except RuntimeError as error:
+        log.error("the device does not compute (%s): no order is taken", type(error).__name__)  # noqa: TRY400
+        return device.EXIT_CODE
     async with open_service(digest, settings) as service:
         app = make_app(service.book, service.models, settings.max_order_bytes, verifier, settings.request_seconds)
         runner = _runner(app)
@@ -93,12 +102,26 @@ async def _serve(
         if ports[1] is not None:
             await _listen(monitoring, settings.host, ports[1], settings.request_seconds)
         log.info("serving %s on port %s, ready after %.1f s", digest, _ports(runner), time.monotonic() - started)
-        await ending.wait()
+        await _first(ending, service.broken)
+        if service.broken.is_set():
+            log.error("ending: the device has failed, and this process with it")
+            # The operator asks every second, and what it hears spares it from waiting for a pod that is gone.
+            await asyncio.wait([asyncio.ensure_future(ending.wait())], timeout=LAST_WORD_SECONDS)
+            return device.EXIT_CODE
         log.info("ending: no more orders are taken")
-        ended = await service.book.drain(settings.grace_seconds)
+        if not await service.book.drain(settings.grace_seconds):
+            # A denoising step cannot be interrupted; nothing of it is needed.
+            log.warning("the order in hand did not end in time: leaving it")
         await runner.cleanup()
         await monitoring.cleanup()
-    return ended
+    return 0
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 def _runner(app: web.Application) -> web.AppRunner:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import logging
+import secrets
 import tempfile
 import time
 import traceback
@@ -16,12 +18,13 @@ from typing import Any, TypeVar
 
 from kinema_api.generation import Seam
 from kinema_api.wire import HeardPrompt, OrderResult, UploadedFile, WorkOrder
-from kinema_jobs.errors import FileUnusable, JobError, ModelTooLarge
+from kinema_jobs.errors import DeviceLost, FileUnusable, JobError, ModelTooLarge
 from kinema_jobs.expansion import ExpansionSettings, expand_prompt
 from kinema_jobs.inputs import Work, open_footage
 from kinema_jobs.media import write_artefacts
 from kinema_jobs.rendering import ClipRequest, ClipShape, Rendered, clip_shape, render, request_record
 from kinema_jobs.serve import metrics
+from kinema_jobs.serve.device import is_poisoned
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderInHand
 from kinema_jobs.serve.transfer import Transfers
@@ -34,6 +37,11 @@ from kinema_model.text import MAX_TOKENS
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_SALT = secrets.token_bytes(32)
+"""So that a log tells equal prompts of one process, and nobody can try guesses on it."""
+
+
+_POISONED = "The server's device has failed and the server starts again: give the order to another one."
 
 
 class _Stopped(Exception):
@@ -77,12 +85,15 @@ class OrderRunner:
         self._expanding = expanding
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
         self._one_at_a_time = asyncio.Lock()
+        self.broken = asyncio.Event()
+        """Set: the device answers nothing any more in this process, which has to end."""
 
     async def run(self, taken: OrderInHand) -> None:
         """Carry an order out; however it ends, `taken` says so."""
         log.info("order %s: taken, %s", _name(taken), _describe(taken.order.prompt))
         try:
             async with self._one_at_a_time:
+                self._require_device()
                 await self._carry_out(taken)
         except (_Stopped, SamplingStopped):
             taken.end("cancelled", "Stopped before the clip was done: give another attempt to have it.")
@@ -92,12 +103,22 @@ class OrderRunner:
             taken.end("failed", str(error))
         except ModelError as error:
             taken.end("failed", str(error), retriable=False)
-        except Exception as error:  # a server outlives whatever one order brings up
+        except Exception as error:  # a server outlives most of whatever one order brings up
             # Without the message: it may repeat the prompt.
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("order %s: %s\n%s", _name(taken), type(error).__name__, where)  # noqa: TRY400
-            taken.end("failed", f"Rendering broke off ({type(error).__name__}): see the server's log, then try again.")
+            if is_poisoned(error):
+                self.broken.set()
+                taken.end("failed", _POISONED)
+            else:
+                said = f"Rendering broke off ({type(error).__name__}): see the server's log, then try again."
+                taken.end("failed", said)
         log.info("order %s: %s%s", _name(taken), taken.phase, f": {taken.error}" if taken.error else "")
+
+    def _require_device(self) -> None:
+        """Raise `DeviceLost` once the device has failed: no order is tried on it again."""
+        if self.broken.is_set():
+            raise DeviceLost(_POISONED)
 
     def close(self) -> None:
         """Let the thread go without waiting for it."""
@@ -233,4 +254,5 @@ def _name(taken: OrderInHand) -> str:
 
 def _describe(prompt: str) -> str:
     """A prompt as logs may show it."""
-    return f"prompt of {len(prompt)} characters, sha256 {hashlib.sha256(prompt.encode()).hexdigest()[:12]}"
+    told = hmac.new(_SALT, prompt.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:12]
+    return f"prompt of {len(prompt)} characters, {told}"

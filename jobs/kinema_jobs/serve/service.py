@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ class Service:
 
     book: OrderBook
     models: ModelCache
+    broken: asyncio.Event
+    """Set: the device has failed, and the process has to end."""
 
 
 @asynccontextmanager
@@ -32,7 +35,15 @@ async def open_service(
         transfers = Transfers(session, settings)
         models = ModelCache(digest, settings.cache_dir, transfers, open_pipeline)
         runner = OrderRunner(models, transfers, expanding or ExpansionSettings.from_environment())
+        book = OrderBook(runner.run, settings.remembered_orders)
+        closing = asyncio.create_task(_close_when(runner.broken, book))
         try:
-            yield Service(OrderBook(runner.run, settings.remembered_orders), models)
+            yield Service(book, models, runner.broken)
         finally:
+            closing.cancel()
             runner.close()
+
+
+async def _close_when(broken: asyncio.Event, book: OrderBook) -> None:
+    await broken.wait()
+    book.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
 from kinema_model.tasks import TRAINED_BY, Task
 from kinema_model.video_model import VideoModel
-from unit.jobs.serve.conftest import Order, write_manifest
+from unit.jobs.serve.conftest import PROMPT, Order, write_manifest
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -84,8 +85,13 @@ async def test_inputs_that_cannot_be_used_fail_for_good(
 
 @pytest.fixture
 def leave(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Leaves so much memory."""
-    return lambda free: monkeypatch.setattr(rendering, "free_memory", lambda device: free)
+    """Leaves so much memory, of which nothing is used."""
+
+    def only(free: int) -> None:
+        for what in ("free_memory", "total_memory"):
+            monkeypatch.setattr(rendering, what, lambda device: free, raising=False)
+
+    return only
 
 
 async def test_a_model_larger_than_memory_fails_for_good_and_serves_once_there_is_room(
@@ -113,3 +119,91 @@ async def test_a_clip_larger_than_memory_fails_for_good_and_a_smaller_one_is_ser
     assert not any(name.startswith("out/") for name in store.objects)
     await server.submit(make_order(uid="uid-2"))
     assert (await server.ended("uid-2")).phase == "succeeded"
+
+
+POISON = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        POISON,
+        "CUDA error: device-side assert triggered",
+        "CUDA error: unspecified launch failure",
+        "CUDA error: uncorrectable ECC error encountered",
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`",
+        "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+        "HIP error: unspecified launch failure",
+    ],
+)
+async def test_a_server_whose_device_has_failed_takes_no_more_orders(
+    server: Any, make_order: Order, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr("kinema_model.pipeline.Pipeline.generate", _raising(RuntimeError(said)))
+    await server.submit(make_order())
+    state = await server.ended("uid-1")
+    assert (state.phase, state.retriable) == ("failed", True)
+    assert (await server.ask("GET", "/healthz"))[0] == 503
+    status, body = await server.submit(make_order(uid="uid-2"))
+    assert status == 503, body
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+async def test_a_moment_without_memory_is_tried_again_and_the_server_goes_on(
+    server: Any, make_order: Order, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("kinema_model.pipeline.Pipeline.generate", _raising(error))
+        await server.submit(make_order())
+        state = await server.ended("uid-1")
+    assert (state.phase, state.retriable) == ("failed", True), state.error
+    await server.submit(make_order(uid="uid-2"))
+    assert (await server.ended("uid-2")).phase == "succeeded"
+
+
+async def test_memory_that_others_hold_for_a_moment_is_tried_again(
+    server: Any, make_order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendering, "free_memory", lambda device: 1000)
+    await server.submit(make_order())
+    state = await server.ended("uid-1")
+    assert (state.phase, state.retriable) == ("failed", True), state.error
+
+
+async def test_a_fault_of_one_order_leaves_the_device_to_the_next(
+    server: Any, make_order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("kinema_model.pipeline.Pipeline.generate", _raising(RuntimeError("CUDA error: invalid argument")))
+        await server.submit(make_order())
+        assert (await server.ended("uid-1")).phase == "failed"
+    await server.submit(make_order(uid="uid-2"))
+    assert (await server.ended("uid-2")).phase == "succeeded"
+
+
+async def test_logs_tell_equal_prompts_and_give_no_means_to_try_guesses(
+    server: Any, make_order: Order, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        for uid in ("uid-1", "uid-2"):
+            await server.submit(make_order(uid=uid, steps=1))
+            await server.ended(uid)
+    taken = [r.getMessage().split("taken, ")[1] for r in caplog.records if "taken, " in r.getMessage()]
+    assert len(taken) == 2
+    assert taken[0] == taken[1]
+    assert hashlib.sha256(PROMPT.encode()).hexdigest()[:8] not in taken[0]
+
+
+def _raising(error: Exception) -> Any:
+    def fail(*_given: Any, **_fields: Any) -> Any:
+        raise error
+
+    return fail
