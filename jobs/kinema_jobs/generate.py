@@ -36,7 +36,9 @@ from kinema_jobs.rendering import (
     request_record,
 )
 from kinema_model.errors import BrokenArtefact, ModelError, ShapeError
+from kinema_model.reading import Reading
 from kinema_model.tasks import Task, check_task
+from kinema_model.text import MAX_TOKENS
 
 _FAILED: Final = 1
 _BAD_REQUEST: Final = 2
@@ -47,6 +49,7 @@ def main() -> int:
     """Exit codes: 0 done, 1 no usable model, 2 a request that cannot be rendered."""
     arguments = _parser().parse_args()
     try:
+        _hear(arguments)
         _generate(arguments, _request(arguments))
     except (JobError, BrokenArtefact, OSError) as error:
         return _fail(error, _FAILED)
@@ -58,7 +61,11 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m kinema_jobs.generate", description=__doc__)
     parser.add_argument("--model", required=True, type=Path, help="a model folder, or a folder used as a store")
-    parser.add_argument("--prompt", required=True)
+    said = parser.add_mutually_exclusive_group(required=True)
+    said.add_argument("--prompt")
+    said.add_argument(
+        "--words", choices=["-"], help="-: prompt, negative_prompt and shot come as a JSON object on standard input"
+    )
     parser.add_argument("--negative-prompt")
     parser.add_argument("--out", required=True, type=Path, help="the MP4; the other artefacts go beside it")
     parser.add_argument("--expand-prompt", action="store_true", help="say a short prompt at length first")
@@ -76,6 +83,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=_DEFAULTS["steps"].default)
     parser.add_argument("--guidance-scale", type=float, default=_DEFAULTS["guidance_scale"].default)
     return parser
+
+
+def _hear(arguments: argparse.Namespace) -> None:
+    """Take the words from standard input where that is asked for: an argv can be read by everybody on the machine."""
+    if arguments.words is None:
+        return
+    try:
+        words = json.loads(sys.stdin.read())
+        arguments.prompt, arguments.negative_prompt = words["prompt"], words.get("negative_prompt")
+        arguments.shot = list(words.get("shot") or ())
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ShapeError("Standard input is no JSON object with a prompt: write one, or use --prompt.") from None
 
 
 def _request(arguments: argparse.Namespace) -> ClipRequest:
@@ -137,6 +156,7 @@ def _generate(arguments: argparse.Namespace, request: ClipRequest) -> None:
         seed=request.seed,
         seams=record["seams"],
         expandedPrompt=record["expandedPrompt"],
+        prompt=_heard(pipeline.reading([request.heard, *(shot.prompt for shot in request.shots)])),
         size=shape.size,
         seconds=shape.seconds,
         fps=shape.fps,
@@ -146,6 +166,16 @@ def _generate(arguments: argparse.Namespace, request: ClipRequest) -> None:
             "encodeSeconds": round(time.monotonic() - denoised, 3),
         },
     )
+
+
+def _heard(reading: Reading) -> dict[str, Any]:
+    """What became of the words, as `status.prompt` of a VideoGeneration says it."""
+    return {
+        "tokens": reading.tokens,
+        "limit": MAX_TOKENS,
+        "cut": reading.cut or None,
+        "unseenWords": list(reading.unseen),
+    }
 
 
 def _write(out: Path, video: Any, fps: float, record: dict[str, Any]) -> list[Path]:

@@ -15,7 +15,7 @@ from kinema_api import names
 from kinema_api.errors import UnsafeName
 from kinema_api.names import GROUP, VERSION
 from kinema_cli import kubeconfig as kubeconfig_files
-from kinema_cli.errors import BadManifest, ClusterUnreachable, CommandError, NotFound
+from kinema_cli.errors import BadManifest, ClusterUnreachable, CommandError, NotFound, Unanswered
 
 FIELD_MANAGER: Final = "kinema-cli"
 CONNECT_SECONDS: Final = 5.0
@@ -166,7 +166,7 @@ class Cluster:
         except ApiException as error:
             raise _sentence(error) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise ClusterUnreachable(
+            raise Unanswered(
                 f"the cluster does not answer ({_reason(error)}); check that it runs and that the kubeconfig is right"
             ) from None
 
@@ -219,5 +219,5 @@ def _sentence(error: ApiException) -> CommandError:
         case 409:
             return BadManifest(f"{said}; choose another name")
         case 429 | 500 | 502 | 503 | 504:
-            return ClusterUnreachable(f"the cluster cannot answer now ({said}); try again")
+            return Unanswered(f"the cluster cannot answer now ({said}); try again")
     return CommandError(f"{said}; see the cluster's audit log")

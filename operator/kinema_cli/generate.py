@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -15,7 +18,7 @@ from kinema_api.generation import VideoGenerationSpec
 from kinema_api.inputs import TaskName
 from kinema_api.names import API_VERSION, MAX_NAME_LENGTH
 from kinema_cli.download import fetch
-from kinema_cli.errors import EXIT_CODES_HELP, BadManifest, CommandError
+from kinema_cli.errors import EXIT_CODES_HELP, BadManifest, CommandError, Refused, Unanswered
 from kinema_cli.follow import reason, until_ended
 from kinema_cli.jobs import Job
 from kinema_cli.options import ClusterOptions, with_cluster, with_output
@@ -26,10 +29,17 @@ if TYPE_CHECKING:
 
 ENDED: Final = ("Succeeded", "Failed", "Cancelled")
 _SUFFIX_BYTES: Final = 3
+_SPOKEN: Final = ("negative_prompt", "shot")
+"""Fields that hold a person's words, as the prompt does."""
+_REFUSALS: Final = ("Refused", "RenderingFailed")
+"""Reasons of a failure that lies in the request; those of inputs are others."""
+Made = Callable[[], tuple[dict[str, Any], str]]
+"""Makes a clip, or waits for it: the result for programs, and for people."""
 
 
 @click.command(epilog=EXIT_CODES_HELP)
-@click.argument("prompt")
+@click.argument("prompt", required=False)
+@click.option("--prompts", "prompt_file", help="A clip for each line of this file, - for standard input.")
 @click.option("--model", help="VideoModel that renders the clip.")
 @click.option("--local", "local", type=click.Path(path_type=Path), help="Render here from this model folder instead.")
 @click.option("--expand-prompt", is_flag=True, default=None, help="Say a short prompt at length first.")
@@ -55,7 +65,8 @@ _SUFFIX_BYTES: Final = 3
 @with_cluster
 @with_output
 def generate(
-    prompt: str,
+    prompt: str | None,
+    prompt_file: str | None,
     model: str | None,
     local: Path | None,
     out: Path | None,
@@ -65,19 +76,111 @@ def generate(
     output: Output,
     **fields: Any,
 ) -> None:
-    """Render PROMPT with a served model (--model) or on this machine (--local), and save the MP4."""
+    """Render PROMPT with a served model (--model) or on this machine (--local), and save the MP4.
+
+    PROMPT may be - for standard input. With --prompts one clip is made for each line of a file; --name and --out then
+    name the first part of each: NAME-1, NAME-2, ...
+    """
     if (model is None) == (local is None):
         raise click.UsageError("give either --model NAME, to render in the cluster, or --local FOLDER, to render here")
+    prompts = _prompts(prompt, prompt_file)
+    several = prompt_file is not None
+    numbers = range(1, len(prompts) + 1)
     if local is not None:
-        _generate_here(prompt, local, out or Path("clip.mp4"), fields, output)
-        return
-    assert model is not None
-    body = manifest(prompt, model, name or clip_name(model), fields)
-    cluster = where.connect()
-    cluster.create(generation.PLURAL, body)
+        paths = [_numbered(out or Path("clip.mp4"), n) for n in numbers] if several else [out or Path("clip.mp4")]
+        made: list[Made] = [
+            partial(_generate_here, said, local, path, fields, output)
+            for said, path in zip(prompts, paths, strict=True)
+        ]
+    else:
+        assert model is not None
+        stem = name or clip_name(model)
+        names = [f"{stem}-{n}" for n in numbers] if several else [stem]
+        bodies = [manifest(said, model, given, fields) for said, given in zip(prompts, names, strict=True)]
+        cluster = where.connect()
+        for body in bodies:
+            _create(cluster, body)
+        outs = [_numbered(out, n) if out and several else out for n in numbers]
+        made = [
+            partial(_wait, cluster, body["metadata"]["name"], path, timeout, output)
+            for body, path in zip(bodies, outs, strict=True)
+        ]
+    _conclude(made, output, several=several)
+
+
+def _wait(
+    cluster: Cluster, name: str, out: Path | None, timeout: float | None, output: Output
+) -> tuple[dict[str, Any], str]:
+    """Follow a clip to its end and fetch it."""
     with output.progress() as follower:
-        done = until_ended(cluster, generation.PLURAL, body["metadata"]["name"], _ended, _show, follower, timeout)
-    _deliver(cluster, done, out, output)
+        done = until_ended(cluster, generation.PLURAL, name, _ended, _show, follower, timeout)
+    return _deliver(cluster, done, out, output)
+
+
+def _prompts(prompt: str | None, file: str | None) -> list[str]:
+    """What is to be rendered. Raises `BadManifest` for a file that cannot be read or says nothing."""
+    if (prompt is None) == (file is None):
+        raise click.UsageError("give a PROMPT, - to read it from standard input, or --prompts FILE with one a line")
+    if file is None:
+        return [sys.stdin.read().strip() if prompt == "-" else str(prompt)]
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise BadManifest(f"{file} cannot be read ({why}); name a file with one prompt a line") from None
+    lines = [line.strip() for line in text.splitlines()]
+    found = [line for line in lines if line and not line.startswith("#")]
+    if not found:
+        raise BadManifest(f"{file} holds no prompt; write one a line")
+    return found
+
+
+def _numbered(out: Path, number: int) -> Path:
+    return out.with_name(f"{out.stem}-{number}{out.suffix or '.mp4'}")
+
+
+def _create(cluster: Cluster, body: dict[str, Any]) -> None:
+    """Ask for a clip. Raises `Unanswered` with the name to ask about: it may be there although no answer came."""
+    try:
+        cluster.create(generation.PLURAL, body)
+    except Unanswered as error:
+        name = body["metadata"]["name"]
+        raise Unanswered(
+            f"{error}. Whether {name} was created is not known: see `kinema get generations {name}` before asking again"
+        ) from None
+
+
+def _conclude(made: list[Made], output: Output, *, several: bool) -> None:
+    """Print what came out. Raises the error of the one clip, or one error for those of several that failed."""
+    if not several:
+        output.result(*made[0]())
+        return
+    documents: list[dict[str, Any]] = []
+    failures: list[CommandError] = []
+    for one in made:
+        try:
+            document, text = one()
+        except CommandError as error:
+            failures.append(error)
+            documents.append({"error": str(error), "exitCode": error.exit_code})
+            output.note(f"error: {error}")
+        else:
+            documents.append(document)
+            if not output.as_json:
+                output.result(document, text)
+    if output.as_json:
+        output.result(documents)
+    if failures:
+        worst = max(failures, key=lambda error: error.exit_code)
+        raise _Several(f"{len(failures)} of {len(made)} clips were not made, the first: {failures[0]}", worst.exit_code)
+
+
+class _Several(CommandError):
+    """Some of several clips were not made; the exit code is the highest of theirs."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def clip_name(model: str) -> str:
@@ -96,6 +199,7 @@ def manifest(prompt: str, model: str, name: str, fields: dict[str, Any]) -> dict
             {"seconds": seconds, "prompt": said} for seconds, _, said in (s.partition(":") for s in shots)
         ]
     if "mask" in given:
+        _refuse_file(given["mask"])
         given["mask"] = {"uri": given["mask"]}
     try:
         spec = VideoGenerationSpec.parse({"prompt": prompt, "modelRef": {"name": model}, **given})
@@ -110,7 +214,17 @@ def manifest(prompt: str, model: str, name: str, fields: dict[str, Any]) -> dict
 
 
 def _clip_input(named: str) -> dict[str, str]:
+    _refuse_file(named)
     return {"uri": named} if "://" in named else {"generation": named}
+
+
+def _refuse_file(named: str) -> None:
+    """Raise `BadManifest` for a file of this machine, which no server can see."""
+    if "://" not in named and (Path(named).exists() or "/" in named):
+        raise BadManifest(
+            f"{named} is a file of this machine, and a server sees the object store alone; upload it below "
+            "inputs/NAMESPACE/ in the store's bucket, such as with `mc cp`, and name it s3://BUCKET/inputs/NAMESPACE/FILE"
+        )
 
 
 def _ended(found: dict[str, Any]) -> bool:
@@ -129,17 +243,19 @@ def _show(found: dict[str, Any], follower: Follower) -> None:
     follower.show(", ".join(parts), progress.get("step"), progress.get("totalSteps") or None)
 
 
-def _deliver(cluster: Cluster, done: dict[str, Any], out: Path | None, output: Output) -> None:
+def _deliver(cluster: Cluster, done: dict[str, Any], out: Path | None, output: Output) -> tuple[dict[str, Any], str]:
     name, status = done["metadata"]["name"], done["status"]
     if status["phase"] != "Succeeded":
         said = reason(status) or f"see `kinema get generations {name}`"
-        raise CommandError(f"{name} {status['phase'].lower()}: {said}")
+        kind = Refused if _refused(status) else CommandError
+        raise kind(f"{name} {status['phase'].lower()}: {said}")
     video = status["video"]
     if not video.get("url"):
         raise CommandError(f"{name}: no address to download from; copy it from {video['uri']}")
     path = out or Path(f"{name}.mp4")
     fetch(video["url"], path, video["sha256"])
-    output.result(
+    _tell(status.get("prompt"), output)
+    return (
         {
             "name": name,
             "namespace": cluster.namespace,
@@ -148,6 +264,7 @@ def _deliver(cluster: Cluster, done: dict[str, Any], out: Path | None, output: O
             "seed": status.get("seed"),
             "seams": status.get("seams", []),
             "expandedPrompt": status.get("expandedPrompt"),
+            "prompt": status.get("prompt"),
             "modelDigest": status.get("modelDigest"),
             "timings": status.get("timings"),
         },
@@ -155,22 +272,41 @@ def _deliver(cluster: Cluster, done: dict[str, Any], out: Path | None, output: O
     )
 
 
+def _refused(status: dict[str, Any]) -> bool:
+    """Whether the request itself is at fault, so that asking again as before is of no use."""
+    reasons = [c.get("reason", "") for c in status.get("conditions", []) if c.get("type") == "Failed"]
+    return any(reason in _REFUSALS or reason.startswith("Input") for reason in reasons)
+
+
+def _tell(heard: dict[str, Any] | None, output: Output) -> None:
+    """Say what the model could make nothing of."""
+    if heard and heard.get("cut"):
+        output.note(
+            f"note: the model hears {heard.get('limit')} tokens of a prompt, and did not hear its end: {heard['cut']!r}"
+        )
+    if heard and heard.get("unseenWords"):
+        words = ", ".join(heard["unseenWords"])
+        output.note(f"note: the model was never trained on these words, and draws nothing of them: {words}")
+
+
 def _argument(key: str, value: Any) -> str:
     name = f"--{key.replace('_', '-')}"
     return name if value is True else f"{name}={value}"
 
 
-def _generate_here(prompt: str, model: Path, out: Path, fields: dict[str, Any], output: Output) -> None:
-    # With "=", so that a prompt that starts with a dash stays a prompt.
-    arguments = [f"--model={model}", f"--prompt={prompt}", f"--out={out}"]
-    arguments += [f"--shot={shot}" for shot in fields.pop("shot", ())]
-    arguments += [_argument(key, value) for key, value in fields.items() if value is not None]
+def _generate_here(
+    prompt: str, model: Path, out: Path, fields: dict[str, Any], output: Output
+) -> tuple[dict[str, Any], str]:
+    words = {"prompt": prompt, **{key: fields[key] for key in _SPOKEN if fields.get(key) is not None}}
+    arguments = [f"--model={model}", "--words=-", f"--out={out}"]
+    arguments += [_argument(k, value) for k, value in fields.items() if value is not None and k not in _SPOKEN]
     generated: dict[str, Any] = {}
     with output.progress() as follower:
         follower.show("Loading")
-        for event in Job("kinema_jobs.generate", arguments).events():
+        for event in Job("kinema_jobs.generate", arguments, words).events():
             if event["event"] == "progress":
                 follower.show("Denoising", event["step"], event["totalSteps"])
             elif event["event"] == "generated":
                 generated = {key: value for key, value in event.items() if key != "event"}
-    output.result(generated, str(generated.get("path")))
+    _tell(generated.get("prompt"), output)
+    return generated, str(generated.get("path"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from kinema_cli.errors import BAD_MANIFEST, BadManifest, CommandError
 class Job:
     """`python -m <module> <arguments>`, whose standard output is one JSON object per line."""
 
-    def __init__(self, module: str, arguments: list[str]) -> None:
+    def __init__(self, module: str, arguments: list[str], words: dict[str, Any] | None = None) -> None:
         self._module = module
+        # What a person says stands in no argv, which everybody on the machine can read.
+        self._words = None if words is None else json.dumps(words)
         self._command = [sys.executable, "-m", module, *arguments]
 
     def events(self) -> Iterator[dict[str, Any]]:
@@ -26,9 +29,14 @@ class Job:
             CommandError: it ended with another code; the sentence is its own where it gave one.
         """
         said: str | None = None
-        with subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own module
+        pipes: dict[str, Any] = {"stdin": None if self._words is None else subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(self._command, text=True, **pipes) as process:  # noqa: S603 - our own module
             assert process.stdout is not None
             try:
+                if process.stdin is not None:
+                    with contextlib.suppress(BrokenPipeError):  # it has ended, and its exit code says why
+                        process.stdin.write(self._words or "")
+                        process.stdin.close()
                 for line in process.stdout:
                     event = _parse(line)
                     if event is None:
