@@ -54,6 +54,7 @@ class StreamOptions:
     negative_prompt: str = ""
     on_step: OnStep | None = None
     should_stop: ShouldStop | None = None
+    guidance_rescale: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Streamer:
         device: torch.device | str,
     ) -> None:
         self.config = model.config
-        self.window = Window(model, streaming, device)
+        self.window = Window(model, streaming, device, options.fps)
         self._streaming, self._codec = streaming, codec
         self._shots, self._seed, self._options = tuple(shots), seed, options
         self._device = torch.device(device)
@@ -169,7 +170,7 @@ class Streamer:
             [self._seed],
             self.config.patch,
             euler_levels(steps, self._shift(part)),
-            guidance=Guidance(options.guidance_scale, against) if against else None,
+            guidance=Guidance(options.guidance_scale, against, options.guidance_rescale) if against else None,
             chunk=chunk.number,
             device=self._device,
             on_step=None if on_step is None else lambda done, _: on_step(chunk.number * steps + done, chunks * steps),

@@ -63,10 +63,18 @@ class View:
 
 
 class Window:
-    """The last chunks of a stream and its references, for a model trained to stream."""
+    """The last chunks of a stream of `fps` frames per second, the model's own by default, and its references."""
 
-    def __init__(self, model: VideoModel, streaming: StreamingConfig, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        model: VideoModel,
+        streaming: StreamingConfig,
+        device: torch.device | str = "cpu",
+        fps: float | None = None,
+    ) -> None:
         self.config: ModelConfig = model.config
+        # What a token row takes of the time axis. Chunks tell it themselves, all but those of a single row.
+        self._pace = self.config.reference_fps / (self.config.fps if fps is None else fps)
         self.chunks: deque[Kept] = deque(maxlen=streaming.window_chunks)
         self.references: tuple[Kept, ...] = ()
         self._model = model
@@ -79,8 +87,9 @@ class Window:
     @torch.inference_mode()
     def keep(self, part: Part, texts: Sequence[Tensor]) -> None:
         """Take a finished chunk in, at the level of its part, once for each text; the oldest one leaves."""
-        pace = self.config.reference_fps / self.config.fps
-        self.chunks.append(self._kept(self.view(), part, texts, len(part.times) * pace))
+        if len(part.times) > 1:
+            self._pace = float(part.times[1] - part.times[0])
+        self.chunks.append(self._kept(self.view(), part, texts, len(part.times) * self._pace))
 
     @torch.inference_mode()
     def refer(self, parts: Sequence[Part], texts: Sequence[Tensor]) -> None:

@@ -54,33 +54,34 @@ def pipeline(tmp_path: Path, encoder: TextEncoder, awake: Build, tiny: ModelConf
     return Pipeline(tmp_path, text_encoder=encoder)
 
 
-def _at(latents: Tensor, levels: Sequence[float], first: float = 0.0) -> Part:
+def _at(latents: Tensor, levels: Sequence[float], first: float = 0.0, fps: float = 8.0) -> Part:
     """Latents with a level for each row, the first at `first`."""
-    part = clip(tuple(latents.shape[1:]), torch.tensor(levels))
+    part = clip(tuple(latents.shape[1:]), torch.tensor(levels), fps=fps)
     return Part(latents, part.levels, part.times + first)
 
 
+@pytest.mark.parametrize("fps", [8, 12, 24])
 @pytest.mark.parametrize("guided", [False, True])
-def test_cached_equals_uncached(config: ModelConfig, awake: Build, guided: bool) -> None:
+def test_cached_equals_uncached(config: ModelConfig, awake: Build, guided: bool, fps: int) -> None:
     """Five chunks, the window two, a reference from the first on, and a cut; the last one at any level."""
     model, rows = awake(config), (2, 2, 1, 2, 2)
     torch.manual_seed(5)
     latents, beside = torch.randn(3, sum(rows), 8, 12), torch.randn(3, 1, 8, 12)
-    reference = _at(beside, [0.0], -1.0)
+    reference = _at(beside, [0.0], -1.0, fps)
     shots = [torch.randn(3, 16), torch.randn(5, 16)]
     texts = [[shot, shot[:0]] if guided else [shot] for shot in shots]
     chunks = latents.split(rows, dim=1)
     window = Window(model, STREAMING)
     for number, made in enumerate(chunks[:-1]):
-        window.keep(_at(made, [0.1] * made.shape[1]), texts[number > 2])
+        window.keep(_at(made, [0.1] * made.shape[1], fps=fps), texts[number > 2])
         if number == 0:
             window.refer([reference], texts[0])
     for level in (1.0, 0.4):
-        part = _at(chunks[-1], [level] * 2)
+        part = _at(chunks[-1], [level] * 2, fps=fps)
         pack = pack_samples([Sample((part,), text) for text in texts[1]], config.patch)
         with torch.no_grad():
             cached = window.view()(pack)
-        clip_ = _at(latents, [0.1] * 7 + [level] * 2)
+        clip_ = _at(latents, [0.1] * 7 + [level] * 2, fps=fps)
         whole = [
             Sample((clip_, reference), first, cuts=(Cut(5, later),), chunks=Chunks(rows, 2))
             for first, later in zip(*texts, strict=True)
@@ -90,6 +91,18 @@ def test_cached_equals_uncached(config: ModelConfig, awake: Build, guided: bool)
             uncached = model(pack).view(len(whole), -1, cached.shape[1])[:, 7 * 6 : 9 * 6].flatten(0, 1)
         assert torch.allclose(cached, uncached, rtol=0, atol=1e-5)
         assert cached.std() > 0.1
+
+
+@pytest.mark.parametrize("fps", [8, 12, 24])
+def test_a_stream_keeps_its_own_rate(tiny: ModelConfig, encoder: TextEncoder, awake: Build, fps: int) -> None:
+    """Behind two chunks of two frames the last chunk begins after four frames, whatever a second has of them."""
+    begins: list[float] = []
+    model = awake(tiny)
+    model.network.register_forward_pre_hook(lambda _, args: begins.append(float(args[0].places[:, 0].min())))
+    options = StreamOptions(16, 16, fps, 1, 1.0)
+    for _ in Streamer(model, STREAMING, PixelCodec(), encoder, [Shot(PROMPT, 12 / fps)], 1, options, "cpu").run():
+        pass
+    assert max(begins) == pytest.approx(4 * tiny.reference_fps / fps)
 
 
 def test_every_forward_of_a_long_stream_sees_small_positions(pipeline: Pipeline) -> None:
