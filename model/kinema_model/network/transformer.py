@@ -5,6 +5,7 @@ Sources: DiT (Peebles and Xie 2023, arXiv:2212.09748) for patches and zero initi
 within a clip, NaViT (Dehghani et al. 2023, arXiv:2307.06304) for packing.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from math import prod
 
@@ -19,6 +20,11 @@ from kinema_model.network.memory import Memory
 from kinema_model.network.modulation import LEVEL_SCALE, TimestepEmbedding, adaptive_norm, sinusoids
 from kinema_model.network.pack import Pack
 from kinema_model.network.rope import rope_table
+
+
+def _full_precision(device: str) -> AbstractContextManager[None]:
+    """No autocast, on devices that know it."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 class TextEmbedding(nn.Module):
@@ -64,10 +70,11 @@ class ConditionEmbedder(nn.Module):
 
     def levels(self, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Levels (U,) -> their embedding (U, D) and the modulation (U, 6, D) that all blocks share, in float32."""
-        features = sinusoids(levels * LEVEL_SCALE, self.freq_dim)
-        embedded = self.time_embedder(features.to(self.time_embedder.linear_1.weight.dtype)).float()
         # A few rows only, and every rounding here would reach every token of every block.
-        modulation = F.linear(F.silu(embedded), self.time_proj.weight.float(), self.time_proj.bias.float())
+        with _full_precision(levels.device.type):
+            features = sinusoids(levels * LEVEL_SCALE, self.freq_dim)
+            embedded = self.time_embedder(features.to(self.time_embedder.linear_1.weight.dtype)).float()
+            modulation = F.linear(F.silu(embedded), self.time_proj.weight.float(), self.time_proj.bias.float())
         return embedded, modulation.view(len(levels), 6, -1)
 
 
