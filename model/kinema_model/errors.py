@@ -46,6 +46,10 @@ class TextEncoderMissing(ModelError):
     """The weights of the text encoder are not installed."""
 
 
+class NotFinite(ModelError):
+    """A model made NaN or infinity, of which no picture can be drawn."""
+
+
 class SamplingStopped(ModelError):
     """Sampling was asked to stop before it was done."""
 

@@ -55,9 +55,10 @@ class FlowLoss:
         return self.total / self.count.clamp(min=1)
 
 
-def flow_loss(model: Velocity, clean: Pack, noise: Tensor) -> FlowLoss:
+def flow_loss(model: Velocity, clean: Pack, noise: Tensor, lowest: float = 0.0) -> FlowLoss:
     """Loss of a pack of clean latents at its levels, with noise (N, C pt ph pw).
 
+    Below level `lowest` a token weighs (level / lowest)^2: as if an error of the clean clip were divided by `lowest`.
     Tokens at level 0 are given, not made: they reach the network clean and add nothing to the loss. Nor does context.
     """
     levels = clean.token_levels
@@ -65,6 +66,8 @@ def flow_loss(model: Velocity, clean: Pack, noise: Tensor) -> FlowLoss:
     noisy = clean.at((1 - t) * clean.tokens + t * noise, clean.levels)
     error = (model(noisy).float() - (noise - clean.tokens).float()).square().mean(-1)
     made = ((levels > 0) & ~clean.context).to(error.dtype)
+    if lowest > 0:
+        error = error * (levels / lowest).clamp(max=1).square().to(error.dtype)
     total = error * made
     bins = (levels * LEVEL_BINS).long().clamp(max=LEVEL_BINS - 1)
     zeros = torch.zeros(LEVEL_BINS, device=error.device)

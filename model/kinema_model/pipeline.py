@@ -23,7 +23,8 @@ from kinema_model.tasks import Task, check_task
 from kinema_model.text import TextEncoder
 from kinema_model.world import Video
 
-DEFAULT_STEPS: Final = 20
+# As kinema_api.generation has them, which a test sees to: what is measured is what users get.
+DEFAULT_STEPS: Final = 16
 DEFAULT_GUIDANCE: Final = 2.0
 
 
@@ -48,6 +49,7 @@ class Asked(TypedDict, total=False):
     fps: int | None
     steps: int
     guidance_scale: float
+    guidance_rescale: float
     negative_prompt: str
     on_step: OnStep | None
     should_stop: ShouldStop | None
@@ -162,6 +164,7 @@ class Pipeline:
             asked.get("negative_prompt", ""),
             asked.get("on_step"),
             asked.get("should_stop"),
+            asked.get("guidance_rescale", 0.0),
         )
         return stream(self.model, self._codec, self._encoder, shots, seed, options, self.device)
 
@@ -179,7 +182,11 @@ class Pipeline:
             seeds,
             self.config.patch,
             euler_levels(asked.get("steps", DEFAULT_STEPS), shift, start),
-            guidance=Guidance(asked.get("guidance_scale", DEFAULT_GUIDANCE), [negative] * len(texts)),
+            guidance=Guidance(
+                asked.get("guidance_scale", DEFAULT_GUIDANCE),
+                [negative] * len(texts),
+                asked.get("guidance_rescale", 0.0),
+            ),
             device=self.device,
             on_step=asked.get("on_step"),
             should_stop=asked.get("should_stop"),

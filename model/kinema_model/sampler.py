@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from kinema_model.draws import Stream, normal
-from kinema_model.errors import SamplingStopped, ShapeError
+from kinema_model.errors import NotFinite, SamplingStopped, ShapeError
 from kinema_model.flow import Velocity, shift_levels
-from kinema_model.network.attention import Segments
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify, unpack
 
 OnStep = Callable[[int, int], None]
@@ -66,7 +65,8 @@ def sample(
     A token's level is that of its part times the falling `levels`; what a part holds where its level is 0 is given
     and stays as it is. Where the first of `levels` is below 1, the clip begins as what its part holds, noised so far.
     Clips that are made in chunks name the `chunk`, so that each has noise of its own.
-    `on_step(done, steps)` is called after each step; `should_stop()` is asked before each. Raises `SamplingStopped`.
+    `on_step(done, steps)` is called after each step; `should_stop()` is asked before each. Raises `SamplingStopped`,
+    and `NotFinite` for a model that overflows.
     """
     if len(seeds) != len(samples):
         raise ShapeError(f"{len(seeds)} seeds do not fit {len(samples)} prompts. Give one seed per prompt.")
@@ -81,6 +81,11 @@ def sample(
         x = x + (following - level) * made * velocity(x, level)
         if on_step is not None:
             on_step(done, steps)
+    if not bool(torch.isfinite(x).all()):
+        raise NotFinite(
+            "The model's numbers ran out of range while it made this clip. Ask another model, or publish this one "
+            "again from a training with a lower learning rate."
+        )
     return [parts[0] for parts in unpack(x, pack, patch)]
 
 
@@ -107,12 +112,19 @@ def _guided(
     def velocity(x: Tensor, level: float) -> Tensor:
         with_text, without = model(both.at(torch.cat((x, x)), both.levels * level)).chunk(2)
         guided = without + guidance.scale * (with_text - without)
-        return _rescaled(guided, with_text, pack.clips, guidance.rescale) if guidance.rescale else guided
+        return _rescaled(guided, with_text, pack, guidance.rescale) if guidance.rescale else guided
 
     return velocity
 
 
-def _rescaled(guided: Tensor, with_text: Tensor, clips: Segments, share: float) -> Tensor:
-    """Each clip's deviation drawn towards that of its velocity with text."""
-    pairs = zip(*(torch.split(each, list(clips.lengths)) for each in (guided, with_text)), strict=True)
-    return torch.cat([ours * (1 - share + share * theirs.std() / ours.std()) for ours, theirs in pairs])
+def _rescaled(guided: Tensor, with_text: Tensor, pack: Pack, share: float) -> Tensor:
+    """Each clip's deviation drawn towards that of its velocity with text, over what is made of it alone."""
+    lengths = list(pack.clips.lengths)
+    parts = (torch.split(each, lengths) for each in (guided, with_text, pack.token_levels > 0))
+    found = []
+    for ours, theirs, made in zip(*parts, strict=True):
+        deviation = ours[made].std()
+        # A velocity that is the same everywhere has no deviation to draw.
+        ratio = torch.where(deviation > 0, theirs[made].std() / deviation, 1.0) if made.any() else 1.0
+        found.append(ours * (1 - share + share * ratio))
+    return torch.cat(found)

@@ -25,6 +25,7 @@ from kinema_model.given import NOTHING, Given, draw_given, practised
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify
 from kinema_model.tasks import Task, draw_task
 from kinema_model.text import TextEncoder
+from kinema_model.video_model import lowest_level
 from kinema_model.world import Captions, World
 from kinema_model.world.scene import Scene
 
@@ -88,7 +89,7 @@ class TrainingObjective:
     def loss(self, model: Velocity, indices: Sequence[int], step: int) -> FlowLoss:
         """The loss of these samples at this step; noise, level and dropout depend on (seed, sample, step) alone."""
         clean, noise = self.batch(indices, step)
-        return flow_loss(model, clean, noise)
+        return flow_loss(model, clean, noise, lowest_level(self.config))
 
     def batch(self, indices: Sequence[int], step: int) -> tuple[Pack, Tensor]:
         """Clean latents of the samples as a pack that holds their levels, and noise (N, C pt ph pw)."""

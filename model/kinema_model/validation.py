@@ -18,7 +18,7 @@ from kinema_model.flow import flow_loss
 from kinema_model.latents import whole_clip
 from kinema_model.network.pack import Sample, pack_samples, patchify
 from kinema_model.text import TextEncoder
-from kinema_model.video_model import VideoModel
+from kinema_model.video_model import VideoModel, lowest_level
 from kinema_model.world import World, WorldConfig
 
 CLIPS: Final = 16
@@ -48,5 +48,10 @@ class Validation:
     def loss(self, model: VideoModel, weights: Mapping[str, Tensor]) -> float:
         """Mean squared velocity error per token of the model with these weights, such as `Ema.shadow`."""
         return float(
-            flow_loss(lambda pack: functional_call(model, dict(weights), (pack,)), self._pack, self._noise).mean
+            flow_loss(
+                lambda pack: functional_call(model, dict(weights), (pack,)),
+                self._pack,
+                self._noise,
+                lowest_level(model.config),
+            ).mean
         )

@@ -11,9 +11,21 @@ from kinema_model.network.pack import Pack
 from kinema_model.network.transformer import VideoTransformer, initialise
 from kinema_model.places import place_channel
 
-# Below this level a clean prediction is turned into a velocity as if the level were this one, so that the
-# division by the level does not amplify what the network cannot know (as in JiT, arXiv:2511.13720).
+# Below this level the loss of a clean prediction weighs no more than here, so that the division by the level does not
+# amplify what the network cannot know (as in JiT, arXiv:2511.13720). Sampling divides by the level as it is: anything
+# else would leave noise behind, the more of it the more steps are taken down there.
 LOWEST_DIVISOR = 0.05
+
+
+def lowest_level(config: ModelConfig) -> float:
+    """Below this level the loss of a token weighs less; 0 where no level is special."""
+    return LOWEST_DIVISOR if config.prediction == "clean" else 0.0
+
+
+def velocity_to(clean: Tensor, pack: Pack) -> Tensor:
+    """The velocity (N, C pt ph pw) of a pack whose clean tokens are these; what stands at level 0 goes nowhere."""
+    levels = pack.token_levels[:, None]
+    return (pack.tokens - clean) / torch.where(levels > 0, levels, torch.inf)
 
 
 class VideoModel(nn.Module):
@@ -30,7 +42,7 @@ class VideoModel(nn.Module):
         emitted = self._emit(pack, memory)
         if self.config.prediction == "velocity":
             return emitted
-        return (pack.tokens - emitted) / pack.token_levels.clamp(min=LOWEST_DIVISOR)[:, None]
+        return velocity_to(emitted, pack)
 
     def _emit(self, pack: Pack, memory: Memory | None) -> Tensor:
         """What the last layer says, channels first as the inputs are; the published layout has them last."""

@@ -28,6 +28,9 @@ KIND: Final = "VideoGeneration"
 PLURAL: Final = "videogenerations"
 MAX_SEAMS: Final = 4
 MAX_SHOTS: Final = 16
+DEFAULT_STEPS: Final = 16
+DEFAULT_GUIDANCE_SCALE: Final = 2.0
+"""As kinema_model.pipeline has them, by which models are measured."""
 MAX_SECONDS: Final = 60
 MAX_UNSEEN_WORDS: Final = 32
 MAX_FRAMES: Final = 1_000_000
@@ -155,9 +158,9 @@ class VideoGenerationSpec(ApiModel):
     """Frames per second, one of those that the model was trained at; default: the model's own."""
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     """The same seed, model and parameters give the same clip; default: chosen, and recorded in status."""
-    steps: Annotated[int, Field(ge=1, le=200)] = 24
+    steps: Annotated[int, Field(ge=1, le=200)] = DEFAULT_STEPS
     """Denoising steps."""
-    guidance_scale: Annotated[float, Field(ge=1, le=30)] = 3.0
+    guidance_scale: Annotated[float, Field(ge=1, le=30)] = DEFAULT_GUIDANCE_SCALE
     """How closely the clip follows the prompt; 1 is no guidance."""
     deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = 3600
     """Seconds from creation after which the request fails rather than waits."""

@@ -30,7 +30,7 @@ from kinema_model.network.pack import Box, Pack, Sample, pack_samples
 from kinema_model.packing import StepPlanner, StreamState, patches
 from kinema_model.text import TEXT_DIM, TextEncoder
 from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, make_optimizer
-from kinema_model.video_model import VideoModel
+from kinema_model.video_model import VideoModel, lowest_level
 from kinema_model.world import World
 
 # Pixels of a side that make one latent.
@@ -151,7 +151,7 @@ class Training:
         """Forward, backward, clipping, AdamW and average; the loss, still on the device."""
         self._optimizer.zero_grad(set_to_none=True)
         with torch.autocast(DEVICE.type, self._dtype, enabled=self._dtype is not torch.float32):
-            loss = flow_loss(self.model, batch.clean, batch.noise).mean
+            loss = flow_loss(self.model, batch.clean, batch.noise, lowest_level(self.model.config)).mean
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_CLIP)
         self._optimizer.step()

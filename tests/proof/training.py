@@ -24,7 +24,7 @@ from kinema_model.errors import ConfigError
 from kinema_model.flow import flow_loss
 from kinema_model.packing import StreamState
 from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, learning_rate_share, make_optimizer
-from kinema_model.video_model import VideoModel
+from kinema_model.video_model import VideoModel, lowest_level
 from proof.folder import Folder
 from proof.settings import POINTS, Settings
 from proof.supply import Batch, Inline, Supply, supply_of
@@ -145,7 +145,7 @@ class Trainer:
         half = self._device.type == "cuda"
         with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
             clean, noise = batch.clean.to(self._device), batch.noise.to(self._device)
-            loss = flow_loss(self.model, clean, noise).mean
+            loss = flow_loss(self.model, clean, noise, lowest_level(self.model.config)).mean
         torch.autograd.backward(loss)
         return loss.detach()
 

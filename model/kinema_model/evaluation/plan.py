@@ -13,7 +13,7 @@ from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.evaluation.report import Report, Section, Subject
 from kinema_model.given import Given, given_for
-from kinema_model.pipeline import DEFAULT_GUIDANCE, Asked, Completed
+from kinema_model.pipeline import DEFAULT_GUIDANCE, DEFAULT_STEPS, Asked, Completed
 from kinema_model.reader import parse, read
 from kinema_model.streaming import Shot
 from kinema_model.tasks import Task, can_do
@@ -33,7 +33,7 @@ from kinema_model.world import (
 )
 from kinema_model.world.splits import Split, combination_held_out, speed_held_out
 
-EVALUATION_STEPS: Final = 16
+EVALUATION_STEPS: Final = DEFAULT_STEPS
 SECTIONS: Final = (
     "captions",
     "motion",

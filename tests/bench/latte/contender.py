@@ -17,7 +17,7 @@ from kinema_model.draws import Stream, uniform
 from kinema_model.flow import Velocity
 from kinema_model.network.pack import Pack
 from kinema_model.sampler import initial_noise
-from kinema_model.video_model import LOWEST_DIVISOR
+from kinema_model.video_model import velocity_to
 from kinema_model.world import Video
 
 
@@ -81,7 +81,7 @@ def as_velocity(model: nn.Module, config: ModelConfig, clean: bool) -> Velocity:
         latents = latents_of(pack.tokens, pack, config)
         levels = pack.token_levels.view(len(latents), -1)[:, 0]
         rows = patchify(model(latents, levels * STEPS, *texts_of(pack)), config.patch).flatten(0, 2)
-        return (pack.tokens - rows) / pack.token_levels.clamp(min=LOWEST_DIVISOR)[:, None] if clean else rows
+        return velocity_to(rows, pack) if clean else rows
 
     return velocity
 
