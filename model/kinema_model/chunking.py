@@ -1,6 +1,8 @@
-"""A clip as a streaming model is taught it: in chunks, of which earlier ones are cleaner than later ones.
+"""A clip as a streaming model is taught it: one chunk to be made, behind chunks that are finished.
 
-A level per chunk is Diffusion Forcing (arXiv:2407.01392). Since a chunk sees none after it, one pass trains all chunks.
+That is what sampling asks, chunk after chunk. Finished chunks are slightly noised, since what a model makes is not
+quite what it is taught on (Diffusion Forcing, arXiv:2407.01392, section 3.3). A chunk behind half-noised ones, which
+one pass over a whole clip could teach as well, is never met.
 """
 
 from collections.abc import Sequence
@@ -27,21 +29,6 @@ def chunk_rows(config: ModelConfig, streaming: StreamingConfig, rows: int) -> li
     return [min(full, rows - first) for first in range(0, rows, full)]
 
 
-def staggered_levels(count: int, context: int, level: float, context_level: float, draw: np.random.Generator) -> Tensor:
-    """(count,): the first `context` chunks at one level up to `context_level`, the next at `level`, others above it.
-
-    Sampling makes one chunk at a time behind finished ones, so the first chunk that is made gets its level as any clip
-    does: sorted draws (as levels rise along the window in Rolling Diffusion, arXiv:2402.09470, and MAGI-1,
-    arXiv:2505.13211) would show it low levels only. Each later one lies uniformly between its predecessor and 1: what
-    is before a chunk is never noisier than itself, but as vague as it may be.
-    """
-    levels = [context_level * draw.random()] * context
-    for _ in range(count - context):
-        levels.append(level)
-        level += draw.random() * (1 - level)
-    return torch.tensor(levels, dtype=torch.float32)
-
-
 def reference_of(
     config: ModelConfig, streaming: StreamingConfig, codec: Codec, shot: Tensor, fps: float
 ) -> tuple[Part, ...]:
@@ -64,24 +51,31 @@ def chunked_sample(
 ) -> Sample:
     """A clip uint8 (T, H, W, 3) in streaming mode: `texts` for its shots, `level` () before the shift.
 
-    Chunks end where shots do, as in sampling; the first frames of the first shot are the reference, since what comes
-    back was there.
+    It ends with the one chunk that is to be made, drawn by `draw`. Those before it stand as sampling leaves finished
+    ones, at `context_level`, and so do the first frames of the first shot beside them: what comes back was there.
+    Chunks end where shots do, as in sampling.
     """
     clip = whole_clip(config, codec.encode(to_float(video[None]))[0], scene.shape.fps)
     total, height, width = clip.levels.shape
     starts = [round(shot.first / config.patch[0]) for shot in scene.shots]
     rows = [n for first, end in pairwise([*starts, total]) for n in chunk_rows(config, streaming, end - first)]
     context = int(draw.integers(len(rows)))
+    rows = rows[: context + 1]
     shift = config.shift_for(streaming.chunk_frames // config.patch[0] * height * width)
-    made = float(shift_levels(level, shift))
-    levels = staggered_levels(len(rows), context, made, streaming.context_level, draw)
-    per_row = levels.repeat_interleave(torch.tensor(rows))
+    levels = torch.full((sum(rows),), streaming.context_level)
+    levels[sum(rows[:context]) :] = shift_levels(level, shift)
     beside: tuple[Part, ...] = ()
-    if len(rows) > 1:
-        beside = reference_of(config, streaming, codec, video[: rows[0] * config.patch[0]], scene.shape.fps)
-    return Sample(
-        (replace(clip, levels=per_row[:, None, None].expand(total, height, width)), *beside),
-        texts[0],
-        cuts=tuple(Cut(row, text) for row, text in zip(starts[1:], texts[1:], strict=True)),
-        chunks=Chunks(tuple(rows), streaming.window_chunks, context),
+    if context:
+        first = video[: rows[0] * config.patch[0]]
+        beside = tuple(
+            replace(part, levels=torch.full_like(part.levels, streaming.context_level))
+            for part in reference_of(config, streaming, codec, first, scene.shape.fps)
+        )
+    shown = Part(
+        clip.latents[:, : len(levels) * config.patch[0]],
+        levels[:, None, None].expand(-1, height, width),
+        clip.times[: len(levels)],
     )
+    cuts = [Cut(row, text) for row, text in zip(starts[1:], texts[1:], strict=True) if row < len(levels)]
+    chunks = Chunks(tuple(rows), streaming.window_chunks, context)
+    return Sample((shown, *beside), texts[0], cuts=tuple(cuts), chunks=chunks)

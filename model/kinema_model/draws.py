@@ -28,6 +28,7 @@ class Stream(IntEnum):
     STREAMING = 10
     BOOTSTRAP = 11
     EVALUATION = 12
+    REFERENCE_NOISE = 13
 
 
 def generator(stream: Stream, seed: int, sample: int = 0, step: int = 0) -> np.random.Generator:

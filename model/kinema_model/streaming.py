@@ -26,8 +26,10 @@ from kinema_model.video_model import VideoModel
 from kinema_model.window import Window
 from kinema_model.world import Video
 
-# Draws of a chunk's noise by what it is for: 0 begins the chunk (`sampler.initial_noise`), 1 stays on it as context.
+# Draws of a chunk's noise by what it is for: 0 begins the chunk (`sampler.initial_noise`), 1 stays on it as context, 2
+# on the beginning of a shot as its reference.
 _AS_CONTEXT: Final = 1
+_AS_REFERENCE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -146,9 +148,8 @@ class Streamer:
             pixels = to_uint8(self._codec.decode(latents[None]))[0].cpu()
             self._kept(chunk, latents)
             if chunk.begins and any(shot.like == chunk.shot for shot in self._shots):
-                self._beginnings[chunk.shot] = reference_of(
-                    self.config, self._streaming, self._codec, pixels, self._options.fps
-                )
+                found = reference_of(self.config, self._streaming, self._codec, pixels, self._options.fps)
+                self._beginnings[chunk.shot] = tuple(self._noised(part, chunk, _AS_REFERENCE) for part in found)
             yield np.asarray(pixels.numpy())
 
     def _look_at(self, shot: int) -> None:
@@ -184,12 +185,15 @@ class Streamer:
         return self.config.shift_for(full * part.levels[0].numel())
 
     def _kept(self, chunk: _Chunk, latents: Tensor) -> None:
-        level = self._streaming.context_level
-        part = self._part(chunk)
-        noise = normal(Stream.INITIAL_NOISE, self._seed, [chunk.number], _AS_CONTEXT, latents.shape)[0]
-        noisy = (1 - level) * latents + level * noise.to(latents.device)
-        context = replace(part, latents=noisy, levels=torch.full_like(part.levels, level))
+        context = self._noised(replace(self._part(chunk), latents=latents), chunk, _AS_CONTEXT)
         self.window.keep(context, self._all_texts(chunk.shot))
+
+    def _noised(self, part: Part, chunk: _Chunk, purpose: int) -> Part:
+        """What is finished as later chunks see it, and as training shows it: slightly noised."""
+        level = self._streaming.context_level
+        noise = normal(Stream.INITIAL_NOISE, self._seed, [chunk.number], purpose, part.latents.shape)[0]
+        noisy = (1 - level) * part.latents + level * noise.to(part.latents.device)
+        return replace(part, latents=noisy, levels=torch.full_like(part.levels, level))
 
     def _part(self, chunk: _Chunk) -> Part:
         shape = self._codec.latent_shape(chunk.rows * self.config.patch[0], self._options.height, self._options.width)

@@ -138,10 +138,14 @@ class TrainingObjective:
         return Sample((replace(clip, levels=clip.levels * shifted), *beside), text)
 
     def _noise(self, sample: Sample, index: int, step: int) -> Tensor:
-        """Noise for the clip itself; what stands beside it is given and gets none."""
+        """Noise for the clip itself and for its reference; what a task gives stands at level 0 and needs none."""
         clip, *beside = sample.parts
-        noise = normal(Stream.NOISE, self.seed, [index], step, clip.latents.shape)[0]
-        rows = [patchify(latents, self.config.patch) for latents in (noise, *(part.latents for part in beside))]
+        rows = [patchify(normal(Stream.NOISE, self.seed, [index], step, clip.latents.shape)[0], self.config.patch)]
+        for part in beside:
+            noise = part.latents
+            if bool(part.levels.any()):
+                noise = normal(Stream.REFERENCE_NOISE, self.seed, [index], step, part.latents.shape)[0]
+            rows.append(patchify(noise, self.config.patch))
         return torch.cat(rows)
 
     def _texts(self, captions: Sequence[Captions], indices: Sequence[int], step: int) -> list[Tensor]:

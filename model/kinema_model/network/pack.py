@@ -172,9 +172,12 @@ def _runs(sample: Sample, boxes: Sequence[Box]) -> list[tuple[int, Tensor]]:
 
 
 def _context(sample: Sample, boxes: Sequence[Box]) -> Tensor:
-    """(n,): True for the tokens of chunks that stand for what sampling has already made."""
-    rows = 0 if sample.chunks is None else sum(sample.chunks.rows[: sample.chunks.context])
-    return torch.arange(sum(map(prod, boxes))) < rows * prod(boxes[0][1:])
+    """(n,): True for the tokens that stand for what sampling has already made: finished chunks, and references."""
+    tokens = torch.arange(sum(map(prod, boxes)))
+    if sample.chunks is None:
+        return torch.zeros_like(tokens, dtype=torch.bool)
+    rows = sum(sample.chunks.rows[: sample.chunks.context])
+    return (tokens < rows * prod(boxes[0][1:])) | (tokens >= prod(boxes[0]))
 
 
 def _box(part: Part, patch: Box) -> Box:

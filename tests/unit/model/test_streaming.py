@@ -6,20 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from kinema_model.artefact import save_model
-from kinema_model.chunking import chunk_rows, reference_of, staggered_levels
+from kinema_model.chunking import chunk_rows, reference_of
 from kinema_model.codec import PixelCodec, to_uint8
 from kinema_model.config import ModelConfig, StreamingConfig
-from kinema_model.draws import Stream, generator
+from kinema_model.draws import Stream, normal
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError, PromptError, SamplingStopped, ShapeError, TaskError
+from kinema_model.flow import flow_loss
 from kinema_model.latents import token_times
 from kinema_model.network.chunks import Chunks
-from kinema_model.network.pack import Cut, Pack, Part, Sample, pack_samples
+from kinema_model.network.pack import Cut, Pack, Part, Sample, pack_samples, patchify
 from kinema_model.pipeline import Pipeline
 from kinema_model.streaming import Shot, Streamer, StreamOptions
 from kinema_model.text import TextEncoder
@@ -194,23 +195,6 @@ def test_a_stream_holds_as_much_after_a_minute_as_after_ten_seconds(
     assert held[-1] <= 1.2 * (2 * 2 + 1) * 4 * texts * width * 2 * 4 + tokens * 3 * 4 * texts
 
 
-levels_in = st.floats(0, 1, allow_nan=False)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    count=st.integers(1, 9), context=st.integers(0, 8), level=levels_in, most=st.floats(0, 0.9), seed=st.integers(0, 99)
-)
-def test_levels_never_fall_along_what_is_made(count: int, context: int, level: float, most: float, seed: int) -> None:
-    context = min(context, count - 1)
-    levels = staggered_levels(count, context, level, most, generator(Stream.STREAMING, seed)).double()
-    assert (levels[:context] <= most + 1e-6).all()
-    assert levels[:context].unique().numel() <= 1
-    assert float(levels[context]) == pytest.approx(level, abs=1e-6)
-    assert (levels[context:].diff() >= 0).all()
-    assert levels.max() <= 1
-
-
 @pytest.fixture
 def two_shots() -> World:
     kinds, shapes = {SceneKind.TWO_SHOT: 1.0}, ShapeMix.fixed(14, 32, 32, 8)
@@ -245,6 +229,26 @@ def test_the_share_of_samples_in_chunks_is_as_said(tiny: ModelConfig, encoder: T
     assert _objective(plain, encoder, WORLD).batch([0], 0)[0].sight.rows is None
 
 
+def test_a_chunk_is_learnt_behind_what_sampling_leaves_there(tiny: ModelConfig, encoder: TextEncoder) -> None:
+    """What the loss counts is one chunk, and all that it sees stands at the context's level, references too."""
+    objective = _objective(tiny, encoder, WORLD)
+    unlike = []
+    for index in range(40):
+        pack, noise = objective.batch([index], 0)
+        levels, place = pack.token_levels, torch.arange(len(pack.tokens))
+        learnt = torch.autograd.functional.jacobian(
+            lambda wrong, pack=pack, noise=noise: flow_loss(lambda _: noise - pack.tokens + wrong, pack, noise).total,
+            torch.ones_like(noise),
+        ).any(-1)
+        chunk = levels[learnt].unique()
+        around = levels[~learnt]
+        if len(chunk) != 1 or not torch.allclose(around, torch.full_like(around, STREAMING.context_level)):
+            unlike.append((index, chunk.tolist(), around.unique().tolist()))
+        assert int(learnt.sum()) <= STREAMING.chunk_frames * 4
+        assert place[learnt].diff().eq(1).all()
+    assert unlike == []
+
+
 def test_context_is_slightly_noised_and_not_learnt(tiny: ModelConfig, encoder: TextEncoder) -> None:
     objective = _objective(tiny, encoder, WORLD)
     shares = []
@@ -252,27 +256,34 @@ def test_context_is_slightly_noised_and_not_learnt(tiny: ModelConfig, encoder: T
         pack, noise = objective.batch([index], 0)
         context, levels = pack.context, pack.token_levels
         shares.append(float(context.float().mean()))
-        assert (levels[context] <= STREAMING.context_level).all()
+        assert torch.allclose(levels[context], torch.tensor(STREAMING.context_level))
 
         def broken_on_context(noisy: Pack, pack: Pack = pack, noise: Tensor = noise) -> Tensor:
-            return noise - pack.tokens + 7 * (noisy.context | (noisy.token_levels == 0))[:, None]
+            return noise - pack.tokens + 7 * noisy.context[:, None]
 
         loss = objective.loss(broken_on_context, [index], 0)
         assert float(loss.total) == pytest.approx(0, abs=1e-6)
-        assert float(loss.count) == float((~context & (levels > 0)).sum()) > 0
+        assert float(loss.count) == float((~context).sum()) > 0
+        # What is context is noised for real, a reference too.
+        assert not torch.equal(noise[context], pack.tokens[context]) or not context.any()
     assert min(shares) == 0
     assert max(shares) > 0.5
 
 
 def test_shots_have_texts_of_their_own_in_training(tiny: ModelConfig, encoder: TextEncoder, two_shots: World) -> None:
-    index = next(index for index in range(40) if (two_shots.scene(index).cut or 0) % 2)
-    pack, _ = _objective(tiny, encoder, two_shots).batch([index], 0)
+    objective = _objective(tiny, encoder, two_shots)
+    # A later shot is reached, behind an odd cut.
+    index = next(
+        i for i in range(99) if (two_shots.scene(i).cut or 0) % 2 and len(objective.batch([i], 0)[0].runs.lengths) > 1
+    )
+    pack, _ = objective.batch([index], 0)
     ((_, scene),) = two_shots.clips([index])
     first, second = encoder.encode(scene.captions.shots)
     assert scene.cut is not None
     rows = 4 * 4  # tokens of a frame
     # The reference, which stands behind the clip, goes with the first shot.
-    assert pack.runs.lengths == (scene.cut * rows, (14 - scene.cut) * rows, rows)
+    ((shown, *_), *_), *_ = pack.boxes
+    assert pack.runs.lengths == (scene.cut * rows, (shown - scene.cut) * rows, rows)
     assert torch.equal(pack.text, torch.cat((first, second, first)))
     ends = np.cumsum(pack.sight.queries.lengths)
     assert scene.cut * rows in ends  # a chunk ends there, though an odd cut is not where chunks of two end
@@ -293,16 +304,28 @@ def test_a_later_shot_s_reference_is_what_training_builds(
     options = StreamOptions(16, 16, 8, 1, 1.0)
     shots = [Shot(PROMPT, 0.5), Shot(OTHER, 0.5)]
     chunks = list(Streamer(model, STREAMING, PixelCodec(), encoder, shots, 1, options, "cpu").run())
-    (given_,) = [pack for pack in shown if not pack.levels.any()]
+    (given_,) = [pack for pack in shown if len(pack.tokens) == 4 and float(pack.places[:, 0].max()) < 0]
     video = torch.from_numpy(np.concatenate(chunks))
     ((_, scene),) = WORLD.clips([0])
     world = World.fixed(7, 8, 16, 16, 8)
     monkeypatch.setattr(world, "clips", lambda _: [(video, scene)])
-    pack, _ = _objective(tiny, encoder, world).batch([0], 0)
-    beside = slice(8 * 4, 9 * 4)
-    assert torch.equal(given_.tokens, pack.tokens[beside])
+    objective = _objective(tiny, encoder, world)
+    pack, noise = next(
+        found for index in range(9) for found in [objective.batch([index], 0)] if len(found[0].boxes[0]) > 1
+    )
+    beside = slice(len(pack.tokens) - 4, len(pack.tokens))
+    level = STREAMING.context_level
     assert torch.equal(given_.places, pack.places[beside])
-    assert not pack.token_levels[beside].any()
+    assert torch.allclose(given_.token_levels, torch.tensor(level))
+    assert torch.allclose(pack.token_levels[beside], torch.tensor(level))
+    # The noise of either is its own.
+    assert torch.allclose(given_.tokens - (1 - level) * pack.tokens[beside], level * _reference_noise(), atol=1e-6)
+    assert not torch.equal(noise[beside], pack.tokens[beside])
+
+
+def _reference_noise() -> Tensor:
+    noise = normal(Stream.INITIAL_NOISE, 1, [0], 2, (3, 1, 16, 16))[0]
+    return patchify(noise, (1, 8, 8))
 
 
 def test_a_reference_is_never_more_than_the_first_chunk(tiny: ModelConfig) -> None:
@@ -328,11 +351,14 @@ def test_a_shot_like_itself_forgets_the_first(pipeline: Pipeline) -> None:
     pipeline.model.register_forward_pre_hook(lambda _, args: packs.append(args[0]))
     shots = [Shot(PROMPT, 0.5), Shot(OTHER, 0.75, like=1)]
     chunks = list(pipeline.stream(shots, 1, steps=1, guidance_scale=1.0))
-    beginnings = [pack.tokens for pack in packs if not pack.levels.any()]
+    beginnings = [pack for pack in packs if float(pack.places[:, 0].max()) < 0]
     expected = [reference_of(pipeline.config, STREAMING, PixelCodec(), torch.from_numpy(chunks[n]), 8) for n in (0, 2)]
     assert len(beginnings) == 2
+    level = STREAMING.context_level
     for found, (part,) in zip(beginnings, expected, strict=True):
-        assert torch.equal(found, pack_samples([Sample((part,), torch.zeros(1, 384))], (1, 8, 8)).tokens)
+        clean = pack_samples([Sample((part,), torch.zeros(1, 384))], (1, 8, 8)).tokens
+        noise = (found.tokens - (1 - level) * clean) / level
+        assert abs(float(noise.std()) - 1) < 0.1
     # The first chunk of the second shot has the window alone before it: two chunks of two frames, and itself.
     keys = [pack.sight.keys.lengths[0] // 4 for pack in packs if float(pack.levels.max()) == 1]
     assert keys == [2, 2 + 2 + 1, 4 + 2, 4 + 2 + 1, 4 + 2 + 1]
