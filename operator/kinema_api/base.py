@@ -67,6 +67,31 @@ class Worded:
 
 
 @dataclass(frozen=True)
+class WordedNot:
+    """The other way round: what matches the pattern is refused. Stands behind a `Worded`."""
+
+    pattern: str
+    message: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Checks after all else."""
+
+        def check(value: str) -> str:
+            if re.search(self.pattern, value):
+                raise PydanticCustomError(WORDED_ERROR, "{sentence}", {"sentence": self.message})
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Carries the pattern as one more rule."""
+        known = handler(schema)
+        rules = cel_rules((f"!self.matches({json.dumps(self.pattern)})", self.message))
+        rules["x-kubernetes-validations"][:0] = known.get("x-kubernetes-validations", [])
+        return {**known, **rules}
+
+
+@dataclass(frozen=True)
 class WordedKeys:
     """Like `Worded`, for the keys of a map, which a structural schema cannot give a pattern."""
 
@@ -133,10 +158,22 @@ Digest = Annotated[
     Field(max_length=71),
     Worded(r"^sha256:[0-9a-f]{64}$", "a digest is sha256: and 64 hexadecimal digits: copy it from a status"),
 ]
+_HOST: Final = r"([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?\.)*[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?"
+"""A name whose last label begins with a letter, so that no number in another notation passes for one."""
+_OCTET: Final = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4: Final = rf"({_OCTET}\.){{3}}{_OCTET}"
+_PORT: Final = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 Endpoint = Annotated[
     str,
     Field(max_length=512),
-    Worded(r"^https?://[^/]+$", "an endpoint is http://HOST:PORT or https://HOST:PORT, with no path: correct it"),
+    Worded(
+        rf"^https?://({_HOST}|{_IPV4}|\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\])(:{_PORT})?$",
+        "an endpoint is http://HOST:PORT or https://HOST:PORT, with no path: correct it",
+    ),
+    WordedNot(
+        r"^https?://(169\.254\.|0\.|\[::\]|\[[fF][eE][89abAB])",
+        "an endpoint cannot be the metadata service or the link-local address of a machine: name an object store",
+    ),
 ]
 
 SIZE_PATTERN: Final = r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,3}$"
@@ -263,8 +300,14 @@ class ArtifactStore(ApiModel):
         str,
         Field(min_length=3, max_length=63),
         Worded(
-            r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$",
-            "a bucket's name holds only lower-case letters, digits, dots and dashes: correct it",
+            r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$",
+            "a bucket's name holds only lower-case letters, digits, dots and dashes, and begins and ends with a letter "
+            "or digit around each dot: correct it",
+        ),
+        WordedNot(
+            r"^([0-9]+\.){3}[0-9]+$|^xn--|^sthree-|^amzn-s3-demo-|-s3alias$|--ol-s3$|\.mrap$|--x-s3$|--table-s3$",
+            "a bucket's name looks like no IP address and has none of the prefixes and suffixes that S3 keeps for "
+            "itself, such as xn-- and -s3alias: correct it",
         ),
     ]
     """The bucket; it must exist."""

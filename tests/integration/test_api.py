@@ -40,6 +40,22 @@ NAME_TOO_LONG = "at most 40 characters, since names of pods and services are mad
 NAME_MALFORMED = "metadata.name must start with a letter"
 BLANK = "the prompt is blank: say what the clip shows"
 SIZE = "size is WIDTHxHEIGHT in pixels, each from 1 to 9999: write it like 24x24"
+NO_ENDPOINTS = (
+    "http://h:99999",
+    "http://h:0",
+    "http://h:",
+    "http://[::1",
+    "http://u:p@h",
+    "http://h?a=b",
+    "http://h#a",
+    "http://2852039166",
+    "http://0x7f.1",
+    "http://1.2.3.400",
+    "http://169.254.169.254",
+    "http://[fe80::1]:9000",
+    "http:// h",
+)
+NO_BUCKETS = ("a..b", "192.168.1.1", "x-s3alias", "xn--abc", "a.-b", "a-.b", "abc--ol-s3")
 ENDPOINT = "an endpoint is http://HOST:PORT or https://HOST:PORT, with no path: correct it"
 
 REFUSED = [
@@ -70,6 +86,8 @@ REFUSED = [
     (TRAINING, "spec.artifactStore", {**STORE, "endpoint": "minio:9000"}, ENDPOINT),
     (TRAINING, "spec.artifactStore", {**STORE, "endpoint": "http://minio:9000/path"}, ENDPOINT),
     (TRAINING, "spec.artifactStore", {**STORE, "bucket": "My_Bucket"}, "a bucket's name holds only"),
+    *((TRAINING, "spec.artifactStore", {**STORE, "endpoint": endpoint}, "an endpoint ") for endpoint in NO_ENDPOINTS),
+    *((TRAINING, "spec.artifactStore", {**STORE, "bucket": bucket}, "a bucket's name ") for bucket in NO_BUCKETS),
     (TRAINING, "spec.artifactStore", {**STORE, "secretRef": {"name": ""}}, "at least 1 chars long"),
     (TRAINING, "spec.optimisation", {"steps": 1}, 'unknown field "spec.optimisation"'),
     (TRAINING, "metadata.name", "x" * 41, NAME_TOO_LONG),

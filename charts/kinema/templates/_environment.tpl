@@ -17,6 +17,7 @@
   "KINEMA_STORE_BUCKET" .Values.store.bucket
   "KINEMA_STORE_REGION" .Values.store.region
   "KINEMA_STORE_CREDENTIALS_FILE" "/var/run/kinema/store/credentials.json"
+  "KINEMA_ALLOWED_STORES" (ternary (.Values.allowedStores | toJson) "" (not (empty .Values.allowedStores)))
   "KINEMA_ALLOW_WEAK_FENCE" (ternary "true" "" .Values.store.allowWeakFence)
   "KINEMA_STORE_GENERATED_SECRET" (ternary "kinema-store" "" (and .Values.minio.enabled (not .Values.store.accessKey)))
   "KINEMA_WATCH_NAMESPACE" (ternary (include "kinema.watchNamespace" .) "" .Values.namespaced)
