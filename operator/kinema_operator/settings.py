@@ -58,8 +58,8 @@ class Settings(BaseSettings):
     """/healthz and /readyz."""
     metrics_port: int = 9600
     """/metrics."""
-    links_port: int = 8090
-    """Signs addresses of clips for those who may read their VideoGeneration (generation/links.py); 0: nowhere."""
+    links: bool = True
+    """On the health port sign addresses of clips for those who may read them (generation/links.py)."""
     status_urls: bool = True
     """Put signed addresses, which open for whoever reads them, into the status of a generation too."""
     metrics_authentication: bool = False
