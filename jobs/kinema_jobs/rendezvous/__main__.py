@@ -46,13 +46,16 @@ async def _serve(authority: Authority, given: argparse.Namespace) -> int:
         return USER_ERROR
     logging.info("rendezvous of %s on port %d, at least %d nodes", authority.run_id, port, authority.min_nodes)
     turn = asyncio.create_task(server.run())
+    told_to_go = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, turn.cancel)
-    try:
-        await turn
-    except asyncio.CancelledError:
-        await server.close()
+        loop.add_signal_handler(number, told_to_go.set)
+    told = asyncio.create_task(told_to_go.wait())
+    await asyncio.wait({turn, told}, return_when=asyncio.FIRST_COMPLETED)
+    if turn.done():
+        await turn  # raises what ended it
+    await server.depart()
+    turn.cancel()
     return 0
 
 

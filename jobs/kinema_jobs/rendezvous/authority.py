@@ -77,6 +77,8 @@ class Authority:
         self._changed = now
         self._safe_at = now + settings.lost_seconds
         """No round without a member of the round before is formed until then."""
+        self.departing = False
+        """No further round is formed here."""
         self._reforming_since: float | None = None
         self._told: set[tuple[str, bool]] = set()
 
@@ -147,6 +149,18 @@ class Authority:
         self.finished = True
         return Outbox([(m.id, {"type": "finished"}) for m in self.members.values() if m.arrived is not None])
 
+    def depart(self, now: float) -> Outbox:
+        """This service has to go: its round ends at a step boundary, and the next one is formed elsewhere."""
+        self.departing = True
+        out = Outbox()
+        self._ask_to_reform(out, "the rendezvous leaves its node", planned=True, now=now)
+        return out
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a member of the current round has not come to wait, so that it may yet commit."""
+        return bool(self._missing())
+
     # What time brings.
 
     def tick(self, now: float) -> Outbox:
@@ -206,7 +220,7 @@ class Authority:
 
     def _may_form(self, now: float) -> bool:
         waiting = self._waiting()
-        if self.finished or self.retired or len(waiting) < self.min_nodes or self._missing():
+        if self.finished or self.retired or self.departing or len(waiting) < self.min_nodes or self._missing():
             return False
         if now - self._changed < self.settings.settle_seconds:
             return False

@@ -30,6 +30,8 @@ from kinema_api.listening import listen
 from kinema_jobs.rendezvous.authority import Authority, Message, Outbox
 from kinema_jobs.rendezvous.errors import RendezvousError, RendezvousRefused, StaleRound
 
+DEPART_SECONDS = 25.0
+"""So long a service that is told to go lets its round end: below the grace of its pod."""
 TICK_SECONDS: Final = 0.05
 LINE_LIMIT: Final = 64 * 1024
 MIN_NODES_SECONDS: Final = 1.0
@@ -73,6 +75,14 @@ class RendezvousServer:
         if found is not None and found != self._authority.min_nodes:
             logger.info("groups have at least %d nodes from now on", found)
             self._authority.min_nodes = found
+
+    async def depart(self) -> None:
+        """Let the round end at a step boundary and commit, for which its members ask here; then close."""
+        self._send(self._authority.depart(time.monotonic()))
+        end = time.monotonic() + DEPART_SECONDS
+        while self._authority.at_work and time.monotonic() < end:  # noqa: ASYNC110 - `run` lets time pass meanwhile
+            await asyncio.sleep(TICK_SECONDS)
+        await self.close()
 
     async def close(self) -> None:
         """Stop listening and hang up on everybody."""

@@ -28,8 +28,8 @@ ANNOTATION_GENERATION: Final = f"{names.GROUP}/rendezvous-generation"
 which does not read its annotations."""
 POD_INFO_VOLUME: Final = "pod-info"
 
-TERMINATION_GRACE_SECONDS: Final = 2
-"""It keeps nothing: whoever connects next starts a new round."""
+TERMINATION_GRACE_SECONDS: Final = 30
+"""Its round ends at a step boundary and commits before it goes; with nobody at work it goes at once."""
 PLATFORM_LABELS: Final = ("kubernetes.io/arch", "kubernetes.io/os")
 REQUESTS: Final = {"cpu": "20m", "memory": "64Mi"}
 
