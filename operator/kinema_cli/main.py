@@ -12,6 +12,7 @@ import click
 from kinema_cli.cancel import cancel
 from kinema_cli.errors import EXIT_CODES_HELP
 from kinema_cli.evaluate import evaluate
+from kinema_cli.gc import gc
 from kinema_cli.generate import generate
 from kinema_cli.get import get
 from kinema_cli.logs import logs
@@ -33,7 +34,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     sys.exit(TERMINATED)
 
 
-for _command in (train, generate, get, logs, run, evaluate, cancel, version):
+for _command in (train, generate, get, logs, run, evaluate, cancel, gc, version):
     main.add_command(_command)
 
 if __name__ == "__main__":
