@@ -1,4 +1,4 @@
-"""The control plane and the heads of attempts: stores that cannot fence, closing, and what pruning leaves."""
+"""The control plane and the heads of attempts: closing, and what pruning leaves."""
 
 from __future__ import annotations
 
@@ -9,86 +9,15 @@ import pytest
 
 from kinema_api import head as heads
 from kinema_api import layout
-from kinema_api.base import find_condition
-from kinema_api.objectstore import ObjectStore, StoreLocation
-from kinema_api.objectstores import FolderStore
-from kinema_api.training import VideoModelTraining
-from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Key, Plan
+from kinema_operator.plan import Key
 from kinema_operator.settings import Settings
 from kinema_operator.training import fence
-from kinema_operator.training.controller import TrainingController
-from kinema_operator.training.plan import decide
-from kinema_operator.training.view import View
+from unit.operator.training.bucket import bucket, look
 from unit.operator.training.conftest import NOW
 from unit.operator.training.facts import status_of
 
 RUN = "trainings/team/tiny-world/7a1f/run-001/"
 KEY = Key("VideoModelTraining", "team", "tiny-world")
-
-
-class Careless(FolderStore):
-    """Takes conditions of writes for decoration, as a store that does not know the headers."""
-
-    def put_if(self, key: str, data: bytes, etag: str | None, content_type: str = "application/octet-stream") -> str:
-        self.put(key, data)
-        found = self.stat(key)
-        assert found
-        return found.etag
-
-
-class One:
-    """Every spec's store is this one."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-
-    async def checked(self, namespace: str, artifact_store: Any) -> ObjectStore:
-        return self._store
-
-    for_object = checked
-
-
-class NoSecrets:
-    async def get(self, kind: str, namespace: str, name: str) -> None:
-        return None
-
-
-def bucket(folder: Path, kind: type[FolderStore] = FolderStore) -> FolderStore:
-    (folder / "kinema").mkdir()
-    return kind(StoreLocation(endpoint=f"file://{folder}", bucket="kinema"))
-
-
-async def look(training: VideoModelTraining, store: ObjectStore, settings: Settings) -> Plan:
-    """Observe, decide, and carry out what is to be done in the bucket, but for keys."""
-    controller = TrainingController(settings, NoSecrets(), One(store), 1)  # type: ignore[arg-type]
-    obj = {name: getattr(training, name).to_wire() for name in ("metadata", "spec", "status")}
-    seen = await controller.observe(KEY, obj, ObjectCache(lambda _: None))
-    assert seen is not None
-    plan = decide(View(training, seen, settings, NOW))
-    for effect in plan.effects:
-        if type(effect).__name__ == "CloseAttempt":
-            await controller.perform(KEY, obj, effect)
-    return plan
-
-
-async def test_no_attempt_begins_on_a_store_that_cannot_tell_two_groups_apart(
-    make_training: Any, settings: Settings, tmp_path: Path
-) -> None:
-    plan = await look(make_training(), bucket(tmp_path, Careless), settings)
-    status = status_of(plan)
-    assert status.attempt == 0, "an attempt was begun"
-    running = find_condition(status.conditions, "Running")
-    assert running is not None
-    assert (running.status, running.reason) == ("False", "StoreLacksConditionalWrites")
-    assert "does not refuse a second creation of an object" in running.message
-    assert "store.allowWeakFence" in running.message
-
-
-async def test_somebody_may_allow_the_weaker_fence(make_training: Any, settings: Settings, tmp_path: Path) -> None:
-    weak = settings.model_copy(update={"allow_weak_fence": True})
-    plan = await look(make_training(), bucket(tmp_path, Careless), weak)
-    assert status_of(plan).attempt == 1
 
 
 async def test_a_store_is_tried_once_and_left_as_it_was(make_training: Any, settings: Settings, tmp_path: Path) -> None:
