@@ -13,7 +13,7 @@ from torchx import specs
 
 from kinema_api import names, objectstore
 from kinema_api.evaluation import Evaluation
-from kinema_api.run import EvaluationConfig, PublicationConfig, RunConfig
+from kinema_api.run import LEAST_GRACE_SECONDS, EvaluationConfig, PublicationConfig, RunConfig
 from kinema_api.training import VideoModelTraining
 
 STORE_ROLE: Final = "rendezvous"
@@ -66,6 +66,7 @@ def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from
         data=training.spec.data,
         optimization=training.spec.optimization,
         checkpoint_every=training.spec.checkpoint.every_steps,
+        grace_seconds=training.status.grace_seconds or LEAST_GRACE_SECONDS,
         memory_failures=training.status.restarts.get("out_of_memory", 0),
         skipped_steps=tuple(step - 1 for step in numerics.skipped) if numerics else (),
     )

@@ -388,6 +388,9 @@ class VideoModelTrainingStatus(ApiModel):
     """The next attempt does not start before this time."""
     numerics: NumericsStatus | None = None
     """There once a loss or a gradient of this run was not finite."""
+    grace_seconds: int | None = None
+    """What trainers of the next attempt are given to stop at a step boundary and commit, by what steps and commits of
+    this run took; 60 until that is known."""
     excluded_nodes: Annotated[tuple[ShortText, ...], Field(max_length=32)] = ()
     """Nodes whose hardware failed in this run: no trainer of it is placed there any more."""
     credentials_expire: datetime | None = None

@@ -92,6 +92,8 @@ class TrainerProgress(ApiModel):
     step_age_seconds: Seconds | None = None
     """Since this round's newest step ended; None: it has made none."""
     checkpoint: CommittedCheckpoint | None = None
+    checkpoint_seconds: Annotated[Seconds | None, BeforeValidator(_none_unless_finite)] = None
+    """How long the newest checkpoint held up the steps, its upload included."""
     exported: bool = False
     """export/manifest.json is committed: the run is done."""
 

@@ -25,6 +25,7 @@ from torch.distributed.elastic.rendezvous import (
     RendezvousGracefulExitError,
 )
 
+from kinema_api.run import GRACE_MARGIN_SECONDS, leaving_seconds
 from kinema_api.wire import LastWord
 from kinema_jobs.rendezvous.elastic import KinemaRendezvous
 from kinema_jobs.rendezvous.membership import Notice
@@ -148,6 +149,7 @@ class TrainingAgent(LocalElasticAgent):
         logger.info("round %d: node %d of %d, world size %d", place.number, place.rank, place.nodes, place.world)
         membership = self._rendezvous_handler.membership
         stop_by: float | None = None
+        patience = 0.0
         while True:
             notice = membership.await_notice(self._settings.monitor_seconds)
             result = self._monitor_workers(group)
@@ -157,17 +159,30 @@ class TrainingAgent(LocalElasticAgent):
                 self._over(notice)
                 return None
             if stop_by is None and (self._told_to_leave or notice is not None):
-                stop_by = time.monotonic() + self._settings.leave_seconds
+                patience = self._leave_seconds()
+                stop_by = time.monotonic() + patience
                 logger.info("round %d ends at the next step: %s", place.number, _why(notice))
                 self._lease.ask_to_stop(True)
                 if self._told_to_leave:
                     membership.leaving()
             if stop_by is not None and time.monotonic() > stop_by:
-                logger.warning("no step boundary within %g s: the worker is killed", self._settings.leave_seconds)
+                logger.warning("no step boundary within %g s: the worker is killed", patience)
                 self._over(notice)
                 return None
             if notice is not None:
                 time.sleep(self._settings.monitor_seconds)  # await_notice returns at once from here on
+
+    def _leave_seconds(self) -> float:
+        """How long workers may take to their next step boundary and commit, as far as this pod is let live."""
+        now = read_progress(self._settings.progress_file)
+        measured = leaving_seconds(now.step_seconds, now.checkpoint_seconds) if now else 0.0
+        wanted = max(self._settings.leave_seconds, measured)
+        if not self._told_to_leave:
+            return wanted
+        assert self._assignment is not None
+        most = max(1.0, self._assignment.config.grace_seconds - GRACE_MARGIN_SECONDS)
+        # Before the first commit nobody knows how long one takes.
+        return min(wanted, most) if now and now.checkpoint_seconds is not None else most
 
     def _over(self, notice: Notice | None) -> None:
         """The round is lost; join the next one."""

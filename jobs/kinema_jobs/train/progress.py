@@ -27,8 +27,6 @@ class ProgressFile(TrainerProgress):
     """Loss of the averaged weights on clips that are the same in every run, at the last checkpoint."""
     data_wait_seconds: float = 0.0
     """Time spent waiting for clips, since this round began."""
-    checkpoint_seconds: float | None = None
-    """How long the last checkpoint held up the steps."""
     checkpoint_stall_seconds: float = 0.0
     """All such time since this round began."""
     validation_stall_seconds: float = 0.0

@@ -106,6 +106,7 @@ def _pod_spec(training: VideoModelTraining, role: specs.Role, config: RunConfig,
     spec["topologySpreadConstraints"] = [_spread(training, config)]
     if training.status.excluded_nodes:
         spec["affinity"] = _elsewhere(training.status.excluded_nodes)
+    spec["terminationGracePeriodSeconds"] = config.grace_seconds
     (trainer,) = spec["containers"]
     trainer["startupProbe"] = STARTUP_PROBE
     trainer["livenessProbe"] = LIVENESS_PROBE

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from kinema_api.run import grace_seconds
 from kinema_api.training import CheckpointStatus, NodeCount, Progress
 from kinema_api.wire import MAX_COUNT, CommittedCheckpoint, TrainerProgress
 from kinema_operator.storage import store_location
@@ -37,7 +38,8 @@ def completed(view: View, step: int) -> Progress:
 
 
 def _with_progress(view: View, status: Status, found: TrainerProgress) -> Status:
-    status = change(status, progress=_rounded(found))
+    grace = max(status.grace_seconds or 0, grace_seconds(found.step_seconds, found.checkpoint_seconds))
+    status = change(status, progress=_rounded(found), grace_seconds=grace)
     checkpoint = found.checkpoint
     if checkpoint is None and found.step_age_seconds is not None:
         # It has stepped, so it has looked: what was committed before is torn.

@@ -166,6 +166,55 @@ def test_memory_that_runs_out_halves_the_pieces_before_it_ends_the_attempt(tmp_p
     assert made.word.failure_class == "out_of_memory"
 
 
+class Clock:
+    """Time that passes by sleeping alone."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("step", "upload", "told", "waits"),
+    [
+        (1.0, 2.0, True, 20),
+        (8.0, 12.0, True, 40),
+        (30.0, 400.0, True, 50),
+        (None, None, True, 50),
+        (30.0, 400.0, False, 860),
+    ],
+)
+def test_a_worker_is_given_the_time_that_its_step_and_its_upload_take(
+    tmp_path: Path, step: float | None, upload: float | None, told: bool, waits: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the pod is let live where it is told to leave; a newcomer waits for as long as it takes."""
+    made, _ = agent_of(tmp_path, tmp_path / "word.json")
+    made._settings = made._settings.model_copy(update={"leave_seconds": 20.0})
+    progress = ProgressFile(run=1, attempt=1, round=1, step_seconds=step)
+    write_progress(tmp_path / "progress.json", progress.model_copy(update={"checkpoint_seconds": upload}))
+    clock = Clock()
+    monkeypatch.setattr(agents, "time", clock)
+    newcomer = SimpleNamespace(planned=True, reason="a newcomer waits")
+
+    def notice(seconds: float) -> Any:
+        clock.sleep(seconds)
+        return None if told else newcomer
+
+    made._told_to_leave = told
+    membership = SimpleNamespace(await_notice=notice, leaving=lambda: None)
+    made._rendezvous_handler = SimpleNamespace(  # type: ignore[assignment]
+        place=made._rendezvous_handler.place, membership=membership
+    )
+    monkeypatch.setattr(made, "_monitor_workers", lambda group: RunResult(state=WorkerState.HEALTHY))
+    assert made._attend(SimpleNamespace()) is None  # type: ignore[arg-type]
+    assert clock.now - 1000.0 == pytest.approx(waits, abs=1.0)
+
+
 # A store that is none
 
 

@@ -16,7 +16,7 @@ from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.training import FailureClass, VideoModelTraining
-from kinema_api.wire import LastWord
+from kinema_api.wire import LastWord, TrainerProgress
 from kinema_operator.cache import ObjectCache
 from kinema_operator.plan import Key, Plan
 from kinema_operator.settings import Settings
@@ -209,3 +209,20 @@ async def test_a_node_whose_hardware_failed_gets_no_trainer_of_the_run_any_more(
     affinity = life.trainers()["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     (term,) = affinity["nodeSelectorTerms"]
     assert term["matchFields"] == [{"key": "metadata.name", "operator": "NotIn", "values": ["gpu-7"]}]
+
+
+@pytest.mark.parametrize(
+    ("step", "upload", "grace"), [(0.1, 1.0, 60), (20.0, 70.0, 210), (60.0, 3000.0, 600), (None, None, 60)]
+)
+async def test_trainers_are_given_the_grace_that_steps_and_uploads_took(
+    life: Life, step: float | None, upload: float | None, grace: int
+) -> None:
+    await life.begin()
+    told = {"run": 1, "attempt": 1, "round": 1, "rank": 0, "worldSize": 2, "step": 7, "totalSteps": 800}
+    measured = {"stepSeconds": step, "checkpointSeconds": upload}
+    progress = TrainerProgress.model_validate(told | {name: s for name, s in measured.items() if s is not None})
+    pods = (STORE, trainer("a", life.now), trainer("b", life.now))
+    life.decide(Observed(pods=pods, credentials_expire=life.now + LATER, progress=progress))
+    life.end("stall", 7, code=42)
+    await life.begin()
+    assert life.trainers()["terminationGracePeriodSeconds"] == grace
