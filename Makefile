@@ -68,7 +68,7 @@ cluster-down:  ## Take the cluster away and leave nothing behind
 images: $(STAMP)  ## Build the control-plane image (and the worker image with WORKER=1)
 	@$(BIN)/python images/build.py $(if $(WORKER),--worker)
 
-bench: $(STAMP)  ## make bench NAME=learning|mfu|reader|reconcile|recovery|step|streaming: measure; ends in one JSON line
+bench: $(STAMP)  ## make bench NAME=isolation|learning|mfu|reader|reconcile|recovery|step|streaming: measure; ends in one JSON line
 	@$(BIN)/python tests/bench/$(NAME).py
 
 gpu-proof: $(STAMP)  ## Train on the whole world and hold the model to its bars; call again while it exits 75 (PROOF_SCALE=0.01 rehearses)
