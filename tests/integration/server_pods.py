@@ -62,9 +62,13 @@ class ServerPods:
 
     async def _start(self, deployment: dict[str, Any]) -> None:
         template = deployment["spec"]["template"]
+        replica_set = f"{deployment['metadata']['name']}-7d9f"
         metadata = {
-            "generateName": f"{deployment['metadata']['name']}-",
+            "generateName": f"{replica_set}-",
             "namespace": self._namespace,
+            "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": replica_set, "uid": "rs", "controller": True}
+            ],
             "labels": template["metadata"]["labels"],
         }
         # The Pod is made of the template as it is, so the API server has judged every field of it.

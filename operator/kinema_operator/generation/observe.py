@@ -11,6 +11,7 @@ from kinema_api import names
 from kinema_api.base import find_condition
 from kinema_api.errors import BrokenManifest, ObjectMissing, StorageError
 from kinema_api.generation import VideoGeneration
+from kinema_api.serving import KIND as MODEL_KIND
 from kinema_api.serving import VideoModel
 from kinema_api.wire import OrderState, UploadedFile
 from kinema_operator.controller import Cache
@@ -26,8 +27,8 @@ from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.generation.transitions import renewal_wait
 from kinema_operator.generation.work_order import read_model
 from kinema_operator.lanes import ask
-from kinema_operator.serving.labels import model_selector
 from kinema_operator.serving.observe import Stores
+from kinema_operator.serving.owned import pods_of
 from kinema_operator.serving.server_pod import ServerPod, Trouble, server_pod
 from kinema_operator.settings import Settings
 from kinema_operator.storage import storage_reason
@@ -238,5 +239,7 @@ def _now() -> datetime:
 
 def servers_of(generation: VideoGeneration, cache: Cache) -> tuple[ServerPod, ...]:
     """All pods that serve the model of a request, whatever digest."""
-    selector = model_selector(generation.spec.model_ref.name)
-    return tuple(server_pod(pod) for pod in cache.list("Pod", generation.metadata.namespace, selector))
+    namespace, name = generation.metadata.namespace, generation.spec.model_ref.name
+    model = cache.get(MODEL_KIND, namespace, name)
+    uid = str(model["metadata"]["uid"]) if model else None
+    return tuple(server_pod(pod) for pod in pods_of(namespace, name, uid, cache))

@@ -16,6 +16,7 @@ from kinema_operator.lanes import ask
 from kinema_operator.plan import Ref
 from kinema_operator.serving.labels import model_selector
 from kinema_operator.serving.observed import Observed, Served, Source
+from kinema_operator.serving.owned import deployments_of, pods_of
 from kinema_operator.serving.server_pod import server_pod
 from kinema_operator.settings import Settings
 from kinema_operator.storage import storage_reason
@@ -44,19 +45,19 @@ async def observe(model: VideoModel, cache: Cache, stores: Stores, settings: Set
         order_key=order_key,
         servers=tuple(
             sorted(
-                (server_pod(p) for p in cache.list("Pod", namespace, model_selector(name))),
+                (server_pod(pod) for pod in pods_of(namespace, name, model.metadata.uid, cache)),
                 key=lambda server: server.name,
             )
         ),
-        served=_served(namespace, name, cache),
+        served=_served(namespace, name, model.metadata.uid, cache),
         default_endpoint=store.endpoint if store else settings.store_endpoint,
     )
 
 
-def _served(namespace: str, model: str, cache: Cache) -> tuple[Served, ...]:
+def _served(namespace: str, model: str, uid: str, cache: Cache) -> tuple[Served, ...]:
     services = {s["metadata"]["name"]: s for s in cache.list("Service", namespace, model_selector(model))}
     found = []
-    for deployment in cache.list("Deployment", namespace, model_selector(model)):
+    for deployment in deployments_of(namespace, model, uid, cache):
         metadata = deployment["metadata"]
         service = services.get(metadata["name"])
         found.append(

@@ -176,11 +176,11 @@ class World:
             labels = deployment["spec"]["template"]["metadata"]["labels"]
             pods = list(self.api.list("Pod", NAMESPACE, deployment["spec"]["selector"]["matchLabels"]))
             for _ in range(len(pods), deployment["spec"]["replicas"]):
-                await self._start_pod(labels)
+                await self._start_pod(deployment["metadata"]["name"], labels)
             for pod in pods[deployment["spec"]["replicas"] :]:
                 await self.kill(pod["metadata"]["name"])
 
-    async def _start_pod(self, labels: dict[str, str]) -> None:
+    async def _start_pod(self, deployment: str, labels: dict[str, str]) -> None:
         host = next(_hosts)
         address = f"127.1.{host // 250}.{host % 250 + 1}"
         server = LoopbackServer(address, self.port)
@@ -190,7 +190,9 @@ class World:
         self.servers[name] = server
         self.all_servers.append(server)
         ready = {"podIP": address, "phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-        metadata = {"name": name, "namespace": NAMESPACE, "labels": labels}
+        replica_set = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{deployment}-7d9f", "uid": "rs"}
+        owners = [{**replica_set, "controller": True}]
+        metadata = {"name": name, "namespace": NAMESPACE, "labels": labels, "ownerReferences": owners}
         self.api.put({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": ready})
 
     async def kill(self, pod: str) -> None:
