@@ -20,7 +20,6 @@ from kinema_operator.plan import Key
 from kinema_operator.settings import Settings
 from kinema_operator.training import trainers as asking
 from kinema_operator.training.controller import TrainingController
-from kinema_operator.training.effects import CloseAttempt
 from kinema_operator.training.plan import decide
 from kinema_operator.training.view import View
 from unit.operator.training.conftest import BASE
@@ -105,7 +104,7 @@ class Cluster:
         seen = await self._controller.observe(Key("VideoModelTraining", "team", name), obj, cache)
         plan = decide(View(training, seen, self.settings, START + timedelta(seconds=self.ahead)))
         for effect in plan.effects:
-            if isinstance(effect, CloseAttempt):
+            if type(effect).__name__ == "CloseAttempt":
                 await self._controller.perform(Key("VideoModelTraining", "team", name), obj, effect)
         if any(ref.kind == "Job" for ref in plan.delete):
             self.jobs.pop(name, None)
