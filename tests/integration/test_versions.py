@@ -51,7 +51,9 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def kubectl(kubeconfig: Path, request: pytest.FixtureRequest) -> Kubectl:
     name = f"v-{abs(hash(request.node.nodeid)) % 10**8}"
     Kubectl(kubeconfig, "default")("create", "namespace", name)
-    return Kubectl(kubeconfig, name)
+    made = Kubectl(kubeconfig, name)
+    made("create", "serviceaccount", "default")
+    return made
 
 
 def conditions(kubectl: Kubectl, kind: str, name: str) -> dict[str, dict[str, Any]]:
