@@ -73,10 +73,8 @@ def store_location(artifact_store: ArtifactStore | None, settings: Settings) -> 
 
     Raises:
         StorageDenied: there is neither.
-        StoreNotAllowed: no administrator has allowed the spec's store.
     """
     if artifact_store:
-        require_allowed(artifact_store.endpoint, settings.store_endpoint, settings.allowed_stores)
         return StoreLocation(
             endpoint=artifact_store.endpoint,
             public_endpoint=artifact_store.public_endpoint,
@@ -207,6 +205,8 @@ class Stores:
         found = self._opened.get(scope)
         if found and (artifact_store is None or time.monotonic() - found.read_at < SECRET_TTL_SECONDS):
             return found
+        if artifact_store:
+            require_allowed(artifact_store.endpoint, self._settings.store_endpoint, self._settings.allowed_stores)
         location = store_location(artifact_store, self._settings)
         keys: StoreCredentials | Path | None = self._settings.store_credentials_file
         if artifact_store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterable
 from datetime import datetime
@@ -9,7 +10,8 @@ from typing import Any, Final, Protocol
 
 from kinema_api import names, training
 from kinema_api.errors import InvalidManifest, StorageError
-from kinema_api.training import VideoModelTraining
+from kinema_api.training import VideoModelTraining, VideoModelTrainingStatus
+from kinema_operator.conditions import Moment
 from kinema_operator.controller import Cache
 from kinema_operator.errors import AlreadyExists, Denied
 from kinema_operator.plan import Effect, Key, Manifest, Plan, Ref
@@ -81,7 +83,24 @@ class TrainingController:
             found = VideoModelTraining.parse(obj)
         except InvalidManifest as error:
             return leave_alone(obj, error, now)
-        return decide(View(found, observed, self._settings, now))
+        return self._tell_scope(found, decide(View(found, observed, self._settings, now)), now)
+
+    def _tell_scope(self, found: VideoModelTraining, plan: Plan, now: datetime) -> Plan:
+        """Say it where the trainers' keys open more than the training's own prefix."""
+        own = found.spec.artifact_store
+        if own is None or not isinstance(plan.status, VideoModelTrainingStatus):
+            return plan
+        if not self._stores.shares_keys(found.metadata.namespace, own):
+            return plan
+        conditions = Moment(now, found.metadata.generation).mark(
+            plan.status.conditions,
+            "StorageScoped",
+            False,
+            "StoreWithoutSts",
+            "the store has no AssumeRole, so trainers hold the keys of the Secret that the spec names, which open "
+            "whatever those open: use a store with STS, or keys that open this bucket alone",
+        )
+        return dataclasses.replace(plan, status=plan.status.model_copy(update={"conditions": conditions}))
 
     async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
         """Carry out an effect.
