@@ -81,7 +81,7 @@ REFUSED = [
     (TRAINING, "spec.data.tasks", {"image": -1}, "should be greater than or equal to 0"),
     (TRAINING, "spec.data.tasks", {"edit": 1}, 'unknown field "spec.data.tasks.edit"'),
     (TRAINING, "spec.checkpoint.everySteps", 0, "should be greater than or equal to 1"),
-    (TRAINING, "spec.publish.model", "Tiny_World", "a model's name starts with a letter"),
+    (TRAINING, "spec.publish.model", "Tiny_World", "such a name starts with a letter"),
     (TRAINING, "spec.runId", "a b", "runId starts with a letter or digit"),
     (TRAINING, "spec.artifactStore", {**STORE, "endpoint": "minio:9000"}, ENDPOINT),
     (TRAINING, "spec.artifactStore", {**STORE, "endpoint": "http://minio:9000/path"}, ENDPOINT),
