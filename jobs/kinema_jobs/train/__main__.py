@@ -6,14 +6,12 @@ the last word in the termination log.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 
-from pydantic import ValidationError
-
 from kinema_api.run import RunConfig
 from kinema_api.wire import EXIT_CODES
+from kinema_jobs.train.command_line import read_config
 from kinema_jobs.train.failures import BadConfiguration, TrainingFailure, last_word, leave_last_word
 from kinema_jobs.train.settings import TrainerSettings
 from kinema_jobs.train.shape import model_config_of
@@ -41,20 +39,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _config(argv: list[str] | None) -> RunConfig:
-    options = argparse.ArgumentParser(prog="kinema_jobs.train", description=__doc__, exit_on_error=False)
-    options.add_argument("--config", required=True, help="a kinema_api.run.RunConfig as JSON")
+    config = read_config(RunConfig, "kinema_jobs.train", __doc__, argv)
     try:
-        given = options.parse_args(argv)
-        config = RunConfig.model_validate_json(given.config)
         model_config_of(config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "it"
-        raise BadConfiguration(f"--config: {where}: {first['msg']}; correct this field of the training") from None
     except ModelError as error:
         raise BadConfiguration(f"spec.model: {error}") from None
-    except argparse.ArgumentError as error:
-        raise BadConfiguration(f"{error}; give --config JSON as kinema_api.launch does") from None
     return config
 
 

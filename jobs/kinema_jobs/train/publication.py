@@ -10,14 +10,9 @@ the failure class (kinema_api.wire), with the last word in the termination log.
 
 from __future__ import annotations
 
-import argparse
 import logging
-import signal
 import sys
-from types import FrameType
 from typing import Final
-
-from pydantic import ValidationError
 
 from kinema_api import layout
 from kinema_api.errors import BrokenManifest, ObjectMissing, StaleWrite
@@ -25,7 +20,8 @@ from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_api.run import PublicationConfig
 from kinema_api.wire import EXIT_CODES, EXPORT_BROKEN_EXIT, LastWord
-from kinema_jobs.train.failures import BadConfiguration, last_word, leave_last_word
+from kinema_jobs.train.command_line import end_on_sigterm, read_config
+from kinema_jobs.train.failures import last_word, leave_last_word
 from kinema_jobs.train.settings import PodSettings
 from kinema_jobs.train.storage import Patience
 
@@ -37,10 +33,9 @@ logger = logging.getLogger(__name__)
 def main(argv: list[str] | None = None) -> int:
     """Publish one model."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    # As the first process of a container it would not be ended by a signal that nobody handles.
-    signal.signal(signal.SIGTERM, _leave)
+    end_on_sigterm()
     try:
-        config = _config(argv)
+        config = read_config(PublicationConfig, "kinema_jobs.train.publication", __doc__, argv)
         settings = PodSettings.from_environment()
         patience = Patience(settings.storage_patience_seconds)
         publish(settings.open_store(), config.export, config.model_digest, patience)
@@ -89,23 +84,6 @@ def _copy(store: ObjectStore, source: str, target: str, wanted: tuple[str, int],
         patience(lambda: store.copy(source, target, if_etag=found.etag))
     except (ObjectMissing, StaleWrite):
         raise BrokenManifest(f"{source} was changed while it was published; {REMEDY}") from None
-
-
-def _config(argv: list[str] | None) -> PublicationConfig:
-    options = argparse.ArgumentParser(prog="kinema_jobs.train.publication", description=__doc__, exit_on_error=False)
-    options.add_argument("--config", required=True, help="a kinema_api.run.PublicationConfig as JSON")
-    try:
-        return PublicationConfig.model_validate_json(options.parse_args(argv).config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "it"
-        raise BadConfiguration(f"--config: {where}: {first['msg']}; correct this field of the training") from None
-    except argparse.ArgumentError as error:
-        raise BadConfiguration(f"{error}; give --config JSON as kinema_api.launch does") from None
-
-
-def _leave(signum: int, frame: FrameType | None) -> None:
-    sys.exit(EXIT_CODES["preemption"])
 
 
 if __name__ == "__main__":

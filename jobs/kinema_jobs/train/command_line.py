@@ -1,0 +1,46 @@
+"""What the processes of a training's pods have in common: how they read their configuration, and how SIGTERM ends them.
+
+Trainer, evaluator and publisher are each started with `--config JSON` by kinema_api.launch. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from types import FrameType
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from kinema_api.wire import EXIT_CODES
+from kinema_jobs.train.failures import BadConfiguration
+
+C = TypeVar("C", bound=BaseModel)
+
+
+def read_config(kind: type[C], program: str, description: str | None, argv: list[str] | None) -> C:
+    """The configuration that the command line carries.
+
+    Raises:
+        BadConfiguration: it is none, with the field that is wrong.
+    """
+    options = argparse.ArgumentParser(prog=program, description=description, exit_on_error=False)
+    options.add_argument("--config", required=True, help=f"a kinema_api.run.{kind.__name__} as JSON")
+    try:
+        return kind.model_validate_json(options.parse_args(argv).config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "it"
+        raise BadConfiguration(f"--config: {where}: {first['msg']}; correct this field of the training") from None
+    except argparse.ArgumentError as error:
+        raise BadConfiguration(f"{error}; give --config JSON as kinema_api.launch does") from None
+
+
+def end_on_sigterm() -> None:
+    """Leave as preempted on SIGTERM: the first process of a container is not ended by a signal that nobody handles."""
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    sys.exit(EXIT_CODES["preemption"])
