@@ -13,6 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is slow at everything: how long an example takes says nothing about the code.
+settings.register_profile("kinema", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kinema")
 
 # Stores of tests are on loopback, each on a port of its own.
 os.environ.setdefault("KINEMA_ALLOWED_STORES", '["http://127.0.0.1:*"]')
