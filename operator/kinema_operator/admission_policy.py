@@ -112,6 +112,10 @@ _VALIDATIONS: Final = (
         "specs belong to people: Kinema's operator does not change them",
     ),
     (
+        "!variables.own || request.operation != 'DELETE' || has(oldObject.spec.ttlSecondsAfterFinished)",
+        "Kinema's operator deletes only resources whose spec gives them an end (ttlSecondsAfterFinished)",
+    ),
+    (
         f"variables.resource != 'secrets' || object == null || object.type == 'Opaque' && "
         f"(object.metadata.name{_STORAGE_SECRET} || object.metadata.namespace == '{NAMESPACE}')",
         "Kinema's operator makes Opaque Secrets for trainers and for itself, and no other ones",

@@ -245,6 +245,19 @@ def test_a_stolen_token_of_the_operator_deletes_nothing_of_a_tenants(what: str, 
     assert "only objects that it made" in answer.err
 
 
+def test_a_stolen_token_of_the_operator_ends_no_training_that_has_no_end(
+    administrator: Kubectl, operator: Operator
+) -> None:
+    spec = {"model": {"preset": "tiny"}, "data": {"world": {}}, "optimization": {"steps": 10}}
+    for name, more in (("kept", {}), ("passing", {"ttlSecondsAfterFinished": 1})):
+        metadata = {"name": name, "namespace": TENANT}
+        manifest = {"apiVersion": "kinema.dev/v1alpha1", "kind": "VideoModelTraining", "metadata": metadata}
+        administrator("create", "-f", "-", stdin=json.dumps({**manifest, "spec": {**spec, **more}}))
+    answer = operator.ask("delete", "vmt", "kept", "--wait=false")
+    assert answer.code != 0, "a training without an end was deleted"
+    assert operator.ask("delete", "vmt", "passing", "--wait=false").code == 0
+
+
 async def test_the_operator_changes_and_deletes_what_it_made(administrator: Kubectl, operator: Operator) -> None:
     secret, service = (next(m for m in made() if m["kind"] == kind) for kind in ("Secret", "Service"))
     for manifest in (secret, service):

@@ -51,7 +51,7 @@ NONE_OF_ITS_BUSINESS = [
     ("list", "secrets"),
     ("watch", "secrets"),
     ("patch", "videogenerations.kinema.dev"),
-    ("delete", "videomodeltrainings.kinema.dev"),
+    ("delete", "videomodels.kinema.dev"),
     ("create", "pods/exec"),
     ("create", "clusterroles.rbac.authorization.k8s.io"),
     ("create", "serviceaccounts/token"),
