@@ -98,43 +98,31 @@ def training_app(training: VideoModelTraining, config: RunConfig, site: Site) ->
 
 def publication_app(config: PublicationConfig, site: Site) -> specs.AppDef:
     """The one process that checks and copies an attempt's model."""
-    role = specs.Role(
-        name=PUBLISHER_ROLE,
-        image=site.image,
-        entrypoint="python",
-        args=["-m", "kinema_jobs.train.publication", "--config", config.model_dump_json(by_alias=True)],
-        env={"PYTHONUNBUFFERED": "1", ENV_TERMINATION_LOG: site.termination_log, **_storage_env(site)},
-        num_replicas=1,
-        resource=specs.NULL_RESOURCE,
-    )
-    return specs.AppDef(
-        name=names.publication_job_name(config.name, config.run, config.attempt),
-        roles=[role],
-        metadata={"training": f"{config.namespace}/{config.name}"},
-    )
+    name = names.publication_job_name(config.name, config.run, config.attempt)
+    given = config.model_dump_json(by_alias=True)
+    return _single_process(config, site, name, PUBLISHER_ROLE, "kinema_jobs.train.publication", given)
 
 
 def evaluation_app(config: EvaluationConfig, site: Site) -> specs.AppDef:
     """The one process that measures an attempt's model."""
-    role = specs.Role(
-        name=EVALUATOR_ROLE,
+    name = names.evaluation_job_name(config.name, config.run, config.attempt)
+    given = config.model_dump_json(by_alias=True, exclude_none=True)
+    return _single_process(config, site, name, EVALUATOR_ROLE, "kinema_jobs.train.evaluation", given)
+
+
+def _single_process(
+    config: PublicationConfig | EvaluationConfig, site: Site, name: str, role: str, module: str, given: str
+) -> specs.AppDef:
+    process = specs.Role(
+        name=role,
         image=site.image,
         entrypoint="python",
-        args=[
-            "-m",
-            "kinema_jobs.train.evaluation",
-            "--config",
-            config.model_dump_json(by_alias=True, exclude_none=True),
-        ],
+        args=["-m", module, "--config", given],
         env={"PYTHONUNBUFFERED": "1", ENV_TERMINATION_LOG: site.termination_log, **_storage_env(site)},
         num_replicas=1,
         resource=specs.NULL_RESOURCE,
     )
-    return specs.AppDef(
-        name=names.evaluation_job_name(config.name, config.run, config.attempt),
-        roles=[role],
-        metadata={"training": f"{config.namespace}/{config.name}"},
-    )
+    return specs.AppDef(name=name, roles=[process], metadata={"training": f"{config.namespace}/{config.name}"})
 
 
 def _storage_env(site: Site) -> dict[str, str]:
