@@ -38,6 +38,10 @@ def main() -> int:
 
 
 async def _serve(authority: Authority, given: argparse.Namespace) -> int:
+    told_to_go = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before anybody can know that this process is there
+        loop.add_signal_handler(number, told_to_go.set)
     server = RendezvousServer(authority)
     try:
         port = await server.start(given.host or None, given.port)
@@ -46,10 +50,6 @@ async def _serve(authority: Authority, given: argparse.Namespace) -> int:
         return USER_ERROR
     logging.info("rendezvous of %s on port %d, at least %d nodes", authority.run_id, port, authority.min_nodes)
     turn = asyncio.create_task(server.run())
-    told_to_go = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told_to_go.set)
     told = asyncio.create_task(told_to_go.wait())
     await asyncio.wait({turn, told}, return_when=asyncio.FIRST_COMPLETED)
     if turn.done():
