@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from chaos.matrix import FAULTS, Scene
-from stage import beds, kube
+from stage import beds, install, kube
 
 
 def chosen(chance: random.Random) -> list[tuple[str, ...]]:
@@ -35,6 +35,7 @@ def chosen(chance: random.Random) -> list[tuple[str, ...]]:
 def main() -> int:
     """Run the matrix; 1 if anything unlawful was seen."""
     beds.require_root()
+    install.install()
     seed = int(os.environ.get("KINEMA_CHAOS_SEED", "0"))
     chance = random.Random(seed)
     rows = chosen(chance)
