@@ -27,6 +27,7 @@ from stage import faults, install, kube
 
 API_PORT = 6443
 KUBELET_PORT = 10250
+STORE_PORT = 9000
 EFFECT_SECONDS = 30.0
 DISK_BYTES = "64k"
 _CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2).close()"
@@ -63,20 +64,24 @@ def pod_of(uid: str) -> dict[str, object]:
 
 @contextmanager
 def cut_off_from_api(node: str) -> Iterator[None]:
-    """A node whose packets to the API server, and only those, are lost: kubelet and kube-proxy are on their own."""
+    """A node that exchanges no packets with the API server, and only with it: kubelet and kube-proxy are on their own.
+
+    Both ways are closed: on a watch that is open already the API server would still be heard.
+    """
     inside = network.in_namespace(index_of(node))
-    rule = ["-d", network.HOST_ADDRESS, "-p", "tcp", "--dport", str(API_PORT), "-j", "DROP"]
-    chains = ("OUTPUT", "FORWARD")
-    for chain in chains:
-        run([*inside, "iptables", "--wait", "-I", chain, *rule])
+    there = ["-d", network.HOST_ADDRESS, "-p", "tcp", "--dport", str(API_PORT), "-j", "DROP"]
+    back = ["-s", network.HOST_ADDRESS, "-p", "tcp", "--sport", str(API_PORT), "-j", "DROP"]
+    rules = [["OUTPUT", *there], ["FORWARD", *there], ["INPUT", *back], ["FORWARD", *back]]
+    for rule in rules:
+        run([*inside, "iptables", "--wait", "-I", *rule])
     try:
         prove(lambda: not connects(network.HOST_ADDRESS, API_PORT, node), f"{node} does not reach the API server")
         other = network.node_address(index_of(node) % 3 + 1)
         prove(lambda: connects(other, KUBELET_PORT, node), f"{node} still reaches {other}")
         yield
     finally:
-        for chain in chains:
-            run([*inside, "iptables", "--wait", "-D", chain, *rule])
+        for rule in rules:
+            run([*inside, "iptables", "--wait", "-D", *rule])
 
 
 @contextmanager
@@ -183,13 +188,16 @@ def store_silent() -> Iterator[None]:
 
 @contextmanager
 def store_away() -> Iterator[None]:
-    """An object store that refuses every connection."""
-    kube.kubectl("scale", "deployment/minio", "-n", install.SYSTEM, "--replicas=0")
+    """An object store that refuses every connection, and breaks those that are open; its data stay."""
+    # The first process is the sandbox's, which outlives the container.
+    inside = ["nsenter", f"--target={min(faults.pod_processes(_store_pod()))}", "--net", "--"]
+    rule = ["INPUT", "-p", "tcp", "--dport", str(STORE_PORT), "-j", "REJECT", "--reject-with", "tcp-reset"]
+    run([*inside, "iptables", "--wait", "-I", *rule])
     try:
-        prove(lambda: not _store_answers(), "the store is away", 60)
+        prove(lambda: not _store_answers(), "the store is away")
         yield
     finally:
-        kube.kubectl("scale", "deployment/minio", "-n", install.SYSTEM, "--replicas=1")
+        run([*inside, "iptables", "--wait", "-D", *rule])
         prove(_store_answers, "the store is back", 120)
 
 
