@@ -77,6 +77,8 @@ POD_INFO_DIR: Final = "/var/run/kinema/pod"
 """In a rendezvous store's pod: files of its annotations, which the kubelet writes again as they change."""
 POD_INFO_MIN_NODES: Final = "min-nodes"
 POD_INFO_GENERATION: Final = "generation"
+POD_INFO_LEASES_OVER: Final = "leases-over"
+"""1: the store was made when no trainer that answered had heard the one before for longer than a lease lasts."""
 STORAGE_CREDENTIALS_KEY: Final = "credentials.json"
 SCRATCH_DIR: Final = "/tmp"  # noqa: S108 - an emptyDir of the pod
 TERMINATION_LOG: Final = "/dev/termination-log"

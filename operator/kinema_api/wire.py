@@ -91,6 +91,8 @@ class TrainerProgress(ApiModel):
     """When this round's newest step ended; for operators that do not know ages."""
     step_age_seconds: Seconds | None = None
     """Since this round's newest step ended; None: it has made none."""
+    rendezvous_silent_seconds: Seconds | None = None
+    """For how long this node has not heard its rendezvous; None: told by a trainer that does not tell."""
     checkpoint: CommittedCheckpoint | None = None
     checkpoint_seconds: Annotated[Seconds | None, BeforeValidator(_none_unless_finite)] = None
     """How long the newest checkpoint held up the steps, its upload included."""

@@ -7,7 +7,8 @@ A round is a set of members that train together. Its safety rests on three facts
 2. A member that hears nothing stops within LEASE_SHARE of `lost_seconds` (a lease, as in Gray and Cheriton 1989,
    SOSP), whereas the authority gives it up only after all of it.
 3. Where no member of the round before takes part in the new one, the authority waits until that lease has run out.
-   A service that was just started knows of no round before, so it waits as well.
+   A service that was just started knows of no round before, so it waits as well, unless it is told that all members
+   have been without a service for longer than a lease.
 
 All three hold within one service. Two services can serve one attempt at a time, since a node that is cut off from the
 API server only keeps its pods: which of them may commit is decided in the bucket (`kinema_api.head`), by the token of
@@ -75,7 +76,7 @@ class Authority:
         self.generation = settings.generation()
         self._highest = 0
         self._changed = now
-        self._safe_at = now + settings.lost_seconds
+        self._safe_at = now + (0.0 if settings.leases_over() else settings.lost_seconds)
         """No round without a member of the round before is formed until then."""
         self.departing = False
         """No further round is formed here."""

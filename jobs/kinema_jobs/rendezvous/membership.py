@@ -63,6 +63,7 @@ class Membership:
         self._answer: dict[str, Any] | None = None
         self._seen = 0
         self._number = 0
+        self._heard = time.monotonic()
         self._sending = threading.Lock()
 
     def join(self, address: str, slots: int, abandoned: Callable[[], bool] = lambda: False) -> Place | None:
@@ -90,6 +91,11 @@ class Membership:
                     ) from None
                 time.sleep(self._settings.retry_seconds)
         return None
+
+    def silent_seconds(self) -> float:
+        """For how long the service has not been heard, or has been looked for in vain."""
+        with self._changed:
+            return time.monotonic() - self._heard
 
     def notice(self) -> Notice | None:
         """Why the present round is to end, if it is."""
@@ -190,6 +196,7 @@ class Membership:
     def _renew(self, connection: socket.socket, pulse: _Pulse) -> None:
         with self._changed:
             if self._socket is connection:
+                self._heard = time.monotonic()
                 self._on_lease(pulse.deadline)
 
     def _broken(self, connection: socket.socket, reason: str) -> None:

@@ -15,6 +15,7 @@ BACKEND = "kinema"
 LEASE_SHARE = 0.7
 """Share of `lost_seconds` after which a member that hears nothing stops by itself: before it is given up."""
 MAX_DIGITS: Final = 18
+BEGUN: Final = "rendezvous-begun"
 
 
 class RendezvousSettings(BaseSettings):
@@ -30,12 +31,26 @@ class RendezvousSettings(BaseSettings):
     """No round is formed until membership has been still for this long: who comes together starts together."""
     pod_info: Path = Path(names.POD_INFO_DIR)
     """Folder with what the control plane tells this pod, one file each; what is not there is not told."""
+    scratch: Path = Path(names.SCRATCH_DIR)
+    """A folder that outlives the process and not its pod."""
     straggler_seconds: float = Field(default=60.0, gt=0)
     """A member that lives but does not come to the next round within this time is dropped."""
 
     def generation(self) -> int:
         """Of two services of one attempt, the one of the lower generation gives way: the later pod has the higher."""
         return _number(self.pod_info / names.POD_INFO_GENERATION) or 0
+
+    def leases_over(self) -> bool:
+        """Whether nobody is left to wait for who may still hold a lease of an earlier service. Asked once in the life
+        of a pod: it holds for the first process in it only."""
+        if _number(self.pod_info / names.POD_INFO_LEASES_OVER) != 1:
+            return False
+        begun = self.scratch / BEGUN
+        try:
+            begun.touch(exist_ok=False)
+        except OSError:
+            return False
+        return True
 
     def min_nodes(self) -> int | None:
         """The least number of nodes of a group, as it is now; None: not told."""

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +26,8 @@ class Telemetry(Collector):
     def __init__(self, progress_file: Path, blank: ProgressFile) -> None:
         self._file = progress_file
         self._blank = blank
+        self.rendezvous_silent: Callable[[], float | None] = lambda: None
+        """For how long the rendezvous has not been heard, in seconds; None: it has not been looked for yet."""
         self._recoveries: Counter[str] = Counter()
         self._reformed_at: float | None = None
         self._over: int | None = None
@@ -52,7 +54,11 @@ class Telemetry(Collector):
         """The newest progress as /progress tells it, with ages instead of what only this machine's clock means."""
         found, now = self.progress(), time.monotonic()
         fields = found.model_dump(include=set(TrainerProgress.model_fields))
-        answer = TrainerProgress(**{**fields, "step_age_seconds": _age(found.step_ended_at, now)})
+        ages = {
+            "step_age_seconds": _age(found.step_ended_at, now),
+            "rendezvous_silent_seconds": self.rendezvous_silent(),
+        }
+        answer = TrainerProgress(**{**fields, **ages})
         if answer.checkpoint is None:
             return answer
         committed = answer.checkpoint.model_copy(update={"age_seconds": _age(found.committed_at, now)})

@@ -17,7 +17,7 @@ from kinema_api.evaluation import Evaluation
 from kinema_api.objectstore import StoreLocation
 from kinema_api.run import EvaluationConfig, PublicationConfig, RunConfig
 from kinema_api.training import VideoModelTraining
-from kinema_operator.plan import Apply, Manifest, Patch, Ref
+from kinema_operator.plan import Apply, Event, Manifest, Patch, Ref
 from kinema_operator.settings import Settings
 from kinema_operator.storage import store_location
 from kinema_operator.training import leaving
@@ -33,6 +33,14 @@ from kinema_operator.training.view import View
 
 LEFTOVER_GRACE: Final = timedelta(seconds=30)
 """Trainers of a run that is done may end by themselves for so long; then they are removed."""
+STORE_IS_LOST_AFTER: Final = 7.0
+"""Seconds after which members that do not hear their rendezvous have given up their round (LEASE_SHARE of
+`lost_seconds` in kinema_jobs/rendezvous/settings.py): by then another one costs nothing. Kubernetes takes a minute to
+see that a node is lost."""
+STORE_BEGINS: Final = timedelta(seconds=15)
+"""A rendezvous that runs for less than this is waited for: trainers that look for it may not have found it yet."""
+LOOK_SOON_SECONDS: Final = 1.0
+"""While trainers do not hear their rendezvous."""
 LOOK_AGAIN_SECONDS: Final = 5.0
 """Looking again although a watch should tell when something is gone: a safety net, not the way forward."""
 PROGRESS_FILE: Final = f"{names.SCRATCH_DIR}/progress.json"
@@ -128,14 +136,24 @@ def objects(view: View) -> tuple[Apply, ...]:
         Apply(pods_service(training)),
     ]
     if not _live_store(view):
-        taken = {pod.name for pod in view.stores}
-        image = view.job.image if view.job else ""
-        generation = next_generation(view.now, (pod.generation for pod in view.stores))
-        pod = store_pod(training, app, config, taken, settings, image=image, generation=generation)
-        found.append(Apply(pod, once=True))
+        found.append(Apply(_another_store(view, app, config), once=True))
     if not view.job:
         found.append(Apply(job(training, app, config, view.nodes, settings), once=True))
     return tuple(found)
+
+
+def _another_store(view: View, app: specs.AppDef, config: RunConfig) -> Manifest:
+    return store_pod(
+        view.training,
+        app,
+        config,
+        {pod.name for pod in view.stores},
+        view.settings,
+        image=view.job.image if view.job else "",
+        generation=next_generation(view.now, (pod.generation for pod in view.stores)),
+        avoid={pod.node for pod in view.stores if pod.node and not pod.over},
+        leases_over=view.seen.cut_off_seconds >= STORE_IS_LOST_AFTER,
+    )
 
 
 def resize(view: View) -> tuple[Patch, ...]:
@@ -156,11 +174,22 @@ def resize_groups(view: View) -> tuple[Patch, ...]:
 
 
 def unfit_stores(view: View) -> tuple[Ref, ...]:
-    """Stores that ended, and those of an older version that form groups of another least size than the spec now says.
+    """Stores that ended, those that no trainer hears, and those of an older version that form groups of another least
+    size than the spec now says.
 
-    The latter are left alone while a group works: making them anew ends its round.
+    The last are left alone while a group works: making them anew ends its round.
     """
     return tuple(_pod_ref(view, pod) for pod in view.stores if pod.deletion_time is None and not _fits(view, pod))
+
+
+def stores_lost(view: View) -> tuple[Event, ...]:
+    """Tells of each store that is replaced because nobody hears it."""
+    lost = [pod for pod in view.stores if pod.deletion_time is None and is_unheard(view, pod)]
+    said = "no trainer has heard it for {:.0f} s: another one is made"
+    return tuple(
+        Event("RendezvousLost", f"{pod.name} on node {pod.node}: {said.format(view.seen.cut_off_seconds)}", "Warning")
+        for pod in lost
+    )
 
 
 def held_pods(view: View) -> tuple[Ref, ...]:
@@ -223,7 +252,7 @@ def _refs(view: View, jobs: Iterable[JobSeen], stores: Iterable[PodSeen]) -> tup
 
 
 def _fits(view: View, pod: PodSeen) -> bool:
-    if pod.phase in ("Failed", "Succeeded"):
+    if pod.phase in ("Failed", "Succeeded") or is_unheard(view, pod):
         return False
     takes_it_in = pod.generation is not None
     works = view.progress is not None and view.progress.world_size > 0
@@ -231,9 +260,19 @@ def _fits(view: View, pod: PodSeen) -> bool:
 
 
 def _live_store(view: View) -> bool:
-    """A store that serves, or one that is about to be gone: two at a time could form two groups."""
-    stores = [pod for pod in view.stores if not (pod.phase == "Failed" and pod.trouble)]
+    """A store that serves, or one that is about to be gone: two at a time are one too many, although the head of the
+    attempt lets one group commit."""
+    stores = [pod for pod in view.stores if not (pod.phase == "Failed" and pod.trouble) and not is_unheard(view, pod)]
     return any(pod.deletion_time is None or view.now <= pod.deletion_time + leaving.STUCK_AFTER for pod in stores)
+
+
+def is_unheard(view: View, store: PodSeen) -> bool:
+    """Whether no trainer hears a store that has run for a while: its node is lost, or the network to it.
+
+    A store that is being deleted because of it stays unheard, and is not waited for.
+    """
+    begun = store.started is not None and view.now - store.started >= STORE_BEGINS
+    return begun and not store.over and view.seen.cut_off_seconds >= STORE_IS_LOST_AFTER
 
 
 def _job_ref(view: View, name: str, uid: str) -> Ref:

@@ -164,6 +164,7 @@ class Observer:
             quiet_seconds=group.quiet_seconds,
             answering=group.answering,
             short_seconds=group.short_seconds,
+            cut_off_seconds=group.cut_off_seconds,
             rivals=_rivals(view.training, cache) if group.short_seconds > 0 else (),
         )
         view = _with(view, seen)

@@ -111,6 +111,8 @@ class GroupSeen:
     """Trainers that answered when they were last asked."""
     short_seconds: float = 0.0
     """For how long some trainers have been running and fewer than the group needs."""
+    cut_off_seconds: float = 0.0
+    """For how long none of the trainers that answer has heard the rendezvous."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,8 @@ class Observed:
     """GroupSeen.answering."""
     short_seconds: float = 0.0
     """GroupSeen.short_seconds."""
+    cut_off_seconds: float = 0.0
+    """GroupSeen.cut_off_seconds."""
     rivals: tuple[Rival, ...] = ()
     """Other trainings that hold pods and wait for more; looked for when this one does."""
     model_exists: bool = False

@@ -258,6 +258,7 @@ def _go_on(view: View) -> Plan:
     events = list(_transition(view, status))
     if children.resize(view) and view.job:
         events.append(Event("Resizing", f"From {view.job.parallelism} to {view.nodes} nodes"))
+    events.extend(children.stores_lost(view))
     return Plan(
         apply=children.objects(view),
         patches=(*patches, *children.resize_groups(view)),
@@ -271,6 +272,8 @@ def _go_on(view: View) -> Plan:
 
 def _look_again(view: View) -> float:
     """Pods that wait are heard of through the watch; those that run are asked."""
+    if view.seen.cut_off_seconds:
+        return children.LOOK_SOON_SECONDS
     if any(pod.deletion_time for pod in view.stores):
         return min(children.LOOK_AGAIN_SECONDS, view.settings.progress_interval_seconds)
     if any(pod.running for pod in view.trainers):

@@ -28,6 +28,11 @@ that is away from the API server may train on: the operator asks its pods and gi
 (nodes.py), long before."""
 
 
+DNS_OPTIONS: Final = [{"name": "timeout", "value": "1"}, {"name": "attempts", "value": "5"}]
+"""A name server on a lost node is asked until Kubernetes misses the node, and each question costs 5 s by default
+(resolv.conf(5))."""
+
+
 def container(role: specs.Role, settings: Settings) -> dict[str, Any]:
     """The container of a role."""
     return {
@@ -66,6 +71,7 @@ def base_pod(training: VideoModelTraining, settings: Settings) -> dict[str, Any]
     worker = training.spec.worker
     return {
         **pods.restricted_pod(training.metadata.uid, settings),
+        "dnsConfig": {"options": DNS_OPTIONS},
         "tolerations": [
             *pods.node_loss_tolerations(NODE_LOSS_SECONDS),
             *pods.gpu_tolerations(worker.resources if worker else None),

@@ -26,6 +26,7 @@ ANNOTATION_MIN_NODES: Final = f"{names.GROUP}/min-nodes"
 ANNOTATION_GENERATION: Final = f"{names.GROUP}/rendezvous-generation"
 """Higher for each pod made later: where two serve one attempt, the older one gives way. Absent: of an older version,
 which does not read its annotations."""
+ANNOTATION_LEASES_OVER: Final = f"{names.GROUP}/leases-over"
 POD_INFO_VOLUME: Final = "pod-info"
 
 TERMINATION_GRACE_SECONDS: Final = 30
@@ -58,6 +59,8 @@ def store_pod(
     *,
     image: str = "",
     generation: int = 0,
+    avoid: Collection[str] = (),
+    leases_over: bool = False,
 ) -> dict[str, Any]:
     """The rendezvous store of one attempt.
 
@@ -69,6 +72,8 @@ def store_pod(
         settings: of the operator.
         image: what the attempt's trainers run; empty: the AppDef's, since there are none yet.
         generation: see ANNOTATION_GENERATION.
+        avoid: nodes on which others were lost; Kubernetes may not know yet that these are gone.
+        leases_over: see names.POD_INFO_LEASES_OVER.
     """
     role = next(role for role in app.roles if role.name == launch.STORE_ROLE)
     if image:
@@ -79,6 +84,7 @@ def store_pod(
     metadata["annotations"] = {
         ANNOTATION_MIN_NODES: str(training.spec.min_nodes),
         ANNOTATION_GENERATION: str(generation),
+        ANNOTATION_LEASES_OVER: str(int(leases_over)),
     }
     store = container(role, settings)
     store["resources"] = {"requests": dict(REQUESTS)}
@@ -89,6 +95,8 @@ def store_pod(
     platform = {key: value for key, value in wanted.items() if key in PLATFORM_LABELS}
     if platform:
         spec["nodeSelector"] = platform
+    if avoid:
+        spec["affinity"] = _elsewhere(avoid)
     # Its host name stays the same whatever number its own name carries.
     spec["hostname"] = names.store_name(config.name, config.run, config.attempt)
     spec["subdomain"] = names.pods_service_name(config.name)
@@ -100,8 +108,19 @@ def store_pod(
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
+def _elsewhere(nodes: Collection[str]) -> dict[str, Any]:
+    """Preferred only: a cluster may have no other node, and this one may be well."""
+    others = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in sorted(nodes)]
+    term = {"weight": 100, "preference": {"matchFields": others}}
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
 def _pod_info() -> dict[str, Any]:
-    files = {names.POD_INFO_MIN_NODES: ANNOTATION_MIN_NODES, names.POD_INFO_GENERATION: ANNOTATION_GENERATION}
+    files = {
+        names.POD_INFO_MIN_NODES: ANNOTATION_MIN_NODES,
+        names.POD_INFO_GENERATION: ANNOTATION_GENERATION,
+        names.POD_INFO_LEASES_OVER: ANNOTATION_LEASES_OVER,
+    }
     items = [
         {"path": path, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{annotation}']"}}
         for path, annotation in files.items()

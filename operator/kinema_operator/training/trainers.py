@@ -22,7 +22,9 @@ from kinema_operator.settings import Settings
 from kinema_operator.training.observed import GroupSeen
 
 SILENCE_SECONDS: Final = 1.0
-"""When nobody spoke for the group, nobody is asked again for so long."""
+"""When nobody spoke for the group, or it does not hear its rendezvous, nobody is asked again for so long."""
+CUT_OFF_SECONDS: Final = 2.0
+"""A trainer that has not heard its rendezvous for two heartbeats is a reason to ask all of them, and soon again."""
 LAST_TRIES: Final = 2
 """A pod on a node that is not heard of is asked so often before it is given up: one answer may go astray."""
 TOLERATED_SILENCE_SECONDS: Final = 15.0
@@ -54,6 +56,8 @@ class _Known:
     stepped: float = 0.0
     """When the newest step ended that is known of."""
     answering: int = 0
+    cut_off_since: float | None = None
+    """Since when none of those that answered has heard the rendezvous."""
     short_since: float | None = None
     """Since when some trainers run, and too few."""
 
@@ -98,25 +102,34 @@ class Trainers:
             known.short_since = None
         elif known.short_since is None:
             known.short_since = now
-        short = 0.0 if known.short_since is None else now - known.short_since
-        return GroupSeen(run, attempt, known.progress, max(0.0, quiet), known.answering, short)
+        return GroupSeen(
+            run,
+            attempt,
+            known.progress,
+            quiet_seconds=max(0.0, quiet),
+            answering=known.answering,
+            short_seconds=_since(known.short_since, now),
+            cut_off_seconds=_since(known.cut_off_since, now),
+        )
 
     def _still_good(self, known: _Known, addresses: Container[str]) -> bool:
         age = time.monotonic() - known.asked
-        if known.speaker is None:
+        if known.speaker is None or known.cut_off_since is not None:
             return known.asked > 0 and age < SILENCE_SECONDS
         return known.speaker in addresses and age < self._interval * FRESH_SHARE
 
     async def _ask_all(self, known: _Known, addresses: dict[str, str]) -> None:
-        """Ask whoever spoke last, and everybody when it does not speak any more."""
-        known.asked = time.monotonic()
+        """Ask whoever spoke last, and everybody when it does not speak any more or does not hear the rendezvous."""
+        known.asked = now = time.monotonic()
         first = {name: ip for name, ip in addresses.items() if name == known.speaker}
         answers = await self._answers(first)
         spoke = _speaker(answers, known.run, known.attempt)
-        if spoke is None:
-            answers |= await self._answers({name: ip for name, ip in addresses.items() if name not in answers})
+        if spoke is None or _cut_off(answers.values()):
+            answers |= await self._answers({name: ip for name, ip in addresses.items() if name not in first})
             known.answering = len(answers)
             spoke = _speaker(answers, known.run, known.attempt)
+        silent = _cut_off(answers.values())
+        known.cut_off_since = now - silent if silent else None
         if spoke:
             known.answering = max(1, known.answering)
             _note_progress(known, *spoke)
@@ -158,6 +171,16 @@ class Trainers:
                 return TrainerProgress.model_validate_json(body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, UnsafeName):
             return None
+
+
+def _since(when: float | None, now: float) -> float:
+    return 0.0 if when is None else now - when
+
+
+def _cut_off(answers: Iterable[TrainerProgress]) -> float:
+    """For how long none of them has heard the rendezvous; 0 if one has, or nobody tells."""
+    silent = min((answer.rendezvous_silent_seconds or 0.0 for answer in answers), default=0.0)
+    return silent if silent >= CUT_OFF_SECONDS else 0.0
 
 
 def _note_arrivals(known: _Known, running: frozenset[str], now: float) -> None:

@@ -54,6 +54,13 @@ def test_ages_are_told_so_that_no_clocks_are_compared(agent: Agent) -> None:
     assert "stepAgeSeconds" not in agent.answer(), "no step in this round yet"
 
 
+def test_it_is_told_for_how_long_the_rendezvous_has_not_been_heard(agent: Agent) -> None:
+    agent.writes()
+    assert "rendezvousSilentSeconds" not in agent.answer(), "nobody has looked for it yet"
+    agent.telemetry.rendezvous_silent = lambda: 7.5
+    assert agent.answer()["rendezvousSilentSeconds"] == 7.5
+
+
 def test_a_node_whose_round_is_over_speaks_for_no_group(agent: Agent) -> None:
     agent.writes()
     assert (agent.answer()["rank"], agent.answer()["worldSize"]) == (0, 2)

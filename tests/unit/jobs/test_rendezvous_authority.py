@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -124,6 +125,16 @@ def test_a_service_started_anew_waits_for_leases_it_does_not_know() -> None:
     rounds.heard("a", 109)
     assert not rounds.tick(109.9).messages
     assert assignments(rounds.tick(110.1))["a"]["number"] == 8, "above the highest round that anybody has seen"
+
+
+def test_a_service_that_is_told_that_leases_are_over_waits_for_none_in_its_first_life(tmp_path: Path) -> None:
+    (tmp_path / "leases-over").write_text("1")
+    times = RendezvousSettings(lost_seconds=10, settle_seconds=0.05, pod_info=tmp_path, scratch=tmp_path)
+    for first in (True, False):
+        rounds = Authority(RUN, 1, times, 100)
+        rounds.hello("a", RUN, 100)
+        rounds.wait("a", "a:1", 1, 7, 100)
+        assert bool(rounds.tick(100.1).messages) is first, "its own members may hold leases once it has served"
 
 
 def test_a_straggler_is_dropped_and_told() -> None:

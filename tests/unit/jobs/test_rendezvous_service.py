@@ -157,6 +157,19 @@ def test_a_member_outlives_the_service() -> None:
     assert new.number == old.number + 1
 
 
+def test_a_member_tells_for_how_long_it_has_not_heard_the_service() -> None:
+    service = Service()
+    one = member(service, "a")
+    assert one.join("127.0.0.1:1", 1)
+    began = time.monotonic()
+    service.close()
+    assert one.await_notice(30)
+    again = time.monotonic() + 1.0
+    assert one.join("127.0.0.1:1", 1, lambda: time.monotonic() > again) is None
+    silent = one.silent_seconds()
+    assert 1.0 <= silent <= time.monotonic() - began + 1.0, "looking for it in vain is not hearing it"
+
+
 def test_refusals_are_sentences(service: Service) -> None:
     with pytest.raises(RendezvousRefused, match="start the worker with the address of its own attempt's store"):
         Membership(service.endpoint, "uid/1/2", "a", MEMBER).join("127.0.0.1:1", 1)

@@ -112,6 +112,39 @@ def test_a_rendezvous_is_given_up_only_when_no_group_steps(make_view: Any, now: 
     assert [a.manifest["metadata"]["name"] for a in made if a.manifest["kind"] == "Pod"] == [f"{STORE.name}-2"]
 
 
+def test_a_rendezvous_that_no_trainer_hears_is_made_anew_elsewhere_before_its_node_is_missed(
+    make_view: Any, now: datetime
+) -> None:
+    long_ago = now - timedelta(minutes=5)
+    for started, cut_off, lost in (
+        (long_ago, 0.0, False),
+        (long_ago, 6.9, False),
+        (long_ago, 7.0, True),
+        (now - timedelta(seconds=14), 60.0, False),
+        (None, 60.0, False),
+    ):
+        store = dataclasses.replace(STORE, node="n", started=started)
+        plan = decide(make_view(TRAINING, at_work(now, pods=(store, trainer("a", now)), cut_off_seconds=cut_off)))
+        assert [ref.uid for ref in plan.delete] == ([store.uid] if lost else [])
+        pods = [a.manifest for a in plan.apply if a.manifest["kind"] == "Pod"]
+        assert [pod["metadata"]["name"] for pod in pods] == ([f"{STORE.name}-2"] if lost else [])
+        assert plan.requeue_after == (5.0 if cut_off == 0 else 1.0)
+        if lost:
+            (term,) = pods[0]["spec"]["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+            away = {"key": "metadata.name", "operator": "NotIn", "values": ["n"]}
+            assert term["preference"] == {"matchFields": [away]}, "Kubernetes does not know yet that the node is gone"
+            assert pods[0]["metadata"]["annotations"]["kinema.dev/leases-over"] == "1"
+            assert [event.reason for event in plan.events] == ["RendezvousLost"]
+
+
+def test_a_rendezvous_made_anew_gets_time_to_be_found(make_view: Any, now: datetime) -> None:
+    old = dataclasses.replace(STORE, node="n", started=now - timedelta(minutes=5), deletion_time=now + SOON)
+    new = dataclasses.replace(STORE, name=f"{STORE.name}-2", uid="store-2", node="m", started=now)
+    plan = decide(make_view(TRAINING, at_work(now, pods=(old, new, trainer("a", now)), cut_off_seconds=20.0)))
+    assert plan.delete == ()
+    assert not [a for a in plan.apply if a.manifest["kind"] == "Pod"]
+
+
 def test_an_evaluator_waits_out_a_short_absence_of_its_node(make_view: Any, now: datetime) -> None:
     for seconds, lost in ((29, False), (30, True)):
         since = now - timedelta(seconds=seconds)

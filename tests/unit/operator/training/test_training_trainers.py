@@ -78,3 +78,18 @@ async def test_rubbish_and_silence_are_no_answer(pods: Pods, ask: Any) -> None:
     assert await ask() is None
     await pods.stop()
     assert await asyncio.wait_for(ask(), 10) is None
+
+
+async def test_all_are_asked_when_the_speaker_does_not_hear_the_rendezvous(pods: Pods) -> None:
+    trainers = Trainers(Settings(progress_interval_seconds=0), pods.port)
+    both = [pod(0), pod(1)]
+    pods.says(0, rank=0, rendezvous_silent_seconds=9.0)
+    pods.says(1, rank=1, rendezvous_silent_seconds=8.0)
+    assert 8.0 <= (await trainers.group(KEY, 1, 1, both)).cut_off_seconds < 60.0
+    pods.says(1, rank=1, rendezvous_silent_seconds=0.4)
+    assert (await trainers.group(KEY, 1, 1, both)).cut_off_seconds >= 8.0, "they are not asked more than once a second"
+    alone = Trainers(Settings(progress_interval_seconds=0), pods.port)
+    assert (await alone.group(KEY, 1, 1, both)).cut_off_seconds == 0, "one that hears it is enough"
+    pods.says(1, rank=1)
+    older = Trainers(Settings(progress_interval_seconds=0), pods.port)
+    assert (await older.group(KEY, 1, 1, both)).cut_off_seconds == 0, "trainers that do not tell are believed well"
