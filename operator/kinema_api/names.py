@@ -142,8 +142,14 @@ def store_name(training: str, run: int, attempt: int) -> str:
     return f"{training}-r{run}-a{attempt}-store"
 
 
+RENDEZVOUS_SERVICE: Final = "kinema-rendezvous"
+"""Name of the headless Service that names the rendezvous stores of all trainings of a namespace."""
+TRAININGS_POLICY: Final = "kinema-trainings"
+"""Name of the NetworkPolicy around the pods of all trainings of a namespace."""
+
+
 def pods_service_name(training: str) -> str:
-    """Name of the headless Service that names a training's pods, of every attempt."""
+    """Name of the headless Service that older versions made for each training."""
     return f"{training}-pods"
 
 
@@ -161,7 +167,7 @@ def publication_secret_name(training: str) -> str:
 
 
 def network_policy_name(training: str) -> str:
-    """Name of the NetworkPolicy around a training's pods."""
+    """Name of the NetworkPolicy that older versions made for each training."""
     return f"{training}-training"
 
 

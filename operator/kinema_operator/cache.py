@@ -231,7 +231,7 @@ def without_bookkeeping(obj: Manifest) -> Manifest:
 
 _READ_OF: Mapping[str, Mapping[str, Any]] = {
     "Pod": {
-        "spec": {"nodeName": None},
+        "spec": {"nodeName": None, "subdomain": None},
         "status": {
             "phase": None,
             "podIP": None,
@@ -243,7 +243,12 @@ _READ_OF: Mapping[str, Mapping[str, Any]] = {
         },
     },
     "Job": {
-        "spec": {"parallelism": None, "completions": None, "suspend": None},
+        "spec": {
+            "parallelism": None,
+            "completions": None,
+            "suspend": None,
+            "template": {"spec": {"subdomain": None, "containers": {"name": None, "image": None}}},
+        },
         "status": {"conditions": None, "active": None, "succeeded": None, "failed": None, "ready": None},
     },
 }

@@ -53,8 +53,8 @@ class Controller(Protocol):
 class Farewell(Protocol):
     """A controller that has something to do when a resource goes, beyond what owner references do."""
 
-    async def gone(self, key: Key) -> None:
-        """The resource is deleted, or about to be. Called once more for each look at it; never raises."""
+    async def gone(self, key: Key, cache: Cache) -> None:
+        """The resource is deleted, or about to be. Called once more for each look at it, and after an exception."""
 
 
 @runtime_checkable

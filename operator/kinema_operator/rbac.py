@@ -44,7 +44,7 @@ OPERATOR_RULES: Final[tuple[Rule, ...]] = (
     _rule("batch", ["jobs"], (*_READ, "create", "patch", "delete")),
     _rule("apps", ["deployments"], (*_READ, "create", "patch", "delete")),
     _rule("", ["pods", "services"], (*_READ, "create", "patch", "delete")),
-    _rule("networking.k8s.io", ["networkpolicies"], (*_READ, "create", "patch")),
+    _rule("networking.k8s.io", ["networkpolicies"], (*_READ, "create", "patch", "delete")),
     # The short-lived keys of trainers. Owner references delete them; the admission policy keeps others' Secrets safe.
     _rule("", ["secrets"], ("create", "patch")),
     # Read too: a Job says only there that its pods are refused.

@@ -105,7 +105,7 @@ class Reconciler:
             self._queue.forget(key)
             controller = self._controllers[key.kind]
             if isinstance(controller, Farewell):
-                await controller.gone(key)
+                await controller.gone(key, self._cache)
             return None
         if not _guarded(obj) and self._ends(obj):
             await self._let_go(obj)

@@ -131,13 +131,13 @@ class Runtime:
             stale_seconds=self._settings.watch_stale_seconds,
         )
 
-    def _wake(self, obj: Manifest) -> None:
+    def _wake(self, obj: Manifest, priority: Priority = Priority.LIVE) -> None:
         if not self._working or obj["kind"] == NODE_KIND:
             # A standby looks at everything when its turn comes. A node is nobody's: its pods tell what becomes of it.
             return
         for controller in self._controllers:
             for key in controller.keys_for(obj):
-                self._queue.add(key)
+                self._queue.add(key, priority)
 
     async def _serve_term(self) -> None:
         await asyncio.gather(*(informer.synced.wait() for informer in self.informers))
@@ -148,10 +148,10 @@ class Runtime:
         await asyncio.gather(*(informer.refresh() for informer in self.informers))
         self._working = True
         self._tasks.append(self._spawn(self._claims.renew(self._has_resources), "claims"))
-        for kind in CUSTOM_KINDS:
+        # Children too: nobody else tells of what was left of a resource that went while nobody led.
+        for kind in (*CUSTOM_KINDS, *CHILD_KINDS):
             for obj in self.cache.list(kind):
-                metadata = obj["metadata"]
-                self._queue.add(Key(kind, metadata["namespace"], metadata["name"]), Priority.RESYNC)
+                self._wake(obj, Priority.RESYNC)
         self._workers += [
             self._spawn(self._work(), f"worker {number}") for number in range(self._settings.reconcile_concurrency)
         ]

@@ -76,6 +76,7 @@ class Writer:
         current = await self._client.get(desired["kind"], metadata["namespace"], metadata["name"])
         if current is not None:
             require_same_owner(current, desired)
+            _require_made_here(current)
             entries = as_applied(current["metadata"].get("managedFields") or [])
             if entries is not None:
                 body = {"metadata": {"managedFields": entries}}
@@ -107,6 +108,20 @@ def require_same_owner(live: Manifest, desired: Manifest) -> None:
         raise ForeignObject(
             f"{desired['kind']} {metadata['namespace']}/{metadata['name']} exists and belongs to "
             f"{theirs or 'nobody'}; delete it, or wait until the garbage collector has"
+        )
+
+
+def _require_made_here(live: Manifest) -> None:
+    """Refuse to change what Kinema has not made: an object that nobody owns may be anybody's.
+
+    Raises:
+        ForeignObject: `live` does not carry Kinema's label.
+    """
+    metadata = live["metadata"]
+    if (metadata.get("labels") or {}).get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
+        raise ForeignObject(
+            f"{live['kind']} {metadata['namespace']}/{metadata['name']} exists and was not made by Kinema; "
+            "delete it, or give it another name"
         )
 
 

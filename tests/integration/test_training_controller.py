@@ -101,8 +101,8 @@ async def test_a_training_from_apply_to_its_model(
         await client.post(training(home))
         job = await job_of(client, home, 1)
         for kind, name in (
-            ("NetworkPolicy", "tiny-world-training"),
-            ("Service", "tiny-world-pods"),
+            ("NetworkPolicy", names.TRAININGS_POLICY),
+            ("Service", names.RENDEZVOUS_SERVICE),
             ("Pod", "tiny-world-r1-a1-store"),
         ):
             # All are sent at once: one may be there before another.

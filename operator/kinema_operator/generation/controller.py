@@ -129,7 +129,7 @@ class GenerationController:
             )
             return plan(wanted, broken_off(observed, _words(error)), self._settings, now)
 
-    async def gone(self, key: Key) -> None:
+    async def gone(self, key: Key, cache: Cache) -> None:
         """The request was deleted: its server is told to stop, and nothing of an unfinished one stays in the store."""
         found = self._followed.pop(key, None)
         if found is None:

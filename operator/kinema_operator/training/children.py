@@ -26,7 +26,7 @@ from kinema_operator.training.job import job
 from kinema_operator.training.network_policy import network_policy
 from kinema_operator.training.observed import ExportSeen, JobSeen, PodEnd, PodSeen
 from kinema_operator.training.publisher import publication_job
-from kinema_operator.training.service import pods_service, store_host
+from kinema_operator.training.service import pods_service, rendezvous_service, store_host
 from kinema_operator.training.store_pod import ANNOTATION_MIN_NODES, next_generation, store_pod
 from kinema_operator.training.uri import key
 from kinema_operator.training.view import View
@@ -47,11 +47,16 @@ PROGRESS_FILE: Final = f"{names.SCRATCH_DIR}/progress.json"
 
 
 def site(
-    training: VideoModelTraining, run: int, attempt: int, location: StoreLocation, settings: Settings
+    training: VideoModelTraining,
+    run: int,
+    attempt: int,
+    location: StoreLocation,
+    settings: Settings,
+    service: str = names.RENDEZVOUS_SERVICE,
 ) -> launch.Site:
     """The cluster as a place to run."""
     return launch.Site(
-        rendezvous_host=store_host(training.metadata.namespace, training.metadata.name, run, attempt),
+        rendezvous_host=store_host(training.metadata.namespace, training.metadata.name, run, attempt, service),
         rendezvous_port=names.RENDEZVOUS_PORT,
         store_endpoint=location.endpoint,
         store_bucket=location.bucket,
@@ -66,12 +71,16 @@ def site(
 
 
 def describe_attempt(
-    training: VideoModelTraining, location: StoreLocation, settings: Settings
+    training: VideoModelTraining,
+    location: StoreLocation,
+    settings: Settings,
+    service: str = names.RENDEZVOUS_SERVICE,
 ) -> tuple[RunConfig, specs.AppDef]:
     """The attempt that the status has fixed, as every runner would run it."""
     status = training.status
     config = launch.run_config(training, status.run, status.attempt, key(location, status.resume_from))
-    return config, launch.training_app(training, config, site(training, status.run, status.attempt, location, settings))
+    place = site(training, status.run, status.attempt, location, settings, service)
+    return config, launch.training_app(training, config, place)
 
 
 def describe_evaluation(
@@ -101,8 +110,11 @@ def describe_publication(
 
 
 def policy(view: View) -> Apply:
-    """The NetworkPolicy around the pods of a training."""
-    return Apply(network_policy(view.training, store_location(view.spec.artifact_store, view.settings), view.settings))
+    """The NetworkPolicy around the pods of all trainings of the namespace."""
+    own = view.settings.store_endpoint
+    stores = {endpoint or own for endpoint in view.seen.stores_named}
+    stores.add(store_location(view.spec.artifact_store, view.settings).endpoint)
+    return Apply(network_policy(view.training.metadata.namespace, stores, view.settings))
 
 
 def evaluation_objects(view: View) -> tuple[Apply, ...]:
@@ -128,14 +140,16 @@ def publications(view: View, *, but: JobSeen | None) -> tuple[Ref, ...]:
 
 def objects(view: View) -> tuple[Apply, ...]:
     """What must exist while an attempt is under way. The Job and the store's pod are made once, never changed."""
-    training, settings = view.training, view.settings
+    training, settings, service = view.training, view.settings, view.service
+    found = [policy(view), Apply(rendezvous_service(training.metadata.namespace))]
+    if service != names.RENDEZVOUS_SERVICE:
+        found.append(Apply(pods_service(training)))
+    lives = _live_store(view)
+    if lives and view.job:
+        return tuple(found)
     location = store_location(view.spec.artifact_store, settings)
-    config, app = describe_attempt(training, location, settings)
-    found = [
-        policy(view),
-        Apply(pods_service(training)),
-    ]
-    if not _live_store(view):
+    config, app = describe_attempt(training, location, settings, service)
+    if not lives:
         found.append(Apply(_another_store(view, app, config), once=True))
     if not view.job:
         found.append(Apply(job(training, app, config, view.nodes, settings), once=True))
@@ -153,6 +167,7 @@ def _another_store(view: View, app: specs.AppDef, config: RunConfig) -> Manifest
         generation=next_generation(view.now, (pod.generation for pod in view.stores)),
         avoid={pod.node for pod in view.stores if pod.node and not pod.over},
         leases_over=view.seen.cut_off_seconds >= STORE_IS_LOST_AFTER,
+        service=view.service,
     )
 
 

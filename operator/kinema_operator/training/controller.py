@@ -18,7 +18,7 @@ from kinema_operator.plan import Effect, Key, Manifest, Plan, Ref
 from kinema_operator.resources import ref_to
 from kinema_operator.settings import Settings
 from kinema_operator.storage import Stores
-from kinema_operator.training import effects
+from kinema_operator.training import effects, shared
 from kinema_operator.training.observe import Observer
 from kinema_operator.training.observed import Observed
 from kinema_operator.training.plan import decide
@@ -41,6 +41,9 @@ class ApiClient(Protocol):
 
     async def apply(self, manifest: Manifest) -> dict[str, Any]:
         """Server-side apply."""
+
+    async def delete(self, ref: Ref) -> bool:
+        """Delete the object; whether it was there."""
 
     async def patch(self, ref: Ref, body: Manifest, resource_version: str | None) -> dict[str, Any]:
         """JSON merge patch; with None onto whatever version of the object there is."""
@@ -66,6 +69,9 @@ class TrainingController:
             return [Key(self.kind, metadata["namespace"], metadata["name"])]
         if obj["kind"] not in ("Job", "Pod", "Service", "NetworkPolicy"):
             return []
+        if shared.is_shared(obj):
+            # No training's: whoever needs it misses it at its next look. Whether anybody does is asked by no name.
+            return [Key(self.kind, metadata["namespace"], "")]
         name = (metadata.get("labels") or {}).get(names.LABEL_TRAINING)
         return [Key(self.kind, metadata["namespace"], name)] if name else []
 
@@ -140,6 +146,14 @@ class TrainingController:
                 await effects.close_attempt(store, effect, self._settings)
             case _:
                 raise TypeError(f"a training knows no effect {type(effect).__name__}; report this as a bug")
+
+    async def gone(self, key: Key, cache: Cache) -> None:
+        """With the last training of a namespace goes what its trainings share."""
+        for ref in shared.needless(cache, key.namespace):
+            try:
+                await self._client.delete(ref)
+            except Denied as error:
+                log.warning("Cannot delete %s %s, which no training needs: %s", ref.kind, ref.name, error)
 
     async def close(self) -> None:
         """Nothing is held open between two looks."""

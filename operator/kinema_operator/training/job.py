@@ -102,7 +102,6 @@ def worker_pod(training: VideoModelTraining, role: specs.Role, settings: Setting
 
 def _pod_spec(training: VideoModelTraining, role: specs.Role, config: RunConfig, settings: Settings) -> dict[str, Any]:
     spec = worker_pod(training, role, settings)
-    spec["subdomain"] = names.pods_service_name(config.name)
     spec["topologySpreadConstraints"] = [_spread(training, config)]
     if training.status.excluded_nodes:
         spec["affinity"] = _elsewhere(training.status.excluded_nodes)

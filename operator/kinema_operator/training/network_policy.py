@@ -1,43 +1,45 @@
-"""The NetworkPolicy around a training: its pods reach each other, DNS and the object store, and nothing else.
+"""The NetworkPolicy around the trainings of a namespace: their pods reach each other, DNS and their stores, no more.
 
-Gloo and NCCL choose their ports, so among the training's own pods every port is open. Progress is asked for by the
+Gloo and NCCL choose their ports, so among the pods of trainings every port is open. Progress is asked for by the
 operator, metrics by Prometheus: from the operator's namespace and from those labelled kinema.dev/monitoring=true.
+No policy can say "pods with the same value of a label", so one for all trainings of a namespace lets them reach each
+other: docs/decisions/0016-shared-objects.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kinema_api import names
-from kinema_api.objectstore import StoreLocation
-from kinema_api.training import VideoModelTraining
-from kinema_operator.network import NAMESPACE_NAME_LABEL, dns_egress, store_egresses
+from kinema_operator.network import NAMESPACE_NAME_LABEL, dns_egress, is_allowed, store_egresses
 from kinema_operator.settings import Settings
 from kinema_operator.training import ownership
 
 
-def network_policy(training: VideoModelTraining, location: StoreLocation, settings: Settings) -> dict[str, Any]:
-    """The policy of a training, for all its runs."""
-    own = {"podSelector": {"matchLabels": {names.LABEL_TRAINING: training.metadata.name}}}
+def network_policy(namespace: str, endpoints: Iterable[str], settings: Settings) -> dict[str, Any]:
+    """The policy of a namespace whose trainings keep their artefacts at `endpoints`; those not allowed open no way."""
+    own, allowed = settings.store_endpoint, settings.allowed_stores
+    stores = {endpoint for endpoint in endpoints if endpoint == own or is_allowed(endpoint, own, allowed)}
+    trainings = {"podSelector": {"matchExpressions": [{"key": names.LABEL_TRAINING, "operator": "Exists"}]}}
     watchers = (
         {NAMESPACE_NAME_LABEL: settings.pod_namespace},
         {names.LABEL_MONITORING: "true"},
     )
-    name = names.network_policy_name(training.metadata.name)
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": ownership.metadata(training, name, ownership.labels(training, names.COMPONENT_TRAINER)),
+        "metadata": ownership.shared_metadata(namespace, names.TRAININGS_POLICY, names.COMPONENT_TRAINER),
         "spec": {
-            "podSelector": own["podSelector"],
+            "podSelector": trainings["podSelector"],
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
-                {"from": [own]},
+                {"from": [trainings]},
                 {
                     "from": [{"namespaceSelector": {"matchLabels": labels}} for labels in watchers],
                     "ports": [{"protocol": "TCP", "port": names.PROGRESS_PORT}],
                 },
             ],
-            "egress": [{"to": [own]}, dns_egress(), *store_egresses([location.endpoint])],
+            "egress": [{"to": [trainings]}, dns_egress(), *store_egresses(stores)],
         },
     }

@@ -23,7 +23,7 @@ from kinema_operator.plan import Manifest as KubernetesObject
 from kinema_operator.resources import NODE_KIND
 from kinema_operator.settings import Settings
 from kinema_operator.storage import SecretReader, Stores, storage_reason, store_location
-from kinema_operator.training import effects, fence, lessons, nodes, restore, standing, suspension
+from kinema_operator.training import effects, fence, lessons, nodes, restore, shared, standing, suspension
 from kinema_operator.training.observed import (
     ExportSeen,
     Observed,
@@ -121,6 +121,8 @@ class Observer:
             jobs=tuple(read_job(job) for job in sorted(jobs, key=_name)),
             pods=tuple(nodes.with_node(read_pod(pod), cache) for pod in sorted(pods, key=_name)),
             nodes_watched=cache.sight(NODE_KIND) != "refused",
+            stores_named=shared.stores_named(cache, meta.namespace),
+            older=shared.of_older_versions(training, cache),
             model_exists=exists,
         )
         return seen, pods

@@ -8,6 +8,7 @@ from typing import Literal
 
 from kinema_api import layout, names
 from kinema_api.wire import EvaluationResult, LastWord, TrainerProgress
+from kinema_operator.plan import Ref
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class JobSeen:
     """Somebody, such as Kueue, lets it make no pods."""
     queue: str = ""
     """Kueue's LocalQueue that it waits in."""
+    subdomain: str = ""
+    """Of its pods: a Service that an older version made for this training alone; empty: they need none."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ class PodSeen:
     trouble_since: datetime | None = None
     silent: bool | None = None
     """It was asked because of its node, and did not answer; None: it was not asked."""
+    subdomain: str = ""
+    """The Service that gives it a host name."""
     earlier_failures: int = 0
     """How often the Job controller has replaced pods of its index: the next replacement waits 10 s x 2^this."""
 
@@ -228,5 +233,9 @@ class Observed:
     """GroupSeen.cut_off_seconds."""
     rivals: tuple[Rival, ...] = ()
     """Other trainings that hold pods and wait for more; looked for when this one does."""
+    stores_named: tuple[str, ...] = ()
+    """Endpoints of the stores that the trainings of this namespace name; "" is the operator's own."""
+    older: tuple[Ref, ...] = ()
+    """Service and NetworkPolicy that an older version made for this training alone."""
     model_exists: bool = False
     """There is a VideoModel of the name that the training publishes to."""

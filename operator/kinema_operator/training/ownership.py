@@ -40,6 +40,11 @@ def scale_selector(training: VideoModelTraining) -> str:
     return f"{names.LABEL_TRAINING}={training.metadata.name},{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}"
 
 
+def shared_metadata(namespace: str, name: str, component: str) -> Manifest:
+    """Metadata of an object that all trainings of a namespace share: it has no owner."""
+    return {"name": name, "namespace": namespace, "labels": names.common_labels(name, component)}
+
+
 def metadata(training: VideoModelTraining, name: str, object_labels: Manifest) -> Manifest:
     """Metadata of an object that the training owns."""
     return {

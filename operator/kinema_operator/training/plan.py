@@ -52,6 +52,8 @@ def decide(view: View) -> Plan:
     if view.training.metadata.deletion_timestamp:
         return nodes.with_losses(view, cleaning.leave(view))
     plan = credentials.noted(view, nodes.with_losses(view, _decide(view)))
+    if view.seen.older and not view.older_in_use:
+        plan = dataclasses.replace(plan, delete=(*plan.delete, *view.seen.older))
     if not isinstance(plan.status, Status):
         return plan
     return dataclasses.replace(

@@ -47,6 +47,7 @@ def read_job(job: Manifest) -> JobSeen:
         deleting="deletionTimestamp" in metadata,
         suspended=bool(spec.get("suspend")),
         queue=labels.get(names.LABEL_QUEUE, ""),
+        subdomain=_template(job).get("subdomain") or "",
     )
 
 
@@ -73,6 +74,7 @@ def read_pod(pod: Manifest) -> PodSeen:
         min_nodes=_number(annotations.get(ANNOTATION_MIN_NODES)),
         generation=_number(annotations.get(ANNOTATION_GENERATION)),
         resource_version=metadata.get("resourceVersion") or "",
+        subdomain=(pod.get("spec") or {}).get("subdomain") or "",
         earlier_failures=_earlier_failures(metadata),
     )
 
@@ -98,8 +100,13 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
+def _template(job: Manifest) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (job["spec"].get("template") or {}).get("spec") or {}
+    return found
+
+
 def _image(job: Manifest) -> str:
-    containers = ((job["spec"].get("template") or {}).get("spec") or {}).get("containers") or ()
+    containers = _template(job).get("containers") or ()
     return next((str(c.get("image") or "") for c in containers if c.get("name") == launch.TRAINER_ROLE), "")
 
 

@@ -1,9 +1,13 @@
-"""The one Service of a training: headless, it gives each of its pods a name.
+"""The Service that names rendezvous stores: one headless Service for all trainings of a namespace.
 
-One for all of them, since endpoints are made for every Service anew. It has no cluster address: API servers hand those
-out one after another, some twenty a second, which hundreds of trainings at once would have to wait for. A store's
-container is restarted in place and keeps its address; only a store on a lost node is found again when a DNS answer has
-aged, which takes seconds.
+A store's host name must be known when the trainers' Job is made, and its address is not. A Service gives every store
+that names it as its subdomain a name of its own, so one is enough for any number of them: a Service for each training
+costs the API server and whoever follows Services (kube-proxy, DNS, the controllers of endpoints) once more for each.
+Trainers need no names, since their agents advertise addresses.
+
+It has no cluster address: API servers hand those out one after another, some twenty a second. A store's container is
+restarted in place and keeps its address; only a store on a lost node is found again when a DNS answer has aged, which
+takes seconds.
 """
 
 from __future__ import annotations
@@ -15,8 +19,24 @@ from kinema_api.training import VideoModelTraining
 from kinema_operator.training import ownership
 
 
+def rendezvous_service(namespace: str) -> dict[str, Any]:
+    """Headless Service of the rendezvous stores of all trainings of a namespace."""
+    selector = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_COMPONENT: names.COMPONENT_STORE}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": ownership.shared_metadata(namespace, names.RENDEZVOUS_SERVICE, names.COMPONENT_STORE),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": selector,
+            "ports": [_port("rendezvous", names.RENDEZVOUS_PORT)],
+        },
+    }
+
+
 def pods_service(training: VideoModelTraining) -> dict[str, Any]:
-    """Headless Service of the trainers and the rendezvous store of every attempt."""
+    """The Service of an attempt that an older version began: its trainers know their store by no other name."""
     name = names.pods_service_name(training.metadata.name)
     return {
         "apiVersion": "v1",
@@ -31,9 +51,9 @@ def pods_service(training: VideoModelTraining) -> dict[str, Any]:
     }
 
 
-def store_host(namespace: str, name: str, run: int, attempt: int) -> str:
+def store_host(namespace: str, name: str, run: int, attempt: int, service: str = names.RENDEZVOUS_SERVICE) -> str:
     """DNS name of the rendezvous store of one attempt, good in every cluster domain."""
-    return f"{names.store_name(name, run, attempt)}.{names.pods_service_name(name)}.{namespace}.svc"
+    return f"{names.store_name(name, run, attempt)}.{service}.{namespace}.svc"
 
 
 def _port(name: str, port: int) -> dict[str, Any]:

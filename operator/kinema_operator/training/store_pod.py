@@ -61,6 +61,7 @@ def store_pod(
     generation: int = 0,
     avoid: Collection[str] = (),
     leases_over: bool = False,
+    service: str = names.RENDEZVOUS_SERVICE,
 ) -> dict[str, Any]:
     """The rendezvous store of one attempt.
 
@@ -74,6 +75,7 @@ def store_pod(
         generation: see ANNOTATION_GENERATION.
         avoid: nodes on which others were lost; Kubernetes may not know yet that these are gone.
         leases_over: see names.POD_INFO_LEASES_OVER.
+        service: the Service that gives it its host name.
     """
     role = next(role for role in app.roles if role.name == launch.STORE_ROLE)
     if image:
@@ -99,7 +101,7 @@ def store_pod(
         spec["affinity"] = _elsewhere(avoid)
     # Its host name stays the same whatever number its own name carries.
     spec["hostname"] = names.store_name(config.name, config.run, config.attempt)
-    spec["subdomain"] = names.pods_service_name(config.name)
+    spec["subdomain"] = service
     spec["restartPolicy"] = "Always"
     spec["terminationGracePeriodSeconds"] = TERMINATION_GRACE_SECONDS
     store["volumeMounts"].append({"name": POD_INFO_VOLUME, "mountPath": names.POD_INFO_DIR, "readOnly": True})

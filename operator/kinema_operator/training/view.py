@@ -91,6 +91,20 @@ class View:
         return tuple(p for p in self.seen.pods if p.component == names.COMPONENT_STORE and self._current(p))
 
     @property
+    def service(self) -> str:
+        """The Service that names the current attempt's rendezvous: as its trainers were told when they were made."""
+        own = names.pods_service_name(self.training.metadata.name)
+        told = [self.job.subdomain] if self.job else [pod.subdomain for pod in self.stores]
+        return own if own in told else names.RENDEZVOUS_SERVICE
+
+    @property
+    def older_in_use(self) -> bool:
+        """Whether a pod or Job of any attempt still lives on what an older version made for this training alone."""
+        own = names.pods_service_name(self.training.metadata.name)
+        jobs = (not job.finished and job.subdomain == own for job in self.seen.jobs)
+        return any(jobs) or any(not pod.over and pod.subdomain == own for pod in self.seen.pods)
+
+    @property
     def progress(self) -> TrainerProgress | None:
         """What rank 0 of the current attempt says."""
         found = self.seen.progress

@@ -65,8 +65,8 @@ def test_what_may_yet_appear_is_waited_for(make_view: Any, settings: Any, reason
 def test_a_fixed_attempt_gets_all_its_objects(make_view: Any, now: datetime) -> None:
     plan = decide(make_view(STARTING, Observed(credentials_expire=now + timedelta(hours=1))))
     assert made(plan) == {
-        ("NetworkPolicy", "tiny-world-training"),
-        ("Service", "tiny-world-pods"),
+        ("NetworkPolicy", "kinema-trainings"),
+        ("Service", "kinema-rendezvous"),
         ("Pod", "tiny-world-r1-a1-store"),
         ("Job", "tiny-world-r1-a1"),
     }

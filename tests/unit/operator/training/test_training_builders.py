@@ -128,17 +128,17 @@ def test_the_job_is_elastic_and_fails_by_class(make_training: Any, settings: Set
 def test_names_and_labels_bind_the_objects_together(make_training: Any, settings: Settings) -> None:
     training = make_training(RUNNING)
     trainers, store = made(training, settings)
-    front = service.pods_service(training)
+    front = service.rendezvous_service("team")
     template = trainers["spec"]["template"]
-    for named in (template, store):
-        assert front["spec"]["selector"].items() <= named["metadata"]["labels"].items()
-        assert front["metadata"]["name"] == named["spec"]["subdomain"]
+    assert front["spec"]["selector"].items() <= store["metadata"]["labels"].items()
+    assert front["metadata"]["name"] == store["spec"]["subdomain"]
     assert front["spec"]["clusterIP"] == "None"
     env = {e["name"]: e.get("value") for e in template["spec"]["containers"][0]["env"]}
     assert env[launch.ENV_RENDEZVOUS] == f"{store['spec']['hostname']}.{front['metadata']['name']}.team.svc:29400"
-    for obj in (trainers, store, front):
+    for obj in (trainers, store):
         (owner,) = obj["metadata"]["ownerReferences"]
         assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == ("7a1f", True, True)
+    for obj in (trainers, store, front):
         assert obj["metadata"]["labels"][names.LABEL_MANAGED_BY] == "kinema-operator"
     assert template["metadata"]["annotations"] == {
         "prometheus.io/scrape": "true",
@@ -192,12 +192,10 @@ def test_an_extended_resource_that_is_only_requested_is_limited_too(make_trainin
         ("https://s3.example.org", {"ports": [{"port": 443, "protocol": "TCP"}]}),
     ],
 )
-def test_pods_reach_each_other_dns_and_the_store(
-    make_training: Any, settings: Settings, endpoint: str, expected: dict[str, Any]
-) -> None:
-    location = StoreLocation(endpoint=endpoint, bucket="kinema")
-    spec = network_policy.network_policy(make_training(RUNNING), location, settings)["spec"]
-    own = {"podSelector": {"matchLabels": {names.LABEL_TRAINING: "tiny-world"}}}
+def test_pods_reach_each_other_dns_and_the_store(settings: Settings, endpoint: str, expected: dict[str, Any]) -> None:
+    settings = settings.model_copy(update={"allowed_stores": ("http://10.1.2.3:9000", "https://s3.example.org")})
+    spec = network_policy.network_policy("team", [endpoint], settings)["spec"]
+    own = {"podSelector": {"matchExpressions": [{"key": names.LABEL_TRAINING, "operator": "Exists"}]}}
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert spec["podSelector"] == own["podSelector"]
     peers, dns, store = spec["egress"]

@@ -87,7 +87,7 @@ def test_a_committed_export_is_measured_first_if_that_is_asked_for(make_view: An
 
 def test_one_job_measures_it(make_view: Any, now: datetime) -> None:
     plan = decide(make_view(EVALUATING, trained(now), evaluation=EVALUATION))
-    assert made(plan) == {("NetworkPolicy", "tiny-world-training"), ("Job", "tiny-world-r1-a1-evaluation")}
+    assert made(plan) == {("NetworkPolicy", "kinema-trainings"), ("Job", "tiny-world-r1-a1-evaluation")}
     (job,) = [apply for apply in plan.apply if apply.once]
     args = job.manifest["spec"]["template"]["spec"]["containers"][0]["args"]
     config = EvaluationConfig.model_validate_json(args[args.index("--config") + 1])
