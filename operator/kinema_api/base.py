@@ -15,14 +15,12 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationError,
-    model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from kinema_api import names
 from kinema_api.errors import InvalidManifest
-from kinema_api.quantity import quantity
 
 WORDED_ERROR: Final = "worded"
 """Type of a pydantic error whose message is a whole sentence with a remedy."""
@@ -37,7 +35,7 @@ Quantity = int | Annotated[str, Field(max_length=32)]
 
 SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 """A DNS subdomain (RFC 1123), which most names of Kubernetes are: it can never leave its place in a URL."""
-_LABEL_CHARACTERS: Final = r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]"
+LABEL_CHARACTERS: Final = r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]"
 
 
 def cel_rules(*rules: tuple[str, str]) -> dict[str, Any]:
@@ -138,7 +136,7 @@ LabelValue = Annotated[
     str,
     Field(max_length=63),
     Worded(
-        rf"^({_LABEL_CHARACTERS})?$",
+        rf"^({LABEL_CHARACTERS})?$",
         "a label's value holds only letters, digits, dashes, underscores and dots, and begins and ends with a letter "
         "or digit: correct it",
     ),
@@ -147,7 +145,7 @@ NodeSelector = Annotated[
     dict[str, LabelValue],
     Field(max_length=16),
     WordedKeys(
-        rf"^({SUBDOMAIN}/)?{_LABEL_CHARACTERS}$",
+        rf"^({SUBDOMAIN}/)?{LABEL_CHARACTERS}$",
         "a label's key is NAME or DOMAIN/NAME, such as topology.kubernetes.io/zone: correct it",
     ),
 ]
@@ -322,77 +320,3 @@ class ArtifactStore(ApiModel):
     """Region that requests are signed for."""
     secret_ref: SecretName
     """Secret in the same namespace with the keys accessKey and secretKey."""
-
-
-RESOURCE_KEYS: Final = (
-    "a container's resource is cpu, memory, ephemeral-storage, hugepages-SIZE or DOMAIN/NAME such as nvidia.com/gpu: "
-    "correct its name"
-)
-NO_QUANTITY: Final = "a quantity is a number of at least 0 such as 500m, 2 or 16Gi (there is no GB): correct it"
-NOT_WHOLE: Final = "what is named DOMAIN/NAME, such as nvidia.com/gpu, is had in whole numbers: write 1, 2 or more"
-ABOVE_LIMIT: Final = "a request must not exceed the limit of the same name: lower requests or raise limits"
-NOT_EQUAL: Final = (
-    "what is named DOMAIN/NAME, such as nvidia.com/gpu, has one number in requests and limits: make them equal"
-)
-_EACH_QUANTITY: Final = (
-    ("self.all(k, isQuantity(string(self[k])) && sign(quantity(string(self[k]))) >= 0)", NO_QUANTITY),
-    (
-        "self.all(k, !k.contains('/') || (isQuantity(string(self[k])) && quantity(string(self[k])).isInteger()))",
-        NOT_WHOLE,
-    ),
-)
-_BOTH: Final = "!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits)"
-_READABLE: Final = "!isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k]))"
-_COMPARED: Final = "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k])))"
-
-ResourceList = Annotated[
-    dict[str, Quantity],
-    Field(max_length=16),
-    WordedKeys(
-        rf"^(cpu|memory|ephemeral-storage|hugepages-[1-9][0-9]*[KMGT]i|{SUBDOMAIN}/{_LABEL_CHARACTERS})$",
-        RESOURCE_KEYS,
-        _EACH_QUANTITY,
-    ),
-]
-
-
-class Resources(ApiModel):
-    """Compute resources of a container, as in Kubernetes."""
-
-    model_config = ConfigDict(
-        json_schema_extra=cel_rules(
-            (f"{_BOTH} || {_READABLE} || {_COMPARED} <= 0)", ABOVE_LIMIT),
-            (f"{_BOTH} || !k.contains('/') || {_READABLE} || {_COMPARED} == 0)", NOT_EQUAL),
-        )
-    )
-
-    requests: ResourceList = Field(default_factory=dict)
-    """What is set aside for the container."""
-    limits: ResourceList = Field(default_factory=dict)
-    """What the container may not exceed; nvidia.com/gpu goes here."""
-
-    @model_validator(mode="after")
-    def _can_be_had(self) -> Self:
-        problem = _problem(self.requests, self.limits)
-        if problem:
-            raise PydanticCustomError(WORDED_ERROR, "{sentence}", {"sentence": problem})
-        return self
-
-
-def _problem(requests: dict[str, Any], limits: dict[str, Any]) -> str:
-    for part in (requests, limits):
-        for name, value in part.items():
-            try:
-                number = quantity(value)
-            except ValueError:
-                return NO_QUANTITY
-            if number < 0:
-                return NO_QUANTITY
-            if "/" in name and number != number.to_integral_value():
-                return NOT_WHOLE
-    for name in requests.keys() & limits.keys():
-        if quantity(requests[name]) > quantity(limits[name]):
-            return ABOVE_LIMIT
-        if "/" in name and quantity(requests[name]) != quantity(limits[name]):
-            return NOT_EQUAL
-    return ""

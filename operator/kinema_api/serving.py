@@ -15,10 +15,10 @@ from kinema_api.base import (
     NodeSelector,
     ObjectMeta,
     ResourceName,
-    Resources,
     Uri,
     cel_rules,
 )
+from kinema_api.resources import Resources
 
 KIND: Final = "VideoModel"
 PLURAL: Final = "videomodels"

@@ -25,7 +25,6 @@ from kinema_api.base import (
     NodeSelector,
     ObjectMeta,
     ResourceName,
-    Resources,
     ShortText,
     Uri,
     Worded,
@@ -33,6 +32,7 @@ from kinema_api.base import (
 )
 from kinema_api.data import Data
 from kinema_api.evaluation import Evaluation, EvaluationStatus
+from kinema_api.resources import Resources
 
 MAX_NODES: Final = 64
 KIND: Final = "VideoModelTraining"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kinema_api import names
-from kinema_api.base import Resources
+from kinema_api.resources import Resources
 from kinema_operator.settings import Settings
 
 GPU_RESOURCE: Final = "nvidia.com/gpu"
