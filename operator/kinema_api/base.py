@@ -15,6 +15,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationError,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -174,6 +175,23 @@ Endpoint = Annotated[
     ),
 ]
 
+MAX_CA_BUNDLE: Final = 64 << 10
+"""Longest bundle: it travels in a Secret, in an environment variable and in work orders."""
+CaBundle = Annotated[
+    str,
+    Field(max_length=MAX_CA_BUNDLE),
+    Worded(
+        r"^[\t\n\r -~]*-----BEGIN CERTIFICATE-----[\t\n\r -,.-~]+-----END CERTIFICATE-----[\t\n\r -~]*$",
+        "a caBundle is PEM text of certificates, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----: copy "
+        "the certificate of the store's authority whole",
+    ),
+    WordedNot(
+        r"PRIVATE KEY-----",
+        "a caBundle holds certificates alone, and everybody may read it: remove the private key and make a new one",
+    ),
+]
+"""Certificates of authorities, in PEM."""
+
 SIZE_PATTERN: Final = r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,3}$"
 ClipSize = Annotated[
     str,
@@ -287,8 +305,17 @@ class SecretName(ApiModel):
     """Name of the Secret."""
 
 
+CA_WITHOUT_TLS: Final = (
+    "caBundle is for a store that is reached by TLS: write the endpoint with https://, or remove caBundle"
+)
+
+
 class ArtifactStore(ApiModel):
-    """An S3-compatible object store; every field falls back to the operator's own store."""
+    """An S3-compatible object store."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(("!has(self.caBundle) || self.endpoint.startsWith('https://')", CA_WITHOUT_TLS))
+    )
 
     endpoint: Endpoint
     """Where pods reach the store, such as http://minio.kinema-system.svc:9000."""
@@ -320,3 +347,30 @@ class ArtifactStore(ApiModel):
     """Region that requests are signed for."""
     secret_ref: SecretName
     """Secret in the same namespace with the keys accessKey and secretKey."""
+    ca_bundle: CaBundle | None = None
+    """Certificates, in PEM, of the authorities that the store's own certificate comes from, where the system's do not
+    do; they are trusted beside those. At most 64 KiB. It is no secret, and may change at any time. Default: none, or at
+    the operator's own endpoint the operator's."""
+
+    @model_validator(mode="after")
+    def _authority_has_a_use(self) -> Self:
+        if self.ca_bundle and not self.endpoint.startswith("https://"):
+            raise PydanticCustomError(WORDED_ERROR, CA_WITHOUT_TLS)
+        return self
+
+    def is_same_place(self, other: ArtifactStore) -> bool:
+        """Whether both name one store alike, whatever authorities they trust."""
+        return self.model_copy(update={"ca_bundle": None}) == other.model_copy(update={"ca_bundle": None})
+
+
+def store_unchanged(field: str) -> str:
+    """CEL: the store in `field` is the one it was. Its authorities may change: certificates are renewed."""
+    same = []
+    for name, info in ArtifactStore.model_fields.items():
+        now, before = f"self.{field}.{info.alias}", f"oldSelf.{field}.{info.alias}"
+        equal = f"{now} == {before}"
+        # Comparing optional values (`.?`) costs more than a CRD may: the API server knows no bound on their length.
+        optional = f"has({now}) == has({before}) && (!has({now}) || {equal})"
+        if name != "ca_bundle":
+            same.append(optional if info.default is None else equal)
+    return f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || {' && '.join(same)})"

@@ -21,6 +21,7 @@ from kinema_api.base import (
     Uri,
     Worded,
     cel_rules,
+    store_unchanged,
 )
 from kinema_api.inputs import TASK_RULES, ClipInput, Mask, TaskName
 
@@ -56,7 +57,6 @@ IMMUTABLE: Final = (
     "steps",
     "guidanceScale",
     "deadlineSeconds",
-    "artifactStore",
     "retentionSeconds",
     "ttlSecondsAfterFinished",
 )
@@ -111,6 +111,10 @@ class VideoGenerationSpec(ApiModel):
                     f"{f} cannot change once asked for: create another VideoGeneration",
                 )
                 for f in IMMUTABLE
+            ),
+            (
+                store_unchanged("artifactStore"),
+                "artifactStore cannot change once asked for (its caBundle can): create another VideoGeneration",
             ),
             (
                 "!oldSelf.cancel || self.cancel",

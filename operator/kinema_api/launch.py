@@ -50,6 +50,8 @@ class Site:
     image: str
     weak_fence: bool = False
     """Commit on a store without conditional writes all the same."""
+    ca_file: str = ""
+    """Authorities that the store's certificate may come from, in PEM; the file may be missing."""
 
 
 def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from: str | None) -> RunConfig:
@@ -131,6 +133,7 @@ def _storage_env(site: Site) -> dict[str, str]:
         objectstore.ENV_BUCKET: site.store_bucket,
         objectstore.ENV_REGION: site.store_region,
         objectstore.ENV_CREDENTIALS: site.credentials_file,
+        **({objectstore.ENV_CA_FILE: site.ca_file} if site.ca_file else {}),
         **({objectstore.ENV_WEAK_FENCE: "1"} if site.weak_fence else {}),
     }
 

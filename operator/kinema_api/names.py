@@ -80,6 +80,7 @@ POD_INFO_GENERATION: Final = "generation"
 POD_INFO_LEASES_OVER: Final = "leases-over"
 """1: the store was made when no trainer that answered had heard the one before for longer than a lease lasts."""
 STORAGE_CREDENTIALS_KEY: Final = "credentials.json"
+STORAGE_CA_KEY: Final = "ca.crt"
 SCRATCH_DIR: Final = "/tmp"  # noqa: S108 - an emptyDir of the pod
 TERMINATION_LOG: Final = "/dev/termination-log"
 

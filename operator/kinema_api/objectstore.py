@@ -22,6 +22,9 @@ ENV_REGION: Final = "KINEMA_STORE_REGION"
 ENV_CREDENTIALS: Final = "KINEMA_STORE_CREDENTIALS_FILE"
 """File with a StoreCredentials JSON; read again whenever it changes, since credentials are renewed."""
 
+ENV_CA_FILE: Final = "KINEMA_STORE_CA_FILE"
+"""File with certificates of authorities in PEM, trusted beside the system's; there may be none. Read again like it."""
+
 ENV_WEAK_FENCE: Final = "KINEMA_STORE_WEAK_FENCE"
 """1: commits go on where the store knows no conditional writes, with the gap that this leaves in the fence."""
 
@@ -45,6 +48,8 @@ class StoreLocation(ApiModel):
     bucket: str
     public_endpoint: str | None = None
     region: str = "us-east-1"
+    ca_bundle: str | None = None
+    """PEM of the authorities that are trusted beside the system's."""
 
 
 class StoreCredentials(ApiModel):

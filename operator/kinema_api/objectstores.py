@@ -12,8 +12,12 @@ from kinema_api.s3store import S3Store
 __all__ = ["FolderStore", "S3Store", "open_store"]
 
 
-def open_store(location: StoreLocation, credentials: StoreCredentials | Path | None) -> ObjectStore:
+def open_store(
+    location: StoreLocation, credentials: StoreCredentials | Path | None, ca_file: Path | None = None
+) -> ObjectStore:
     """The store at `location`; a `Path` names a credentials file that is read again whenever it changes.
+
+    So is `ca_file`: authorities in PEM that are trusted, while it is there, in place of the location's.
 
     Raises:
         StorageDenied: an S3 store without credentials.
@@ -23,4 +27,4 @@ def open_store(location: StoreLocation, credentials: StoreCredentials | Path | N
         return FolderStore(location)
     if credentials is None:
         raise StorageDenied(f"no credentials for {location.endpoint}: name a Secret with accessKey and secretKey")
-    return S3Store(location, credentials)
+    return S3Store(location, credentials, ca_file)

@@ -28,7 +28,7 @@ from kinema_api.objectstore import (
     hash_of,
 )
 from kinema_api.storefaults import missing_bucket, no_store, told
-from kinema_api.storehttp import CALL_SECONDS, MIN_BYTES_PER_SECOND, Budget, StoreHttp, bounded
+from kinema_api.storehttp import CALL_SECONDS, MIN_BYTES_PER_SECOND, Budget, StoreHttp, bounded, read_ca_file
 
 CHECK_SECONDS: Final = 10.0
 """Life of the question whether a bucket can be used."""
@@ -68,17 +68,34 @@ def _credentials(keys: StoreCredentials) -> Credentials:
 class S3Store:
     """One bucket of an S3-compatible store."""
 
-    def __init__(self, location: StoreLocation, credentials: StoreCredentials | Path) -> None:
+    def __init__(
+        self, location: StoreLocation, credentials: StoreCredentials | Path, ca_file: Path | None = None
+    ) -> None:
         self.location = location
+        self._ca_file = ca_file
         provider: Provider
         if isinstance(credentials, Path):
             provider = FileCredentials(credentials)
         else:
             provider = StaticProvider(credentials.access_key, credentials.secret_key, credentials.session_token)
         self._provider = provider
-        self._http = StoreHttp()
-        self._client = _client(location.endpoint, location, provider, self._http)
-        self._public = _client(location.public_endpoint or location.endpoint, location, provider, self._http)
+        self._ca_time = _changed(ca_file)
+        self._connect()
+
+    def _connect(self) -> None:
+        location, ca_bundle = self.location, self.location.ca_bundle
+        if self._ca_file is not None and self._ca_time is not None:
+            ca_bundle = read_ca_file(self._ca_file)
+        self._http = StoreHttp(ca_bundle=ca_bundle)
+        self._client = _client(location.endpoint, location, self._provider, self._http)
+        self._public = _client(location.public_endpoint or location.endpoint, location, self._provider, self._http)
+
+    def _follow_authorities(self) -> None:
+        """Connect anew once the file of authorities is another one: certificates are renewed while a run goes on."""
+        found = _changed(self._ca_file)
+        if found != self._ca_time:
+            self._ca_time = found
+            self._connect()
 
     def check(self) -> None:
         """See ObjectStore.check."""
@@ -225,6 +242,7 @@ class S3Store:
         """
         with Budget(seconds) as budget:
             try:
+                self._follow_authorities()
                 return request()
             except Exception as error:
                 try:
@@ -232,6 +250,14 @@ class S3Store:
                 except Exception as slow:
                     raise told(slow, self.location, key) from None
                 raise told(error, self.location, key) from None
+
+
+def _changed(file: Path | None) -> int | None:
+    """When the file was written, in nanoseconds of its file system; None: there is none."""
+    try:
+        return file.stat().st_mtime_ns if file else None
+    except OSError:
+        return None
 
 
 def _client(endpoint: str, location: StoreLocation, provider: Provider, http: StoreHttp) -> Minio:

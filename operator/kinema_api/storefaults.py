@@ -191,8 +191,8 @@ def _tls(error: BaseException, location: StoreLocation) -> StorageError:
         return StoreUnusable(f"{at}: its certificate has expired (TLS); renew it")
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return StoreUnusable(
-            f"{at}: its certificate is of an authority that is not trusted (TLS); use a certificate of one that is, or "
-            "add the authority's to what SSL_CERT_FILE names in the pods"
+            f"{at}: its certificate is of an authority that is not trusted (TLS); give that authority's certificate as "
+            "caBundle: spec.artifactStore.caBundle, or store.caBundle of the chart for the operator's own store"
         )
     return StorageUnreachable(
         f"{at}: TLS fails ({type(error).__name__}); check the store's certificate and TLS versions"

@@ -17,6 +17,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import BaseHTTPResponse, HTTPResponse
 
+from kinema_api.base import MAX_CA_BUNDLE
 from kinema_api.errors import ObjectTooLarge, StorageUnreachable, StoreUnusable
 
 CONNECT_SECONDS: Final = 5.0
@@ -314,6 +316,23 @@ def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
                 f"the store's caBundle is not PEM of certificates ({type(error).__name__}); copy the authority's whole"
             ) from None
     return context
+
+
+def read_ca_file(file: Path) -> str:
+    """The authorities in a file, for `tls_context`.
+
+    Raises:
+        StoreUnusable: it cannot be read, is too long or is no text.
+    """
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_CA_BUNDLE + 1)
+        if len(data) <= MAX_CA_BUNDLE:
+            return data.decode("ascii")
+        problem = f"it has more than {MAX_CA_BUNDLE} bytes"
+    except (OSError, ValueError) as error:
+        problem = type(error).__name__
+    raise StoreUnusable(f"cannot read the store's authorities from {file} ({problem}); name a file of PEM certificates")
 
 
 def _require_s3(method: str, url: str, whole: bool, response: BaseHTTPResponse) -> None:

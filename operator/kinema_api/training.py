@@ -29,6 +29,7 @@ from kinema_api.base import (
     Uri,
     Worded,
     cel_rules,
+    store_unchanged,
 )
 from kinema_api.data import Data
 from kinema_api.evaluation import Evaluation, EvaluationStatus
@@ -43,7 +44,7 @@ FailureClass = Literal[
     "preemption", "out_of_memory", "numerics", "hardware", "stall", "network", "user_error", "unknown"
 ]
 
-IMMUTABLE: Final = ("model", "data", "optimization", "evaluation", "publish", "worker", "artifactStore")
+IMMUTABLE: Final = ("model", "data", "optimization", "evaluation", "publish", "worker")
 
 BOUNDS_CROSSED: Final = "minNodes must not exceed maxNodes: lower minNodes or raise maxNodes"
 NODES_OUTSIDE: Final = "nodes must lie between elastic.minNodes and elastic.maxNodes: change nodes or the bounds"
@@ -213,6 +214,12 @@ class VideoModelTrainingSpec(ApiModel):
                     f"{f} is fixed for a run: give spec.runId a new value to start another run with it",
                 )
                 for f in IMMUTABLE
+            ),
+            (
+                "(has(self.runId) && (!has(oldSelf.runId) || self.runId != oldSelf.runId)) || "
+                f"({store_unchanged('artifactStore')})",
+                "artifactStore is fixed for a run (its caBundle is not): give spec.runId a new value to start another "
+                "run with it",
             ),
             (
                 "(has(self.runId) && (!has(oldSelf.runId) || self.runId != oldSelf.runId)) || "

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from kinema_api.base import SIZE_PATTERN, ApiModel
+from kinema_api.base import MAX_CA_BUNDLE, SIZE_PATTERN, ApiModel
 from kinema_api.generation import Seam, Shot
 from kinema_api.inputs import Region, TaskName
 from kinema_api.manifest import ManifestFile, Sha256
@@ -136,6 +136,10 @@ EXPORT_BROKEN_EXIT: Final = 46
 """Exit code of a publisher's container: the export is not what its manifest says, so it can never be published."""
 
 
+Authorities = Annotated[str, Field(max_length=MAX_CA_BUNDLE)]
+"""PEM of authorities that are trusted, beside the system's, for the addresses next to it."""
+
+
 class PresignedFile(ApiModel):
     """A file of the model that a server may fetch."""
 
@@ -157,6 +161,7 @@ class OrderedModel(ApiModel):
     digest: str
     manifest_url: str
     files: tuple[PresignedFile, ...]
+    ca_bundle: Authorities | None = None
 
 
 class OrderedInput(ApiModel):
@@ -169,6 +174,7 @@ class OrderedInput(ApiModel):
     """Its length; more is not fetched."""
     sha256: Sha256 | None = None
     """None: not known before it is read."""
+    ca_bundle: Authorities | None = None
 
 
 class WorkOrder(ApiModel):
@@ -195,6 +201,8 @@ class WorkOrder(ApiModel):
     steps: int
     guidance_scale: float
     uploads: tuple[UploadTarget, ...]
+    ca_bundle: Authorities | None = None
+    """For the uploads."""
 
 
 def unknown_fields(model: ApiModel, value: Any, prefix: str = "") -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -47,10 +48,25 @@ class Folder:
 @click.option("--endpoint", required=True, help="The object store, such as https://s3.example.com.")
 @click.option("--bucket", required=True, help="The bucket of Kinema's artefacts.")
 @click.option("--region", default="us-east-1", show_default=True, help="The bucket's region.")
+@click.option(
+    "--ca-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="AWS_CA_BUNDLE",
+    show_envvar=True,
+    help="Authorities that the store's certificate may come from, in PEM, beside the system's.",
+)
 @click.option("--delete", is_flag=True, help="Delete what is listed. It cannot be had back.")
 @with_cluster
 @with_output
-def gc(endpoint: str, bucket: str, region: str, delete: bool, where: ClusterOptions, output: Output) -> None:
+def gc(
+    endpoint: str,
+    bucket: str,
+    region: str,
+    ca_file: Path | None,
+    delete: bool,
+    where: ClusterOptions,
+    output: Output,
+) -> None:
     """List folders of trainings and generations of the namespace whose resource is gone.
 
     Keys to the store are yours: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. Published models and
@@ -59,7 +75,8 @@ def gc(endpoint: str, bucket: str, region: str, delete: bool, where: ClusterOpti
     """
     cluster = where.connect()
     try:
-        store = open_store(StoreLocation(endpoint=endpoint, bucket=bucket, region=region), _credentials(endpoint))
+        location = StoreLocation(endpoint=endpoint, bucket=bucket, region=region)
+        store = open_store(location, _credentials(endpoint), ca_file)
         # The bucket first: what is made between the two looks is then no orphan.
         found = folders(store, cluster.namespace)
         known = living(cluster)

@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from kinema_api.base import CaBundle
+
 SecretName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")]
 WorkerUser = Literal["random", "platform"] | Annotated[int, Field(ge=1, le=2**31 - 1)]
 
@@ -92,6 +94,8 @@ class Settings(BaseSettings):
     """Bucket of the default store."""
     store_region: str = "us-east-1"
     """Region that requests are signed for."""
+    store_ca_bundle: CaBundle | None = None
+    """Certificates, in PEM, of the authorities that the default store's certificate comes from."""
     store_credentials_file: Path | None = None
     """File with a StoreCredentials JSON for the default store (a mounted Secret)."""
     store_generated_secret: str | None = None
@@ -140,6 +144,12 @@ class Settings(BaseSettings):
     the world's own rule does it."""
     expansion_model: str = ""
     """Name of the language model there; needed with expansion_url."""
+
+    @model_validator(mode="after")
+    def _authority_has_a_use(self) -> Self:
+        if self.store_ca_bundle and not self.store_endpoint.startswith("https://"):
+            raise ValueError("KINEMA_STORE_CA_BUNDLE needs a KINEMA_STORE_ENDPOINT with https://: correct either")
+        return self
 
     @model_validator(mode="after")
     def _language_model_is_named(self) -> Self:

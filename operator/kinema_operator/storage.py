@@ -75,11 +75,13 @@ def store_location(artifact_store: ArtifactStore | None, settings: Settings) -> 
         StorageDenied: there is neither.
     """
     if artifact_store:
+        own = artifact_store.endpoint == settings.store_endpoint
         return StoreLocation(
             endpoint=artifact_store.endpoint,
             public_endpoint=artifact_store.public_endpoint,
             bucket=artifact_store.bucket,
             region=artifact_store.region,
+            ca_bundle=artifact_store.ca_bundle or (settings.store_ca_bundle if own else None),
         )
     if not settings.store_endpoint:
         raise StorageDenied(
@@ -91,6 +93,7 @@ def store_location(artifact_store: ArtifactStore | None, settings: Settings) -> 
         public_endpoint=settings.store_public_endpoint,
         bucket=settings.store_bucket,
         region=settings.store_region,
+        ca_bundle=settings.store_ca_bundle,
     )
 
 
@@ -217,7 +220,7 @@ class Stores:
         else:
             store = FencedStore(open_store(location, keys), self._fence)
             store.lane = self._lane(scope[0], location.endpoint)
-            opened = _Opened(store, keys, StoreHttp(STS_CONNECTIONS), time.monotonic())
+            opened = _Opened(store, keys, StoreHttp(STS_CONNECTIONS, location.ca_bundle), time.monotonic())
         self._opened[scope] = opened
         self._prune()
         return opened

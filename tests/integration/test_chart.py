@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.pki import Pki
 from conftest import binary
 from kinema_api import names
 from kinema_api.objectstore import StoreCredentials
@@ -27,6 +28,7 @@ TRIAL = {"minio": {"enabled": True, "nodePort": 30900}, "store": {"publicEndpoin
 S3 = {
     "store": {"endpoint": "https://s3.example.com", "bucket": "videos", "region": "eu-west-1", "existingSecret": "s3"}
 }
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 Render = Callable[..., list[dict[str, Any]]]
 
@@ -280,6 +282,15 @@ def test_who_chooses_the_user_of_worker_pods(value: str | int | None, setting: s
     assert environment(objects)["KINEMA_WORKER_USER"] == setting
 
 
+def test_the_authority_of_the_store_reaches_the_operator(render: Render, tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+    pki.ensure_authority()
+    bundle = f"# Of the store\n{pki.certificate('ca').read_text()}"
+    objects = render({"store": {**S3["store"], "caBundle": bundle}})
+    assert environment(objects)["KINEMA_STORE_CA_BUNDLE"] == bundle
+    assert "KINEMA_STORE_CA_BUNDLE" not in environment(render(S3))
+
+
 def test_names_made_of_digits_stay_text(render: Render) -> None:
     digits = {
         "crds": {"install": False},
@@ -362,6 +373,10 @@ def test_pod_monitors_on_request(render: Render) -> None:
         ({"minio": {"nodePort": 80}}, "/minio/nodePort"),
         ({"store": {"endpoint": "minio:9000"}}, "/store/endpoint"),
         ({"store": {"bucket": "My_Bucket"}}, "/store/bucket"),
+        ({"store": {"caBundle": "/etc/ssl/ca.crt"}}, "/store/caBundle"),
+        ({"store": {"caBundle": f"{PEM}-----BEGIN EC PRIVATE KEY-----"}}, "/store/caBundle"),
+        ({"store": {"caBundle": PEM, "endpoint": "http://s3"}}, "store.caBundle is for a store that is reached by TLS"),
+        ({"store": {"caBundle": PEM}, "minio": {"enabled": True}}, "store.caBundle is for a store"),
         ({"store": {"secretKey": "short"}}, "/store/secretKey"),
         ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
         ({"settings": {"PATH": "/"}}, "/settings"),

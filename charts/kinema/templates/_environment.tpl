@@ -3,6 +3,9 @@
 {{- if and .Values.watchNamespace (not .Values.namespaced) }}
 {{- fail "watchNamespace needs namespaced: true; set it, or leave watchNamespace empty to watch all namespaces" }}
 {{- end }}
+{{- if and .Values.store.caBundle (not (hasPrefix "https://" (include "kinema.store.endpoint" .))) }}
+{{- fail "store.caBundle is for a store that is reached by TLS: give a store.endpoint with https://, or remove store.caBundle" }}
+{{- end }}
 {{- $user := .Values.worker.runAsUser }}
 {{- $env := dict
   "KINEMA_WORKER_IMAGE" .Values.worker.image
@@ -16,6 +19,7 @@
   "KINEMA_STORE_PUBLIC_ENDPOINT" .Values.store.publicEndpoint
   "KINEMA_STORE_BUCKET" .Values.store.bucket
   "KINEMA_STORE_REGION" .Values.store.region
+  "KINEMA_STORE_CA_BUNDLE" .Values.store.caBundle
   "KINEMA_STORE_CREDENTIALS_FILE" "/var/run/kinema/store/credentials.json"
   "KINEMA_ALLOWED_STORES" (ternary (.Values.allowedStores | toJson) "" (not (empty .Values.allowedStores)))
   "KINEMA_ALLOW_WEAK_FENCE" (ternary "true" "" .Values.store.allowWeakFence)

@@ -33,13 +33,14 @@ def main() -> int:
     options.add_argument("--store", help="file:///folder or http(s)://host:port; default: WORK/store")
     options.add_argument("--bucket", default="kinema")
     options.add_argument("--credentials", type=Path, help="file with a StoreCredentials JSON, for S3")
+    options.add_argument("--ca-file", type=Path, help="file with the authorities of an https store, in PEM")
     options.add_argument("--json", action="store_true", help="accepted for symmetry: output is always JSON lines")
     given = options.parse_args()
     endpoint = given.store or f"file://{given.work.absolute() / 'store'}"
     try:
         training = read_training(given.file, given.nodes)
         store = StoreLocation(endpoint=endpoint, bucket=given.bucket)
-        wanted = LocalTraining(training, given.work, store, given.credentials, given.kill_after_step)
+        wanted = LocalTraining(training, given.work, store, given.credentials, given.kill_after_step, given.ca_file)
         run_local(wanted, _tell)
     except TrainingFailure as error:
         _tell({"event": "error", "failureClass": error.failure_class, "message": str(error)})

@@ -42,6 +42,8 @@ class LocalTraining:
     credentials: Path | None = None
     kill_after_step: int | None = None
     """SIGKILL one worker once this many steps are done and every agent takes part."""
+    ca_file: Path | None = None
+    """Authorities that the store's certificate may come from, in PEM."""
 
 
 def read_training(path: Path, nodes: int | None) -> VideoModelTraining:
@@ -86,7 +88,7 @@ def run_local(wanted: LocalTraining, tell: Callable[[Event], None]) -> str:
     if wanted.kill_after_step is not None and wanted.training.spec.min_nodes >= wanted.training.spec.nodes:
         raise BadConfiguration("a killed worker is not replaced here: set elastic.minNodes below nodes to go on")
     try:
-        store = open_store(wanted.store, wanted.credentials)
+        store = open_store(wanted.store, wanted.credentials, wanted.ca_file)
         if wanted.store.endpoint.startswith("file://"):
             Path(wanted.store.endpoint.removeprefix("file://"), wanted.store.bucket).mkdir(parents=True, exist_ok=True)
         store.check()
@@ -95,7 +97,8 @@ def run_local(wanted: LocalTraining, tell: Callable[[Event], None]) -> str:
         raise StorageFailure(str(error)) from None
     folders = Folders(wanted.work.absolute() / f"run-{config.run:03d}")
     folders.work.mkdir(parents=True, exist_ok=True)
-    site = local_site(folders, wanted.store, wanted.credentials.absolute() if wanted.credentials else None)
+    credentials = wanted.credentials.absolute() if wanted.credentials else None
+    site = local_site(folders, wanted.store, credentials, wanted.ca_file.absolute() if wanted.ca_file else None)
     run = LocalRun(launch.training_app(wanted.training, config, site), folders)
     tell({"event": "started", "message": f"{wanted.training.spec.nodes} agents; logs in {folders.logs}"})
     try:

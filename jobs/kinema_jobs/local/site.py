@@ -49,7 +49,9 @@ class Folders:
         return self.work / "scratch" / str(worker)
 
 
-def local_site(folders: Folders, store: StoreLocation, credentials: Path | None) -> launch.Site:
+def local_site(
+    folders: Folders, store: StoreLocation, credentials: Path | None, ca_file: Path | None = None
+) -> launch.Site:
     """This machine, as `launch` wants to know it."""
     return launch.Site(
         rendezvous_host=LOOPBACK,
@@ -62,6 +64,7 @@ def local_site(folders: Folders, store: StoreLocation, credentials: Path | None)
         progress_file=str(folders.progress(macros.replica_id)),
         termination_log=str(folders.last_word(macros.replica_id)),
         image="local",
+        ca_file=str(ca_file or ""),
     )
 
 

@@ -46,17 +46,18 @@ class ModelCache:
             TransferFailed: the object store does not answer.
         """
         if self._pipeline is None:
-            manifest = await self._manifest(model)
-            await self._files(manifest, model)
+            transfers = self._transfers.trusting(model.ca_bundle)
+            manifest = await self._manifest(model, transfers)
+            await self._files(manifest, model, transfers)
             self._pipeline = await in_thread(lambda: self._load(self._folder))
         return self._pipeline
 
-    async def _manifest(self, model: OrderedModel) -> Manifest:
+    async def _manifest(self, model: OrderedModel, transfers: Transfers) -> Manifest:
         await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
         path = self._folder / MANIFEST
         if not path.exists() or await asyncio.to_thread(_digest_of, path) != self.digest:
             partial = path.with_suffix(".partial")
-            found = "sha256:" + await self._transfers.fetch(MANIFEST, model.manifest_url, partial, MAX_MANIFEST_BYTES)
+            found = "sha256:" + await transfers.fetch(MANIFEST, model.manifest_url, partial, MAX_MANIFEST_BYTES)
             if found != self.digest:
                 raise ModelUnusable(
                     f"{MANIFEST} has the digest {found}, not {self.digest}: publish the model again, or order the "
@@ -68,16 +69,16 @@ class ModelCache:
         except BrokenManifest as error:
             raise ModelUnusable(str(error)) from None
 
-    async def _files(self, manifest: Manifest, model: OrderedModel) -> None:
+    async def _files(self, manifest: Manifest, model: OrderedModel, transfers: Transfers) -> None:
         urls = {offered.file.name: offered.url for offered in model.files}
         try:
             async with asyncio.TaskGroup() as group:
                 for file in manifest.files:
-                    group.create_task(self._file(file, urls.get(file.name)))
+                    group.create_task(self._file(file, urls.get(file.name), transfers))
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
 
-    async def _file(self, file: ManifestFile, url: str | None) -> None:
+    async def _file(self, file: ManifestFile, url: str | None, transfers: Transfers) -> None:
         check_name(file.name)
         path = self._folder / file.name
         if path.exists() and await asyncio.to_thread(sha256_of, path) == file.sha256:
@@ -85,7 +86,7 @@ class ModelCache:
         if url is None:
             raise ModelUnusable(f"the order has no address for {file.name}: order every file of the manifest.")
         partial = path.with_name(f"{file.name}.partial")
-        await self._transfers.fetch(file.name, url, partial, file.bytes)
+        await transfers.fetch(file.name, url, partial, file.bytes)
         await asyncio.to_thread(check_file, partial, file)
         partial.replace(path)
 

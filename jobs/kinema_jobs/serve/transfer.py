@@ -6,8 +6,10 @@ An address is a secret, since it carries a signature: errors and logs name the f
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, TypeVar
@@ -15,7 +17,8 @@ from typing import Final, TypeVar
 import aiohttp
 from yarl import URL
 
-from kinema_api.storehttp import CALL_SECONDS, MIN_BYTES_PER_SECOND
+from kinema_api.errors import StoreUnusable
+from kinema_api.storehttp import CALL_SECONDS, MIN_BYTES_PER_SECOND, tls_context
 from kinema_api.wire import OrderedInput, UploadedFile
 from kinema_jobs.errors import FileUnusable, TransferFailed
 from kinema_jobs.serve.settings import ServerSettings
@@ -41,6 +44,22 @@ class Transfers:
         self._session = session
         self._settings = settings
         self._slots = asyncio.Semaphore(settings.parallel_transfers)
+        self._tls: ssl.SSLContext | bool = True
+
+    def trusting(self, ca_bundle: str | None) -> Transfers:
+        """The same transfers, from and to stores whose certificates may come from these authorities too.
+
+        Raises:
+            TransferFailed: `ca_bundle` holds no certificate.
+        """
+        if ca_bundle is None:
+            return self
+        made = copy.copy(self)
+        try:
+            made._tls = tls_context(ca_bundle)
+        except StoreUnusable as error:
+            raise TransferFailed(f"{error}.") from None
+        return made
 
     async def fetch(
         self, name: str, url: str, target: Path, limit: int, remedy: str = "publish the model again"
@@ -60,7 +79,8 @@ class Transfers:
             TransferFailed: it cannot be had now.
             FileUnusable: it is not what the order promised.
         """
-        digest = await self.fetch(given.name, given.url, target, given.bytes, "upload it again, then ask again")
+        trusting = self.trusting(given.ca_bundle)
+        digest = await trusting.fetch(given.name, given.url, target, given.bytes, "upload it again, then ask again")
         if given.sha256 is not None and digest != given.sha256:
             raise FileUnusable(f"the {given.name} is not what it was when it was made: name another clip.")
 
@@ -74,7 +94,7 @@ class Transfers:
         digest, length = hashlib.sha256(), 0
         async with (
             asyncio.timeout(_seconds(limit)),
-            self._session.get(URL(url, encoded=True), allow_redirects=False) as response,
+            self._session.get(URL(url, encoded=True), allow_redirects=False, ssl=self._tls) as response,
         ):
             if response.status == 404:
                 raise FileUnusable(f"{name} does not exist in the object store: {remedy}.")
@@ -92,7 +112,9 @@ class Transfers:
         headers = {"Content-Type": CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")}
         async with (
             asyncio.timeout(_seconds(len(data))),
-            self._session.put(URL(url, encoded=True), data=data, headers=headers, allow_redirects=False) as response,
+            self._session.put(
+                URL(url, encoded=True), data=data, headers=headers, allow_redirects=False, ssl=self._tls
+            ) as response,
         ):
             _check(name, "uploaded", response.status)
 
@@ -105,6 +127,11 @@ class Transfers:
             try:
                 async with self._slots:
                     return await once()
+            except aiohttp.ClientConnectorCertificateError as error:
+                raise TransferFailed(
+                    f"{name}: the object store's certificate is not trusted (TLS, "
+                    f"{type(error.certificate_error).__name__}); give its authority's certificate as caBundle."
+                ) from None
             except (_TryAgain, aiohttp.ClientError, TimeoutError) as error:
                 reason = str(error) if isinstance(error, _TryAgain) else type(error).__name__
             if loop.time() + wait > deadline:

@@ -28,6 +28,8 @@ class PodSettings(BaseSettings):
     store_region: str = Field(default="us-east-1", validation_alias=objectstore.ENV_REGION)
     store_credentials: str = Field(default="", validation_alias=objectstore.ENV_CREDENTIALS)
     """File with StoreCredentials; empty for a folder store."""
+    store_ca_file: str = Field(default="", validation_alias=objectstore.ENV_CA_FILE)
+    """File with authorities of the store in PEM, which may be missing; empty: the system's alone."""
 
     weak_fence: bool = Field(default=False, validation_alias=objectstore.ENV_WEAK_FENCE)
     """Whether to commit on a store without conditional writes all the same."""
@@ -58,7 +60,8 @@ class PodSettings(BaseSettings):
     def open_store(self) -> ObjectStore:
         """The object store of this run."""
         location = StoreLocation(endpoint=self.store_endpoint, bucket=self.store_bucket, region=self.store_region)
-        return open_store(location, Path(self.store_credentials) if self.store_credentials else None)
+        credentials = Path(self.store_credentials) if self.store_credentials else None
+        return open_store(location, credentials, Path(self.store_ca_file) if self.store_ca_file else None)
 
 
 class TrainerSettings(PodSettings):

@@ -57,7 +57,8 @@ class FoundInput:
     def ordered(self, expires: timedelta) -> OrderedInput:
         """As a server is told of it."""
         url = self.store.presign_get(self.key, expires)
-        return OrderedInput(name=self.name, url=url, bytes=self.bytes, sha256=self.sha256)
+        ca_bundle = self.store.location.ca_bundle
+        return OrderedInput(name=self.name, url=url, bytes=self.bytes, sha256=self.sha256, ca_bundle=ca_bundle)
 
 
 @dataclass(frozen=True)

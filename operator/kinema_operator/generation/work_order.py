@@ -65,6 +65,7 @@ def work_order(
         name=metadata.name,
         model=OrderedModel(
             digest=order.digest,
+            ca_bundle=models.location.ca_bundle,
             manifest_url=models.presign_get(weights + layout.MANIFEST, expires),
             files=tuple(
                 PresignedFile(file=file, url=models.presign_get(weights + file.name, expires))
@@ -87,4 +88,5 @@ def work_order(
         steps=spec.steps,
         guidance_scale=spec.guidance_scale,
         uploads=tuple(UploadTarget(name=name, url=clips.presign_put(target + name, expires)) for name in ORDERED_FILES),
+        ca_bundle=clips.location.ca_bundle,
     )

@@ -67,6 +67,7 @@ def site(
         termination_log=names.TERMINATION_LOG,
         image=settings.worker_image,
         weak_fence=settings.allow_weak_fence,
+        ca_file=f"{names.STORAGE_SECRET_DIR}/{names.STORAGE_CA_KEY}",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,6 +15,7 @@ from kinema_operator.training import ownership
 
 ANNOTATION_EXPIRES: Final = f"{names.GROUP}/expires"
 ANNOTATION_STORE: Final = f"{names.GROUP}/store"
+ANNOTATION_CA: Final = f"{names.GROUP}/ca-digest"
 ANNOTATION_MODEL: Final = f"{names.GROUP}/model-digest"
 
 
@@ -22,7 +24,8 @@ def storage_secret(
 ) -> dict[str, Any]:
     """The Secret that trainers mount, or the pod that publishes the model of the digest `publishes`.
 
-    A renewal reaches running pods through the mounted file.
+    Beside the keys it carries the authorities that the store's certificate may come from. A renewal reaches running
+    pods through the mounted files.
     """
     name = secret_name(training, publishes)
     metadata = ownership.metadata(training, name, ownership.labels(training, names.COMPONENT_TRAINER))
@@ -30,15 +33,19 @@ def storage_secret(
         ANNOTATION_EXPIRES: datetime.fromtimestamp(credentials.expires or 0, UTC).isoformat(),
         ANNOTATION_STORE: _store(location),
     }
+    if authorities := _authorities(location):
+        metadata["annotations"][ANNOTATION_CA] = authorities
     if publishes:
         metadata["annotations"][ANNOTATION_MODEL] = publishes
-    content = credentials.model_dump_json(by_alias=True, exclude_none=True)
+    content = {names.STORAGE_CREDENTIALS_KEY: credentials.model_dump_json(by_alias=True, exclude_none=True)}
+    if location.ca_bundle:
+        content[names.STORAGE_CA_KEY] = location.ca_bundle
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": metadata,
         "type": "Opaque",
-        "data": {names.STORAGE_CREDENTIALS_KEY: base64.b64encode(content.encode()).decode()},
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in content.items()},
     }
 
 
@@ -54,7 +61,10 @@ def expiry(
     location: StoreLocation,
     publishes: str | None = None,
 ) -> datetime | None:
-    """When the credentials in a Secret run out; None if it holds none for this training, and model, at this store."""
+    """When the credentials in a Secret run out; None if it must be made anew.
+
+    That is, if it holds none for this training, and model, at this store, or other authorities than the store has now.
+    """
     if secret is None:
         return None
     metadata = secret["metadata"]
@@ -62,12 +72,16 @@ def expiry(
     owners = {reference["uid"] for reference in metadata.get("ownerReferences") or ()}
     if training.metadata.uid not in owners or annotations.get(ANNOTATION_STORE) != _store(location):
         return None
-    if annotations.get(ANNOTATION_MODEL) != publishes:
+    if annotations.get(ANNOTATION_MODEL) != publishes or annotations.get(ANNOTATION_CA) != _authorities(location):
         return None
     try:
         return datetime.fromisoformat(annotations[ANNOTATION_EXPIRES])
     except (KeyError, ValueError):
         return None
+
+
+def _authorities(location: StoreLocation) -> str | None:
+    return hashlib.sha256(location.ca_bundle.encode()).hexdigest() if location.ca_bundle else None
 
 
 def _store(location: StoreLocation) -> str:

@@ -73,12 +73,12 @@ def test_the_longest_name_is_the_one_that_derived_names_allow(kind: Kind) -> Non
 
 def test_every_field_of_a_generation_but_cancel_is_fixed() -> None:
     fields = {field.alias for field in generation.VideoGenerationSpec.model_fields.values()}
-    assert fields - {"cancel"} == set(generation.IMMUTABLE)
+    assert fields - {"cancel", "artifactStore"} == set(generation.IMMUTABLE), "of a store all but its caBundle is fixed"
 
 
 def test_what_may_change_in_a_training_is_what_the_design_lists() -> None:
     fields = {field.alias for field in training.VideoModelTrainingSpec.model_fields.values()}
-    kept = {"ttlSecondsAfterFinished", "deletionPolicy"}
+    kept = {"ttlSecondsAfterFinished", "deletionPolicy", "artifactStore"}  # of a store its caBundle alone
     assert fields - set(training.IMMUTABLE) - kept == {"nodes", "elastic", "suspend", "checkpoint", "runId"}
 
 
