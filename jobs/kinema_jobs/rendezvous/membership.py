@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import random
 import secrets
 import socket
 import threading
@@ -129,7 +130,7 @@ class Membership:
 
     def _connect(self) -> None:
         host, _, port = self.endpoint.rpartition(":")
-        connection = socket.create_connection((host, int(port)), timeout=self._settings.connect_seconds)
+        connection = _reach(host, int(port), self._settings.connect_seconds)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._id = f"{self._name}.{secrets.token_hex(3)}"
         address, number = connection.getpeername()[:2]
@@ -265,6 +266,24 @@ class _Pulse:
     def answered(self) -> None:
         """Answers come in the order of the questions."""
         self.deadline = max(self.deadline, self.sent.pop(0) + self.lease)
+
+
+def _reach(host: str, port: int, seconds: float) -> socket.socket:
+    """A connection to any address of `host`, in no order. A store that is lost stands behind the name beside its
+    successor until Kubernetes misses its node: with more addresses than one, each gets a part of the time.
+
+    Raises:
+        OSError: no address takes a connection, or the name is not known.
+    """
+    addresses = [found[4] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    random.shuffle(addresses)
+    failure = OSError(f"{host} has no address")
+    for address in addresses:
+        try:
+            return socket.create_connection((str(address[0]), int(address[1])), timeout=seconds / len(addresses))
+        except OSError as error:
+            failure = error
+    raise failure
 
 
 def _close(connection: socket.socket) -> None:

@@ -37,7 +37,7 @@ STORE_IS_LOST_AFTER: Final = 7.0
 """Seconds after which members that do not hear their rendezvous have given up their round (LEASE_SHARE of
 `lost_seconds` in kinema_jobs/rendezvous/settings.py): by then another one costs nothing. Kubernetes takes a minute to
 see that a node is lost."""
-STORE_BEGINS: Final = timedelta(seconds=15)
+STORE_BEGINS: Final = timedelta(seconds=30)
 """A rendezvous that runs for less than this is waited for: trainers that look for it may not have found it yet."""
 LOOK_SOON_SECONDS: Final = 1.0
 """While trainers do not hear their rendezvous."""
@@ -56,7 +56,7 @@ def site(
 ) -> launch.Site:
     """The cluster as a place to run."""
     return launch.Site(
-        rendezvous_host=store_host(training.metadata.namespace, training.metadata.name, run, attempt, service),
+        rendezvous_host=store_host(training.metadata.name, run, attempt, service),
         rendezvous_port=names.RENDEZVOUS_PORT,
         store_endpoint=location.endpoint,
         store_bucket=location.bucket,

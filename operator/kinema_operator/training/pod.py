@@ -28,9 +28,9 @@ that is away from the API server may train on: the operator asks its pods and gi
 (nodes.py), long before."""
 
 
-DNS_OPTIONS: Final = [{"name": "timeout", "value": "1"}, {"name": "attempts", "value": "5"}]
-"""A name server on a lost node is asked until Kubernetes misses the node, and each question costs 5 s by default
-(resolv.conf(5))."""
+DNS_OPTIONS: Final = [{"name": "timeout", "value": "1"}, {"name": "attempts", "value": "2"}]
+"""A name server on a lost node is asked until Kubernetes misses the node, for 5 s by default (resolv.conf(5)), and all
+attempts of one question go the same way, since they share a socket. Whoever asks here tries again by itself."""
 
 
 def container(role: specs.Role, settings: Settings) -> dict[str, Any]:

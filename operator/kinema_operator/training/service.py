@@ -51,9 +51,13 @@ def pods_service(training: VideoModelTraining) -> dict[str, Any]:
     }
 
 
-def store_host(namespace: str, name: str, run: int, attempt: int, service: str = names.RENDEZVOUS_SERVICE) -> str:
-    """DNS name of the rendezvous store of one attempt, good in every cluster domain."""
-    return f"{names.store_name(name, run, attempt)}.{service}.{namespace}.svc"
+def store_host(name: str, run: int, attempt: int, service: str = names.RENDEZVOUS_SERVICE) -> str:
+    """DNS name of the rendezvous store of one attempt within its namespace, good in every cluster domain.
+
+    It is found by the first search domain of a pod, that of its namespace, so by one question: of two name servers one
+    may be on the node that was lost with the store.
+    """
+    return f"{names.store_name(name, run, attempt)}.{service}"
 
 
 def _port(name: str, port: int) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def test_names_and_labels_bind_the_objects_together(make_training: Any, settings
     assert front["metadata"]["name"] == store["spec"]["subdomain"]
     assert front["spec"]["clusterIP"] == "None"
     env = {e["name"]: e.get("value") for e in template["spec"]["containers"][0]["env"]}
-    assert env[launch.ENV_RENDEZVOUS] == f"{store['spec']['hostname']}.{front['metadata']['name']}.team.svc:29400"
+    assert env[launch.ENV_RENDEZVOUS] == f"{store['spec']['hostname']}.{front['metadata']['name']}:29400"
     for obj in (trainers, store):
         (owner,) = obj["metadata"]["ownerReferences"]
         assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == ("7a1f", True, True)

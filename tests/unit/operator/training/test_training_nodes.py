@@ -120,7 +120,7 @@ def test_a_rendezvous_that_no_trainer_hears_is_made_anew_elsewhere_before_its_no
         (long_ago, 0.0, False),
         (long_ago, 6.9, False),
         (long_ago, 7.0, True),
-        (now - timedelta(seconds=14), 60.0, False),
+        (now - timedelta(seconds=29), 60.0, False),
         (None, 60.0, False),
     ):
         store = dataclasses.replace(STORE, node="n", started=started)

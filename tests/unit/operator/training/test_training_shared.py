@@ -83,7 +83,7 @@ def test_a_store_is_found_by_the_name_that_trainers_are_told(make_view: Any, now
     front = manifest_of(plan, "Service", store["spec"]["subdomain"])
     assert front["spec"]["selector"].items() <= store["metadata"]["labels"].items()
     told = rendezvous_of(manifest_of(plan, "Job", "tiny-world-r1-a1"))
-    assert told == f"{store['spec']['hostname']}.{front['metadata']['name']}.team.svc:{names.RENDEZVOUS_PORT}"
+    assert told == f"{store['spec']['hostname']}.{front['metadata']['name']}:{names.RENDEZVOUS_PORT}"
 
 
 # Who names which store
@@ -187,7 +187,7 @@ def test_a_job_that_is_made_beside_an_older_versions_store_looks_for_it_where_it
     seen = at_work(now, jobs=(), pods=(changed(STORE, subdomain="tiny-world-pods"),), older=OLDER)
     plan = decide(make_view(STARTING, seen))
     told = rendezvous_of(manifest_of(plan, "Job", "tiny-world-r1-a1"))
-    assert told.startswith("tiny-world-r1-a1-store.tiny-world-pods.team.svc:")
+    assert told.startswith("tiny-world-r1-a1-store.tiny-world-pods:")
 
 
 @pytest.mark.parametrize("phase", ["Suspended", "Succeeded", "Failed"])
