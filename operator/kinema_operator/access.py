@@ -1,7 +1,8 @@
 """Who asks one of the operator's own HTTP endpoints, and whether they may: the API server is asked, as it knows both.
 
 A bearer token is checked by a TokenReview, the right by a SubjectAccessReview, as kube-rbac-proxy does. Answers are
-kept for a minute, so a scraper costs two requests a minute.
+kept for a minute, so a scraper costs two requests a minute. That somebody may not is asked anew each time: whoever has
+just been given the right tries again at once.
 
 Source: Kubernetes API reference, authentication.k8s.io/v1 and authorization.k8s.io/v1.
 """
@@ -82,7 +83,8 @@ class Access:
         answer = dict(review.get("status") or {})
         if len(self._answers) >= MAX_REMEMBERED:
             self._answers.clear()
-        self._answers[key] = (self._clock(), answer)
+        if answer.get("allowed", True):
+            self._answers[key] = (self._clock(), answer)
         return answer
 
 

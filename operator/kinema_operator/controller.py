@@ -26,6 +26,13 @@ class Cache(Protocol):
         """Objects of a kind, of one namespace or all, that carry all of `labels`."""
 
 
+class Reader(Protocol):
+    """Objects as the API server has them at this moment."""
+
+    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """One object, or None. Raises `ApiError`."""
+
+
 class Controller(Protocol):
     """One kind. `observe` and `perform` do I/O; `plan` is pure and decides everything."""
 

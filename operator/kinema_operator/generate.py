@@ -56,6 +56,7 @@ def generated_files() -> Mapping[str, str]:
     files[f"{CHART}/files/rbac/operator.yaml"] = to_yaml({"rules": [*rbac.OPERATOR_RULES]})
     files[f"{CHART}/files/rbac/secrets.yaml"] = to_yaml({"rules": [*rbac.SECRETS_RULES]})
     files[f"{CHART}/files/rbac/own.yaml"] = to_yaml({"rules": [*rbac.OWN_RULES]})
+    files[f"{CHART}/files/rbac/links.yaml"] = to_yaml({"rules": [*rbac.LINKS_RULES]})
     files[f"{CHART}/files/rbac/nodes.yaml"] = to_yaml({"nodes": [*rbac.NODE_RULES], "pods": [*rbac.LOST_POD_RULES]})
     files["manifests/rbac/admission.yaml"] = to_yaml(*admission_policy.manifests())
     files[f"{CHART}/files/rbac/admission.yaml"] = to_yaml({"spec": admission_policy.spec()})

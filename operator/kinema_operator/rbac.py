@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kinema_api import generation, names, serving, training
+from kinema_api import generation, links, names, serving, training
 from kinema_operator.storage import SECRETS_ROLE
 
 GROUP: Final = "rbac.authorization.k8s.io"
@@ -79,6 +79,14 @@ OWN_RULES: Final[tuple[Rule, ...]] = (
 )
 """In the operator's own namespace."""
 
+LINKS_ROLE: Final = "kinema-links"
+LINKS_RULES: Final[tuple[Rule, ...]] = (
+    {**_rule("", ["services/proxy"], ("get",)), "resourceNames": [f"{links.SERVICE}:{links.PORT_NAME}"]},
+)
+"""In the operator's own namespace, for everybody whom the API server knows: to ask the operator through the API server
+for addresses of clips. The operator itself decides who gets one; nothing else answers on that port."""
+KNOWN_GROUP: Final = "system:authenticated"
+
 
 def audit_user(namespace: str = SYSTEM_NAMESPACE) -> str:
     """The operator as the API server's audit log names it."""
@@ -96,6 +104,10 @@ def operator_manifests(namespace: str = SYSTEM_NAMESPACE) -> list[dict[str, Any]
         _binding("ClusterRoleBinding", "kinema-operator-reviews", "ClusterRole", subject, role_name=REVIEW_ROLE),
         _rbac_object("Role", OWN_ROLE, namespace) | {"rules": [*OWN_RULES]},
         _binding("RoleBinding", OWN_ROLE, "Role", subject, namespace),
+        _rbac_object("Role", LINKS_ROLE, namespace) | {"rules": [*LINKS_RULES]},
+        _binding(
+            "RoleBinding", LINKS_ROLE, "Role", {"apiGroup": GROUP, "kind": "Group", "name": KNOWN_GROUP}, namespace
+        ),
     ]
 
 

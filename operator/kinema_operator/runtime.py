@@ -119,7 +119,7 @@ class Runtime:
         answering = [controller for controller in self._controllers if isinstance(controller, Answering)]
         access = Access(self.client)
         routes = [route for controller in answering for route in controller.routes(access, self.cache)]
-        return {self._settings.health_port: routes} if self._settings.links and routes else {}
+        return {self._settings.links_port: routes} if self._settings.links and routes else {}
 
     def _informer(self, kind: str, selector: dict[str, str]) -> Informer:
         return Informer(

@@ -61,7 +61,9 @@ class Settings(BaseSettings):
     metrics_port: int = 9600
     """/metrics."""
     links: bool = True
-    """On the health port sign addresses of clips for those who may read them (generation/links.py)."""
+    """Sign addresses of clips for those who may read them (generation/links.py)."""
+    links_port: int = 8081
+    """Where that is asked. Everybody whom the API server knows may reach it, so nothing else answers there."""
     status_urls: bool = True
     """Put signed addresses, which open for whoever reads them, into the status of a generation too."""
     metrics_authentication: bool = False
@@ -149,6 +151,14 @@ class Settings(BaseSettings):
     def _authority_has_a_use(self) -> Self:
         if self.store_ca_bundle and not self.store_endpoint.startswith("https://"):
             raise ValueError("KINEMA_STORE_CA_BUNDLE needs a KINEMA_STORE_ENDPOINT with https://: correct either")
+        return self
+
+    @model_validator(mode="after")
+    def _links_have_a_port_of_their_own(self) -> Self:
+        if self.links and self.links_port in (self.health_port, self.metrics_port):
+            raise ValueError(
+                "KINEMA_LINKS_PORT is the port of health or metrics, which strangers may not ask: change it"
+            )
         return self
 
     @model_validator(mode="after")

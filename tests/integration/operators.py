@@ -28,7 +28,7 @@ class Replica:
     def __init__(
         self, kubeconfig: Path, namespace: str, log: Path, program: Sequence[str] = ATTEMPTS, **settings: Any
     ) -> None:
-        self.health_port, self.metrics_port = _free_port(), _free_port()
+        self.health_port, self.metrics_port, self.links_port = _free_port(), _free_port(), _free_port()
         self.log = log
         environment = {
             **os.environ,
@@ -39,6 +39,7 @@ class Replica:
             "KINEMA_IDENTITY": log.stem,
             "KINEMA_HEALTH_PORT": str(self.health_port),
             "KINEMA_METRICS_PORT": str(self.metrics_port),
+            "KINEMA_LINKS_PORT": str(self.links_port),
             **{f"KINEMA_{name.upper()}": str(value) for name, value in settings.items()},
         }
         with log.open("ab") as output:

@@ -13,7 +13,7 @@ import yaml
 
 from cluster.pki import Pki
 from conftest import binary
-from kinema_api import names
+from kinema_api import links, names
 from kinema_api.objectstore import StoreCredentials
 from kinema_operator import admission_policy, rbac
 from kinema_operator.settings import Settings
@@ -229,7 +229,7 @@ def test_the_operators_pod(render: Render) -> None:
     container = deployment["template"]["spec"]["containers"][0]
     settings = Settings.model_fields
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert ports == {"health": settings["health_port"].default, "metrics": settings["metrics_port"].default}
+    assert ports == {name: settings[f"{name}_port"].default for name in ("health", "metrics", "links")}
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "health"}
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "health"}
     assert deployment["template"]["metadata"]["annotations"]["prometheus.io/port"] == str(ports["metrics"])
@@ -243,7 +243,44 @@ def test_the_operators_network_policy_names_the_ports_of_its_pods(render: Render
     to_pods = policy["egress"][2]
     assert {port["port"] for port in to_pods["ports"]} == {names.PROGRESS_PORT, names.SERVER_PORT}
     assert to_pods["to"][0]["podSelector"] == {"matchLabels": {names.LABEL_MANAGED_BY: "kinema-operator"}}
-    assert {port["port"] for port in policy["ingress"][0]["ports"]} == {8080, 9600}
+    assert {port["port"] for port in policy["ingress"][0]["ports"]} == {8080, 9600, 8081}
+
+
+def test_everybody_may_ask_for_addresses_through_the_api_server_and_for_nothing_else(render: Render) -> None:
+    objects = render()
+    service = one(objects, "Service")["spec"]
+    port = {"name": links.PORT_NAME, "port": 8081, "targetPort": "links", "protocol": "TCP"}
+    assert service["ports"] == [port], "the right names this one port"
+    assert "publishNotReadyAddresses" not in service, "a replica that is not ready is not asked"
+    assert one(objects, "Role", rbac.LINKS_ROLE)["rules"] == list(rbac.LINKS_RULES)
+    assert [subject["name"] for subject in one(objects, "RoleBinding", rbac.LINKS_ROLE)["subjects"]] == [
+        rbac.KNOWN_GROUP
+    ]
+    assert rbac.LINKS_ROLE not in names_of(render({"links": {"proxy": False}}), "Role")
+
+
+@pytest.mark.parametrize(
+    ("values", "signs", "in_status"),
+    [
+        ({}, True, "false"),
+        ({"links": {"inStatus": True}}, True, "true"),
+        ({"links": {"enabled": False}}, False, "true"),
+        ({"links": {"enabled": False, "inStatus": False}}, False, "false"),
+        (TENANT, False, "true"),
+        ({**TENANT, "links": {"reviews": True}}, True, "false"),
+        ({**TENANT, "metrics": {"authentication": True}}, True, "false"),
+    ],
+)
+def test_there_is_always_a_way_to_a_clip_unless_the_values_say_so(
+    values: dict[str, Any], signs: bool, in_status: str, render: Render
+) -> None:
+    objects = render(values)
+    assert environment(objects).get("KINEMA_LINKS") == (None if signs else "false")
+    assert environment(objects)["KINEMA_STATUS_URLS"] == in_status
+    assert ("kinema-operator" in names_of(objects, "Service")) == signs
+    assert (rbac.LINKS_ROLE in names_of(objects, "Role")) == signs
+    bound = [o for o in objects if o["kind"] == "ClusterRoleBinding" and o["roleRef"]["name"] == rbac.REVIEW_ROLE]
+    assert bool(bound) or not signs, "who asks cannot be known without this right"
 
 
 @pytest.mark.parametrize("values", [{}, TENANT, TRIAL, S3], ids=["default", "tenant", "trial", "s3"])

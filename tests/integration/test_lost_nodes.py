@@ -46,6 +46,7 @@ def settings(minio_endpoint: str, tmp_path: Path) -> Settings:
         store_credentials_file=keys,
         health_port=free_port(),
         metrics_port=free_port(),
+        links_port=free_port(),
         progress_interval_seconds=0.5,
         pod_timeout_seconds=0.5,
     )

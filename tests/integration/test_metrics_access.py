@@ -42,6 +42,7 @@ async def metrics_url(server: Server, tmp_path: Path) -> AsyncIterator[str]:
         "KINEMA_METRICS_AUTHENTICATION": "true",
         "KINEMA_METRICS_PORT": str(port),
         "KINEMA_HEALTH_PORT": str(_free_port()),
+        "KINEMA_LINKS_PORT": str(_free_port()),
         "KINEMA_POD_NAMESPACE": "default",
         "KINEMA_LEASE_NAME": "metrics-access",
     }

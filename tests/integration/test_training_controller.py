@@ -78,6 +78,7 @@ def settings(minio_endpoint: str, tmp_path: Path) -> Settings:
         store_credentials_file=keys,
         health_port=free_port(),
         metrics_port=free_port(),
+        links_port=free_port(),
         progress_interval_seconds=0.2,
         store_probe_seconds=0.5,
     )

@@ -24,6 +24,8 @@
   "KINEMA_ALLOWED_STORES" (ternary (.Values.allowedStores | toJson) "" (not (empty .Values.allowedStores)))
   "KINEMA_ALLOW_WEAK_FENCE" (ternary "true" "" .Values.store.allowWeakFence)
   "KINEMA_STORE_GENERATED_SECRET" (ternary "kinema-store" "" (and .Values.minio.enabled (not .Values.store.accessKey)))
+  "KINEMA_LINKS" (ternary "" "false" (eq (include "kinema.links" .) "true"))
+  "KINEMA_STATUS_URLS" (include "kinema.statusUrls" .)
   "KINEMA_WATCH_NAMESPACE" (ternary (include "kinema.watchNamespace" .) "" .Values.namespaced)
 -}}
 - name: KINEMA_IDENTITY
@@ -35,4 +37,21 @@
 - {name: {{ $name | quote }}, value: {{ $value | quote }}}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* "true" where the operator signs addresses on request: it must be allowed to ask the API server who asks. */ -}}
+{{- define "kinema.links" -}}
+{{- if and .Values.links.enabled (include "kinema.reviews" .) }}true{{ end }}
+{{- end }}
+
+{{- /* "true" where the operator may ask the API server about tokens and rights, a right on the whole cluster. */ -}}
+{{- define "kinema.reviews" -}}
+{{- if or .Values.metrics.authentication .Values.links.reviews (not .Values.namespaced) }}true{{ end }}
+{{- end }}
+
+{{- /* "true" where signed addresses stand in statuses: where the values say so, or where there is no other way to a clip. */ -}}
+{{- define "kinema.statusUrls" -}}
+{{- if kindIs "bool" .Values.links.inStatus }}
+{{- ternary "true" "false" .Values.links.inStatus }}
+{{- else if not (include "kinema.links" .) }}true{{ else }}false{{ end }}
 {{- end }}

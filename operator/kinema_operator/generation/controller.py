@@ -19,7 +19,7 @@ from kinema_api import generation, names
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGeneration
 from kinema_operator.access import Access
-from kinema_operator.controller import Cache
+from kinema_operator.controller import Cache, Reader
 from kinema_operator.errors import NotLeading
 from kinema_operator.generation.effects import copy_files, delete_keys, send_order, write_record
 from kinema_operator.generation.lines import lines_of
@@ -57,13 +57,14 @@ class GenerationController:
     def __init__(
         self,
         settings: Settings,
-        client: object,
+        client: Reader,
         stores: Stores,
         server_port: int = names.SERVER_PORT,
         keys: OrderKeys | None = None,
     ) -> None:
         self._settings = settings
         self._stores = stores
+        self._client = client
         self._servers = ServerClient(settings.pod_timeout_seconds, server_port, keys)
         self._refusals: dict[str, tuple[int, Refusal]] = {}
         self._hindrances: dict[str, Problem] = {}
@@ -72,7 +73,7 @@ class GenerationController:
 
     def routes(self, access: Access, cache: Cache) -> list[web.RouteDef]:
         """What people may ask the operator itself: addresses of their clips."""
-        return [Links(access, cache, self._stores).route()]
+        return [Links(access, cache, self._stores, self._client).route()]
 
     async def close(self) -> None:
         """Close the connections to servers."""

@@ -5,7 +5,8 @@ and backup of it. Here the API server says who asks (a TokenReview for an audien
 opens nothing else) and whether they may (a SubjectAccessReview).
 
     GET /v1/namespaces/NAMESPACE/videogenerations/NAME/links
-        Authorization: Bearer TOKEN, or Kinema-Authorization where a proxy keeps the former for itself
+        Authorization: Bearer TOKEN, or Kinema-Authorization where a proxy keeps the former for itself, as that of the
+        API server does
         -> {"video": {"url", "expires", "sha256", "bytes"}, "thumbnail": ..., "spritesheet": ...}
 """
 
@@ -15,31 +16,36 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from aiohttp import web
+from multidict import CIMultiDict
 
-from kinema_api import generation, layout, names
+from kinema_api import generation, layout, links, names
 from kinema_api.errors import InvalidManifest, StorageError
 from kinema_api.generation import Artefact, VideoGeneration
 from kinema_api.objectstore import ObjectStore
 from kinema_operator.access import Access
-from kinema_operator.controller import Cache
+from kinema_operator.controller import Cache, Reader
 from kinema_operator.errors import ApiError
 from kinema_operator.generation.stores import clip_store, find_model
+from kinema_operator.plan import Manifest
 from kinema_operator.serving.observe import Stores
 
-AUDIENCE: Final = f"{names.GROUP}/links"
-"""Audience of the tokens that are taken: `kubectl create token ACCOUNT --audience kinema.dev/links`."""
+AUDIENCE: Final = links.AUDIENCE
 LINK_SECONDS: Final = 900
-PROXIED_HEADER: Final = "Kinema-Authorization"
-PATH: Final = f"/v1/namespaces/{{namespace}}/{generation.PLURAL}/{{name}}/links"
+TOKEN_HEADERS: Final = ("Authorization", links.PROXIED_HEADER)
+PATH: Final = links.path("{namespace}", "{name}")
 
 
 class Links:
-    """Answers on the operator's own port; every replica may, since nothing is written."""
+    """Answers on a port of its own; every replica may, since nothing is written.
 
-    def __init__(self, access: Access, cache: Cache, stores: Stores) -> None:
+    `reader` is asked where the cache knows of no clip: that of a standby may be a moment behind what the asker saw.
+    """
+
+    def __init__(self, access: Access, cache: Cache, stores: Stores, reader: Reader | None = None) -> None:
         self._access = access
         self._cache = cache
         self._stores = stores
+        self._reader = reader
 
     def route(self) -> web.RouteDef:
         """Where it answers."""
@@ -49,16 +55,12 @@ class Links:
         namespace, name = request.match_info["namespace"], request.match_info["name"]
         try:
             refused = await self._refused(request, namespace, name)
+            if refused is not None:
+                return refused
+            wanted = await self._with_clip(namespace, name)
         except ApiError:
             return _sentence(503, "the API server cannot be asked whether this is allowed; try again")
-        if refused is not None:
-            return refused
-        found = self._cache.get(generation.KIND, namespace, name)
-        try:
-            wanted = VideoGeneration.parse(found) if found else None
-        except InvalidManifest:
-            wanted = None
-        if wanted is None or wanted.status.video is None:
+        if wanted is None:
             return _sentence(404, f"{namespace}/{name} has no clip (yet); see its status")
         try:
             store = await self._stores.for_object(namespace, clip_store(wanted, find_model(wanted, self._cache)))
@@ -66,11 +68,19 @@ class Links:
             return _sentence(503, str(error))
         return web.json_response(_links(wanted, store), headers={"Cache-Control": "no-store"})
 
+    async def _with_clip(self, namespace: str, name: str) -> VideoGeneration | None:
+        """The generation, if it has a clip. Raises `ApiError`."""
+        found = _finished(self._cache.get(generation.KIND, namespace, name))
+        if found is None and self._reader is not None:
+            found = _finished(await self._reader.get(generation.KIND, namespace, name))
+        return found
+
     async def _refused(self, request: web.Request, namespace: str, name: str) -> web.Response | None:
-        if PROXIED_HEADER in request.headers:
-            headers = request.headers.copy()
-            headers["Authorization"] = headers.pop(PROXIED_HEADER)
-            request = request.clone(headers=headers)
+        given = {value for field in TOKEN_HEADERS for value in request.headers.getall(field, ())}
+        if len(given) > 1:
+            return _sentence(400, f"{' and '.join(TOKEN_HEADERS)} carry different tokens; send one of them")
+        if given:
+            request = request.clone(headers=CIMultiDict({"Authorization": given.pop()}))
         caller = await self._access.caller(request, AUDIENCE)
         if caller is None:
             return _sentence(
@@ -89,6 +99,15 @@ class Links:
         return _sentence(
             403, f"{caller.name} may not get {generation.PLURAL} {name} in {namespace}: ask for the role view"
         )
+
+
+def _finished(found: Manifest | None) -> VideoGeneration | None:
+    """What is left if it has no clip, or cannot be read: nothing."""
+    try:
+        wanted = VideoGeneration.parse(found) if found else None
+    except InvalidManifest:
+        return None
+    return wanted if wanted is not None and wanted.status.video is not None else None
 
 
 def _links(wanted: VideoGeneration, store: ObjectStore) -> dict[str, Any]:

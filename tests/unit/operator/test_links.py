@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,9 @@ URL = "/v1/namespaces/studio/videogenerations/red-square/links"
 class Reviews:
     """An API server that knows one reader, by a token for one audience."""
 
+    def __init__(self) -> None:
+        self.readers = {"ann"}
+
     async def review(self, manifest: dict[str, Any]) -> dict[str, Any]:
         spec = manifest["spec"]
         if manifest["kind"] == "TokenReview":
@@ -30,11 +34,11 @@ class Reviews:
             return {"status": {"authenticated": ok, "audiences": [AUDIENCE], "user": {"username": known}} if ok else {}}
         wanted = spec["resourceAttributes"]
         right = (wanted["verb"], wanted["resource"], wanted["namespace"]) == ("get", "videogenerations", "studio")
-        return {"status": {"allowed": spec["user"] == "ann" and right}}
+        return {"status": {"allowed": spec["user"] in self.readers and right}}
 
 
 class OneClip:
-    """A cache with one generation."""
+    """A cache, or an API server, with one generation."""
 
     def __init__(self, status: dict[str, Any]) -> None:
         self._status = status
@@ -62,9 +66,15 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """What answers, over HTTP."""
     reviews: Any = Reviews()
     cache: Any = OneClip({"phase": "Succeeded", "video": VIDEO})
+    async with serving(reviews, cache) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def serving(reviews: Any, cache: Any, reader: Any = None) -> AsyncIterator[aiohttp.ClientSession]:
     stores: Any = Stores()
     app = web.Application()
-    app.add_routes([Links(Access(reviews), cache, stores).route()])
+    app.add_routes([Links(Access(reviews), cache, stores, reader).route()])
     server = TestServer(app)
     await server.start_server()
     async with aiohttp.ClientSession(server.make_url("/")) as opened:
@@ -81,6 +91,9 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         ({"Authorization": "Bearer stranger"}, 403),
         ({"Authorization": "Bearer reader"}, 200),
         ({"Kinema-Authorization": "Bearer reader"}, 200),
+        ({"Authorization": "Bearer reader", "Kinema-Authorization": "Bearer reader"}, 200),
+        ({"Authorization": "Bearer stranger", "Kinema-Authorization": "Bearer reader"}, 400),
+        ({"Authorization": "Bearer reader", "Kinema-Authorization": "Bearer stranger"}, 400),
     ],
 )
 async def test_who_gets_an_address(session: aiohttp.ClientSession, headers: dict[str, str], status: int) -> None:
@@ -102,3 +115,30 @@ async def test_another_namespace_is_another_right(session: aiohttp.ClientSession
         assert answer.status == 403
     async with session.get(URL.replace("red-square", "absent"), headers=headers) as answer:
         assert answer.status == 404
+
+
+async def test_a_right_that_was_just_given_counts_at_once() -> None:
+    reviews: Any = Reviews()
+    headers = {"Authorization": "Bearer stranger"}
+    async with serving(reviews, OneClip({"phase": "Succeeded", "video": VIDEO})) as session:
+        async with session.get(URL, headers=headers) as answer:
+            assert answer.status == 403
+        reviews.readers.add("bob")
+        async with session.get(URL, headers=headers) as answer:
+            assert answer.status == 200
+
+
+class ApiServer:
+    """What the API server has by now, where the cache is a moment behind."""
+
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        return OneClip({"phase": "Succeeded", "video": VIDEO}).get(kind, namespace, name)
+
+
+async def test_a_standby_whose_cache_is_behind_answers_for_a_clip_that_is_done() -> None:
+    async with serving(Reviews(), OneClip({"phase": "Running"}), ApiServer()) as session:
+        async with session.get(URL, headers={"Authorization": "Bearer reader"}) as answer:
+            assert answer.status == 200
+        absent = URL.replace("red-square", "absent")
+        async with session.get(absent, headers={"Authorization": "Bearer reader"}) as answer:
+            assert answer.status == 404
