@@ -41,6 +41,7 @@ class Cluster:
         # Generated code whose types do not know raw answers; `_call` gives the types back.
         self._objects: Any = client.CustomObjectsApi(api)
         self._core: Any = client.CoreV1Api(api)
+        self._api: Any = api
 
     @classmethod
     def connect(cls, kubeconfig: str | None, context: str | None, namespace: str | None) -> Cluster:
@@ -143,6 +144,40 @@ class Cluster:
             )
         )
 
+    def service_get(
+        self, namespace: str, service: str, port: str, path: str, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        """What a Service answers through the API server, which keeps the header Authorization: status and body.
+
+        What the API server itself answers is a Status; nothing is raised for either.
+        """
+        place = f"/api/v1/namespaces/{_checked(namespace, 'namespace')}/services/{service}:{port}/proxy{path}"
+
+        def request() -> tuple[int, bytes]:
+            asked = self._api.param_serialize(
+                method="GET", resource_path=place, header_params=headers, auth_settings=["BearerToken"]
+            )
+            answer = self._api.call_api(*asked, _request_timeout=_TIMEOUT)
+            return int(answer.status), bytes(answer.read())
+
+        return self._call(request)
+
+    def token(self, account: str, audience: str, seconds: int) -> str:
+        """A token of a service account of the namespace, for one audience and a while."""
+        body = {"spec": {"audiences": [audience], "expirationSeconds": seconds}}
+
+        def request() -> str:
+            answer = self._core.create_namespaced_service_account_token(
+                *(_checked(account, "service account"), self.namespace, body),
+                _preload_content=False,
+                _request_timeout=_TIMEOUT,
+            )
+            return str(json.loads(answer.data)["status"]["token"])
+
+        return self._call(
+            request, "ask for Kubernetes' role edit in this namespace, or bring a token with --token-file"
+        )
+
     def log(self, pod: str, *, follow: bool) -> Iterator[str]:
         """The lines of a pod's log; with `follow` as they come, until the pod ends."""
         answer = self._call(
@@ -160,11 +195,11 @@ class Cluster:
         if rest:
             yield rest.decode(errors="replace")
 
-    def _call(self, request: Callable[[], T]) -> T:
+    def _call(self, request: Callable[[], T], right: str = "ask for the role kinema-edit in this namespace") -> T:
         try:
             return request()
         except ApiException as error:
-            raise _sentence(error) from None
+            raise _sentence(error, right) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unanswered(
                 f"the cluster does not answer ({_reason(error)}); check that it runs and that the kubeconfig is right"
@@ -197,8 +232,8 @@ def _of_fields(said: str) -> str:
     return _GO_VALUE.sub("something else", found)
 
 
-def _sentence(error: ApiException) -> CommandError:
-    """The API server's refusal as an error of ours."""
+def _sentence(error: ApiException, right: str) -> CommandError:
+    """The API server's refusal as an error of ours; `right` is what to do about a right that is missing."""
     try:
         said = str(json.loads(error.body or "")["message"])
     except (TypeError, ValueError, KeyError):
@@ -209,7 +244,7 @@ def _sentence(error: ApiException) -> CommandError:
         case 500 if "failed to create typed patch object" in said or "field not declared in schema" in said:
             return BadManifest(f"{_of_fields(said)}; correct this, or take the field out")
         case 401 | 403:
-            return ClusterUnreachable(f"{said}; ask for the role kinema-edit in this namespace")
+            return ClusterUnreachable(f"{said}; {right}")
         case 404 if "could not find the requested resource" in said or "page not found" in said:
             return ClusterUnreachable("Kinema is not installed in this cluster; install the chart charts/kinema first")
         case 404:

@@ -1,21 +1,83 @@
-"""Fetches what a status names, and keeps it only if it is what the status says."""
+"""`kinema download`: fetches what a status names, and keeps it only if it is what the status says."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+import click
 import urllib3
 
-from kinema_cli.errors import CommandError
+from kinema_api import generation
+from kinema_cli.errors import EXIT_CODES_HELP, CommandError, NotFound
+from kinema_cli.links import Link, LinkOptions, ask, with_links
+from kinema_cli.options import ClusterOptions, with_cluster, with_output
+from kinema_cli.output import Output
+
+if TYPE_CHECKING:
+    from kinema_cli.cluster import Cluster
 
 CHUNK: Final = 1 << 20
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 60.0
 TRIES: Final = 4
+SUFFIXES: Final = {"video": ".mp4", "thumbnail": "-thumbnail.webp", "spritesheet": "-spritesheet.webp"}
+"""What can be downloaded, by its field in the status, and how the name of the file ends by default."""
+
+
+@click.command(epilog=EXIT_CODES_HELP)
+@click.argument("name")
+@click.option(
+    "--file", "field", type=click.Choice(list(SUFFIXES)), default="video", show_default=True, help="Which one."
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where to; default: NAME.mp4.")
+@with_links
+@with_cluster
+@with_output
+def download(
+    name: str, field: str, out: Path | None, asking: LinkOptions, where: ClusterOptions, output: Output
+) -> None:
+    """Fetch the clip of the VideoGeneration NAME.
+
+    The operator is asked for an address, as a service account that must be allowed to get the VideoGeneration: see
+    manifests/samples/download.yaml. With --token-file and --links-url no kubeconfig is needed.
+    """
+    path = out or Path(f"{name}{SUFFIXES[field]}")
+    if asking.need_no_cluster:
+        given = ask(asking, None, where.namespace or where.connect().namespace, name)
+        if field not in given:
+            raise NotFound(f"{name} has no {field}; leave --file out for the clip itself")
+        link = given[field]
+        fetch(link.url, path, link.sha256)
+    else:
+        cluster = where.connect()
+        link = fetch_file(cluster, cluster.get(generation.PLURAL, name), field, path, asking)
+    output.result({"name": name, "path": str(path), "sha256": link.sha256}, str(path))
+
+
+def fetch_file(cluster: Cluster, found: dict[str, Any], field: str, path: Path, asking: LinkOptions) -> Link:
+    """Download one file of a generation: by the address in its status if there is one, else by one that is asked for.
+
+    Raises:
+        CommandError: there is no such file, it cannot be had, or it is not what the status names.
+    """
+    name, status = found["metadata"]["name"], found.get("status", {})
+    artefact = status.get(field)
+    if artefact is None:
+        phase = status.get("phase", "Pending")
+        raise NotFound(f"{name} is {phase} and has no {field}; see `kinema get generations {name}`")
+    if artefact.get("url"):
+        link = Link(artefact["url"], artefact["sha256"])
+    else:
+        given = ask(asking, cluster, cluster.namespace, name)
+        if field not in given:
+            raise CommandError(f"the operator gives no address of the {field} of {name}; try again")
+        link = Link(given[field].url, artefact["sha256"])
+    fetch(link.url, path, link.sha256)
+    return link
 
 
 def fetch(url: str, path: Path, sha256: str) -> None:
@@ -53,8 +115,7 @@ def _stream(pool: urllib3.PoolManager, url: str, host: str, partial: Path) -> st
     try:
         if answer.status != 200:
             raise CommandError(
-                f"{host} refuses the download (status {answer.status}); the signed address may have expired, "
-                f"ask for the clip's status again"
+                f"{host} refuses the download (status {answer.status}); the signed address may have expired, try again"
             )
         with partial.open("wb") as out:
             for chunk in answer.stream(CHUNK):

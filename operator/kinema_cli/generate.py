@@ -17,10 +17,11 @@ from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGenerationSpec
 from kinema_api.inputs import TaskName
 from kinema_api.names import API_VERSION, MAX_NAME_LENGTH
-from kinema_cli.download import fetch
-from kinema_cli.errors import EXIT_CODES_HELP, BadManifest, CommandError, Refused, Unanswered
+from kinema_cli.download import fetch_file
+from kinema_cli.errors import EXIT_CODES_HELP, BadManifest, ClusterUnreachable, CommandError, Refused, Unanswered
 from kinema_cli.follow import reason, until_ended
 from kinema_cli.jobs import Job
+from kinema_cli.links import LinkOptions, with_links
 from kinema_cli.options import ClusterOptions, with_cluster, with_output
 from kinema_cli.output import Follower, Output
 
@@ -62,6 +63,7 @@ Made = Callable[[], tuple[dict[str, Any], str]]
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The MP4; default: NAME.mp4.")
 @click.option("--name", help="Name of the VideoGeneration; default: made from the model's.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most; the request itself goes on.")
+@with_links
 @with_cluster
 @with_output
 def generate(
@@ -72,6 +74,7 @@ def generate(
     out: Path | None,
     name: str | None,
     timeout: float | None,
+    asking: LinkOptions,
     where: ClusterOptions,
     output: Output,
     **fields: Any,
@@ -102,19 +105,19 @@ def generate(
             _create(cluster, body)
         outs = [_numbered(out, n) if out and several else out for n in numbers]
         made = [
-            partial(_wait, cluster, body["metadata"]["name"], path, timeout, output)
+            partial(_wait, cluster, body["metadata"]["name"], path, timeout, asking, output)
             for body, path in zip(bodies, outs, strict=True)
         ]
     _conclude(made, output, several=several)
 
 
 def _wait(
-    cluster: Cluster, name: str, out: Path | None, timeout: float | None, output: Output
+    cluster: Cluster, name: str, out: Path | None, timeout: float | None, asking: LinkOptions, output: Output
 ) -> tuple[dict[str, Any], str]:
     """Follow a clip to its end and fetch it."""
     with output.progress() as follower:
         done = until_ended(cluster, generation.PLURAL, name, _ended, _show, follower, timeout)
-    return _deliver(cluster, done, out, output)
+    return _deliver(cluster, done, out, asking, output)
 
 
 def _prompts(prompt: str | None, file: str | None) -> list[str]:
@@ -243,17 +246,20 @@ def _show(found: dict[str, Any], follower: Follower) -> None:
     follower.show(", ".join(parts), progress.get("step"), progress.get("totalSteps") or None)
 
 
-def _deliver(cluster: Cluster, done: dict[str, Any], out: Path | None, output: Output) -> tuple[dict[str, Any], str]:
+def _deliver(
+    cluster: Cluster, done: dict[str, Any], out: Path | None, asking: LinkOptions, output: Output
+) -> tuple[dict[str, Any], str]:
     name, status = done["metadata"]["name"], done["status"]
     if status["phase"] != "Succeeded":
         said = reason(status) or f"see `kinema get generations {name}`"
         kind = Refused if _refused(status) else CommandError
         raise kind(f"{name} {status['phase'].lower()}: {said}")
     video = status["video"]
-    if not video.get("url"):
-        raise CommandError(f"{name}: no address to download from; copy it from {video['uri']}")
     path = out or Path(f"{name}.mp4")
-    fetch(video["url"], path, video["sha256"])
+    try:
+        fetch_file(cluster, done, "video", path, asking)
+    except ClusterUnreachable as error:
+        raise type(error)(f"{error}. The clip is made: `kinema download {name}` fetches it then") from None
     _tell(status.get("prompt"), output)
     return (
         {

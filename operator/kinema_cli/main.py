@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from kinema_cli.cancel import cancel
+from kinema_cli.download import download
 from kinema_cli.errors import EXIT_CODES_HELP
 from kinema_cli.evaluate import evaluate
 from kinema_cli.gc import gc
@@ -34,7 +35,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     sys.exit(TERMINATED)
 
 
-for _command in (train, generate, get, logs, run, evaluate, cancel, gc, version):
+for _command in (train, generate, download, get, logs, run, evaluate, cancel, gc, version):
     main.add_command(_command)
 
 if __name__ == "__main__":

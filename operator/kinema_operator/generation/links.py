@@ -12,6 +12,7 @@ opens nothing else) and whether they may (a SubjectAccessReview).
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from kinema_operator.serving.observe import Stores
 
 AUDIENCE: Final = links.AUDIENCE
 LINK_SECONDS: Final = 900
+SERVICE_ACCOUNT_PREFIX: Final = "system:serviceaccount:"
 TOKEN_HEADERS: Final = ("Authorization", links.PROXIED_HEADER)
 PATH: Final = links.path("{namespace}", "{name}")
 
@@ -96,9 +98,18 @@ class Links:
         }
         if await self._access.may(caller, {"resourceAttributes": attributes}):
             return None
-        return _sentence(
-            403, f"{caller.name} may not get {generation.PLURAL} {name} in {namespace}: ask for the role view"
-        )
+        denied = f"{caller.name} may not get {generation.PLURAL} {name} in {namespace}"
+        return _sentence(403, f"{denied}; allow it: {_allowing(caller.name, namespace)}")
+
+
+def _allowing(caller: str, namespace: str) -> str:
+    """The command that lets the caller ask."""
+    account = caller.removeprefix(SERVICE_ACCOUNT_PREFIX)
+    known = account != caller
+    name = f"{links.READER_ROLE}-{account.rpartition(':')[2]}" if known else links.READER_ROLE
+    subject = f"--serviceaccount={account}" if known else f"--user={caller}"
+    words = ("kubectl", "create", "rolebinding", name, "-n", namespace, f"--clusterrole={links.READER_ROLE}", subject)
+    return shlex.join(words)
 
 
 def _finished(found: Manifest | None) -> VideoGeneration | None:

@@ -1,0 +1,202 @@
+"""Asks the operator for signed addresses of a clip, which it gives to whoever may get the VideoGeneration.
+
+The way there needs a kubeconfig and nothing else: the API server's proxy leads to the operator's Service. The proxy
+says nothing of who asks, and a kubeconfig's own credentials are for nobody but the API server, so the operator is shown
+a token of a service account of the namespace, made for this purpose alone and for ten minutes.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import urllib3
+
+from kinema_api import links, names
+from kinema_api.errors import UnsafeName
+from kinema_cli.errors import BadManifest, ClusterUnreachable, CommandError, NotFound, Unanswered
+from kinema_cli.output import printable
+
+if TYPE_CHECKING:
+    from kinema_cli.cluster import Cluster
+
+TOKEN_SECONDS: Final = 600
+"""The shortest life that the API server gives a token."""
+CONNECT_SECONDS: Final = 5.0
+READ_SECONDS: Final = 30.0
+MAX_ANSWER_BYTES: Final = 1 << 20
+_SCHEMES: Final = ("http://", "https://")
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where one file of a clip can be had for some minutes, and what it must be."""
+
+    url: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LinkOptions:
+    """Who asks the operator, and on which way."""
+
+    account: str = "default"
+    token_file: Path | None = None
+    url: str | None = None
+    operator_namespace: str = "kinema-system"
+
+    @property
+    def need_no_cluster(self) -> bool:
+        """Whether the API server is asked for nothing."""
+        return self.token_file is not None and self.url is not None
+
+
+def with_links(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of LinkOptions; the command gets `asking: LinkOptions`."""
+
+    @click.option("--account", default="default", show_default=True, help="Service account that asks for the clip.")
+    @click.option(
+        "--token-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help=f"Or a token of one, such as a pod's projected token, for the audience {links.AUDIENCE}.",
+    )
+    @click.option(
+        "--links-url",
+        envvar="KINEMA_LINKS_URL",
+        help="The operator's links port, where it is reached without the API server, such as in a pod: "
+        f"http://{links.SERVICE}.kinema-system:8081.",
+    )
+    @click.option(
+        "--operator-namespace",
+        envvar="KINEMA_OPERATOR_NAMESPACE",
+        default="kinema-system",
+        show_default=True,
+        help="Where Kinema is installed.",
+    )
+    @functools.wraps(command)
+    def run(
+        *args: Any, account: str, token_file: Path | None, links_url: str | None, operator_namespace: str, **kwargs: Any
+    ) -> Any:
+        asking = LinkOptions(account, token_file, links_url, operator_namespace)
+        return command(*args, asking=asking, **kwargs)
+
+    return run
+
+
+def ask(asking: LinkOptions, cluster: Cluster | None, namespace: str, name: str) -> dict[str, Link]:
+    """Addresses of a clip's files, by the name of the field in status: video, thumbnail, spritesheet.
+
+    Args:
+        cluster: may be None where `asking.need_no_cluster`.
+
+    Raises:
+        CommandError: there is no clip, it is not allowed, or nobody answers; each says what to do.
+    """
+    try:
+        path = links.path(names.path_segment(namespace), names.path_segment(name))
+    except UnsafeName:
+        raise BadManifest(f"{namespace}/{name} names no generation; give its name, without slashes or dots") from None
+    token = _token(asking, cluster)
+    if asking.url is not None:
+        status, body = _ask_directly(asking.url, path, token)
+    else:
+        assert cluster is not None, "only a token and a way of its own make a cluster unnecessary"
+        headers = {links.PROXIED_HEADER: f"Bearer {token}", "Accept": "application/json"}
+        status, body = cluster.service_get(asking.operator_namespace, links.SERVICE, links.PORT_NAME, path, headers)
+    answer = _document(body)
+    if status == 200:
+        return _links(answer, name)
+    if answer.get("kind") == "Status":
+        raise _unreachable(status, printable(str(answer.get("message"))))
+    raise _refusal(status, printable(str(answer.get("error") or f"the operator answered with status {status}")))
+
+
+def _token(asking: LinkOptions, cluster: Cluster | None) -> str:
+    if asking.token_file is not None:
+        try:
+            token = asking.token_file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            raise BadManifest(f"{asking.token_file} cannot be read ({why}); name a file with a token") from None
+        if not token or not all(" " < character <= "~" for character in token):
+            raise BadManifest(f"{asking.token_file} holds no token; name a file with a token and nothing else")
+        return token
+    assert cluster is not None, "a token is made by the API server"
+    try:
+        return cluster.token(asking.account, links.AUDIENCE, TOKEN_SECONDS)
+    except NotFound:
+        raise NotFound(
+            f"there is no service account {asking.account} in {cluster.namespace}; name one with --account"
+        ) from None
+
+
+def _ask_directly(url: str, path: str, token: str) -> tuple[int, bytes]:
+    if not url.startswith(_SCHEMES):
+        raise BadManifest(f"{url} is no address; give --links-url as http://HOST:PORT or https://HOST:PORT")
+    pool = urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=urllib3.Retry(connect=1, read=0)
+    )
+    try:
+        answer = pool.request(
+            "GET",
+            url.rstrip("/") + path,
+            headers={"Authorization": f"Bearer {token}"},
+            redirect=False,
+            preload_content=False,
+        )
+        with answer:
+            return int(answer.status), bytes(answer.read(MAX_ANSWER_BYTES))
+    except urllib3.exceptions.HTTPError as error:
+        raise Unanswered(
+            f"nobody answers at {url} ({type(error).__name__}); correct --links-url, or leave it out to ask through "
+            "the API server"
+        ) from None
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _links(answer: dict[str, Any], name: str) -> dict[str, Link]:
+    try:
+        return {field: Link(str(given["url"]), str(given["sha256"])) for field, given in answer.items()}
+    except (TypeError, KeyError):
+        raise CommandError(
+            f"what was answered about {name} are no addresses; check that --links-url leads to the operator"
+        ) from None
+
+
+def _unreachable(status: int, said: str) -> CommandError:
+    """The API server's own answer: it did not lead to the operator."""
+    match status:
+        case 401 | 403:
+            return ClusterUnreachable(
+                f"{said}; have links.proxy set in Kinema's chart, or reach the operator with --links-url"
+            )
+        case 404:
+            return ClusterUnreachable(
+                f"no operator signs addresses there ({said}); name its namespace with --operator-namespace, or have "
+                "links.enabled set in its chart"
+            )
+    return Unanswered(f"the operator does not answer ({said}); see that its pods are ready, and try again")
+
+
+def _refusal(status: int, said: str) -> CommandError:
+    """The operator's answer."""
+    match status:
+        case 401 | 403:
+            return ClusterUnreachable(said)
+        case 404:
+            return NotFound(said)
+        case 429 | 500 | 502 | 503 | 504:
+            return Unanswered(f"{said}; try again")
+    return CommandError(f"{said}; check that the command is as new as the operator")
