@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import time
@@ -114,7 +113,7 @@ def kill_one(say: Any) -> float:
 
 
 def follow_generation(out: Path) -> dict[str, Any]:
-    """Wait for the clip and fetch it by its signed address; its files and prompt."""
+    """Wait for the clip and fetch it as a person does; its files and prompt."""
     with live_bar() as bar:
         task = bar.add_task("waiting for a server", total=100)
         for status in runs.watch_status("vgen", GENERATION, NAMESPACE, seconds=300):
@@ -129,18 +128,10 @@ def follow_generation(out: Path) -> dict[str, Any]:
             raise kube.StageError(runs.explain("vgen", GENERATION, NAMESPACE))
     spec = (kube.get("vgen", GENERATION, NAMESPACE) or {})["spec"]
     files = {"video": layout.VIDEO, "thumbnail": layout.THUMBNAIL, "spritesheet": layout.SPRITESHEET}
-    found: dict[str, Any] = {field: fetch(status[field], out / name) for field, name in files.items()}
+    found: dict[str, Any] = {
+        field: kube.download(GENERATION, NAMESPACE, field, out / name) for field, name in files.items()
+    }
     return {**found, "prompt": spec["prompt"]}
-
-
-def fetch(artefact: dict[str, Any], path: Path) -> Path:
-    """Download a committed artefact by its signed address and check its digest."""
-    with urllib.request.urlopen(artefact["url"], timeout=30) as answer:
-        data = answer.read()
-    if hashlib.sha256(data).hexdigest() != artefact["sha256"]:
-        raise kube.StageError(f"{path.name}: what was downloaded is not what status names")
-    path.write_bytes(data)
-    return path
 
 
 def accuracy(digest: str, out: Path) -> dict[str, dict[str, float]]:

@@ -203,7 +203,8 @@ class Artefact(ApiModel):
     uri: Uri
     """Where it lies in the object store."""
     url: Annotated[str, Field(max_length=4096)] | None = None
-    """A signed address for people, which opens without credentials until `urlExpires`."""
+    """A signed address, which opens for whoever reads it until `urlExpires`: only where KINEMA_STATUS_URLS puts it
+    here. `kinema download` asks for one."""
     url_expires: datetime | None = None
     """When the signed address ends."""
     sha256: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]

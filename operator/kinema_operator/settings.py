@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     """Sign addresses of clips for those who may read them (generation/links.py)."""
     links_port: int = 8081
     """Where that is asked. Everybody whom the API server knows may reach it, so nothing else answers there."""
-    status_urls: bool = True
+    status_urls: bool = False
     """Put signed addresses, which open for whoever reads them, into the status of a generation too."""
     metrics_authentication: bool = False
     """Answer /metrics only to bearer tokens whose owner may `get` the path /metrics, as RBAC says."""

@@ -70,6 +70,7 @@ def published() -> Iterator[tuple[str, str]]:
     """(namespace, name) of a model that a short training has published; it draws nothing sensible, and need not."""
     namespace, name = "e2e-model", "short"
     kube.restricted_namespace(namespace)
+    install.let_download(namespace)
     kube.apply(training(name, steps=40), namespace)
     finished(name, namespace)
     yield namespace, name

@@ -24,6 +24,7 @@ def namespace() -> Iterator[str]:
     name = "e2e-shapes"
     kube.kubectl("delete", "namespace", name, "--ignore-not-found", seconds=200)
     kube.restricted_namespace(name)
+    install.let_download(name)
     for folder, training in (("shapes", "tiny-shapes"), ("stream", "tiny-stream")):
         kube.kubectl("apply", "-n", name, "-f", str(SAMPLES / folder))
         finished(training, name)

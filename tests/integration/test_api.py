@@ -206,7 +206,7 @@ def test_samples_of_a_folder_never_name_an_object_twice() -> None:
     for file in SAMPLES.rglob("*.yaml"):
         for document in yaml.safe_load_all(file.read_text()):
             names.append((document["kind"], document["metadata"]["name"]))
-            published = document["spec"].get("publish", {}).get("model")
+            published = document.get("spec", {}).get("publish", {}).get("model")
             names += [("VideoModel", published)] if published else []
     assert len(names) == len(set(names))
 

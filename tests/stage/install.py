@@ -108,6 +108,11 @@ def install() -> None:
     upgrade(content)
 
 
+def let_download(namespace: str) -> None:
+    """Let the namespace's default service account ask for its clips, as README shows."""
+    kube.kubectl("apply", "-n", namespace, "-f", str(REPOSITORY / "manifests" / "samples" / "download.yaml"))
+
+
 def store_keys() -> StoreCredentials:
     """The administrator's keys to the chart's own MinIO."""
     secret = kube.get("secret", f"{RELEASE}-store", SYSTEM) or {}

@@ -57,6 +57,27 @@ def kubectl(*args: str, stdin: str | None = None, check: bool = True, seconds: f
     return done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
 
+def download(name: str, namespace: str, field: str, path: Path) -> Path:
+    """Fetch a file of a generation (video, thumbnail, spritesheet) with `kinema download`, which checks its digest.
+
+    `install.let_download` or manifests/samples/download.yaml must have let it.
+
+    Raises:
+        StageError: with the command's own words.
+    """
+    where = ["--kubeconfig", kubeconfig(), "-n", namespace]
+    done = subprocess.run(
+        [tool("kinema"), "download", name, "--file", field, "--out", str(path), *where],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode:
+        raise StageError(f"kinema download {name}: {done.stderr.strip()}")
+    return path
+
+
 def get(kind: str, name: str, namespace: str) -> dict[str, Any] | None:
     """One object, or None when it does not exist."""
     out = kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found")

@@ -39,6 +39,7 @@ WEEK = timedelta(days=7)
 DIGEST = "sha256:" + "a" * 64
 SHA = "c" * 64
 SETTINGS = Settings(generation_attempts=3, server_silent_seconds=15)
+IN_STATUS = SETTINGS.model_copy(update={"status_urls": True})
 TERMINAL = ("Succeeded", "Failed", "Cancelled")
 
 
@@ -255,27 +256,40 @@ def test_what_is_at_its_place_ends_the_request() -> None:
     assert (ended.video.sha256, ended.video.uri, ended.video.size) == (SHA, "s3://kinema/video.mp4", "24x24")
     assert ended.thumbnail is not None
     assert ended.spritesheet is None
-    later = plan(clip(ended, cancel=True), on_server(Unknown()), SETTINGS, NOW + timedelta(days=2))
-    assert later == Plan(requeue_after=timedelta(days=1.5).total_seconds())
+    assert plan(clip(ended, cancel=True), on_server(Unknown()), SETTINGS, NOW + timedelta(days=2)) == Plan()
 
 
-def test_addresses_for_people_are_signed_again_before_they_end() -> None:
-    video = VideoArtefact(
-        uri="s3://kinema/video.mp4",
-        url="https://people/old",
-        url_expires=NOW + WEEK,
-        sha256=SHA,
-        bytes=3,
-        seconds=1,
-        size="24x24",
+def test_a_status_holds_no_address_that_opens_for_whoever_reads_it() -> None:
+    delivery = Delivery(
+        attempt=1, files=(DeliveredFile(name="video.mp4", sha256=SHA, bytes=3),), seconds=1, size="24x24", fps=8
     )
+    observed = Observed(inspection=Inspection(committed=(committed("video.mp4"), committed("thumbnail.webp"))))
+    ended = after(plan(clip(status("Running", delivery=delivery)), observed, SETTINGS, NOW))
+    assert "https://" not in ended.model_dump_json()
+    older = status("Succeeded", video=CLIP_WITH_ADDRESS)
+    assert "https://" not in after(plan(clip(older), Observed(), SETTINGS, NOW)).model_dump_json()
+
+
+CLIP_WITH_ADDRESS = VideoArtefact(
+    uri="s3://kinema/video.mp4",
+    url="https://people/old",
+    url_expires=NOW + WEEK,
+    sha256=SHA,
+    bytes=3,
+    seconds=1,
+    size="24x24",
+)
+
+
+def test_addresses_for_people_are_signed_again_before_they_end_where_the_setting_wants_them() -> None:
+    video = CLIP_WITH_ADDRESS
     ended = status("Succeeded", video=video)
     due = NOW + WEEK / 2
-    assert plan(clip(ended), Observed(), SETTINGS, due - timedelta(hours=1)) == Plan(requeue_after=3600)
-    away = plan(clip(ended), Observed(problem=Problem("SecretMissing", "make it")), SETTINGS, due)
+    assert plan(clip(ended), Observed(), IN_STATUS, due - timedelta(hours=1)) == Plan(requeue_after=3600)
+    away = plan(clip(ended), Observed(problem=Problem("SecretMissing", "make it")), IN_STATUS, due)
     assert away == Plan(requeue_after=SETTINGS.store_probe_seconds)
     fresh = SignedAddress("s3://kinema/video.mp4", "https://people/new", due + WEEK)
-    signed = plan(clip(ended), Observed(addresses=(fresh,)), SETTINGS, due)
+    signed = plan(clip(ended), Observed(addresses=(fresh,)), IN_STATUS, due)
     assert after(signed).video == video.model_copy(update={"url": fresh.url, "url_expires": fresh.expires})
     assert after(signed).phase == "Succeeded"
     assert signed.events == ()

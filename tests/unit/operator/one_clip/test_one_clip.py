@@ -113,6 +113,7 @@ async def test_a_server_that_wakes_late_changes_no_byte(new_world: NewWorld) -> 
 
 async def test_an_address_that_is_about_to_end_is_signed_again(new_world: NewWorld) -> None:
     world = new_world()
+    world.settings = world.settings.model_copy(update={"status_urls": True})
     one_request(world)
     operator = await world.run(world.operator(), world.all_ended)
     obj = world.api.get(generation.KIND, "studio", "red-square")
