@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -47,16 +48,20 @@ class PrivateStore:
         self.pki.ensure_authority("stranger")
         return self.pki.certificate("stranger").read_text()
 
-    def make_bucket(self, name: str) -> None:
-        """Make the bucket unless it is there."""
-        client = Minio(
+    @cached_property
+    def client(self) -> Minio:
+        """The test's own way to it."""
+        return Minio(
             endpoint=self.endpoint.removeprefix("https://"),
             access_key=KEYS.access_key,
             secret_key=KEYS.secret_key,
             http_client=urllib3.PoolManager(ca_certs=str(self.authority)),
         )
-        if not client.bucket_exists(bucket_name=name):
-            client.make_bucket(bucket_name=name)
+
+    def make_bucket(self, name: str) -> None:
+        """Make the bucket unless it is there."""
+        if not self.client.bucket_exists(bucket_name=name):
+            self.client.make_bucket(bucket_name=name)
 
 
 @contextmanager
