@@ -21,6 +21,7 @@ written, so that no two rounds of an attempt share one, not even those of two re
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 MANIFEST: Final = "manifest.json"
@@ -36,6 +37,23 @@ VIDEO: Final = "video.mp4"
 THUMBNAIL: Final = "thumbnail.webp"
 SPRITESHEET: Final = "spritesheet.webp"
 REQUEST: Final = "request.json"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What a file of a clip is, whoever wrote it: a browser must never take it for a page, or fetch it without end."""
+
+    content_type: str
+    max_bytes: int
+
+
+ARTEFACTS: Final = {
+    VIDEO: Artefact("video/mp4", 8 << 30),  # an hour at 18 Mbit/s
+    THUMBNAIL: Artefact("image/webp", 16 << 20),
+    SPRITESHEET: Artefact("image/webp", 512 << 20),  # a WebP has 16,383 pixels on a side at most
+    REQUEST: Artefact("application/json", 16 << 20),
+}
+"""The files that a server leaves behind, in the order in which it is asked for them."""
 COMMIT: Final = "commit.json"
 """What was committed, and from which attempt (kinema_operator.generation.record)."""
 

@@ -74,6 +74,8 @@ class ObjectStat:
     etag: str
     modified: float
     """Seconds since the epoch."""
+    content_type: str | None = None
+    """What whoever wrote it said it is; None: not told, as in lists and folders."""
 
 
 class ObjectStore(Protocol):

@@ -164,7 +164,7 @@ class S3Store:
             return None
         if not found.etag:
             raise no_store(self.location, f"it knows no ETag of {key!r}")
-        return ObjectStat(key, found.size or 0, found.etag, _seconds(found.last_modified))
+        return ObjectStat(key, found.size or 0, found.etag, _seconds(found.last_modified), found.content_type)
 
     def list(self, prefix: str, limit: int = MAX_LISTED) -> Iterator[ObjectStat]:
         """See ObjectStore.list."""

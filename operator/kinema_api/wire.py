@@ -24,6 +24,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
+from kinema_api import layout
 from kinema_api.base import MAX_CA_BUNDLE, SIZE_PATTERN, ApiModel
 from kinema_api.generation import Seam, Shot
 from kinema_api.inputs import Region, TaskName
@@ -32,8 +33,8 @@ from kinema_api.training import FailureClass
 
 MAX_COUNT: Final = 2**53 - 1
 """The largest whole number that every reader of JSON understands alike."""
-MAX_ARTEFACT_BYTES: Final = 8 << 30
-"""Longest file that a server may leave behind: an hour of video at 18 Mbit/s."""
+MAX_ARTEFACT_BYTES: Final = max(artefact.max_bytes for artefact in layout.ARTEFACTS.values())
+"""Longest file that a server may leave behind."""
 MAX_ARTEFACTS: Final = 8
 MAX_SENTENCE: Final = 4096
 MAX_SAID_AT_LENGTH: Final = 1 << 14

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 import aiohttp
 from yarl import URL
 
+from kinema_api import layout
 from kinema_api.errors import StoreUnusable
 from kinema_api.storehttp import CALL_SECONDS, MIN_BYTES_PER_SECOND, tls_context
 from kinema_api.wire import OrderedInput, UploadedFile
@@ -26,7 +27,6 @@ from kinema_jobs.serve.settings import ServerSettings
 log = logging.getLogger(__name__)
 
 CHUNK: Final = 1 << 20
-CONTENT_TYPES: Final = {".mp4": "video/mp4", ".webp": "image/webp", ".json": "application/json"}
 _TRANSIENT: Final = {408, 425, 429, 500, 502, 503, 504}
 _OK: Final = {200, 201, 204}
 
@@ -109,7 +109,8 @@ class Transfers:
         return digest.hexdigest()
 
     async def _upload_once(self, name: str, url: str, data: bytes) -> None:
-        headers = {"Content-Type": CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")}
+        kind = layout.ARTEFACTS.get(name)
+        headers = {"Content-Type": kind.content_type if kind else "application/octet-stream"}
         async with (
             asyncio.timeout(_seconds(len(data))),
             self._session.put(

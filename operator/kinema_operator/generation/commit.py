@@ -2,6 +2,9 @@
 
 Every file is hashed where it lies: what a server says about its own files is a claim. A copy is made on condition
 that its source is still the version that was hashed, so a server that wakes up late and writes again spoils nothing.
+A signed address lets a server upload any number of bytes and call them a web page, which people would then open under
+the store's name: sizes and content types are checked here, and a copy has the content type of its name and nothing else
+of what its source says of itself.
 All calls block.
 """
 
@@ -59,11 +62,11 @@ def inspect(
     for file in files:
         if _is(store, final + file.name, file):
             continue
-        etag = _verified_etag(store, source + file.name, file)
-        if etag is None:
-            uri = store.uri(source + file.name)
-            return Inspection(broken=f"{uri} is missing or is not what the server said it had uploaded")
-        copies.append(Copy(source + file.name, final + file.name, etag))
+        try:
+            etag, content_type = _verified(store, source + file.name, file)
+        except _NotWhatWasOrdered as error:
+            return Inspection(broken=str(error))
+        copies.append(Copy(source + file.name, final + file.name, etag, content_type))
     if copies:
         return Inspection(copies=tuple(copies))
     expires = now + timedelta(seconds=public_seconds)
@@ -96,6 +99,10 @@ def leftovers(store: ObjectStore, namespace: str, uid: str, clip_stays: bool) ->
     return tuple(key for key in found if not clip_stays or "/" in key.removeprefix(prefix))
 
 
+class _NotWhatWasOrdered(Exception):
+    """Why a file that a server has uploaded is never committed."""
+
+
 def _is(store: ObjectStore, key: str, file: ReportedFile) -> bool:
     """Whether the object is, byte for byte, the file that was reported."""
     found = store.stat(key)
@@ -107,11 +114,27 @@ def _is(store: ObjectStore, key: str, file: ReportedFile) -> bool:
         return False
 
 
-def _verified_etag(store: ObjectStore, key: str, file: ReportedFile) -> str | None:
-    """The version of the object that is the file that was reported, or None if it is another one or missing."""
+def _verified(store: ObjectStore, key: str, file: ReportedFile) -> tuple[str, str]:
+    """ETag of the object that is the file that was reported, and the content type of its copy.
+
+    Raises:
+        _NotWhatWasOrdered: it is another one, or missing, or no file of a clip.
+    """
     # Asked before the bytes are hashed: if they change in between, a copy of this version is refused.
-    found = store.stat(key)
-    return found.etag if found is not None and _is(store, key, file) else None
+    found, ordered, uri = store.stat(key), layout.ARTEFACTS.get(file.name), store.uri(key)
+    if ordered is None:
+        raise _NotWhatWasOrdered(f"{uri} is no file of a clip; give another attempt")
+    if found is not None and found.bytes > ordered.max_bytes:
+        raise _NotWhatWasOrdered(f"{uri} has {found.bytes} bytes, and {file.name} may have {ordered.max_bytes} at most")
+    said = found.content_type if found is not None else None
+    if said is not None and said.partition(";")[0].strip().lower() != ordered.content_type:
+        raise _NotWhatWasOrdered(
+            f"{uri} was uploaded as {said[:64]!r} and must be {ordered.content_type}: "
+            "look at the server's image, it does not do what it was ordered"
+        )
+    if found is None or not _is(store, key, file):
+        raise _NotWhatWasOrdered(f"{uri} is missing or is not what the server said it had uploaded")
+    return found.etag, ordered.content_type
 
 
 def _committed(store: ObjectStore, final: str, file: ReportedFile, expires: datetime, now: datetime) -> CommittedFile:

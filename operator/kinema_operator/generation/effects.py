@@ -78,7 +78,7 @@ async def copy_files(
     try:
         store = await stores.for_object(generation.metadata.namespace, clip_store(generation, model))
         for copy in commit.copies:
-            await ask(store, store.copy, copy.source, copy.target, copy.etag)
+            await ask(store, store.copy, copy.source, copy.target, copy.etag, copy.content_type)
     except StorageError as error:
         return Problem(storage_reason(error), str(error))
     return None

@@ -14,7 +14,7 @@ from kinema_operator.generation.record import CommitRecord
 from kinema_operator.plan import Effect
 from kinema_operator.serving.server_pod import ServerPod, Trouble
 
-ORDERED_FILES: Final = (layout.VIDEO, layout.THUMBNAIL, layout.SPRITESHEET, layout.REQUEST)
+ORDERED_FILES: Final = tuple(layout.ARTEFACTS)
 """What a server is asked to leave behind."""
 
 
@@ -90,6 +90,8 @@ class Copy:
     source: str
     target: str
     etag: str
+    content_type: str | None = None
+    """Of the copy, whatever the source says of itself."""
 
 
 @dataclass(frozen=True)
