@@ -54,7 +54,7 @@ check: $(STAMP)  ## Format, lint, types, import contracts, generated files, unit
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m kinema_operator.generate --check
-	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal tests/unit
+	@$(BIN)/python -m pytest -q $(AGAIN) -n logical --maxprocesses 4 --dist worksteal tests/unit
 
 generate: $(STAMP)  ## Write CRDs, RBAC, the chart's copies and the API reference from the types
 	@$(BIN)/python -m kinema_operator.generate
