@@ -25,8 +25,10 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NameResolutionError
 from urllib3.response import BaseHTTPResponse, HTTPResponse
 
+from kinema_api.addresses import LAST
 from kinema_api.base import MAX_CA_BUNDLE
 from kinema_api.errors import ObjectTooLarge, StorageUnreachable, StoreUnusable
 
@@ -190,7 +192,7 @@ _REAPER = _Reaper()
 
 class _Watched(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        made = super()._new_conn()
+        made = self._connect_to(LAST.instead(self.host))
         peer = str(made.getpeername()[0])
         if is_forbidden(peer):
             made.close()
@@ -199,7 +201,26 @@ class _Watched(HTTPConnection):
             )
         if budget := Budget.current():
             budget.watch(made)
+        LAST.reached(self.host, peer)
         return made
+
+    def _connect_to(self, address: str | None) -> socket.socket:
+        """Connect to `address`, or ask DNS; to where the host was last reached when that does not answer."""
+        name = self._dns_host
+        if address is None:
+            try:
+                return super()._new_conn()
+            except NameResolutionError as error:
+                # A name that is not known is an answer; what it stood for before is not.
+                answered = isinstance(error.__cause__, socket.gaierror) and error.__cause__.errno != socket.EAI_AGAIN
+                address = None if answered else LAST.unresolved(self.host)
+                if address is None:
+                    raise
+        try:
+            self._dns_host = address
+            return super()._new_conn()
+        finally:
+            self._dns_host = name
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None and (budget := Budget.current()):

@@ -67,6 +67,7 @@ class Scene:
             StageError: a fault had no effect, or the group did not come back.
             AssertionError: something unlawful was seen.
         """
+        kube.until(beds.all_ready, "every node Ready", 180)
         group = kube.until(self.whole, "the group at work before the fault", WHOLE_SECONDS)
         round_, step = max((p.round, p.step) for _, p in group)
         attempt = runs.training_status(TRAINING, self.namespace)["attempt"]

@@ -17,6 +17,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait as wait_for
 from typing import Any, Final, NoReturn
 
+from kinema_api.addresses import LAST
 from kinema_api.manifest import Manifest
 from kinema_api.wire import EXIT_CODES, CommittedCheckpoint
 from kinema_jobs.rendezvous.errors import RendezvousError, StaleRound
@@ -32,6 +33,8 @@ from kinema_jobs.train.progress import ProgressFile, read_progress, write_progre
 from kinema_jobs.train.storage import Patience
 
 _WATCHDOG_SECONDS: Final = 0.2
+ADDRESSES_FILE: Final = "addresses.json"
+"""Each round has a worker of its own, and the round after a loss is the one in which DNS may not answer."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ def run_worker(assignment: Assignment) -> str:
     with assignment.abort_file(int(os.environ["LOCAL_RANK"])).open("wb") as traces:
         # Stays enabled with a descriptor of its own, for as long as the process lives.
         faulthandler.enable(os.dup(traces.fileno()))
+    LAST.share(assignment.scratch / ADDRESSES_FILE)
     lease = Lease(assignment.lease)
     threading.Thread(target=_watchdog, args=(lease,), daemon=True).start()
     worker = _Worker(assignment, lease)

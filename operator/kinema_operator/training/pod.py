@@ -28,9 +28,10 @@ that is away from the API server may train on: the operator asks its pods and gi
 (nodes.py), long before."""
 
 
-DNS_OPTIONS: Final = [{"name": "timeout", "value": "1"}, {"name": "attempts", "value": "2"}]
+DNS_OPTIONS: Final = [{"name": "timeout", "value": "1"}, {"name": "attempts", "value": "1"}]
 """A name server on a lost node is asked until Kubernetes misses the node, for 5 s by default (resolv.conf(5)), and all
-attempts of one question go the same way, since they share a socket. Whoever asks here tries again by itself."""
+attempts of one question take that time. Whoever asks here tries again by itself, and knows where the store was
+(kinema_api/addresses.py)."""
 
 
 def container(role: specs.Role, settings: Settings) -> dict[str, Any]:
