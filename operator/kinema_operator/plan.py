@@ -96,5 +96,8 @@ class Plan:
     effects: tuple[Effect, ...] = ()
     requeue_after: float | None = None
     """Seconds after which to look again even if nothing is seen to change."""
+    words_may_wait: bool = False
+    """A status that differs in reasons and messages of conditions alone may be written later, as mere progress is.
+    Nobody decides by these words, and they change with every pod that comes."""
     wake: tuple[Key, ...] = field(default=())
     """Other resources that should be looked at now."""

@@ -37,6 +37,12 @@ from kinema_operator.writer import Trust, Writer, controller_uid
 
 PROGRESS_FIELDS = frozenset({"progress", "queuePosition", "waiting", "lastActiveTime", "credentialsExpire"})
 """Fields of a status that merely move along; a change of nothing else may wait for the progress interval."""
+WORDS = frozenset({"conditions", "credentialsExpire"})
+"""Fields that may wait where a plan says so (Plan.words_may_wait)."""
+BUSY_DEPTH = 16
+"""Resources that wait for a look, from which on words let them pass."""
+BUSY_INTERVALS = 6
+"""For so many progress intervals at most."""
 DONE = "Succeeded"
 """Phase that is not entered while an object of the same plan is refused: nobody would make it later."""
 
@@ -57,6 +63,8 @@ class Remembered:
     """What saves requests about one resource; losing it costs no more than they do."""
 
     progress_written: float = float("-inf")
+    words_since: float | None = None
+    """Since when conditions would be told in other words than the status has."""
     trust: Trust = field(default_factory=Trust)
     refusals: Refusals = field(default_factory=Refusals)
 
@@ -202,9 +210,11 @@ class Reconciler:
         held = bool(look.refusals) and not isinstance(plan.status, WireStatus) and _enters_done(obj, plan)
         status = self._status(obj, Plan() if held else plan, look)
         waits = [plan.requeue_after, remembered.refusals.due_in(self._clock()), look_again]
+        events = (*(() if held else plan.events), *_refused_events(obj, look.refusals))
         if status:
-            waits.append(await self._write_status(remembered, obj, status))
-        for event in (*(() if held else plan.events), *_refused_events(obj, look.refusals)):
+            patient = plan.words_may_wait and not events
+            waits.append(await self._write_status(remembered, obj, status, words_may_wait=patient))
+        for event in events:
             self._events.tell(obj, event)
         return min((wait for wait in waits if wait is not None), default=None)
 
@@ -244,19 +254,43 @@ class Reconciler:
             if controller_uid(job) == obj["metadata"]["uid"] and not job["metadata"].get("deletionTimestamp"):
                 await self._client.delete(ref_to(job))
 
-    async def _write_status(self, remembered: Remembered, obj: Manifest, status: Mapping[str, Any]) -> float | None:
+    async def _write_status(
+        self, remembered: Remembered, obj: Manifest, status: Mapping[str, Any], *, words_may_wait: bool
+    ) -> float | None:
         """Write what differs; seconds to wait if the difference is mere progress and it is too early for that."""
-        difference = merge_patch(obj.get("status") or {}, status)
+        before: Mapping[str, Any] = obj.get("status") or {}
+        difference = merge_patch(before, status)
         if not difference:
             return None
-        if difference.keys() <= PROGRESS_FIELDS:
+        mute = words_may_wait and _differ_in_words(before, status)
+        if mute and difference.keys() <= WORDS:
+            # Counted from the first of them: what is said in between is out of date before anybody reads it.
+            since = remembered.words_since = remembered.words_since or self._clock()
+            left = since + self._words_wait() - self._clock()
+            if left > 0:
+                return left
+        elif difference.keys() <= (PROGRESS_FIELDS | WORDS if mute else PROGRESS_FIELDS):
             left = remembered.progress_written + self._interval - self._clock()
             if left > 0:
                 return left
         await self._client.patch_status(ref_to(obj), difference, obj["metadata"]["resourceVersion"])
-        remembered.progress_written = self._clock()
+        remembered.progress_written, remembered.words_since = self._clock(), None
         metrics.WRITES.labels(obj["kind"], "status").inc()
         return None
+
+    def _words_wait(self) -> float:
+        """How long words may wait: while many resources begin at once, their objects come first."""
+        return self._interval * (BUSY_INTERVALS if self._queue.depth >= BUSY_DEPTH else 1)
+
+
+def _differ_in_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether the conditions of two statuses say the same, for other reasons or in other words."""
+
+    def said(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+        conditions = status.get("conditions") or ()
+        return [{k: v for k, v in c.items() if k not in ("reason", "message")} for c in conditions]
+
+    return said(before) == said(after)
 
 
 def _enters_done(obj: Manifest, plan: Plan) -> bool:

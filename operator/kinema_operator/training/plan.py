@@ -105,6 +105,8 @@ def _begin_run(view: View) -> Plan:
             fresh = view.mark(fresh, type_, False, "NewRun", f"Run {fresh.run} has begun")
     fresh = view.mark(fresh, "Running", False, "Queued", f"Run {fresh.run} has begun")
     plan = _between_attempts(view.with_status(fresh))
+    if view.status.run == 0:
+        return plan  # That a new resource begins is no news: its conditions tell it.
     # An attempt that starts at once tells of its run as well.
     return plan if plan.events else _with_event(plan, Event("RunStarted", f"Run {fresh.run} has begun"))
 
@@ -187,7 +189,9 @@ def _fix_attempt(view: View, plan: Plan) -> Plan:
         status = change(status, last_checkpoint=checkpoint_of(view, resume))
     origin = f"from the checkpoint of step {resume.step}" if resume.prefix else "from scratch"
     message = f"Attempt {attempt} of run {status.run} starts {origin}"
-    events = [Event("AttemptStarted", message)]
+    # Of the first one the condition tells as much, and it would be an event for each of many that begin at once.
+    first = status.run == 1 and attempt == 1 and not resume.prefix
+    events = [] if first else [Event("AttemptStarted", message)]
     if resume.passed_over:
         torn = ", ".join(resume.passed_over)
         events.append(Event("CheckpointPassedOver", f"Torn checkpoints were passed over: {torn}", "Warning"))
@@ -269,6 +273,7 @@ def _go_on(view: View) -> Plan:
         events=tuple(events),
         effects=tuple(effects),
         requeue_after=_look_again(view),
+        words_may_wait=True,
     )
 
 

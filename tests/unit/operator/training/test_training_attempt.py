@@ -48,7 +48,7 @@ def test_a_new_training_fixes_its_first_attempt_before_anything_is_made(make_vie
     assert condition(plan, "Running") == ("False", "Starting")
     assert plan.apply == ()
     assert plan.effects == (IssueCredentials(),)
-    assert [event.reason for event in plan.events] == ["AttemptStarted"]
+    assert plan.events == (), "the condition tells it: hundreds may begin at once"
 
 
 @pytest.mark.parametrize("reason", ["StorageUnreachable", "BucketMissing", "SecretMissing", "StorageDenied"])
