@@ -89,6 +89,12 @@ class Schedule(Generic[K]):
         self._delayed[key] = (when, ticket)
         heapq.heappush(self._delayed_heap, (when, ticket, key))
 
+    def add_by(self, key: K, when: float) -> None:
+        """Look at `key` at `when` at the latest: whatever comes sooner serves as well."""
+        known = self._delayed.get(key)
+        if key not in self._due and (known is None or known[0] > when):
+            self.add_at(key, when)
+
     def claim(self, now: float) -> Claim[K] | None:
         """Hand out the key whose turn it is, or None if none is due. Its delay, if any, is forgotten."""
         self._ripen(now)
@@ -206,9 +212,9 @@ class WorkQueue(Generic[K]):
         self._schedule.add(key, self._clock(), priority)
         self._changed.set()
 
-    def add_after(self, key: K, seconds: float) -> None:
-        """Look at `key` after `seconds`, in place of any other delay it had."""
-        self._schedule.add_at(key, self._clock() + max(0.0, seconds))
+    def add_within(self, key: K, seconds: float) -> None:
+        """Look at `key` when `seconds` are over, if nothing makes it be looked at sooner."""
+        self._schedule.add_by(key, self._clock() + max(0.0, seconds))
         self._changed.set()
 
     def failed(self, key: K) -> float:

@@ -17,7 +17,7 @@ from aiohttp import web
 from kinema_api.errors import KinemaApiError
 from kinema_operator import metrics
 from kinema_operator.access import Access, require_right
-from kinema_operator.cache import ObjectCache
+from kinema_operator.cache import ObjectCache, name_of
 from kinema_operator.claims import Claims
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
@@ -39,6 +39,9 @@ DRAIN_SECONDS = 5.0
 """How long reconciles under way may take to end when leadership is given up."""
 EVENT_DRAIN_SECONDS = 1.0
 """How long events may still be posted then."""
+
+SETTLE_SECONDS = 1.0
+"""How long news of pods that do not run yet may wait for more of it: one look for all instead of one for each."""
 
 Factory = Callable[[Settings, Client], list[Controller]]
 
@@ -135,9 +138,22 @@ class Runtime:
         if not self._working or obj["kind"] == NODE_KIND:
             # A standby looks at everything when its turn comes. A node is nobody's: its pods tell what becomes of it.
             return
+        settle = priority is Priority.LIVE and self._settles(obj)
         for controller in self._controllers:
             for key in controller.keys_for(obj):
-                self._queue.add(key, priority)
+                if settle:
+                    self._queue.add_within(key, SETTLE_SECONDS)
+                else:
+                    self._queue.add(key, priority)
+
+    def _settles(self, obj: Manifest) -> bool:
+        """Whether more of the same will follow at once: a pod that has not begun to run, a Job that has not ended."""
+        metadata, told = obj["metadata"], obj.get("status") or {}
+        if metadata.get("deletionTimestamp") or self.cache.get(obj["kind"], *name_of(obj)) is None:
+            return False
+        if obj["kind"] == "Pod":
+            return bool(told.get("phase", "Pending") == "Pending")
+        return bool(obj["kind"] == "Job" and not told.get("conditions"))
 
     async def _serve_term(self) -> None:
         await asyncio.gather(*(informer.synced.wait() for informer in self.informers))
@@ -179,7 +195,7 @@ class Runtime:
         else:
             self._queue.succeeded(key)
             if again is not None:
-                self._queue.add_after(key, again)
+                self._queue.add_within(key, again)
             metrics.RECONCILES.labels(key.kind, "ok").inc()
         metrics.RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - began)
 

@@ -40,6 +40,13 @@ class Workers(RuleBasedStateMachine):
         self.schedule.add_at(key, self.now + seconds)
         self.delayed[key] = self.now + seconds
 
+    @rule(key=KEYS, seconds=st.floats(0, 20))
+    def add_by(self, key: str, seconds: float) -> None:
+        when = self.now + seconds
+        self.schedule.add_by(key, when)
+        if key not in self.owed or key in self.in_hand:
+            self.delayed[key] = min(when, self.delayed.get(key, when))
+
     @rule(seconds=st.floats(0, 30))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -147,6 +154,24 @@ def test_a_claim_forgets_the_delay_and_a_later_delay_replaces_an_earlier_one() -
     assert schedule.next_time() is None
 
 
+def test_news_that_may_wait_is_looked_at_once_and_never_later_than_it_may() -> None:
+    schedule: Schedule[str] = Schedule(1, 60)
+    for at in range(5):
+        schedule.add_by("a", at + 10)
+    assert schedule.next_time() == 10
+    schedule.add_at("a", 60)
+    schedule.add_by("a", 12)
+    assert schedule.next_time() == 12
+    assert schedule.claim(12) is not None
+    # What comes while it is looked at waits too, and is not forgotten.
+    schedule.add_by("a", 20)
+    schedule.add_by("a", 50)
+    schedule.done("a", 13)
+    assert schedule.claim(19) is None
+    assert schedule.claim(20) is not None
+    assert schedule.claim(100) is None
+
+
 def test_forgotten_keys_do_not_come_back() -> None:
     schedule: Schedule[str] = Schedule(1, 60)
     schedule.failed("a", 0)
@@ -168,7 +193,7 @@ async def test_workers_wait_for_keys_and_draining_hands_out_nothing_more() -> No
                 both.set()
 
     workers = [asyncio.create_task(work()) for _ in range(3)]
-    queue.add_after("late", 0.02)
+    queue.add_within("late", 0.02)
     queue.add("now")
     async with asyncio.timeout(10):
         await both.wait()
