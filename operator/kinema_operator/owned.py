@@ -6,8 +6,10 @@ has had fewer pods than it should for a while. A Deployment has the condition Re
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from kinema_api import generation, names, serving, training
@@ -33,6 +35,15 @@ class EventReader(Protocol):
         """All objects of a kind that match, and a resourceVersion."""
 
 
+@dataclass
+class _Told:
+    """What the events of a namespace said of refused pods, and when."""
+
+    at: float = float("-inf")
+    messages: Mapping[str, str] = field(default_factory=dict)
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class Owned:
     """Looks at what a resource owns. What it remembers only saves questions."""
 
@@ -43,6 +54,7 @@ class Owned:
         self._lacking: dict[str, float] = {}
         """When a Job was first seen to lack pods, or last asked about, by uid."""
         self._said: dict[str, Refusal] = {}
+        self._told: dict[str, _Told] = {}
 
     async def look(self, obj: Manifest) -> tuple[Look, float | None]:
         """What its children say, and seconds after which to look again."""
@@ -69,17 +81,30 @@ class Owned:
         if at - since < LACKING_SECONDS:
             return self._said.get(uid)
         self._lacking[uid] = at
-        asked = f"involvedObject.uid={uid},reason={FAILED_CREATE}"
-        try:
-            events, _ = await self._client.list_all("Event", metadata["namespace"], None, asked)
-        except NotLeading:
-            raise
-        except ApiError:
-            return self._said.get(uid)
-        if events:
-            newest = max(events, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
-            self._said[uid] = Refusal(f"Job {metadata['name']}", PODS_REFUSED, str(newest.get("message") or ""))
+        message = (await self._refused_pods(metadata["namespace"])).get(uid)
+        if message is not None:
+            self._said[uid] = Refusal(f"Job {metadata['name']}", PODS_REFUSED, message)
         return self._said.get(uid)
+
+    async def _refused_pods(self, namespace: str) -> Mapping[str, str]:
+        """What was last said of pods that a Job may not make, by the Job's uid.
+
+        The API server goes through all events of a namespace for each question, so one is asked for all its Jobs.
+        """
+        told = self._told.setdefault(namespace, _Told())
+        async with told.asking:
+            if self._clock() - told.at < LACKING_SECONDS:
+                return told.messages
+            try:
+                events, _ = await self._client.list_all("Event", namespace, None, f"reason={FAILED_CREATE}")
+            except NotLeading:
+                raise
+            except ApiError:
+                return told.messages
+            told.at = self._clock()
+            events.sort(key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
+            told.messages = {str(e["involvedObject"].get("uid")): str(e.get("message") or "") for e in events}
+            return told.messages
 
 
 def _owned(child: Manifest, obj: Manifest) -> bool:
