@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Final
 from urllib.parse import quote
 
@@ -88,6 +89,9 @@ ENV_THREADS: Final = "OMP_NUM_THREADS"
 """Threads of one process that computes: it depends on what else runs on the machine, so it is no part of an AppDef."""
 
 
+_LEADS_ELSEWHERE: Final = re.compile(r"[/\\%\x00-\x1f\x7f]")
+
+
 def path_segment(name: str) -> str:
     """`name` as one segment of a URL's path, percent-encoded.
 
@@ -96,7 +100,7 @@ def path_segment(name: str) -> str:
     Raises:
         UnsafeName: it is empty, `.` or `..`, or holds a slash, a backslash, a percent sign or a control character.
     """
-    if name in ("", ".", "..") or any(c in "/\\%" or ord(c) < 0x20 or ord(c) == 0x7F for c in name):
+    if name in ("", ".", "..") or _LEADS_ELSEWHERE.search(name):
         raise UnsafeName(f"{name!r} cannot be a name in a URL's path; correct it where it is given")
     return quote(name, safe="")
 

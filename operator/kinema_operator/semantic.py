@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
@@ -129,10 +130,9 @@ def merge_patch(old: Manifest, new: Manifest) -> dict[str, Any]:
 
 def keeping_unknown(before: Manifest, after: Manifest, model: type[BaseModel]) -> dict[str, Any]:
     """`after`, with the fields of `before` that `model` does not know: a newer version of us may have written them."""
-    known = {field.alias or name: field for name, field in model.model_fields.items()}
+    known = _known(model)
     result = {**after, **{key: value for key, value in before.items() if key not in known}}
-    for key, field in known.items():
-        inner = _model_of(field.annotation)
+    for key, inner in known.items():
         old, new = before.get(key), after.get(key)
         if inner is None or old is None or new is None:
             continue
@@ -146,7 +146,7 @@ def keeping_unknown(before: Manifest, after: Manifest, model: type[BaseModel]) -
 def _keeping_item(before: Sequence[Any], item: Any, model: type[BaseModel]) -> Any:
     if not isinstance(item, Mapping):
         return item
-    known = {field.alias or name for name, field in model.model_fields.items()}
+    known = _known(model)
     same = (
         old
         for old in before
@@ -157,8 +157,14 @@ def _keeping_item(before: Sequence[Any], item: Any, model: type[BaseModel]) -> A
     return item if found is None else keeping_unknown(found, item, model)
 
 
-def _reduced(value: Manifest, known: set[str]) -> dict[str, Any]:
+def _reduced(value: Manifest, known: Mapping[str, Any]) -> dict[str, Any]:
     return {key: inner for key, inner in value.items() if key in known}
+
+
+@cache
+def _known(model: type[BaseModel]) -> Mapping[str, type[BaseModel] | None]:
+    """The fields of a model as they are called on the wire, with the model that each holds, if it holds one."""
+    return {field.alias or name: _model_of(field.annotation) for name, field in model.model_fields.items()}
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:

@@ -23,6 +23,8 @@ from kinema_operator.semantic import APPLIED_ANNOTATION, covers, with_digest
 
 UNWATCHED_TRUST_SECONDS = 60.0
 """For how long an object of a kind that is not watched is believed to be as it was applied."""
+MAX_RIGHT = 4096
+"""Objects of which it is remembered that they are right."""
 
 
 @dataclass
@@ -39,6 +41,8 @@ class Writer:
         self._cache = cache
         self._client = client
         self._clock = clock
+        self._right: dict[tuple[str, str, str], tuple[Manifest, Manifest]] = {}
+        """What was last found to say what it should, with what said so: the very objects, which nobody changes."""
 
     async def write(self, wanted: Apply, trust: Trust) -> None:
         """Make the object so.
@@ -47,9 +51,12 @@ class Writer:
             ForeignObject: an object of that name belongs to another owner.
             ApiError: a request failed.
         """
-        desired = wanted.manifest if wanted.once else with_digest(wanted.manifest)
-        kind, metadata = desired["kind"], desired["metadata"]
+        kind, metadata = wanted.manifest["kind"], wanted.manifest["metadata"]
         name = (kind, metadata["namespace"], metadata["name"])
+        live, said = self._right.get(name, (None, None))
+        if said is wanted.manifest and live is not None and self._cache.get(*name) is live:
+            return
+        desired = wanted.manifest if wanted.once else with_digest(wanted.manifest)
         watched = self._cache.watches(kind)
         if not watched and not wanted.once and self._trusted(trust, name, desired):
             return
@@ -63,8 +70,15 @@ class Writer:
         elif not wanted.once and not covers(live, desired):
             await self._change(live, desired)
             metrics.WRITES.labels(kind, "apply").inc()
+        elif watched and not wanted.once:
+            self._remember(name, live, wanted.manifest)
         if not watched:
             trust.seen[name] = (desired["metadata"].get("annotations", {}).get(APPLIED_ANNOTATION, ""), self._clock())
+
+    def _remember(self, name: tuple[str, str, str], live: Manifest, said: Manifest) -> None:
+        if len(self._right) >= MAX_RIGHT:
+            self._right.clear()
+        self._right[name] = (live, said)
 
     def _trusted(self, trust: Trust, name: tuple[str, str, str], desired: Manifest) -> bool:
         digest, seen_at = trust.seen.get(name, ("", 0.0))

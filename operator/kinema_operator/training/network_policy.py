@@ -9,21 +9,33 @@ other: docs/decisions/0016-shared-objects.md.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from functools import lru_cache
+from typing import Final
 
 from kinema_api import names
 from kinema_operator.network import NAMESPACE_NAME_LABEL, dns_egress, is_allowed, store_egresses
+from kinema_operator.plan import Manifest
 from kinema_operator.settings import Settings
 from kinema_operator.training import ownership
 
+CACHED_NAMESPACES: Final = 1024
+"""Every look at every training asks for the same policy."""
 
-def network_policy(namespace: str, endpoints: Iterable[str], settings: Settings) -> dict[str, Any]:
+
+def network_policy(namespace: str, endpoints: Iterable[str], settings: Settings) -> Manifest:
     """The policy of a namespace whose trainings keep their artefacts at `endpoints`; those not allowed open no way."""
     own, allowed = settings.store_endpoint, settings.allowed_stores
+    return _network_policy(namespace, frozenset(endpoints), own, allowed, settings.pod_namespace)
+
+
+@lru_cache(CACHED_NAMESPACES)
+def _network_policy(
+    namespace: str, endpoints: frozenset[str], own: str, allowed: tuple[str, ...], operators_namespace: str
+) -> Manifest:
     stores = {endpoint for endpoint in endpoints if endpoint == own or is_allowed(endpoint, own, allowed)}
     trainings = {"podSelector": {"matchExpressions": [{"key": names.LABEL_TRAINING, "operator": "Exists"}]}}
     watchers = (
-        {NAMESPACE_NAME_LABEL: settings.pod_namespace},
+        {NAMESPACE_NAME_LABEL: operators_namespace},
         {names.LABEL_MONITORING: "true"},
     )
     return {

@@ -12,14 +12,20 @@ takes seconds.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from kinema_api import names
 from kinema_api.training import VideoModelTraining
+from kinema_operator.plan import Manifest
 from kinema_operator.training import ownership
 
+CACHED_NAMESPACES: Final = 1024
+"""Every look at every training asks for the same Service."""
 
-def rendezvous_service(namespace: str) -> dict[str, Any]:
+
+@lru_cache(CACHED_NAMESPACES)
+def rendezvous_service(namespace: str) -> Manifest:
     """Headless Service of the rendezvous stores of all trainings of a namespace."""
     selector = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_COMPONENT: names.COMPONENT_STORE}
     return {

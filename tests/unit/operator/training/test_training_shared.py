@@ -132,9 +132,10 @@ def cache_of(*objects: dict[str, Any]) -> ObjectCache:
 
 def shared_objects() -> list[dict[str, Any]]:
     objects = [service.rendezvous_service("team"), network_policy.network_policy("team", [], Settings())]
-    for number, obj in enumerate(objects):
-        obj["metadata"] |= {"uid": str(number), "resourceVersion": "1"}
-    return objects
+    return [
+        {**obj, "metadata": {**obj["metadata"], "uid": str(number), "resourceVersion": "1"}}
+        for number, obj in enumerate(objects)
+    ]
 
 
 def leftover(kind: str) -> dict[str, Any]:
