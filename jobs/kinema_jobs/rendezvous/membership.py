@@ -64,7 +64,7 @@ class Membership:
         self._answer: dict[str, Any] | None = None
         self._seen = 0
         self._number = 0
-        self._heard = time.monotonic()
+        self._heard: float | None = None
         self._sending = threading.Lock()
 
     def join(self, address: str, slots: int, abandoned: Callable[[], bool] = lambda: False) -> Place | None:
@@ -76,6 +76,8 @@ class Membership:
             RendezvousUnreachable: nobody answered within `patience_seconds`.
         """
         last_contact = time.monotonic()
+        with self._changed:
+            self._heard = self._heard or last_contact
         while not abandoned():
             try:
                 self._ask_for_place(address, slots)
@@ -93,10 +95,10 @@ class Membership:
                 time.sleep(self._settings.retry_seconds)
         return None
 
-    def silent_seconds(self) -> float:
-        """For how long the service has not been heard, or has been looked for in vain."""
+    def silent_seconds(self) -> float | None:
+        """For how long the service has not been heard, or has been looked for in vain; None: not looked for yet."""
         with self._changed:
-            return time.monotonic() - self._heard
+            return None if self._heard is None else time.monotonic() - self._heard
 
     def notice(self) -> Notice | None:
         """Why the present round is to end, if it is."""

@@ -160,6 +160,7 @@ def test_a_member_outlives_the_service() -> None:
 def test_a_member_tells_for_how_long_it_has_not_heard_the_service() -> None:
     service = Service()
     one = member(service, "a")
+    assert one.silent_seconds() is None, "a node that still starts has not looked for it"
     assert one.join("127.0.0.1:1", 1)
     began = time.monotonic()
     service.close()
@@ -167,6 +168,7 @@ def test_a_member_tells_for_how_long_it_has_not_heard_the_service() -> None:
     again = time.monotonic() + 1.0
     assert one.join("127.0.0.1:1", 1, lambda: time.monotonic() > again) is None
     silent = one.silent_seconds()
+    assert silent is not None
     assert 1.0 <= silent <= time.monotonic() - began + 1.0, "looking for it in vain is not hearing it"
 
 
