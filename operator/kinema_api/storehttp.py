@@ -29,7 +29,6 @@ from urllib3.exceptions import NameResolutionError
 from urllib3.response import BaseHTTPResponse, HTTPResponse
 
 from kinema_api.addresses import LAST
-from kinema_api.base import MAX_CA_BUNDLE
 from kinema_api.errors import ObjectTooLarge, StorageUnreachable, StoreUnusable
 
 CONNECT_SECONDS: Final = 5.0
@@ -43,6 +42,8 @@ MAX_TRANSFER_SECONDS: Final = 3600.0
 """What the length that a store announces may add to the life of a call."""
 MAX_ANSWER_BYTES: Final = 4 << 20
 """Longest answer that is no object: a list of 1,000 keys of 1,024 bytes fits."""
+MAX_CA_FILE_BYTES: Final = 4 << 20
+"""Longest file of authorities: those of a whole system fit."""
 MAX_REQUESTS: Final = 1000
 """Most requests of one call: pages of a list, parts of a copy."""
 _SUCCESS: Final = range(200, 300)
@@ -99,9 +100,9 @@ class Budget:
         found = getattr(_LOCAL, "budget", None)
         return found if isinstance(found, Budget) else None
 
-    def extend(self, payload: int) -> None:
-        """Add the time that `payload` bytes need."""
-        more = min(payload / MIN_BYTES_PER_SECOND, MAX_TRANSFER_SECONDS)
+    def extend(self, payload: int, slowest: float = MIN_BYTES_PER_SECOND) -> None:
+        """Add the time that `payload` bytes need at `slowest` bytes per second."""
+        more = min(payload / slowest, MAX_TRANSFER_SECONDS)
         self.seconds += more
         self.ends += more
 
@@ -240,6 +241,19 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _WatchedTls
 
 
+def watched_pool(ca_bundle: str | None = None, **options: Any) -> urllib3.PoolManager:
+    """Connections whose calls a Budget ends. Whoever asks bounds what it reads, and refuses redirects.
+
+    Raises:
+        StoreUnusable: `ca_bundle` holds no certificate.
+    """
+    if ca_bundle:
+        options["ssl_context"] = tls_context(ca_bundle)
+    pool = urllib3.PoolManager(**options)
+    pool.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+    return pool
+
+
 class StoreHttp(urllib3.PoolManager):
     """What the minio client sends its requests over.
 
@@ -343,15 +357,15 @@ def read_ca_file(file: Path) -> str:
     """The authorities in a file, for `tls_context`.
 
     Raises:
-        StoreUnusable: it cannot be read, is too long or is no text.
+        StoreUnusable: it cannot be read, or is too long.
     """
     try:
         with file.open("rb") as opened:
-            data = opened.read(MAX_CA_BUNDLE + 1)
-        if len(data) <= MAX_CA_BUNDLE:
-            return data.decode("ascii")
-        problem = f"it has more than {MAX_CA_BUNDLE} bytes"
-    except (OSError, ValueError) as error:
+            data = opened.read(MAX_CA_FILE_BYTES + 1)
+        if len(data) <= MAX_CA_FILE_BYTES:
+            return data.decode("ascii", errors="ignore")  # PEM is ASCII, the names of authorities above it are not
+        problem = f"it has more than {MAX_CA_FILE_BYTES} bytes"
+    except OSError as error:
         problem = type(error).__name__
     raise StoreUnusable(f"cannot read the store's authorities from {file} ({problem}); name a file of PEM certificates")
 

@@ -12,7 +12,10 @@ import click
 import urllib3
 
 from kinema_api import generation
-from kinema_cli.errors import EXIT_CODES_HELP, CommandError, NotFound
+from kinema_api.errors import ObjectTooLarge, StorageError, StoreUnusable
+from kinema_api.storehttp import Budget, bounded, read_ca_file, watched_pool
+from kinema_api.wire import MAX_ARTEFACT_BYTES
+from kinema_cli.errors import EXIT_CODES_HELP, BadManifest, CommandError, NotFound
 from kinema_cli.links import Link, LinkOptions, ask, with_links
 from kinema_cli.options import ClusterOptions, with_cluster, with_output
 from kinema_cli.output import Output
@@ -24,6 +27,10 @@ CHUNK: Final = 1 << 20
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 60.0
 TRIES: Final = 4
+ANSWER_SECONDS: Final = 120.0
+"""Until the first byte comes, however often the store is asked again; what follows has the time of its length."""
+SLOWEST_BYTES_PER_SECOND: Final = 16 << 10
+"""A person's connection may be slow; what is slower than this does not arrive."""
 SUFFIXES: Final = {"video": ".mp4", "thumbnail": "-thumbnail.webp", "spritesheet": "-spritesheet.webp"}
 """What can be downloaded, by its field in the status, and how the name of the file ends by default."""
 
@@ -51,7 +58,7 @@ def download(
         if field not in given:
             raise NotFound(f"{name} has no {field}; leave --file out for the clip itself")
         link = given[field]
-        fetch(link.url, path, link.sha256)
+        fetch(link.url, path, link.sha256, ca_bundle=_authorities(asking, {}))
     else:
         cluster = where.connect()
         link = fetch_file(cluster, cluster.get(generation.PLURAL, name), field, path, asking)
@@ -76,29 +83,57 @@ def fetch_file(cluster: Cluster, found: dict[str, Any], field: str, path: Path, 
         if field not in given:
             raise CommandError(f"the operator gives no address of the {field} of {name}; try again")
         link = Link(given[field].url, artefact["sha256"])
-    fetch(link.url, path, link.sha256)
+    limit = int(artefact.get("bytes") or MAX_ARTEFACT_BYTES)
+    fetch(link.url, path, link.sha256, limit, _authorities(asking, found))
     return link
 
 
-def fetch(url: str, path: Path, sha256: str) -> None:
-    """Download to `path`, which appears only when its digest is right.
+def _authorities(asking: LinkOptions, found: dict[str, Any]) -> str | None:
+    """PEM of the authorities that the clip's store may have: those that the resource names, and those of the caller.
+
+    Raises:
+        BadManifest: the caller's file holds none.
+    """
+    stores = (found.get("status", {}).get("stores", {}).get("clips"), found.get("spec", {}).get("artifactStore"))
+    named = [store["caBundle"] for store in stores if store and store.get("caBundle")]
+    try:
+        given = [read_ca_file(asking.ca_file)] if asking.ca_file else []
+    except StoreUnusable as error:
+        raise BadManifest(str(error)) from None
+    return "\n".join(dict.fromkeys(given + named)) or None
+
+
+def fetch(url: str, path: Path, sha256: str, limit: int = MAX_ARTEFACT_BYTES, ca_bundle: str | None = None) -> None:
+    """Download at most `limit` bytes to `path`, which appears only when its digest is right.
+
+    `ca_bundle`: PEM of authorities that are trusted beside the system's.
 
     Raises:
         CommandError: it cannot be had, or is not what the status names. The signed address is never repeated.
     """
     host = urlsplit(url).netloc
     partial = path.with_name(f"{path.name}.partial")
-    pool = urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        retries=urllib3.Retry(total=TRIES, backoff_factor=0.2, status_forcelist=[429, 500, 502, 503, 504]),
-    )
     try:
+        pool = watched_pool(
+            ca_bundle,
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+            retries=urllib3.Retry(total=TRIES, backoff_factor=0.2, status_forcelist=[429, 500, 502, 503, 504]),
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
-        digest = _stream(pool, url, host, partial)
+        digest = _stream(pool, url, host, partial, limit)
         if digest != sha256:
             raise CommandError(f"{path}: the bytes from {host} are not those that status names; try again")
         partial.replace(path)
+    except ObjectTooLarge:
+        raise CommandError(f"{host} sends more than the {limit} bytes that the clip has; try again") from None
+    except StorageError as error:
+        raise CommandError(f"{host}: {error}; try again") from None
     except urllib3.exceptions.HTTPError as error:
+        if isinstance(getattr(error, "reason", error), urllib3.exceptions.SSLError):
+            raise CommandError(
+                f"the certificate of {host} is not trusted (TLS); name its authority's with --ca-file, or check that "
+                "the store's publicEndpoint is named as its certificate says"
+            ) from None
         raise CommandError(
             f"{host} does not answer ({type(error).__name__}); check that the store's publicEndpoint opens from here"
         ) from None
@@ -109,18 +144,28 @@ def fetch(url: str, path: Path, sha256: str) -> None:
             partial.unlink()
 
 
-def _stream(pool: urllib3.PoolManager, url: str, host: str, partial: Path) -> str:
+def _stream(pool: urllib3.PoolManager, url: str, host: str, partial: Path, limit: int) -> str:
+    """Write the answer to `partial`; its sha256 in hex."""
     digest = hashlib.sha256()
-    answer = pool.request("GET", url, preload_content=False, redirect=False)
-    try:
-        if answer.status != 200:
-            raise CommandError(
-                f"{host} refuses the download (status {answer.status}); the signed address may have expired, try again"
-            )
-        with partial.open("wb") as out:
-            for chunk in answer.stream(CHUNK):
-                digest.update(chunk)
-                out.write(chunk)
-    finally:
-        answer.release_conn()
+    with Budget(ANSWER_SECONDS) as budget:
+        try:
+            answer = pool.request("GET", url, preload_content=False, redirect=False)
+            try:
+                if answer.status != 200:
+                    raise CommandError(
+                        f"{host} refuses the download (status {answer.status}); the signed address may have expired, "
+                        "try again"
+                    )
+                announced = answer.headers.get("content-length") or ""
+                budget.extend(min(int(announced), limit) if announced.isdecimal() else limit, SLOWEST_BYTES_PER_SECOND)
+                with partial.open("wb") as out:
+                    for chunk in bounded(answer, limit, "the clip", CHUNK):
+                        digest.update(chunk)
+                        out.write(chunk)
+            finally:
+                answer.release_conn()
+        except urllib3.exceptions.HTTPError:
+            budget.check()
+            raise
+        budget.check()
     return digest.hexdigest()

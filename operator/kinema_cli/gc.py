@@ -51,7 +51,7 @@ class Folder:
 @click.option(
     "--ca-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    envvar="AWS_CA_BUNDLE",
+    envvar="KINEMA_CA_FILE",
     show_envvar=True,
     help="Authorities that the store's certificate may come from, in PEM, beside the system's.",
 )

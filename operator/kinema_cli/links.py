@@ -18,7 +18,8 @@ import click
 import urllib3
 
 from kinema_api import links, names
-from kinema_api.errors import UnsafeName
+from kinema_api.errors import StorageError, UnsafeName
+from kinema_api.storehttp import Budget, watched_pool
 from kinema_cli.errors import BadManifest, ClusterUnreachable, CommandError, NotFound, Unanswered
 from kinema_cli.output import printable
 
@@ -49,6 +50,8 @@ class LinkOptions:
     token_file: Path | None = None
     url: str | None = None
     operator_namespace: str = "kinema-system"
+    ca_file: Path | None = None
+    """Authorities that the certificate of the clip's store may come from, in PEM."""
 
     @property
     def need_no_cluster(self) -> bool:
@@ -78,11 +81,24 @@ def with_links(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="Where Kinema is installed.",
     )
+    @click.option(
+        "--ca-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        envvar="KINEMA_CA_FILE",
+        show_envvar=True,
+        help="Authorities that the certificate of the clip's store may come from, in PEM, beside the system's.",
+    )
     @functools.wraps(command)
     def run(
-        *args: Any, account: str, token_file: Path | None, links_url: str | None, operator_namespace: str, **kwargs: Any
+        *args: Any,
+        account: str,
+        token_file: Path | None,
+        links_url: str | None,
+        operator_namespace: str,
+        ca_file: Path | None,
+        **kwargs: Any,
     ) -> Any:
-        asking = LinkOptions(account, token_file, links_url, operator_namespace)
+        asking = LinkOptions(account, token_file, links_url, operator_namespace, ca_file)
         return command(*args, asking=asking, **kwargs)
 
     return run
@@ -138,20 +154,23 @@ def _token(asking: LinkOptions, cluster: Cluster | None) -> str:
 def _ask_directly(url: str, path: str, token: str) -> tuple[int, bytes]:
     if not url.startswith(_SCHEMES):
         raise BadManifest(f"{url} is no address; give --links-url as http://HOST:PORT or https://HOST:PORT")
-    pool = urllib3.PoolManager(
+    pool = watched_pool(
         timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=urllib3.Retry(connect=1, read=0)
     )
     try:
-        answer = pool.request(
-            "GET",
-            url.rstrip("/") + path,
-            headers={"Authorization": f"Bearer {token}"},
-            redirect=False,
-            preload_content=False,
-        )
-        with answer:
-            return int(answer.status), bytes(answer.read(MAX_ANSWER_BYTES))
-    except urllib3.exceptions.HTTPError as error:
+        with Budget(CONNECT_SECONDS + READ_SECONDS) as budget:
+            answer = pool.request(
+                "GET",
+                url.rstrip("/") + path,
+                headers={"Authorization": f"Bearer {token}"},
+                redirect=False,
+                preload_content=False,
+            )
+            with answer:
+                body = bytes(answer.read(MAX_ANSWER_BYTES))
+            budget.check()
+            return int(answer.status), body
+    except (urllib3.exceptions.HTTPError, StorageError) as error:
         raise Unanswered(
             f"nobody answers at {url} ({type(error).__name__}); correct --links-url, or leave it out to ask through "
             "the API server"
