@@ -3,7 +3,7 @@
 Gloo and NCCL choose their ports, so among the pods of trainings every port is open. Progress is asked for by the
 operator, metrics by Prometheus: from the operator's namespace and from those labelled kinema.dev/monitoring=true.
 No policy can say "pods with the same value of a label", so one for all trainings of a namespace lets them reach each
-other: docs/decisions/0016-shared-objects.md.
+other: docs/decisions/0017-shared-objects.md.
 """
 
 from __future__ import annotations
