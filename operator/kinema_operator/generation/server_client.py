@@ -18,6 +18,7 @@ from kinema_api import names
 from kinema_api.base import ApiModel
 from kinema_api.errors import UnsafeName
 from kinema_api.wire import OrderState, Sentence, ServerState, WorkOrder
+from kinema_operator import pod_http
 from kinema_operator.generation.observed import Answer, Refusal, Silent, Unknown, Unreadable
 from kinema_operator.order_keys import OrderKeys
 
@@ -139,27 +140,18 @@ class ServerClient:
         attempt: int = 0,
     ) -> tuple[int, bytes]:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout, trust_env=False)
+            self._session = pod_http.session(self._timeout)
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if self._keys is not None:
             headers |= (await self._keys.signer()).headers(pod_uid, method, path, body or b"", uid, attempt)
         async with self._session.request(
             method, names.pod_origin(address, self._port) + path, data=body, headers=headers, allow_redirects=False
         ) as response:
-            return response.status, await _bounded(response)
+            return response.status, await pod_http.whole(response, MAX_ANSWER_BYTES)
 
 
 def _order_path(uid: str) -> str:
     return f"/v1/orders/{names.path_segment(uid)}"
-
-
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    read = bytearray()
-    async for chunk in response.content.iter_any():
-        read += chunk
-        if len(read) > MAX_ANSWER_BYTES:
-            raise aiohttp.ClientPayloadError("the answer is too long")
-    return bytes(read)
 
 
 def _unreachable(error: Exception) -> bool:

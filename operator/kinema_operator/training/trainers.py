@@ -17,6 +17,7 @@ import aiohttp
 from kinema_api import names
 from kinema_api.errors import UnsafeName
 from kinema_api.wire import TrainerProgress
+from kinema_operator import pod_http
 from kinema_operator.plan import Key, Manifest
 from kinema_operator.settings import Settings
 from kinema_operator.training.observed import GroupSeen
@@ -140,7 +141,7 @@ class Trainers:
         """Names of the pods that answer none of `LAST_TRIES` questions; one without an address never will."""
         left = {pod["metadata"]["name"]: (pod.get("status") or {}).get("podIP") for pod in pods}
         asked = {name: address for name, address in left.items() if address}
-        async with aiohttp.ClientSession(timeout=self._timeout) as session:
+        async with pod_http.session(self._timeout) as session:
             for _ in range(LAST_TRIES):
                 answers = await asyncio.gather(*(self._ask(session, address) for address in asked.values()))
                 for name, answer in zip(list(asked), answers, strict=True):
@@ -156,7 +157,7 @@ class Trainers:
         if not addresses:
             return {}
         # A session per question: nothing stays open between two questions, so nothing has to be closed at the end.
-        async with aiohttp.ClientSession(timeout=self._timeout) as session:
+        async with pod_http.session(self._timeout) as session:
             answers = await asyncio.gather(*(self._ask(session, address) for address in addresses.values()))
         return {name: answer for name, answer in zip(addresses, answers, strict=True) if answer}
 
@@ -167,7 +168,7 @@ class Trainers:
             ) as response:
                 if response.status != 200:
                     return None
-                body = await response.content.read(MAX_ANSWER_BYTES)
+                body = await pod_http.whole(response, MAX_ANSWER_BYTES)
                 return TrainerProgress.model_validate_json(body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, UnsafeName):
             return None
