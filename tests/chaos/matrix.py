@@ -124,8 +124,7 @@ class Scene:
 
     def rendezvous(self) -> str:
         """uid of the pod in which the trainers meet."""
-        (pod,) = kube.items("pods", self.namespace, f"{names.LABEL_COMPONENT}={names.COMPONENT_STORE}")
-        return str(pod["metadata"]["uid"])
+        return str(runs.rendezvous_pod(TRAINING, self.namespace)["metadata"]["uid"])
 
     def _ask(self) -> None:
         name = f"clip-{len(self._asked)}"

@@ -23,7 +23,7 @@ from cluster.command import run, succeeds
 from kinema_api import layout, names
 from kinema_api.objectstore import StoreCredentials, StoreLocation
 from kinema_api.objectstores import open_store
-from stage import faults, install, kube
+from stage import faults, install, kube, runs
 
 API_PORT = 6443
 KUBELET_PORT = 10250
@@ -225,14 +225,15 @@ def two_rendezvous(training: str, namespace: str, seconds: float = 60.0) -> Iter
     The uids of both pods.
     """
     selector = f"{names.LABEL_TRAINING}={training},{names.LABEL_COMPONENT}={names.COMPONENT_STORE}"
-    (first,) = kube.items("pods", namespace, selector)
+    first = runs.rendezvous_pod(training, namespace)
     uid = first["metadata"]["uid"]
+    before = {pod["metadata"]["uid"] for pod in kube.items("pods", namespace, selector)}
     with cut_off_from_api(first["spec"]["nodeName"]):
         kube.kubectl("delete", "pod", first["metadata"]["name"], "-n", namespace, "--wait=false")
 
         def second() -> str | None:
             pods = kube.items("pods", namespace, selector)
-            others = [p["metadata"]["uid"] for p in pods if p["metadata"]["uid"] != uid]
+            others = [p["metadata"]["uid"] for p in pods if p["metadata"]["uid"] not in before]
             return next((other for other in others if faults.pod_processes(other)), None)
 
         other = kube.until(second, "a second rendezvous", seconds)

@@ -53,6 +53,17 @@ def trainer_pods(training: str, namespace: str) -> list[TrainerPod]:
     return found
 
 
+def rendezvous_pod(training: str, namespace: str) -> dict[str, Any]:
+    """The newest rendezvous of a run that is not being deleted.
+
+    Raises:
+        IndexError: there is none.
+    """
+    selector = f"{names.LABEL_TRAINING}={training},{names.LABEL_COMPONENT}={names.COMPONENT_STORE}"
+    pods = [pod for pod in items("pods", namespace, selector) if not pod["metadata"].get("deletionTimestamp")]
+    return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))[-1]
+
+
 def stepping(training: str, namespace: str, world_size: int) -> list[tuple[TrainerPod, TrainerProgress]] | None:
     """The workers with their progress, if `world_size` of them share the newest round and have stepped in it."""
     seen = [(pod, progress) for pod in trainer_pods(training, namespace) if (progress := pod.progress())]
