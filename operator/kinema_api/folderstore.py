@@ -21,6 +21,7 @@ from kinema_api.objectstore import (
     MAX_LISTED,
     MAX_OBJECT_BYTES,
     ObjectStat,
+    PresignedUpload,
     StoreLocation,
     hash_of,
 )
@@ -110,6 +111,10 @@ class FolderStore:
     def presign_put(self, key: str, expires: timedelta) -> str:
         """The file's own address: a folder knows no signatures."""
         return self.uri(key)
+
+    def presign_upload(self, key: str, expires: timedelta, length: int) -> PresignedUpload:
+        """A folder takes no forms."""
+        raise StorageError(f"{self.uri(key)} is a file: write it there")
 
     def uri(self, key: str) -> str:
         """See ObjectStore.uri."""

@@ -31,12 +31,36 @@ InputUri = Annotated[
 ]
 
 
+def _one_of(*fields: str) -> str:
+    return f"[{', '.join(f'has(self.{field})' for field in fields)}].filter(given, given).size() == 1"
+
+
+MAX_INPUT_BYTES: Final = 256 << 20
+"""A minute of H.264 at 30 Mbit/s."""
+
+
+class Upload(ApiModel):
+    """A file of whoever asks, which the request waits for: `kinema generate` uploads it to the request's own folder."""
+
+    sha256: Annotated[
+        str,
+        Field(max_length=64),
+        Worded(r"^[0-9a-f]{64}$", "an upload's sha256 is 64 hex digits in lower case: correct it"),
+    ]
+    """Digest of its bytes; others are not taken."""
+    bytes: Annotated[int, Field(ge=1, le=MAX_INPUT_BYTES)]
+    """Its length."""
+
+
 class ClipInput(ApiModel):
-    """A clip or picture that lies in the object store: exactly one of the fields."""
+    """A clip or picture: exactly one of the fields."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
-            ("has(self.generation) != has(self.uri)", "give exactly one of generation and uri for an input")
+            (
+                _one_of("generation", "uri", "upload"),
+                "give exactly one of generation, uri and upload for an input",
+            )
         )
     )
 
@@ -45,6 +69,8 @@ class ClipInput(ApiModel):
     uri: InputUri | None = None
     """s3://BUCKET/KEY of an MP4, WebM, PNG, JPEG, WebP or AVIF. In the operator's own store only what lies below
     inputs/NAMESPACE/ or generations/NAMESPACE/ can be named."""
+    upload: Upload | None = None
+    """A file that is uploaded for this request alone, and deleted when it has ended."""
 
 
 class Region(ApiModel):
@@ -65,7 +91,7 @@ class Mask(ApiModel):
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
-            ("has(self.region) != has(self.uri)", "give exactly one of region and uri for a mask")
+            (_one_of("region", "uri", "upload"), "give exactly one of region, uri and upload for a mask")
         )
     )
 
@@ -73,6 +99,8 @@ class Mask(ApiModel):
     """A box of pixels."""
     uri: InputUri | None = None
     """s3://BUCKET/KEY of a picture of the clip's size, white where the clip is made anew; see input.uri."""
+    upload: Upload | None = None
+    """Such a picture, uploaded for this request alone; see input.upload."""
 
 
 def _among(tasks: tuple[str, ...]) -> str:

@@ -125,6 +125,11 @@ def generation_attempt_prefix(namespace: str, uid: str, attempt: int) -> str:
     return f"{generation_prefix(namespace, uid)}attempt-{attempt:03d}/"
 
 
+def generation_uploads_prefix(namespace: str, uid: str) -> str:
+    """Folder of what was uploaded for one generation to work on; deleted when it has ended."""
+    return f"{generation_prefix(namespace, uid)}uploads/"
+
+
 def generation_inputs_prefix(namespace: str, uid: str) -> str:
     """Folder of the copies of what a generation works on."""
     return f"{generation_prefix(namespace, uid)}inputs/"

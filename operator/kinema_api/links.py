@@ -13,10 +13,15 @@ PROXIED_HEADER: Final = "Kinema-Authorization"
 SERVICE: Final = "kinema-operator"
 PORT_NAME: Final = "links"
 """Of the Service, and of the container's port. The API server's proxy is asked for SERVICE:PORT_NAME."""
-READER_ROLE: Final = "kinema-view"
-"""ClusterRole of the chart that lets an account read generations, and so ask for addresses of their clips."""
+ROLES: Final = {"get": "kinema-view", "create": "kinema-edit"}
+"""ClusterRoles of the chart that let an account do that to generations: ask for addresses of clips, upload inputs."""
 
 
 def path(namespace: str, name: str) -> str:
     """Path of a clip's addresses, from the root of the operator's port."""
     return f"/v1/namespaces/{namespace}/{generation.PLURAL}/{name}/links"
+
+
+def upload_path(namespace: str, name: str, field: str) -> str:
+    """Path of the form that uploads what `field` of a generation's spec waits for: input, end or mask."""
+    return f"/v1/namespaces/{namespace}/{generation.PLURAL}/{name}/uploads/{field}"

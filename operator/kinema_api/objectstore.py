@@ -6,7 +6,7 @@ Calls block; asynchronous callers run them in threads. Every failure is one of t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -78,6 +78,18 @@ class ObjectStat:
     """What whoever wrote it said it is; None: not told, as in lists and folders."""
 
 
+@dataclass(frozen=True)
+class PresignedUpload:
+    """A POST of multipart/form-data that needs no credentials.
+
+    Source: Amazon S3 API reference, POST Object.
+    """
+
+    url: str
+    fields: Mapping[str, str]
+    """Go before the file, whose field is `file`."""
+
+
 class ObjectStore(Protocol):
     """One bucket. Keys never start with a slash; prefixes end in one."""
 
@@ -136,6 +148,13 @@ class ObjectStore(Protocol):
 
     def presign_put(self, key: str, expires: timedelta) -> str:
         """An address that writes this object without credentials."""
+
+    def presign_upload(self, key: str, expires: timedelta, length: int) -> PresignedUpload:
+        """A form that people outside the cluster upload this object with: so many bytes exactly.
+
+        Raises:
+            StorageError: the store knows no such thing.
+        """
 
     def uri(self, key: str) -> str:
         """s3://bucket/key or file:///folder/bucket/key."""

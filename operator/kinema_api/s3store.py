@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from minio import Minio
 from minio.commonconfig import REPLACE, CopySource
 from minio.credentials.credentials import Credentials
 from minio.credentials.providers import Provider, StaticProvider
+from minio.datatypes import PostPolicy
 from pydantic import ValidationError
 
 from kinema_api import conditional
@@ -23,6 +24,7 @@ from kinema_api.objectstore import (
     MAX_LISTED,
     MAX_OBJECT_BYTES,
     ObjectStat,
+    PresignedUpload,
     StoreCredentials,
     StoreLocation,
     hash_of,
@@ -218,6 +220,24 @@ class S3Store:
         return self._call(
             lambda: str(self._client.presigned_put_object(bucket_name=bucket, object_name=key, expires=expires)), key
         )
+
+    def presign_upload(self, key: str, expires: timedelta, length: int) -> PresignedUpload:
+        """See ObjectStore.presign_upload. Computed here: nothing is asked of the store.
+
+        A form, since an address for PUT would bind neither the length nor anything else.
+        """
+        bucket = self.location.bucket
+
+        def sign() -> PresignedUpload:
+            policy = PostPolicy(bucket, datetime.now(UTC) + expires)
+            policy.add_equals_condition("key", key)
+            policy.add_content_length_range_condition(length, length)
+            fields = self._public.presigned_post_policy(policy)
+            address = self._public.presigned_put_object(bucket_name=bucket, object_name=key, expires=expires)
+            url = address.partition("?")[0].removesuffix(quote(key))
+            return PresignedUpload(url, {"key": key, **fields})
+
+        return self._call(sign, key)
 
     def uri(self, key: str) -> str:
         """See ObjectStore.uri."""

@@ -144,8 +144,8 @@ class Cluster:
             )
         )
 
-    def service_get(
-        self, namespace: str, service: str, port: str, path: str, headers: dict[str, str]
+    def service_call(
+        self, method: str, namespace: str, service: str, port: str, path: str, headers: dict[str, str]
     ) -> tuple[int, bytes]:
         """What a Service answers through the API server, which keeps the header Authorization: status and body.
 
@@ -155,7 +155,7 @@ class Cluster:
 
         def request() -> tuple[int, bytes]:
             asked = self._api.param_serialize(
-                method="GET", resource_path=place, header_params=headers, auth_settings=["BearerToken"]
+                method=method, resource_path=place, header_params=headers, auth_settings=["BearerToken"]
             )
             answer = self._api.call_api(*asked, _request_timeout=_TIMEOUT)
             return int(answer.status), bytes(answer.read())

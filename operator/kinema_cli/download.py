@@ -58,7 +58,7 @@ def download(
         if field not in given:
             raise NotFound(f"{name} has no {field}; leave --file out for the clip itself")
         link = given[field]
-        fetch(link.url, path, link.sha256, ca_bundle=_authorities(asking, {}))
+        fetch(link.url, path, link.sha256, ca_bundle=authorities(asking, {}))
     else:
         cluster = where.connect()
         link = fetch_file(cluster, cluster.get(generation.PLURAL, name), field, path, asking)
@@ -84,11 +84,11 @@ def fetch_file(cluster: Cluster, found: dict[str, Any], field: str, path: Path, 
             raise CommandError(f"the operator gives no address of the {field} of {name}; try again")
         link = Link(given[field].url, artefact["sha256"])
     limit = int(artefact.get("bytes") or MAX_ARTEFACT_BYTES)
-    fetch(link.url, path, link.sha256, limit, _authorities(asking, found))
+    fetch(link.url, path, link.sha256, limit, authorities(asking, found))
     return link
 
 
-def _authorities(asking: LinkOptions, found: dict[str, Any]) -> str | None:
+def authorities(asking: LinkOptions, found: dict[str, Any]) -> str | None:
     """PEM of the authorities that the clip's store may have: those that the resource names, and those of the caller.
 
     Raises:

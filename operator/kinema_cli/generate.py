@@ -24,6 +24,7 @@ from kinema_cli.jobs import Job
 from kinema_cli.links import LinkOptions, with_links
 from kinema_cli.options import ClusterOptions, with_cluster, with_output
 from kinema_cli.output import Follower, Output
+from kinema_cli.upload import FIELDS, described, is_file, upload
 
 if TYPE_CHECKING:
     from kinema_cli.cluster import Cluster
@@ -45,11 +46,9 @@ Made = Callable[[], tuple[dict[str, Any], str]]
 @click.option("--local", "local", type=click.Path(path_type=Path), help="Render here from this model folder instead.")
 @click.option("--expand-prompt", is_flag=True, default=None, help="Say a short prompt at length first.")
 @click.option("--task", type=click.Choice(get_args(TaskName)), help="What is made.  [default: text]")
-@click.option("--input", help="What the task works on: a VideoGeneration or s3://BUCKET/KEY; with --local a file.")
+@click.option("--input", help="What the task works on: a file, a VideoGeneration, or s3://BUCKET/KEY.")
 @click.option("--end", help="Where fill and blend lead to, named like --input.")
-@click.option(
-    "--mask", help="A picture, white where inpaint makes the clip anew: s3://BUCKET/KEY; with --local a file."
-)
+@click.option("--mask", help="A picture, white where inpaint makes the clip anew: a file, or s3://BUCKET/KEY.")
 @click.option("--input-seconds", type=float, help="How much of the input an extended clip shows.  [default: half]")
 @click.option("--strength", type=float, help="How little an edit or a blend keeps of its input, up to 1.")
 @click.option("--shot", multiple=True, metavar="SECONDS:PROMPT", help="A shot that follows the first; repeatable.")
@@ -100,9 +99,11 @@ def generate(
         stem = name or clip_name(model)
         names = [f"{stem}-{n}" for n in numbers] if several else [stem]
         bodies = [manifest(said, model, given, fields) for said, given in zip(prompts, names, strict=True)]
+        files = {field: Path(fields[field]) for field in FIELDS if fields.get(field) and is_file(fields[field])}
         cluster = where.connect()
         for body in bodies:
             _create(cluster, body)
+            upload(cluster, body, files, asking)
         outs = [_numbered(out, n) if out and several else out for n in numbers]
         made = [
             partial(_wait, cluster, body["metadata"]["name"], path, timeout, asking, output)
@@ -202,8 +203,7 @@ def manifest(prompt: str, model: str, name: str, fields: dict[str, Any]) -> dict
             {"seconds": seconds, "prompt": said} for seconds, _, said in (s.partition(":") for s in shots)
         ]
     if "mask" in given:
-        _refuse_file(given["mask"])
-        given["mask"] = {"uri": given["mask"]}
+        given["mask"] = {"upload": described(Path(given["mask"]))} if is_file(given["mask"]) else {"uri": given["mask"]}
     try:
         spec = VideoGenerationSpec.parse({"prompt": prompt, "modelRef": {"name": model}, **given})
     except InvalidManifest as error:
@@ -216,18 +216,10 @@ def manifest(prompt: str, model: str, name: str, fields: dict[str, Any]) -> dict
     }
 
 
-def _clip_input(named: str) -> dict[str, str]:
-    _refuse_file(named)
+def _clip_input(named: str) -> dict[str, Any]:
+    if is_file(named):
+        return {"upload": described(Path(named))}
     return {"uri": named} if "://" in named else {"generation": named}
-
-
-def _refuse_file(named: str) -> None:
-    """Raise `BadManifest` for a file of this machine, which no server can see."""
-    if "://" not in named and (Path(named).exists() or "/" in named):
-        raise BadManifest(
-            f"{named} is a file of this machine, and a server sees the object store alone; upload it below "
-            "inputs/NAMESPACE/ in the store's bucket, such as with `mc cp`, and name it s3://BUCKET/inputs/NAMESPACE/FILE"
-        )
 
 
 def _ended(found: dict[str, Any]) -> bool:

@@ -117,16 +117,37 @@ def ask(asking: LinkOptions, cluster: Cluster | None, namespace: str, name: str)
         path = links.path(names.path_segment(namespace), names.path_segment(name))
     except UnsafeName:
         raise BadManifest(f"{namespace}/{name} names no generation; give its name, without slashes or dots") from None
+    return _links(_answer(asking, cluster, "GET", path), name)
+
+
+def upload_form(asking: LinkOptions, cluster: Cluster, name: str, field: str) -> tuple[str, dict[str, str]]:
+    """Where the file that `field` of a generation waits for is uploaded to: address and fields of a form.
+
+    Raises:
+        CommandError: nothing is waited for, it is not allowed, or nobody answers; each says what to do.
+    """
+    answer = _answer(asking, cluster, "POST", links.upload_path(cluster.namespace, name, field))
+    try:
+        return str(answer["url"]), {str(key): str(value) for key, value in answer["fields"].items()}
+    except (KeyError, AttributeError):
+        raise CommandError(
+            f"what was answered about {name} is no form; check that --links-url leads to the operator"
+        ) from None
+
+
+def _answer(asking: LinkOptions, cluster: Cluster | None, method: str, path: str) -> dict[str, Any]:
     token = _token(asking, cluster)
     if asking.url is not None:
-        status, body = _ask_directly(asking.url, path, token)
+        status, body = _ask_directly(asking.url, method, path, token)
     else:
         assert cluster is not None, "only a token and a way of its own make a cluster unnecessary"
         headers = {links.PROXIED_HEADER: f"Bearer {token}", "Accept": "application/json"}
-        status, body = cluster.service_get(asking.operator_namespace, links.SERVICE, links.PORT_NAME, path, headers)
+        status, body = cluster.service_call(
+            method, asking.operator_namespace, links.SERVICE, links.PORT_NAME, path, headers
+        )
     answer = _document(body)
     if status == 200:
-        return _links(answer, name)
+        return answer
     if answer.get("kind") == "Status":
         raise _unreachable(status, printable(str(answer.get("message"))))
     raise _refusal(status, printable(str(answer.get("error") or f"the operator answered with status {status}")))
@@ -151,7 +172,7 @@ def _token(asking: LinkOptions, cluster: Cluster | None) -> str:
         ) from None
 
 
-def _ask_directly(url: str, path: str, token: str) -> tuple[int, bytes]:
+def _ask_directly(url: str, method: str, path: str, token: str) -> tuple[int, bytes]:
     if not url.startswith(_SCHEMES):
         raise BadManifest(f"{url} is no address; give --links-url as http://HOST:PORT or https://HOST:PORT")
     pool = watched_pool(
@@ -160,7 +181,7 @@ def _ask_directly(url: str, path: str, token: str) -> tuple[int, bytes]:
     try:
         with Budget(CONNECT_SECONDS + READ_SECONDS) as budget:
             answer = pool.request(
-                "GET",
+                method,
                 url.rstrip("/") + path,
                 headers={"Authorization": f"Bearer {token}"},
                 redirect=False,

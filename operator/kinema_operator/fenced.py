@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from kinema_api.objectstore import MAX_FILE_BYTES, MAX_LISTED, MAX_OBJECT_BYTES, ObjectStat, ObjectStore, StoreLocation
+from kinema_api.objectstore import (
+    MAX_FILE_BYTES,
+    MAX_LISTED,
+    MAX_OBJECT_BYTES,
+    ObjectStat,
+    ObjectStore,
+    PresignedUpload,
+    StoreLocation,
+)
 from kinema_operator.lanes import Lane
 
 
@@ -82,6 +90,10 @@ class FencedStore:
     def presign_put(self, key: str, expires: timedelta) -> str:
         """See ObjectStore."""
         return self._store.presign_put(key, expires)
+
+    def presign_upload(self, key: str, expires: timedelta, length: int) -> PresignedUpload:
+        """See ObjectStore."""
+        return self._store.presign_upload(key, expires, length)
 
     def uri(self, key: str) -> str:
         """See ObjectStore."""

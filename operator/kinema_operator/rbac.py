@@ -81,10 +81,10 @@ OWN_RULES: Final[tuple[Rule, ...]] = (
 
 LINKS_ROLE: Final = "kinema-links"
 LINKS_RULES: Final[tuple[Rule, ...]] = (
-    {**_rule("", ["services/proxy"], ("get",)), "resourceNames": [f"{links.SERVICE}:{links.PORT_NAME}"]},
+    {**_rule("", ["services/proxy"], ("get", "create")), "resourceNames": [f"{links.SERVICE}:{links.PORT_NAME}"]},
 )
 """In the operator's own namespace, for everybody whom the API server knows: to ask the operator through the API server
-for addresses of clips. The operator itself decides who gets one; nothing else answers on that port."""
+for addresses of clips and forms for uploads. The operator decides who gets one; nothing else answers on that port."""
 KNOWN_GROUP: Final = "system:authenticated"
 
 

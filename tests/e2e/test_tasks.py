@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import av
@@ -12,6 +14,7 @@ import pytest
 
 from e2e.conftest import end_namespace, finished
 from e2e.test_generation import download, reached
+from kinema_api import layout
 from kinema_jobs.media import Video
 from kinema_model.reader import parse
 from stage import install, kube
@@ -61,6 +64,23 @@ def test_the_reader_sees_what_the_task_was_to_make(name: str, namespace: str) ->
     assert seen is not None
     assert {what: getattr(seen, what) for what in JUDGED[name]} == JUDGED[name]
     assert bool(status.get("seams")) == (name in WITH_SEAMS)
+
+
+def test_a_picture_of_this_machine_is_animated(namespace: str, tmp_path: Path) -> None:
+    reached("first-clip", namespace, "Succeeded")
+    picture = kube.download("first-clip", namespace, "thumbnail", tmp_path / "first.webp")
+    subject = f"--serviceaccount={namespace}:default"
+    kube.kubectl("create", "rolebinding", "uploads", "--clusterrole=kinema-edit", subject, "-n", namespace)
+    out = tmp_path / "animated.mp4"
+    asked = ("a red square moves down", "--model", "tiny-tasks", "--task", "image", "--input", str(picture))
+    where = ("--kubeconfig", kube.kubeconfig(), "-n", namespace, "--name", "from-a-file", "--out", str(out))
+    done = subprocess.run(
+        [kube.tool("kinema"), "generate", *asked, *where], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes()[4:8] == b"ftyp"
+    uid = (kube.get("vgen", "from-a-file", namespace) or {})["metadata"]["uid"]
+    assert not list(install.store().list(layout.generation_uploads_prefix(namespace, uid)))
 
 
 def test_a_blend_turns_from_one_clip_into_the_other(namespace: str) -> None:

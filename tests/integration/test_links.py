@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 import yaml
 from click.testing import CliRunner, Result
 
@@ -24,6 +25,8 @@ from integration.server import REPOSITORY, Server, until
 from integration.untrained import KEYS, bucket
 from kinema_api import generation, layout, links, names
 from kinema_api.objectstore import ObjectStore
+from kinema_cli.cluster import Cluster
+from kinema_cli.links import LinkOptions, upload_form
 from kinema_cli.main import main
 from kinema_operator import rbac
 
@@ -169,6 +172,9 @@ class Studio:
     def kinema(self, *arguments: str, system: str | None = None) -> Result:
         where = ["--kubeconfig", str(self.kubeconfig), "--operator-namespace", system or self.install.system]
         return CliRunner().invoke(main, [*arguments, *where])
+
+    def kinema_without_operator(self, *arguments: str) -> Result:
+        return CliRunner().invoke(main, [*arguments, "--kubeconfig", str(self.kubeconfig)])
 
     def download(self, *arguments: str, system: str | None = None) -> Result:
         out = str(self.folder / "clip.mp4")
@@ -336,3 +342,67 @@ def test_no_token_is_logged(studio: Studio) -> None:
     for log in studio.install.logs:
         assert token.read_text().strip() not in log.read_text()
         assert os.path.getsize(log)
+
+
+PICTURE = b"\x89PNG, or nearly"
+
+
+def ask_with_file(studio: Studio, name: str, *arguments: str) -> Result:
+    """Ask for a clip that begins with a picture of this machine. Its model is not there, so it is not waited for."""
+    file = studio.folder / "first frame.png"
+    file.write_bytes(PICTURE)
+    words = ("generate", "a red square", "--model", "tiny", "--task", "image", "--input", str(file), "--name", name)
+    return studio.kinema(*words, "-n", studio.namespace, "--timeout", "0", *arguments)
+
+
+def stored(studio: Studio, name: str) -> str:
+    """Where the upload of a generation lies."""
+    uid = Kubectl(studio.install.admin.kubeconfig, studio.namespace).get("vgen", name)["metadata"]["uid"]
+    return layout.generation_uploads_prefix(studio.namespace, uid) + "input"
+
+
+def maker(studio: Studio) -> str:
+    """A service account that may upload."""
+    name = f"maker-{uuid.uuid4().hex[:6]}"
+    studio.install.admin("create", "serviceaccount", name, "-n", studio.namespace)
+    subject = f"--serviceaccount={studio.namespace}:{name}"
+    studio.install.admin("create", "rolebinding", name, "--clusterrole=kinema-edit", subject, "-n", studio.namespace)
+    until_allowed(studio, name)
+    return name
+
+
+def test_a_file_of_this_machine_is_uploaded_and_goes_with_its_request(studio: Studio) -> None:
+    asked = ask_with_file(studio, "with-file", "--account", maker(studio))
+    assert asked.exit_code == 4, asked.output
+    spec = Kubectl(studio.install.admin.kubeconfig, studio.namespace).get("vgen", "with-file")["spec"]
+    assert spec["input"]["upload"] == {"sha256": hashlib.sha256(PICTURE).hexdigest(), "bytes": len(PICTURE)}
+    key = stored(studio, "with-file")
+    assert studio.install.store.get(key) == PICTURE
+    cancelled = studio.kinema_without_operator("cancel", "with-file", "-n", studio.namespace)
+    assert cancelled.exit_code == 0, cancelled.output
+
+    async def gone() -> bool:
+        return studio.install.store.stat(key) is None
+
+    asyncio.run(until(gone, "the upload of a cancelled request is deleted", PATIENCE_SECONDS))
+
+
+def test_an_account_that_may_not_upload_is_told_how_and_leaves_no_request_waiting(studio: Studio) -> None:
+    allow(studio)
+    refused = ask_with_file(studio, "no-file")
+    assert refused.exit_code == 3, refused.output
+    assert "--clusterrole=kinema-edit" in refused.stderr
+    assert Kubectl(studio.install.admin.kubeconfig, studio.namespace).get("vgen", "no-file")["spec"]["cancel"] is True
+
+
+def test_the_store_takes_no_other_length_than_the_spec_says(studio: Studio) -> None:
+    account = maker(studio)
+    ask_with_file(studio, "measured", "--account", account)
+    cluster = Cluster.connect(str(studio.kubeconfig), None, studio.namespace)
+    asking = LinkOptions(account=account, operator_namespace=studio.install.system)
+    url, fields = upload_form(asking, cluster, "measured", "input")
+    for content, status in ((PICTURE, 204), (PICTURE + b"!", 400), (b"", 400)):
+        form = {**fields, "file": ("file", content)}
+        assert urllib3.request("POST", url, fields=form).status == status
+    elsewhere = {**fields, "key": fields["key"].replace("measured", "other") + "x", "file": ("file", PICTURE)}
+    assert urllib3.request("POST", url, fields=elsewhere).status == 403

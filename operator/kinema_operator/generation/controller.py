@@ -73,7 +73,7 @@ class GenerationController:
 
     def routes(self, access: Access, cache: Cache) -> list[web.RouteDef]:
         """What people may ask the operator itself: addresses of their clips."""
-        return [Links(access, cache, self._stores, self._client).route()]
+        return Links(access, cache, self._stores, self._client).routes()
 
     async def close(self) -> None:
         """Close the connections to servers."""

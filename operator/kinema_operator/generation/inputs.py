@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Literal
 
 from kinema_api import layout
 from kinema_api.base import ArtifactStore
 from kinema_api.errors import InvalidManifest, StorageError
-from kinema_api.generation import KIND, PinnedInput, VideoGeneration
-from kinema_api.inputs import ClipInput
+from kinema_api.generation import KIND, PinnedInput, VideoGeneration, VideoGenerationSpec
+from kinema_api.inputs import MAX_INPUT_BYTES, ClipInput, Upload
 from kinema_api.objectstore import ObjectStore
 from kinema_api.wire import OrderedInput
 from kinema_operator.controller import Cache
@@ -23,9 +23,6 @@ from kinema_operator.generation.observed import Problem
 from kinema_operator.generation.stores import clip_store, find_model
 from kinema_operator.lanes import ask
 from kinema_operator.serving.observe import Stores
-
-MAX_INPUT_BYTES: Final = 256 << 20
-"""A minute of H.264 at 30 Mbit/s."""
 
 Field = Literal["input", "end", "mask"]
 
@@ -61,6 +58,12 @@ class FoundInput:
         return OrderedInput(name=self.name, url=url, bytes=self.bytes, sha256=self.sha256, ca_bundle=ca_bundle)
 
 
+def uploads_of(spec: VideoGenerationSpec) -> dict[str, Upload]:
+    """What is uploaded for a request, by its field in the spec."""
+    given = {"input": spec.input, "end": spec.end, "mask": spec.mask}
+    return {name: one.upload for name, one in given.items() if one is not None and one.upload is not None}
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Looks for the inputs of one request, in the cache and in `store`, which is where its clip will go."""
@@ -81,16 +84,20 @@ class Inputs:
 
     def _wanted(self) -> list[tuple[Field, ClipInput]]:
         spec = self.generation.spec
+        drawn = spec.mask and not spec.mask.region
+        mask = ClipInput(uri=spec.mask.uri, upload=spec.mask.upload) if spec.mask and drawn else None
         wanted: tuple[tuple[Field, ClipInput | None], ...] = (
             ("input", spec.input),
             ("end", spec.end),
-            ("mask", ClipInput(uri=spec.mask.uri) if spec.mask and spec.mask.uri else None),
+            ("mask", mask),
         )
         return [(name, given) for name, given in wanted if given is not None]
 
     async def _find(self, name: Field, given: ClipInput) -> FoundInput:
         if given.generation is not None:
             return await self._clip_of(name, given.generation)
+        if given.upload is not None:
+            return await self._uploaded(name, given.upload)
         return await self._object_of(name, given.uri or "")
 
     async def _clip_of(self, name: Field, other_name: str) -> FoundInput:
@@ -119,6 +126,17 @@ class Inputs:
             return VideoGeneration.parse(found)
         except InvalidManifest as error:
             raise InputUnusable("InputFailed", f"{name}: VideoGeneration {other_name!r}: {error}", fatal=True) from None
+
+    async def _uploaded(self, name: Field, upload: Upload) -> FoundInput:
+        metadata = self.generation.metadata
+        store = await self._store(self.artifact_store)
+        key = layout.generation_uploads_prefix(metadata.namespace, metadata.uid) + name
+        found = await ask(store, store.stat, key)
+        if found is None or found.bytes != upload.bytes:
+            raise InputUnusable(
+                "InputNotReady", f"{name} has not been uploaded yet; `kinema generate` uploads files, else cancel this"
+            )
+        return FoundInput(name, store, key, found.bytes, upload.sha256, found.etag)
 
     async def _object_of(self, name: Field, uri: str) -> FoundInput:
         store = await self._store(self.artifact_store)

@@ -8,12 +8,21 @@ opens nothing else) and whether they may (a SubjectAccessReview).
         Authorization: Bearer TOKEN, or Kinema-Authorization where a proxy keeps the former for itself, as that of the
         API server does
         -> {"video": {"url", "expires", "sha256", "bytes"}, "thumbnail": ..., "spritesheet": ...}
+
+A request may wait for a file of whoever makes it (spec.input.upload). Whoever may create generations gets a form that
+uploads it, of the length that the spec says, to the request's own folder; what its digest is not that of the spec is
+not taken, and the folder is emptied when the request has ended.
+
+    POST /v1/namespaces/NAMESPACE/videogenerations/NAME/uploads/FIELD
+        -> {"url", "fields": {...}, "expires"}
 """
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -26,6 +35,8 @@ from kinema_api.objectstore import ObjectStore
 from kinema_operator.access import Access
 from kinema_operator.controller import Cache, Reader
 from kinema_operator.errors import ApiError
+from kinema_operator.generation.inputs import uploads_of
+from kinema_operator.generation.queue import TERMINAL
 from kinema_operator.generation.stores import clip_store, find_model
 from kinema_operator.plan import Manifest
 from kinema_operator.serving.observe import Stores
@@ -35,6 +46,8 @@ LINK_SECONDS: Final = 900
 SERVICE_ACCOUNT_PREFIX: Final = "system:serviceaccount:"
 TOKEN_HEADERS: Final = ("Authorization", links.PROXIED_HEADER)
 PATH: Final = links.path("{namespace}", "{name}")
+UPLOAD_PATH: Final = links.upload_path("{namespace}", "{name}", "{field:input|end|mask}")
+Fit = Callable[[Manifest | None], VideoGeneration | None]
 
 
 class Links:
@@ -49,35 +62,47 @@ class Links:
         self._stores = stores
         self._reader = reader
 
-    def route(self) -> web.RouteDef:
+    def routes(self) -> list[web.RouteDef]:
         """Where it answers."""
-        return web.get(PATH, self._answer)
+        return [web.get(PATH, self._answer), web.post(UPLOAD_PATH, self._upload)]
 
     async def _answer(self, request: web.Request) -> web.Response:
+        return await self._signed(request, "get", _finished, _links, "has no clip (yet); see its status")
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        field = request.match_info["field"]
+        none = f"waits for no upload of {field}; see its spec and status"
+        return await self._signed(request, "create", partial(_waiting, field), partial(_form, field), none)
+
+    async def _signed(
+        self, request: web.Request, verb: str, fit: Fit, sign: Callable[[VideoGeneration, ObjectStore], Any], none: str
+    ) -> web.Response:
+        """What `sign` makes of a generation that is `fit`, for those who may; `none` says what is wrong with others."""
         namespace, name = request.match_info["namespace"], request.match_info["name"]
         try:
-            refused = await self._refused(request, namespace, name)
+            refused = await self._refused(request, verb, namespace, name)
             if refused is not None:
                 return refused
-            wanted = await self._with_clip(namespace, name)
+            wanted = await self._fit(namespace, name, fit)
         except ApiError:
             return _sentence(503, "the API server cannot be asked whether this is allowed; try again")
         if wanted is None:
-            return _sentence(404, f"{namespace}/{name} has no clip (yet); see its status")
+            return _sentence(404, f"{namespace}/{name} {none}")
         try:
             store = await self._stores.for_object(namespace, clip_store(wanted, find_model(wanted, self._cache)))
+            answer = sign(wanted, store)
         except StorageError as error:
             return _sentence(503, str(error))
-        return web.json_response(_links(wanted, store), headers={"Cache-Control": "no-store"})
+        return web.json_response(answer, headers={"Cache-Control": "no-store"})
 
-    async def _with_clip(self, namespace: str, name: str) -> VideoGeneration | None:
-        """The generation, if it has a clip. Raises `ApiError`."""
-        found = _finished(self._cache.get(generation.KIND, namespace, name))
+    async def _fit(self, namespace: str, name: str, fit: Fit) -> VideoGeneration | None:
+        """The generation, if it is fit. Raises `ApiError`."""
+        found = fit(self._cache.get(generation.KIND, namespace, name))
         if found is None and self._reader is not None:
-            found = _finished(await self._reader.get(generation.KIND, namespace, name))
+            found = fit(await self._reader.get(generation.KIND, namespace, name))
         return found
 
-    async def _refused(self, request: web.Request, namespace: str, name: str) -> web.Response | None:
+    async def _refused(self, request: web.Request, verb: str, namespace: str, name: str) -> web.Response | None:
         given = {value for field in TOKEN_HEADERS for value in request.headers.getall(field, ())}
         if len(given) > 1:
             return _sentence(400, f"{' and '.join(TOKEN_HEADERS)} carry different tokens; send one of them")
@@ -92,23 +117,23 @@ class Links:
         attributes = {
             "group": names.GROUP,
             "resource": generation.PLURAL,
-            "verb": "get",
+            "verb": verb,
             "namespace": namespace,
             "name": name,
         }
         if await self._access.may(caller, {"resourceAttributes": attributes}):
             return None
-        denied = f"{caller.name} may not get {generation.PLURAL} {name} in {namespace}"
-        return _sentence(403, f"{denied}; allow it: {_allowing(caller.name, namespace)}")
+        denied = f"{caller.name} may not {verb} {generation.PLURAL} {name} in {namespace}"
+        return _sentence(403, f"{denied}; allow it: {_allowing(caller.name, links.ROLES[verb], namespace)}")
 
 
-def _allowing(caller: str, namespace: str) -> str:
+def _allowing(caller: str, role: str, namespace: str) -> str:
     """The command that lets the caller ask."""
     account = caller.removeprefix(SERVICE_ACCOUNT_PREFIX)
     known = account != caller
-    name = f"{links.READER_ROLE}-{account.rpartition(':')[2]}" if known else links.READER_ROLE
+    name = f"{role}-{account.rpartition(':')[2]}" if known else role
     subject = f"--serviceaccount={account}" if known else f"--user={caller}"
-    words = ("kubectl", "create", "rolebinding", name, "-n", namespace, f"--clusterrole={links.READER_ROLE}", subject)
+    words = ("kubectl", "create", "rolebinding", name, "-n", namespace, f"--clusterrole={role}", subject)
     return shlex.join(words)
 
 
@@ -121,10 +146,32 @@ def _finished(found: Manifest | None) -> VideoGeneration | None:
     return wanted if wanted is not None and wanted.status.video is not None else None
 
 
+def _waiting(field: str, found: Manifest | None) -> VideoGeneration | None:
+    """The generation if it waits for this upload."""
+    try:
+        wanted = VideoGeneration.parse(found) if found else None
+    except InvalidManifest:
+        return None
+    if wanted is None or wanted.status.phase in TERMINAL or any(taken.name == field for taken in wanted.status.inputs):
+        return None
+    return wanted if field in uploads_of(wanted.spec) else None
+
+
+def _form(field: str, wanted: VideoGeneration, store: ObjectStore) -> dict[str, Any]:
+    life = timedelta(seconds=LINK_SECONDS)
+    key = layout.generation_uploads_prefix(wanted.metadata.namespace, wanted.metadata.uid) + field
+    form = store.presign_upload(key, life, uploads_of(wanted.spec)[field].bytes)
+    return {"url": form.url, "fields": dict(form.fields), "expires": _in(life)}
+
+
+def _in(life: timedelta) -> str:
+    return (datetime.now(UTC) + life).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _links(wanted: VideoGeneration, store: ObjectStore) -> dict[str, Any]:
     metadata, status = wanted.metadata, wanted.status
     life = timedelta(seconds=LINK_SECONDS)
-    expires = (datetime.now(UTC) + life).strftime("%Y-%m-%dT%H:%M:%SZ")
+    expires = _in(life)
     folder = layout.generation_prefix(metadata.namespace, metadata.uid)
     files: dict[str, tuple[str, Artefact | None]] = {
         "video": (layout.VIDEO, status.video),

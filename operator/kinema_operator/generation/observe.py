@@ -17,7 +17,7 @@ from kinema_api.wire import OrderState, UploadedFile
 from kinema_operator.controller import Cache
 from kinema_operator.generation import record
 from kinema_operator.generation.commit import ReportedFile, inspect, leftovers, sign_again
-from kinema_operator.generation.inputs import Inputs, InputUnusable
+from kinema_operator.generation.inputs import Inputs, InputUnusable, uploads_of
 from kinema_operator.generation.lines import ModelLine, lines_of
 from kinema_operator.generation.observed import Inspection, Model, Observed, Problem, Refusal, Turn
 from kinema_operator.generation.queue import ASSIGNED, TERMINAL, assign, idle_servers
@@ -77,7 +77,7 @@ class Look:
 
     async def _ended(self) -> Observed:
         status, metadata = self.generation.status, self.generation.metadata
-        if status.cleaned or (status.attempt == 0 and not status.inputs):
+        if status.cleaned or (status.attempt == 0 and not status.inputs and not uploads_of(self.generation.spec)):
             return Observed()
         try:
             store = await self.stores.for_object(metadata.namespace, clip_store(self.generation, self.model))

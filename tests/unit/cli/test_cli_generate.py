@@ -24,11 +24,26 @@ class _Cluster(BaseHTTPRequestHandler):
     """An API server with generations alone, whose status is what a test says."""
 
     created: dict[str, dict[str, Any]]
+    uploaded: list[bytes]
+    asked: list[tuple[str, str]]
     status: Callable[[dict[str, Any]], dict[str, Any]]
     drops: bool = False
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if self.path == "/bucket/":
+            type(self).uploaded.append(content)
+            self.send_response(204)
+            self.end_headers()
+            return
+        if self.path.endswith("/serviceaccounts/default/token"):
+            self._say({"status": {"token": "token-for-links"}})
+            return
+        if "/proxy/" in self.path:
+            type(self).asked.append((self.path.partition("/proxy")[2], self.headers["Kinema-Authorization"]))
+            self._say({"url": f"http://127.0.0.1:{self.server.server_address[1]}/bucket/", "fields": {"key": "k"}})
+            return
+        body = json.loads(content)
         type(self).created[body["metadata"]["name"]] = body
         if self.drops:
             self.close_connection = True
@@ -64,6 +79,8 @@ Kinema = Callable[..., Result]
 def api() -> Iterator[type[_Cluster]]:
     class Handler(_Cluster):
         created: dict[str, dict[str, Any]] = {}  # noqa: RUF012
+        uploaded: list[bytes] = []  # noqa: RUF012
+        asked: list[tuple[str, str]] = []  # noqa: RUF012
         port = 0
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -135,13 +152,36 @@ def test_a_request_whose_answer_never_came_is_named(api: Any, kinema: Kinema) ->
     assert f"kinema get generations {name}" in result.stderr
 
 
-def test_a_file_of_this_machine_is_refused_with_what_to_do(api: Any, kinema: Kinema, tmp_path: Path) -> None:
-    (tmp_path / "photo.png").write_bytes(b"")
-    for named in ("photo.png", "./gone.png", "/tmp/gone.png"):
-        result = kinema("a red square", "--task", "image", "--input", named)
-        assert result.exit_code == 2
-        assert "file of this machine" in result.stderr
-        assert "inputs/NAMESPACE/" in result.stderr
+def test_a_file_of_this_machine_is_what_the_clip_is_made_from(api: Any, kinema: Kinema, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"a photo")
+    api.status = staticmethod(succeeded(api))
+    result = kinema("a red square", "--task", "image", "--input", "photo.png", "--name", "animated")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "animated.mp4").read_bytes() == CLIP
+    given = api.created["animated"]["spec"]["input"]
+    assert given == {"upload": {"sha256": hashlib.sha256(b"a photo").hexdigest(), "bytes": 7}}
+    path = "/v1/namespaces/films/videogenerations/animated/uploads/input"
+    assert api.asked == [(path, "Bearer token-for-links")]
+    (form,) = api.uploaded
+    assert b"a photo" in form
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("empty.png", "has 0 bytes"),
+        ("./gone.png", "cannot be read"),
+        ("/tmp/gone.png", "cannot be read"),
+        ("folder/", "cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_uploaded_is_refused_before_anything_is_asked(
+    api: Any, kinema: Kinema, tmp_path: Path, named: str, said: str
+) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    result = kinema("a red square", "--task", "image", "--input", named)
+    assert (result.exit_code, said in result.stderr) == (2, True), result.output
     assert api.created == {}
 
 

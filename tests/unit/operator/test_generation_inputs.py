@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -151,3 +153,30 @@ async def test_a_file_too_large_to_fetch_is_refused(store: FolderStore, monkeypa
 
 def test_the_api_names_the_tasks_of_the_model() -> None:
     assert set(TaskName.__args__) == {task.value for task in Task}
+
+
+PICTURE = b"a picture"
+UPLOADED = {"upload": {"sha256": hashlib.sha256(PICTURE).hexdigest(), "bytes": len(PICTURE)}}
+
+
+async def test_an_upload_is_waited_for_and_taken_as_the_spec_says(store: FolderStore) -> None:
+    wanted = inputs(store, task="inpaint", input=UPLOADED, mask=UPLOADED)
+    assert await problem(wanted) == ("InputNotReady", ANY, False)
+    for field in ("input", "mask"):
+        store.put(f"generations/studio/uid-clip/uploads/{field}", b"half")
+    assert await problem(wanted) == ("InputNotReady", ANY, False)
+    for field in ("input", "mask"):
+        store.put(f"generations/studio/uid-clip/uploads/{field}", PICTURE)
+    assert [(one.name, one.bytes, one.sha256) for one in await wanted.taken(store)] == [
+        ("input", len(PICTURE), UPLOADED["upload"]["sha256"]),
+        ("mask", len(PICTURE), UPLOADED["upload"]["sha256"]),
+    ]
+
+
+async def test_an_upload_of_other_bytes_than_the_spec_says_is_not_taken(store: FolderStore) -> None:
+    wanted = inputs(store, task="image", input=UPLOADED)
+    store.put("generations/studio/uid-clip/uploads/input", b"other one")
+    with pytest.raises(InputUnusable) as refused:
+        await wanted.taken(store)
+    assert (refused.value.problem.reason, refused.value.problem.fatal) == ("InputChanged", True)
+    assert store.stat("generations/studio/uid-clip/inputs/input") is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,30 +26,33 @@ class Reviews:
     """An API server that knows one reader, by a token for one audience."""
 
     def __init__(self) -> None:
-        self.readers = {"ann"}
+        self.readers = {"ann", "eve"}
+        self.makers = {"eve"}
 
     async def review(self, manifest: dict[str, Any]) -> dict[str, Any]:
         spec = manifest["spec"]
         if manifest["kind"] == "TokenReview":
-            known = {"reader": "ann", "stranger": "bob"}.get(spec["token"])
+            known = {"reader": "ann", "stranger": "bob", "maker": "eve"}.get(spec["token"])
             ok = known is not None and spec.get("audiences") == [AUDIENCE]
             return {"status": {"authenticated": ok, "audiences": [AUDIENCE], "user": {"username": known}} if ok else {}}
         wanted = spec["resourceAttributes"]
-        right = (wanted["verb"], wanted["resource"], wanted["namespace"]) == ("get", "videogenerations", "studio")
+        right = (wanted["resource"], wanted["namespace"]) == ("videogenerations", "studio")
+        right = right and wanted["verb"] in ("get", "create" if spec["user"] in self.makers else "get")
         return {"status": {"allowed": spec["user"] in self.readers and right}}
 
 
 class OneClip:
     """A cache, or an API server, with one generation."""
 
-    def __init__(self, status: dict[str, Any]) -> None:
+    def __init__(self, status: dict[str, Any], **spec: Any) -> None:
         self._status = status
+        self._spec = {"modelRef": {"name": "tiny"}, "prompt": "x", **spec}
 
     def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         if (kind, namespace, name) != (generation.KIND, "studio", "red-square"):
             return None
         metadata = {"name": name, "namespace": namespace, "uid": "uid-clip"}
-        return {"metadata": metadata, "spec": {"modelRef": {"name": "tiny"}, "prompt": "x"}, "status": self._status}
+        return {"metadata": metadata, "spec": self._spec, "status": self._status}
 
 
 class Stores:
@@ -74,7 +79,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 async def serving(reviews: Any, cache: Any, reader: Any = None) -> AsyncIterator[aiohttp.ClientSession]:
     stores: Any = Stores()
     app = web.Application()
-    app.add_routes([Links(Access(reviews), cache, stores, reader).route()])
+    app.add_routes(Links(Access(reviews), cache, stores, reader).routes())
     server = TestServer(app)
     await server.start_server()
     async with aiohttp.ClientSession(server.make_url("/")) as opened:
@@ -142,3 +147,38 @@ async def test_a_standby_whose_cache_is_behind_answers_for_a_clip_that_is_done()
         absent = URL.replace("red-square", "absent")
         async with session.get(absent, headers={"Authorization": "Bearer reader"}) as answer:
             assert answer.status == 404
+
+
+UPLOAD = {"upload": {"sha256": "a" * 64, "bytes": 12}}
+
+
+@pytest.mark.parametrize(
+    ("token", "field", "status", "answer"),
+    [
+        ("maker", "input", {}, 200),
+        ("maker", "input", {"phase": "Pending"}, 200),
+        ("reader", "input", {}, 403),
+        ("stranger", "input", {}, 403),
+        ("nobody", "input", {}, 401),
+        ("maker", "end", {}, 404),
+        ("maker", "video.mp4", {}, 404),
+        ("maker", "input", {"phase": "Cancelled"}, 404),
+        ("maker", "input", {"inputs": [{"name": "input", "uri": "s3://clips/x", "etag": "e", "bytes": 12}]}, 404),
+    ],
+)
+async def test_who_gets_a_form_for_which_upload(token: str, field: str, status: dict[str, Any], answer: int) -> None:
+    cache = OneClip(status, task="image", input=UPLOAD)
+    async with serving(Reviews(), cache) as session:
+        url, headers = URL.replace("links", f"uploads/{field}"), {"Kinema-Authorization": f"Bearer {token}"}
+        async with session.post(url, headers=headers) as answered:
+            assert answered.status == answer
+            body = await answered.json() if answered.content_type == "application/json" else {}
+    if answer == 200:
+        policy = json.loads(base64.b64decode(body["fields"]["policy"]))["conditions"]
+        assert ["eq", "$key", "generations/studio/uid-clip/uploads/input"] in policy
+        assert ["content-length-range", 12, 12] in policy
+        assert body["url"] == "http://127.0.0.1:9/clips/"
+    else:
+        assert "fields" not in body
+    if answer == 403:
+        assert "--clusterrole=kinema-edit" in body["error"]

@@ -254,6 +254,26 @@ async def test_the_deadline_ends_a_request_that_waits_for_a_model(new_world: New
     )
 
 
+async def test_a_request_waits_for_its_upload_works_on_it_and_leaves_nothing_of_it(new_world: NewWorld) -> None:
+    world = new_world()
+    world.apply_model()
+    picture = b"a picture"
+    sha256 = hashlib.sha256(picture).hexdigest()
+    world.ask("animated", task="image", input={"upload": {"sha256": sha256, "bytes": len(picture)}})
+    operator = world.operator()
+    await operator.look_around()
+    accepted = next(c for c in world.generation("animated").status.conditions if c.type == "Accepted")
+    assert (accepted.status, accepted.reason) == ("False", "InputNotReady")
+    uid = world.generation("animated").metadata.uid
+    world.store.put(layout.generation_uploads_prefix("studio", uid) + "input", picture)
+    await world.run(operator, world.all_ended)
+    assert_one_clip(world, "animated")
+    order = next(order for server in world.all_servers for order in server.given)
+    assert [(given.name, given.sha256) for given in order.inputs] == [("input", sha256)]
+    folder = layout.generation_prefix("studio", uid)
+    assert not [stat.key for stat in world.store.list(folder) if "/" in stat.key.removeprefix(folder)]
+
+
 async def test_a_request_waits_for_the_clip_that_it_works_on(new_world: NewWorld) -> None:
     world = new_world()
     world.apply_model()

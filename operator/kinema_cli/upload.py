@@ -1,0 +1,91 @@
+"""Files of this machine as inputs of a generation: described in its spec, then uploaded to the request's own folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import urllib3
+
+from kinema_api import generation
+from kinema_api.errors import StorageError
+from kinema_api.inputs import MAX_INPUT_BYTES
+from kinema_api.storehttp import Budget, watched_pool
+from kinema_cli.download import ANSWER_SECONDS, CONNECT_SECONDS, READ_SECONDS, authorities
+from kinema_cli.errors import BadManifest, ClusterUnreachable, CommandError
+from kinema_cli.links import LinkOptions, upload_form
+
+if TYPE_CHECKING:
+    from kinema_cli.cluster import Cluster
+
+FIELDS: Final = ("input", "end", "mask")
+_TAKEN: Final = (200, 201, 204)
+
+
+def is_file(named: str) -> bool:
+    """Whether an argument names a file of this machine rather than a generation or an object.
+
+    A name with a slash or a dot is no generation's, so it is a file even if there is none.
+    """
+    return "://" not in named and ("/" in named or "." in named or Path(named).is_file())
+
+
+def described(path: Path) -> dict[str, Any]:
+    """The file as the spec names it.
+
+    Raises:
+        BadManifest: it cannot be read, is empty, or is too long.
+    """
+    data = _read(path)
+    if not 0 < len(data) <= MAX_INPUT_BYTES:
+        raise BadManifest(
+            f"{path} has {len(data)} bytes, and 1 to {MAX_INPUT_BYTES} are taken; give a picture or a short clip"
+        )
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def upload(cluster: Cluster, body: dict[str, Any], files: dict[str, Path], asking: LinkOptions) -> None:
+    """Upload what a generation waits for, by the field of its spec; if that fails, the generation is cancelled.
+
+    Raises:
+        CommandError: it could not be done.
+    """
+    name = body["metadata"]["name"]
+    try:
+        for field, path in files.items():
+            url, fields = upload_form(asking, cluster, name, field)
+            _post(url, fields, path, authorities(asking, body))
+    except CommandError as error:
+        with contextlib.suppress(CommandError):
+            cluster.patch(generation.PLURAL, name, {"spec": {"cancel": True}})
+        error.args = (f"{error}. {name} is cancelled, since it would wait for the file; ask again then",)
+        raise
+
+
+def _post(url: str, fields: dict[str, str], path: Path, ca_bundle: str | None) -> None:
+    host, data = urlsplit(url).netloc, _read(path)
+    form: dict[str, Any] = {**fields, "file": (path.name, data, "application/octet-stream")}
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+    try:
+        pool = watched_pool(ca_bundle, timeout=timeout, retries=False)
+        with Budget(ANSWER_SECONDS) as budget:
+            budget.extend(len(data))
+            answer = pool.request("POST", url, fields=form, redirect=False, preload_content=False)
+            answer.close()
+    except (urllib3.exceptions.HTTPError, StorageError) as error:
+        raise ClusterUnreachable(
+            f"{host} does not take {path} ({type(error).__name__}); check that the store's publicEndpoint opens here, "
+            "or name the authority of its certificate with --ca-file"
+        ) from None
+    if answer.status not in _TAKEN:
+        raise CommandError(f"{host} refuses {path} (status {answer.status}); see that the file does not change")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadManifest(f"{path} cannot be read ({error.strerror}); name a file, or an object as s3://...") from None
