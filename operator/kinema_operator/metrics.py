@@ -28,6 +28,13 @@ RECONCILE_SECONDS: Final = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
     registry=REGISTRY,
 )
+LOOK_SECONDS: Final = Histogram(
+    "kinema_operator_look_seconds",
+    "Processor seconds for which one reconcile kept the event loop to itself, without what it waited for.",
+    ["kind"],
+    buckets=(*(step / 2000 for step in range(1, 11)), 0.006, 0.008, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1),
+    registry=REGISTRY,
+)
 QUEUE_WAIT_SECONDS: Final = Histogram(
     "kinema_operator_queue_wait_seconds",
     "Seconds between the moment a resource was due and the start of its reconcile.",

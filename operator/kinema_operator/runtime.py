@@ -32,6 +32,7 @@ from kinema_operator.queue import Claim, Priority, WorkQueue
 from kinema_operator.reconcile import Reconciler
 from kinema_operator.resources import CHILD_KINDS, CUSTOM_KINDS, MANAGED_SELECTOR, NODE_KIND, ref_to
 from kinema_operator.settings import Settings
+from kinema_operator.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 
@@ -187,9 +188,9 @@ class Runtime:
     async def _look_at(self, claim: Claim[Key]) -> None:
         key = claim.key
         metrics.QUEUE_WAIT_SECONDS.observe(claim.waited)
-        began = time.monotonic()
+        began, watch = time.monotonic(), Stopwatch()
         try:
-            again = await self._reconciler.reconcile(key)
+            again = await watch.time(self._reconciler.reconcile(key))
         except Exception as error:
             self._failed(key, error)
         else:
@@ -198,6 +199,7 @@ class Runtime:
                 self._queue.add_within(key, again)
             metrics.RECONCILES.labels(key.kind, "ok").inc()
         metrics.RECONCILE_SECONDS.labels(key.kind).observe(time.monotonic() - began)
+        metrics.LOOK_SECONDS.labels(key.kind).observe(watch.seconds)
 
     def _failed(self, key: Key, error: Exception) -> None:
         wait = self._queue.failed(key)
