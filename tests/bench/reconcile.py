@@ -1,12 +1,16 @@
-"""make bench NAME=reconcile: how fast the operator turns many trainings into objects, and what a restart costs.
+"""make bench NAME=reconcile: how fast the operator turns many trainings into objects, and what many objects cost it.
 
-500 trainings are created at once, not suspended, on a node selector that no node satisfies. For each: seconds from
-its creation to that of the last of its children (Job, Services, rendezvous pod), both by the API server's audit log.
-Then the leader is deleted, and writes by the operator's account are counted until it has been quiet: Leases excepted,
-applies that change nothing included.
+First 500 trainings are created at once, not suspended, on a node selector that no node satisfies. For each: seconds
+from its creation to that of its Job, and to the last of what it needs (Secret, rendezvous pod, Job, and what all of
+them share), by the API server's audit log; and the operator's writes, by the same log.
+
+Then 4,500 resources that have ended are put beside them while no operator runs, and it is started again. Once it is
+quiet the leader is deleted, and writes by the operator's account are counted until it has been quiet: Leases excepted,
+applies that change nothing included. The new leader has then looked at every resource once: `look_p99_ms` is for how
+long a look kept its event loop, by the upper bound of the bucket, and `operator_rss_mib` its memory.
 
 Baseline in the same run: the same number of plain Indexed Jobs, created by as many parallel requests.
-Environment: KINEMA_BENCH_OBJECTS (500).
+Environment: KINEMA_BENCH_OBJECTS (500), KINEMA_BENCH_FINISHED (4500).
 """
 
 from __future__ import annotations
@@ -17,9 +21,9 @@ import os
 import sys
 import time
 import urllib.request
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +31,24 @@ from kubernetes.aio import client, config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench import finished
+from bench.starts import Starts, histogram_percentile, is_write, moment, read
 from cluster.settings import Settings
 from kinema_api import names
 from kinema_api.training import PLURAL
-from stage import kube
+from stage import install, kube
 from stage.measure import machine, percentile, quiet, result
 
 NAMESPACE = "kinema-bench-reconcile"
 SYSTEM = "kinema-system"
 OPERATOR = f"system:serviceaccount:{SYSTEM}:kinema-operator"
+DEPLOYMENT = "deployment/kinema-operator"
 OBJECTS = int(os.environ.get("KINEMA_BENCH_OBJECTS", "500"))
+FINISHED = int(os.environ.get("KINEMA_BENCH_FINISHED", "4500"))
 PARALLEL = 32
-CHILDREN = ("jobs", "services", "pods")
-CHILD_KINDS = ("Job", "Service", "Pod")
-WRITES = ("create", "update", "patch", "delete", "deletecollection")
+MERGE: Any = {"_content_type": "application/merge-patch+json"}
+CHILD_KINDS = ("Job", "Pod")
+"""What the operator counts one of for each training."""
 NOWHERE = {"kinema.dev/no-such-node": "true"}
 QUIET_SECONDS = 20.0
 AUDIT = Settings.from_environment().audit_log.parent
@@ -74,21 +82,52 @@ def plain_job(index: int) -> dict[str, Any]:
     }
 
 
+@asynccontextmanager
+async def many() -> AsyncIterator[tuple[client.CustomObjectsApi, asyncio.Semaphore]]:
+    """The API and a gate for parallel requests."""
+    await config.load_kube_config(config_file=kube.kubeconfig())  # type: ignore[no-untyped-call]
+    async with client.ApiClient() as connection:
+        yield client.CustomObjectsApi(connection), asyncio.Semaphore(PARALLEL)
+
+
+async def at_once(count: int, one: Callable[[int], Awaitable[Any]], gate: asyncio.Semaphore) -> float:
+    """Do something for each number over parallel requests; seconds taken."""
+
+    async def gated(index: int) -> None:
+        async with gate:
+            await one(index)
+
+    begun = time.monotonic()
+    await asyncio.gather(*(gated(index) for index in range(count)))
+    return time.monotonic() - begun
+
+
 async def create_all(group: str, plural: str, make: Callable[[int], dict[str, Any]]) -> float:
     """Create every object over parallel requests; seconds taken."""
     version = names.VERSION if group == names.GROUP else "v1"
-    await config.load_kube_config(config_file=kube.kubeconfig())  # type: ignore[no-untyped-call]
-    begun = time.monotonic()
-    gate = asyncio.Semaphore(PARALLEL)
-    async with client.ApiClient() as connection:
-        api = client.CustomObjectsApi(connection)
+    async with many() as (api, gate):
 
         async def create(index: int) -> None:
-            async with gate:
-                await api.create_namespaced_custom_object(group, version, NAMESPACE, plural, make(index))
+            await api.create_namespaced_custom_object(group, version, NAMESPACE, plural, make(index))
 
-        await asyncio.gather(*(create(index) for index in range(OBJECTS)))
-    return time.monotonic() - begun
+        return await at_once(OBJECTS, create, gate)
+
+
+async def create_finished(count: int, namespace: str = NAMESPACE) -> float:
+    """Put resources there as they are long after their end, as an administrator; seconds taken."""
+    async with many() as (api, gate):
+
+        async def create(index: int) -> None:
+            wanted = finished.finished(namespace, index)
+            at = (names.GROUP, names.VERSION, namespace, finished.plural(wanted))
+            made: Any = await api.create_namespaced_custom_object(*at, wanted)
+            body = {"metadata": {"annotations": finished.annotated(made)}}
+            if body["metadata"]["annotations"]:
+                await api.patch_namespaced_custom_object(*at, made["metadata"]["name"], body, **MERGE)
+            status = {"status": finished.status(made, datetime.now(UTC).replace(microsecond=0))}
+            await api.patch_namespaced_custom_object_status(*at, made["metadata"]["name"], status, **MERGE)
+
+        return await at_once(count, create, gate)
 
 
 def audit(since: float) -> Iterator[dict[str, Any]]:
@@ -100,36 +139,12 @@ def audit(since: float) -> Iterator[dict[str, Any]]:
                 yield event
 
 
-def moment(text: str) -> float:
-    """Seconds since the epoch of an audit timestamp."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-
-
-def apply_to_children(since: float) -> list[float]:
-    """For each training, seconds from its creation to that of its last child."""
-    born: dict[str, float] = {}
-    last: dict[str, float] = defaultdict(float)
-    for event in audit(since):
-        ref = event.get("objectRef", {})
-        if ref.get("namespace") != NAMESPACE or event["responseStatus"]["code"] not in (200, 201):
-            continue
-        name, when = ref.get("name", ""), moment(event["stageTimestamp"])
-        if ref.get("resource") == PLURAL and event["verb"] == "create":
-            born[name] = when
-        elif ref.get("resource") in CHILDREN and event["user"]["username"] == OPERATOR and event["verb"] in WRITES:
-            owner = "-".join(name.split("-")[:2])
-            last[owner] = max(last[owner], when)
-    return [last[name] - when for name, when in born.items() if name in last]
-
-
 def writes(since: float) -> list[str]:
     """Writes by the operator's account, Leases excepted."""
     return [
         f"{event['verb']} {event['objectRef'].get('resource')}/{event['objectRef'].get('name')}"
         for event in audit(since)
-        if event["user"]["username"] == OPERATOR
-        and event["verb"] in WRITES
-        and event.get("objectRef", {}).get("resource") != "leases"
+        if is_write(event, OPERATOR)
     ]
 
 
@@ -170,12 +185,9 @@ def made(metrics: dict[str, float]) -> float:
     )
 
 
-def quiet_writes() -> list[str]:
-    """Delete the leader; what its successor writes until it has been silent for a while."""
-    name, _ = leader_metrics()
-    since = time.time()
-    kube.kubectl("delete", "pod", name, "-n", SYSTEM, "--wait=true")
-    kube.until(lambda: _leads(), "another leader", 60)
+def until_quiet(since: float) -> list[str]:
+    """What the operator has written since then, once it has been silent for a while."""
+    kube.until(_leads, "a leader", 120)
     seen, steady = -1, time.monotonic()
     while time.monotonic() - steady < QUIET_SECONDS:
         count = len(writes(since))
@@ -185,6 +197,30 @@ def quiet_writes() -> list[str]:
     return writes(since)
 
 
+def restart() -> list[str]:
+    """Delete the leader; what its successor writes until it has been silent for a while."""
+    name, _ = leader_metrics()
+    since = time.time()
+    kube.kubectl("delete", "pod", name, "-n", SYSTEM, "--wait=true")
+    return until_quiet(since)
+
+
+def put_finished() -> list[str]:
+    """Put the finished resources there while no operator runs; what it writes once it does again."""
+    replicas = (kube.get("deployment", "kinema-operator", SYSTEM) or {})["spec"]["replicas"]
+    selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_OPERATOR}"
+    kube.kubectl("scale", DEPLOYMENT, "--replicas=0", "-n", SYSTEM)
+    try:
+        kube.until(lambda: not kube.items("pods", SYSTEM, selector), "no operator", 120)
+        seconds = asyncio.run(create_finished(FINISHED))
+        print(f"{FINISHED} finished resources put there in {seconds:.1f} s", flush=True)
+    finally:
+        since = time.time()
+        kube.kubectl("scale", DEPLOYMENT, f"--replicas={replicas}", "-n", SYSTEM)
+    kube.until(_leads, "a leader", 120)
+    return until_quiet(since)
+
+
 def _leads() -> bool:
     try:
         return bool(leader_metrics())
@@ -192,34 +228,60 @@ def _leads() -> bool:
         return False
 
 
+def start_figures(started: Starts) -> dict[str, float]:
+    """The keys that tell of the start of many trainings."""
+    to_job, to_children = started.to_job(), started.to_children()
+    return {
+        "apply_to_job_p50_s": round(percentile(to_job, 50), 2),
+        "apply_to_job_p99_s": round(percentile(to_job, 99), 2),
+        "apply_to_children_p50_s": round(percentile(to_children, 50), 2),
+        "apply_to_children_p99_s": round(percentile(to_children, 99), 2),
+        "jobs_per_second": round(started.jobs_per_second(), 1),
+        "status_patches_per_object": round(started.each("patch videomodeltrainings/status"), 2),
+        "status_patches_per_object_in_burst": round(started.each("patch videomodeltrainings/status", burst=True), 2),
+        "creations_per_object": round(started.creations(), 2),
+        "events_per_object": round(started.each("create events", "patch events"), 2),
+    }
+
+
 def main() -> int:
     """Measure and print."""
+    install.install()
     kube.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", seconds=600)
     kube.restricted_namespace(NAMESPACE)
     was_quiet = quiet()
+    kube.until(_leads, "a leader", 120)
     _, before = leader_metrics()
     since = time.time()
     created = asyncio.run(create_all(names.GROUP, PLURAL, training))
     print(f"{OBJECTS} trainings created in {created:.1f} s", flush=True)
     wanted = made(before) + OBJECTS * len(CHILD_KINDS)
     kube.until(lambda: made(leader_metrics()[1]) >= wanted, f"{OBJECTS} trainings' children", 600, poll=2.0)
-    samples = apply_to_children(since)
     time.sleep(QUIET_SECONDS)
     _, after = leader_metrics()
-    after_restart = quiet_writes()
+    started = read(audit(since), NAMESPACE, OPERATOR)
+    settling = put_finished()
+    after_restart = restart()
+    _, held = leader_metrics()
+    look_p99, looks = histogram_percentile(held, "kinema_operator_look_seconds", 99)
     baseline = asyncio.run(create_all("batch", "jobs", plain_job))
     kube.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     print("writes after the restart:", after_restart[:10], flush=True)
     result(
         "reconcile",
-        samples=len(samples),
+        samples=len(started.to_children()),
         machine=machine(),
         objects=OBJECTS,
-        apply_to_children_p50_s=round(percentile(samples, 50), 2),
-        apply_to_children_p99_s=round(percentile(samples, 99), 2),
+        **start_figures(started),
         reconciles_per_object=round((reconciles(after) - reconciles(before)) / OBJECTS, 2),
-        operator_rss_mib=round(after["process_resident_memory_bytes"] / 2**20, 1),
+        operator_rss_mib=round(held["process_resident_memory_bytes"] / 2**20, 1),
+        operator_rss_after_start_mib=round(after["process_resident_memory_bytes"] / 2**20, 1),
         restart_writes=len(after_restart),
+        held_objects=OBJECTS + FINISHED,
+        finished_objects=FINISHED,
+        settling_writes=len(settling),
+        look_p99_ms=round(look_p99 * 1000, 2),
+        look_samples=looks,
         create_seconds=round(created, 2),
         plain_jobs_create_seconds=round(baseline, 2),
         quiet_before=was_quiet,
