@@ -39,13 +39,14 @@ WORK = [
     ("create", "pods"),
     ("delete", "pods"),
     ("create", "networkpolicies.networking.k8s.io"),
+    ("delete", "networkpolicies.networking.k8s.io"),
     ("create", "secrets"),
     ("create", "events"),
 ]
 NONE_OF_ITS_BUSINESS = [
     ("get", "secrets"),
     ("delete", "secrets"),
-    ("delete", "networkpolicies.networking.k8s.io"),
+    ("update", "networkpolicies.networking.k8s.io"),
     ("update", "videogenerations.kinema.dev/status"),
     ("patch", "videomodels.kinema.dev"),
     ("list", "secrets"),
