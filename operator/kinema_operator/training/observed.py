@@ -34,6 +34,7 @@ class JobSeen:
     """Somebody, such as Kueue, lets it make no pods."""
     queue: str = ""
     """Kueue's LocalQueue that it waits in."""
+    created: datetime | None = None
     subdomain: str = ""
     """Of its pods: a Service that an older version made for this training alone; empty: they need none."""
 

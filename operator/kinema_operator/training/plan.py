@@ -34,6 +34,7 @@ from kinema_operator.training import (
     placement,
     publishing,
     restore,
+    standing,
     suspension,
 )
 from kinema_operator.training.effects import CloseAttempt, PruneCheckpoints
@@ -285,7 +286,9 @@ def _look_again(view: View) -> float:
         return min(children.LOOK_AGAIN_SECONDS, view.settings.progress_interval_seconds)
     if any(pod.running for pod in view.trainers):
         return view.settings.progress_interval_seconds
-    return max(0.0, credentials.renewal_wait(view))
+    wait = max(0.0, credentials.renewal_wait(view))
+    due = standing.pods_due_in(view)
+    return min(wait, due) if due > 0 else wait
 
 
 def _transition(view: View, status: Status) -> tuple[Event, ...]:

@@ -47,6 +47,7 @@ def read_job(job: Manifest) -> JobSeen:
         deleting="deletionTimestamp" in metadata,
         suspended=bool(spec.get("suspend")),
         queue=labels.get(names.LABEL_QUEUE, ""),
+        created=_time(metadata.get("creationTimestamp")),
         subdomain=_template(job).get("subdomain") or "",
     )
 

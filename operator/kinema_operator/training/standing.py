@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from kinema_operator.training.observed import JobSeen, PodSeen
 from kinema_operator.training.view import Status, View
 
+PODS_DUE_AFTER: Final = timedelta(seconds=30)
+"""The Job controller makes some twenty pods a second, of all Jobs together, unless it was told otherwise."""
 TOO_FEW: Final = "TooFewNodes"
 """Reason of Running while some trainers run and fewer than the group needs."""
 _TOLD: Final = 3
@@ -33,6 +36,8 @@ def told(view: View, status: Status) -> Status:
         return status
     if view.job.suspended:
         return view.mark(status, "Running", False, "JobSuspended", _suspended(view.job))
+    if pods_due_in(view) > 0:
+        return status  # As it began. That pods are not made yet is news only when they should be there.
     running, ready, least = running_trainers(view), ready_nodes(view), view.spec.min_nodes
     why = lacking(view)
     if running < least:
@@ -51,6 +56,13 @@ def told(view: View, status: Status) -> Status:
         return view.mark(status, "Running", True, "Resizing", message)
     reason = "Training" if ready == view.nodes else "FewerNodes"
     return view.mark(status, "Running", True, reason, f"{ready} of {view.nodes} nodes train{why}")
+
+
+def pods_due_in(view: View) -> float:
+    """Seconds for which it is no news that the Job has made no pod yet; not above zero: it should have."""
+    if view.job is None or view.job.created is None or view.trainers:
+        return 0.0
+    return (view.job.created + PODS_DUE_AFTER - view.now).total_seconds()
 
 
 def lacking(view: View) -> str:

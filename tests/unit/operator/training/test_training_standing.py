@@ -15,6 +15,7 @@ from unit.operator.training.facts import (
     ATTEMPT,
     DIGEST,
     JOB,
+    STARTING,
     STORE,
     TRAINING,
     at_work,
@@ -121,3 +122,22 @@ def test_the_checkpoint_that_a_round_went_back_to_is_told(make_view: Any, now: d
     assert status.last_checkpoint.step == 50
     seen = dataclasses.replace(seen, progress=told.model_copy(update={"checkpoint": None}))
     assert status_of(decide(make_view(before, seen))).last_checkpoint is None, "a round that started from scratch"
+
+
+def test_pods_that_are_not_made_yet_are_no_news_of_a_job_that_was_just_made(make_view: Any, now: datetime) -> None:
+    starting = {
+        **STARTING,
+        "conditions": [
+            {"type": "Running", "status": "False", "reason": "Starting", "lastTransitionTime": "2026-03-01T11:00:00Z"}
+        ],
+    }
+
+    def looked_at(seconds: float) -> Any:
+        made = dataclasses.replace(JOB, created=now - timedelta(seconds=seconds))
+        return decide(make_view(starting, at_work(now, jobs=(made,), pods=(STORE,))))
+
+    young, old = looked_at(10), looked_at(31)
+    assert condition(young, "Running") == ("False", "Starting")
+    assert young.requeue_after == 20, "it is told when they are late"
+    assert condition(old, "Running") == ("False", "WaitingForPods")
+    assert "2 pods are not made yet" in message(old, "Running")
