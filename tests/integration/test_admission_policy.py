@@ -27,6 +27,7 @@ from kinema_operator.training import children
 from kinema_operator.training.job import job
 from kinema_operator.training.network_policy import network_policy
 from kinema_operator.training.secret import storage_secret
+from kinema_operator.training.service import rendezvous_service
 from kinema_operator.training.store_pod import store_pod
 from kinema_operator.training.video_model import video_model
 
@@ -60,8 +61,9 @@ def made() -> list[dict[str, Any]]:
     objects = (
         job(training, app, config, 2, SETTINGS),
         store_pod(training, app, config, (), SETTINGS),
-        network_policy(training, LOCATION, SETTINGS),
-        storage_secret(training, LOCATION, keys),
+        network_policy(TENANT, [LOCATION.endpoint], SETTINGS),
+        rendezvous_service(TENANT),
+        storage_secret(training, LOCATION.model_copy(update={"ca_bundle": "-----BEGIN CERTIFICATE-----"}), keys),
         video_model(training, "follower"),
         server_deployment(model, DIGEST, 1, SETTINGS),
         server_service(model, DIGEST),
