@@ -114,7 +114,8 @@ class VideoGenerationSpec(ApiModel):
             ),
             (
                 store_unchanged("artifactStore"),
-                "artifactStore cannot change once asked for (its caBundle can): create another VideoGeneration",
+                "artifactStore cannot change once asked for: create another VideoGeneration, or change its caBundle "
+                "alone",
             ),
             (
                 "!oldSelf.cancel || self.cancel",

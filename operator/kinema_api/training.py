@@ -218,8 +218,8 @@ class VideoModelTrainingSpec(ApiModel):
             (
                 "(has(self.runId) && (!has(oldSelf.runId) || self.runId != oldSelf.runId)) || "
                 f"({store_unchanged('artifactStore')})",
-                "artifactStore is fixed for a run (its caBundle is not): give spec.runId a new value to start another "
-                "run with it",
+                "artifactStore is fixed for a run: give spec.runId a new value to start another run with it, or change "
+                "its caBundle alone",
             ),
             (
                 "(has(self.runId) && (!has(oldSelf.runId) || self.runId != oldSelf.runId)) || "

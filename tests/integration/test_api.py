@@ -165,7 +165,7 @@ TRAINING_EDITS = [
     (
         "spec.artifactStore",
         STORE,
-        "artifactStore is fixed for a run (its caBundle is not): give spec.runId a new value",
+        f"artifactStore {NEW_RUN}",
     ),
     ("spec.checkpoint", {"everySteps": 10}, "checkpoint.everySteps is fixed for a run (keep is not)"),
 ]
