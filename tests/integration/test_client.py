@@ -282,3 +282,13 @@ async def test_a_secret_is_right_again_after_it_was_trusted(writing: Writing, cl
     await client.delete(ref_to(made))
     writing.trust.seen.clear()
     assert (await writing.write(secret))["metadata"]["uid"] != made["metadata"]["uid"]
+
+
+async def test_a_list_holds_no_bookkeeping_of_thousands_of_objects(client: Client, namespace: str) -> None:
+    await client.post(service(namespace))
+    listed, _ = await client.list_all("Service", namespace)
+    assert len(listed) == 1
+    assert "managedFields" not in listed[0]["metadata"]
+    one = await client.get("Service", namespace, listed[0]["metadata"]["name"])
+    assert one is not None
+    assert one["metadata"]["managedFields"], "who asks for one object may change its owners"
