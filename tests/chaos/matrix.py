@@ -114,13 +114,14 @@ class Scene:
         return kube.get("pod", self.chance.choice(sorted(pods)), self.namespace) or {}
 
     def node(self) -> str:
-        """A node with a trainer and without the object store."""
+        """A node without the object store; one with a trainer, unless all of them have come to be beside the store."""
         stores = {pod["spec"]["nodeName"] for pod in kube.items("pods", install.SYSTEM, "app.kubernetes.io/name=minio")}
         pods = kube.items("pods", self.namespace, f"{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}")
         nodes = (
             {pod["spec"].get("nodeName") for pod in pods if pod["status"].get("phase") == "Running"} - stores - {None}
         )
-        return str(self.chance.choice(sorted(nodes)))
+        others = {node["metadata"]["name"] for node in kube.items("nodes", "default")} - stores
+        return str(self.chance.choice(sorted(nodes or others)))
 
     def rendezvous(self) -> str:
         """uid of the pod in which the trainers meet."""
