@@ -28,7 +28,7 @@ from kinema_operator.training.job import job
 from kinema_operator.training.network_policy import network_policy
 from kinema_operator.training.secret import storage_secret
 from kinema_operator.training.service import rendezvous_service
-from kinema_operator.training.store_pod import store_pod
+from kinema_operator.training.store_pod import Making, store_pod
 from kinema_operator.training.video_model import video_model
 
 pytestmark = pytest.mark.apiserver
@@ -60,7 +60,7 @@ def made() -> list[dict[str, Any]]:
     keys = StoreCredentials(access_key="a", secret_key="s", expires=1e9)
     objects = (
         job(training, app, config, 2, SETTINGS),
-        store_pod(training, app, config, (), SETTINGS),
+        store_pod(training, app, config, SETTINGS, Making()),
         network_policy(TENANT, [LOCATION.endpoint], SETTINGS),
         rendezvous_service(TENANT),
         storage_secret(training, LOCATION.model_copy(update={"ca_bundle": "-----BEGIN CERTIFICATE-----"}), keys),

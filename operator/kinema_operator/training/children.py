@@ -27,7 +27,7 @@ from kinema_operator.training.network_policy import network_policy
 from kinema_operator.training.observed import ExportSeen, JobSeen, PodEnd, PodSeen
 from kinema_operator.training.publisher import publication_job
 from kinema_operator.training.service import pods_service, rendezvous_service, store_host
-from kinema_operator.training.store_pod import ANNOTATION_MIN_NODES, next_generation, store_pod
+from kinema_operator.training.store_pod import ANNOTATION_MIN_NODES, Making, next_generation, store_pod
 from kinema_operator.training.uri import key
 from kinema_operator.training.view import View
 
@@ -158,18 +158,15 @@ def objects(view: View) -> tuple[Apply, ...]:
 
 
 def _another_store(view: View, app: specs.AppDef, config: RunConfig) -> Manifest:
-    return store_pod(
-        view.training,
-        app,
-        config,
-        {pod.name for pod in view.stores},
-        view.settings,
+    making = Making(
+        taken={pod.name for pod in view.stores},
         image=view.job.image if view.job else "",
         generation=next_generation(view.now, (pod.generation for pod in view.stores)),
         avoid={pod.node for pod in view.stores if pod.node and not pod.over},
         leases_over=view.seen.cut_off_seconds >= STORE_IS_LOST_AFTER,
         service=view.service,
     )
+    return store_pod(view.training, app, config, view.settings, making)
 
 
 def resize(view: View) -> tuple[Patch, ...]:

@@ -8,7 +8,7 @@ meanwhile would not give it, and takes its arguments as they always were: what i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -50,64 +50,69 @@ def next_generation(now: datetime, seen: Iterable[int | None]) -> int:
     return max([int(now.timestamp()), *(number + 1 for number in seen if number is not None)])
 
 
-def store_pod(
-    training: VideoModelTraining,
-    app: specs.AppDef,
-    config: RunConfig,
-    taken: Collection[str],
-    settings: Settings,
-    *,
-    image: str = "",
-    generation: int = 0,
-    avoid: Collection[str] = (),
-    leases_over: bool = False,
-    service: str = names.RENDEZVOUS_SERVICE,
-) -> dict[str, Any]:
-    """The rendezvous store of one attempt.
+@dataclass(frozen=True)
+class Making:
+    """What is particular to one store beside its attempt."""
 
-    Args:
-        training: whose.
-        app: the attempt.
-        config: the attempt.
-        taken: names of pods that still exist.
-        settings: of the operator.
-        image: what the attempt's trainers run; empty: the AppDef's, since there are none yet.
-        generation: see ANNOTATION_GENERATION.
-        avoid: nodes on which others were lost; Kubernetes may not know yet that these are gone.
-        leases_over: see names.POD_INFO_LEASES_OVER.
-        service: the Service that gives it its host name.
-    """
+    taken: Collection[str] = ()
+    """Names of pods that still exist."""
+    image: str = ""
+    """What the attempt's trainers run; empty: the AppDef's, since there are none yet."""
+    generation: int = 0
+    """See ANNOTATION_GENERATION."""
+    avoid: Collection[str] = ()
+    """Nodes on which others were lost; Kubernetes may not know yet that these are gone."""
+    leases_over: bool = False
+    """See names.POD_INFO_LEASES_OVER."""
+    service: str = names.RENDEZVOUS_SERVICE
+    """The Service that gives it its host name."""
+
+
+def store_pod(
+    training: VideoModelTraining, app: specs.AppDef, config: RunConfig, settings: Settings, making: Making
+) -> dict[str, Any]:
+    """The rendezvous store of one attempt."""
     role = next(role for role in app.roles if role.name == launch.STORE_ROLE)
-    if image:
-        role = replace(role, image=image)
-    name = pod_name(names.store_name(config.name, config.run, config.attempt), taken)
+    if making.image:
+        role = replace(role, image=making.image)
+    # Its host name stays the same whatever number its own name carries.
+    host = names.store_name(config.name, config.run, config.attempt)
     pod_labels = ownership.labels(training, names.COMPONENT_STORE, config.run, config.attempt)
-    metadata = ownership.metadata(training, name, pod_labels)
+    metadata = ownership.metadata(training, pod_name(host, making.taken), pod_labels)
     metadata["annotations"] = {
         ANNOTATION_MIN_NODES: str(training.spec.min_nodes),
-        ANNOTATION_GENERATION: str(generation),
-        ANNOTATION_LEASES_OVER: str(int(leases_over)),
+        ANNOTATION_GENERATION: str(making.generation),
+        ANNOTATION_LEASES_OVER: str(int(making.leases_over)),
     }
+    spec = base_pod(training, settings)
+    spec |= {
+        "hostname": host,
+        "subdomain": making.service,
+        "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
+        "volumes": [*spec["volumes"], _pod_info()],
+        "containers": [_container(role, settings)],
+        **_place(training, making.avoid),
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _container(role: specs.Role, settings: Settings) -> dict[str, Any]:
     store = container(role, settings)
     store["resources"] = {"requests": dict(REQUESTS)}
     store["readinessProbe"] = {"tcpSocket": {"port": names.RENDEZVOUS_PORT}, "periodSeconds": 1}
-    spec = base_pod(training, settings)
-    # It runs wherever its image does: what else workers select, a GPU above all, it does not need.
+    store["volumeMounts"].append({"name": POD_INFO_VOLUME, "mountPath": names.POD_INFO_DIR, "readOnly": True})
+    return store
+
+
+def _place(training: VideoModelTraining, avoid: Collection[str]) -> dict[str, Any]:
+    """Wherever its image runs: what else workers select, a GPU above all, it does not need."""
     wanted = (training.spec.worker and training.spec.worker.node_selector) or {}
     platform = {key: value for key, value in wanted.items() if key in PLATFORM_LABELS}
-    if platform:
-        spec["nodeSelector"] = platform
-    if avoid:
-        spec["affinity"] = _elsewhere(avoid)
-    # Its host name stays the same whatever number its own name carries.
-    spec["hostname"] = names.store_name(config.name, config.run, config.attempt)
-    spec["subdomain"] = service
-    spec["restartPolicy"] = "Always"
-    spec["terminationGracePeriodSeconds"] = TERMINATION_GRACE_SECONDS
-    store["volumeMounts"].append({"name": POD_INFO_VOLUME, "mountPath": names.POD_INFO_DIR, "readOnly": True})
-    spec["volumes"].append(_pod_info())
-    spec["containers"] = [store]
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    return {
+        **({"nodeSelector": platform} if platform else {}),
+        **({"affinity": _elsewhere(avoid)} if avoid else {}),
+    }
 
 
 def _elsewhere(nodes: Collection[str]) -> dict[str, Any]:

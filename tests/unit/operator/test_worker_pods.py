@@ -13,7 +13,7 @@ from kinema_operator.settings import Settings
 from kinema_operator.storage import store_location
 from kinema_operator.training import children
 from kinema_operator.training.job import job
-from kinema_operator.training.store_pod import store_pod
+from kinema_operator.training.store_pod import Making, store_pod
 
 DIGEST = "sha256:" + "ab" * 32
 TRAINING = {
@@ -33,7 +33,7 @@ def every_pod() -> dict[str, dict[str, Any]]:
     server = server_deployment(VideoModel.parse(MODEL), DIGEST, 1, settings)
     return {
         "trainer": job(training, app, config, 2, settings)["spec"]["template"]["spec"],
-        "rendezvous": store_pod(training, app, config, (), settings)["spec"],
+        "rendezvous": store_pod(training, app, config, settings, Making())["spec"],
         "server": dict(server["spec"]["template"]["spec"]),
     }
 

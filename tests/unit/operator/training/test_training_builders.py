@@ -22,7 +22,9 @@ RUNNING = {"run": 2, "attempt": 3, "resumeFrom": "s3://kinema/trainings/team/tin
 
 def made(training: VideoModelTraining, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
     config, app = children.describe_attempt(training, store_location(None, settings), settings)
-    return job(training, app, config, 2, settings), store_pod.store_pod(training, app, config, (), settings)
+    return job(training, app, config, 2, settings), store_pod.store_pod(
+        training, app, config, settings, store_pod.Making()
+    )
 
 
 def pod_specs(training: VideoModelTraining, settings: Settings) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from kinema_operator.training.job import job
 from kinema_operator.training.observed import JobSeen, Observed, PodEnd
 from kinema_operator.training.plan import decide
 from kinema_operator.training.read import read_job
-from kinema_operator.training.store_pod import store_pod
+from kinema_operator.training.store_pod import Making, store_pod
 from kinema_operator.training.view import View
 from unit.operator.training.facts import JOB, STARTING, STORE, TRAINING, at_work, made, trainer
 
@@ -218,5 +218,5 @@ def test_a_job_from_the_cache_tells_its_pods_image_and_service(make_training: An
     cache = cache_of(live)
     seen = read_job(cache.get("Job", "team", "tiny-world-r1-a1") or {})
     assert (seen.image, seen.subdomain) == (settings.worker_image, "tiny-world-pods")
-    again = store_pod(training, app, config, (), settings, image=seen.image, service=seen.subdomain)
+    again = store_pod(training, app, config, settings, Making(image=seen.image, service=seen.subdomain))
     assert again["spec"]["containers"][0]["image"] == settings.worker_image
