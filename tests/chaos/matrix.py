@@ -226,6 +226,8 @@ FAULTS: dict[str, Fault] = {
     "node without API server": Fault(lambda s: beds.cut_off_from_api(s.node()), 75, 180),
     "link down": Fault(lambda s: beds.link_down(s.node()), 100, 240),
     "power cut": Fault(lambda s: beds.power_cut(s.node()), 100, 240),
+    "node drained": Fault(lambda s: beds.drained(s.node()), 5, 180),
     "forging tenant": Fault(_forged, 10, 180),
+    "second operator": Fault(lambda s: beds.second_operator(s.namespace), 45, 180),
 }
 """By the words in which they are printed."""

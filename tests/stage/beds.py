@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cluster import network
 from cluster.command import run, succeeds
@@ -109,7 +110,25 @@ def power_cut(node: str) -> Iterator[None]:
         install.cluster_tool("start", node)
 
 
-def pods_on(node: str) -> list[dict[str, dict[str, str]]]:
+@contextmanager
+def drained(node: str) -> Iterator[None]:
+    """A node that an administrator empties, as before maintenance, and gives back at the end."""
+    options = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=150s")
+    try:
+        kube.kubectl("drain", node, *options, seconds=180)
+        prove(lambda: not _workers_on(node), f"no pod of Kinema is left on {node}")
+        yield
+    finally:
+        kube.kubectl("uncordon", node)
+
+
+def _workers_on(node: str) -> list[str]:
+    label, over = names.LABEL_MANAGED_BY, ("Succeeded", "Failed")
+    mine = [p for p in pods_on(node) if p["metadata"].get("labels", {}).get(label) == names.MANAGED_BY]
+    return [str(pod["metadata"]["name"]) for pod in mine if pod["status"].get("phase") not in over]
+
+
+def pods_on(node: str) -> list[dict[str, Any]]:
     """Pods that are bound to a node."""
     out = kube.kubectl("get", "pods", "-A", "-o", "json", f"--field-selector=spec.nodeName={node}")
     return list(json.loads(out)["items"])
@@ -265,12 +284,21 @@ def forge(training: str, namespace: str) -> list[str]:
 
 
 @contextmanager
-def second_operator(namespace: str, chart: Path, *values: str) -> Iterator[str]:
-    """Another operator, of another version (its chart and image), that watches one namespace which the first one sees
-    as well; the namespace that it is installed in."""
+def second_operator(namespace: str, chart: Path = install.CHART, *values: str) -> Iterator[str]:
+    """Another operator, of this or another version (its chart, and values for its image), that watches one namespace
+    which the first one sees as well; the namespace that it is installed in."""
     home = f"{namespace}-operator"
     kube.restricted_namespace(home)
-    common = ["--set", "namespaced=true", "--set", f"watchNamespace={namespace}", "--set", "crds.install=false"]
+    own = {
+        "namespaced": "true",
+        "watchNamespace": namespace,
+        "crds.install": "false",
+        "rbac.userRoles": "false",
+        "store.endpoint": f"http://minio.{install.SYSTEM}.svc:{STORE_PORT}",
+        "store.bucket": install.BUCKET,
+        "store.existingSecret": "kinema-store",
+    }
+    common = [*(part for name, value in own.items() for part in ("--set", f"{name}={value}")), *install.worker_values()]
     try:
         install.helm("upgrade", "--install", "second", str(chart), "-n", home, "--wait", *common, *values)
         prove(lambda: kube.get("lease", "kinema-operator", home), "a second operator leads")

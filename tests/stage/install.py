@@ -65,6 +65,14 @@ def public_endpoint() -> str:
     return f"http://{address}:{PUBLIC_PORT}"
 
 
+def worker_values() -> list[str]:
+    """The worker image of this cluster."""
+    if os.environ.get("KINEMA_CLUSTER") == "kubeconfig":
+        return []
+    image, runtime = "worker.image=localhost/kinema/worker-host:dev", "worker.runtimeClassName=kinema-host-python"
+    return ["--set", image, "--set", runtime]
+
+
 def upgrade(content: str, *extra: str) -> None:
     """`helm upgrade --install --wait`, with the values for this cluster and an image of this content."""
     values = [
@@ -77,14 +85,8 @@ def upgrade(content: str, *extra: str) -> None:
         # The image keeps its name when it is built anew; its content restarts the operator.
         "--set-string",
         f"operator.podAnnotations.image={content}",
+        *worker_values(),
     ]
-    if os.environ.get("KINEMA_CLUSTER") != "kubeconfig":
-        values += [
-            "--set",
-            "worker.image=localhost/kinema/worker-host:dev",
-            "--set",
-            "worker.runtimeClassName=kinema-host-python",
-        ]
     helm(
         "upgrade",
         "--install",
