@@ -49,7 +49,8 @@ PARALLEL = 32
 MERGE: Any = {"_content_type": "application/merge-patch+json"}
 CHILD_KINDS = ("Job", "Pod")
 """What the operator counts one of for each training."""
-NOWHERE = {"kinema.dev/no-such-node": "true"}
+NOWHERE = {"kubernetes.io/arch": "none"}
+"""Of the selectors of a worker this one is the rendezvous pod's as well: nothing is to run but the control plane."""
 QUIET_SECONDS = 20.0
 AUDIT = Settings.from_environment().audit_log.parent
 
