@@ -65,6 +65,10 @@ COMPONENT_OPERATOR: Final = "operator"
 
 # Ports inside pods.
 RENDEZVOUS_PORT: Final = 29400
+RENDEZVOUS_LOST_SECONDS: Final = 10.0
+"""A member of a group that its rendezvous has not heard for so long is lost, unless the worker image says otherwise."""
+LEASE_SHARE: Final = 0.7
+"""Share of that time after which a member that hears nothing stops by itself: before it is given up."""
 PROGRESS_PORT: Final = 9400
 """/metrics and /progress of a trainer's agent."""
 SERVER_PORT: Final = 8500

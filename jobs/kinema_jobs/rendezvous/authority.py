@@ -4,7 +4,7 @@ A round is a set of members that train together. Its safety rests on three facts
 
 1. A member stops its worker before it comes to wait. So a round that holds a member of the round before it cannot
    run beside it: a step needs every member.
-2. A member that hears nothing stops within LEASE_SHARE of `lost_seconds` (a lease, as in Gray and Cheriton 1989,
+2. A member that hears nothing stops within names.LEASE_SHARE of `lost_seconds` (a lease, as in Gray and Cheriton 1989,
    SOSP), whereas the authority gives it up only after all of it.
 3. Where no member of the round before takes part in the new one, the authority waits until that lease has run out.
    A service that was just started knows of no round before, so it waits as well, unless it is told that all members

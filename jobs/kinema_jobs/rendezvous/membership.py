@@ -19,13 +19,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kinema_api import names
 from kinema_jobs.rendezvous.errors import (
     RendezvousFinished,
     RendezvousRefused,
     RendezvousUnreachable,
 )
 from kinema_jobs.rendezvous.questions import Place, decode, encode
-from kinema_jobs.rendezvous.settings import LEASE_SHARE, MemberSettings
+from kinema_jobs.rendezvous.settings import MemberSettings
 
 logger = logging.getLogger(__name__)
 _WAIT_SLICE: Final = 0.5
@@ -148,7 +149,7 @@ class Membership:
         connection.settimeout(lost)
         with self._changed:
             self._socket = connection
-        pulse = _Pulse(float(welcome["heartbeat"]), lost * LEASE_SHARE, started)
+        pulse = _Pulse(float(welcome["heartbeat"]), lost * names.LEASE_SHARE, started)
         self._renew(connection, pulse)
         threading.Thread(target=self._read, args=(connection, lines, pulse), daemon=True).start()
         threading.Thread(target=self._beat, args=(connection, pulse), daemon=True).start()

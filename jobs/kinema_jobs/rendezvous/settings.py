@@ -12,8 +12,6 @@ from kinema_api import names
 
 BACKEND = "kinema"
 """Name by which torchrun knows this rendezvous."""
-LEASE_SHARE = 0.7
-"""Share of `lost_seconds` after which a member that hears nothing stops by itself: before it is given up."""
 MAX_DIGITS: Final = 18
 BEGUN: Final = "rendezvous-begun"
 
@@ -25,7 +23,7 @@ class RendezvousSettings(BaseSettings):
 
     heartbeat_seconds: float = Field(default=1.0, gt=0)
     """Between two heartbeats of a member."""
-    lost_seconds: float = Field(default=10.0, gt=0)
+    lost_seconds: float = Field(default=names.RENDEZVOUS_LOST_SECONDS, gt=0)
     """A member that is silent for this long is lost. Longer than any pause that a busy machine makes."""
     settle_seconds: float = Field(default=0.3, ge=0)
     """No round is formed until membership has been still for this long: who comes together starts together."""

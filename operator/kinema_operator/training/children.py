@@ -33,10 +33,9 @@ from kinema_operator.training.view import View
 
 LEFTOVER_GRACE: Final = timedelta(seconds=30)
 """Trainers of a run that is done may end by themselves for so long; then they are removed."""
-STORE_IS_LOST_AFTER: Final = 7.0
-"""Seconds after which members that do not hear their rendezvous have given up their round (LEASE_SHARE of
-`lost_seconds` in kinema_jobs/rendezvous/settings.py): by then another one costs nothing. Kubernetes takes a minute to
-see that a node is lost."""
+STORE_IS_LOST_AFTER: Final = names.RENDEZVOUS_LOST_SECONDS * names.LEASE_SHARE
+"""Seconds after which members that do not hear their rendezvous have stopped: by then another one costs nothing.
+Kubernetes takes a minute to see that a node is lost."""
 STORE_BEGINS: Final = timedelta(seconds=30)
 """A rendezvous that runs for less than this is waited for: trainers that look for it may not have found it yet."""
 LOOK_SOON_SECONDS: Final = 1.0

@@ -10,9 +10,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from kinema_api.names import LEASE_SHARE
 from kinema_jobs.rendezvous.authority import Authority, Message, Outbox
 from kinema_jobs.rendezvous.errors import RendezvousRefused, StaleRound
-from kinema_jobs.rendezvous.settings import LEASE_SHARE, RendezvousSettings
+from kinema_jobs.rendezvous.settings import RendezvousSettings
 
 TIMES = RendezvousSettings(heartbeat_seconds=1, lost_seconds=10, settle_seconds=0.3, straggler_seconds=60)
 RUN = "uid/1/1"
