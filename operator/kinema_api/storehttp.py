@@ -241,20 +241,21 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _WatchedTls
 
 
-def watched_pool(ca_bundle: str | None = None, **options: Any) -> urllib3.PoolManager:
+class WatchedPools(urllib3.PoolManager):
     """Connections whose calls a Budget ends. Whoever asks bounds what it reads, and refuses redirects.
 
     Raises:
         StoreUnusable: `ca_bundle` holds no certificate.
     """
-    if ca_bundle:
-        options["ssl_context"] = tls_context(ca_bundle)
-    pool = urllib3.PoolManager(**options)
-    pool.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-    return pool
+
+    def __init__(self, ca_bundle: str | None = None, **options: Any) -> None:
+        if ca_bundle:
+            options["ssl_context"] = tls_context(ca_bundle)
+        super().__init__(**options)
+        self.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 
-class StoreHttp(urllib3.PoolManager):
+class StoreHttp(WatchedPools):
     """What the minio client sends its requests over.
 
     Raises, beside urllib3's own errors:
@@ -264,15 +265,13 @@ class StoreHttp(urllib3.PoolManager):
     """
 
     def __init__(self, connections: int = 16, ca_bundle: str | None = None) -> None:
-        more: dict[str, Any] = {"ssl_context": tls_context(ca_bundle)} if ca_bundle else {}
         super().__init__(
+            ca_bundle,
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS),
             maxsize=connections,
             # Five retries with growing waits, minio's default, would hide an outage for minutes; callers retry.
             retries=urllib3.Retry(total=1, redirect=0, backoff_factor=0.2, status_forcelist=[502, 503, 504]),
-            **more,
         )
-        self.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def urlopen(  # type: ignore[override]
         self, method: str, url: str, redirect: bool = False, **kw: Any

@@ -13,7 +13,7 @@ import urllib3
 
 from kinema_api import generation
 from kinema_api.errors import ObjectTooLarge, StorageError, StoreUnusable
-from kinema_api.storehttp import Budget, bounded, read_ca_file, watched_pool
+from kinema_api.storehttp import Budget, WatchedPools, bounded, read_ca_file
 from kinema_api.wire import MAX_ARTEFACT_BYTES
 from kinema_cli.errors import EXIT_CODES_HELP, BadManifest, CommandError, NotFound
 from kinema_cli.links import Link, LinkOptions, ask, with_links
@@ -114,7 +114,7 @@ def fetch(url: str, path: Path, sha256: str, limit: int = MAX_ARTEFACT_BYTES, ca
     host = urlsplit(url).netloc
     partial = path.with_name(f"{path.name}.partial")
     try:
-        pool = watched_pool(
+        pool = WatchedPools(
             ca_bundle,
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
             retries=urllib3.Retry(total=TRIES, backoff_factor=0.2, status_forcelist=[429, 500, 502, 503, 504]),

@@ -21,7 +21,7 @@ from kinema_api.errors import StorageError
 from kinema_api.objectstore import StoreCredentials, StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_cli.errors import EXIT_CODES_HELP, BadManifest, ClusterUnreachable
-from kinema_cli.options import ClusterOptions, with_cluster, with_output
+from kinema_cli.options import ClusterOptions, with_ca_file, with_cluster, with_output
 from kinema_cli.output import Output, printable
 
 if TYPE_CHECKING:
@@ -48,13 +48,7 @@ class Folder:
 @click.option("--endpoint", required=True, help="The object store, such as https://s3.example.com.")
 @click.option("--bucket", required=True, help="The bucket of Kinema's artefacts.")
 @click.option("--region", default="us-east-1", show_default=True, help="The bucket's region.")
-@click.option(
-    "--ca-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    envvar="KINEMA_CA_FILE",
-    show_envvar=True,
-    help="Authorities that the store's certificate may come from, in PEM, beside the system's.",
-)
+@with_ca_file
 @click.option("--delete", is_flag=True, help="Delete what is listed. It cannot be had back.")
 @with_cluster
 @with_output

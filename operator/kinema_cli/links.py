@@ -19,8 +19,9 @@ import urllib3
 
 from kinema_api import links, names
 from kinema_api.errors import StorageError, UnsafeName
-from kinema_api.storehttp import Budget, watched_pool
+from kinema_api.storehttp import Budget, WatchedPools
 from kinema_cli.errors import BadManifest, ClusterUnreachable, CommandError, NotFound, Unanswered
+from kinema_cli.options import with_ca_file
 from kinema_cli.output import printable
 
 if TYPE_CHECKING:
@@ -81,13 +82,7 @@ def with_links(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="Where Kinema is installed.",
     )
-    @click.option(
-        "--ca-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        envvar="KINEMA_CA_FILE",
-        show_envvar=True,
-        help="Authorities that the certificate of the clip's store may come from, in PEM, beside the system's.",
-    )
+    @with_ca_file
     @functools.wraps(command)
     def run(
         *args: Any,
@@ -175,7 +170,7 @@ def _token(asking: LinkOptions, cluster: Cluster | None) -> str:
 def _ask_directly(url: str, method: str, path: str, token: str) -> tuple[int, bytes]:
     if not url.startswith(_SCHEMES):
         raise BadManifest(f"{url} is no address; give --links-url as http://HOST:PORT or https://HOST:PORT")
-    pool = watched_pool(
+    pool = WatchedPools(
         timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=urllib3.Retry(connect=1, read=0)
     )
     try:

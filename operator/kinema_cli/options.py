@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,6 +56,16 @@ class ClusterOptions:
         from kinema_cli.cluster import Cluster
 
         return Cluster.connect(self.kubeconfig, self.context, self.namespace)
+
+
+with_ca_file = click.option(
+    "--ca-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="KINEMA_CA_FILE",
+    show_envvar=True,
+    help="PEM file of CA certificates to trust for the object store, beside the system's.",
+)
+"""Adds --ca-file; the command gets `ca_file: Path | None`."""
 
 
 def with_cluster(command: Command) -> Command:

@@ -13,7 +13,7 @@ import urllib3
 from kinema_api import generation
 from kinema_api.errors import StorageError
 from kinema_api.inputs import MAX_INPUT_BYTES
-from kinema_api.storehttp import Budget, watched_pool
+from kinema_api.storehttp import Budget, WatchedPools
 from kinema_cli.download import ANSWER_SECONDS, CONNECT_SECONDS, READ_SECONDS, authorities
 from kinema_cli.errors import BadManifest, ClusterUnreachable, CommandError
 from kinema_cli.links import LinkOptions, upload_form
@@ -70,7 +70,7 @@ def _post(url: str, fields: dict[str, str], path: Path, ca_bundle: str | None) -
     form: dict[str, Any] = {**fields, "file": (path.name, data, "application/octet-stream")}
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
     try:
-        pool = watched_pool(ca_bundle, timeout=timeout, retries=False)
+        pool = WatchedPools(ca_bundle, timeout=timeout, retries=False)
         with Budget(ANSWER_SECONDS) as budget:
             budget.extend(len(data))
             answer = pool.request("POST", url, fields=form, redirect=False, preload_content=False)
