@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -14,6 +15,9 @@ from integration.kubectl import Kubectl
 from integration.server import TEST_AGENT, Server, install_crds, make_namespace
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
+
+if TYPE_CHECKING:
+    from integration.one_training import Agent
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +34,16 @@ def kubectl(server: Server) -> Kubectl:
     name = f"k-{uuid.uuid4().hex[:10]}"
     Kubectl(server.kubeconfig, "default")("create", "namespace", name)
     return Kubectl(server.kubeconfig, name)
+
+
+@pytest_asyncio.fixture
+async def agent() -> AsyncIterator[Agent]:
+    """What trainers answer, on loopback."""
+    # It brings torch, which most of these tests do without.
+    from integration.one_training import Agent, answering
+
+    async with answering(Agent()) as made:
+        yield made
 
 
 @pytest_asyncio.fixture

@@ -9,11 +9,14 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from conftest import free_port
 from integration.server import Server, until
+from integration.suite_store import KEYS, bucket
 from kinema_api import layout, names
 from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
@@ -34,7 +37,6 @@ from kinema_operator.training.controller import TrainingController
 KIND = "VideoModelTraining"
 NAME = "tiny-world"
 BUCKET = "training-controller"
-KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
 SPEC = {
     "model": {"preset": "tiny"},
     "data": {"world": {"seed": 7}},
@@ -64,6 +66,28 @@ class Agent:
 
     async def _answer(self, _: web.Request) -> web.Response:
         return web.Response(text=self.progress.model_dump_json(by_alias=True), content_type="application/json")
+
+
+@asynccontextmanager
+async def answering(agent: Agent) -> AsyncIterator[Agent]:
+    """`agent` while it serves."""
+    runner = await agent.start()
+    yield agent
+    await runner.cleanup()
+
+
+def operator_settings(endpoint: str, folder: Path, **more: Any) -> Settings:
+    """An operator with ports of its own whose store is the bucket BUCKET at `endpoint`; its keys lie in `folder`."""
+    bucket(endpoint, BUCKET)
+    keys = folder / "credentials.json"
+    keys.write_text(KEYS.model_dump_json(by_alias=True))
+    own: dict[str, Any] = {"store_endpoint": endpoint, "store_bucket": BUCKET, "store_credentials_file": keys}
+    return Settings(**own, **ports(), **more)
+
+
+def ports() -> dict[str, int]:
+    """Free ports for everything that an operator listens on."""
+    return {name: free_port() for name in ("health_port", "metrics_port", "links_port")}
 
 
 @asynccontextmanager

@@ -15,7 +15,8 @@ import pytest_asyncio
 from integration.operators import KINEMA, replica
 from integration.server import Server, until
 from integration.server_pods import ServerPods, server_pods
-from integration.untrained import KEYS, bucket, publish
+from integration.suite_store import KEYS, bucket
+from integration.untrained import publish
 from kinema_api import generation, layout, names, serving
 from kinema_api.objectstore import ObjectStore
 from kinema_operator.client import Client

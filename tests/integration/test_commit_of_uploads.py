@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from minio import Minio
 
-from integration.untrained import KEYS, bucket
+from integration.suite_store import KEYS, bucket
 from kinema_api import layout
 from kinema_api.generation import VideoGeneration
 from kinema_api.objectstore import ObjectStore

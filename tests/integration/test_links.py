@@ -22,7 +22,7 @@ from click.testing import CliRunner, Result
 from integration.kubectl import Kubectl
 from integration.operators import KINEMA, Replica, replica
 from integration.server import REPOSITORY, Server, until
-from integration.untrained import KEYS, bucket
+from integration.suite_store import KEYS, bucket
 from kinema_api import generation, layout, links, names
 from kinema_api.objectstore import ObjectStore
 from kinema_cli.cluster import Cluster

@@ -10,10 +10,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from minio import Minio
 
-from conftest import free_port
-from integration.one_training import BUCKET, KEYS, Agent, condition, job_of, operator, status, training
+from integration.one_training import (
+    Agent,
+    answering,
+    condition,
+    job_of,
+    operator,
+    operator_settings,
+    status,
+    training,
+)
 from integration.server import Server, until
 from kinema_api.wire import TrainerProgress
 from kinema_operator.client import Client
@@ -33,33 +40,15 @@ COUNTS = (
 
 @pytest.fixture
 def settings(minio_endpoint: str, tmp_path: Path) -> Settings:
-    """An operator that has the store's keys."""
-    host = minio_endpoint.removeprefix("http://")
-    store = Minio(endpoint=host, access_key=KEYS.access_key, secret_key=KEYS.secret_key, secure=False)
-    if not store.bucket_exists(bucket_name=BUCKET):
-        store.make_bucket(bucket_name=BUCKET)
-    keys = tmp_path / "keys.json"
-    keys.write_text(KEYS.model_dump_json(by_alias=True))
-    return Settings(
-        store_endpoint=minio_endpoint,
-        store_bucket=BUCKET,
-        store_credentials_file=keys,
-        health_port=free_port(),
-        metrics_port=free_port(),
-        links_port=free_port(),
-        progress_interval_seconds=0.5,
-        pod_timeout_seconds=0.5,
-    )
+    return operator_settings(minio_endpoint, tmp_path, progress_interval_seconds=0.5, pod_timeout_seconds=0.5)
 
 
 @pytest_asyncio.fixture
 async def agent() -> AsyncIterator[Agent]:
     """Trainers that answer."""
-    made = Agent()
-    runner = await made.start()
-    made.progress = TrainerProgress(run=1, attempt=1, round=1, rank=0, world_size=2, step=7, total_steps=20)
-    yield made
-    await runner.cleanup()
+    async with answering(Agent()) as made:
+        made.progress = TrainerProgress(run=1, attempt=1, round=1, rank=0, world_size=2, step=7, total_steps=20)
+        yield made
 
 
 async def node(connection: Connection) -> str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from conftest import free_port
-from integration.one_training import NAME, Agent, condition, edit, job_of, operator, status, training
+from integration.one_training import NAME, Agent, condition, edit, job_of, operator, ports, status, training
 from integration.server import Server, until
 from integration.tls_minio import KEYS, PrivateStore, private_minio
 from kinema_api import names
@@ -30,20 +28,11 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateStore]:
         yield store
 
 
-@pytest_asyncio.fixture
-async def agent() -> AsyncIterator[Agent]:
-    made = Agent()
-    runner = await made.start()
-    yield made
-    await runner.cleanup()
-
-
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
         allowed_stores=("https://127.0.0.1:*",),
-        health_port=free_port(),
-        metrics_port=free_port(),
+        **ports(),
         progress_interval_seconds=0.2,
         store_probe_seconds=0.5,
     )

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from integration.untrained import bucket, publish
+from integration.suite_store import bucket
+from integration.untrained import publish
 from kinema_api import layout
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore

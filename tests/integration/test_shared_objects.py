@@ -6,16 +6,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from minio import Minio
 
-from conftest import free_port
-from integration.one_training import BUCKET, KEYS, NAME, Agent, edit, job_of, operator, start_pod, training
+from integration.one_training import (
+    NAME,
+    Agent,
+    edit,
+    job_of,
+    operator,
+    operator_settings,
+    start_pod,
+    training,
+)
 from integration.server import Server, until
 from kinema_api import names
 from kinema_operator.client import Client
@@ -28,34 +33,9 @@ pytestmark = pytest.mark.apiserver
 SHARED = ("Service", "NetworkPolicy")
 
 
-@pytest_asyncio.fixture
-async def agent() -> AsyncIterator[Agent]:
-    made = Agent()
-    runner = await made.start()
-    yield made
-    await runner.cleanup()
-
-
 @pytest.fixture
 def settings(minio_endpoint: str, tmp_path: Path) -> Settings:
-    minio = Minio(
-        endpoint=minio_endpoint.removeprefix("http://"),
-        access_key=KEYS.access_key,
-        secret_key=KEYS.secret_key,
-        secure=False,
-    )
-    if not minio.bucket_exists(bucket_name=BUCKET):
-        minio.make_bucket(bucket_name=BUCKET)
-    keys = tmp_path / "credentials.json"
-    keys.write_text(KEYS.model_dump_json(by_alias=True))
-    return Settings(
-        store_endpoint=minio_endpoint,
-        store_bucket=BUCKET,
-        store_credentials_file=keys,
-        health_port=free_port(),
-        metrics_port=free_port(),
-        progress_interval_seconds=0.3,
-    )
+    return operator_settings(minio_endpoint, tmp_path, progress_interval_seconds=0.3)
 
 
 def called(namespace: str, name: str) -> dict[str, Any]:

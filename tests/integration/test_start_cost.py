@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from minio import Minio
 
 from integration.one_training import (
-    BUCKET,
-    KEYS,
     NAME,
     Agent,
     condition,
     job_of,
     operator,
+    operator_settings,
     reaches,
     set_pod,
     start_pod,
@@ -40,36 +35,9 @@ MANY = 4
 STATUS_WRITES = "patch videomodeltrainings"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest_asyncio.fixture
-async def agent() -> AsyncIterator[Agent]:
-    made = Agent()
-    runner = await made.start()
-    yield made
-    await runner.cleanup()
-
-
 @pytest.fixture
 def settings(minio_endpoint: str, tmp_path: Path) -> Settings:
-    host = minio_endpoint.removeprefix("http://")
-    store = Minio(endpoint=host, access_key=KEYS.access_key, secret_key=KEYS.secret_key, secure=False)
-    if not store.bucket_exists(bucket_name=BUCKET):
-        store.make_bucket(bucket_name=BUCKET)
-    keys = tmp_path / "keys.json"
-    keys.write_text(KEYS.model_dump_json(by_alias=True))
-    return Settings(
-        store_endpoint=minio_endpoint,
-        store_bucket=BUCKET,
-        store_credentials_file=keys,
-        health_port=free_port(),
-        metrics_port=free_port(),
-        progress_interval_seconds=60.0,
-    )
+    return operator_settings(minio_endpoint, tmp_path, progress_interval_seconds=60.0)
 
 
 def writes(server: Server, namespace: str) -> Counter[str]:

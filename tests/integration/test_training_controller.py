@@ -6,7 +6,6 @@ Namespaces enforce the restricted Pod Security Standard, so every pod made here 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import pytest
 import pytest_asyncio
 from minio import Minio
 
-from conftest import free_port
 from integration.one_training import (
     BUCKET,
     KEYS,
@@ -27,6 +25,7 @@ from integration.one_training import (
     edit,
     job_of,
     operator,
+    operator_settings,
     pods_store,
     publisher_does_its_work,
     reaches,
@@ -52,36 +51,9 @@ from kinema_operator.settings import Settings
 pytestmark = pytest.mark.apiserver
 
 
-@pytest_asyncio.fixture
-async def agent() -> AsyncIterator[Agent]:
-    made = Agent()
-    runner = await made.start()
-    yield made
-    await runner.cleanup()
-
-
 @pytest.fixture
 def settings(minio_endpoint: str, tmp_path: Path) -> Settings:
-    minio = Minio(
-        endpoint=minio_endpoint.removeprefix("http://"),
-        access_key=KEYS.access_key,
-        secret_key=KEYS.secret_key,
-        secure=False,
-    )
-    if not minio.bucket_exists(bucket_name=BUCKET):
-        minio.make_bucket(bucket_name=BUCKET)
-    keys = tmp_path / "credentials.json"
-    keys.write_text(KEYS.model_dump_json(by_alias=True))
-    return Settings(
-        store_endpoint=minio_endpoint,
-        store_bucket=BUCKET,
-        store_credentials_file=keys,
-        health_port=free_port(),
-        metrics_port=free_port(),
-        links_port=free_port(),
-        progress_interval_seconds=0.2,
-        store_probe_seconds=0.5,
-    )
+    return operator_settings(minio_endpoint, tmp_path, progress_interval_seconds=0.2, store_probe_seconds=0.5)
 
 
 @pytest_asyncio.fixture

@@ -5,27 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from minio import Minio
 
 from kinema_api import layout
 from kinema_api.base import utc_now
 from kinema_api.manifest import Manifest, ManifestFile
-from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
-from kinema_api.objectstores import open_store
+from kinema_api.objectstore import ObjectStore
 from kinema_jobs.model_folder import sha256_of
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
 from kinema_model.video_model import VideoModel
-
-KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
-
-
-def bucket(endpoint: str, name: str) -> ObjectStore:
-    """The bucket, made if it is not there."""
-    client = Minio(endpoint.removeprefix("http://"), KEYS.access_key, KEYS.secret_key, secure=False)
-    if not client.bucket_exists(bucket_name=name):
-        client.make_bucket(bucket_name=name)
-    return open_store(StoreLocation(endpoint=endpoint, bucket=name), KEYS)
 
 
 def publish(store: ObjectStore, folder: Path) -> Manifest:
