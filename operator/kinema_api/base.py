@@ -348,9 +348,8 @@ class ArtifactStore(ApiModel):
     secret_ref: SecretName
     """Secret in the same namespace with the keys accessKey and secretKey."""
     ca_bundle: CaBundle | None = None
-    """Certificates, in PEM, of the authorities that the store's own certificate comes from, where the system's do not
-    do; they are trusted beside those. At most 64 KiB. It is no secret, and may change at any time. Default: none, or at
-    the operator's own endpoint the operator's."""
+    """CA certificates (PEM) that are trusted for this store, in addition to the system's. At most 64 KiB; not a secret;
+    may change at any time. Default: none; at the operator's own endpoint, the operator's bundle."""
 
     @model_validator(mode="after")
     def _authority_has_a_use(self) -> Self:

@@ -38,9 +38,9 @@ SUFFIXES: Final = {"video": ".mp4", "thumbnail": "-thumbnail.webp", "spritesheet
 @click.command(epilog=EXIT_CODES_HELP)
 @click.argument("name")
 @click.option(
-    "--file", "field", type=click.Choice(list(SUFFIXES)), default="video", show_default=True, help="Which one."
+    "--file", "field", type=click.Choice(list(SUFFIXES)), default="video", show_default=True, help="File of the clip."
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where to; default: NAME.mp4.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Output file; default: NAME.mp4.")
 @with_links
 @with_cluster
 @with_output
@@ -49,7 +49,7 @@ def download(
 ) -> None:
     """Fetch the clip of the VideoGeneration NAME.
 
-    The operator is asked for an address, as a service account that must be allowed to get the VideoGeneration: see
+    Asks the operator for a signed URL, with the token of a service account that may get the VideoGeneration: see
     manifests/samples/download.yaml. With --token-file and --links-url no kubeconfig is needed.
     """
     path = out or Path(f"{name}{SUFFIXES[field]}")

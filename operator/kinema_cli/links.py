@@ -63,16 +63,16 @@ class LinkOptions:
 def with_links(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of LinkOptions; the command gets `asking: LinkOptions`."""
 
-    @click.option("--account", default="default", show_default=True, help="Service account that asks for the clip.")
+    @click.option("--account", default="default", show_default=True, help="Service account to request a token for.")
     @click.option(
         "--token-file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help=f"Or a token of one, such as a pod's projected token, for the audience {links.AUDIENCE}.",
+        help=f"File with a service account token for the audience {links.AUDIENCE}; replaces --account.",
     )
     @click.option(
         "--links-url",
         envvar="KINEMA_LINKS_URL",
-        help="The operator's links port, where it is reached without the API server, such as in a pod: "
+        help="URL of the operator's links port, to bypass the API server's proxy, for example from a pod: "
         f"http://{links.SERVICE}.kinema-system:8081.",
     )
     @click.option(
