@@ -137,21 +137,23 @@ def _allowing(caller: str, role: str, namespace: str) -> str:
     return shlex.join(words)
 
 
-def _finished(found: Manifest | None) -> VideoGeneration | None:
-    """What is left if it has no clip, or cannot be read: nothing."""
+def _readable(found: Manifest | None) -> VideoGeneration | None:
+    """The generation; None: there is none, or none that this version can read."""
     try:
-        wanted = VideoGeneration.parse(found) if found else None
+        return VideoGeneration.parse(found) if found else None
     except InvalidManifest:
         return None
+
+
+def _finished(found: Manifest | None) -> VideoGeneration | None:
+    """The generation if it has a clip."""
+    wanted = _readable(found)
     return wanted if wanted is not None and wanted.status.video is not None else None
 
 
 def _waiting(field: str, found: Manifest | None) -> VideoGeneration | None:
     """The generation if it waits for this upload."""
-    try:
-        wanted = VideoGeneration.parse(found) if found else None
-    except InvalidManifest:
-        return None
+    wanted = _readable(found)
     if wanted is None or wanted.status.phase in TERMINAL or any(taken.name == field for taken in wanted.status.inputs):
         return None
     return wanted if field in uploads_of(wanted.spec) else None
