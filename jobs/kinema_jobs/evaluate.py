@@ -18,6 +18,7 @@ from kinema_jobs.model_folder import find_model, verify_folder
 from kinema_jobs.rendering import open_pipeline
 from kinema_jobs.report import Identity, Origin, document, highlights, summary, write_report
 from kinema_model.artefact import load_world
+from kinema_model.encoder_weights import bundled_folder
 from kinema_model.errors import ModelError
 from kinema_model.evaluation import SECTIONS, Plan, Report, evaluate
 
@@ -31,6 +32,7 @@ def main() -> int:
     arguments = _arguments()
     started = time.monotonic()
     try:
+        bundled_folder()
         model = _identity(arguments.model)
         others = {label: _identity(path) for label, path in arguments.beside}
         plan = Plan(

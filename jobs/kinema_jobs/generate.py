@@ -35,7 +35,8 @@ from kinema_jobs.rendering import (
     render,
     request_record,
 )
-from kinema_model.errors import BrokenArtefact, ModelError, ShapeError
+from kinema_model.encoder_weights import bundled_folder
+from kinema_model.errors import BrokenArtefact, ModelError, ShapeError, TextEncoderMissing
 from kinema_model.reading import Reading
 from kinema_model.tasks import Task, check_task
 from kinema_model.text import MAX_TOKENS
@@ -50,8 +51,9 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         _hear(arguments)
+        bundled_folder()
         _generate(arguments, _request(arguments))
-    except (JobError, BrokenArtefact, OSError) as error:
+    except (JobError, BrokenArtefact, TextEncoderMissing, OSError) as error:
         return _fail(error, _FAILED)
     except ModelError as error:
         return _fail(error, _BAD_REQUEST)

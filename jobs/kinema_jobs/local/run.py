@@ -22,6 +22,7 @@ from kinema_api.training import KIND, VideoModelTraining
 from kinema_api.wire import LastWord
 from kinema_jobs.local.evaluation import measure
 from kinema_jobs.local.site import Folders, LocalRun, local_site, place
+from kinema_jobs.train.command_line import require_text_encoder
 from kinema_jobs.train.failures import BadConfiguration, StorageFailure, TrainingFailure
 from kinema_jobs.train.progress import ProgressFile, read_progress
 from kinema_jobs.train.shape import model_config_of
@@ -85,6 +86,7 @@ def run_local(wanted: LocalTraining, tell: Callable[[Event], None]) -> str:
         TrainingFailure: with the failure class of the worker that ended it.
         GateNotMet: the model is not good enough; it is not published.
     """
+    require_text_encoder()
     if wanted.kill_after_step is not None and wanted.training.spec.min_nodes >= wanted.training.spec.nodes:
         raise BadConfiguration("a killed worker is not replaced here: set elastic.minNodes below nodes to go on")
     try:

@@ -19,6 +19,8 @@ from kinema_api.names import ENV_ORDER_KEY, ENV_POD_UID, SERVER_PORT
 from kinema_api.signature import Verifier
 from kinema_jobs.serve.listening import ImpatientSite
 from kinema_jobs.serve.settings import ServerSettings
+from kinema_model.encoder_weights import bundled_folder
+from kinema_model.errors import TextEncoderMissing
 
 log = logging.getLogger("kinema_jobs.serve")
 LAST_WORD_SECONDS: Final = 3.0
@@ -28,7 +30,8 @@ LAST_WORD_SECONDS: Final = 3.0
 def main() -> int:
     """Parse argv, import the heavy parts, serve.
 
-    Exit codes: 0 ended as asked, 2 bad arguments or settings, 45 (`kinema_api.wire.EXIT_CODES`) the device has failed.
+    Exit codes: 0 ended as asked, 2 bad arguments or settings, or no text encoder, 45 (`kinema_api.wire.EXIT_CODES`) the
+    device has failed.
     """
     parser = argparse.ArgumentParser(prog="python -m kinema_jobs.serve", description="Serve one model until SIGTERM.")
     parser.add_argument("--digest", required=True, type=_digest, help="the model to serve, sha256:<hex>")
@@ -39,6 +42,11 @@ def main() -> int:
     started = time.monotonic()
     ports = (arguments.port, arguments.metrics_port)
     settings = ServerSettings()
+    try:
+        bundled_folder()  # before the port opens: without it every order would fail
+    except TextEncoderMissing as error:
+        log.error("cannot serve: %s", error)  # noqa: TRY400
+        return 2
     try:
         verifier = _verifier(settings)
     except ValueError as error:

@@ -11,7 +11,7 @@ import sys
 
 from kinema_api.run import RunConfig
 from kinema_api.wire import EXIT_CODES
-from kinema_jobs.train.command_line import read_config
+from kinema_jobs.train.command_line import read_config, require_text_encoder
 from kinema_jobs.train.failures import BadConfiguration, TrainingFailure, last_word, leave_last_word
 from kinema_jobs.train.settings import TrainerSettings
 from kinema_jobs.train.shape import model_config_of
@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         config = _config(argv)
+        require_text_encoder()
         settings = TrainerSettings.from_environment()
         # Imported late: a bad configuration is refused before torch is loaded.
         from kinema_jobs.train.node import run_node

@@ -1,4 +1,4 @@
-"""What the processes of a training's pods have in common: how they read their configuration, and how SIGTERM ends them.
+"""What the processes of a training's pods have in common: configuration, text encoder, and how SIGTERM ends them.
 
 Trainer, evaluator and publisher are each started with `--config JSON` by kinema_api.launch. Imports no torch.
 """
@@ -15,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from kinema_api.wire import EXIT_CODES
 from kinema_jobs.train.failures import BadConfiguration
+from kinema_model.encoder_weights import bundled_folder
+from kinema_model.errors import TextEncoderMissing
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -35,6 +37,18 @@ def read_config(kind: type[C], program: str, description: str | None, argv: list
         raise BadConfiguration(f"--config: {where}: {first['msg']}; correct this field of the training") from None
     except argparse.ArgumentError as error:
         raise BadConfiguration(f"{error}; give --config JSON as kinema_api.launch does") from None
+
+
+def require_text_encoder() -> None:
+    """Refuse an environment without the encoder's weights before anything is made that needs them.
+
+    Raises:
+        BadConfiguration: with the command that installs them.
+    """
+    try:
+        bundled_folder()
+    except TextEncoderMissing as error:
+        raise BadConfiguration(str(error)) from None
 
 
 def end_on_sigterm() -> None:

@@ -12,7 +12,7 @@ import sys
 
 from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EXIT_CODES
-from kinema_jobs.train.command_line import end_on_sigterm, read_config
+from kinema_jobs.train.command_line import end_on_sigterm, read_config, require_text_encoder
 from kinema_jobs.train.failures import last_word, leave_last_word
 from kinema_jobs.train.settings import PodSettings
 
@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = read_config(EvaluationConfig, "kinema_jobs.train.evaluation", __doc__, argv)
         settings = PodSettings.from_environment()
+        require_text_encoder()
         # Imported late: a bad configuration is refused before torch is loaded.
         from kinema_jobs.train.evaluation_report import make_report
 

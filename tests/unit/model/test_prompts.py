@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from kinema_model.encoder_weights import bundled_folder
 from kinema_model.prompts import COMPLETED, expand
-from kinema_model.text import MAX_TOKENS, bundled_folder
+from kinema_model.text import MAX_TOKENS
 from kinema_model.world import (
     COLOURS,
     SHAPES,

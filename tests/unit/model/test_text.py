@@ -7,8 +7,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kinema_model.encoder_weights import bundled_folder
 from kinema_model.errors import BrokenArtefact, PromptError
-from kinema_model.text import MAX_TOKENS, TextEncoder, bundled_folder
+from kinema_model.text import MAX_TOKENS, TextEncoder
 
 PROMPTS = [
     "a red square moves right",
@@ -83,7 +84,7 @@ def test_any_text_is_encoded_or_refused(prompt: str, encoder: TextEncoder) -> No
 
 def test_broken_weights_are_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
-    with pytest.raises(BrokenArtefact, match=r"model\.safetensors.*Reinstall"):
+    with pytest.raises(BrokenArtefact, match=r"model\.safetensors.*--force-reinstall"):
         TextEncoder(tmp_path).encode(["a red square"])
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from kinema_model.config import ModelConfig
-from kinema_model.text import MAX_TOKENS, TEXT_DIM, TextEncoder, bundled_folder
+from kinema_model.encoder_weights import bundled_folder
+from kinema_model.text import MAX_TOKENS, TEXT_DIM, TextEncoder
 from kinema_model.training import (
     TrainingObjective,
     learning_rate_share,
