@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):$(TOOLS)/bin
 STAMP := $(VENV)/.synced
 # Real processes on a busy machine: one more try, which the summary shows as rerun.
 AGAIN := --reruns 1
-LOCK_FLAGS := --quiet --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
+LOCK_FLAGS = --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .PHONY: help demo test soak chaos upgrade-test check generate cluster cluster-down bench gpu-proof lock images
 
@@ -74,7 +74,7 @@ bench: $(STAMP)  ## make bench NAME=isolation|learning|mfu|reader|reconcile|reco
 gpu-proof: $(STAMP)  ## Train on the whole world and hold the model to its bars; call again while it exits 75 (PROOF_SCALE=0.01 rehearses)
 	@$(BIN)/python tests/proof
 
-lock: $(STAMP)  ## Pin all requirements anew, with hashes
-	@uv pip compile pyproject.toml --all-extras $(LOCK_FLAGS) -o requirements/dev.txt
+lock: $(STAMP)  ## Pin all requirements, with hashes; what is pinned stays as it is (UPGRADE=1: everything anew)
+	@uv pip compile pyproject.toml requirements/encoder.in --all-extras $(LOCK_FLAGS) -o requirements/dev.txt
 	@uv pip compile pyproject.toml --extra operator --extra cli $(LOCK_FLAGS) -o requirements/control-plane.txt
-	@uv pip compile pyproject.toml --extra train --extra serve $(LOCK_FLAGS) -o requirements/worker.txt
+	@uv pip compile pyproject.toml requirements/encoder.in --extra train --extra serve $(LOCK_FLAGS) -o requirements/worker.txt
