@@ -94,6 +94,9 @@ class TrainerProgress(ApiModel):
     """Since this round's newest step ended; None: it has made none."""
     rendezvous_silent_seconds: Seconds | None = None
     """For how long this node has not heard its rendezvous; None: told by a trainer that does not tell."""
+    rendezvous_lease_seconds: Seconds | None = None
+    """For how long its workers go on without hearing it, as that rendezvous said; None: it has heard none, or it is a
+    trainer that does not tell."""
     checkpoint: CommittedCheckpoint | None = None
     checkpoint_seconds: Annotated[Seconds | None, BeforeValidator(_none_unless_finite)] = None
     """How long the newest checkpoint held up the steps, its upload included."""

@@ -66,6 +66,7 @@ class Membership:
         self._seen = 0
         self._number = 0
         self._heard: float | None = None
+        self._lease: float | None = None
         self._sending = threading.Lock()
 
     def join(self, address: str, slots: int, abandoned: Callable[[], bool] = lambda: False) -> Place | None:
@@ -100,6 +101,11 @@ class Membership:
         """For how long the service has not been heard, or has been looked for in vain; None: not looked for yet."""
         with self._changed:
             return None if self._heard is None else time.monotonic() - self._heard
+
+    def lease_seconds(self) -> float | None:
+        """For how long a worker goes on without the service, as the last one said that was reached; None: none was."""
+        with self._changed:
+            return self._lease
 
     def notice(self) -> Notice | None:
         """Why the present round is to end, if it is."""
@@ -147,9 +153,9 @@ class Membership:
             raise RendezvousRefused(str(welcome["error"]))
         lost = float(welcome["lost"])
         connection.settimeout(lost)
-        with self._changed:
-            self._socket = connection
         pulse = _Pulse(float(welcome["heartbeat"]), lost * names.LEASE_SHARE, started)
+        with self._changed:
+            self._socket, self._lease = connection, pulse.lease
         self._renew(connection, pulse)
         threading.Thread(target=self._read, args=(connection, lines, pulse), daemon=True).start()
         threading.Thread(target=self._beat, args=(connection, pulse), daemon=True).start()

@@ -88,6 +88,7 @@ def _attend(
     slots = max(1, torch.cuda.device_count())
     membership = Membership(settings.rendezvous, config.rendezvous_id, settings.pod_name, on_lease=lease.grant)
     telemetry.rendezvous_silent = membership.silent_seconds
+    telemetry.rendezvous_lease = membership.lease_seconds
     rendezvous = KinemaRendezvous(membership, settings.pod_ip, slots, lambda: agent.told_to_leave())
 
     def assign(handler: KinemaRendezvous) -> Assignment:

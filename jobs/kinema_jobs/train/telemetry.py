@@ -28,6 +28,8 @@ class Telemetry(Collector):
         self._blank = blank
         self.rendezvous_silent: Callable[[], float | None] = lambda: None
         """For how long the rendezvous has not been heard, in seconds; None: it has not been looked for yet."""
+        self.rendezvous_lease: Callable[[], float | None] = lambda: None
+        """For how long workers go on without it; None: it has not been heard yet."""
         self._recoveries: Counter[str] = Counter()
         self._reformed_at: float | None = None
         self._over: int | None = None
@@ -57,6 +59,7 @@ class Telemetry(Collector):
         ages = {
             "step_age_seconds": _age(found.step_ended_at, now),
             "rendezvous_silent_seconds": self.rendezvous_silent(),
+            "rendezvous_lease_seconds": self.rendezvous_lease(),
         }
         answer = TrainerProgress(**{**fields, **ages})
         if answer.checkpoint is None:

@@ -34,8 +34,8 @@ from kinema_operator.training.view import View
 LEFTOVER_GRACE: Final = timedelta(seconds=30)
 """Trainers of a run that is done may end by themselves for so long; then they are removed."""
 STORE_IS_LOST_AFTER: Final = names.RENDEZVOUS_LOST_SECONDS * names.LEASE_SHARE
-"""Seconds after which members that do not hear their rendezvous have stopped: by then another one costs nothing.
-Kubernetes takes a minute to see that a node is lost."""
+"""Seconds after which members that do not hear their rendezvous have stopped, unless they tell of a longer lease: by
+then another one costs nothing. Kubernetes takes a minute to see that a node is lost."""
 STORE_BEGINS: Final = timedelta(seconds=30)
 """A rendezvous that runs for less than this is waited for: trainers that look for it may not have found it yet."""
 LOOK_SOON_SECONDS: Final = 1.0
@@ -162,7 +162,7 @@ def _another_store(view: View, app: specs.AppDef, config: RunConfig) -> Manifest
         image=view.job.image if view.job else "",
         generation=next_generation(view.now, (pod.generation for pod in view.stores)),
         avoid={pod.node for pod in view.stores if pod.node and not pod.over},
-        leases_over=view.seen.cut_off_seconds >= STORE_IS_LOST_AFTER,
+        leases_over=_leases_over(view),
         service=view.service,
     )
     return store_pod(view.training, app, config, view.settings, making)
@@ -284,7 +284,12 @@ def is_unheard(view: View, store: PodSeen) -> bool:
     A store that is being deleted because of it stays unheard, and is not waited for.
     """
     begun = store.started is not None and view.now - store.started >= STORE_BEGINS
-    return begun and not store.over and view.seen.cut_off_seconds >= STORE_IS_LOST_AFTER
+    return begun and not store.over and _leases_over(view)
+
+
+def _leases_over(view: View) -> bool:
+    """Whether every member has stopped that has heard a rendezvous."""
+    return view.seen.cut_off_seconds >= max(STORE_IS_LOST_AFTER, view.seen.lease_seconds)
 
 
 def _job_ref(view: View, name: str, uid: str) -> Ref:

@@ -167,6 +167,7 @@ class Observer:
             answering=group.answering,
             short_seconds=group.short_seconds,
             cut_off_seconds=group.cut_off_seconds,
+            lease_seconds=group.lease_seconds,
             rivals=_rivals(view.training, cache) if group.short_seconds > 0 else (),
         )
         view = _with(view, seen)

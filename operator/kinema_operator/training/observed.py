@@ -119,6 +119,9 @@ class GroupSeen:
     """For how long some trainers have been running and fewer than the group needs."""
     cut_off_seconds: float = 0.0
     """For how long none of the trainers that answer has heard the rendezvous."""
+    lease_seconds: float = 0.0
+    """The longest lease that a trainer of this attempt has told of: for how long workers may go on without hearing the
+    rendezvous. 0: none has told."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +235,8 @@ class Observed:
     """GroupSeen.short_seconds."""
     cut_off_seconds: float = 0.0
     """GroupSeen.cut_off_seconds."""
+    lease_seconds: float = 0.0
+    """GroupSeen.lease_seconds."""
     rivals: tuple[Rival, ...] = ()
     """Other trainings that hold pods and wait for more; looked for when this one does."""
     stores_named: tuple[str, ...] = ()

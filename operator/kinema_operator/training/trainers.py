@@ -59,6 +59,8 @@ class _Known:
     answering: int = 0
     cut_off_since: float | None = None
     """Since when none of those that answered has heard the rendezvous."""
+    lease: float = 0.0
+    """The longest that any of them has told of. It never shrinks: who told of it may still hold it, and not answer."""
     short_since: float | None = None
     """Since when some trainers run, and too few."""
 
@@ -111,6 +113,7 @@ class Trainers:
             answering=known.answering,
             short_seconds=_since(known.short_since, now),
             cut_off_seconds=_since(known.cut_off_since, now),
+            lease_seconds=known.lease,
         )
 
     def _still_good(self, known: _Known, addresses: Container[str]) -> bool:
@@ -131,6 +134,7 @@ class Trainers:
             spoke = _speaker(answers, known.run, known.attempt)
         silent = _cut_off(answers.values())
         known.cut_off_since = now - silent if silent else None
+        known.lease = max([known.lease, *(answer.rendezvous_lease_seconds or 0.0 for answer in answers.values())])
         if spoke:
             known.answering = max(1, known.answering)
             _note_progress(known, *spoke)

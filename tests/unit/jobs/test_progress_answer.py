@@ -61,6 +61,13 @@ def test_it_is_told_for_how_long_the_rendezvous_has_not_been_heard(agent: Agent)
     assert agent.answer()["rendezvousSilentSeconds"] == 7.5
 
 
+def test_the_length_of_the_lease_is_told_once_it_is_known(agent: Agent) -> None:
+    agent.writes()
+    assert "rendezvousLeaseSeconds" not in agent.answer()
+    agent.telemetry.rendezvous_lease = lambda: 30.0
+    assert agent.answer()["rendezvousLeaseSeconds"] == 30.0
+
+
 def test_a_node_whose_round_is_over_speaks_for_no_group(agent: Agent) -> None:
     agent.writes()
     assert (agent.answer()["rank"], agent.answer()["worldSize"]) == (0, 2)

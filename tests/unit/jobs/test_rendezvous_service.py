@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from kinema_api.names import LEASE_SHARE
 from kinema_jobs.rendezvous.authority import Authority
 from kinema_jobs.rendezvous.errors import (
     RendezvousFinished,
@@ -108,6 +109,17 @@ def test_a_worker_asks_the_service_of_its_own_round_although_the_name_leads_to_a
         assert answer["current"] is True, "the round of a living service is called over by another one"
     finally:
         other.close()
+
+
+def test_a_member_tells_the_lease_that_its_service_gave(
+    service: Service, later: Callable[..., Future[Place | None]]
+) -> None:
+    one = member(service, "a")
+    assert one.lease_seconds() is None, "no service has been heard"
+    assert later(one).result()
+    assert one.lease_seconds() == pytest.approx(TIMES.lost_seconds * LEASE_SHARE)
+    one.leave()
+    assert one.lease_seconds() == pytest.approx(TIMES.lost_seconds * LEASE_SHARE), "its worker may hold it yet"
 
 
 def test_a_broken_connection_is_noticed_and_the_round_goes_on_without(

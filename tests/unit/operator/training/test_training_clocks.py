@@ -166,6 +166,15 @@ async def test_the_silence_of_rank_zero_is_a_stall(life: Life, pods: Pods, from_
     assert suspects_a_failure(await life.look())
 
 
+async def test_a_silent_rendezvous_is_replaced_after_the_lease_that_trainers_tell(life: Life, pods: Pods) -> None:
+    for silent, lost in ((10.0, False), (31.0, True)):
+        for number in range(2):
+            pods.says(number, rank=number, rendezvous_silent_seconds=silent, rendezvous_lease_seconds=30.0)
+        plan = await life.look()
+        assert [ref.uid for ref in plan.delete] == (["u2"] if lost else [])
+        life.ahead += 2
+
+
 async def test_a_question_that_is_missed_is_no_silence(life: Life, pods: Pods) -> None:
     says(pods, 10, 0.0, stepAgeSeconds=1.0)
     await life.look()
@@ -188,6 +197,8 @@ async def test_a_question_that_is_missed_is_no_silence(life: Life, pods: Pods) -
         {"totalSteps": 10**30},
         {"worldSize": 10**30},
         {"stepAgeSeconds": float("nan")},
+        {"rendezvousLeaseSeconds": float("inf")},
+        {"rendezvousLeaseSeconds": 1e300},
         {"checkpoint": {"step": 5, "prefix": "x" * 5000, "digest": "sha256:" + "a" * 64, "time": 1.0}},
         {"checkpoint": {"step": 5, "prefix": "PREFIX", "digest": "none", "time": 1.0}},
         {"checkpoint": {"step": 5, "prefix": "PREFIX", "digest": "sha256:" + "a" * 64, "time": 1e300}},

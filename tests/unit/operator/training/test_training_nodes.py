@@ -11,6 +11,7 @@ import pytest
 from kinema_api import names
 from kinema_api.wire import TrainerProgress
 from kinema_operator.cache import ObjectCache
+from kinema_operator.plan import Plan
 from kinema_operator.training import nodes
 from kinema_operator.training.observed import PodSeen
 from kinema_operator.training.plan import decide
@@ -135,6 +136,30 @@ def test_a_rendezvous_that_no_trainer_hears_is_made_anew_elsewhere_before_its_no
             assert term["preference"] == {"matchFields": [away]}, "Kubernetes does not know yet that the node is gone"
             assert pods[0]["metadata"]["annotations"]["kinema.dev/leases-over"] == "1"
             assert [event.reason for event in plan.events] == ["RendezvousLost"]
+
+
+def test_a_rendezvous_with_a_longer_lease_is_waited_for_until_that_is_over(make_view: Any, now: datetime) -> None:
+    store = dataclasses.replace(STORE, node="n", started=now - timedelta(minutes=5))
+    for cut_off, lost in ((10.0, False), (29.9, False), (30.0, True)):
+        seen = at_work(now, pods=(store, trainer("a", now)), cut_off_seconds=cut_off, lease_seconds=30.0)
+        plan = decide(make_view(TRAINING, seen))
+        assert [ref.uid for ref in plan.delete] == ([store.uid] if lost else [])
+        assert [event.reason for event in plan.events] == (["RendezvousLost"] if lost else [])
+        assert _leases_over(plan) == (["1"] if lost else [])
+        plan = decide(make_view(TRAINING, dataclasses.replace(seen, pods=(trainer("a", now),))))
+        assert _leases_over(plan) == ["1" if lost else "0"], "one that is gone has a successor at once, which waits"
+
+
+def test_a_shorter_lease_replaces_no_rendezvous_sooner(make_view: Any, now: datetime) -> None:
+    store = dataclasses.replace(STORE, node="n", started=now - timedelta(minutes=5))
+    seen = at_work(now, pods=(store, trainer("a", now)), cut_off_seconds=5.0, lease_seconds=1.4)
+    assert decide(make_view(TRAINING, seen)).delete == ()
+
+
+def _leases_over(plan: Plan) -> list[str]:
+    """What new rendezvous pods are told."""
+    pods = [a.manifest for a in plan.apply if a.manifest["kind"] == "Pod"]
+    return [pod["metadata"]["annotations"]["kinema.dev/leases-over"] for pod in pods]
 
 
 def test_a_rendezvous_made_anew_gets_time_to_be_found(make_view: Any, now: datetime) -> None:

@@ -93,3 +93,18 @@ async def test_all_are_asked_when_the_speaker_does_not_hear_the_rendezvous(pods:
     pods.says(1, rank=1)
     older = Trainers(Settings(progress_interval_seconds=0), pods.port)
     assert (await older.group(KEY, 1, 1, both)).cut_off_seconds == 0, "trainers that do not tell are believed well"
+
+
+async def test_the_longest_lease_is_remembered_for_the_attempt(pods: Pods) -> None:
+    trainers = Trainers(Settings(progress_interval_seconds=0), pods.port)
+    both = [pod(0), pod(1)]
+    pods.says(0, rank=0)
+    assert (await trainers.group(KEY, 1, 1, both[:1])).lease_seconds == 0, "an older trainer does not tell"
+    pods.says(0, rank=1, rendezvous_lease_seconds=7.0)
+    pods.says(1, rank=0, round=2, rendezvous_lease_seconds=30.0)
+    assert (await trainers.group(KEY, 1, 1, both[1:])).lease_seconds == 30.0
+    assert (await trainers.group(KEY, 1, 1, both[:1])).lease_seconds == 30.0, (
+        "who told of it may hold it, and be silent"
+    )
+    pods.says(0, attempt=2, rank=0, rendezvous_lease_seconds=7.0)
+    assert (await trainers.group(KEY, 1, 2, both[:1])).lease_seconds == 7.0, "another attempt has another image"
