@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from kinema_api import generation, names, serving, training
 from kinema_operator.cache import ObjectCache
 from kinema_operator.errors import ApiError, NotLeading
-from kinema_operator.plan import Manifest
+from kinema_operator.plan import Key, Manifest
 from kinema_operator.standing import Look, Refusal, trouble_of
 from kinema_operator.writer import controller_uid
 
@@ -36,6 +36,15 @@ class EventReader(Protocol):
 
 
 @dataclass
+class _Lack:
+    """A Job that has fewer pods than it should."""
+
+    since: float
+    """When that was first seen, or last asked about."""
+    said: Refusal | None = None
+
+
+@dataclass
 class _Told:
     """What the events of a namespace said of refused pods, and when."""
 
@@ -45,16 +54,16 @@ class _Told:
 
 
 class Owned:
-    """Looks at what a resource owns. What it remembers only saves questions."""
+    """Looks at what a resource owns. What it remembers only saves questions, and lasts while a Job lacks pods."""
 
     def __init__(self, cache: ObjectCache, client: EventReader, clock: Callable[[], float] = time.monotonic) -> None:
         self._cache = cache
         self._client = client
         self._clock = clock
-        self._lacking: dict[str, float] = {}
-        """When a Job was first seen to lack pods, or last asked about, by uid."""
-        self._said: dict[str, Refusal] = {}
+        self._lacking: dict[Key, dict[str, _Lack]] = {}
+        """Jobs that lack pods, by the resource that owns them, then by uid."""
         self._told: dict[str, _Told] = {}
+        """By namespace: of those in which a Job lacks pods."""
 
     async def look(self, obj: Manifest) -> tuple[Look, float | None]:
         """What its children say, and seconds after which to look again."""
@@ -66,25 +75,32 @@ class Owned:
         deployments = self._cache.list("Deployment", metadata["namespace"], labels)
         pods = list(self._cache.list("Pod", metadata["namespace"], labels))
         lacking = [job for job in jobs if _lacks_pods(job, pods)]
-        for job in jobs:
-            if job not in lacking:
-                self._lacking.pop(job["metadata"]["uid"], None)
-                self._said.pop(job["metadata"]["uid"], None)
-        refusals = [r for job in lacking if (r := await self._refusal(job))]
+        key = Key(kind, metadata["namespace"], metadata["name"])
+        known, at = self._lacking.get(key, {}), self._clock()
+        lacks = {job["metadata"]["uid"]: known.get(job["metadata"]["uid"]) or _Lack(at) for job in lacking}
+        self._keep(key, lacks)
+        refusals = [r for job in lacking if (r := await self._refusal(job, lacks[job["metadata"]["uid"]]))]
         refusals += [r for d in deployments if _owned(d, obj) and (r := _replica_failure(d))]
         return Look(tuple(refusals), trouble_of(pods)), LACKING_SECONDS if lacking else None
 
-    async def _refusal(self, job: Manifest) -> Refusal | None:
+    def forget(self, key: Key) -> None:
+        """The resource is gone."""
+        self._keep(key, {})
+
+    def _keep(self, key: Key, lacks: dict[str, _Lack]) -> None:
+        if lacks:
+            self._lacking[key] = lacks
+        elif self._lacking.pop(key, None) and all(other.namespace != key.namespace for other in self._lacking):
+            self._told.pop(key.namespace, None)
+
+    async def _refusal(self, job: Manifest, lack: _Lack) -> Refusal | None:
         metadata, at = job["metadata"], self._clock()
-        uid = metadata["uid"]
-        since = self._lacking.setdefault(uid, at)
-        if at - since < LACKING_SECONDS:
-            return self._said.get(uid)
-        self._lacking[uid] = at
-        message = (await self._refused_pods(metadata["namespace"])).get(uid)
-        if message is not None:
-            self._said[uid] = Refusal(f"Job {metadata['name']}", PODS_REFUSED, message)
-        return self._said.get(uid)
+        if at - lack.since >= LACKING_SECONDS:
+            lack.since = at
+            message = (await self._refused_pods(metadata["namespace"])).get(metadata["uid"])
+            if message is not None:
+                lack.said = Refusal(f"Job {metadata['name']}", PODS_REFUSED, message)
+        return lack.said
 
     async def _refused_pods(self, namespace: str) -> Mapping[str, str]:
         """What was last said of pods that a Job may not make, by the Job's uid.

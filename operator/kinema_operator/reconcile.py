@@ -110,6 +110,7 @@ class Reconciler:
         if obj is None or (obj["metadata"].get("deletionTimestamp") and not _guarded(obj)):
             # Owner references take the rest with them; an object on its way out gets nothing new.
             self._remembered.pop(key, None)
+            self._owned.forget(key)
             self._queue.forget(key)
             controller = self._controllers[key.kind]
             if isinstance(controller, Farewell):
