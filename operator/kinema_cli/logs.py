@@ -10,6 +10,7 @@ import click
 
 from kinema_api.names import (
     COMPONENT_EVALUATOR,
+    COMPONENT_PUBLISHER,
     COMPONENT_SERVER,
     COMPONENT_TRAINER,
     LABEL_ATTEMPT,
@@ -26,6 +27,7 @@ from kinema_cli.output import Output, printable
 if TYPE_CHECKING:
     from kinema_cli.cluster import Cluster
 
+_WORKING: Final = (COMPONENT_TRAINER, COMPONENT_EVALUATOR, COMPONENT_PUBLISHER)
 _STARTED: Final = ("Running", "Succeeded", "Failed")
 
 
@@ -38,7 +40,7 @@ _STARTED: Final = ("Running", "Succeeded", "Failed")
 def logs(name: str, follow: bool, rank: int | None, where: ClusterOptions, output: Output) -> None:
     """Print the logs of the workers of the training NAME (of its newest attempt), else of the servers of model NAME.
 
-    The worker that measures a training's model is one of them.
+    The pods that measure and publish a training's model are among them.
 
     With several pods each line starts with its pod's name; with --json each line is an object.
     """
@@ -58,11 +60,11 @@ def logs(name: str, follow: bool, rank: int | None, where: ClusterOptions, outpu
 
 
 def _pods(cluster: Cluster, name: str) -> list[dict[str, Any]]:
-    working = f"{LABEL_COMPONENT} in ({COMPONENT_TRAINER},{COMPONENT_EVALUATOR})"
-    trainers = cluster.pods(f"{LABEL_TRAINING}={name},{working}")
-    if trainers:
-        newest = max(_attempt(pod) for pod in trainers)
-        return [pod for pod in trainers if _attempt(pod) == newest]
+    working = f"{LABEL_COMPONENT} in ({','.join(_WORKING)})"
+    workers = cluster.pods(f"{LABEL_TRAINING}={name},{working}")
+    if workers:
+        newest = max(_attempt(pod) for pod in workers)
+        return [pod for pod in workers if _attempt(pod) == newest]
     servers = cluster.pods(f"{LABEL_MODEL}={name},{LABEL_COMPONENT}={COMPONENT_SERVER}")
     if not servers:
         raise NotFound(f"there is no pod of a training or model {name!r} in {cluster.namespace}; see `kinema get`")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from kinema_api import generation, training
+from kinema_api import generation, names, training
 from kinema_api.base import utc_now
 from kinema_cli.cluster import Cluster
 from kinema_cli.main import main
@@ -161,6 +161,36 @@ def test_what_does_not_exist_is_1(kinema: Kinema) -> None:
         done = kinema(*command)
         assert done.exit_code == 1, done.output
         assert "nobody" in done.stderr
+
+
+def start_pod(cluster: Cluster, name: str, component: str, attempt: int) -> None:
+    """A pod of the training that has started, as far as the API server knows."""
+    labels = {
+        names.LABEL_TRAINING: NAME,
+        names.LABEL_COMPONENT: component,
+        names.LABEL_RUN: "1",
+        names.LABEL_ATTEMPT: str(attempt),
+    }
+    pod = {"metadata": {"name": name, "labels": labels}, "spec": {"containers": [{"name": "c", "image": "none"}]}}
+    cluster._core.create_namespaced_pod(cluster.namespace, pod)
+    cluster._core.patch_namespaced_pod_status(name, cluster.namespace, {"status": {"phase": "Succeeded"}})
+
+
+def test_logs_shows_all_pods_that_work_on_the_newest_attempt(
+    kinema: Kinema, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def log(_: Cluster, pod: str, *, follow: bool) -> Iterator[str]:
+        yield f"said by {pod}"  # only a kubelet has logs
+
+    monkeypatch.setattr(Cluster, "log", log)
+    start_pod(cluster, "before", names.COMPONENT_PUBLISHER, 1)
+    start_pod(cluster, "rendezvous", names.COMPONENT_STORE, 2)
+    working = [names.COMPONENT_TRAINER, names.COMPONENT_EVALUATOR, names.COMPONENT_PUBLISHER]
+    for component in working:
+        start_pod(cluster, component, component, 2)
+    done = kinema("logs", NAME)
+    assert done.exit_code == 0, done.output
+    assert sorted(done.stdout.splitlines()) == sorted(f"{pod}: said by {pod}" for pod in working)
 
 
 def test_generate_downloads_what_the_status_names(
