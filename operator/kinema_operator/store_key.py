@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 import secrets
+from pathlib import Path
 from typing import Any, Final
 
 from kinema_api import names
@@ -29,10 +30,11 @@ log = logging.getLogger(__name__)
 async def ensure(connection: Connection, settings: Settings) -> None:
     """Make the Secret that `settings.store_generated_secret` names, if it names one and there is none.
 
-    Needs no leadership: of two replicas that try, the API server lets one create it. A refusal is logged; the store
-    then has no key, which every resource that needs the store says in its conditions.
+    Needs no leadership: of two replicas that try, the API server lets one create it. Where the key is mounted already
+    nothing is asked, so a restart writes nothing. A refusal is logged; the store then has no key, which every resource
+    that needs the store says in its conditions.
     """
-    if not settings.store_generated_secret:
+    if not settings.store_generated_secret or _is_mounted(settings.store_credentials_file):
         return
     client = Client(connection, settings.api_timeout_seconds)
     try:
@@ -44,6 +46,10 @@ async def ensure(connection: Connection, settings: Settings) -> None:
         log.error("cannot make the store's Secret %s: %s", settings.store_generated_secret, error)  # noqa: TRY400
     finally:
         await client.close()
+
+
+def _is_mounted(file: Path | None) -> bool:
+    return file is not None and file.is_file() and file.stat().st_size > 0
 
 
 def generated_secret(namespace: str, name: str) -> dict[str, Any]:

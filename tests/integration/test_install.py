@@ -175,6 +175,16 @@ async def test_the_operator_makes_a_key_for_the_store_and_never_changes_it(kubec
     assert len(credentials.secret_key) == 40
 
 
+async def test_a_restart_with_the_key_at_hand_asks_for_nothing(kubectl: Kubectl, bare: Path, tmp_path: Path) -> None:
+    mounted = tmp_path / "credentials.json"
+    mounted.write_text("{}")
+    settings = Settings(
+        store_generated_secret="kinema-mounted", pod_namespace=ELSEWHERE, store_credentials_file=mounted
+    )
+    await store_key.ensure(await Connection.load(bare, "kinema-operator"), settings)
+    assert kubectl("get", "secret", "kinema-mounted", "-n", ELSEWHERE, "--ignore-not-found") == ""
+
+
 def test_rendering_and_applying_again_keeps_the_stores_key(
     helm: Helm, kubectl: Kubectl, bare: Path, tmp_path: Path
 ) -> None:
