@@ -170,17 +170,19 @@ def write(store: ObjectStore, attempt: str, head: Head, etag: str | None, *, wea
     return put_if(store, layout.head_key(attempt), head.to_bytes(), etag, weak=weak)
 
 
-def put_if(store: ObjectStore, key: str, data: bytes, etag: str | None, *, weak: bool = False) -> str:
-    """`ObjectStore.put_if` of JSON; `weak` as in `write`."""
+def put_if(
+    store: ObjectStore, key: str, data: bytes, etag: str | None, content_type: str = JSON, *, weak: bool = False
+) -> str:
+    """`ObjectStore.put_if`; `weak` as in `write`."""
     if not weak:
-        return store.put_if(key, data, etag, JSON)
+        return store.put_if(key, data, etag, content_type)
     found = store.stat(key)
     if (found.etag if found else None) != etag:
         raise StaleWrite(f"{store.uri(key)} was written by somebody else meanwhile: read it again first")
     try:
-        return store.put_if(key, data, etag, JSON)
+        return store.put_if(key, data, etag, content_type)
     except StoreLacksConditionalWrites:
-        store.put(key, data, JSON)
+        store.put(key, data, content_type)
         written = store.stat(key)
         if written is None:
             raise StaleWrite(f"{store.uri(key)} was deleted as soon as it was written: read it again first") from None

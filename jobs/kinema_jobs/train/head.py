@@ -7,20 +7,20 @@ against the head that this round has written. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from kinema_api import head as heads
 from kinema_api import layout
-from kinema_api.errors import StaleWrite, StoreLacksConditionalWrites
+from kinema_api.errors import StaleWrite
 from kinema_api.head import Head, SeenHead
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_jobs.rendezvous.errors import StaleRound, Superseded
 from kinema_jobs.rendezvous.questions import Place
-from kinema_jobs.train.failures import AttemptOver, StorageFailure
+from kinema_jobs.train.failures import AttemptOver
+from kinema_jobs.train.fence import Fence
 from kinema_jobs.train.storage import Patience
 
 _OVER: Final = "the attempt is over and its successor goes on: nothing of this one is committed any more"
@@ -52,7 +52,7 @@ class AttemptHead:
         self._attempt = attempt
         self._place = place
         self._patience = patience
-        self._weak = weak
+        self._fence = Fence(store, patience, weak)
         self._seen = SeenHead(Head(), None)
         self._lineage: tuple[str, ...] = ()
 
@@ -150,13 +150,12 @@ class AttemptHead:
     def _put_manifest(self, prefix: str, manifest: Manifest) -> None:
         # The head decides; to look first spares whoever looks through the bucket a manifest that nothing names.
         self._patience(self.require)
-        key, content = prefix + layout.MANIFEST, manifest.to_bytes()
+        key = prefix + layout.MANIFEST
         try:
-            self._fenced(lambda: heads.put_if(self._store, key, content, None, weak=self._weak))
+            self._fence.put(key, manifest.to_bytes())
         except StaleWrite:
-            # A number belongs to one round, so what lies there is its own; the answer to the write was lost.
-            if self._patience(lambda: self._store.get(key)) != content:
-                raise StaleRound(f"{key} was written by somebody else: this round commits nothing") from None
+            # A number belongs to one round: nobody else should have written here.
+            raise StaleRound(f"{key} was written by somebody else: this round commits nothing") from None
 
     def _commit(self, **fields: object) -> None:
         head = self._seen.head
@@ -174,7 +173,8 @@ class AttemptHead:
         """
         before = self._seen.etag
         try:
-            etag = self._fenced(lambda: heads.write(self._store, self._attempt, head, before, weak=self._weak))
+            weak = self._fence.weak
+            etag = self._fence.write(lambda: heads.write(self._store, self._attempt, head, before, weak=weak))
             self._seen = SeenHead(head, etag)
         except StaleWrite:
             # A write whose answer was lost is done again, and refused: no two heads are equal, so this one is ours.
@@ -182,9 +182,3 @@ class AttemptHead:
             if found is None or found.head != head:
                 raise
             self._seen = found
-
-    def _fenced(self, write: Callable[[], str]) -> str:
-        try:
-            return self._patience(write)
-        except StoreLacksConditionalWrites as error:
-            raise StorageFailure(f"{error}, or let the operator allow the weaker fence") from None
