@@ -129,7 +129,7 @@ class S3Store:
             keys = self._provider.retrieve()
             return conditional.put_if(self._http, address, self.location.region, keys, data, etag, content_type)
 
-        return self._call(request, key)
+        return self._call(request, key, CALL_SECONDS + _transfer_seconds(len(data)))
 
     def put_file(self, key: str, path: Path) -> None:
         """See ObjectStore.put_file."""

@@ -55,6 +55,14 @@ def test_what_exists_is_not_created_again(store: ObjectStore) -> None:
     assert etag(store, "a/head.json") == first
 
 
+def test_a_listed_version_is_one_that_a_write_can_be_held_to(store: ObjectStore) -> None:
+    store.put_if("a/report.json", b"1", None)
+    (listed,) = store.list("a/")
+    store.put_if("a/report.json", b"2", listed.etag)
+    with pytest.raises(StaleWrite):
+        store.put_if("a/report.json", b"3", listed.etag)
+
+
 def test_only_the_version_that_was_seen_is_replaced(store: ObjectStore) -> None:
     first = store.put_if("head.json", b"1", None)
     second = store.put_if("head.json", b"2", first)

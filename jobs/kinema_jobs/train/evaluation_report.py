@@ -1,4 +1,10 @@
-"""The report on an exported model, from the object store and back: fetched, measured, uploaded, its manifest last."""
+"""The report on an exported model, from the object store and back: fetched, measured, uploaded, its manifest last.
+
+A node that was given up may hold an evaluator that goes on beside its successor. So each file is written only over the
+version that was there when the upload began: of two evaluators the first to write commits, and the other one writes
+nothing, also where it was asleep meanwhile. The result comes first, since the manifest's digest of it is what a reader
+compares.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ import logging
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +20,7 @@ from typing import Final
 from kinema_api import head as heads
 from kinema_api import layout
 from kinema_api.base import utc_now
-from kinema_api.errors import BrokenManifest, ObjectMissing
+from kinema_api.errors import BrokenManifest, ObjectMissing, StaleWrite
 from kinema_api.evaluation import CAPTIONS, METRICS
 from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import ObjectStore
@@ -25,6 +32,7 @@ from kinema_jobs.model_folder import check_file, check_name, sha256_of
 from kinema_jobs.rendering import open_pipeline
 from kinema_jobs.report import Origin, write_report
 from kinema_jobs.train.failures import BadConfiguration, StorageFailure
+from kinema_jobs.train.fence import Fence
 from kinema_jobs.train.settings import PodSettings
 from kinema_jobs.train.storage import Patience
 from kinema_model.artefact import load_world
@@ -34,6 +42,7 @@ from kinema_model.evaluation.plan import SEEN
 
 LOG_SECONDS: Final = 10.0
 """Between two lines of the log on the same section."""
+_BYTES: Final = "application/octet-stream"
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +51,15 @@ logger = logging.getLogger(__name__)
 class _Bucket:
     store: ObjectStore
     patience: Patience
+    weak: bool
+
+    @property
+    def fence(self) -> Fence:
+        return Fence(self.store, self.patience, self.weak)
+
+    def versions(self, prefix: str) -> dict[str, str]:
+        """The version of each object below a prefix, by its key."""
+        return {found.key: found.etag for found in self.patience(lambda: list(self.store.list(prefix)))}
 
     def get(self, key: str) -> bytes:
         return self.patience(lambda: self.store.get(key))
@@ -49,8 +67,9 @@ class _Bucket:
     def fetch(self, key: str, path: Path) -> None:
         self.patience(lambda: self.store.get_file(key, path))
 
-    def upload(self, prefix: str, path: Path) -> ManifestFile:
-        self.patience(lambda: self.store.put_file(prefix + path.name, path))
+    def upload(self, key: str, path: Path, before: Mapping[str, str]) -> ManifestFile:
+        """Raises StaleWrite where the object is not that of `before` any more."""
+        self.fence.put(key, path.read_bytes(), before.get(key), _BYTES)
         return ManifestFile(name=path.name, sha256=sha256_of(path), bytes=path.stat().st_size)
 
 
@@ -72,24 +91,52 @@ def make_report(config: EvaluationConfig, settings: PodSettings) -> EvaluationRe
     """Commit the report on the model that `config` names, unless it is committed already; its result.
 
     Raises:
-        StorageFailure: the store stayed away, or another model lies there by now.
+        StorageFailure: the store stayed away, another model lies there by now, or another evaluator writes there.
         BadConfiguration: the model cannot be measured as it is asked for.
     """
-    bucket = _Bucket(settings.open_store(), Patience(settings.storage_patience_seconds))
-    prefix = layout.evaluation_prefix(config.prefix)
-    found = bucket.patience(lambda: read_result(bucket.store, prefix))
-    if found and found.model_digest == config.model_digest:
-        logger.info("The report on %s is there already", config.model_digest)
+    bucket = _Bucket(settings.open_store(), Patience(settings.storage_patience_seconds), settings.weak_fence)
+    if found := _committed(bucket, config):
         return found
     scratch = Path(tempfile.mkdtemp(prefix="kinema-evaluation-", dir=settings.scratch))
     try:
         model = _fetch_model(bucket, config, scratch / "model")
         result = _measure(config, scratch / "model", scratch / "report")
-        files = tuple(bucket.upload(prefix, path) for path in sorted((scratch / "report").iterdir()))
+        return _commit(bucket, config, model, scratch / "report", result)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    manifest = model.model_copy(update={"kind": "evaluation", "files": files, "created": utc_now()})
-    bucket.patience(lambda: bucket.store.put(prefix + layout.MANIFEST, manifest.to_bytes(), "application/json"))
+
+
+def _committed(bucket: _Bucket, config: EvaluationConfig) -> EvaluationResult | None:
+    """What is committed of the report on the model of `config`, whoever made it."""
+    found = bucket.patience(lambda: read_result(bucket.store, layout.evaluation_prefix(config.prefix)))
+    if found is None or found.model_digest != config.model_digest:
+        return None
+    logger.info("The report on %s is there already", config.model_digest)
+    return found
+
+
+def _commit(
+    bucket: _Bucket, config: EvaluationConfig, model: Manifest, folder: Path, result: EvaluationResult
+) -> EvaluationResult:
+    """Upload the report in `folder`, its manifest last, unless another evaluator has done so; what is committed."""
+    prefix = layout.evaluation_prefix(config.prefix)
+    # In this order: what is committed after the look is another version than those that were seen before it.
+    before = bucket.versions(prefix)
+    if found := _committed(bucket, config):
+        return found
+    paths = sorted(folder.iterdir(), key=lambda path: (path.name != layout.EVALUATION_RESULT, path.name))
+    try:
+        files = tuple(bucket.upload(prefix + path.name, path, before) for path in paths)
+        manifest = model.model_copy(update={"kind": "evaluation", "files": files, "created": utc_now()})
+        key = prefix + layout.MANIFEST
+        bucket.fence.put(key, manifest.to_bytes(), before.get(key))
+    except StaleWrite:
+        if found := _committed(bucket, config):
+            return found
+        raise StorageFailure(
+            f"another evaluator writes to {bucket.store.uri(prefix)}, and no whole report on {config.model_digest} is "
+            "there yet: the next pod of this evaluation takes over its report, or measures the model again"
+        ) from None
     logger.info("The report is committed as %s", bucket.store.uri(prefix))
     return result
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +13,9 @@ import torch
 
 from kinema_api import launch, layout, objectstore
 from kinema_api.base import utc_now
+from kinema_api.errors import StorageUnreachable
 from kinema_api.evaluation import METRICS, Evaluation
+from kinema_api.folderstore import FolderStore
 from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import open_store
@@ -147,6 +151,114 @@ def test_what_is_torn_is_measured_again(
     make_report(config, settings)
     assert len(plans) == 2
     assert read_result(store, prefix) is not None
+
+
+def whole(store: ObjectStore, config: EvaluationConfig) -> bool:
+    """Whether each file is what the committed manifest says."""
+    prefix = layout.evaluation_prefix(config.prefix)
+    return all(store.sha256(prefix + f.name) == (f.sha256, f.bytes) for f in committed(store, config).files)
+
+
+@pytest.fixture
+def asleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], object]], None]:
+    """Has something done right before the n-th conditional write of whoever writes next, as if it had slept there."""
+
+    def before(number: int, do: Callable[[], object]) -> None:
+        put_if, left = FolderStore.put_if, itertools.count(1)
+
+        def put(store: FolderStore, *arguments: Any) -> str:
+            if next(left) == number:
+                monkeypatch.setattr(FolderStore, "put_if", put_if)
+                do()
+            return put_if(store, *arguments)
+
+        monkeypatch.setattr(FolderStore, "put_if", put)
+
+    return before
+
+
+def test_the_report_of_another_evaluator_that_was_quicker_is_taken_over(
+    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quicker(pipeline: Any, plan: Plan, on_progress: Any) -> Report:
+        return report(plan)
+
+    def slower(pipeline: Any, plan: Plan, on_progress: Any) -> Report:
+        monkeypatch.setattr(evaluation_report, "evaluate", quicker)
+        make_report(config, settings)
+        return report(plan).model_copy(update={"sections": {}})
+
+    monkeypatch.setattr(evaluation_report, "evaluate", slower)
+    result = make_report(config, settings)
+    assert result.accuracy == {"colour": 0.75, "everything": 0.5}
+    assert result == read_result(store, layout.evaluation_prefix(config.prefix))
+    assert whole(store, config)
+
+
+@pytest.mark.parametrize("write", [1, 2])
+def test_an_evaluator_that_slept_writes_nothing_over_a_committed_report(
+    config: EvaluationConfig,
+    settings: PodSettings,
+    store: ObjectStore,
+    plans: list[Plan],
+    asleep: Callable[[int, Callable[[], object]], None],
+    write: int,
+) -> None:
+    """Its node was given up, and another evaluator measured the model meanwhile."""
+    asleep(write, lambda: make_report(config, settings))
+    assert make_report(config, settings) == read_result(store, layout.evaluation_prefix(config.prefix))
+    assert len(plans) == 2
+    assert whole(store, config)
+
+
+def test_an_evaluator_that_finds_another_one_writing_says_what_comes_next(
+    config: EvaluationConfig,
+    settings: PodSettings,
+    store: ObjectStore,
+    plans: list[Plan],
+    asleep: Callable[[int, Callable[[], object]], None],
+) -> None:
+    prefix = layout.evaluation_prefix(config.prefix)
+    asleep(2, lambda: store.put(prefix + HTML_FILE, b"of another evaluator"))
+    with pytest.raises(StorageFailure, match=r"another evaluator writes to .*: the next pod of this evaluation"):
+        make_report(config, settings)
+    assert read_result(store, prefix) is None
+    assert store.get(prefix + HTML_FILE) == b"of another evaluator"
+    make_report(config, settings)
+    assert whole(store, config)
+
+
+def test_the_manifest_of_a_report_on_another_model_is_not_written_over(
+    config: EvaluationConfig,
+    settings: PodSettings,
+    store: ObjectStore,
+    plans: list[Plan],
+    asleep: Callable[[int, Callable[[], object]], None],
+) -> None:
+    key = layout.evaluation_prefix(config.prefix) + layout.MANIFEST
+    asleep(4, lambda: store.put(key, b"of another model"))
+    with pytest.raises(StorageFailure, match=r"no whole report on sha256:.* measures the model again"):
+        make_report(config, settings)
+    assert store.get(key) == b"of another model"
+
+
+def test_a_write_whose_answer_is_lost_is_known_again(
+    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, plans: list[Plan], monkeypatch: Any
+) -> None:
+    put_if, lost = FolderStore.put_if, set[str]()
+
+    def put(store: FolderStore, key: str, *rest: Any) -> str:
+        etag = put_if(store, key, *rest)
+        if key not in lost:
+            lost.add(key)
+            raise StorageUnreachable("the answer was lost; it is tried again")
+        return etag
+
+    monkeypatch.setattr(FolderStore, "put_if", put)
+    monkeypatch.setattr("kinema_jobs.train.storage.FIRST_WAIT", 0.01)
+    make_report(config, settings)
+    assert len(lost) == 4
+    assert whole(store, config)
 
 
 def test_without_sections_all_are_asked_for(config: EvaluationConfig, settings: PodSettings, plans: list[Plan]) -> None:
