@@ -74,6 +74,8 @@ class PodSeen:
     """Why it does not run yet, as the scheduler or the kubelet says it."""
     deletion_time: datetime | None = None
     """When it should be gone: the time of the deletion plus its grace."""
+    deleted: datetime | None = None
+    """When it was told to go; None: it was not."""
     end: PodEnd | None = None
     generation: int | None = None
     """Of a store: see store_pod.ANNOTATION_GENERATION. None: of an older version."""

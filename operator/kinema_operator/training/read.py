@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from kinema_api import launch, names
@@ -70,6 +70,7 @@ def read_pod(pod: Manifest) -> PodSeen:
         started=_time(began),
         waiting=_waiting(status, state),
         deletion_time=_time(metadata.get("deletionTimestamp")),
+        deleted=_deleted(metadata),
         end=_end(status, state),
         node=(pod.get("spec") or {}).get("nodeName") or "",
         min_nodes=_number(annotations.get(ANNOTATION_MIN_NODES)),
@@ -78,6 +79,11 @@ def read_pod(pod: Manifest) -> PodSeen:
         subdomain=(pod.get("spec") or {}).get("subdomain") or "",
         earlier_failures=_earlier_failures(metadata),
     )
+
+
+def _deleted(metadata: Mapping[str, Any]) -> datetime | None:
+    gone = _time(metadata.get("deletionTimestamp"))
+    return gone and gone - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
 
 
 def _state(status: Mapping[str, Any], component: str) -> Mapping[str, Any]:

@@ -39,23 +39,23 @@ def told(view: View, status: Status) -> Status:
     if pods_due_in(view) > 0:
         return status  # As it began. That pods are not made yet is news only when they should be there.
     running, ready, least = running_trainers(view), ready_nodes(view), view.spec.min_nodes
-    why = lacking(view)
+    why, leaves = lacking(view), _replaced(view)
     if running < least:
         reason = TOO_FEW if running else "WaitingForPods"
-        return view.mark(
-            status, "Running", False, reason, f"{running} of at least {least} trainers run{why}{_also(view)}"
-        )
+        message = f"{running} of at least {least} trainers run{why}{_also(view)}{leaves}"
+        return view.mark(status, "Running", False, reason, message)
     if not any(_serves(pod) for pod in view.stores):
-        message = f"{running} trainers run and wait for their rendezvous{_reasons(view.stores)}"
+        stays = tuple(pod for pod in view.stores if not pod.deleted or pod.trouble)
+        message = f"{running} trainers run and wait for their rendezvous{_reasons(stays)}{leaves}"
         return view.mark(status, "Running", False, "NoRendezvous", message)
     if ready < least:
-        message = f"{running} of {view.nodes} trainers run and form a group of at least {least}{why}"
+        message = f"{running} of {view.nodes} trainers run and form a group of at least {least}{why}{leaves}"
         return view.mark(status, "Running", False, "FormingGroup", message)
     if ready > view.nodes:
-        message = f"{ready} nodes train, and {ready - view.nodes} of them leave"
+        message = f"{ready} nodes train, and {ready - view.nodes} of them leave{leaves}"
         return view.mark(status, "Running", True, "Resizing", message)
     reason = "Training" if ready == view.nodes else "FewerNodes"
-    return view.mark(status, "Running", True, reason, f"{ready} of {view.nodes} nodes train{why}")
+    return view.mark(status, "Running", True, reason, f"{ready} of {view.nodes} nodes train{why}{leaves}")
 
 
 def pods_due_in(view: View) -> float:
@@ -74,6 +74,16 @@ def lacking(view: View) -> str:
         pods = "1 pod is" if missing == 1 else f"{missing} pods are"
         return f": {pods} not made yet"
     return found
+
+
+def _replaced(view: View) -> str:
+    """Which rendezvous leaves and since when, behind a semicolon; its pod may stay for long, and not ready."""
+    gone = sorted((pod.deleted, pod.name, pod.node) for pod in view.stores if pod.deleted and not pod.over)
+    told = [
+        f"; rendezvous {name}{f' on node {node}' if node else ''} is being replaced since {since:%Y-%m-%dT%H:%M:%SZ}"
+        for since, name, node in gone[-_TOLD:]
+    ]
+    return "".join(told)
 
 
 def rivals(view: View) -> str:

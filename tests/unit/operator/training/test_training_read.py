@@ -43,10 +43,13 @@ def test_a_running_pod() -> None:
         pod(
             {"phase": "Running", **state(running={"startedAt": "2026-03-01T12:00:00Z"})},
             deletionTimestamp="2026-03-01T12:00:30Z",
+            deletionGracePeriodSeconds=30,
         )
     )
     assert not leaving.running
     assert leaving.deletion_time == datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+    assert leaving.deleted == datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    assert seen.deleted is None
 
 
 def test_a_last_word_is_read_from_the_termination_message() -> None:

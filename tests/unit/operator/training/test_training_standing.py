@@ -78,6 +78,25 @@ def test_without_a_rendezvous_it_is_not_running(make_view: Any, now: datetime, s
         assert condition(plan, "Running") == ("False", "NoRendezvous")
 
 
+def test_a_rendezvous_that_is_replaced_is_told_for_as_long_as_its_pod_is_there(make_view: Any, now: datetime) -> None:
+    old = dataclasses.replace(STORE, node="n1", deleted=now - timedelta(seconds=90), deletion_time=now)
+    new = dataclasses.replace(STORE, name=f"{STORE.name}-2", uid="store-2", node="n2")
+    said = f"rendezvous {STORE.name} on node n1 is being replaced since 2026-03-01T11:58:30Z"
+    trainers = (trainer("a", now), trainer("b", now))
+    for stores, progress, reason in (
+        ((old,), None, "NoRendezvous"),
+        ((old, new), None, "FormingGroup"),
+        ((old, new), group(2), "Training"),
+    ):
+        plan = decide(make_view(TRAINING, at_work(now, pods=(*stores, *trainers), progress=progress)))
+        assert condition(plan, "Running")[1] == reason
+        assert message(plan, "Running").count(STORE.name) == 1
+        assert message(plan, "Running").endswith(said)
+    for stores in ((new,), (dataclasses.replace(old, phase="Failed"), new)):
+        plan = decide(make_view(TRAINING, at_work(now, pods=(*stores, *trainers), progress=group(2))))
+        assert message(plan, "Running") == "2 of 2 nodes train"
+
+
 def test_nodes_that_nobody_speaks_for_are_not_told_to_train(make_view: Any, now: datetime) -> None:
     before = {**TRAINING, "nodes": {"desired": 2, "ready": 2}}
     plan = decide(make_view(before, at_work(now)))
