@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from kinema_api.run import RunConfig
 from kinema_jobs.rendezvous.questions import Place
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
+from kinema_jobs.train.node import WARM_MODULE
 from kinema_model.config import PRESETS
 
 CLIP = PRESETS["tiny"].tokens_per_clip
@@ -76,12 +78,17 @@ def entered(rank: int, world: int, store: dist.Store) -> Iterator[Group]:
         os.environ |= before
 
 
+def process(target: Callable[..., Any], *arguments: Any) -> BaseProcess:
+    """A process that works on `target(*arguments)`, forked like an agent's workers where torch is imported already."""
+    multiprocessing.set_forkserver_preload([WARM_MODULE])
+    made = multiprocessing.get_context("forkserver").Process(target=target, args=arguments)
+    made.start()
+    return made
+
+
 def on_ranks(world: int, folder: Path, work: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What `work(group, folder of its own, *arguments)` returns on each rank, every one in a process of its own."""
-    context = mp.get_context("spawn")
-    workers = [context.Process(target=_rank, args=(rank, world, folder, work, arguments)) for rank in range(world)]
-    for worker in workers:
-        worker.start()
+    workers = [process(_rank, rank, world, folder, work, arguments) for rank in range(world)]
     for worker in workers:
         worker.join(120)
     return [pickle.loads((folder / str(rank) / "answer").read_bytes()) for rank in range(world)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
-import multiprocessing
 import os
 import signal
 import threading
@@ -34,7 +33,7 @@ from kinema_jobs.train.progress import ProgressFile, write_progress
 from kinema_jobs.train.settings import TrainerSettings
 from kinema_jobs.train.storage import Patience
 from kinema_jobs.train.telemetry import Telemetry
-from unit.jobs.rounds import config, lease
+from unit.jobs.rounds import config, lease, process
 
 NCCL = "NCCL error in: ProcessGroupNCCL.cpp:2093, unhandled cuda error, NCCL version 2.29.3\n"
 
@@ -135,11 +134,10 @@ def test_a_collective_that_nccls_watchdog_aborts_is_no_crash_of_the_worker(
     tmp_path: Path, kind: str, goes_on: bool
 ) -> None:
     made, assignment = agent_of(tmp_path, tmp_path / "word.json")
-    process = multiprocessing.get_context("spawn").Process(target=_abort, args=(kind, assignment))
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGABRT
-    result = ended_with(made, process.exitcode)
+    worker = process(_abort, kind, assignment)
+    worker.join(120)
+    assert worker.exitcode == -signal.SIGABRT
+    result = ended_with(made, worker.exitcode)
     assert (result is None) is goes_on, "no crashes are allowed; broken collectives are"
     assert (made.word is None) is goes_on
 
