@@ -15,6 +15,7 @@ from kinema_jobs import evaluate, generate
 from kinema_jobs.local.__main__ import main as run_local
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
+from kinema_model.reading import vocabulary, write_vocabulary
 from kinema_model.tasks import Task
 from kinema_model.video_model import VideoModel
 from kinema_model.world import WorldConfig
@@ -27,7 +28,10 @@ def publish(folder: Path, *tasks: Task) -> Path:
     """A small, untrained, real model for these tasks, of clips up to 64 pixels."""
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, tasks=tasks, max_side=64)
     torch.manual_seed(0)
-    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests", WorldConfig(seed=1))
+    world = WorldConfig(seed=1)
+    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests", world)
+    # As a training's export has them; without this file every rendering draws the world's captions for seconds.
+    write_vocabulary(folder, vocabulary(world, scenes=50))
     return folder
 
 
