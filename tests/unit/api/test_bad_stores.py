@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kinema_api import storehttp
 from kinema_api.errors import StorageError, StorageUnreachable
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
 from kinema_api.objectstores import open_store
@@ -18,6 +19,8 @@ KEYS = StoreCredentials(access_key="AKIAEXAMPLE", secret_key="not-a-secret")
 HARMLESS = {"no-sts"}
 """Kinds whose fault is none of these calls'."""
 WAIT_SECONDS = 90.0
+TIMES_FASTER = 10
+"""A store that floods costs a core for as long as a call lives."""
 
 CALLS: dict[str, Callable[[ObjectStore], object]] = {
     "check": lambda store: store.check(),
@@ -55,6 +58,22 @@ def outcome(call: Callable[[], object]) -> BaseException | None:
     return None
 
 
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call has a tenth of its time."""
+    begin, extend = storehttp.Budget.__init__, storehttp.Budget.extend
+
+    def short(budget: storehttp.Budget, seconds: float = storehttp.CALL_SECONDS) -> None:
+        begin(budget, seconds / TIMES_FASTER)
+
+    def little(budget: storehttp.Budget, payload: int, slowest: float = storehttp.MIN_BYTES_PER_SECOND) -> None:
+        extend(budget, payload, slowest * TIMES_FASTER)
+
+    monkeypatch.setattr(storehttp.Budget, "__init__", short)
+    monkeypatch.setattr(storehttp.Budget, "extend", little)
+
+
+@pytest.mark.usefixtures("hurried")
 def test_every_call_to_every_kind_of_bad_store_ends_in_an_error_of_storage() -> None:
     ended: dict[tuple[str, str], BaseException | None] = {}
     threads = []
@@ -100,16 +119,19 @@ def test_a_huge_manifest_is_not_read_into_memory() -> None:
         assert "bytes" in str(error)
 
 
-def test_a_list_without_end_is_given_up() -> None:
-    with bad_store("empty-pages") as store:
+@pytest.mark.parametrize(("kind", "says"), [("empty-pages", "has no end"), ("endless-list", "more than 2500 objects")])
+def test_a_list_without_end_is_given_up(kind: str, says: str) -> None:
+    with bad_store(kind) as store:
         result: list[BaseException | None] = []
         asking = threading.Thread(
-            target=lambda: result.append(outcome(lambda: list(store_at(store.endpoint).list("k/")))), daemon=True
+            target=lambda: result.append(outcome(lambda: list(store_at(store.endpoint).list("k/", limit=2500)))),
+            daemon=True,
         )
         asking.start()
         asking.join(WAIT_SECONDS)
         assert not asking.is_alive(), "the list is still being read"
         assert isinstance(result[0], StorageError)
+        assert says in str(result[0])
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\ufeff", "\x00", "é", " ", "\ud800"])
