@@ -22,6 +22,10 @@ settings.load_profile("kinema")
 # Stores of tests are on loopback, each on a port of its own.
 os.environ.setdefault("KINEMA_ALLOWED_STORES", '["http://127.0.0.1:*"]')
 
+# Workers of pytest-xdist share the cores: each, and each process that its tests start, takes one thread for torch.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 CLUSTER_TOOL = Path(__file__).parent / "cluster"
 
 
