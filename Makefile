@@ -12,7 +12,7 @@ STAMP := $(VENV)/.synced
 AGAIN := --reruns 1
 LOCK_FLAGS = --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
-.PHONY: help demo test soak chaos upgrade-test check generate cluster cluster-down bench gpu-proof lock images
+.PHONY: help demo test soak chaos upgrade-test check integration generate cluster cluster-down bench gpu-proof lock images
 
 help:  ## Explain the verbs
 	@echo "Kinema: train and serve video models on Kubernetes"; echo
@@ -33,10 +33,13 @@ demo: $(STAMP)  ## From nothing to a trained model and a clip, on a real cluster
 
 test: $(STAMP)  ## Everything that must hold: check, a real API server, behaviour and faults on the real cluster
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python tests/cluster build etcd kube-apiserver kube-controller-manager minio helm >/dev/null
-	@$(BIN)/python -m pytest $(AGAIN) tests/integration
+	@$(MAKE) --no-print-directory integration
 	@$(MAKE) --no-print-directory cluster
 	@$(BIN)/python -m pytest $(AGAIN) -m 'not soak' tests/e2e
+
+integration: $(STAMP)  ## Tests against a real API server, object store, chart and trainers as local processes; no cluster
+	@$(BIN)/python tests/cluster build etcd kube-apiserver kube-controller-manager minio helm >/dev/null
+	@$(BIN)/python -m pytest $(AGAIN) tests/integration
 
 soak: $(STAMP) cluster  ## What takes long: every sample trained and judged, every pair of faults
 	@$(BIN)/python -m pytest $(AGAIN) -m soak tests/e2e
