@@ -1,4 +1,4 @@
-"""What the chart says of itself: README has every value as it is, annotations have the kinds and samples as they are."""
+"""What the chart says of itself: README has every value as it is, annotations the kinds and samples as they are."""
 
 from __future__ import annotations
 
