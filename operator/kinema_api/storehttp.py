@@ -107,14 +107,16 @@ class Budget:
         self.ends += more
 
     def watch(self, connection: socket.socket) -> None:
-        """Shut this connection when the budget is spent."""
+        """Shut this connection when the budget is spent, or now if it is: urllib3 tries again what was shut."""
         # A descriptor of its own: TLS and http.client close, detach and pass on theirs as they like.
         twin = socket.socket(fileno=os.dup(connection.fileno()))
         with self._lock:
-            if not self._over:
+            if self._over:
+                twin.close()
+            else:
                 self._sockets.append(twin)
-                return
-        twin.close()
+        if self.spent:
+            self.spend()
 
     def spend(self) -> None:
         """End the call: whatever it is blocked in fails now."""

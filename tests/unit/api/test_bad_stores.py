@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -101,6 +102,15 @@ def test_every_call_to_every_kind_of_bad_store_ends_in_an_error_of_storage() -> 
     assert taken == [], "these stores were taken for good ones"
     for error in filter(None, ended.values()):
         assert ";" in str(error), "an error without a remedy"
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_call_whose_time_is_up_does_not_wait_for_another_answer() -> None:
+    with bad_store("silent") as store:
+        began = time.monotonic()
+        error = outcome(lambda: store_at(store.endpoint).check())
+        assert time.monotonic() - began < storehttp.SILENCE_SECONDS
+    assert isinstance(error, StorageUnreachable)
 
 
 @pytest.mark.parametrize("call", ["get", "list", "put"])
