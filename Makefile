@@ -12,16 +12,19 @@ STAMP := $(VENV)/.synced
 AGAIN := --reruns 1
 LOCK_FLAGS = --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
-.PHONY: help demo test soak chaos upgrade-test check integration generate cluster cluster-down bench gpu-proof lock images
+.PHONY: help demo test soak chaos upgrade-test check integration generate cluster cluster-down bench gpu-proof lock \
+  images wheel chart-package uv
 
 help:  ## Explain the verbs
 	@echo "Kinema: train and serve video models on Kubernetes"; echo
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-# The system's Python is preferred: worker pods of the bare-machine cluster see the machine's /usr.
-$(STAMP): requirements/dev.txt pyproject.toml
+uv:
 	@command -v uv >/dev/null || $(PYTHON) -m pip install -q --target $(TOOLS) uv \
 	  || { echo "make needs uv: install it (pipx install uv) or pip for $(PYTHON), then try again" >&2; exit 1; }
+
+# The system's Python is preferred: worker pods of the bare-machine cluster see the machine's /usr.
+$(STAMP): requirements/dev.txt pyproject.toml | uv
 	@echo "==> Python environment in $(VENV) (6 GB with torch; progress follows)"
 	@uv venv -q --allow-existing --python $(PYTHON) $(VENV)
 	@uv pip sync --compile-bytecode --python $(BIN)/python requirements/dev.txt
@@ -70,6 +73,13 @@ cluster-down:  ## Take the cluster away and leave nothing behind
 
 images: $(STAMP)  ## Build the control-plane image (and the worker image with WORKER=1)
 	@$(BIN)/python images/build.py $(if $(WORKER),--worker)
+
+wheel: uv  ## Build the distribution into dist/
+	@uv build --quiet --wheel --out-dir dist
+	@ls dist/*.whl
+
+chart-package:  ## Package the chart, as it is in charts/kinema, into dist/
+	@$$($(PYTHON) tests/cluster path helm) package charts/kinema --destination dist
 
 bench: $(STAMP)  ## make bench NAME=isolation|learning|mfu|reader|reconcile|recovery|step|streaming: measure; ends in one JSON line
 	@$(BIN)/python tests/bench/$(NAME).py
