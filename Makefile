@@ -54,12 +54,13 @@ chaos: $(STAMP) cluster  ## Faults, alone and in pairs, against a training and g
 upgrade-test: $(STAMP) cluster  ## make upgrade-test FROM=<rev>: from that revision to this one, with a training and a model at work
 	@$(BIN)/python tests/upgrade $(FROM)
 
-check: $(STAMP)  ## Format, lint, types, import contracts, generated files, unit tests (under two minutes)
+check: $(STAMP)  ## Format, lint, types, import contracts, generated files, workflows, unit tests (under two minutes)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m kinema_operator.generate --check
+	@$$($(BIN)/python tests/cluster path actionlint)
 	@$(BIN)/python -m pytest -q $(AGAIN) -n logical --maxprocesses 4 --dist worksteal tests/unit
 
 generate: $(STAMP)  ## Write CRDs, RBAC, the chart's copies and the API reference from the types

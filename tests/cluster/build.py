@@ -71,6 +71,7 @@ MODULES = {
     "helm": Program("helm.sh/helm/v3", "helm.sh/helm/v3/cmd/helm", pins.HELM),
     "kind": Program("sigs.k8s.io/kind", "sigs.k8s.io/kind", pins.KIND),
     "kwok": Program("sigs.k8s.io/kwok", "sigs.k8s.io/kwok/cmd/kwok", pins.KWOK),
+    "actionlint": Program("github.com/rhysd/actionlint", "github.com/rhysd/actionlint/cmd/actionlint", pins.ACTIONLINT),
 }
 NAMES = (*KUBERNETES_PROGRAMS, "pause", *MODULES)
 

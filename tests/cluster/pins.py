@@ -16,6 +16,7 @@ MINIO = "v0.0.0-20260212201848-7aac2a2c5b7c"
 HELM = "v3.19.0"
 KIND = "v0.30.0"
 KWOK = "v0.7.0"
+ACTIONLINT = "v1.7.12"
 PAUSE = "1"
 
 # The highest `go` directive among the modules above (CoreDNS asks for it).
