@@ -13,7 +13,7 @@ AGAIN := --reruns 1
 LOCK_FLAGS = --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .PHONY: help demo test soak chaos upgrade-test check integration generate cluster cluster-down bench gpu-proof lock \
-  images wheel chart-package uv
+  images wheel chart-package release-images release uv
 
 help:  ## Explain the verbs
 	@echo "Kinema: train and serve video models on Kubernetes"; echo
@@ -81,6 +81,12 @@ wheel: uv  ## Build the distribution into dist/
 
 chart-package:  ## Package the chart, as it is in charts/kinema, into dist/
 	@$$($(PYTHON) tests/cluster path helm) package charts/kinema --destination dist
+
+release-images: uv  ## Build this processor's images and push them to KINEMA_REGISTRY, with what they hold (images/release.py)
+	@$(PYTHON) images/release.py images
+
+release: wheel  ## After release-images on every processor: indexes, chart, signatures, provenance
+	@$(PYTHON) images/release.py publish
 
 bench: $(STAMP)  ## make bench NAME=isolation|learning|mfu|reader|reconcile|recovery|step|streaming: measure; ends in one JSON line
 	@$(BIN)/python tests/bench/$(NAME).py

@@ -208,7 +208,7 @@ def assemble(recipe: Recipe, context: Path, content: str) -> None:
     run([*install, "--no-deps", *map(str, wheels.glob("*.whl"))])
     shutil.rmtree(wheels)
     prune(packages, recipe.left_out)
-    about = {"name": recipe.name, "version": _pyproject()["project"]["version"], "content": content}
+    about = {"name": recipe.name, "version": project_version(), "content": content}
     (context / "opt" / "kinema").mkdir(parents=True)
     (context / "opt" / "kinema" / "IMAGE").write_text(json.dumps(about) + "\n")
     shutil.copy(REPOSITORY / "images" / recipe.name / "Containerfile", context / "Containerfile")
@@ -285,7 +285,9 @@ def require_programs(names: Iterable[str]) -> None:
     """
     missing = [name for name in names if shutil.which(name) is None]
     if missing:
-        raise ImageError(f"{', '.join(missing)} not found; install them (apt-get install mmdebstrap buildah; uv)")
+        raise ImageError(
+            f"{', '.join(missing)} not found; install them (apt-get install mmdebstrap buildah skopeo; uv)"
+        )
 
 
 def run(command: Sequence[str], environment: dict[str, str] | None = None) -> str:
@@ -299,6 +301,11 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> st
         words = (result.stderr.strip() or result.stdout.strip())[-1500:]
         raise ImageError(f"`{' '.join(command[:4])} ...` failed; mend the cause and try again: {words}")
     return result.stdout
+
+
+def project_version() -> str:
+    """Version of the distribution, which the images carry."""
+    return str(_pyproject()["project"]["version"])
 
 
 def _pyproject() -> dict[str, Any]:

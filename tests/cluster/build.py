@@ -72,6 +72,7 @@ MODULES = {
     "kind": Program("sigs.k8s.io/kind", "sigs.k8s.io/kind", pins.KIND),
     "kwok": Program("sigs.k8s.io/kwok", "sigs.k8s.io/kwok/cmd/kwok", pins.KWOK),
     "actionlint": Program("github.com/rhysd/actionlint", "github.com/rhysd/actionlint/cmd/actionlint", pins.ACTIONLINT),
+    "cosign": Program("github.com/sigstore/cosign/v2", "github.com/sigstore/cosign/v2/cmd/cosign", pins.COSIGN),
 }
 NAMES = (*KUBERNETES_PROGRAMS, "pause", *MODULES)
 

@@ -17,6 +17,7 @@ HELM = "v3.19.0"
 KIND = "v0.30.0"
 KWOK = "v0.7.0"
 ACTIONLINT = "v1.7.12"
+COSIGN = "v2.6.5"
 PAUSE = "1"
 
 # The highest `go` directive among the modules above (CoreDNS asks for it).
