@@ -13,7 +13,7 @@ AGAIN := --reruns 1
 LOCK_FLAGS = --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .PHONY: help demo test soak chaos upgrade-test check integration generate cluster cluster-down bench gpu-proof lock \
-  images wheel chart-package release-images release uv
+  images wheel chart-package release-images release docs uv
 
 help:  ## Explain the verbs
 	@echo "Kinema: train and serve video models on Kubernetes"; echo
@@ -74,6 +74,10 @@ cluster-down:  ## Take the cluster away and leave nothing behind
 
 images: $(STAMP)  ## Build the control-plane image (and the worker image with WORKER=1)
 	@$(BIN)/python images/build.py $(if $(WORKER),--worker)
+
+docs: $(STAMP)  ## Build the documentation as a site into out/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo out/docs/index.html
 
 wheel: uv  ## Build the distribution into dist/
 	@uv build --quiet --wheel --out-dir dist
