@@ -14,12 +14,13 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from kinema_operator.client import Client
+from kinema_operator.controller import Cache
 from kinema_operator.errors import ApiError
 
 REMEMBER_SECONDS: Final = 60.0
@@ -112,3 +113,11 @@ def require_right(access: Access, path: str) -> Callable[[Handler], Handler]:
 def _refusal(status: int, sentence: str) -> web.Response:
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     return web.Response(status=status, text=sentence + "\n", headers=headers)
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A controller that answers people over HTTP."""
+
+    def routes(self, access: Access, cache: Cache) -> list[web.RouteDef]:
+        """What it answers; `access` knows who asks."""

@@ -11,17 +11,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from kinema_api import names
+from kinema_operator.controller import Sight
 from kinema_operator.plan import Manifest, Ref
 from kinema_operator.resources import NODE_KIND
 
 Listener = Callable[[Manifest], None]
 Name = tuple[str, str]
 """Namespace and name; an object of the cluster has the namespace ""."""
-Sight = Literal["unknown", "listed", "refused"]
-"""Whether a kind has been listed, so that what is missing does not exist, or may not be."""
 
 SHARED_LENGTH = 24
 """Longest text that is likely to stand in many objects."""

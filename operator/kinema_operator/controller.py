@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from aiohttp import web
-
-from kinema_operator.access import Access
-from kinema_operator.cache import Sight
 from kinema_operator.plan import Effect, Key, Manifest, Plan
+
+Sight = Literal["unknown", "listed", "refused"]
+"""Whether a kind has been listed, so that what is missing does not exist, or may not be."""
 
 
 class Cache(Protocol):
@@ -62,11 +61,3 @@ class Farewell(Protocol):
 
     async def gone(self, key: Key, cache: Cache) -> None:
         """The resource is deleted, or about to be. Called once more for each look at it, and after an exception."""
-
-
-@runtime_checkable
-class Answering(Protocol):
-    """A controller that answers people over HTTP."""
-
-    def routes(self, access: Access, cache: Cache) -> list[web.RouteDef]:
-        """What it answers; `access` knows who asks."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kinema_api import generation, links, names, serving, training
-from kinema_operator.storage import SECRETS_ROLE
+from kinema_operator.stores import SECRETS_ROLE
 
 GROUP: Final = "rbac.authorization.k8s.io"
 SERVICE_ACCOUNT: Final = "kinema-operator"

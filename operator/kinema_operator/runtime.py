@@ -16,12 +16,12 @@ from aiohttp import web
 
 from kinema_api.errors import KinemaApiError
 from kinema_operator import metrics
-from kinema_operator.access import Access, require_right
+from kinema_operator.access import Access, Answering, require_right
 from kinema_operator.cache import ObjectCache, name_of
 from kinema_operator.claims import Claims
 from kinema_operator.client import Client
 from kinema_operator.connection import Connection
-from kinema_operator.controller import Answering, Controller
+from kinema_operator.controller import Controller
 from kinema_operator.errors import Conflict, OperatorError
 from kinema_operator.events import EventPoster
 from kinema_operator.health import Probes

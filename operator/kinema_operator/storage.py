@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from kinema_api import names
 from kinema_api.base import ArtifactStore
 from kinema_api.errors import StorageDenied, StorageError, StorageUnreachable, StsMissing
-from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreKey, StoreLocation
+from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreKey
 from kinema_api.objectstores import open_store
 from kinema_api.storehttp import StoreHttp
 from kinema_operator.errors import Denied
@@ -27,12 +27,11 @@ from kinema_operator.fenced import FencedStore
 from kinema_operator.lanes import LINE_SECONDS, OWN_SLOTS, TENANT_SLOTS, Lane, ask
 from kinema_operator.network import StoreNotAllowed, require_allowed
 from kinema_operator.settings import Settings
+from kinema_operator.stores import SECRETS_ROLE, store_location
 from kinema_operator.sts import MAX_POLICY_BYTES, assume_role, scoped_policy
 
-__all__ = ["MAX_POLICY_BYTES", "SecretMissing", "StoreNotAllowed", "Stores", "scoped_policy", "storage_reason"]
+__all__ = ["MAX_POLICY_BYTES", "SecretMissing", "StoreNotAllowed", "StoreSource", "Stores", "scoped_policy"]
 
-SECRETS_ROLE: Final = "kinema-operator-secrets"
-"""ClusterRole that a namespace binds to the operator's account to let it read the keys of stores of its own."""
 ACCESS_KEY: Final = "accessKey"
 SECRET_KEY: Final = "secretKey"
 
@@ -63,45 +62,21 @@ class SecretUnusable(StorageError):
 _KEY: Final = TypeAdapter(StoreKey)
 
 
-def storage_reason(error: StorageError) -> str:
-    """The reason of a condition that waits for a store: what kind of error it is."""
-    return "StorageFailed" if type(error) is StorageError else type(error).__name__
-
-
-def store_location(artifact_store: ArtifactStore | None, settings: Settings) -> StoreLocation:
-    """Where the store of a spec is: its own, or the operator's.
-
-    Raises:
-        StorageDenied: there is neither.
-    """
-    if artifact_store:
-        own = artifact_store.endpoint == settings.store_endpoint
-        return StoreLocation(
-            endpoint=artifact_store.endpoint,
-            public_endpoint=artifact_store.public_endpoint,
-            bucket=artifact_store.bucket,
-            region=artifact_store.region,
-            ca_bundle=artifact_store.ca_bundle or (settings.store_ca_bundle if own else None),
-        )
-    if not settings.store_endpoint:
-        raise StorageDenied(
-            "the operator has no object store: set KINEMA_STORE_ENDPOINT (objectStore in the chart's values) "
-            "or give spec.artifactStore"
-        )
-    return StoreLocation(
-        endpoint=settings.store_endpoint,
-        public_endpoint=settings.store_public_endpoint,
-        bucket=settings.store_bucket,
-        region=settings.store_region,
-        ca_bundle=settings.store_ca_bundle,
-    )
-
-
 class SecretReader(Protocol):
     """The part of the API client that is needed here."""
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """One object by its name, or None."""
+
+
+class StoreSource(Protocol):
+    """The object stores that specs name, opened with their Secrets."""
+
+    async def for_object(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
+        """The store of an object, or the operator's own; raises StorageError."""
+
+    async def checked(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
+        """Like `for_object`, and the bucket was found usable; raises StorageError."""
 
 
 Scope = tuple[str, ArtifactStore | None]

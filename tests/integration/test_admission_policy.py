@@ -22,7 +22,7 @@ from kinema_operator.serving.deployment import server_deployment
 from kinema_operator.serving.network_policy import server_network_policy
 from kinema_operator.serving.service import server_service
 from kinema_operator.settings import Settings
-from kinema_operator.storage import store_location
+from kinema_operator.stores import store_location
 from kinema_operator.training import children
 from kinema_operator.training.job import job
 from kinema_operator.training.network_policy import network_policy

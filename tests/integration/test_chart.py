@@ -17,7 +17,7 @@ from kinema_api import links, names
 from kinema_api.objectstore import StoreCredentials
 from kinema_operator import admission_policy, rbac
 from kinema_operator.settings import Settings
-from kinema_operator.storage import SECRETS_ROLE
+from kinema_operator.stores import SECRETS_ROLE
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "kinema"
 NAMESPACE = "kinema-system"

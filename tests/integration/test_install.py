@@ -19,7 +19,7 @@ from kinema_api.objectstore import StoreCredentials
 from kinema_operator import rbac, store_key
 from kinema_operator.connection import Connection
 from kinema_operator.settings import Settings
-from kinema_operator.storage import SECRETS_ROLE
+from kinema_operator.stores import SECRETS_ROLE
 
 pytestmark = pytest.mark.apiserver
 

@@ -41,9 +41,9 @@ from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import find_model
 from kinema_operator.order_keys import OrderKeys
 from kinema_operator.plan import Effect, Key, Manifest, Plan
-from kinema_operator.serving.observe import Stores
 from kinema_operator.serving.server_pod import ServerPod
 from kinema_operator.settings import Settings
+from kinema_operator.storage import StoreSource
 from kinema_operator.unreadable import leave_alone
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class GenerationController:
         self,
         settings: Settings,
         client: Reader,
-        stores: Stores,
+        stores: StoreSource,
         server_port: int = names.SERVER_PORT,
         keys: OrderKeys | None = None,
     ) -> None:

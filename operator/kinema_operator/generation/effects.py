@@ -18,16 +18,16 @@ from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.generation.work_order import lifetime, read_model, work_order
 from kinema_operator.lanes import ask
-from kinema_operator.serving.observe import Stores
 from kinema_operator.settings import Settings
-from kinema_operator.storage import storage_reason
+from kinema_operator.storage import StoreSource
+from kinema_operator.stores import storage_reason
 
 
 async def send_order(
     generation: VideoGeneration,
     model: VideoModel | None,
     order: SendOrder,
-    stores: Stores,
+    stores: StoreSource,
     client: ServerClient,
     settings: Settings,
     cache: Cache,
@@ -55,7 +55,7 @@ async def _order(
     generation: VideoGeneration,
     model: VideoModel | None,
     order: SendOrder,
-    stores: Stores,
+    stores: StoreSource,
     settings: Settings,
     cache: Cache,
 ) -> WorkOrder:
@@ -69,7 +69,7 @@ async def _order(
 
 
 async def copy_files(
-    generation: VideoGeneration, model: VideoModel | None, commit: Commit, stores: Stores
+    generation: VideoGeneration, model: VideoModel | None, commit: Commit, stores: StoreSource
 ) -> Problem | None:
     """Copy what was verified to its final place; why that cannot be done now, or None.
 
@@ -84,7 +84,7 @@ async def copy_files(
     return None
 
 
-async def write_record(generation: VideoGeneration, model: VideoModel | None, stores: Stores) -> Problem | None:
+async def write_record(generation: VideoGeneration, model: VideoModel | None, stores: StoreSource) -> Problem | None:
     """Write down beside the clip what was committed; why that cannot be done now, or None."""
     made = record.record_of(generation.status, datetime.now(UTC).replace(microsecond=0))
     if made is None:
@@ -99,7 +99,7 @@ async def write_record(generation: VideoGeneration, model: VideoModel | None, st
 
 
 async def delete_keys(
-    generation: VideoGeneration, model: VideoModel | None, keys: Sequence[str], stores: Stores
+    generation: VideoGeneration, model: VideoModel | None, keys: Sequence[str], stores: StoreSource
 ) -> Problem | None:
     """Delete objects of a request's own folder; why that cannot be done now, or None."""
     metadata = generation.metadata

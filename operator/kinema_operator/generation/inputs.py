@@ -22,7 +22,7 @@ from kinema_operator.errors import OperatorError
 from kinema_operator.generation.observed import Problem
 from kinema_operator.generation.stores import clip_store, find_model
 from kinema_operator.lanes import ask
-from kinema_operator.serving.observe import Stores
+from kinema_operator.storage import StoreSource
 
 Field = Literal["input", "end", "mask"]
 
@@ -71,7 +71,7 @@ class Inputs:
     generation: VideoGeneration
     artifact_store: ArtifactStore | None
     cache: Cache
-    stores: Stores
+    stores: StoreSource
 
     async def find(self) -> tuple[FoundInput, ...]:
         """All of them.

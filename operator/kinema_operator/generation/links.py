@@ -39,7 +39,7 @@ from kinema_operator.generation.inputs import uploads_of
 from kinema_operator.generation.queue import TERMINAL
 from kinema_operator.generation.stores import clip_store, find_model
 from kinema_operator.plan import Manifest
-from kinema_operator.serving.observe import Stores
+from kinema_operator.storage import StoreSource
 
 AUDIENCE: Final = links.AUDIENCE
 LINK_SECONDS: Final = 900
@@ -56,7 +56,7 @@ class Links:
     `reader` is asked where the cache knows of no clip: that of a standby may be a moment behind what the asker saw.
     """
 
-    def __init__(self, access: Access, cache: Cache, stores: Stores, reader: Reader | None = None) -> None:
+    def __init__(self, access: Access, cache: Cache, stores: StoreSource, reader: Reader | None = None) -> None:
         self._access = access
         self._cache = cache
         self._stores = stores

@@ -27,11 +27,11 @@ from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.generation.transitions import renewal_wait
 from kinema_operator.generation.work_order import read_model
 from kinema_operator.lanes import ask
-from kinema_operator.serving.observe import Stores
 from kinema_operator.serving.owned import pods_of
 from kinema_operator.serving.server_pod import ServerPod, Trouble, server_pod
 from kinema_operator.settings import Settings
-from kinema_operator.storage import storage_reason
+from kinema_operator.storage import StoreSource
+from kinema_operator.stores import storage_reason
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Look:
     model: VideoModel | None
     servers: tuple[ServerPod, ...]
     cache: Cache
-    stores: Stores
+    stores: StoreSource
     client: ServerClient
     settings: Settings
     refusal: Refusal | None

@@ -12,10 +12,11 @@ from kinema_api.serving import VideoModel
 from kinema_operator.controller import Cache
 from kinema_operator.order_keys import OrderKeys
 from kinema_operator.plan import Effect, Key, Manifest, Plan
-from kinema_operator.serving.observe import Stores, observe
+from kinema_operator.serving.observe import observe
 from kinema_operator.serving.observed import Observed
 from kinema_operator.serving.plan import plan
 from kinema_operator.settings import Settings
+from kinema_operator.storage import StoreSource
 from kinema_operator.unreadable import leave_alone
 
 
@@ -24,7 +25,7 @@ class ModelController:
 
     kind: Final = serving.KIND
 
-    def __init__(self, settings: Settings, client: object, stores: Stores, keys: OrderKeys | None = None) -> None:
+    def __init__(self, settings: Settings, client: object, stores: StoreSource, keys: OrderKeys | None = None) -> None:
         self._keys = keys
         self._settings = settings
         self._stores = stores

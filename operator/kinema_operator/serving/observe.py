@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from kinema_api import layout, names, training
-from kinema_api.base import ArtifactStore
 from kinema_api.errors import StorageError
-from kinema_api.objectstore import ObjectStore
 from kinema_api.serving import VideoModel
 from kinema_operator.controller import Cache
 from kinema_operator.generation.lines import lines_of
@@ -19,20 +17,13 @@ from kinema_operator.serving.observed import Observed, Served, Source
 from kinema_operator.serving.owned import deployments_of, pods_of
 from kinema_operator.serving.server_pod import server_pod
 from kinema_operator.settings import Settings
-from kinema_operator.storage import storage_reason
+from kinema_operator.storage import StoreSource
+from kinema_operator.stores import storage_reason
 
 
-class Stores(Protocol):
-    """The object stores that specs name, opened with their Secrets."""
-
-    async def for_object(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
-        """The store of an object, or the operator's own; raises StorageError."""
-
-    async def checked(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
-        """Like `for_object`, and the bucket was found usable; raises StorageError."""
-
-
-async def observe(model: VideoModel, cache: Cache, stores: Stores, settings: Settings, order_key: str = "") -> Observed:
+async def observe(
+    model: VideoModel, cache: Cache, stores: StoreSource, settings: Settings, order_key: str = ""
+) -> Observed:
     """One look at the world of `model`."""
     namespace, name = model.metadata.namespace, model.metadata.name
     store = model.spec.artifact_store
@@ -75,7 +66,7 @@ def _ref(api_version: str, kind: str, metadata: Mapping[str, Any]) -> Ref:
     return Ref(api_version, kind, metadata["namespace"], metadata["name"], metadata.get("uid"))
 
 
-async def _source(model: VideoModel, cache: Cache, stores: Stores) -> Source:
+async def _source(model: VideoModel, cache: Cache, stores: StoreSource) -> Source:
     source = model.spec.source
     if source.training:
         return _trained(model.metadata.namespace, source.training, cache)
@@ -98,7 +89,7 @@ def _trained(namespace: str, name: str, cache: Cache) -> Source:
     return Source(published["digest"], published.get("uri"))
 
 
-async def _stored(model: VideoModel, digest: str, stores: Stores) -> Source:
+async def _stored(model: VideoModel, digest: str, stores: StoreSource) -> Source:
     prefix = layout.model_prefix(digest)
     try:
         store = await stores.checked(model.metadata.namespace, model.spec.artifact_store)

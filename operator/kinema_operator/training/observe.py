@@ -22,7 +22,8 @@ from kinema_operator.plan import Key
 from kinema_operator.plan import Manifest as KubernetesObject
 from kinema_operator.resources import NODE_KIND
 from kinema_operator.settings import Settings
-from kinema_operator.storage import SecretReader, Stores, storage_reason, store_location
+from kinema_operator.storage import SecretReader, Stores
+from kinema_operator.stores import storage_reason, store_location
 from kinema_operator.training import effects, fence, lessons, nodes, restore, shared, standing, suspension
 from kinema_operator.training.observed import (
     ExportSeen,

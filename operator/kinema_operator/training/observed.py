@@ -140,7 +140,7 @@ class StorageProblem:
     """Why the object store cannot be used now."""
 
     reason: str
-    """See kinema_operator.storage.storage_reason."""
+    """See kinema_operator.stores.storage_reason."""
     message: str
 
 

@@ -15,7 +15,7 @@ from kinema_api.serving import VideoModel
 from kinema_api.training import VideoModelTraining
 from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.settings import Settings
-from kinema_operator.storage import store_location
+from kinema_operator.stores import store_location
 from kinema_operator.training.secret import expiry, storage_secret
 
 

@@ -11,7 +11,7 @@ from kinema_api.training import VideoModelTraining
 from kinema_operator.cache import ObjectCache
 from kinema_operator.plan import Key
 from kinema_operator.settings import Settings
-from kinema_operator.storage import store_location
+from kinema_operator.stores import store_location
 from kinema_operator.training import children
 from kinema_operator.training.controller import TrainingController
 from kinema_operator.training.job import job

@@ -13,7 +13,7 @@ from kinema_api import names
 from kinema_operator.cache import ObjectCache
 from kinema_operator.plan import Ref
 from kinema_operator.settings import Settings
-from kinema_operator.storage import store_location
+from kinema_operator.stores import store_location
 from kinema_operator.training import children, network_policy, service, shared
 from kinema_operator.training.job import job
 from kinema_operator.training.observed import JobSeen, Observed, PodEnd
