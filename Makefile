@@ -59,12 +59,12 @@ check: $(STAMP)  ## Format, lint, types, import contracts, generated files, work
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m kinema_operator.generate --check
+	@$(BIN)/python -m kinema_operator.manifests --check
 	@$$($(BIN)/python tests/cluster path actionlint)
 	@$(BIN)/python -m pytest -q $(AGAIN) -n logical --maxprocesses 4 --dist worksteal tests/unit
 
 generate: $(STAMP)  ## Write CRDs, RBAC, the chart's copies and the API reference from the types
-	@$(BIN)/python -m kinema_operator.generate
+	@$(BIN)/python -m kinema_operator.manifests
 
 cluster: $(STAMP)  ## A working cluster: KINEMA_CLUSTER=kubeconfig uses KUBECONFIG's, else kind, else one built here (K8S=<version>)
 	@$(BIN)/python tests/cluster up

@@ -9,13 +9,13 @@ from typing import Any, cast
 import kopf
 import uvloop
 
-from kinema_operator import logs, store_key
-from kinema_operator.connection import Connection
-from kinema_operator.errors import OperatorError
-from kinema_operator.kopf_shell import kopf_registry, kopf_settings
+from kinema_operator.core.errors import OperatorError
+from kinema_operator.core.settings import Settings
 from kinema_operator.registry import controllers
-from kinema_operator.runtime import Factory, Runtime
-from kinema_operator.settings import Settings
+from kinema_operator.shell import logs, store_key
+from kinema_operator.shell.connection import Connection
+from kinema_operator.shell.kopf_shell import kopf_registry, kopf_settings
+from kinema_operator.shell.runtime import Factory, Runtime
 
 log = logging.getLogger(__name__)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from kinema_operator.client import Client
-from kinema_operator.controller import Controller
+from kinema_operator.core.controller import Controller
+from kinema_operator.core.settings import Settings
+from kinema_operator.dispatch.order_keys import OrderKeys
 from kinema_operator.generation.controller import GenerationController
-from kinema_operator.order_keys import OrderKeys
 from kinema_operator.serving.controller import ModelController
-from kinema_operator.settings import Settings
-from kinema_operator.storage import Stores
+from kinema_operator.shell.client import Client
+from kinema_operator.shell.storage import Stores
 from kinema_operator.training.controller import TrainingController
 
 

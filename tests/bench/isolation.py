@@ -23,8 +23,8 @@ from cluster.apiserver import ApiServer
 from integration.operators import Replica
 from integration.server import install_crds, make_namespace, until
 from kinema_api import names
-from kinema_operator.client import Client
-from kinema_operator.connection import Connection
+from kinema_operator.shell.client import Client
+from kinema_operator.shell.connection import Connection
 from stage.bad_stores import KEYS, bad_store
 from stage.measure import machine, result
 

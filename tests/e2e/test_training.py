@@ -11,7 +11,7 @@ from kinema_api import launch, layout, names
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import StoreLocation
 from kinema_api.training import VideoModelTraining
-from kinema_operator.settings import Settings
+from kinema_operator.core.settings import Settings
 from kinema_operator.training import children
 from kinema_operator.training.pod import POD_ENV
 from stage import faults, install, kube, runs

@@ -15,13 +15,13 @@ from typing import Any
 from kinema_api import names
 from kinema_api.base import Condition, set_condition
 from kinema_api.training import KIND, VideoModelTraining
-from kinema_operator import logs
-from kinema_operator.client import Client
-from kinema_operator.controller import Cache, Controller
+from kinema_operator.core.controller import Cache, Controller
+from kinema_operator.core.plan import Apply, Effect, Event, Key, Manifest, Plan
+from kinema_operator.core.resources import ref_to
+from kinema_operator.core.settings import Settings
 from kinema_operator.main import run
-from kinema_operator.plan import Apply, Effect, Event, Key, Manifest, Plan
-from kinema_operator.resources import ref_to
-from kinema_operator.settings import Settings
+from kinema_operator.shell import logs
+from kinema_operator.shell.client import Client
 
 LOST = f"{names.GROUP}/lost"
 

@@ -13,8 +13,8 @@ import pytest_asyncio
 from cluster.apiserver import ApiServer
 from integration.kubectl import Kubectl
 from integration.server import TEST_AGENT, Server, install_crds, make_namespace
-from kinema_operator.client import Client
-from kinema_operator.connection import Connection
+from kinema_operator.shell.client import Client
+from kinema_operator.shell.connection import Connection
 
 if TYPE_CHECKING:
     from integration.one_training import Agent

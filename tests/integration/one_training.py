@@ -25,13 +25,13 @@ from kinema_api.run import PublicationConfig, RunConfig
 from kinema_api.wire import EvaluationResult, TrainerProgress
 from kinema_jobs.train.publication import publish
 from kinema_jobs.train.storage import Patience
-from kinema_operator.client import Client
-from kinema_operator.connection import Connection
-from kinema_operator.errors import Conflict
-from kinema_operator.resources import ref_to
-from kinema_operator.runtime import Runtime
-from kinema_operator.settings import Settings
-from kinema_operator.storage import Stores
+from kinema_operator.core.errors import Conflict
+from kinema_operator.core.resources import ref_to
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.client import Client
+from kinema_operator.shell.connection import Connection
+from kinema_operator.shell.runtime import Runtime
+from kinema_operator.shell.storage import Stores
 from kinema_operator.training.controller import TrainingController
 
 KIND = "VideoModelTraining"

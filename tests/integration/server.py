@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kinema_operator.connection import Connection
+from kinema_operator.shell.connection import Connection
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 40.0

@@ -16,8 +16,8 @@ from typing import Any
 import aiohttp
 
 from kinema_api import names
-from kinema_operator.client import Client
-from kinema_operator.resources import ref_to
+from kinema_operator.core.resources import ref_to
+from kinema_operator.shell.client import Client
 
 LOOK_SECONDS = 0.1
 _hosts = itertools.count(1)

@@ -16,13 +16,13 @@ from integration.kubectl import Answer, Kubectl
 from kinema_api.objectstore import StoreCredentials
 from kinema_api.serving import VideoModel
 from kinema_api.training import VideoModelTraining
-from kinema_operator import rbac
-from kinema_operator.connection import Connection
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import store_location
+from kinema_operator.manifests import rbac
 from kinema_operator.serving.deployment import server_deployment
 from kinema_operator.serving.network_policy import server_network_policy
 from kinema_operator.serving.service import server_service
-from kinema_operator.settings import Settings
-from kinema_operator.stores import store_location
+from kinema_operator.shell.connection import Connection
 from kinema_operator.training import children
 from kinema_operator.training.job import job
 from kinema_operator.training.network_policy import network_policy

@@ -15,9 +15,9 @@ from cluster.pki import Pki
 from conftest import binary
 from kinema_api import links, names
 from kinema_api.objectstore import StoreCredentials
-from kinema_operator import admission_policy, rbac
-from kinema_operator.settings import Settings
-from kinema_operator.stores import SECRETS_ROLE
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import SECRETS_ROLE
+from kinema_operator.manifests import admission_policy, rbac
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "kinema"
 NAMESPACE = "kinema-system"

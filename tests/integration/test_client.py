@@ -12,10 +12,7 @@ import pytest_asyncio
 from integration.attempts_operator import KIND, training
 from integration.server import until
 from kinema_api import names
-from kinema_operator.cache import ObjectCache
-from kinema_operator.client import Client
-from kinema_operator.connection import Connection
-from kinema_operator.errors import (
+from kinema_operator.core.errors import (
     AlreadyExists,
     Conflict,
     Expired,
@@ -25,11 +22,14 @@ from kinema_operator.errors import (
     Rejected,
     Unavailable,
 )
-from kinema_operator.informer import Informer
-from kinema_operator.plan import Apply
-from kinema_operator.resources import MANAGED_SELECTOR, ref_to
-from kinema_operator.semantic import merge_patch
-from kinema_operator.writer import Trust, Writer
+from kinema_operator.core.plan import Apply
+from kinema_operator.core.resources import MANAGED_SELECTOR, ref_to
+from kinema_operator.core.semantic import merge_patch
+from kinema_operator.shell.cache import ObjectCache
+from kinema_operator.shell.client import Client
+from kinema_operator.shell.connection import Connection
+from kinema_operator.shell.informer import Informer
+from kinema_operator.shell.writer import Trust, Writer
 
 pytestmark = pytest.mark.apiserver
 

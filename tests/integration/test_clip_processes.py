@@ -19,7 +19,7 @@ from integration.suite_store import KEYS, bucket
 from integration.untrained import publish
 from kinema_api import generation, layout, names, serving
 from kinema_api.objectstore import ObjectStore
-from kinema_operator.client import Client
+from kinema_operator.shell.client import Client
 
 pytestmark = pytest.mark.apiserver
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from integration.attempts_operator import training
-from kinema_operator.client import Client
-from kinema_operator.events import EventPoster
-from kinema_operator.plan import Event, Manifest
+from kinema_operator.core.plan import Event, Manifest
+from kinema_operator.shell.client import Client
+from kinema_operator.shell.events import EventPoster
 
 pytestmark = pytest.mark.apiserver
 

@@ -16,10 +16,11 @@ from integration.helm import CHART, Helm
 from integration.kubectl import Kubectl
 from kinema_api import names
 from kinema_api.objectstore import StoreCredentials
-from kinema_operator import rbac, store_key
-from kinema_operator.connection import Connection
-from kinema_operator.settings import Settings
-from kinema_operator.stores import SECRETS_ROLE
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import SECRETS_ROLE
+from kinema_operator.manifests import rbac
+from kinema_operator.shell import store_key
+from kinema_operator.shell.connection import Connection
 
 pytestmark = pytest.mark.apiserver
 

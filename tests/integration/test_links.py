@@ -28,7 +28,7 @@ from kinema_api.objectstore import ObjectStore
 from kinema_cli.cluster import Cluster
 from kinema_cli.links import LinkOptions, upload_form
 from kinema_cli.main import main
-from kinema_operator import rbac
+from kinema_operator.manifests import rbac
 
 pytestmark = pytest.mark.apiserver
 

@@ -23,12 +23,12 @@ from integration.one_training import (
 )
 from integration.server import Server, until
 from kinema_api.wire import TrainerProgress
-from kinema_operator.client import Client
-from kinema_operator.connection import Connection
+from kinema_operator.core.resources import ref_to
+from kinema_operator.core.settings import Settings
 from kinema_operator.registry import controllers
-from kinema_operator.resources import ref_to
-from kinema_operator.runtime import Runtime
-from kinema_operator.settings import Settings
+from kinema_operator.shell.client import Client
+from kinema_operator.shell.connection import Connection
+from kinema_operator.shell.runtime import Runtime
 
 pytestmark = pytest.mark.apiserver
 

@@ -16,9 +16,9 @@ from integration.attempts_operator import KIND, training
 from integration.operators import replica
 from integration.server import Server, until
 from kinema_api import names
-from kinema_operator.client import Client
-from kinema_operator.connection import Connection
-from kinema_operator.rbac import OPERATOR_RULES, OWN_RULES
+from kinema_operator.manifests.rbac import OPERATOR_RULES, OWN_RULES
+from kinema_operator.shell.client import Client
+from kinema_operator.shell.connection import Connection
 
 pytestmark = pytest.mark.apiserver
 

@@ -14,8 +14,8 @@ from integration.attempts_operator import KIND, LOST, training
 from integration.operators import Replica, replica
 from integration.server import Server, until
 from kinema_api import names
-from kinema_operator.client import Client
-from kinema_operator.resources import ref_to
+from kinema_operator.core.resources import ref_to
+from kinema_operator.shell.client import Client
 
 pytestmark = pytest.mark.apiserver
 

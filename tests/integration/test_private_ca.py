@@ -27,8 +27,8 @@ from kinema_api.errors import StorageError
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_jobs.local.site import local_site
-from kinema_operator.settings import Settings
-from kinema_operator.storage import Stores
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.storage import Stores
 from stage.trainers import Trainers, tiny_training
 
 pytestmark = pytest.mark.timeout(600)

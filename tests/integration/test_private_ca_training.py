@@ -14,8 +14,8 @@ from integration.one_training import NAME, Agent, condition, edit, job_of, opera
 from integration.server import Server, until
 from integration.tls_minio import KEYS, PrivateStore, private_minio
 from kinema_api import names
-from kinema_operator.client import Client
-from kinema_operator.settings import Settings
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.client import Client
 from kinema_operator.training import observe
 
 pytestmark = pytest.mark.apiserver

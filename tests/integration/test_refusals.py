@@ -12,9 +12,9 @@ from integration.attempts_operator import KIND, training
 from integration.operators import replica
 from integration.server import Server, until
 from kinema_api import names
-from kinema_operator.client import Client
-from kinema_operator.errors import ApiError
-from kinema_operator.resources import RESOURCES, Resource, ref_to
+from kinema_operator.core.errors import ApiError
+from kinema_operator.core.resources import RESOURCES, Resource, ref_to
+from kinema_operator.shell.client import Client
 
 pytestmark = pytest.mark.apiserver
 

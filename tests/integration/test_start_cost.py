@@ -23,10 +23,10 @@ from integration.one_training import (
 )
 from integration.server import Server, until
 from kinema_api import names
-from kinema_operator import metrics
-from kinema_operator.client import Client
-from kinema_operator.resources import ref_to
-from kinema_operator.settings import Settings
+from kinema_operator.core.resources import ref_to
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell import metrics
+from kinema_operator.shell.client import Client
 
 pytestmark = pytest.mark.apiserver
 

@@ -15,8 +15,8 @@ from kinema_api.base import ArtifactStore, SecretName
 from kinema_api.errors import BucketMissing, StorageDenied, StorageUnreachable
 from kinema_api.objectstore import StoreCredentials
 from kinema_api.objectstores import open_store
-from kinema_operator.settings import Settings
-from kinema_operator.storage import MAX_POLICY_BYTES, SecretMissing, Stores, scoped_policy
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.storage import MAX_POLICY_BYTES, SecretMissing, Stores, scoped_policy
 
 KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
 BUCKET = "scoped"

@@ -42,11 +42,11 @@ from kinema_api.errors import StorageDenied
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.wire import LastWord, TrainerProgress
-from kinema_operator.client import Client
-from kinema_operator.connection import Connection
-from kinema_operator.plan import Ref
-from kinema_operator.resources import ref_to
-from kinema_operator.settings import Settings
+from kinema_operator.core.plan import Ref
+from kinema_operator.core.resources import ref_to
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.client import Client
+from kinema_operator.shell.connection import Connection
 
 pytestmark = pytest.mark.apiserver
 

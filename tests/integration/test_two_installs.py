@@ -12,7 +12,7 @@ from integration.attempts_operator import KIND, training
 from integration.operators import Replica, replica
 from integration.server import Server, until
 from kinema_api import names
-from kinema_operator.client import Client
+from kinema_operator.shell.client import Client
 
 pytestmark = pytest.mark.apiserver
 

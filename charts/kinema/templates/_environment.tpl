@@ -1,4 +1,4 @@
-{{- /* The operator's settings (kinema_operator/settings.py) as environment; .Values.settings wins over the rest. */ -}}
+{{- /* The operator's settings (kinema_operator/core/settings.py) as environment; .Values.settings wins over the rest. */ -}}
 {{- define "kinema.operator.env" -}}
 {{- if and .Values.watchNamespace (not .Values.namespaced) }}
 {{- fail "watchNamespace needs namespaced: true; set it, or leave watchNamespace empty to watch all namespaces" }}

@@ -18,11 +18,16 @@ from aiohttp import web
 from kinema_api import generation, names
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGeneration
-from kinema_operator.access import Access
-from kinema_operator.controller import Cache, Reader
-from kinema_operator.errors import NotLeading
+from kinema_operator.core.controller import Cache, Reader
+from kinema_operator.core.errors import NotLeading
+from kinema_operator.core.plan import Effect, Key, Manifest, Plan
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.unreadable import leave_alone
+from kinema_operator.dispatch.lines import lines_of
+from kinema_operator.dispatch.order_keys import OrderKeys
+from kinema_operator.dispatch.queue import ASSIGNED, TERMINAL
+from kinema_operator.dispatch.server_pod import ServerPod
 from kinema_operator.generation.effects import copy_files, delete_keys, send_order, write_record
-from kinema_operator.generation.lines import lines_of
 from kinema_operator.generation.links import Links
 from kinema_operator.generation.observe import Look, servers_of
 from kinema_operator.generation.observed import (
@@ -36,15 +41,10 @@ from kinema_operator.generation.observed import (
     SendOrder,
 )
 from kinema_operator.generation.plan import broken_off, plan
-from kinema_operator.generation.queue import ASSIGNED, TERMINAL
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import find_model
-from kinema_operator.order_keys import OrderKeys
-from kinema_operator.plan import Effect, Key, Manifest, Plan
-from kinema_operator.serving.server_pod import ServerPod
-from kinema_operator.settings import Settings
-from kinema_operator.storage import StoreSource
-from kinema_operator.unreadable import leave_alone
+from kinema_operator.shell.access import Access
+from kinema_operator.shell.storage import StoreSource
 
 log = logging.getLogger(__name__)
 

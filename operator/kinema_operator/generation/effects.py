@@ -10,17 +10,17 @@ from kinema_api.errors import BrokenManifest, ObjectMissing, StorageError
 from kinema_api.generation import VideoGeneration
 from kinema_api.serving import VideoModel
 from kinema_api.wire import WorkOrder
-from kinema_operator.controller import Cache
+from kinema_operator.core.controller import Cache
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import storage_reason
 from kinema_operator.generation import record
 from kinema_operator.generation.inputs import Inputs, InputUnusable
 from kinema_operator.generation.observed import Commit, Problem, Refusal, SendOrder
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.generation.work_order import lifetime, read_model, work_order
-from kinema_operator.lanes import ask
-from kinema_operator.settings import Settings
-from kinema_operator.storage import StoreSource
-from kinema_operator.stores import storage_reason
+from kinema_operator.shell.lanes import ask
+from kinema_operator.shell.storage import StoreSource
 
 
 async def send_order(

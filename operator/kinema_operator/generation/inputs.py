@@ -17,12 +17,12 @@ from kinema_api.generation import KIND, PinnedInput, VideoGeneration, VideoGener
 from kinema_api.inputs import MAX_INPUT_BYTES, ClipInput, Upload
 from kinema_api.objectstore import ObjectStore
 from kinema_api.wire import OrderedInput
-from kinema_operator.controller import Cache
-from kinema_operator.errors import OperatorError
+from kinema_operator.core.controller import Cache
+from kinema_operator.core.errors import OperatorError
 from kinema_operator.generation.observed import Problem
 from kinema_operator.generation.stores import clip_store, find_model
-from kinema_operator.lanes import ask
-from kinema_operator.storage import StoreSource
+from kinema_operator.shell.lanes import ask
+from kinema_operator.shell.storage import StoreSource
 
 Field = Literal["input", "end", "mask"]
 

@@ -32,14 +32,14 @@ from kinema_api import generation, layout, links, names
 from kinema_api.errors import InvalidManifest, StorageError
 from kinema_api.generation import Artefact, VideoGeneration
 from kinema_api.objectstore import ObjectStore
-from kinema_operator.access import Access
-from kinema_operator.controller import Cache, Reader
-from kinema_operator.errors import ApiError
+from kinema_operator.core.controller import Cache, Reader
+from kinema_operator.core.errors import ApiError
+from kinema_operator.core.plan import Manifest
+from kinema_operator.dispatch.queue import TERMINAL
 from kinema_operator.generation.inputs import uploads_of
-from kinema_operator.generation.queue import TERMINAL
 from kinema_operator.generation.stores import clip_store, find_model
-from kinema_operator.plan import Manifest
-from kinema_operator.storage import StoreSource
+from kinema_operator.shell.access import Access
+from kinema_operator.shell.storage import StoreSource
 
 AUDIENCE: Final = links.AUDIENCE
 LINK_SECONDS: Final = 900

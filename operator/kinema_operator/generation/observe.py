@@ -14,24 +14,24 @@ from kinema_api.generation import VideoGeneration
 from kinema_api.serving import KIND as MODEL_KIND
 from kinema_api.serving import VideoModel
 from kinema_api.wire import OrderState, UploadedFile
-from kinema_operator.controller import Cache
+from kinema_operator.core.controller import Cache
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import storage_reason
+from kinema_operator.dispatch.lines import ModelLine, lines_of
+from kinema_operator.dispatch.owned import pods_of
+from kinema_operator.dispatch.queue import ASSIGNED, TERMINAL, assign, idle_servers
+from kinema_operator.dispatch.server_pod import ServerPod, Trouble, server_pod
 from kinema_operator.generation import record
 from kinema_operator.generation.commit import ReportedFile, inspect, leftovers, sign_again
 from kinema_operator.generation.inputs import Inputs, InputUnusable, uploads_of
-from kinema_operator.generation.lines import ModelLine, lines_of
 from kinema_operator.generation.observed import Inspection, Model, Observed, Problem, Refusal, Turn
-from kinema_operator.generation.queue import ASSIGNED, TERMINAL, assign, idle_servers
 from kinema_operator.generation.record import CommitRecord
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.generation.transitions import renewal_wait
 from kinema_operator.generation.work_order import read_model
-from kinema_operator.lanes import ask
-from kinema_operator.serving.owned import pods_of
-from kinema_operator.serving.server_pod import ServerPod, Trouble, server_pod
-from kinema_operator.settings import Settings
-from kinema_operator.storage import StoreSource
-from kinema_operator.stores import storage_reason
+from kinema_operator.shell.lanes import ask
+from kinema_operator.shell.storage import StoreSource
 
 
 @dataclass(frozen=True)

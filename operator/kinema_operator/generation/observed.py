@@ -10,9 +10,9 @@ from kinema_api import layout
 from kinema_api.base import ArtifactStore
 from kinema_api.generation import PinnedInput
 from kinema_api.wire import OrderState
+from kinema_operator.core.plan import Effect
+from kinema_operator.dispatch.server_pod import ServerPod, Trouble
 from kinema_operator.generation.record import CommitRecord
-from kinema_operator.plan import Effect
-from kinema_operator.serving.server_pod import ServerPod, Trouble
 
 ORDERED_FILES: Final = tuple(layout.ARTEFACTS)
 """What a server is asked to leave behind."""

@@ -15,7 +15,11 @@ from kinema_api import layout, names
 from kinema_api.base import find_condition
 from kinema_api.generation import KIND, VideoGeneration
 from kinema_api.wire import OrderState
-from kinema_operator.conditions import Moment
+from kinema_operator.core.conditions import Moment
+from kinema_operator.core.plan import Event, Plan, Ref
+from kinema_operator.core.settings import Settings
+from kinema_operator.dispatch.queue import ASSIGNED, TERMINAL
+from kinema_operator.dispatch.server_pod import ServerPod
 from kinema_operator.generation import transitions as to
 from kinema_operator.generation.observed import (
     ORDERED_FILES,
@@ -30,11 +34,7 @@ from kinema_operator.generation.observed import (
     Silent,
     Unreadable,
 )
-from kinema_operator.generation.queue import ASSIGNED, TERMINAL
 from kinema_operator.generation.transitions import Status
-from kinema_operator.plan import Event, Plan, Ref
-from kinema_operator.serving.server_pod import ServerPod
-from kinema_operator.settings import Settings
 
 ENDED_ORDER: Final = frozenset({"succeeded", "failed", "cancelled"})
 LONGEST_PAUSE_SECONDS: Final = 30.0

@@ -18,9 +18,9 @@ from kinema_api import names
 from kinema_api.base import ApiModel
 from kinema_api.errors import UnsafeName
 from kinema_api.wire import OrderState, Sentence, ServerState, WorkOrder
-from kinema_operator import pod_http
+from kinema_operator.dispatch.order_keys import OrderKeys
 from kinema_operator.generation.observed import Answer, Refusal, Silent, Unknown, Unreadable
-from kinema_operator.order_keys import OrderKeys
+from kinema_operator.shell import pod_http
 
 SILENT_FOR_SECONDS: Final = 10.0
 """For so long a server that did not answer is asked after all others."""

@@ -12,7 +12,7 @@ from kinema_api.base import ArtifactStore
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGeneration
 from kinema_api.serving import VideoModel
-from kinema_operator.controller import Cache
+from kinema_operator.core.controller import Cache
 
 
 def weights_store(generation: VideoGeneration, model: VideoModel | None) -> ArtifactStore | None:

@@ -33,10 +33,10 @@ from kinema_api.generation import (
     VideoGenerationStatus,
 )
 from kinema_api.wire import HeardPrompt, OrderResult, OrderState
-from kinema_operator.conditions import Moment
+from kinema_operator.core.conditions import Moment
+from kinema_operator.core.settings import Settings
+from kinema_operator.dispatch.server_pod import ServerPod
 from kinema_operator.generation.observed import CommittedFile, SignedAddress
-from kinema_operator.serving.server_pod import ServerPod
-from kinema_operator.settings import Settings
 
 Status = VideoGenerationStatus
 

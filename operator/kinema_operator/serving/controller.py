@@ -9,15 +9,15 @@ from typing import Any, Final
 from kinema_api import generation, names, serving, training
 from kinema_api.errors import InvalidManifest
 from kinema_api.serving import VideoModel
-from kinema_operator.controller import Cache
-from kinema_operator.order_keys import OrderKeys
-from kinema_operator.plan import Effect, Key, Manifest, Plan
+from kinema_operator.core.controller import Cache
+from kinema_operator.core.plan import Effect, Key, Manifest, Plan
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.unreadable import leave_alone
+from kinema_operator.dispatch.order_keys import OrderKeys
 from kinema_operator.serving.observe import observe
 from kinema_operator.serving.observed import Observed
 from kinema_operator.serving.plan import plan
-from kinema_operator.settings import Settings
-from kinema_operator.storage import StoreSource
-from kinema_operator.unreadable import leave_alone
+from kinema_operator.shell.storage import StoreSource
 
 
 class ModelController:

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from kinema_api import names
 from kinema_api.serving import KIND, VideoModel
-from kinema_operator import pods
-from kinema_operator.ownership import controller_reference
-from kinema_operator.plan import Manifest
-from kinema_operator.serving.labels import server_labels, server_selector
-from kinema_operator.settings import Settings
+from kinema_operator.core import pods
+from kinema_operator.core.ownership import controller_reference
+from kinema_operator.core.plan import Manifest
+from kinema_operator.core.settings import Settings
+from kinema_operator.dispatch.labels import server_labels, server_selector
 
 CONTAINER: Final = "server"
 PORT_NAME: Final = "orders"

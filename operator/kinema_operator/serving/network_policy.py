@@ -10,11 +10,11 @@ from collections.abc import Iterable
 
 from kinema_api import names
 from kinema_api.serving import KIND, VideoModel
-from kinema_operator import network
-from kinema_operator.ownership import controller_reference
-from kinema_operator.plan import Manifest
-from kinema_operator.serving.labels import model_selector
-from kinema_operator.settings import Settings
+from kinema_operator.core import network
+from kinema_operator.core.ownership import controller_reference
+from kinema_operator.core.plan import Manifest
+from kinema_operator.core.settings import Settings
+from kinema_operator.dispatch.labels import model_selector
 
 
 def server_network_policy(model: VideoModel, store_endpoints: Iterable[str], settings: Settings) -> Manifest:

@@ -8,17 +8,17 @@ from typing import Any
 from kinema_api import layout, names, training
 from kinema_api.errors import StorageError
 from kinema_api.serving import VideoModel
-from kinema_operator.controller import Cache
-from kinema_operator.generation.lines import lines_of
-from kinema_operator.lanes import ask
-from kinema_operator.plan import Ref
-from kinema_operator.serving.labels import model_selector
+from kinema_operator.core.controller import Cache
+from kinema_operator.core.plan import Ref
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import storage_reason
+from kinema_operator.dispatch.labels import model_selector
+from kinema_operator.dispatch.lines import lines_of
+from kinema_operator.dispatch.owned import deployments_of, pods_of
+from kinema_operator.dispatch.server_pod import server_pod
 from kinema_operator.serving.observed import Observed, Served, Source
-from kinema_operator.serving.owned import deployments_of, pods_of
-from kinema_operator.serving.server_pod import server_pod
-from kinema_operator.settings import Settings
-from kinema_operator.storage import StoreSource
-from kinema_operator.stores import storage_reason
+from kinema_operator.shell.lanes import ask
+from kinema_operator.shell.storage import StoreSource
 
 
 async def observe(

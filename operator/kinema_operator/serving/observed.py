@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from kinema_operator.generation.queue import Request
-from kinema_operator.plan import Ref
-from kinema_operator.serving.server_pod import ServerPod
+from kinema_operator.core.plan import Ref
+from kinema_operator.dispatch.queue import Request
+from kinema_operator.dispatch.server_pod import ServerPod
 
 
 @dataclass(frozen=True)

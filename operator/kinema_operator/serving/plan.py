@@ -10,17 +10,17 @@ from typing import Final
 from kinema_api import generation, names
 from kinema_api.base import Condition, find_condition
 from kinema_api.serving import ModelPhase, VideoModel, VideoModelStatus
-from kinema_operator import network
-from kinema_operator.conditions import Moment
-from kinema_operator.generation.queue import Request, assign, idle_servers, waiting_line
-from kinema_operator.plan import Apply, Event, Key, Patch, Plan, Ref
+from kinema_operator.core import network
+from kinema_operator.core.conditions import Moment
+from kinema_operator.core.plan import Apply, Event, Key, Patch, Plan, Ref
+from kinema_operator.core.settings import Settings
+from kinema_operator.dispatch.queue import Request, assign, idle_servers, waiting_line
+from kinema_operator.dispatch.server_pod import UNSCHEDULABLE, ServerPod, Trouble
 from kinema_operator.serving.deployment import server_deployment
 from kinema_operator.serving.network_policy import server_network_policy
 from kinema_operator.serving.observed import Demand, Observed
 from kinema_operator.serving.scaling import demand_for, desired_for_former, desired_replicas, protect_busy, shared
-from kinema_operator.serving.server_pod import UNSCHEDULABLE, ServerPod, Trouble
 from kinema_operator.serving.service import server_service
-from kinema_operator.settings import Settings
 
 RESOLVED: Final = "Resolved"
 AVAILABLE: Final = "Available"

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from kinema_api.serving import Serving
-from kinema_operator.generation.queue import Request
-from kinema_operator.plan import Patch
+from kinema_operator.core.plan import Patch
+from kinema_operator.dispatch.queue import Request
+from kinema_operator.dispatch.server_pod import DELETION_COST_ANNOTATION, ServerPod
 from kinema_operator.serving.observed import Demand
-from kinema_operator.serving.server_pod import DELETION_COST_ANNOTATION, ServerPod
 
 BUSY_COST: Final = 1000
 """The ReplicaSet controller removes pods of lower cost first; the default is 0."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from kinema_api import names
 from kinema_api.serving import KIND, VideoModel
-from kinema_operator.ownership import controller_reference
-from kinema_operator.plan import Manifest
+from kinema_operator.core.ownership import controller_reference
+from kinema_operator.core.plan import Manifest
+from kinema_operator.dispatch.labels import server_labels, server_selector
 from kinema_operator.serving.deployment import METRICS_PORT_NAME
-from kinema_operator.serving.labels import server_labels, server_selector
 
 
 def server_service(model: VideoModel, digest: str) -> Manifest:

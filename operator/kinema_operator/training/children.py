@@ -17,9 +17,9 @@ from kinema_api.evaluation import Evaluation
 from kinema_api.objectstore import StoreLocation
 from kinema_api.run import EvaluationConfig, PublicationConfig, RunConfig
 from kinema_api.training import VideoModelTraining
-from kinema_operator.plan import Apply, Event, Manifest, Patch, Ref
-from kinema_operator.settings import Settings
-from kinema_operator.stores import store_location
+from kinema_operator.core.plan import Apply, Event, Manifest, Patch, Ref
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import store_location
 from kinema_operator.training import leaving
 from kinema_operator.training.evaluator import evaluation_job
 from kinema_operator.training.job import job

@@ -14,7 +14,7 @@ from typing import Final
 
 from kinema_api import layout, names
 from kinema_api.training import KIND
-from kinema_operator.plan import Effect, Event, Plan, Ref
+from kinema_operator.core.plan import Effect, Event, Plan, Ref
 from kinema_operator.training import children, leaving
 from kinema_operator.training.effects import CleanAttempts, DeleteArtifacts, SetFinalizer
 from kinema_operator.training.view import View, change

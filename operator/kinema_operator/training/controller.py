@@ -11,21 +11,21 @@ from typing import Any, Final, Protocol
 from kinema_api import names, training
 from kinema_api.errors import InvalidManifest, StorageError
 from kinema_api.training import VideoModelTraining, VideoModelTrainingStatus
-from kinema_operator.conditions import Moment
-from kinema_operator.controller import Cache
-from kinema_operator.errors import AlreadyExists, Denied
-from kinema_operator.plan import Effect, Key, Manifest, Plan, Ref
-from kinema_operator.resources import ref_to
-from kinema_operator.settings import Settings
-from kinema_operator.storage import Stores
+from kinema_operator.core.conditions import Moment
+from kinema_operator.core.controller import Cache
+from kinema_operator.core.errors import AlreadyExists, Denied
+from kinema_operator.core.plan import Effect, Key, Manifest, Plan, Ref
+from kinema_operator.core.resources import ref_to
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.unreadable import leave_alone
+from kinema_operator.shell.storage import Stores
+from kinema_operator.shell.writer import require_same_owner
 from kinema_operator.training import effects, shared
 from kinema_operator.training.observe import Observer
 from kinema_operator.training.observed import Observed
 from kinema_operator.training.plan import decide
 from kinema_operator.training.trainers import Trainers
 from kinema_operator.training.view import View
-from kinema_operator.unreadable import leave_alone
-from kinema_operator.writer import require_same_owner
 
 log = logging.getLogger(__name__)
 

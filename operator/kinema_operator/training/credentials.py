@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from kinema_operator.plan import Effect, Plan
+from kinema_operator.core.plan import Effect, Plan
 from kinema_operator.training.effects import IssueCredentials
 from kinema_operator.training.view import Status, View, change
 

@@ -14,10 +14,10 @@ from kinema_api.errors import BrokenManifest, ObjectMissing
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_api.training import ArtifactsRecord, VideoModelTraining
-from kinema_operator.lanes import ask
-from kinema_operator.plan import Effect
-from kinema_operator.settings import Settings
-from kinema_operator.storage import Stores
+from kinema_operator.core.plan import Effect
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.lanes import ask
+from kinema_operator.shell.storage import Stores
 from kinema_operator.training import fence
 from kinema_operator.training.secret import storage_secret
 

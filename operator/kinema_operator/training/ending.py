@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kinema_api.training import NodeCount
-from kinema_operator.plan import Event, Plan
+from kinema_operator.core.plan import Event, Plan
 from kinema_operator.training.view import Status, View, change
 
 

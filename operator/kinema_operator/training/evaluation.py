@@ -15,8 +15,8 @@ from kinema_api.base import find_condition
 from kinema_api.evaluation import METRICS, EvaluationStatus, shortfall
 from kinema_api.training import FailureClass, NodeCount
 from kinema_api.wire import EvaluationResult
-from kinema_operator.plan import Event, Plan, Ref
-from kinema_operator.stores import store_location
+from kinema_operator.core.plan import Event, Plan, Ref
+from kinema_operator.core.stores import store_location
 from kinema_operator.training import children, credentials, ending, failure, publishing
 from kinema_operator.training.failure import Failure
 from kinema_operator.training.observed import ExportSeen

@@ -12,7 +12,7 @@ from torchx import specs
 from kinema_api import names
 from kinema_api.run import EvaluationConfig
 from kinema_api.training import VideoModelTraining
-from kinema_operator.settings import Settings
+from kinema_operator.core.settings import Settings
 from kinema_operator.training import ownership
 from kinema_operator.training.job import failure_rules, worker_pod
 

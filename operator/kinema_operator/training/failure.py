@@ -14,7 +14,7 @@ from typing import Final
 from kinema_api import names
 from kinema_api.training import FailureClass
 from kinema_api.wire import EXIT_CODES, LastWord
-from kinema_operator.settings import Settings
+from kinema_operator.core.settings import Settings
 from kinema_operator.training.observed import PodEnd, PodSeen
 from kinema_operator.training.view import View
 

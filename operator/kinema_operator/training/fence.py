@@ -22,7 +22,7 @@ from kinema_api.errors import BrokenManifest, ObjectMissing
 from kinema_api.head import Head
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStat, ObjectStore
-from kinema_operator.lanes import ask
+from kinema_operator.shell.lanes import ask
 
 MOST_REMEMBERED: Final = 256
 """Stores known to fence; one that is forgotten is tried again."""

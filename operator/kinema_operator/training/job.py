@@ -16,8 +16,8 @@ from kinema_api import launch, names
 from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EXIT_CODES
-from kinema_operator import pods
-from kinema_operator.settings import Settings
+from kinema_operator.core import pods
+from kinema_operator.core.settings import Settings
 from kinema_operator.training import ownership
 from kinema_operator.training.failure import ENDS_ATTEMPT
 from kinema_operator.training.pod import base_pod, container

@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Final
 
 from kinema_api import names
-from kinema_operator.network import NAMESPACE_NAME_LABEL, dns_egress, is_allowed, store_egresses
-from kinema_operator.plan import Manifest
-from kinema_operator.settings import Settings
+from kinema_operator.core.network import NAMESPACE_NAME_LABEL, dns_egress, is_allowed, store_egresses
+from kinema_operator.core.plan import Manifest
+from kinema_operator.core.settings import Settings
 from kinema_operator.training import ownership
 
 CACHED_NAMESPACES: Final = 1024

@@ -20,9 +20,9 @@ from typing import Any, Final
 from kinema_api import names
 from kinema_api.base import find_condition
 from kinema_api.wire import TrainerProgress
-from kinema_operator.controller import Cache
-from kinema_operator.plan import Event, Manifest, Patch, Plan, Ref
-from kinema_operator.resources import NODE_KIND
+from kinema_operator.core.controller import Cache
+from kinema_operator.core.plan import Event, Manifest, Patch, Plan, Ref
+from kinema_operator.core.resources import NODE_KIND
 from kinema_operator.training.observed import NodeTrouble, Observed, PodSeen
 from kinema_operator.training.read import FAILURE_COUNTS
 from kinema_operator.training.view import Status, View

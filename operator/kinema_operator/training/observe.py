@@ -15,15 +15,15 @@ from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_api.reports import read_result
 from kinema_api.training import KIND, VideoModelTraining
-from kinema_operator.controller import Cache
-from kinema_operator.errors import Denied
-from kinema_operator.lanes import ask
-from kinema_operator.plan import Key
-from kinema_operator.plan import Manifest as KubernetesObject
-from kinema_operator.resources import NODE_KIND
-from kinema_operator.settings import Settings
-from kinema_operator.storage import SecretReader, Stores
-from kinema_operator.stores import storage_reason, store_location
+from kinema_operator.core.controller import Cache
+from kinema_operator.core.errors import Denied
+from kinema_operator.core.plan import Key
+from kinema_operator.core.plan import Manifest as KubernetesObject
+from kinema_operator.core.resources import NODE_KIND
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import storage_reason, store_location
+from kinema_operator.shell.lanes import ask
+from kinema_operator.shell.storage import SecretReader, Stores
 from kinema_operator.training import effects, fence, lessons, nodes, restore, shared, standing, suspension
 from kinema_operator.training.observed import (
     ExportSeen,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from kinema_api import layout, names
 from kinema_api.wire import EvaluationResult, LastWord, TrainerProgress
-from kinema_operator.plan import Ref
+from kinema_operator.core.plan import Ref
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class StorageProblem:
     """Why the object store cannot be used now."""
 
     reason: str
-    """See kinema_operator.stores.storage_reason."""
+    """See kinema_operator.core.stores.storage_reason."""
     message: str
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from kinema_api import names
 from kinema_api.training import KIND, VideoModelTraining
-from kinema_operator.ownership import controller_reference
+from kinema_operator.core.ownership import controller_reference
 
 Manifest = dict[str, Any]
 

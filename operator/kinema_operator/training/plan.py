@@ -18,8 +18,8 @@ from typing import Final
 
 from kinema_api.base import find_condition
 from kinema_api.training import NodeCount, RunRecord
-from kinema_operator.plan import Effect, Event, Plan
-from kinema_operator.stores import store_location
+from kinema_operator.core.plan import Effect, Event, Plan
+from kinema_operator.core.stores import store_location
 from kinema_operator.training import (
     children,
     cleaning,

@@ -1,6 +1,6 @@
 """The pod of a role of the AppDef: argv and env are the AppDef's, plus what only a live pod can know.
 
-What a pod may do (the restricted Pod Security Standard) is decided in kinema_operator.pods.
+What a pod may do (the restricted Pod Security Standard) is decided in kinema_operator.core.pods.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from torchx import specs
 
 from kinema_api import launch, names
 from kinema_api.training import VideoModelTraining
-from kinema_operator import pods
-from kinema_operator.settings import Settings
+from kinema_operator.core import pods
+from kinema_operator.core.settings import Settings
 
 ENV_USER: Final = "USER"
 USER: Final = "kinema"

@@ -11,7 +11,7 @@ from typing import Final
 from kinema_api.run import grace_seconds
 from kinema_api.training import CheckpointStatus, NodeCount, Progress
 from kinema_api.wire import MAX_COUNT, CommittedCheckpoint, TrainerProgress
-from kinema_operator.stores import store_location
+from kinema_operator.core.stores import store_location
 from kinema_operator.training import standing
 from kinema_operator.training.uri import uri
 from kinema_operator.training.view import Status, View, change

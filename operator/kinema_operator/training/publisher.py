@@ -14,7 +14,7 @@ from kinema_api import names
 from kinema_api.run import PublicationConfig
 from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EXIT_CODES, EXPORT_BROKEN_EXIT
-from kinema_operator.settings import Settings
+from kinema_operator.core.settings import Settings
 from kinema_operator.training import ownership
 from kinema_operator.training.job import DEFAULT_REQUESTS
 from kinema_operator.training.pod import base_pod, container

@@ -5,8 +5,8 @@ from __future__ import annotations
 from kinema_api import layout
 from kinema_api.training import NodeCount, PublishedModel
 from kinema_api.wire import EXPORT_BROKEN_EXIT
-from kinema_operator.plan import Apply, Event, Plan
-from kinema_operator.stores import store_location
+from kinema_operator.core.plan import Apply, Event, Plan
+from kinema_operator.core.stores import store_location
 from kinema_operator.training import children, credentials, ending, failure
 from kinema_operator.training.observed import ExportSeen, JobSeen
 from kinema_operator.training.uri import uri

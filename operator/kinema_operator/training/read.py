@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from kinema_api import launch, names
-from kinema_operator.plan import Manifest
+from kinema_operator.core.plan import Manifest
 from kinema_operator.training.failure import parse_last_word
 from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen
 from kinema_operator.training.store_pod import ANNOTATION_GENERATION, ANNOTATION_MIN_NODES

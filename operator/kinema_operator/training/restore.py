@@ -16,7 +16,7 @@ from typing import Final
 from kinema_api import layout
 from kinema_api.objectstore import ObjectStore
 from kinema_api.training import ArtifactsRecord
-from kinema_operator.plan import Effect
+from kinema_operator.core.plan import Effect
 from kinema_operator.training import fence
 from kinema_operator.training.effects import RememberArtifacts
 from kinema_operator.training.observed import RunFound

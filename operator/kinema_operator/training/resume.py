@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kinema_api.training import CheckpointStatus
-from kinema_operator.stores import store_location
+from kinema_operator.core.stores import store_location
 from kinema_operator.training.observed import ResumePoint
 from kinema_operator.training.uri import uri
 from kinema_operator.training.view import View

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from kinema_api import names
 from kinema_api.training import VideoModelTraining
-from kinema_operator.plan import Manifest
+from kinema_operator.core.plan import Manifest
 from kinema_operator.training import ownership
 
 CACHED_NAMESPACES: Final = 1024

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from kinema_api import names
 from kinema_api.training import KIND, VideoModelTraining
-from kinema_operator.controller import Cache
-from kinema_operator.plan import Manifest, Ref
-from kinema_operator.resources import ref_to
-from kinema_operator.writer import controller_uid
+from kinema_operator.core.controller import Cache
+from kinema_operator.core.plan import Manifest, Ref
+from kinema_operator.core.resources import ref_to
+from kinema_operator.shell.writer import controller_uid
 
 SHARED: Final = (("Service", names.RENDEZVOUS_SERVICE), ("NetworkPolicy", names.TRAININGS_POLICY))
 """Kind and name of what there is once in each namespace with trainings."""

@@ -17,7 +17,7 @@ from torchx import specs
 from kinema_api import launch, names
 from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
-from kinema_operator.settings import Settings
+from kinema_operator.core.settings import Settings
 from kinema_operator.training import ownership
 from kinema_operator.training.pod import base_pod, container
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kinema_api import names
 from kinema_api.training import NodeCount
-from kinema_operator.plan import Event, Plan
+from kinema_operator.core.plan import Event, Plan
 from kinema_operator.training import children, credentials, leaving
 from kinema_operator.training.observed import PodSeen
 from kinema_operator.training.resume import checkpoint_of

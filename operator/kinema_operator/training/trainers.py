@@ -17,9 +17,9 @@ import aiohttp
 from kinema_api import names
 from kinema_api.errors import UnsafeName
 from kinema_api.wire import TrainerProgress
-from kinema_operator import pod_http
-from kinema_operator.plan import Key, Manifest
-from kinema_operator.settings import Settings
+from kinema_operator.core.plan import Key, Manifest
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell import pod_http
 from kinema_operator.training.observed import GroupSeen
 
 SILENCE_SECONDS: Final = 1.0

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from kinema_api import layout, names
 from kinema_api.training import MAX_NODES, VideoModelTraining, VideoModelTrainingSpec, VideoModelTrainingStatus
 from kinema_api.wire import TrainerProgress
-from kinema_operator.conditions import Moment
-from kinema_operator.settings import Settings
+from kinema_operator.core.conditions import Moment
+from kinema_operator.core.settings import Settings
 from kinema_operator.training.observed import ExportSeen, JobSeen, Observed, PodSeen, ReportSeen, ResumePoint
 
 Status = VideoModelTrainingStatus

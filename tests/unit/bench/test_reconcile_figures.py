@@ -11,12 +11,12 @@ from bench import finished
 from bench.starts import histogram_percentile, read
 from kinema_api.generation import VideoGeneration
 from kinema_api.training import VideoModelTraining
+from kinema_operator.core.plan import Plan
+from kinema_operator.core.semantic import keeping_unknown, merge_patch
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.standing import Look, finish
 from kinema_operator.generation import plan as generation_plan
 from kinema_operator.generation.observed import Observed as GenerationObserved
-from kinema_operator.plan import Plan
-from kinema_operator.semantic import keeping_unknown, merge_patch
-from kinema_operator.settings import Settings
-from kinema_operator.standing import Look, finish
 from kinema_operator.training.observed import Observed
 from kinema_operator.training.plan import decide
 from kinema_operator.training.view import View

@@ -17,7 +17,7 @@ from kinema_jobs.rendezvous.settings import RendezvousSettings
 from kinema_jobs.train.group import interface_of
 from kinema_jobs.train.progress import ProgressFile
 from kinema_jobs.train.telemetry import Telemetry, serve
-from kinema_operator.health import Probes
+from kinema_operator.shell.health import Probes
 
 SIX = socket.has_ipv6 and Path("/proc/net/if_inet6").exists()
 needs_six = pytest.mark.skipif(not SIX, reason="this machine has no IPv6")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kinema_operator.standing import Look, Refusal, finish
+from kinema_operator.core.standing import Look, Refusal, finish
 
 SCRIPT = Path(__file__).resolve().parents[3] / "manifests" / "argocd" / "health.lua"
 LUA = os.environ.get("KINEMA_LUA") or shutil.which("lua5.4") or shutil.which("lua5.1") or shutil.which("lua")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinema_operator.cache import ObjectCache
-from kinema_operator.resources import MANAGED_SELECTOR, ref_to
+from kinema_operator.core.resources import MANAGED_SELECTOR, ref_to
+from kinema_operator.shell.cache import ObjectCache
 
 
 def pod(name: str, version: int, uid: str | None = None, **labels: str) -> dict[str, Any]:

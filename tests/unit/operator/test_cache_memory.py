@@ -6,8 +6,8 @@ import json
 import tracemalloc
 from typing import Any, Final
 
-from kinema_operator.cache import ObjectCache
-from kinema_operator.resources import MANAGED_SELECTOR
+from kinema_operator.core.resources import MANAGED_SELECTOR
+from kinema_operator.shell.cache import ObjectCache
 
 SAMPLES: Final = 400
 TRAININGS: Final = 10_000

@@ -11,10 +11,10 @@ import pytest
 from kinema_api import layout
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import FolderStore, open_store
-from kinema_operator.errors import NotLeading
-from kinema_operator.plan import Key
+from kinema_operator.core.errors import NotLeading
+from kinema_operator.core.plan import Key
+from kinema_operator.core.settings import Settings
 from kinema_operator.registry import controllers
-from kinema_operator.settings import Settings
 from kinema_operator.training.effects import PruneCheckpoints
 
 OBJECT: dict[str, Any] = {

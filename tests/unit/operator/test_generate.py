@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kinema_operator.generate import REPOSITORY, generated_files, main, to_yaml
+from kinema_operator.manifests.files import REPOSITORY, generated_files, main, to_yaml
 
 
 @pytest.fixture

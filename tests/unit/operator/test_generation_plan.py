@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from kinema_api.base import Condition, find_condition
 from kinema_api.generation import DeliveredFile, Delivery, VideoArtefact, VideoGeneration, VideoGenerationStatus
 from kinema_api.wire import OrderResult, OrderState, UploadedFile
+from kinema_operator.core.plan import Plan
+from kinema_operator.core.settings import Settings
+from kinema_operator.dispatch.server_pod import ServerPod
 from kinema_operator.generation.observed import (
     CancelOrder,
     Commit,
@@ -30,9 +33,6 @@ from kinema_operator.generation.observed import (
     Unknown,
 )
 from kinema_operator.generation.plan import plan
-from kinema_operator.plan import Plan
-from kinema_operator.serving.server_pod import ServerPod
-from kinema_operator.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 WEEK = timedelta(days=7)

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema_api.generation import KIND
+from kinema_operator.core.plan import Key
+from kinema_operator.core.settings import Settings
+from kinema_operator.dispatch.queue import Request, assign, idle_servers, position, waiting_line
+from kinema_operator.dispatch.server_pod import ServerPod
 from kinema_operator.generation.controller import GenerationController
-from kinema_operator.generation.queue import Request, assign, idle_servers, position, waiting_line
-from kinema_operator.plan import Key
-from kinema_operator.serving.server_pod import ServerPod
-from kinema_operator.settings import Settings
 
 DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from kinema_operator.health import Probes
+from kinema_operator.shell.health import Probes
 
 
 def free_port() -> int:

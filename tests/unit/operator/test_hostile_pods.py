@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from kinema_api.wire import OrderState, TrainerProgress
+from kinema_operator.core.plan import Key
+from kinema_operator.core.settings import Settings
 from kinema_operator.generation.server_client import ServerClient
-from kinema_operator.plan import Key
-from kinema_operator.settings import Settings
 from kinema_operator.training.trainers import Trainers
 
 LOOPBACK = "127.0.0.1"

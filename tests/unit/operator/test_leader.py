@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from kinema_operator.leader import Term
+from kinema_operator.shell.leader import Term
 
 DURATION = 12.0
 

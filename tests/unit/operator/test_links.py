@@ -16,8 +16,8 @@ from aiohttp.test_utils import TestServer
 from kinema_api import generation
 from kinema_api.objectstore import StoreCredentials, StoreLocation
 from kinema_api.objectstores import open_store
-from kinema_operator.access import Access
 from kinema_operator.generation.links import AUDIENCE, Links
+from kinema_operator.shell.access import Access
 
 URL = "/v1/namespaces/studio/videogenerations/red-square/links"
 

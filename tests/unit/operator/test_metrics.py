@@ -7,9 +7,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from kinema_api import generation, training
-from kinema_operator.cache import ObjectCache
-from kinema_operator.metrics import State
-from kinema_operator.resources import CUSTOM_KINDS
+from kinema_operator.core.resources import CUSTOM_KINDS
+from kinema_operator.shell.cache import ObjectCache
+from kinema_operator.shell.metrics import State
 
 
 def _registry(*objects: dict[str, Any], leading: bool = True) -> CollectorRegistry:

@@ -10,12 +10,12 @@ from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
 
 from kinema_api.errors import KinemaApiError
-from kinema_operator.client import Client
-from kinema_operator.connection import Connection
-from kinema_operator.errors import OperatorError
+from kinema_operator.core.errors import OperatorError
+from kinema_operator.core.plan import Key, Ref
+from kinema_operator.core.settings import Settings
 from kinema_operator.generation.server_client import ServerClient
-from kinema_operator.plan import Key, Ref
-from kinema_operator.settings import Settings
+from kinema_operator.shell.client import Client
+from kinema_operator.shell.connection import Connection
 from kinema_operator.training.trainers import Trainers
 
 STEALS = "../../kinema-system/secrets/kinema-store"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from kinema_operator.cache import ObjectCache
-from kinema_operator.owned import LACKING_SECONDS, PODS_REFUSED, Owned
-from kinema_operator.plan import Key
-from kinema_operator.queue import WorkQueue
-from kinema_operator.reconcile import Reconciler
+from kinema_operator.core.plan import Key
+from kinema_operator.shell.cache import ObjectCache
+from kinema_operator.shell.owned import LACKING_SECONDS, PODS_REFUSED, Owned
+from kinema_operator.shell.queue import WorkQueue
+from kinema_operator.shell.reconcile import Reconciler
 
 LABEL = "kinema.dev/training"
 

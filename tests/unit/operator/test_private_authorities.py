@@ -13,9 +13,9 @@ from kinema_api.generation import VideoGeneration
 from kinema_api.objectstore import StoreCredentials, StoreLocation
 from kinema_api.serving import VideoModel
 from kinema_api.training import VideoModelTraining
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import store_location
 from kinema_operator.generation.stores import clip_store, weights_store
-from kinema_operator.settings import Settings
-from kinema_operator.stores import store_location
 from kinema_operator.training.secret import expiry, storage_secret
 
 

@@ -11,10 +11,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from kinema_operator.plan import Key
-from kinema_operator.queue import AGEING_SECONDS, Priority, Schedule, WorkQueue
-from kinema_operator.runtime import Runtime
-from kinema_operator.settings import Settings
+from kinema_operator.core.plan import Key
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.queue import AGEING_SECONDS, Priority, Schedule, WorkQueue
+from kinema_operator.shell.runtime import Runtime
 
 KEYS = st.sampled_from("abcde")
 

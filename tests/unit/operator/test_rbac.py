@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from kinema_api import names
-from kinema_operator import rbac
-from kinema_operator.resources import CHILD_KINDS, CUSTOM_KINDS, resource
+from kinema_operator.core.resources import CHILD_KINDS, CUSTOM_KINDS, resource
+from kinema_operator.manifests import rbac
 
 
 def verbs_on(resource_name: str, rules: tuple[dict[str, Any], ...] = rbac.OPERATOR_RULES) -> set[str]:

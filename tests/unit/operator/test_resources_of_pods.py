@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kinema_api.serving import VideoModel
+from kinema_operator.core.settings import Settings
 from kinema_operator.serving.deployment import server_deployment
-from kinema_operator.settings import Settings
 
 MODEL = VideoModel.parse(
     {

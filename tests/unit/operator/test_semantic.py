@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinema_operator.semantic import APPLIED_ANNOTATION, covers, merge_patch, quantity, with_digest
+from kinema_operator.core.semantic import APPLIED_ANNOTATION, covers, merge_patch, quantity, with_digest
 
 DESIRED: dict[str, Any] = {
     "apiVersion": "apps/v1",

@@ -9,12 +9,12 @@ import pytest
 from kinema_api import names
 from kinema_api.generation import VideoGeneration
 from kinema_api.serving import VideoModel
-from kinema_operator.cache import ObjectCache
+from kinema_operator.core.resources import CHILD_KINDS, CUSTOM_KINDS
+from kinema_operator.core.settings import Settings
 from kinema_operator.generation.observe import servers_of
-from kinema_operator.resources import CHILD_KINDS, CUSTOM_KINDS
 from kinema_operator.serving.deployment import server_deployment
 from kinema_operator.serving.observe import observe
-from kinema_operator.settings import Settings
+from kinema_operator.shell.cache import ObjectCache
 
 DIGEST = "sha256:" + "a" * 64
 META: dict[str, Any] = {"name": "m", "namespace": "studio", "uid": "model-uid", "resourceVersion": "1"}

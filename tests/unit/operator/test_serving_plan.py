@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from kinema_api import generation, names
 from kinema_api.base import find_condition
 from kinema_api.serving import Serving, VideoModel, VideoModelStatus
-from kinema_operator.generation.queue import Request
-from kinema_operator.plan import Key, Plan, Ref
+from kinema_operator.core.plan import Key, Plan, Ref
+from kinema_operator.core.settings import Settings
+from kinema_operator.dispatch.queue import Request
+from kinema_operator.dispatch.server_pod import DELETION_COST_ANNOTATION, ServerPod
 from kinema_operator.serving.observed import Demand, Observed, Served, Source
 from kinema_operator.serving.plan import plan
 from kinema_operator.serving.scaling import desired_replicas
-from kinema_operator.serving.server_pod import DELETION_COST_ANNOTATION, ServerPod
-from kinema_operator.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OLD = "sha256:" + "a" * 64

@@ -11,13 +11,13 @@ import pytest
 from kinema_api import generation, names, serving
 from kinema_api.base import Condition, find_condition
 from kinema_api.serving import VideoModel, VideoModelStatus
-from kinema_operator.generation.queue import Request, idle_servers, request
-from kinema_operator.plan import Plan, Ref
+from kinema_operator.core.plan import Plan, Ref
+from kinema_operator.core.settings import Settings
+from kinema_operator.dispatch.queue import Request, idle_servers, request
+from kinema_operator.dispatch.server_pod import ServerPod, server_pod
 from kinema_operator.serving.controller import ModelController
 from kinema_operator.serving.observed import Observed, Served, Source
 from kinema_operator.serving.plan import plan
-from kinema_operator.serving.server_pod import ServerPod, server_pod
-from kinema_operator.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OLD = "sha256:" + "a" * 64
@@ -228,7 +228,7 @@ class Walked:
 
 
 async def test_a_look_does_not_walk_through_the_generations_of_the_namespace() -> None:
-    from kinema_operator.cache import ObjectCache
+    from kinema_operator.shell.cache import ObjectCache
 
     known = ObjectCache(lambda _obj: None)
     for kind in (generation.KIND, serving.KIND, "Pod", "Deployment", "Service"):
@@ -257,7 +257,7 @@ async def test_a_look_does_not_walk_through_the_generations_of_the_namespace() -
     obj = {"kind": serving.KIND, **model(VideoModelStatus(digest=OLD)).to_wire()}
     controller = ModelController(SETTINGS, object(), object())  # type: ignore[arg-type]
     cache: Any = Walked(known)
-    from kinema_operator.plan import Key
+    from kinema_operator.core.plan import Key
 
     key = Key(serving.KIND, "studio", "tiny")
     await controller.observe(key, {**obj, "spec": {**obj["spec"], "source": {"digest": OLD}}}, cache)

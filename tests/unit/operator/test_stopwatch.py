@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from kinema_operator.stopwatch import Stopwatch
+from kinema_operator.shell.stopwatch import Stopwatch
 
 
 class Clock:

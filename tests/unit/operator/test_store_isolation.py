@@ -10,8 +10,8 @@ import pytest
 
 from kinema_api.base import ArtifactStore, SecretName
 from kinema_api.errors import StorageError
-from kinema_operator.settings import Settings
-from kinema_operator.storage import Stores
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.storage import Stores
 from stage.bad_stores import BadStore, bad_store
 
 PREFIX = "trainings/team/t/uid/"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kinema_api import generation
-from kinema_operator.controller import Sight
-from kinema_operator.errors import Conflict, NotFound
-from kinema_operator.plan import Event, Manifest, Ref
-from kinema_operator.resources import CHILD_KINDS, CUSTOM_KINDS
+from kinema_operator.core.controller import Sight
+from kinema_operator.core.errors import Conflict, NotFound
+from kinema_operator.core.plan import Event, Manifest, Ref
+from kinema_operator.core.resources import CHILD_KINDS, CUSTOM_KINDS
 
 
 class Killed(BaseException):

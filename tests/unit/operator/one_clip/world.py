@@ -18,12 +18,12 @@ from kinema_api.manifest import Manifest as ModelManifest
 from kinema_api.manifest import ManifestFile
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import FolderStore
+from kinema_operator.core.plan import Effect, Key, Manifest
+from kinema_operator.core.settings import Settings
 from kinema_operator.generation.controller import GenerationController
-from kinema_operator.plan import Effect, Key, Manifest
-from kinema_operator.queue import WorkQueue
-from kinema_operator.reconcile import Reconciler
 from kinema_operator.serving.controller import ModelController
-from kinema_operator.settings import Settings
+from kinema_operator.shell.queue import WorkQueue
+from kinema_operator.shell.reconcile import Reconciler
 from unit.operator.one_clip.api_memory import ApiMemory, ApiWrites, Killed, Tripwire
 from unit.operator.one_clip.loopback_server import LoopbackServer
 

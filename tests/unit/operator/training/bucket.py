@@ -8,9 +8,9 @@ from typing import Any
 from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import FolderStore
 from kinema_api.training import VideoModelTraining
-from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Key, Plan
-from kinema_operator.settings import Settings
+from kinema_operator.core.plan import Key, Plan
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.training.controller import TrainingController
 from kinema_operator.training.plan import decide
 from kinema_operator.training.view import View

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kinema_api.training import VideoModelTraining
-from kinema_operator.settings import Settings
+from kinema_operator.core.settings import Settings
 from kinema_operator.training.observed import Observed
 from kinema_operator.training.view import View
 

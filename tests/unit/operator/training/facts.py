@@ -10,7 +10,7 @@ from kinema_api import names
 from kinema_api.base import find_condition
 from kinema_api.training import VideoModelTrainingStatus
 from kinema_api.wire import LastWord
-from kinema_operator.plan import Plan
+from kinema_operator.core.plan import Plan
 from kinema_operator.training.observed import (
     ExportSeen,
     JobSeen,

@@ -12,8 +12,8 @@ from kinema_api.objectstore import StoreCredentials, StoreLocation
 from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EXIT_CODES
-from kinema_operator.settings import Settings
-from kinema_operator.stores import store_location
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import store_location
 from kinema_operator.training import children, network_policy, pod, secret, service, store_pod, video_model
 from kinema_operator.training.job import job
 

@@ -15,9 +15,9 @@ from kinema_api.base import utc_now
 from kinema_api.errors import StorageError, StorageUnreachable
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import open_store
-from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Key, Plan
-from kinema_operator.settings import Settings
+from kinema_operator.core.plan import Key, Plan
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.training.controller import TrainingController
 from kinema_operator.training.observed import Observed
 from kinema_operator.training.plan import decide

@@ -14,9 +14,9 @@ import pytest
 from kinema_api.base import utc_now
 from kinema_api.errors import StorageUnreachable
 from kinema_api.training import VideoModelTraining
-from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Key, Plan
-from kinema_operator.settings import Settings
+from kinema_operator.core.plan import Key, Plan
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.training import trainers as asking
 from kinema_operator.training.controller import TrainingController
 from kinema_operator.training.plan import decide

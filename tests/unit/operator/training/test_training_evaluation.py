@@ -12,9 +12,9 @@ from kinema_api import names
 from kinema_api.evaluation import METRICS, shortfall
 from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EXIT_CODES, EvaluationResult, LastWord
-from kinema_operator.plan import Plan
-from kinema_operator.settings import Settings
-from kinema_operator.stores import store_location
+from kinema_operator.core.plan import Plan
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import store_location
 from kinema_operator.training import children
 from kinema_operator.training.effects import IssueCredentials
 from kinema_operator.training.observed import (

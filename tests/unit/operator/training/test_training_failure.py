@@ -9,7 +9,7 @@ import pytest
 
 from kinema_api.training import FailureClass
 from kinema_api.wire import EXIT_CODES, LastWord, TrainerProgress
-from kinema_operator.settings import Settings
+from kinema_operator.core.settings import Settings
 from kinema_operator.training import failure
 from kinema_operator.training.observed import Observed, PodEnd, PodSeen
 

@@ -9,8 +9,8 @@ import pytest
 
 from kinema_api import head as heads
 from kinema_api import layout
-from kinema_operator.plan import Key
-from kinema_operator.settings import Settings
+from kinema_operator.core.plan import Key
+from kinema_operator.core.settings import Settings
 from kinema_operator.training import fence
 from unit.operator.training.bucket import bucket, look
 from unit.operator.training.conftest import NOW

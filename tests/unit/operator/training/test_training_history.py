@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from kinema_api import names
 from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EvaluationResult
-from kinema_operator.plan import Plan
-from kinema_operator.settings import Settings
+from kinema_operator.core.plan import Plan
+from kinema_operator.core.settings import Settings
 from kinema_operator.training.effects import IssueCredentials
 from kinema_operator.training.observed import (
     ExportSeen,

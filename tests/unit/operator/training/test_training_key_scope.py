@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from kinema_operator.settings import Settings
+from kinema_operator.core.settings import Settings
 from kinema_operator.training.controller import TrainingController
 from kinema_operator.training.observed import Observed, ResumePoint
 

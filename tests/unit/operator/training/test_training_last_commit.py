@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kinema_operator.plan import Plan
+from kinema_operator.core.plan import Plan
 from kinema_operator.training.observed import ExportSeen, Observed, PodEnd, ResumePoint, StorageProblem
 from kinema_operator.training.plan import decide
 from unit.operator.training.facts import (

@@ -17,9 +17,9 @@ from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.training import FailureClass, VideoModelTraining
 from kinema_api.wire import LastWord, TrainerProgress
-from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Key, Plan
-from kinema_operator.settings import Settings
+from kinema_operator.core.plan import Key, Plan
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.training.controller import TrainingController
 from kinema_operator.training.observed import ExportSeen, Observed, PodEnd
 from kinema_operator.training.plan import decide

@@ -16,10 +16,10 @@ from kinema_api.errors import StorageError
 from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import FolderStore, open_store
-from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Key
+from kinema_operator.core.plan import Key
+from kinema_operator.core.settings import Settings
 from kinema_operator.registry import controllers
-from kinema_operator.settings import Settings
+from kinema_operator.shell.cache import ObjectCache
 
 KEY = Key("VideoModelTraining", "studio", "t")
 EXPORT = "trainings/studio/t/u/run-001/attempt-001/export/"

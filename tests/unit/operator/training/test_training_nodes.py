@@ -10,8 +10,8 @@ import pytest
 
 from kinema_api import names
 from kinema_api.wire import TrainerProgress
-from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Plan
+from kinema_operator.core.plan import Plan
+from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.training import nodes
 from kinema_operator.training.observed import PodSeen
 from kinema_operator.training.plan import decide

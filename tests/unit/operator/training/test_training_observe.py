@@ -7,9 +7,9 @@ from typing import Any
 
 from kinema_api.base import utc_now
 from kinema_api.errors import StorageDenied
-from kinema_operator.cache import ObjectCache
-from kinema_operator.errors import Denied
-from kinema_operator.settings import Settings
+from kinema_operator.core.errors import Denied
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.training.observe import Observer
 from kinema_operator.training.plan import decide
 from kinema_operator.training.trainers import Trainers

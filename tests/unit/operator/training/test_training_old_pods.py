@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from kinema_api.training import VideoModelTraining
-from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Key
-from kinema_operator.settings import Settings
-from kinema_operator.stores import store_location
+from kinema_operator.core.plan import Key
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import store_location
+from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.training import children
 from kinema_operator.training.controller import TrainingController
 from kinema_operator.training.job import job

@@ -15,9 +15,9 @@ from kinema_api.base import find_condition
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.training import VideoModelTraining
-from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Key
-from kinema_operator.settings import Settings
+from kinema_operator.core.plan import Key
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.training import trainers as asking
 from kinema_operator.training.controller import TrainingController
 from kinema_operator.training.plan import decide

@@ -8,7 +8,7 @@ from typing import Any
 
 from kinema_api import names
 from kinema_api.wire import TrainerProgress
-from kinema_operator.plan import Plan
+from kinema_operator.core.plan import Plan
 from kinema_operator.training.observed import Observed, PodSeen
 from kinema_operator.training.plan import decide
 from kinema_operator.training.read import read_job, read_pod

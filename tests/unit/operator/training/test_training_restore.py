@@ -17,9 +17,9 @@ from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.training import VideoModelTraining
-from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Key
-from kinema_operator.settings import Settings
+from kinema_operator.core.plan import Key
+from kinema_operator.core.settings import Settings
+from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.training.controller import TrainingController
 from unit.operator.training.conftest import BASE
 

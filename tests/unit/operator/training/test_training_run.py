@@ -10,7 +10,7 @@ import pytest
 
 from kinema_api import names
 from kinema_api.wire import EXPORT_BROKEN_EXIT
-from kinema_operator.plan import Plan
+from kinema_operator.core.plan import Plan
 from kinema_operator.training.effects import IssueCredentials
 from kinema_operator.training.observed import (
     ExportSeen,

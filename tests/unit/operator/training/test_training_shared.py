@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema_api import names
-from kinema_operator.cache import ObjectCache
-from kinema_operator.plan import Ref
-from kinema_operator.settings import Settings
-from kinema_operator.stores import store_location
+from kinema_operator.core.plan import Ref
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import store_location
+from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.training import children, network_policy, service, shared
 from kinema_operator.training.job import job
 from kinema_operator.training.observed import JobSeen, Observed, PodEnd

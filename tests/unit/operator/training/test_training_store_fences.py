@@ -7,7 +7,7 @@ from typing import Any
 
 from kinema_api.base import find_condition
 from kinema_api.objectstores import FolderStore
-from kinema_operator.settings import Settings
+from kinema_operator.core.settings import Settings
 from unit.operator.training.bucket import bucket, look
 from unit.operator.training.facts import status_of
 

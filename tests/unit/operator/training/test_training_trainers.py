@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kinema_api.wire import TrainerProgress
-from kinema_operator.plan import Key
-from kinema_operator.settings import Settings
+from kinema_operator.core.plan import Key
+from kinema_operator.core.settings import Settings
 from kinema_operator.training.trainers import Trainers
 from unit.operator.training.agents import Pods, pod
 

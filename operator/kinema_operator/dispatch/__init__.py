@@ -1,0 +1,1 @@
+"""What serving and generation share: servers as they are seen, the line of requests, the key for orders."""

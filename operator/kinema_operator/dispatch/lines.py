@@ -1,0 +1,165 @@
+"""The waiting lines of all models, kept as requests come and go: a look at one of ten thousand requests costs no more
+than a look at one of ten.
+
+Every request stands in the line of its model, before or behind others by the time at which it came. What is asked of
+a line (who is first, who runs, who ended lately, how many stand before one) is answered without walking through it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final
+
+from kinema_api.generation import KIND
+from kinema_operator.core.controller import Cache
+from kinema_operator.core.plan import Manifest
+from kinema_operator.dispatch.queue import Request, request
+
+HEAD: Final = 128
+"""How many of the first in line, and of the last that ended, decide about servers: more than a model may have."""
+
+Place = tuple[str, str]
+"""When it came, and its name."""
+
+
+@dataclass
+class ModelLine:
+    """The requests of one model."""
+
+    requests: dict[str, Request] = field(default_factory=dict)
+    """Those that have not ended, by name."""
+    waiting: dict[str | None, list[Place]] = field(default_factory=dict)
+    """In order, by the digest that they are pinned to."""
+    ended: list[tuple[datetime, str, Request]] = field(default_factory=list)
+    """In the order in which they ended."""
+    running: dict[str, Request] = field(default_factory=dict)
+    held: dict[str, Request] = field(default_factory=dict)
+
+    def head(self, digest: str, current: str | None, count: int) -> tuple[Request, ...]:
+        """The first that wait for `digest`; requests that are not pinned yet wait for the model's `current` one."""
+        lines = [self.waiting.get(digest, ())]
+        if digest == current:
+            lines.append(self.waiting.get(None, ()))
+        return tuple(self.requests[name] for _, name in islice(heapq.merge(*lines), count))
+
+    def position(self, name: str, digest: str, current: str | None) -> int | None:
+        """How many stand before `name`, or None if it does not stand in line."""
+        found = self.requests.get(name)
+        if found is None or not found.waiting or (found.digest or current) != digest:
+            return None
+        lines = {digest, None} if digest == current else {digest}
+        place = (found.created, found.name)
+        return sum(bisect.bisect_left(self.waiting.get(each, []), place) for each in lines)
+
+    def deciding(self) -> tuple[Request, ...]:
+        """Those that decide how many servers there should be: see HEAD."""
+        first = (self.requests[name] for line in self.waiting.values() for _, name in line[:HEAD])
+        lately = (request for _, _, request in self.ended[-HEAD:])
+        return (*self.running.values(), *islice(self.held.values(), HEAD), *first, *lately)
+
+    @property
+    def beyond(self) -> int:
+        """How many more wait than are among the deciding ones."""
+        return sum(max(0, len(line) - HEAD) for line in self.waiting.values())
+
+    def put(self, request: Request) -> None:
+        """Take in a request that is not in the line yet."""
+        if not request.active:
+            if request.completed is not None:
+                bisect.insort(self.ended, (request.completed, request.name, request), key=lambda e: e[:2])
+            return
+        self.requests[request.name] = request
+        if request.waiting:
+            bisect.insort(self.waiting.setdefault(request.digest, []), (request.created, request.name))
+        elif request.assigned:
+            self.running[request.name] = request
+        else:
+            self.held[request.name] = request
+
+    def remove(self, request: Request) -> None:
+        """Let go of a request exactly as it was taken in."""
+        if not request.active:
+            if request.completed is not None:
+                _drop(self.ended, (request.completed, request.name))
+            return
+        self.requests.pop(request.name, None)
+        self.running.pop(request.name, None)
+        self.held.pop(request.name, None)
+        line = self.waiting.get(request.digest)
+        if request.waiting and line is not None:
+            _drop(line, (request.created, request.name))
+            if not line:
+                del self.waiting[request.digest]
+
+
+class Lines:
+    """The lines of all models, fed with VideoGenerations as the API server has them."""
+
+    def __init__(self) -> None:
+        self._requests: dict[tuple[str, str], Request] = {}
+        self._models: dict[tuple[str, str], ModelLine] = {}
+        self._given: dict[tuple[str, str], dict[str, None]] = {}
+
+    def put(self, obj: Manifest) -> None:
+        """Take in an object, in place of the one of the same name. What cannot be read stands in no line."""
+        self.remove(obj)
+        try:
+            read = request(obj)
+        except (ValueError, TypeError, AttributeError, KeyError):
+            return
+        namespace = obj["metadata"]["namespace"]
+        self._requests[(namespace, read.name)] = read
+        self._models.setdefault((namespace, read.model), ModelLine()).put(read)
+        for name in read.given:
+            self._given.setdefault((namespace, name), {})[read.name] = None
+
+    def remove(self, obj: Manifest) -> None:
+        """Let go of the object of this name."""
+        namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
+        known = self._requests.pop((namespace, name), None)
+        if known is None:
+            return
+        line = self._models[(namespace, known.model)]
+        line.remove(known)
+        if not line.requests and not line.ended:
+            del self._models[(namespace, known.model)]
+        for given in known.given:
+            waiting = self._given.get((namespace, given), {})
+            waiting.pop(name, None)
+            if not waiting:
+                self._given.pop((namespace, given), None)
+
+    def of(self, namespace: str, model: str) -> ModelLine:
+        """The line of a model; an empty one if nobody asks for it."""
+        return self._models.get((namespace, model)) or ModelLine()
+
+    def waiting_for(self, namespace: str, name: str) -> list[str]:
+        """Requests that wait, and that are given the clip of the request `name`."""
+        return list(self._given.get((namespace, name), ()))
+
+
+def lines_of(cache: Cache, namespace: str) -> Lines:
+    """The lines as a cache keeps them; one that keeps none is walked through."""
+    view: Any = getattr(cache, "view", None)
+    if view is not None:
+        kept: Lines = view(KIND, Lines)
+        return kept
+    return _filled(cache.list(KIND, namespace))
+
+
+def _filled(objects: Iterable[Manifest]) -> Lines:
+    lines = Lines()
+    for obj in objects:
+        lines.put(obj)
+    return lines
+
+
+def _drop(ordered: list[Any], place: tuple[Any, ...]) -> None:
+    at = bisect.bisect_left(ordered, place, key=lambda each: each[:2])
+    if at < len(ordered) and ordered[at][:2] == place:
+        del ordered[at]

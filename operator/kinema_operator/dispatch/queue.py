@@ -1,0 +1,143 @@
+"""The waiting line of one digest: first come, first served, and which server each of the first gets. Pure.
+
+Every reconcile computes the whole line from what the cache holds and acts on its own place alone. Two reconciles that
+see the same world therefore never choose the same server; where a cache lags, the server itself refuses (429).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from kinema_operator.core.plan import Manifest
+from kinema_operator.dispatch.server_pod import FAILING, UNSCHEDULABLE, ServerPod, newest_template
+
+TERMINAL: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
+ASSIGNED: Final = frozenset({"Scheduled", "Running"})
+IN_LINE: Final = frozenset(
+    {
+        "ModelNotFound",
+        "ModelNotReady",
+        "Queued",
+        "ServerStarting",
+        UNSCHEDULABLE,
+        FAILING,
+        "ServerBusy",
+        "ServerUnfit",
+        "Retrying",
+        "Disrupted",
+    }
+)
+"""Reasons for which a request waits for a server of its model. Whoever waits for anything else, such as an input or a
+store, is held: it must neither keep others from a server nor keep a server for itself."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A generation, reduced to what the line and the scaling ask about."""
+
+    name: str
+    model: str
+    created: str
+    """RFC 3339 in UTC, as the API server writes it: sorts like the time."""
+    phase: str = "Pending"
+    digest: str | None = None
+    """Digest that it is pinned to; None: not yet."""
+    server_uid: str | None = None
+    """Pod that it is, or was last, given to."""
+    completed: datetime | None = None
+    store_endpoint: str | None = None
+    """Endpoint of its own object store."""
+    held: bool = False
+    """It waits for something else than a server: it stands in no line and asks for none."""
+    given: tuple[str, ...] = ()
+    """Requests whose clips it waits for, or may wait for."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it waits or runs."""
+        return self.phase not in TERMINAL
+
+    @property
+    def assigned(self) -> bool:
+        """Whether a server has it in hand, or is about to."""
+        return self.phase in ASSIGNED
+
+    @property
+    def serves(self) -> bool:
+        """Whether it has a server or waits for one."""
+        return self.active and (self.assigned or not self.held)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it stands in line."""
+        return self.active and not self.assigned and not self.held
+
+
+def request(manifest: Manifest) -> Request:
+    """A VideoGeneration of the API server as a Request; reads raw JSON, since a line may be thousands long."""
+    metadata: Mapping[str, Any] = manifest["metadata"]
+    spec: Mapping[str, Any] = manifest.get("spec") or {}
+    status: Mapping[str, Any] = manifest.get("status") or {}
+    completed = status.get("completionTime")
+    return Request(
+        name=metadata["name"],
+        model=(spec.get("modelRef") or {}).get("name", ""),
+        created=metadata.get("creationTimestamp") or "",
+        phase=status.get("phase") or "Pending",
+        digest=status.get("modelDigest"),
+        server_uid=status.get("serverUid"),
+        completed=datetime.fromisoformat(completed) if completed else None,
+        store_endpoint=(spec.get("artifactStore") or {}).get("endpoint"),
+        held=any(_holds(condition) for condition in status.get("conditions") or ()),
+        given=given_to(manifest),
+    )
+
+
+def _holds(condition: Mapping[str, Any]) -> bool:
+    unmet = condition.get("type") in ("Accepted", "Scheduled") and condition.get("status") == "False"
+    return unmet and condition.get("reason") not in IN_LINE
+
+
+def given_to(manifest: Manifest) -> tuple[str, ...]:
+    """Names of the requests whose clips a VideoGeneration that waits is given."""
+    spec: Mapping[str, Any] = manifest.get("spec") or {}
+    if ((manifest.get("status") or {}).get("phase") or "Pending") != "Pending":
+        return ()
+    names = ((spec.get(given) or {}).get("generation") for given in ("input", "end"))
+    return tuple({name: None for name in names if name})
+
+
+def waiting_line(requests: Iterable[Request], digest: str, current: str | None) -> tuple[Request, ...]:
+    """Who waits for `digest`, in order; requests that are not pinned yet wait for the model's `current` one."""
+    waiting = (r for r in requests if r.waiting and (r.digest or current) == digest)
+    return tuple(sorted(waiting, key=lambda r: (r.created, r.name)))
+
+
+def position(line: Sequence[Request], name: str) -> int | None:
+    """How many stand before `name`, or None if it does not stand in line."""
+    return next((place for place, waiting in enumerate(line) if waiting.name == name), None)
+
+
+def idle_servers(servers: Iterable[ServerPod], requests: Iterable[Request]) -> tuple[ServerPod, ...]:
+    """Servers that can take a request now, in a stable order: those first that a roll-out will not take away."""
+    busy = {r.server_uid for r in requests if r.assigned}
+    known = tuple(servers)
+    newest = newest_template(known)
+    free = (s for s in known if s.available and s.uid not in busy)
+    return tuple(sorted(free, key=lambda s: (s.template != newest, s.name)))
+
+
+def assign(line: Sequence[Request], idle: Sequence[ServerPod]) -> dict[str, ServerPod]:
+    """Server by name of the request, for the first in line; one that failed on a server gets another if it can."""
+    free = list(idle)
+    chosen: dict[str, ServerPod] = {}
+    for waiting in line:
+        if not free:
+            break
+        server = next((s for s in free if s.uid != waiting.server_uid), free[0])
+        free.remove(server)
+        chosen[waiting.name] = server
+    return chosen

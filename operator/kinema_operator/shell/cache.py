@@ -1,0 +1,312 @@
+"""Objects as the API server last told, with what this process itself wrote laid over them.
+
+Three sources feed it: the informers' lists, their watches, and the answers to our own writes. Whatever carries the
+newer resourceVersion wins (they are comparable numbers since KEP-5504, and were in practice long before), so that a
+reconcile right after a write sees what it wrote although the watch has not brought it yet. Without that an attempt
+number could be counted from a status that is older than the one just written.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, cast
+
+from kinema_api import names
+from kinema_operator.core.controller import Sight
+from kinema_operator.core.plan import Manifest, Ref
+from kinema_operator.core.resources import NODE_KIND
+
+Listener = Callable[[Manifest], None]
+Name = tuple[str, str]
+"""Namespace and name; an object of the cluster has the namespace ""."""
+
+SHARED_LENGTH = 24
+"""Longest text that is likely to stand in many objects."""
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+INDEXED_PREFIX = f"{names.GROUP}/"
+"""Labels of our own are indexed; others only filter."""
+
+
+class View(Protocol):
+    """Something that is derived from all objects of a kind, and kept as they come and go. It never raises."""
+
+    def put(self, obj: Manifest) -> None:
+        """Take in an object, in place of the one of the same name."""
+
+    def remove(self, obj: Manifest) -> None:
+        """Let go of the object of this name."""
+
+
+V = TypeVar("V", bound=View)
+
+
+def version_of(obj: Manifest) -> int:
+    """The resourceVersion as a number."""
+    return int(obj["metadata"].get("resourceVersion") or 0)
+
+
+def name_of(obj: Manifest) -> Name:
+    """Namespace and name."""
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+
+
+@dataclass
+class Shelf:
+    """The objects of one kind."""
+
+    selector: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the objects that are watched; others are not kept, since nobody would tell of their end."""
+    objects: dict[str, dict[str, Manifest]] = field(default_factory=dict)
+    """By namespace, then name."""
+    by_label: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
+    """Names by (namespace, label, value)."""
+    seen: int = 0
+    """The newest resourceVersion that list or watch has told of."""
+    gone: set[str] = field(default_factory=set)
+    """Uids that we deleted and whose end the watch has not told yet."""
+    sight: Sight = "unknown"
+    views: dict[Callable[[], View], View] = field(default_factory=dict)
+    """What is derived from the objects, by what makes it."""
+
+
+class ObjectCache:
+    """Implements controller.Cache and client.Overlay."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._shelves: dict[str, Shelf] = {}
+        self._listener = listener
+
+    def watch_kind(self, kind: str, selector: Mapping[str, str]) -> None:
+        """Keep objects of `kind` that carry `selector`; objects of other kinds are not kept."""
+        self._shelves[kind] = Shelf(selector)
+
+    # Reading: controller.Cache
+
+    def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """One object, or None."""
+        shelf = self._shelves.get(kind)
+        return shelf.objects.get(namespace, {}).get(name) if shelf else None
+
+    def watches(self, kind: str) -> bool:
+        """Whether objects of this kind are kept."""
+        return kind in self._shelves
+
+    def sight(self, kind: str) -> Sight:
+        """Whether absence from the cache means anything."""
+        shelf = self._shelves.get(kind)
+        return shelf.sight if shelf else "unknown"
+
+    def list(self, kind: str, namespace: str | None = None, labels: dict[str, str] | None = None) -> Iterable[Manifest]:
+        """Objects of a kind, of one namespace or all, that carry all of `labels`."""
+        shelf = self._shelves.get(kind)
+        if shelf is None:
+            return ()
+        wanted = labels or {}
+        return [obj for obj in _candidates(shelf, namespace, wanted) if carries(obj, wanted)]
+
+    def view(self, kind: str, make: Callable[[], V]) -> V:
+        """What `make` made, kept up to date with all objects of `kind` from its first use on."""
+        shelf = self._shelves[kind]
+        found = shelf.views.get(make)
+        if found is None:
+            found = shelf.views[make] = make()
+            for obj in self.list(kind):
+                found.put(obj)
+        return cast(V, found)
+
+    # Feeding: own writes
+
+    def offer(self, obj: Manifest) -> bool:
+        """Take in an object that did not come by list or watch of its kind; whether it was news."""
+        shelf = self._shelves.get(obj["kind"])
+        if shelf is None or obj["metadata"]["uid"] in shelf.gone or not carries(obj, shelf.selector):
+            return False
+        known = self.get(obj["kind"], *name_of(obj))
+        if known is None and version_of(obj) <= shelf.seen:
+            return False  # The watch is already past it: it was deleted in the meantime.
+        if known is not None and version_of(known) >= version_of(obj):
+            return False
+        self._put(shelf, obj)
+        return True
+
+    def discard(self, ref: Ref, uid: str) -> None:
+        """The object with this uid is gone, whatever the watch still tells of it."""
+        shelf = self._shelves.get(ref.kind)
+        if shelf is None:
+            return
+        known = self.get(ref.kind, ref.namespace, ref.name)
+        if known is not None and known["metadata"]["uid"] == uid:
+            shelf.gone.add(uid)
+            self._remove(shelf, known)
+
+    # Feeding: list and watch
+
+    def replace(self, kind: str, objects: Iterable[Manifest], version: int) -> None:
+        """The kind's objects as of `version`: what is missing has been deleted, also if no watch told so."""
+        shelf = self._shelves[kind]
+        listed: set[Name] = set()
+        for obj in objects:
+            listed.add(name_of(obj))
+            self.advance(kind, "MODIFIED", obj)
+        for known in [o for named in shelf.objects.values() for o in named.values()]:
+            if name_of(known) not in listed and version_of(known) <= version:
+                self._remove(shelf, known)
+        shelf.gone.clear()
+        shelf.seen = max(shelf.seen, version)
+        shelf.sight = "listed"
+
+    def refuse(self, kind: str) -> None:
+        """The API server lets nobody of ours list the kind: nothing is known of it."""
+        shelf = self._shelves[kind]
+        for known in [o for named in shelf.objects.values() for o in named.values()]:
+            self._remove(shelf, known)
+        shelf.sight = "refused"
+
+    def advance(self, kind: str, change: str, obj: Manifest) -> None:
+        """One event of a watch: ADDED, MODIFIED, DELETED or BOOKMARK."""
+        shelf = self._shelves[kind]
+        shelf.seen = max(shelf.seen, version_of(obj))
+        if change == "BOOKMARK":
+            return
+        known = self.get(kind, *name_of(obj))
+        uid = obj["metadata"]["uid"]
+        if change == "DELETED":
+            shelf.gone.discard(uid)
+            if known is not None and (known["metadata"]["uid"] == uid or version_of(known) <= version_of(obj)):
+                self._remove(shelf, known)
+        elif uid not in shelf.gone and (known is None or version_of(known) < version_of(obj)):
+            self._put(shelf, obj)
+
+    # Underneath
+
+    def _put(self, shelf: Shelf, obj: Manifest) -> None:
+        slim = without_bookkeeping(obj)
+        namespace, name = name_of(slim)
+        known = shelf.objects.get(namespace, {}).get(name)
+        if known is not None:
+            _unindex(shelf, known)
+        shelf.objects.setdefault(namespace, {})[name] = slim
+        for view in shelf.views.values():
+            view.put(slim)
+        for label in _indexed(slim):
+            shelf.by_label.setdefault(label, set()).add(name)
+        if known is not None and known["metadata"]["uid"] != slim["metadata"]["uid"]:
+            self._listener(known)
+        self._listener(slim)
+
+    def _remove(self, shelf: Shelf, known: Manifest) -> None:
+        namespace, name = name_of(known)
+        _unindex(shelf, known)
+        named = shelf.objects[namespace]
+        del named[name]
+        if not named:
+            del shelf.objects[namespace]
+        for view in shelf.views.values():
+            view.remove(known)
+        self._listener(known)
+
+
+def carries(obj: Manifest, labels: Mapping[str, str]) -> bool:
+    """Whether the object has all of these labels."""
+    own = obj["metadata"].get("labels") or {}
+    return all(own.get(label) == value for label, value in labels.items())
+
+
+def without_bookkeeping(obj: Manifest) -> Manifest:
+    """The object without what nobody here reads and what is often the larger half of it."""
+    metadata: dict[str, Any] = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
+    if LAST_APPLIED in (metadata.get("annotations") or {}):
+        metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
+    slim: Manifest = {**obj, "metadata": metadata}
+    if obj["kind"] == NODE_KIND:
+        slim = _slim_node(obj, metadata)
+    elif obj["kind"] in _READ_OF:
+        slim = _slim(slim, _READ_OF[obj["kind"]])
+    found: Manifest = _shared(slim)
+    return found
+
+
+_READ_OF: Mapping[str, Mapping[str, Any]] = {
+    "Pod": {
+        "spec": {"nodeName": None, "subdomain": None},
+        "status": {
+            "phase": None,
+            "podIP": None,
+            "reason": None,
+            "message": None,
+            "conditions": None,
+            "initContainerStatuses": {"name": None, "state": None, "lastState": None, "ready": None},
+            "containerStatuses": {"name": None, "state": None, "lastState": None, "ready": None},
+        },
+    },
+    "Job": {
+        "spec": {
+            "parallelism": None,
+            "completions": None,
+            "suspend": None,
+            "template": {"spec": {"subdomain": None, "containers": {"name": None, "image": None}}},
+        },
+        "status": {"conditions": None, "active": None, "succeeded": None, "failed": None, "ready": None},
+    },
+}
+"""What is read of the kinds that there are most of; both are made once and never compared with what they should be."""
+
+
+def _slim(obj: Manifest, read: Mapping[str, Any]) -> Manifest:
+    kept = {part: _kept(obj[part], fields) for part, fields in read.items() if obj.get(part) is not None}
+    return {key: value for key, value in obj.items() if key not in read} | kept
+
+
+def _kept(value: Any, fields: Mapping[str, Any] | None) -> Any:
+    if fields is None:
+        return value
+    if isinstance(value, list):
+        return [_kept(item, fields) for item in value]
+    return {key: _kept(value[key], inner) for key, inner in fields.items() if key in value}
+
+
+def _shared(value: Any) -> Any:
+    """The same data, of which each field's name, and each short text, is in memory only once for all objects."""
+    if isinstance(value, Mapping):
+        return {sys.intern(key): _shared(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shared(item) for item in value]
+    return sys.intern(value) if type(value) is str and len(value) <= SHARED_LENGTH else value
+
+
+def _slim_node(node: Manifest, metadata: Mapping[str, Any]) -> Manifest:
+    """Whether the node is there and heard of; its images and addresses alone are tens of kilobytes."""
+    kept = {key: value for key, value in metadata.items() if key not in ("annotations", "labels")}
+    conditions = [c for c in (node.get("status") or {}).get("conditions") or () if c["type"] == "Ready"]
+    taints = (node.get("spec") or {}).get("taints") or []
+    return {**node, "metadata": kept, "spec": {"taints": taints}, "status": {"conditions": conditions}}
+
+
+def _indexed(obj: Manifest) -> Iterator[tuple[str, str, str]]:
+    namespace = obj["metadata"].get("namespace", "")
+    for label, value in (obj["metadata"].get("labels") or {}).items():
+        if label.startswith(INDEXED_PREFIX):
+            yield namespace, label, value
+
+
+def _unindex(shelf: Shelf, obj: Manifest) -> None:
+    for label in _indexed(obj):
+        found = shelf.by_label.get(label)
+        if found is not None:
+            found.discard(obj["metadata"]["name"])
+            if not found:
+                del shelf.by_label[label]
+
+
+def _candidates(shelf: Shelf, namespace: str | None, labels: Mapping[str, str]) -> Iterable[Manifest]:
+    if namespace is None:
+        return (obj for named in shelf.objects.values() for obj in named.values())
+    named = shelf.objects.get(namespace, {})
+    best: set[str] | None = None
+    for label, value in labels.items():
+        if label.startswith(INDEXED_PREFIX):
+            found = shelf.by_label.get((namespace, label, value), set())
+            best = found if best is None or len(found) < len(best) else best
+    return named.values() if best is None else [named[name] for name in best]

@@ -1,0 +1,100 @@
+"""An object store that is written to only while this replica leads.
+
+What an effect does runs in a thread, and a thread cannot be cancelled: one that copies or prunes would go on after the
+lease is lost, beside the next leader's. So each call asks the fence first, as each write to the API server does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from kinema_api.objectstore import (
+    MAX_FILE_BYTES,
+    MAX_LISTED,
+    MAX_OBJECT_BYTES,
+    ObjectStat,
+    ObjectStore,
+    PresignedUpload,
+    StoreLocation,
+)
+from kinema_operator.shell.lanes import Lane
+
+
+class FencedStore:
+    """Implements ObjectStore around another one. Whatever writes, or reads a whole file, raises NotLeading first."""
+
+    def __init__(self, store: ObjectStore, fence: Callable[[], object]) -> None:
+        self._store = store
+        self._fence = fence
+        self.location: StoreLocation = store.location
+        self.lane: Lane | None = None
+        """Where calls to it wait for each other; see lanes.ask."""
+
+    def check(self) -> None:
+        """See ObjectStore."""
+        self._store.check()
+
+    def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        """See ObjectStore."""
+        self._fence()
+        self._store.put(key, data, content_type)
+
+    def put_if(self, key: str, data: bytes, etag: str | None, content_type: str = "application/octet-stream") -> str:
+        """See ObjectStore."""
+        self._fence()
+        return self._store.put_if(key, data, etag, content_type)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """See ObjectStore."""
+        self._fence()
+        self._store.put_file(key, path)
+
+    def get(self, key: str, limit: int = MAX_OBJECT_BYTES) -> bytes:
+        """See ObjectStore."""
+        return self._store.get(key, limit)
+
+    def get_file(self, key: str, path: Path, limit: int = MAX_FILE_BYTES) -> None:
+        """See ObjectStore."""
+        self._fence()
+        self._store.get_file(key, path, limit)
+
+    def stat(self, key: str) -> ObjectStat | None:
+        """See ObjectStore."""
+        return self._store.stat(key)
+
+    def list(self, prefix: str, limit: int = MAX_LISTED) -> Iterator[ObjectStat]:
+        """See ObjectStore."""
+        return self._store.list(prefix, limit)
+
+    def copy(self, source: str, target: str, if_etag: str | None = None, content_type: str | None = None) -> None:
+        """See ObjectStore."""
+        self._fence()
+        self._store.copy(source, target, if_etag, content_type)
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore."""
+        self._fence()
+        self._store.delete(key)
+
+    def sha256(self, key: str, limit: int = MAX_FILE_BYTES) -> tuple[str, int]:
+        """See ObjectStore."""
+        self._fence()
+        return self._store.sha256(key, limit)
+
+    def presign_get(self, key: str, expires: timedelta, *, public: bool = False) -> str:
+        """See ObjectStore."""
+        return self._store.presign_get(key, expires, public=public)
+
+    def presign_put(self, key: str, expires: timedelta) -> str:
+        """See ObjectStore."""
+        return self._store.presign_put(key, expires)
+
+    def presign_upload(self, key: str, expires: timedelta, length: int) -> PresignedUpload:
+        """See ObjectStore."""
+        return self._store.presign_upload(key, expires, length)
+
+    def uri(self, key: str) -> str:
+        """See ObjectStore."""
+        return self._store.uri(key)

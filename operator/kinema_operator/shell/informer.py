@@ -1,0 +1,175 @@
+"""Keeps one kind of the cache like the API server's: list, then watch, and list again whenever the watch has a gap.
+
+A list replaces: objects that are missing from it are taken out, so a deletion during a gap is seen (Kopf's watches
+and indices do not see it). Bookmarks keep the resourceVersion young. A watch that is silent for longer than
+bookmarks may take is cut and started anew, and its age is what /readyz looks at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from kinema_operator.core.errors import ApiError, Denied, Expired, NotFound, OperatorError, Silence, api_error
+from kinema_operator.core.resources import resource
+from kinema_operator.shell.cache import ObjectCache
+from kinema_operator.shell.client import Client
+
+log = logging.getLogger(__name__)
+
+SERVER_TIMEOUT_SECONDS = (240, 300)
+"""After how long the API server ends a watch by itself; drawn at random so that watches do not all end at once."""
+SILENCE_SHARE = 0.75
+"""Share of watch_stale_seconds after which a silent watch is cut: it is replaced before anyone calls it stale.
+Bookmarks come about once a minute."""
+BACKOFF_SECONDS = (0.2, 10.0)
+"""First and longest wait between two tries."""
+REFUSED_SECONDS = 60.0
+"""Until a kind that need not be watched, and may not be, is tried again: rights may be given at any time."""
+
+
+class Informer:
+    """One kind, in one namespace or all."""
+
+    def __init__(
+        self,
+        client: Client,
+        cache: ObjectCache,
+        kind: str,
+        *,
+        namespace: str | None = None,
+        selector: Mapping[str, str] | None = None,
+        stale_seconds: float,
+        optional: bool = False,
+    ) -> None:
+        """`optional`: where watching is refused, the cache is told so, and it is tried again now and then."""
+        self.kind = kind
+        self._optional = optional
+        self.synced = asyncio.Event()
+        """Set when the kind has been listed once."""
+        self._client = client
+        self._cache = cache
+        self._namespace = namespace
+        self._selector = ",".join(f"{label}={value}" for label, value in (selector or {}).items())
+        self._silence = stale_seconds * SILENCE_SHARE
+        self._alive_at = time.monotonic()
+        self._version: str | None = None
+        self._failures = 0
+        self._asked = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        cache.watch_kind(kind, selector or {})
+
+    @property
+    def age(self) -> float:
+        """Seconds since the API server was last heard of by this watch."""
+        return time.monotonic() - self._alive_at
+
+    async def run(self) -> None:
+        """List and watch for ever; errors are waited out."""
+        while True:
+            try:
+                if self._version is None:
+                    self._version = await self._list()
+                await self._watch_until_asked(self._version)
+                self._failures = 0
+            except Expired:
+                log.info("The watch has a gap; listing again", extra={"kind": self.kind})
+                self._version = None
+            except OperatorError as error:
+                if self._optional and isinstance(error, Denied):
+                    self._version = None
+                    await self._refused()
+                else:
+                    await self._back_off(error)
+            except Exception:
+                # An object that cannot be digested must not end the watching of all others for good.
+                log.exception("The watch failed; listing again", extra={"kind": self.kind})
+                self._version = None
+                await self._back_off(None)
+
+    async def refresh(self) -> None:
+        """List again now, and return when the cache is at least as new as this call."""
+        listed = asyncio.get_running_loop().create_future()
+        self._waiting.append(listed)
+        self._asked.set()
+        await listed
+
+    async def _list(self) -> str:
+        waiting, self._waiting = self._waiting, []
+        self._asked.clear()
+        try:
+            objects, version = await self._client.list_all(self.kind, self._namespace, self._selector or None)
+        except BaseException:
+            self._waiting += waiting
+            raise
+        for obj in objects:
+            # Items of a list carry neither of them.
+            obj.setdefault("kind", self.kind)
+            obj.setdefault("apiVersion", resource(self.kind).api_version)
+        self._cache.replace(self.kind, objects, int(version))
+        self._alive()
+        self.synced.set()
+        for listed in waiting:
+            if not listed.done():
+                listed.set_result(None)
+        return version
+
+    async def _watch_until_asked(self, version: str) -> None:
+        watch = asyncio.create_task(self._watch(version))
+        asked = asyncio.create_task(self._asked.wait())
+        try:
+            await asyncio.wait({watch, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                watch.result()
+            else:
+                self._version = None
+        finally:
+            watch.cancel()
+            asked.cancel()
+            await asyncio.gather(watch, asked, return_exceptions=True)
+
+    async def _watch(self, version: str) -> None:
+        query = {
+            "resourceVersion": version,
+            "timeoutSeconds": str(random.randint(*SERVER_TIMEOUT_SECONDS)),  # noqa: S311 - jitter, not a secret
+        }
+        if self._selector:
+            query["labelSelector"] = self._selector
+        async with self._client.watch(self.kind, self._namespace, query, self._silence) as batches:
+            self._alive()
+            async for batch in batches:
+                for event in batch:
+                    self._take(event)
+                self._alive()
+        self._alive()
+
+    def _take(self, event: dict[str, Any]) -> None:
+        obj = event["object"]
+        if event["type"] == "ERROR":
+            raise api_error(f"WATCH {self.kind}", int(obj.get("code") or 0), obj)
+        self._cache.advance(self.kind, event["type"], obj)
+        self._version = obj["metadata"]["resourceVersion"]
+
+    def _alive(self) -> None:
+        self._alive_at = time.monotonic()
+
+    async def _refused(self) -> None:
+        if self._cache.sight(self.kind) != "refused":
+            log.warning("May not be watched, and is done without", extra={"kind": self.kind})
+            self._cache.refuse(self.kind)
+        await asyncio.sleep(REFUSED_SECONDS)
+
+    async def _back_off(self, error: OperatorError | None) -> None:
+        self._failures += 1
+        first, longest = BACKOFF_SECONDS
+        wait = min(longest, first * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+        if isinstance(error, ApiError):
+            hint = "; are the CRDs installed?" if isinstance(error, NotFound) else ""
+            level = logging.DEBUG if isinstance(error, Silence) else logging.WARNING
+            about = {"kind": self.kind, "retry_seconds": round(wait, 1)}
+            log.log(level, "Cannot watch: %s%s", error, hint, extra=about)
+        await asyncio.sleep(wait)

@@ -1,0 +1,108 @@
+"""What the operator tells Prometheus: counters where things happen, the rest read off the cache when asked."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from kinema_api import training
+from kinema_operator.core.resources import CUSTOM_KINDS
+from kinema_operator.shell.cache import ObjectCache, name_of
+from kinema_operator.shell.informer import Informer
+
+REGISTRY: Final = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+RECONCILES: Final = Counter(
+    "kinema_operator_reconciles", "Reconciles by kind and result.", ["kind", "result"], registry=REGISTRY
+)
+RECONCILE_SECONDS: Final = Histogram(
+    "kinema_operator_reconcile_seconds",
+    "Seconds that one reconcile took.",
+    ["kind"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    registry=REGISTRY,
+)
+LOOK_SECONDS: Final = Histogram(
+    "kinema_operator_look_seconds",
+    "Processor seconds for which one reconcile kept the event loop to itself, without what it waited for.",
+    ["kind"],
+    buckets=(*(step / 2000 for step in range(1, 11)), 0.006, 0.008, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1),
+    registry=REGISTRY,
+)
+QUEUE_WAIT_SECONDS: Final = Histogram(
+    "kinema_operator_queue_wait_seconds",
+    "Seconds between the moment a resource was due and the start of its reconcile.",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60),
+    registry=REGISTRY,
+)
+WRITES: Final = Counter(
+    "kinema_operator_writes", "Writes to the API server by kind and way.", ["kind", "way"], registry=REGISTRY
+)
+ERRORS: Final = Counter(
+    "kinema_operator_errors", "Failed reconciles by kind and error.", ["kind", "error"], registry=REGISTRY
+)
+REFUSALS: Final = Counter(
+    "kinema_operator_refusals",
+    "Objects that the API server refused, by kind and reason.",
+    ["kind", "reason"],
+    registry=REGISTRY,
+)
+
+
+class State(Collector):
+    """Gauges that are read off the process when Prometheus asks."""
+
+    def __init__(
+        self,
+        cache: ObjectCache,
+        informers: Iterable[Informer],
+        queue_depth: Callable[[], int],
+        leading: Callable[[], bool],
+    ) -> None:
+        self._cache = cache
+        self._informers = tuple(informers)
+        self._queue_depth = queue_depth
+        self._leading = leading
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """All gauges as they are now."""
+        yield GaugeMetricFamily(
+            "kinema_operator_leader", "1 if this replica leads, else 0.", value=float(self._leading())
+        )
+        yield GaugeMetricFamily(
+            "kinema_operator_queue_depth", "Resources that wait for a reconcile.", value=self._queue_depth()
+        )
+        ages = GaugeMetricFamily(
+            "kinema_operator_watch_age_seconds", "Seconds since a watch was last heard of.", labels=["kind"]
+        )
+        for informer in self._informers:
+            ages.add_metric([informer.kind], informer.age)
+        yield ages
+        yield self._objects()
+        yield self._accuracy()
+
+    def _objects(self) -> GaugeMetricFamily:
+        family = GaugeMetricFamily("kinema_objects", "Resources by kind and phase.", labels=["kind", "phase"])
+        for kind in CUSTOM_KINDS:
+            phases = Tally((obj.get("status") or {}).get("phase", "Pending") for obj in self._cache.list(kind))
+            for phase, count in sorted(phases.items()):
+                family.add_metric([kind, phase], count)
+        return family
+
+    def _accuracy(self) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "kinema_evaluation_accuracy",
+            "Share of right answers of the model that a training's current run has measured.",
+            labels=["namespace", "training", "metric"],
+        )
+        for obj in self._cache.list(training.KIND):
+            measured = ((obj.get("status") or {}).get("evaluation") or {}).get("accuracy") or {}
+            for metric, share in sorted(measured.items()):
+                family.add_metric([*name_of(obj), metric], share)
+        return family

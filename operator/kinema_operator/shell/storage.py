@@ -1,0 +1,280 @@
+"""The object stores that specs name, opened with their Secrets, and short-lived credentials for a training's pods.
+
+The keys in a Secret stay in this process, where the store makes others by STS AssumeRole with an inline policy that
+covers a training's own prefixes and cannot delete. Which stores may be named at all is the administrator's choice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from kinema_api import names
+from kinema_api.base import ArtifactStore
+from kinema_api.errors import StorageDenied, StorageError, StorageUnreachable, StsMissing
+from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreKey
+from kinema_api.objectstores import open_store
+from kinema_api.storehttp import StoreHttp
+from kinema_operator.core.errors import Denied
+from kinema_operator.core.network import StoreNotAllowed, require_allowed
+from kinema_operator.core.settings import Settings
+from kinema_operator.core.stores import SECRETS_ROLE, store_location
+from kinema_operator.shell.fenced import FencedStore
+from kinema_operator.shell.lanes import LINE_SECONDS, OWN_SLOTS, TENANT_SLOTS, Lane, ask
+from kinema_operator.shell.sts import MAX_POLICY_BYTES, assume_role, scoped_policy
+
+__all__ = ["MAX_POLICY_BYTES", "SecretMissing", "StoreNotAllowed", "StoreSource", "Stores", "scoped_policy"]
+
+ACCESS_KEY: Final = "accessKey"
+SECRET_KEY: Final = "secretKey"
+
+SECRET_TTL_SECONDS: Final = 60.0
+"""A Secret that a spec names is read again after this long, so that changed keys are taken up."""
+CHECK_TTL_SECONDS: Final = 5.0
+"""A store found usable is not checked again within this time, however many resources ask."""
+STS_CONNECTIONS: Final = 16
+"""Connections kept to each store: as many as there are reconciles, so that a burst does not connect for each call."""
+WITHOUT_STS_SECONDS: Final = 600.0
+"""A store that had no STS is not asked for it again within this time."""
+MAX_OPENED: Final = 256
+"""Stores that are kept open; those that nobody has asked for lately are closed beyond it."""
+
+
+class SecretMissing(StorageError):
+    """The Secret with a store's keys does not exist or lacks a key. It may yet appear."""
+
+
+class SecretNotMarked(StorageError):
+    """The Secret that a spec names lacks the label of a store's keys: it may be any other Secret of the namespace."""
+
+
+class SecretUnusable(StorageError):
+    """The Secret with a store's keys holds something that is no key."""
+
+
+_KEY: Final = TypeAdapter(StoreKey)
+
+
+class SecretReader(Protocol):
+    """The part of the API client that is needed here."""
+
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        """One object by its name, or None."""
+
+
+class StoreSource(Protocol):
+    """The object stores that specs name, opened with their Secrets."""
+
+    async def for_object(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
+        """The store of an object, or the operator's own; raises StorageError."""
+
+    async def checked(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
+        """Like `for_object`, and the bucket was found usable; raises StorageError."""
+
+
+Scope = tuple[str, ArtifactStore | None]
+"""The namespace whose spec names a store, and what it says; ("", None) is the operator's own."""
+
+
+@dataclass
+class _Finding:
+    """What a store has answered last. Times are seconds of the monotonic clock."""
+
+    at: float = float("-inf")
+    error: StorageError | None = None
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    without_sts: str = ""
+    without_sts_until: float = float("-inf")
+
+
+@dataclass(frozen=True)
+class _Opened:
+    store: ObjectStore
+    keys: StoreCredentials | Path | None
+    http: StoreHttp
+    read_at: float
+    """Seconds of the monotonic clock."""
+    finding: _Finding = field(default_factory=_Finding)
+
+
+class Stores:
+    """Every store in use, opened once per location and keys."""
+
+    def __init__(self, settings: Settings, client: SecretReader) -> None:
+        self._settings = settings
+        self._client = client
+        self._fence = lambda: fence() if (fence := getattr(client, "fence", None)) else None
+        self._opened: dict[Scope, _Opened] = {}
+        self._lanes: dict[tuple[str, str], Lane] = {}
+
+    async def for_object(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
+        """The store that a spec names, or the operator's own. Nothing is asked of the store itself.
+
+        Raises:
+            SecretMissing: the Secret is not there, or lacks a key; it may yet appear.
+            StorageDenied: the operator has neither a default store nor keys to it.
+        """
+        return (await self._open(namespace, artifact_store)).store
+
+    async def checked(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
+        """Like `for_object`, and the bucket was found usable within the last seconds.
+
+        Raises:
+            StorageError: the store cannot be used now.
+        """
+        opened = await self._open(namespace, artifact_store)
+        found = opened.finding
+        # One check at a time per store: five hundred resources that start at once need one answer.
+        await _turn(found.asking, opened.store.location.endpoint)
+        try:
+            if time.monotonic() - found.at >= CHECK_TTL_SECONDS:
+                found.error = None
+                try:
+                    await ask(opened.store, opened.store.check)
+                except StorageError as error:
+                    found.error = error
+                found.at = time.monotonic()
+        finally:
+            found.asking.release()
+        if found.error is not None:
+            raise type(found.error)(str(found.error))
+        return opened.store
+
+    async def scoped_credentials(self, store: ObjectStore, prefixes: Sequence[str], seconds: int) -> StoreCredentials:
+        """Keys that read, write and list below `prefixes` for `seconds` (900 at least), and delete nothing.
+
+        Raises:
+            StorageDenied: the store's keys may not assume a role, or STS is not offered.
+            StorageUnreachable: the store does not answer.
+        """
+        opened = next((entry for entry in self._opened.values() if entry.store is store), None)
+        if opened is None or opened.keys is None:
+            raise StorageDenied(f"{store.location.endpoint} has no keys to derive others from; use an S3 store")
+        keys = await asyncio.to_thread(_read_keys, opened.keys)
+        policy = scoped_policy(store.location.bucket, prefixes)
+        found = opened.finding
+        if time.monotonic() >= found.without_sts_until:
+            try:
+                given = await ask(store, assume_role, opened.http, store.location, keys, policy, seconds)
+            except StsMissing as error:
+                found.without_sts, found.without_sts_until = str(error), time.monotonic() + WITHOUT_STS_SECONDS
+            else:
+                found.without_sts = ""
+                return given
+        if isinstance(opened.keys, Path):
+            # The operator's own keys open every namespace's artefacts: no pod gets them.
+            raise StsMissing(found.without_sts)
+        return keys.model_copy(update={"expires": time.time() + seconds})
+
+    def shares_keys(self, namespace: str, artifact_store: ArtifactStore | None) -> bool:
+        """Whether this store made no keys for one training alone, so that pods get those of the spec's Secret."""
+        opened = self._opened.get(_scope(namespace, artifact_store))
+        return bool(opened and artifact_store and opened.finding.without_sts)
+
+    async def _open(self, namespace: str, artifact_store: ArtifactStore | None) -> _Opened:
+        scope = _scope(namespace, artifact_store)
+        found = self._opened.get(scope)
+        if found and (artifact_store is None or time.monotonic() - found.read_at < SECRET_TTL_SECONDS):
+            return found
+        if artifact_store:
+            require_allowed(artifact_store.endpoint, self._settings.store_endpoint, self._settings.allowed_stores)
+        location = store_location(artifact_store, self._settings)
+        keys: StoreCredentials | Path | None = self._settings.store_credentials_file
+        if artifact_store:
+            keys = await self._keys_of(namespace, artifact_store)
+        if found and found.keys == keys:
+            # The same keys keep the same connections, and what was found.
+            opened = replace(found, read_at=time.monotonic())
+        else:
+            store = FencedStore(open_store(location, keys), self._fence)
+            store.lane = self._lane(scope[0], location.endpoint)
+            opened = _Opened(store, keys, StoreHttp(STS_CONNECTIONS, location.ca_bundle), time.monotonic())
+        self._opened[scope] = opened
+        self._prune()
+        return opened
+
+    def _lane(self, namespace: str, endpoint: str) -> Lane:
+        slots = TENANT_SLOTS if namespace else OWN_SLOTS
+        return self._lanes.setdefault((namespace, endpoint), Lane(endpoint, slots))
+
+    def _prune(self) -> None:
+        """Forget stores that nobody has asked for: specs may name any number of them."""
+        if len(self._opened) <= MAX_OPENED:
+            return
+        old = time.monotonic() - 2 * SECRET_TTL_SECONDS
+        self._opened = {scope: opened for scope, opened in self._opened.items() if opened.read_at > old or not scope[0]}
+        known = {(scope[0], opened.store.location.endpoint) for scope, opened in self._opened.items()}
+        self._lanes = {at: lane for at, lane in self._lanes.items() if at in known or not lane.idle}
+
+    async def _keys_of(self, namespace: str, artifact_store: ArtifactStore) -> StoreCredentials:
+        name = artifact_store.secret_ref.name
+        try:
+            secret = await self._client.get("Secret", namespace, name)
+        except Denied:
+            raise StorageDenied(
+                f"the operator may not read Secret {name!r} of namespace {namespace!r}: let an administrator bind "
+                f"ClusterRole {SECRETS_ROLE} to the operator's service account in that namespace"
+            ) from None
+        if secret is None:
+            raise SecretMissing(
+                f"Secret {name!r} does not exist in namespace {namespace!r}: create it with the keys "
+                f"{ACCESS_KEY} and {SECRET_KEY}"
+            )
+        if ((secret.get("metadata") or {}).get("labels") or {}).get(names.LABEL_STORE_KEYS) != "true":
+            raise SecretNotMarked(
+                f"Secret {name!r} in namespace {namespace!r} is not marked as keys of a store: if it is, "
+                f"kubectl label secret {name} -n {namespace} {names.LABEL_STORE_KEYS}=true"
+            )
+        data = secret.get("data") or {}
+        for key in (ACCESS_KEY, SECRET_KEY):
+            if not data.get(key):
+                raise SecretMissing(f"Secret {name!r} in namespace {namespace!r} lacks the key {key}: add it")
+        return StoreCredentials(
+            access_key=_key(data, ACCESS_KEY, name, namespace), secret_key=_key(data, SECRET_KEY, name, namespace)
+        )
+
+
+async def _turn(asking: asyncio.Lock, endpoint: str) -> None:
+    """Acquire the lock, or give up: nobody waits with a worker in hand until a silent store has failed."""
+    try:
+        async with asyncio.timeout(LINE_SECONDS):
+            await asking.acquire()
+    except TimeoutError:
+        raise StorageUnreachable(
+            f"object store {endpoint} has not answered others for {LINE_SECONDS:.0f} s; it is asked again soon, "
+            "check that it runs and is not overloaded"
+        ) from None
+
+
+def _scope(namespace: str, artifact_store: ArtifactStore | None) -> Scope:
+    return (namespace if artifact_store else "", artifact_store)
+
+
+def _key(data: Mapping[str, str], key: str, name: str, namespace: str) -> str:
+    """A key of a Secret, which stands in headers of requests. No error shows any of it."""
+    try:
+        return _KEY.validate_python(base64.b64decode(data[key], validate=True).decode("ascii"))
+    except ValueError:
+        raise SecretUnusable(
+            f"{key} in Secret {name!r} of namespace {namespace!r} is no key: it has a line break, a space or a byte "
+            "that is not visible ASCII, or more than 256 of them; make the Secret anew with --from-literal, or "
+            "printf %s instead of echo"
+        ) from None
+
+
+def _read_keys(keys: StoreCredentials | Path) -> StoreCredentials:
+    if isinstance(keys, StoreCredentials):
+        return keys
+    try:
+        return StoreCredentials.model_validate_json(keys.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise StorageDenied(
+            f"cannot read storage credentials from {keys} ({type(error).__name__}); check the mounted Secret"
+        ) from None
