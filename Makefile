@@ -41,18 +41,18 @@ test: $(STAMP)  ## Everything that must hold: check, a real API server, behaviou
 	@$(BIN)/python -m pytest $(AGAIN) -m 'not soak' tests/e2e
 
 integration: $(STAMP)  ## Tests against a real API server, object store, chart and trainers as local processes; no cluster
-	@$(BIN)/python tests/cluster build etcd kube-apiserver kube-controller-manager minio helm >/dev/null
+	@$(BIN)/python dev/cluster build etcd kube-apiserver kube-controller-manager minio helm >/dev/null
 	@$(BIN)/python -m pytest $(AGAIN) tests/integration
 
 soak: $(STAMP) cluster  ## What takes long: every sample trained and judged, every pair of faults
 	@$(BIN)/python -m pytest $(AGAIN) -m soak tests/e2e
-	@KINEMA_CHAOS_PAIRS=all $(BIN)/python tests/chaos
+	@KINEMA_CHAOS_PAIRS=all $(BIN)/python dev/chaos
 
 chaos: $(STAMP) cluster  ## Faults, alone and in pairs, against a training and generations (KINEMA_CHAOS_SEED, KINEMA_CHAOS_ONLY)
-	@$(BIN)/python tests/chaos
+	@$(BIN)/python dev/chaos
 
 upgrade-test: $(STAMP) cluster  ## make upgrade-test FROM=<rev>: from that revision to this one, with a training and a model at work
-	@$(BIN)/python tests/upgrade $(FROM)
+	@$(BIN)/python dev/upgrade $(FROM)
 
 check: $(STAMP)  ## Format, lint, types, import contracts, generated files, workflows, unit tests (under two minutes)
 	@$(BIN)/ruff format --check .
@@ -60,17 +60,17 @@ check: $(STAMP)  ## Format, lint, types, import contracts, generated files, work
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m kinema_operator.manifests --check
-	@$$($(BIN)/python tests/cluster path actionlint)
+	@$$($(BIN)/python dev/cluster path actionlint)
 	@$(BIN)/python -m pytest -q $(AGAIN) -n logical --maxprocesses 4 --dist worksteal tests/unit
 
 generate: $(STAMP)  ## Write CRDs, RBAC, the chart's copies and the API reference from the types
 	@$(BIN)/python -m kinema_operator.manifests
 
 cluster: $(STAMP)  ## A working cluster: KINEMA_CLUSTER=kubeconfig uses KUBECONFIG's, else kind, else one built here (K8S=<version>)
-	@$(BIN)/python tests/cluster up
+	@$(BIN)/python dev/cluster up
 
 cluster-down:  ## Take the cluster away and leave nothing behind
-	@$(PYTHON) tests/cluster down
+	@$(PYTHON) dev/cluster down
 
 images: $(STAMP)  ## Build the control-plane image (and the worker image with WORKER=1)
 	@$(BIN)/python images/build.py $(if $(WORKER),--worker)
@@ -84,7 +84,7 @@ wheel: uv  ## Build the distribution into dist/
 	@ls dist/*.whl
 
 chart-package:  ## Package the chart, as it is in charts/kinema, into dist/
-	@$$($(PYTHON) tests/cluster path helm) package charts/kinema --destination dist
+	@$$($(PYTHON) dev/cluster path helm) package charts/kinema --destination dist
 
 release-images: uv  ## Build this processor's images and push them to KINEMA_REGISTRY, with what they hold (images/release.py)
 	@$(PYTHON) images/release.py images
@@ -93,10 +93,10 @@ release: wheel  ## After release-images on every processor: indexes, chart, sign
 	@$(PYTHON) images/release.py publish
 
 bench: $(STAMP)  ## make bench NAME=isolation|learning|mfu|reader|reconcile|recovery|step|streaming: measure; ends in one JSON line
-	@$(BIN)/python tests/bench/$(NAME).py
+	@$(BIN)/python dev/bench/$(NAME).py
 
 gpu-proof: $(STAMP)  ## Train on the whole world and hold the model to its bars; call again while it exits 75 (PROOF_SCALE=0.01 rehearses)
-	@$(BIN)/python tests/proof
+	@$(BIN)/python dev/proof
 
 lock: $(STAMP)  ## Pin all requirements, with hashes; what is pinned stays as it is (UPGRADE=1: everything anew)
 	@uv pip compile pyproject.toml requirements/encoder.in --all-extras $(LOCK_FLAGS) -o requirements/dev.txt

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "demo")]
+sys.path[:0] = [str(ROOT / "dev"), str(ROOT / "demo")]
 
 from console import console  # noqa: E402
 from stage.kube import StageError  # noqa: E402

@@ -35,7 +35,7 @@ PROCESSORS: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 RECIPES: Final = (build.CONTROL_PLANE, build.WORKER)
 DIST: Final = build.REPOSITORY / "dist"
 """Where `make wheel` leaves the wheel, and a release its chart."""
-CLUSTER_TOOL: Final = build.REPOSITORY / "tests" / "cluster"
+CLUSTER_TOOL: Final = build.REPOSITORY / "dev" / "cluster"
 IDENTITIES: Final = ("KINEMA_COSIGN_KEY", "ACTIONS_ID_TOKEN_REQUEST_URL", "SIGSTORE_ID_TOKEN")
 LOOPBACK: Final = re.compile(r"(localhost|127\.0\.0\.1)[:/]")
 

@@ -26,7 +26,7 @@ os.environ.setdefault("KINEMA_ALLOWED_STORES", '["http://127.0.0.1:*"]')
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-CLUSTER_TOOL = Path(__file__).parent / "cluster"
+CLUSTER_TOOL = Path(__file__).resolve().parents[1] / "dev" / "cluster"
 
 
 def binary(name: str) -> Path:

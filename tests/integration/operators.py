@@ -19,7 +19,7 @@ ATTEMPTS = (str(Path(__file__).with_name("attempts_operator.py")),)
 KINEMA = ("-m", "kinema_operator")
 """The operator itself."""
 REPOSITORY = Path(__file__).resolve().parents[2]
-SOURCES = ("operator", "model", "jobs", "tests")
+SOURCES = ("operator", "model", "jobs", "dev", "tests")
 
 
 class Replica:

@@ -88,7 +88,7 @@ class Node:
         record = self.daemons.record(self.name)
         inner = children(record.pid) if record and record.alive() else []
         if not inner:
-            raise ClusterError(f"{self.name} is down; start it with `python tests/cluster start {self.name}`.")
+            raise ClusterError(f"{self.name} is down; start it with `python dev/cluster start {self.name}`.")
         return inner[0]
 
     def ctr(self, *arguments: str, stdin: Path | None = None) -> str:

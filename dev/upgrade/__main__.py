@@ -52,7 +52,7 @@ def install_from(tree: Path) -> None:
     install.cluster_tool("worker-image", OLD_WORKER, "--checkout", str(tree))
     script = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["dev", "tests"]
 from stage import install, kube
 kube.restricted_namespace(install.SYSTEM)
 archive, content = install.control_plane_image()

@@ -79,6 +79,6 @@ class KindCluster:
     def _kind(self, *arguments: str) -> str:
         program = binary_path(self.settings, "kind")
         if not program.exists():
-            raise ClusterError("kind is not built; run `python tests/cluster up`.")
+            raise ClusterError("kind is not built; run `python dev/cluster up`.")
         scope = [] if arguments[:2] == ("get", "clusters") else [f"--name={NAME}"]
         return run([program, *arguments, *scope])

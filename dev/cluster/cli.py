@@ -1,4 +1,4 @@
-"""The command line: `python tests/cluster VERB`; every verb explains itself with --help."""
+"""The command line: `python dev/cluster VERB`; every verb explains itself with --help."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python tests/cluster", description="The development cluster.")
+    parser = argparse.ArgumentParser(prog="python dev/cluster", description="The development cluster.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     def verb(name: str, handler: Handler, explanation: str) -> argparse.ArgumentParser:

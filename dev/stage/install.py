@@ -17,7 +17,7 @@ from kinema_api.objectstores import open_store
 from stage import kube
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CLUSTER_TOOL = REPOSITORY / "tests" / "cluster"
+CLUSTER_TOOL = REPOSITORY / "dev" / "cluster"
 CHART = REPOSITORY / "charts" / "kinema"
 SYSTEM = "kinema-system"
 RELEASE = "kinema"

@@ -1,4 +1,4 @@
-"""Entry point of `python tests/proof`; puts its parent folder on the path, as tests are no package."""
+"""Entry point of `python dev/proof`; puts its parent folder on the path, as `dev` is no package."""
 
 from __future__ import annotations
 
