@@ -13,7 +13,7 @@ from kinema_api.objectstore import StoreLocation
 from kinema_api.training import VideoModelTraining
 from kinema_operator.core.settings import Settings
 from kinema_operator.training import children
-from kinema_operator.training.pod import POD_ENV
+from kinema_operator.training.objects.pod import POD_ENV
 from stage import faults, install, kube, runs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]

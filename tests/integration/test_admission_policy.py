@@ -19,17 +19,17 @@ from kinema_api.training import VideoModelTraining
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import store_location
 from kinema_operator.manifests import rbac
-from kinema_operator.serving.deployment import server_deployment
-from kinema_operator.serving.network_policy import server_network_policy
-from kinema_operator.serving.service import server_service
+from kinema_operator.serving.objects.deployment import server_deployment
+from kinema_operator.serving.objects.network_policy import server_network_policy
+from kinema_operator.serving.objects.service import server_service
 from kinema_operator.shell.connection import Connection
 from kinema_operator.training import children
-from kinema_operator.training.job import job
-from kinema_operator.training.network_policy import network_policy
-from kinema_operator.training.secret import storage_secret
-from kinema_operator.training.service import rendezvous_service
-from kinema_operator.training.store_pod import Making, store_pod
-from kinema_operator.training.video_model import video_model
+from kinema_operator.training.objects.job import job
+from kinema_operator.training.objects.network_policy import network_policy
+from kinema_operator.training.objects.rendezvous_pod import Making, store_pod
+from kinema_operator.training.objects.secret import storage_secret
+from kinema_operator.training.objects.service import rendezvous_service
+from kinema_operator.training.objects.video_model import video_model
 
 pytestmark = pytest.mark.apiserver
 

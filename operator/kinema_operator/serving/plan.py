@@ -16,11 +16,11 @@ from kinema_operator.core.plan import Apply, Event, Key, Patch, Plan, Ref
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.queue import Request, assign, idle_servers, waiting_line
 from kinema_operator.dispatch.server_pod import UNSCHEDULABLE, ServerPod, Trouble
-from kinema_operator.serving.deployment import server_deployment
-from kinema_operator.serving.network_policy import server_network_policy
+from kinema_operator.serving.objects.deployment import server_deployment
+from kinema_operator.serving.objects.network_policy import server_network_policy
+from kinema_operator.serving.objects.service import server_service
 from kinema_operator.serving.observed import Demand, Observed
 from kinema_operator.serving.scaling import demand_for, desired_for_former, desired_replicas, protect_busy, shared
-from kinema_operator.serving.service import server_service
 
 RESOLVED: Final = "Resolved"
 AVAILABLE: Final = "Available"

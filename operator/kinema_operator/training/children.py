@@ -20,14 +20,14 @@ from kinema_api.training import VideoModelTraining
 from kinema_operator.core.plan import Apply, Event, Manifest, Patch, Ref
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import store_location
-from kinema_operator.training import leaving
-from kinema_operator.training.evaluator import evaluation_job
-from kinema_operator.training.job import job
-from kinema_operator.training.network_policy import network_policy
+from kinema_operator.training.objects.evaluator import evaluation_job
+from kinema_operator.training.objects.job import job
+from kinema_operator.training.objects.network_policy import network_policy
+from kinema_operator.training.objects.publisher import publication_job
+from kinema_operator.training.objects.rendezvous_pod import ANNOTATION_MIN_NODES, Making, next_generation, store_pod
+from kinema_operator.training.objects.service import pods_service, rendezvous_service, store_host
 from kinema_operator.training.observed import ExportSeen, JobSeen, PodEnd, PodSeen
-from kinema_operator.training.publisher import publication_job
-from kinema_operator.training.service import pods_service, rendezvous_service, store_host
-from kinema_operator.training.store_pod import ANNOTATION_MIN_NODES, Making, next_generation, store_pod
+from kinema_operator.training.phases import leaving
 from kinema_operator.training.uri import key
 from kinema_operator.training.view import View
 

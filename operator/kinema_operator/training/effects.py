@@ -19,7 +19,7 @@ from kinema_operator.core.settings import Settings
 from kinema_operator.shell.lanes import ask
 from kinema_operator.shell.storage import Stores
 from kinema_operator.training import fence
-from kinema_operator.training.secret import storage_secret
+from kinema_operator.training.objects.secret import storage_secret
 
 DELETE_SECONDS: Final = 15.0
 """So long one effect may delete: the training's next look waits for it, and with that the renewal of credentials."""

@@ -24,7 +24,8 @@ from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import storage_reason, store_location
 from kinema_operator.shell.lanes import ask
 from kinema_operator.shell.storage import SecretReader, Stores
-from kinema_operator.training import effects, fence, lessons, nodes, restore, shared, standing, suspension
+from kinema_operator.training import effects, fence, nodes, shared, standing
+from kinema_operator.training.objects.secret import expiry, secret_name
 from kinema_operator.training.observed import (
     ExportSeen,
     Observed,
@@ -33,9 +34,9 @@ from kinema_operator.training.observed import (
     Rival,
     StorageProblem,
 )
+from kinema_operator.training.phases import lessons, restore, suspension
 from kinema_operator.training.plan import sign_of_failure
 from kinema_operator.training.read import read_job, read_pod
-from kinema_operator.training.secret import expiry, secret_name
 from kinema_operator.training.trainers import Trainers
 from kinema_operator.training.uri import key as key_of
 from kinema_operator.training.view import View

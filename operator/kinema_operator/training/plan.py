@@ -20,28 +20,25 @@ from kinema_api.base import find_condition
 from kinema_api.training import NodeCount, RunRecord
 from kinema_operator.core.plan import Effect, Event, Plan
 from kinema_operator.core.stores import store_location
-from kinema_operator.training import (
-    children,
+from kinema_operator.training import children, failure, nodes, standing
+from kinema_operator.training.effects import CloseAttempt, PruneCheckpoints
+from kinema_operator.training.failure import Failure
+from kinema_operator.training.objects import ownership
+from kinema_operator.training.observed import ExportSeen, RunFound
+from kinema_operator.training.phases import (
     cleaning,
     credentials,
     ending,
     evaluation,
-    failure,
     leaving,
     lessons,
-    nodes,
-    ownership,
     placement,
     publishing,
     restore,
-    standing,
     suspension,
 )
-from kinema_operator.training.effects import CloseAttempt, PruneCheckpoints
-from kinema_operator.training.failure import Failure
-from kinema_operator.training.observed import ExportSeen, RunFound
-from kinema_operator.training.progress import completed, follow
-from kinema_operator.training.resume import checkpoint_of
+from kinema_operator.training.phases.progress import completed, follow
+from kinema_operator.training.phases.resume import checkpoint_of
 from kinema_operator.training.uri import key, uri
 from kinema_operator.training.view import Status, View, change
 

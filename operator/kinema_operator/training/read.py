@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 from kinema_api import launch, names
 from kinema_operator.core.plan import Manifest
 from kinema_operator.training.failure import parse_last_word
+from kinema_operator.training.objects.rendezvous_pod import ANNOTATION_GENERATION, ANNOTATION_MIN_NODES
 from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen
-from kinema_operator.training.store_pod import ANNOTATION_GENERATION, ANNOTATION_MIN_NODES
 
 FAILURE_COUNTS: Final = (
     "batch.kubernetes.io/job-index-failure-count",

@@ -16,7 +16,7 @@ from kinema_api.training import VideoModelTraining
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import store_location
 from kinema_operator.generation.stores import clip_store, weights_store
-from kinema_operator.training.secret import expiry, storage_secret
+from kinema_operator.training.objects.secret import expiry, storage_secret
 
 
 def pem(body: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kinema_api.serving import VideoModel
 from kinema_operator.core.settings import Settings
-from kinema_operator.serving.deployment import server_deployment
+from kinema_operator.serving.objects.deployment import server_deployment
 
 MODEL = VideoModel.parse(
     {

@@ -10,9 +10,9 @@ from kinema_api import names
 from kinema_api.serving import VideoModel
 from kinema_operator.core import network, pods
 from kinema_operator.core.settings import Settings
-from kinema_operator.serving.deployment import server_deployment
-from kinema_operator.serving.network_policy import server_network_policy
-from kinema_operator.serving.service import server_service
+from kinema_operator.serving.objects.deployment import server_deployment
+from kinema_operator.serving.objects.network_policy import server_network_policy
+from kinema_operator.serving.objects.service import server_service
 
 DIGEST = "sha256:" + "ab" * 32
 SETTINGS = Settings(pod_namespace="kinema-system", worker_image="registry.example/worker:1")

@@ -12,7 +12,7 @@ from kinema_api.serving import VideoModel
 from kinema_operator.core.resources import CHILD_KINDS, CUSTOM_KINDS
 from kinema_operator.core.settings import Settings
 from kinema_operator.generation.observe import servers_of
-from kinema_operator.serving.deployment import server_deployment
+from kinema_operator.serving.objects.deployment import server_deployment
 from kinema_operator.serving.observe import observe
 from kinema_operator.shell.cache import ObjectCache
 

@@ -10,10 +10,10 @@ from kinema_api.serving import VideoModel
 from kinema_api.training import VideoModelTraining
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import store_location
-from kinema_operator.serving.deployment import server_deployment
+from kinema_operator.serving.objects.deployment import server_deployment
 from kinema_operator.training import children
-from kinema_operator.training.job import job
-from kinema_operator.training.store_pod import Making, store_pod
+from kinema_operator.training.objects.job import job
+from kinema_operator.training.objects.rendezvous_pod import Making, store_pod
 
 DIGEST = "sha256:" + "ab" * 32
 TRAINING = {

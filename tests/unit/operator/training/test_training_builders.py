@@ -14,8 +14,10 @@ from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EXIT_CODES
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import store_location
-from kinema_operator.training import children, network_policy, pod, secret, service, store_pod, video_model
-from kinema_operator.training.job import job
+from kinema_operator.training import children
+from kinema_operator.training.objects import network_policy, pod, secret, service, video_model
+from kinema_operator.training.objects import rendezvous_pod as store_pod
+from kinema_operator.training.objects.job import job
 
 RUNNING = {"run": 2, "attempt": 3, "resumeFrom": "s3://kinema/trainings/team/tiny-world/7a1f/run-002/x/"}
 

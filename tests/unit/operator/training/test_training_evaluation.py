@@ -17,6 +17,7 @@ from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import store_location
 from kinema_operator.training import children
 from kinema_operator.training.effects import IssueCredentials
+from kinema_operator.training.objects.pod import POD_ENV
 from kinema_operator.training.observed import (
     ExportSeen,
     JobSeen,
@@ -28,7 +29,6 @@ from kinema_operator.training.observed import (
     StorageProblem,
 )
 from kinema_operator.training.plan import decide
-from kinema_operator.training.pod import POD_ENV
 from unit.operator.training.facts import (
     ATTEMPT,
     DIGEST,

@@ -14,7 +14,7 @@ from kinema_operator.core.stores import store_location
 from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.training import children
 from kinema_operator.training.controller import TrainingController
-from kinema_operator.training.job import job
+from kinema_operator.training.objects.job import job
 from kinema_operator.training.observed import Observed, PodEnd, PodSeen, ResumePoint
 from kinema_operator.training.plan import decide
 from unit.operator.training.facts import ATTEMPT, STORE, condition, message, status_of, trainer

@@ -14,12 +14,13 @@ from kinema_operator.core.plan import Ref
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import store_location
 from kinema_operator.shell.cache import ObjectCache
-from kinema_operator.training import children, network_policy, service, shared
-from kinema_operator.training.job import job
+from kinema_operator.training import children, shared
+from kinema_operator.training.objects import network_policy, service
+from kinema_operator.training.objects.job import job
+from kinema_operator.training.objects.rendezvous_pod import Making, store_pod
 from kinema_operator.training.observed import JobSeen, Observed, PodEnd
 from kinema_operator.training.plan import decide
 from kinema_operator.training.read import read_job
-from kinema_operator.training.store_pod import Making, store_pod
 from kinema_operator.training.view import View
 from unit.operator.training.facts import JOB, STARTING, STORE, TRAINING, at_work, made, trainer
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from kinema_api import names
 from kinema_api.training import NodeCount
 from kinema_operator.core.plan import Event, Plan
-from kinema_operator.training import children, credentials, leaving
+from kinema_operator.training import children
 from kinema_operator.training.observed import PodSeen
-from kinema_operator.training.resume import checkpoint_of
+from kinema_operator.training.phases import credentials, leaving
+from kinema_operator.training.phases.resume import checkpoint_of
 from kinema_operator.training.view import View, change
 
 

@@ -7,7 +7,7 @@ from kinema_api.serving import KIND, VideoModel
 from kinema_operator.core.ownership import controller_reference
 from kinema_operator.core.plan import Manifest
 from kinema_operator.dispatch.labels import server_labels, server_selector
-from kinema_operator.serving.deployment import METRICS_PORT_NAME
+from kinema_operator.serving.objects.deployment import METRICS_PORT_NAME
 
 
 def server_service(model: VideoModel, digest: str) -> Manifest:

@@ -18,9 +18,9 @@ from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EXIT_CODES
 from kinema_operator.core import pods
 from kinema_operator.core.settings import Settings
-from kinema_operator.training import ownership
 from kinema_operator.training.failure import ENDS_ATTEMPT
-from kinema_operator.training.pod import base_pod, container
+from kinema_operator.training.objects import ownership
+from kinema_operator.training.objects.pod import base_pod, container
 
 BACKOFF_LIMIT_PER_INDEX: Final = 10_000
 TERMINATION_GRACE_SECONDS: Final = 30

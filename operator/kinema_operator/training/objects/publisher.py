@@ -15,9 +15,9 @@ from kinema_api.run import PublicationConfig
 from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EXIT_CODES, EXPORT_BROKEN_EXIT
 from kinema_operator.core.settings import Settings
-from kinema_operator.training import ownership
-from kinema_operator.training.job import DEFAULT_REQUESTS
-from kinema_operator.training.pod import base_pod, container
+from kinema_operator.training.objects import ownership
+from kinema_operator.training.objects.job import DEFAULT_REQUESTS
+from kinema_operator.training.objects.pod import base_pod, container
 
 BACKOFF_LIMIT: Final = 4
 """So many pods may fail, after waits of 10, 20, 40 and 80 s, before the Job does, and is made anew."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 from kinema_api import names
 from kinema_api.training import VideoModelTraining
 from kinema_operator.core.plan import Manifest
-from kinema_operator.training import ownership
+from kinema_operator.training.objects import ownership
 
 CACHED_NAMESPACES: Final = 1024
 """Every look at every training asks for the same Service."""

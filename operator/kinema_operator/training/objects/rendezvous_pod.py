@@ -18,8 +18,8 @@ from kinema_api import launch, names
 from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
 from kinema_operator.core.settings import Settings
-from kinema_operator.training import ownership
-from kinema_operator.training.pod import base_pod, container
+from kinema_operator.training.objects import ownership
+from kinema_operator.training.objects.pod import base_pod, container
 
 ANNOTATION_MIN_NODES: Final = f"{names.GROUP}/min-nodes"
 """The smallest group that this store forms: the process reads it again as it changes."""

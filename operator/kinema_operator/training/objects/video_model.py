@@ -9,7 +9,7 @@ from typing import Any
 
 from kinema_api import names, serving
 from kinema_api.training import VideoModelTraining
-from kinema_operator.training import ownership
+from kinema_operator.training.objects import ownership
 
 
 def video_model(training: VideoModelTraining, name: str) -> dict[str, Any]:

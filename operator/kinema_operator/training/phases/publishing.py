@@ -7,10 +7,11 @@ from kinema_api.training import NodeCount, PublishedModel
 from kinema_api.wire import EXPORT_BROKEN_EXIT
 from kinema_operator.core.plan import Apply, Event, Plan
 from kinema_operator.core.stores import store_location
-from kinema_operator.training import children, credentials, ending, failure
+from kinema_operator.training import children, failure
+from kinema_operator.training.objects.video_model import video_model
 from kinema_operator.training.observed import ExportSeen, JobSeen
+from kinema_operator.training.phases import credentials, ending
 from kinema_operator.training.uri import uri
-from kinema_operator.training.video_model import video_model
 from kinema_operator.training.view import Status, View, change
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from kinema_api import names
 from kinema_api.objectstore import StoreCredentials, StoreLocation
 from kinema_api.training import VideoModelTraining
-from kinema_operator.training import ownership
+from kinema_operator.training.objects import ownership
 
 ANNOTATION_EXPIRES: Final = f"{names.GROUP}/expires"
 ANNOTATION_STORE: Final = f"{names.GROUP}/store"

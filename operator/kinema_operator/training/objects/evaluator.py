@@ -13,8 +13,8 @@ from kinema_api import names
 from kinema_api.run import EvaluationConfig
 from kinema_api.training import VideoModelTraining
 from kinema_operator.core.settings import Settings
-from kinema_operator.training import ownership
-from kinema_operator.training.job import failure_rules, worker_pod
+from kinema_operator.training.objects import ownership
+from kinema_operator.training.objects.job import failure_rules, worker_pod
 
 BACKOFF_LIMIT: Final = 4
 """So many pods may fail, after waits of 10, 20, 40 and 80 s, before the next failure is the Job's own."""

@@ -17,9 +17,10 @@ from kinema_api.training import FailureClass, NodeCount
 from kinema_api.wire import EvaluationResult
 from kinema_operator.core.plan import Event, Plan, Ref
 from kinema_operator.core.stores import store_location
-from kinema_operator.training import children, credentials, ending, failure, publishing
+from kinema_operator.training import children, failure
 from kinema_operator.training.failure import Failure
 from kinema_operator.training.observed import ExportSeen
+from kinema_operator.training.phases import credentials, ending, publishing
 from kinema_operator.training.uri import uri
 from kinema_operator.training.view import Status, View, change
 

@@ -16,7 +16,7 @@ from kinema_api import names
 from kinema_operator.core.network import NAMESPACE_NAME_LABEL, dns_egress, is_allowed, store_egresses
 from kinema_operator.core.plan import Manifest
 from kinema_operator.core.settings import Settings
-from kinema_operator.training import ownership
+from kinema_operator.training.objects import ownership
 
 CACHED_NAMESPACES: Final = 1024
 """Every look at every training asks for the same policy."""

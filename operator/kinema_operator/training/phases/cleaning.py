@@ -15,8 +15,9 @@ from typing import Final
 from kinema_api import layout, names
 from kinema_api.training import KIND
 from kinema_operator.core.plan import Effect, Event, Plan, Ref
-from kinema_operator.training import children, leaving
+from kinema_operator.training import children
 from kinema_operator.training.effects import CleanAttempts, DeleteArtifacts, SetFinalizer
+from kinema_operator.training.phases import leaving
 from kinema_operator.training.view import View, change
 
 GIVE_UP_AFTER: Final = timedelta(minutes=10)

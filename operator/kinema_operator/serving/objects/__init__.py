@@ -1,0 +1,1 @@
+"""One builder for each Kubernetes kind of a served model. Pure."""
