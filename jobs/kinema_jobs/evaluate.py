@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import JobError
 from kinema_jobs.model_folder import find_model, verify_folder
-from kinema_jobs.rendering import open_pipeline
 from kinema_jobs.report import Identity, Origin, document, highlights, summary, write_report
 from kinema_model.artefact import load_world
 from kinema_model.encoder_weights import bundled_folder

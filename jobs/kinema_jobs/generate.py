@@ -21,12 +21,10 @@ from typing import Any, Final
 from kinema_api import layout
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import Shot, VideoGenerationSpec
-from kinema_jobs.errors import JobError
-from kinema_jobs.expansion import ExpansionSettings, expand_prompt
-from kinema_jobs.inputs import NAMES, Work, open_footage
-from kinema_jobs.media import write_artefacts
-from kinema_jobs.model_folder import find_model, sha256_of, verify_folder
-from kinema_jobs.rendering import (
+from kinema_jobs.clip.expansion import ExpansionSettings, expand_prompt
+from kinema_jobs.clip.inputs import NAMES, Work, open_footage
+from kinema_jobs.clip.media import write_artefacts
+from kinema_jobs.clip.rendering import (
     MAX_SEED,
     ClipRequest,
     check_request,
@@ -35,6 +33,8 @@ from kinema_jobs.rendering import (
     render,
     request_record,
 )
+from kinema_jobs.errors import JobError
+from kinema_jobs.model_folder import find_model, sha256_of, verify_folder
 from kinema_model.encoder_weights import bundled_folder
 from kinema_model.errors import BrokenArtefact, ModelError, ShapeError, TextEncoderMissing
 from kinema_model.reading import Reading

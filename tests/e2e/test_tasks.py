@@ -15,7 +15,7 @@ import pytest
 from e2e.conftest import end_namespace, finished
 from e2e.test_generation import download, reached
 from kinema_api import layout
-from kinema_jobs.media import Video
+from kinema_jobs.clip.media import Video
 from kinema_model.reader import parse
 from stage import install, kube
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from kinema_cli.errors import BadManifest, CommandError
 from kinema_cli.jobs import Job
 from kinema_cli.main import main
-from kinema_jobs.media import write_mp4
+from kinema_jobs.clip.media import write_mp4
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
 from kinema_model.tasks import Task

@@ -15,7 +15,7 @@ from kinema_api.base import ApiModel
 from kinema_api.errors import InvalidManifest
 from kinema_api.signature import Claim, NotSigned, Verifier
 from kinema_api.wire import OrderState, ServerState, WorkOrder, unknown_fields
-from kinema_jobs.rendering import check_request, clip_shape
+from kinema_jobs.clip.rendering import check_request, clip_shape
 from kinema_jobs.serve.listening import has_asked
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderBook, OrderRefused

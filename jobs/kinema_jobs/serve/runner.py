@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 
 from kinema_api.generation import Seam
 from kinema_api.wire import HeardPrompt, OrderResult, UploadedFile, WorkOrder
+from kinema_jobs.clip.expansion import ExpansionSettings, expand_prompt
+from kinema_jobs.clip.inputs import Work, open_footage
+from kinema_jobs.clip.media import write_artefacts
+from kinema_jobs.clip.rendering import ClipRequest, ClipShape, Rendered, clip_shape, render, request_record
 from kinema_jobs.errors import DeviceLost, FileUnusable, JobError, ModelTooLarge
-from kinema_jobs.expansion import ExpansionSettings, expand_prompt
-from kinema_jobs.inputs import Work, open_footage
-from kinema_jobs.media import write_artefacts
-from kinema_jobs.rendering import ClipRequest, ClipShape, Rendered, clip_shape, render, request_record
 from kinema_jobs.serve import metrics
 from kinema_jobs.serve.device import is_poisoned
 from kinema_jobs.serve.model_cache import ModelCache

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from kinema_jobs.expansion import ExpansionSettings
-from kinema_jobs.rendering import open_pipeline
+from kinema_jobs.clip.expansion import ExpansionSettings
+from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderBook
 from kinema_jobs.serve.runner import OrderRunner

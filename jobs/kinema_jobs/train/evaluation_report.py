@@ -27,9 +27,9 @@ from kinema_api.objectstore import ObjectStore
 from kinema_api.reports import read_result
 from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EvaluationResult
+from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import ModelUnusable
 from kinema_jobs.model_folder import check_file, check_name, sha256_of
-from kinema_jobs.rendering import open_pipeline
 from kinema_jobs.report import Origin, write_report
 from kinema_jobs.train.failures import BadConfiguration, StorageFailure
 from kinema_jobs.train.fence import Fence

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGenerationSpec
-from kinema_jobs.rendering import ClipRequest, check_request
+from kinema_jobs.clip.rendering import ClipRequest, check_request
 from kinema_model.errors import PromptError
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=40)

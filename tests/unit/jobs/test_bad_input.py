@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema_jobs import rendering
-from kinema_jobs.media import write_mp4
+from kinema_jobs.clip import rendering
+from kinema_jobs.clip.media import write_mp4
 from kinema_model.tasks import Task
 from unit.jobs.doors import BAD_REQUEST, NO_MODEL, PROMPT, Door, cut, folder, written
 

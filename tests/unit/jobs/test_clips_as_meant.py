@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
-from kinema_jobs.inputs import open_footage
-from kinema_jobs.media import Video, write_mp4
+from kinema_jobs.clip.inputs import open_footage
+from kinema_jobs.clip.media import Video, write_mp4
 from kinema_model.errors import ShapeError
 
 RED, BLUE, GREEN, WHITE = (220, 20, 20), (20, 20, 220), (20, 220, 20), (235, 235, 235)
@@ -35,7 +35,7 @@ TURNS = {
 PEAK = """
 import json, resource, sys
 from pathlib import Path
-from kinema_jobs.inputs import open_footage
+from kinema_jobs.clip.inputs import open_footage
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     open_footage("input", Path(sys.argv[1]), 64).frames(8, 8)

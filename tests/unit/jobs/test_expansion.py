@@ -15,8 +15,8 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kinema_jobs.clip.expansion import INSTRUCTION, MAX_ANSWER_BYTES, ExpansionSettings, answer_text, expand_prompt
 from kinema_jobs.errors import BadSettings
-from kinema_jobs.expansion import INSTRUCTION, MAX_ANSWER_BYTES, ExpansionSettings, answer_text, expand_prompt
 from kinema_model.prompts import expand
 
 PROMPT = "a red square moves right and a blue circle falls"
@@ -153,7 +153,7 @@ async def test_a_broken_endpoint_leaves_the_worlds_rule_and_a_reason(
     local = expand(PROMPT, 3)
     assert (expansion.prompt, expansion.rich) == (local.prompt, local.rich)
     assert expansion.how.startswith(local.how)
-    said = [record.getMessage() for record in caplog.records if record.name == "kinema_jobs.expansion"]
+    said = [record.getMessage() for record in caplog.records if record.name == "kinema_jobs.clip.expansion"]
     assert len(said) == 1
     assert reason in said[0]
     assert reason in expansion.how

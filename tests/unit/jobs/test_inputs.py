@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from kinema_api.inputs import Region
-from kinema_jobs.inputs import Footage, Name, Work, open_footage
-from kinema_jobs.media import Video, write_mp4
+from kinema_jobs.clip.inputs import Footage, Name, Work, open_footage
+from kinema_jobs.clip.media import Video, write_mp4
 from kinema_model.errors import ModelError, ShapeError
 from kinema_model.tasks import Task
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema_jobs import media
+from kinema_jobs.clip import media
 from kinema_model.errors import ShapeError
 from kinema_model.world import World
 

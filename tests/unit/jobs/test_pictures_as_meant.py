@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema_jobs.inputs import Work, open_footage
-from kinema_jobs.media import Video, write_mp4
+from kinema_jobs.clip.inputs import Work, open_footage
+from kinema_jobs.clip.media import Video, write_mp4
 from kinema_model.errors import ShapeError
 from kinema_model.tasks import Task
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from kinema_jobs import rendering
+from kinema_jobs.clip import rendering
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
 from kinema_model.tasks import TRAINED_BY, Task

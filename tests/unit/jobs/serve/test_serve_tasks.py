@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinema_jobs.media import write_mp4
+from kinema_jobs.clip.media import write_mp4
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
 from kinema_model.pipeline import Pipeline

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms
 
-from kinema_jobs.decoding import colour
-from kinema_jobs.decoding.errors import Refused, Unreadable, too_large
+from kinema_jobs.clip.decoding import colour
+from kinema_jobs.clip.decoding.errors import Refused, Unreadable, too_large
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -1,6 +1,6 @@
 """What a request is given, clips, pictures and masks that anybody may have made, and what a task makes of it.
 
-Files are hostile: a process of its own reads them (kinema_jobs.decoding), which can be killed and whose memory is
+Files are hostile: a process of its own reads them (kinema_jobs.clip.decoding), which can be killed and whose memory is
 bounded.
 """
 
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from kinema_api.generation import MAX_SECONDS
 from kinema_api.inputs import ENDED_TASKS, EXTENDING_TASKS, FROM_WORDS, Region
-from kinema_jobs.decoding.process import ShouldStop, Source
-from kinema_jobs.media import Video
+from kinema_jobs.clip.decoding.process import ShouldStop, Source
+from kinema_jobs.clip.media import Video
 from kinema_model.codec import pixels
 from kinema_model.errors import ShapeError, TaskError
 from kinema_model.given import Given, given_for

@@ -23,9 +23,9 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.reformatter import ColorRange, Interpolation
 
-from kinema_jobs.decoding import boxes, colour
-from kinema_jobs.decoding.errors import Refused, Unreadable, too_large
-from kinema_jobs.decoding.limits import MAX_FRAMES
+from kinema_jobs.clip.decoding import boxes, colour
+from kinema_jobs.clip.decoding.errors import Refused, Unreadable, too_large
+from kinema_jobs.clip.decoding.limits import MAX_FRAMES
 
 Pixels = npt.NDArray[np.uint8]
 

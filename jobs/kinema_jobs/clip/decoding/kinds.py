@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from kinema_jobs.decoding.errors import Refused, Unreadable
+from kinema_jobs.clip.decoding.errors import Refused, Unreadable
 
 HEAD_BYTES: Final = 512
 """Enough for the list of brands of an ISO file."""

@@ -15,9 +15,9 @@ import torch
 from kinema_api.base import SIZE_PATTERN
 from kinema_api.generation import MAX_PROMPT_CHARACTERS, MAX_SECONDS, Shot
 from kinema_api.inputs import WEAKENED_TASKS
+from kinema_jobs.clip.inputs import Work
+from kinema_jobs.clip.media import MAX_FPS, Video, check_frame_size
 from kinema_jobs.errors import MemoryShort, ModelTooLarge
-from kinema_jobs.inputs import Work
-from kinema_jobs.media import MAX_FPS, Video, check_frame_size
 from kinema_jobs.memory import free_memory, in_gib, is_out_of_memory, total_memory
 from kinema_jobs.model_folder import sha256_of
 from kinema_model import streaming

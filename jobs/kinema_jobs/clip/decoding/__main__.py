@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kinema_jobs.decoding.errors import Refused, Unreadable, unreadable
-from kinema_jobs.decoding.limits import confine
+from kinema_jobs.clip.decoding.errors import Refused, Unreadable, unreadable
+from kinema_jobs.clip.decoding.limits import confine
 
 
 def main() -> int:
@@ -37,8 +37,8 @@ def main() -> int:
 
 def _answer(name: str, request: dict[str, Any]) -> Iterator[tuple[bytes, bytes]]:
     # After the limits: what is imported here is what they are for.
-    from kinema_jobs.decoding import clips, pictures
-    from kinema_jobs.decoding.kinds import HEAD_BYTES, kind_of
+    from kinema_jobs.clip.decoding import clips, pictures
+    from kinema_jobs.clip.decoding.kinds import HEAD_BYTES, kind_of
 
     path, largest = Path(request["path"]), int(request["largest"])
     try:

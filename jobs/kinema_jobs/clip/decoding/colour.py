@@ -14,7 +14,7 @@ import av
 from av.error import FFmpegError
 from av.video.reformatter import Colorspace
 
-from kinema_jobs.decoding.errors import Refused
+from kinema_jobs.clip.decoding.errors import Refused
 
 _BRIGHT: Final = {8: "linear light", 9: "log", 10: "log", 16: "HDR (PQ)", 17: "SMPTE 428", 18: "HDR (HLG)"}
 """Transfer characteristics of ITU-T H.273 that are not SDR's."""

@@ -18,8 +18,8 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kinema_api.base import ApiModel
+from kinema_jobs.clip.spoken import said_prompt
 from kinema_jobs.errors import BadSettings
-from kinema_jobs.spoken import said_prompt
 from kinema_model.prompts import Expansion, expand
 
 log = logging.getLogger(__name__)

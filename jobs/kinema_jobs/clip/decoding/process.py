@@ -19,8 +19,8 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from kinema_jobs.decoding.errors import unreadable
-from kinema_jobs.decoding.limits import WALL_SECONDS
+from kinema_jobs.clip.decoding.errors import unreadable
+from kinema_jobs.clip.decoding.limits import WALL_SECONDS
 from kinema_model.errors import SamplingStopped, ShapeError
 
 Pixels = npt.NDArray[np.uint8]
@@ -126,9 +126,9 @@ class _Pipe:
 def _started(request: bytes) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | _SET
     # The package's own folder and nothing else, whatever has made it importable here.
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
     process = subprocess.Popen(
-        [sys.executable, "-P", "-s", "-m", "kinema_jobs.decoding"],
+        [sys.executable, "-P", "-s", "-m", "kinema_jobs.clip.decoding"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
