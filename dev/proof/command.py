@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from bench import device
-from kinema_jobs.report import Origin, write_report
+from kinema_jobs.evaluate.report import Origin, write_report
 from kinema_model.errors import ModelError
 from kinema_model.evaluation import Report
 from proof.examining import Examiner

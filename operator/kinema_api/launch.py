@@ -109,6 +109,7 @@ def evaluation_app(config: EvaluationConfig, site: Site) -> specs.AppDef:
     """The one process that measures an attempt's model."""
     name = names.evaluation_job_name(config.name, config.run, config.attempt)
     given = config.model_dump_json(by_alias=True, exclude_none=True)
+    # The image is the attempt's own and may be of an older version, which knows the process by this name alone.
     return _single_process(config, site, name, EVALUATOR_ROLE, "kinema_jobs.train.evaluation", given)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from kinema_jobs import evaluate, generate
+from kinema_jobs import generate
+from kinema_jobs.evaluate import __main__ as evaluate
 from kinema_jobs.local.__main__ import main as run_local
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig

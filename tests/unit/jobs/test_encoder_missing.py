@@ -11,8 +11,8 @@ import pytest
 
 from kinema_api import launch, objectstore
 from kinema_api.wire import EXIT_CODES, LastWord
+from kinema_jobs.evaluate import pod as evaluation
 from kinema_jobs.serve import process as server
-from kinema_jobs.train import evaluation
 from kinema_jobs.train.__main__ import main as train
 from kinema_model import encoder_weights
 from kinema_model.encoder_weights import bundled_folder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kinema_jobs import evaluate
+from kinema_jobs.evaluate import __main__ as evaluate
 
 
 @pytest.mark.parametrize(

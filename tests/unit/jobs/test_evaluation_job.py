@@ -22,10 +22,11 @@ from kinema_api.objectstores import open_store
 from kinema_api.reports import read_result
 from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EXIT_CODES, EvaluationResult, LastWord
+from kinema_jobs.evaluate import exported_model as evaluation_report
+from kinema_jobs.evaluate import pod as evaluation
+from kinema_jobs.evaluate.exported_model import accuracy, make_report
+from kinema_jobs.evaluate.report import HTML_FILE, JSON_FILE, summary
 from kinema_jobs.model_folder import sha256_of
-from kinema_jobs.report import HTML_FILE, JSON_FILE, summary
-from kinema_jobs.train import evaluation, evaluation_report
-from kinema_jobs.train.evaluation_report import accuracy, make_report
 from kinema_jobs.train.failures import BadConfiguration, StorageFailure
 from kinema_jobs.train.settings import PodSettings
 from kinema_model.artefact import save_model

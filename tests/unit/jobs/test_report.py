@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema_jobs.report import HTML_FILE, JSON_FILE, Identity, Origin, document, write_report
-from kinema_jobs.report.words import figure, verdict
+from kinema_jobs.evaluate.report import HTML_FILE, JSON_FILE, Identity, Origin, document, write_report
+from kinema_jobs.evaluate.report.words import figure, verdict
 from kinema_model.evaluation import Curve, Report, Row, Score, Section, Sheet, Shown
 from kinema_model.evaluation.report import Subject
 from kinema_model.world import World

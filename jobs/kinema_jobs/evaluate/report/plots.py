@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from kinema_jobs.report.words import figure
+from kinema_jobs.evaluate.report.words import figure
 from kinema_model.evaluation import Curve, Row
 from kinema_model.evaluation.open_length import TRUE
 

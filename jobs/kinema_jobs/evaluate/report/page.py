@@ -7,10 +7,10 @@ from html import escape
 from itertools import groupby
 from typing import Final
 
-from kinema_jobs.report.pictures import sheet_html
-from kinema_jobs.report.plots import curve_plot, track
-from kinema_jobs.report.style import CSS
-from kinema_jobs.report.words import figure, headline, interval, subject_line, verdict
+from kinema_jobs.evaluate.report.pictures import sheet_html
+from kinema_jobs.evaluate.report.plots import curve_plot, track
+from kinema_jobs.evaluate.report.style import CSS
+from kinema_jobs.evaluate.report.words import figure, headline, interval, subject_line, verdict
 from kinema_model.evaluation import Report, Row, Section
 
 _LEGEND: Final = (

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from kinema_jobs.report.page import page
+from kinema_jobs.evaluate.report.page import page
 from kinema_model.evaluation import Report, Row, ablations, captions, open_length, rates, shots
 
 JSON_FILE: Final = "report.json"

@@ -29,8 +29,8 @@ from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EvaluationResult
 from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import ModelUnusable
+from kinema_jobs.evaluate.report import Origin, write_report
 from kinema_jobs.model_folder import check_file, check_name, sha256_of
-from kinema_jobs.report import Origin, write_report
 from kinema_jobs.train.failures import BadConfiguration, StorageFailure
 from kinema_jobs.train.fence import Fence
 from kinema_jobs.train.settings import PodSettings

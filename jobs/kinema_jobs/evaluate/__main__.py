@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import JobError
+from kinema_jobs.evaluate.report import Identity, Origin, document, highlights, summary, write_report
 from kinema_jobs.model_folder import find_model, verify_folder
-from kinema_jobs.report import Identity, Origin, document, highlights, summary, write_report
 from kinema_model.artefact import load_world
 from kinema_model.encoder_weights import bundled_folder
 from kinema_model.errors import ModelError
