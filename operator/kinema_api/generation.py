@@ -1,4 +1,4 @@
-"""VideoGeneration: one clip, asked for as a resource and left as a durable MP4."""
+"""VideoGeneration: a request for one clip, which is stored as an MP4."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAX_SEAMS: Final = 4
 MAX_SHOTS: Final = 16
 DEFAULT_STEPS: Final = 16
 DEFAULT_GUIDANCE_SCALE: Final = 2.0
-"""As kinema_model.pipeline has them, by which models are measured."""
+"""The defaults of kinema_model.pipeline, with which models are evaluated."""
 MAX_SECONDS: Final = 60
 MAX_UNSEEN_WORDS: Final = 32
 MAX_FRAMES: Final = 1_000_000
@@ -63,59 +63,58 @@ IMMUTABLE: Final = (
 
 
 class ModelRef(ApiModel):
-    """A VideoModel of the same namespace."""
+    """A reference to a VideoModel in the same namespace."""
 
     name: ResourceName
     """Name of the VideoModel."""
 
 
 SHOT_RULES: Final = (
-    ("self.shots.size() == 0 || self.task == 'text'", "shots are made from words alone: remove task or shots"),
+    ("self.shots.size() == 0 || self.task == 'text'", "shots go with task text alone: remove task or shots"),
     (
         "self.shots.size() == 0 || !self.expandPrompt",
-        "expandPrompt is for a clip of one shot: say each shot at length, or remove shots",
+        "expandPrompt expands a clip of one shot: write each shot's prompt in full, or remove shots",
     ),
     (
         f"self.seconds + self.shots.map(s, double(s.seconds)).sum() <= {MAX_SECONDS}.0",
-        f"all shots together may last {MAX_SECONDS} seconds: shorten some",
+        f"all shots together are longer than {MAX_SECONDS} seconds: shorten some",
     ),
 )
 
 Prompt = Annotated[
     str,
     Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS),
-    Worded(r"[^\s\p{Z}\p{C}]", "the prompt is blank: say what the clip shows, such as: a red square moves right"),
+    Worded(r"[^\s\p{Z}\p{C}]", "the prompt is blank: describe the clip, such as: a red square moves right"),
 ]
 
 
 class Shot(ApiModel):
-    """A shot that follows the first one."""
+    """A shot after the first one."""
 
     prompt: Prompt
-    """What it shows; at most 4096 characters."""
+    """What the shot shows; at most 4096 characters."""
     seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)]
-    """Its length."""
+    """Length of the shot in seconds."""
     like: Annotated[int, Field(ge=0, le=MAX_SHOTS)] | None = None
-    """The shot whose beginning stays in sight, so that what was there looks the same when it comes back: 0 is the
-    first one; its own number: none. Default: the first."""
+    """Number of the shot whose reference frames this shot attends to, so that its objects look the same; 0 is the first
+    shot, the shot's own number means none. Default: 0."""
 
 
 class VideoGenerationSpec(ApiModel):
-    """What clip is asked for."""
+    """The clip to render."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
             *(
                 (
                     f"has(self.{f}) == has(oldSelf.{f}) && (!has(self.{f}) || self.{f} == oldSelf.{f})",
-                    f"{f} cannot change once asked for: create another VideoGeneration",
+                    f"{f} is immutable: create another VideoGeneration",
                 )
                 for f in IMMUTABLE
             ),
             (
                 store_unchanged("artifactStore"),
-                "artifactStore cannot change once asked for: create another VideoGeneration, or change its caBundle "
-                "alone",
+                "artifactStore is immutable: create another VideoGeneration, or change its caBundle alone",
             ),
             (
                 "!oldSelf.cancel || self.cancel",
@@ -129,64 +128,65 @@ class VideoGenerationSpec(ApiModel):
     model_ref: ModelRef
     """The model that renders the clip."""
     prompt: Prompt
-    """What the clip shows; at most 4096 characters, of which the model hears the first 128 tokens (about 100 English
-    words). What it did not hear, and words that it was not trained on, are told in status.prompt."""
+    """What the clip shows; at most 4096 characters. The model encodes the first 128 tokens (about 100 English words).
+    status.prompt reports what was cut off and which words the model was not trained on."""
     negative_prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)] | None = None
     """What the clip should not show."""
     expand_prompt: bool = False
-    """True: a short prompt is said at length before the model hears it, by the operator's language model if it has one,
-    else by the world's own rule. What the model heard is in status.expandedPrompt."""
+    """Expand a short prompt before rendering, with the operator's language model if one is configured, else with the
+    built-in rules. status.expandedPrompt reports the expanded prompt."""
     task: TaskName = "text"
-    """What is made. text: a clip from words alone. picture: one frame from words alone; seconds mean nothing. image: it
-    begins with the input's first frame. extend: it begins with the last of the input. extend-back: it ends with the
-    first of it. fill: it leads from the input's last frame to the first of end. loop: it begins with the input's first
-    frame and comes back to it. inpaint: the input with what mask marks made anew. edit: the input changed to what the
-    prompt says. blend: it turns from input to end."""
+    """What to make. text: a clip from the prompt alone. picture: one frame from the prompt alone; seconds is ignored.
+    image: a clip that begins with the input's first frame. extend: a clip that continues the input. extend-back: a clip
+    that leads up to the input. fill: a clip from the input's last frame to the first frame of end. loop: a clip that
+    begins and ends with the input's first frame. inpaint: the input with the masked region regenerated. edit: the
+    input, changed to match the prompt. blend: a transition from input to end."""
     input: ClipInput | None = None
-    """The clip or picture that the task works on."""
+    """The clip or image that the task works on."""
     input_seconds: Annotated[float, Field(gt=0, le=60)] | None = None
-    """How much of the input an extended clip shows; default: half of the clip's length."""
+    """Seconds of the input that an extended clip contains; default: half of the clip's length."""
     end: ClipInput | None = None
-    """Where fill and blend lead to."""
+    """The clip or image that fill and blend lead to."""
     mask: Mask | None = None
-    """What inpaint makes anew."""
+    """The region that inpaint regenerates."""
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
-    """How little of its input an edit or a blend keeps; default: 0.7 for edit, 0.85 for blend."""
+    """Edit strength in (0, 1]; 1 ignores the input. Default: 0.7 for edit, 0.85 for blend."""
     seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 1
-    """Length of the clip with what it is given, or of its first shot. A model that was trained to stream makes up to
-    60 seconds, others what their config allows."""
+    """Length of the clip in seconds, including the frames taken from the input; with shots, length of the first shot. A
+    streaming model renders up to 60 seconds, other models up to the limit of their configuration."""
     shots: Annotated[tuple[Shot, ...], Field(max_length=MAX_SHOTS)] = ()
-    """Shots that follow the first one, which is `prompt` for `seconds`; of a model that was trained to stream."""
+    """Shots after the first one, which is `prompt` for `seconds`. Requires a streaming model."""
     size: ClipSize | None = None
-    """WIDTHxHEIGHT in pixels, such as 24x24; default: the input's, else the model's own."""
+    """WIDTHxHEIGHT in pixels, such as 24x24; default: the size of the input, else the model's configured size."""
     fps: Annotated[int, Field(ge=1, le=60)] | None = None
-    """Frames per second, one of those that the model was trained at; default: the model's own."""
+    """Frames per second, one of the rates that the model was trained at; default: the model's configured rate."""
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
-    """The same seed, model and parameters give the same clip; default: chosen, and recorded in status."""
+    """Random seed; the same seed, model and parameters give the same clip. Default: chosen at random and reported in
+    status.seed."""
     steps: Annotated[int, Field(ge=1, le=200)] = DEFAULT_STEPS
     """Denoising steps."""
     guidance_scale: Annotated[float, Field(ge=1, le=30)] = DEFAULT_GUIDANCE_SCALE
-    """How closely the clip follows the prompt; 1 is no guidance."""
+    """Scale of classifier-free guidance; higher values follow the prompt more closely, 1 disables guidance."""
     deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = 3600
-    """Seconds from creation after which the request fails rather than waits."""
+    """Seconds from creation after which an unfinished request fails."""
     cancel: bool = False
-    """True stops the request."""
+    """True cancels the request."""
     retention_seconds: Annotated[int, Field(ge=0, le=MAX_KEPT_SECONDS)] | None = None
-    """Seconds after its end for which the clip is kept in the object store; default: for ever."""
+    """Seconds after the request has ended for which the clip is kept in the object store; default: for ever."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=MAX_KEPT_SECONDS)] | None = None
-    """Seconds after its end after which this resource is deleted; where retentionSeconds is longer, after that. The
-    clip stays as long as retentionSeconds says. Default: never."""
+    """Seconds after the request has ended after which this resource is deleted, but not before retentionSeconds are
+    over. The clip is kept for retentionSeconds in any case. Default: never."""
     artifact_store: ArtifactStore | None = None
     """Object store for the clip; default: the model's, else the operator's."""
 
 
 class GenerationProgress(ApiModel):
-    """How far a clip is."""
+    """Progress of a clip."""
 
     stage: Annotated[str, Field(max_length=16)] | None = None
-    """What the server does: loading, denoising or encoding."""
+    """Current stage of the server: loading, denoising or encoding."""
     moved: datetime | None = None
-    """When it was last seen to get further."""
+    """When progress last advanced."""
     step_seconds: float | None = None
     """The longest denoising step of this attempt so far, in seconds."""
 
@@ -195,180 +195,184 @@ class GenerationProgress(ApiModel):
     total_steps: int = 0
     """Denoising steps in all."""
     percent: int = 0
-    """0 to 100."""
+    """Progress from 0 to 100."""
 
 
 class Artefact(ApiModel):
     """A committed file of a generation."""
 
     uri: Uri
-    """Where it lies in the object store."""
+    """Location in the object store."""
     url: Annotated[str, Field(max_length=4096)] | None = None
-    """A signed address, which opens for whoever reads it until `urlExpires`: only where KINEMA_STATUS_URLS puts it
-    here. `kinema download` asks for one."""
+    """A presigned URL, which anyone who can read this status can open until `urlExpires`; set only if
+    KINEMA_STATUS_URLS is on. `kinema download` requests a presigned URL of its own."""
     url_expires: datetime | None = None
-    """When the signed address ends."""
+    """When the presigned URL expires."""
     sha256: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]
-    """Digest of the bytes."""
+    """SHA-256 digest of the file."""
     bytes: int
-    """Length."""
+    """Size in bytes."""
 
 
 class VideoArtefact(Artefact):
     """The committed clip."""
 
     seconds: float
-    """Length of the clip."""
+    """Length of the clip in seconds."""
     size: ShortText
     """WIDTHxHEIGHT in pixels."""
     fps: float = 0
-    """Frames a second."""
+    """Frames per second."""
 
 
 class Timings(ApiModel):
-    """Where the seconds went."""
+    """Duration of each stage."""
 
     queued_seconds: float | None = None
-    """From creation to the start on a server."""
+    """Seconds from creation to the start on a server."""
     load_seconds: float | None = None
-    """Loading the model, when this request had to."""
+    """Seconds of loading the model; unset if it was loaded already."""
     denoise_seconds: float | None = None
-    """Denoising."""
+    """Seconds of denoising."""
     encode_seconds: float | None = None
-    """Decoding latents, encoding and uploading."""
+    """Seconds of decoding latents, encoding video and uploading."""
 
 
 Brightness = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Seam(ApiModel):
-    """Where what was given meets what was made, in mean absolute brightness from 0 to 1, before anything is pasted."""
+    """A boundary between input frames and generated frames: differences are mean absolute brightness from 0 to 1,
+    measured before input frames are pasted in."""
 
     frame: Annotated[int, Field(ge=0, le=MAX_FRAMES)]
-    """The first frame after it."""
+    """Index of the first frame after the boundary."""
     jump: Brightness
-    """From one side to the other."""
+    """Difference between the frames on both sides of the boundary."""
     usual: Brightness
-    """Between neighbouring frames that were made."""
+    """Mean difference between neighbouring generated frames."""
 
 
 class PromptHeard(ApiModel):
-    """What the model heard of the prompt."""
+    """How the model encoded the prompt."""
 
     tokens: int = 0
-    """Tokens that it heard."""
+    """Tokens that the model encoded."""
     limit: int = 0
-    """The most that it can hear."""
+    """Most tokens that the model can encode."""
     cut: LongText | None = None
-    """The end of the prompt that it did not hear."""
+    """The end of the prompt, which was cut off at the limit."""
     unseen_words: Annotated[tuple[ShortText, ...], Field(max_length=MAX_UNSEEN_WORDS)] = ()
-    """Words of the prompt that it was not trained on, the first ones: it draws nothing of them."""
+    """Words of the prompt that did not occur in the model's training captions, up to 32; the model ignores them."""
 
 
 class DeliveredFile(ApiModel):
-    """A file that an attempt left in the object store."""
+    """A file that an attempt has uploaded."""
 
     name: Annotated[str, Field(max_length=64)]
-    """Its name."""
+    """Name of the file."""
     sha256: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]
-    """Digest of the bytes."""
+    """SHA-256 digest of the file."""
     bytes: int
-    """Length."""
+    """Size in bytes."""
 
 
 class Delivery(ApiModel):
-    """What an attempt left: fixed before it is committed, so that no other attempt is committed beside it."""
+    """The uploaded files of an attempt. Recorded before they are committed, so that no other attempt can be committed
+    as well."""
 
     attempt: int
-    """The attempt."""
+    """Number of the attempt."""
     files: Annotated[tuple[DeliveredFile, ...], Field(max_length=8)]
-    """Its files."""
+    """Uploaded files."""
     seconds: float
-    """Length of the clip."""
+    """Length of the clip in seconds."""
     size: ShortText
     """WIDTHxHEIGHT in pixels."""
     fps: float
-    """Frames a second."""
+    """Frames per second."""
 
 
 class PinnedStores(ApiModel):
-    """Where the weights and the clip lie; what is absent lies in the operator's own store."""
+    """Object stores of the model and the clip; an absent one is the operator's own store."""
 
     weights: ArtifactStore | None = None
     """Object store of the model."""
     clips: ArtifactStore | None = None
-    """Object store of the clip and of what it is made from."""
+    """Object store of the clip and of its inputs."""
 
 
 class PinnedInput(ApiModel):
-    """What a request was given, as it was when the request was accepted."""
+    """An input at the version that was current when the request was accepted."""
 
     name: Literal["input", "end", "mask"]
-    """The field of the spec."""
+    """Field of the spec."""
     uri: Uri
-    """Where it lay."""
+    """Location in the object store."""
     etag: ShortText
-    """The object store's name of that version."""
+    """ETag of that version."""
     bytes: Annotated[int, Field(ge=0)]
-    """Length."""
+    """Size in bytes."""
 
 
 class VideoGenerationStatus(ApiModel):
-    """What was seen of a generation."""
+    """Observed state of a generation."""
 
     phase: GenerationPhase = "Pending"
-    """Where the request stands."""
+    """Phase of the request."""
     observed_generation: int = 0
-    """Generation of the spec that this status speaks of."""
+    """metadata.generation that this status was computed from."""
     conditions: Conditions = ()
-    """Accepted, Scheduled, Running, Succeeded, Failed, Cancelled; for
-    tools Ready, Reconciling, Stalled, and Refused (an object that the API server does not take)."""
+    """Accepted, Scheduled, Running, Succeeded, Failed, Cancelled; for tools Ready, Reconciling, Stalled; and Refused
+    (the API server refused an object that the operator wrote)."""
     queue_position: int | None = None
-    """Requests of the same model that are served before this one; 0 is next."""
+    """Requests of the same model that are ahead in the queue; 0 is next."""
     attempt: int = 0
-    """Number of the attempt; each server that is asked gets its own."""
+    """Number of the current attempt; each assignment to a server is a new attempt."""
     failures: int = 0
-    """Attempts that failed for reasons that are not the request's own; a server that was busy is not one."""
+    """Failed attempts that were not caused by the request itself; an attempt that a busy server turned down does not
+    count."""
     server: ShortText | None = None
-    """Pod that this attempt was given to."""
+    """Pod that this attempt is assigned to."""
     server_uid: ShortText | None = None
     """UID of that pod."""
     progress: GenerationProgress | None = None
-    """How far the clip is."""
+    """Progress of the clip."""
     delivery: Delivery | None = None
-    """What is being committed; gone once it is."""
+    """Files that are being committed; removed once they are."""
     video: VideoArtefact | None = None
     """The clip."""
     thumbnail: Artefact | None = None
-    """A still, WebP."""
+    """Thumbnail (WebP)."""
     spritesheet: Artefact | None = None
-    """All frames on one sheet, WebP."""
+    """Sprite sheet of all frames (WebP)."""
     seed: int | None = None
-    """The seed that is used."""
+    """Seed of the clip."""
     expanded_prompt: LongText | None = None
-    """What the model heard in place of the prompt."""
+    """The expanded prompt, which the model encodes instead of spec.prompt."""
     prompt: PromptHeard | None = None
-    """What the model heard of the prompt."""
+    """How the model encoded the prompt."""
     model_digest: Digest | None = None
-    """The model that is used; fixed when the request is accepted."""
+    """Digest of the model; fixed when the request is accepted."""
     stores: PinnedStores | None = None
-    """Where the model and the clip lie; fixed when the request is accepted, whatever becomes of the VideoModel."""
+    """Object stores of the model and the clip; fixed when the request is accepted, even if the VideoModel changes."""
     inputs: Annotated[tuple[PinnedInput, ...], Field(max_length=3)] = ()
-    """What the request works on; fixed when it is accepted."""
+    """Inputs of the request; fixed when the request is accepted."""
     stopping_since: datetime | None = None
-    """When its server was first told to stop."""
+    """When the server was first asked to stop."""
     cleaned: bool = False
-    """Nothing is left in the object store of it but the clip: neither attempts nor copies of inputs."""
+    """True if the temporary files of the request (attempts, copies of inputs) have been deleted from the object
+    store."""
     timings: Timings | None = None
-    """Where the seconds went."""
+    """Duration of each stage."""
     seams: Annotated[tuple[Seam, ...], Field(max_length=MAX_SEAMS)] = ()
-    """How well what was made meets what was given."""
+    """Boundaries between input frames and generated frames."""
     completion_time: datetime | None = None
     """When the request ended."""
 
 
 class VideoGeneration(ApiModel):
-    """Renders one clip and keeps it."""
+    """A request for one clip."""
 
     metadata: ObjectMeta
     spec: VideoGenerationSpec

@@ -1,4 +1,4 @@
-"""What a generation may be given beside words: clips, pictures and a mask, and which task takes which."""
+"""Inputs of a generation: clips, images and masks, and which task takes which."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from kinema_api.base import ApiModel, ResourceName, Worded, cel_rules
 
 TaskName = Literal["text", "picture", "image", "extend", "extend-back", "fill", "loop", "inpaint", "edit", "blend"]
-"""The names of kinema_model.tasks.Task, which needs more than the control plane has."""
+"""The names of kinema_model.tasks.Task, which the control plane cannot import: it has no PyTorch."""
 
 FROM_WORDS: Final = ("text", "picture")
 ENDED_TASKS: Final = ("fill", "blend")
@@ -19,7 +19,7 @@ WEAKENED_TASKS: Final = ("edit", "blend")
 _KEY_PART: Final = (
     r"([^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]*|\.[^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]*|\.\.[^/\x00-\x1f\x7f]+)"
 )
-"""What may stand between two slashes of a key: something, no control characters, and neither . nor .. alone."""
+"""One segment of an object key: not empty, no control characters, and neither . nor .. alone."""
 InputUri = Annotated[
     str,
     Field(max_length=1024),
@@ -40,67 +40,67 @@ MAX_INPUT_BYTES: Final = 256 << 20
 
 
 class Upload(ApiModel):
-    """A file of whoever asks, which the request waits for: `kinema generate` uploads it to the request's own folder."""
+    """A file that the client uploads to the folder of this request, which waits for it; `kinema generate` does so."""
 
     sha256: Annotated[
         str,
         Field(max_length=64),
         Worded(r"^[0-9a-f]{64}$", "an upload's sha256 is 64 hex digits in lower case: correct it"),
     ]
-    """Digest of its bytes; others are not taken."""
+    """SHA-256 digest of the file; a file with another digest is refused."""
     bytes: Annotated[int, Field(ge=1, le=MAX_INPUT_BYTES)]
-    """Its length."""
+    """Size in bytes."""
 
 
 class ClipInput(ApiModel):
-    """A clip or picture: exactly one of the fields."""
+    """A clip or image: exactly one of the fields."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
             (
                 _one_of("generation", "uri", "upload"),
-                "give exactly one of generation, uri and upload for an input",
+                "an input has exactly one of generation, uri and upload: keep one",
             )
         )
     )
 
     generation: ResourceName | None = None
-    """A VideoGeneration of the same namespace; the request waits until it has succeeded."""
+    """Name of a VideoGeneration in the same namespace; the request waits until it has succeeded."""
     uri: InputUri | None = None
-    """s3://BUCKET/KEY of an MP4, WebM, PNG, JPEG, WebP or AVIF. In the operator's own store only what lies below
-    inputs/NAMESPACE/ or generations/NAMESPACE/ can be named."""
+    """s3://BUCKET/KEY of an MP4, WebM, PNG, JPEG, WebP or AVIF. In the operator's own store, only keys below
+    inputs/NAMESPACE/ and generations/NAMESPACE/ are allowed."""
     upload: Upload | None = None
-    """A file that is uploaded for this request alone, and deleted when it has ended."""
+    """A file that is uploaded for this request alone and deleted when the request has ended."""
 
 
 class Region(ApiModel):
-    """A box of pixels."""
+    """A rectangle of pixels."""
 
     left: Annotated[int, Field(ge=0, le=9999)]
-    """Columns left of it."""
+    """Distance of its left edge from the left edge of the frame, in pixels."""
     top: Annotated[int, Field(ge=0, le=9999)]
-    """Rows above it."""
+    """Distance of its top edge from the top edge of the frame, in pixels."""
     width: Annotated[int, Field(ge=1, le=9999)]
-    """Columns in it."""
+    """Width in pixels."""
     height: Annotated[int, Field(ge=1, le=9999)]
-    """Rows in it."""
+    """Height in pixels."""
 
 
 class Mask(ApiModel):
-    """What of a clip is made anew, in every frame: exactly one of the fields."""
+    """The region to regenerate, the same in every frame: exactly one of the fields."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
-            (_one_of("region", "uri", "upload"), "give exactly one of region, uri and upload for a mask")
+            (_one_of("region", "uri", "upload"), "a mask has exactly one of region, uri and upload: keep one")
         )
     )
 
     region: Region | None = None
-    """A box of pixels."""
+    """A rectangle of pixels."""
     uri: InputUri | None = None
-    """s3://BUCKET/KEY of a picture of the clip's size, white where the clip is made anew; see input.uri."""
+    """s3://BUCKET/KEY of an image of the clip's size, white where the clip is to be regenerated; see input.uri."""
     upload: Upload | None = None
-    """Such a picture, uploaded for this request alone; see input.upload."""
+    """An image as for uri, uploaded for this request alone; see input.upload."""
 
 
 def _among(tasks: tuple[str, ...]) -> str:
@@ -108,17 +108,17 @@ def _among(tasks: tuple[str, ...]) -> str:
 
 
 TASK_RULES: Final = (
-    (f"({_among(FROM_WORDS)}) || has(self.input)", "every task but text and picture works on something: give input"),
+    (f"({_among(FROM_WORDS)}) || has(self.input)", "every task but text and picture needs an input: set input"),
     (
         f"!({_among(FROM_WORDS)}) || !has(self.input)",
         "text and picture take no input: remove it, or name a task such as extend",
     ),
-    (f"({_among(ENDED_TASKS)}) == has(self.end)", "fill and blend lead from input to end, others take no end"),
-    ("(self.task == 'inpaint') == has(self.mask)", "inpaint takes a mask of what to make anew, others take none"),
-    (f"!has(self.strength) || {_among(WEAKENED_TASKS)}", "strength is for edit and blend: remove it"),
+    (f"({_among(ENDED_TASKS)}) == has(self.end)", "fill and blend need end, other tasks take none: set or remove end"),
+    ("(self.task == 'inpaint') == has(self.mask)", "inpaint needs a mask, other tasks take none: set or remove mask"),
+    (f"!has(self.strength) || {_among(WEAKENED_TASKS)}", "strength applies to edit and blend only: remove it"),
     (
         f"!has(self.inputSeconds) || {_among(EXTENDING_TASKS)}",
-        "inputSeconds is for extend and extend-back: remove it",
+        "inputSeconds applies to extend and extend-back only: remove it",
     ),
 )
-"""CEL rules of a VideoGeneration's spec."""
+"""CEL rules on the spec of a VideoGeneration."""

@@ -38,7 +38,7 @@ INPAINT: dict[str, Any] = {
 
 NAME_TOO_LONG = "at most 40 characters, since names of pods and services are made from it: choose a shorter name"
 NAME_MALFORMED = "metadata.name must start with a letter"
-BLANK = "the prompt is blank: say what the clip shows"
+BLANK = "the prompt is blank: describe the clip"
 SIZE = "size is WIDTHxHEIGHT in pixels, each from 1 to 9999: write it like 24x24"
 NO_ENDPOINTS = (
     "http://h:99999",
@@ -109,22 +109,27 @@ REFUSED = [
     (GENERATION, "spec.seconds", 0, "spec.seconds in body should be greater than 0"),
     (GENERATION, "spec.seconds", 61, "spec.seconds in body should be less than or equal to 60"),
     (GENERATION, "spec.task", "paint", 'Unsupported value: "paint"'),
-    (GENERATION, "spec.task", "extend", "every task but text and picture works on something: give input"),
+    (GENERATION, "spec.task", "extend", "every task but text and picture needs an input: set input"),
     (GENERATION, "spec.input", {"generation": "a"}, "text and picture take no input: remove it, or name a task"),
     (GENERATION, "spec.fps", 61, "should be less than or equal to 60"),
     (EXTEND, "spec.task", "picture", "text and picture take no input"),
-    (EXTEND, "spec.end", {"generation": "a"}, "fill and blend lead from input to end, others take no end"),
-    (EXTEND, "spec.task", "fill", "fill and blend lead from input to end"),
-    (EXTEND, "spec.task", "inpaint", "inpaint takes a mask of what to make anew"),
-    (EXTEND, "spec.mask", {"region": {"left": 0, "top": 0, "width": 8, "height": 8}}, "others take none"),
-    (EXTEND, "spec.input", {}, "give exactly one of generation, uri and upload for an input"),
+    (EXTEND, "spec.end", {"generation": "a"}, "fill and blend need end, other tasks take none: set or remove end"),
+    (EXTEND, "spec.task", "fill", "fill and blend need end"),
+    (EXTEND, "spec.task", "inpaint", "inpaint needs a mask"),
+    (EXTEND, "spec.mask", {"region": {"left": 0, "top": 0, "width": 8, "height": 8}}, "other tasks take none"),
+    (EXTEND, "spec.input", {}, "an input has exactly one of generation, uri and upload: keep one"),
     (
         EXTEND,
         "spec.input",
         {"generation": "a", "uri": "s3://kinema/inputs/a.mp4"},
-        "give exactly one of generation, uri",
+        "an input has exactly one of generation, uri",
     ),
-    (EXTEND, "spec.input", {"generation": "a", "upload": {"sha256": "a" * 64, "bytes": 1}}, "give exactly one of"),
+    (
+        EXTEND,
+        "spec.input",
+        {"generation": "a", "upload": {"sha256": "a" * 64, "bytes": 1}},
+        "an input has exactly one of",
+    ),
     (EXTEND, "spec.input", {"upload": {"sha256": "A" * 64, "bytes": 1}}, "an upload's sha256 is 64 hex digits"),
     (
         EXTEND,
@@ -133,15 +138,20 @@ REFUSED = [
         "less than or equal to 268435456",
     ),
     (EXTEND, "spec.input", {"uri": "http://example/a.mp4"}, "an input's uri is s3://BUCKET/KEY: correct it"),
-    (EXTEND, "spec.strength", 0.5, "strength is for edit and blend: remove it"),
-    (GENERATION, "spec.inputSeconds", 1, "inputSeconds is for extend and extend-back: remove it"),
-    (INPAINT, "spec.mask", {}, "give exactly one of region, uri and upload for a mask"),
+    (EXTEND, "spec.strength", 0.5, "strength applies to edit and blend only: remove it"),
+    (GENERATION, "spec.inputSeconds", 1, "inputSeconds applies to extend and extend-back only: remove it"),
+    (INPAINT, "spec.mask", {}, "a mask has exactly one of region, uri and upload: keep one"),
     (INPAINT, "spec.mask.region.width", 0, "should be greater than or equal to 1"),
     (GENERATION, "spec.shots", [{"prompt": " ", "seconds": 1}], BLANK),
     (GENERATION, "spec.shots", [{"prompt": "a red square", "seconds": 0}], "should be greater than 0"),
-    (GENERATION, "spec.shots", [{"prompt": "a red square", "seconds": 60}], "all shots together may last 60 seconds"),
-    (EXTEND, "spec.shots", [{"prompt": "a red square", "seconds": 1}], "shots are made from words alone"),
-    (LONG, "spec.expandPrompt", True, "expandPrompt is for a clip of one shot"),
+    (
+        GENERATION,
+        "spec.shots",
+        [{"prompt": "a red square", "seconds": 60}],
+        "all shots together are longer than 60 seconds",
+    ),
+    (EXTEND, "spec.shots", [{"prompt": "a red square", "seconds": 1}], "shots go with task text alone"),
+    (LONG, "spec.expandPrompt", True, "expandPrompt expands a clip of one shot"),
     (TRAINING, "spec.model.overrides", {"size": "24"}, SIZE),
     (TRAINING, "spec.model.streaming", {"chunkFrames": 0}, "should be greater than or equal to 1"),
     (GENERATION, "spec.guidanceScale", 0.5, "should be greater than or equal to 1"),
@@ -169,7 +179,7 @@ TRAINING_EDITS = [
     ),
     ("spec.checkpoint", {"everySteps": 10}, "checkpoint.everySteps is fixed for a run (keep is not)"),
 ]
-ANOTHER_CLIP = "cannot change once asked for: create another VideoGeneration"
+ANOTHER_CLIP = "is immutable: create another VideoGeneration"
 GENERATION_EDITS = [
     ("spec.modelRef.name", "other", "modelRef " + ANOTHER_CLIP),
     ("spec.strength", 0.5, "strength " + ANOTHER_CLIP),
