@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kinema_operator.core.controller import Controller
+from kinema_operator.core.controller import AnyController
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.order_keys import OrderKeys
 from kinema_operator.generation.controller import GenerationController
@@ -12,7 +12,7 @@ from kinema_operator.shell.storage import Stores
 from kinema_operator.training.controller import TrainingController
 
 
-def controllers(settings: Settings, client: Client) -> list[Controller]:
+def controllers(settings: Settings, client: Client) -> list[AnyController]:
     """One controller per kind, sharing what they know of object stores and of the key for orders."""
     stores = Stores(settings, client)
     keys = OrderKeys(settings, client)

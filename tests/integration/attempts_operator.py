@@ -15,7 +15,7 @@ from typing import Any
 from kinema_api import names
 from kinema_api.base import Condition, set_condition
 from kinema_api.training import KIND, VideoModelTraining
-from kinema_operator.core.controller import Cache, Controller
+from kinema_operator.core.controller import AnyController, Cache
 from kinema_operator.core.plan import Apply, Effect, Event, Key, Manifest, Plan
 from kinema_operator.core.resources import ref_to
 from kinema_operator.core.settings import Settings
@@ -45,12 +45,15 @@ class AttemptsController:
         if name:
             yield Key(KIND, metadata["namespace"], name)
 
-    async def observe(self, key: Key, obj: Manifest, cache: Cache) -> Seen:
+    def parse(self, obj: Manifest) -> tuple[Manifest, VideoModelTraining]:
+        return obj, VideoModelTraining.parse(obj)
+
+    async def observe(self, key: Key, resource: Any, cache: Cache) -> Seen:
         labels = {names.LABEL_TRAINING: key.name}
         return Seen(tuple(cache.list("Job", key.namespace, labels)), tuple(cache.list("Pod", key.namespace, labels)))
 
-    def plan(self, obj: Manifest, observed: Seen, now: datetime) -> Plan:
-        training = VideoModelTraining.parse(obj)
+    def plan(self, resource: tuple[Manifest, VideoModelTraining], observed: Seen, now: datetime) -> Plan:
+        obj, training = resource
         status = training.status
         lost = [job for job in observed.jobs if job["metadata"]["labels"].get(LOST)]
         current = [job for job in lost if job["metadata"]["labels"][names.LABEL_ATTEMPT] == str(status.attempt)]
@@ -66,7 +69,7 @@ class AttemptsController:
             status=status.model_copy(update={"conditions": set_condition(status.conditions, condition)}),
         )
 
-    async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
+    async def perform(self, key: Key, resource: Any, effect: Effect) -> None:
         raise AssertionError("this controller has no effects")
 
     async def close(self) -> None:
@@ -134,7 +137,7 @@ def training(namespace: str, name: str) -> Manifest:
     }
 
 
-def factory(settings: Settings, client: Client) -> list[Controller]:
+def factory(settings: Settings, client: Client) -> list[AnyController]:
     """The one controller."""
     return [AttemptsController()]
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from kinema_operator.core.plan import Effect, Key, Manifest, Plan
+
+Resource = TypeVar("Resource")
+Observed = TypeVar("Observed")
 
 Sight = Literal["unknown", "listed", "refused"]
 """Whether a kind has been listed, so that what is missing does not exist, or may not be."""
@@ -32,27 +35,37 @@ class Reader(Protocol):
         """One object, or None. Raises `ApiError`."""
 
 
-class Controller(Protocol):
+class Controller(Protocol[Resource, Observed]):
     """One kind. `observe` and `perform` do I/O; `plan` is pure and decides everything."""
 
     @property
     def kind(self) -> str:
         """The Kubernetes kind that it reconciles."""
 
+    def parse(self, obj: Manifest) -> Resource:
+        """The resource as its type; the shell calls this once per reconcile and refuses what it raises once.
+
+        Raises:
+            InvalidManifest: a field is missing, unknown or out of its bounds.
+        """
+
     def keys_for(self, obj: Manifest) -> Iterable[Key]:
-        """Which of this controller's resources must be looked at when `obj` (of any watched kind) changes."""
+        """Keys of this controller's resources to reconcile when `obj` (of any watched kind) changes."""
 
-    async def observe(self, key: Key, obj: Manifest, cache: Cache) -> Any:
-        """Everything that `plan` needs to know, as frozen data. May ask pods and the object store."""
+    async def observe(self, key: Key, resource: Resource, cache: Cache) -> Observed:
+        """Everything that `plan` needs, as frozen data. May read from pods and the object store."""
 
-    def plan(self, obj: Manifest, observed: Any, now: datetime) -> Plan:
+    def plan(self, resource: Resource, observed: Observed, now: datetime) -> Plan:
         """Decide. No I/O, no clock, no randomness; the same input gives the same plan."""
 
-    async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
-        """Carry out one effect; idempotent. An exception makes the key be tried again with backoff."""
+    async def perform(self, key: Key, resource: Resource, effect: Effect) -> None:
+        """Carry out one effect; idempotent. An exception makes the key be retried with backoff."""
 
     async def close(self) -> None:
-        """Close its connections; nothing is asked of it afterwards."""
+        """Close its connections; no other method is called afterwards."""
+
+
+AnyController = Controller[Any, Any]
 
 
 @runtime_checkable

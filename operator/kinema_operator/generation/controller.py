@@ -11,18 +11,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
 from kinema_api import generation, names
-from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGeneration
 from kinema_operator.core.controller import Cache, Reader
 from kinema_operator.core.errors import NotLeading
 from kinema_operator.core.plan import Effect, Key, Manifest, Plan
 from kinema_operator.core.settings import Settings
-from kinema_operator.core.unreadable import leave_alone
 from kinema_operator.dispatch.lines import lines_of
 from kinema_operator.dispatch.order_keys import OrderKeys
 from kinema_operator.dispatch.queue import ASSIGNED, TERMINAL
@@ -88,23 +86,23 @@ class GenerationController:
         waiting = lines_of(self._cache, namespace).waiting_for(namespace, name) if ended and self._cache else ()
         return [Key(generation.KIND, namespace, each) for each in (name, *waiting)]
 
-    async def observe(self, key: Key, obj: Manifest, cache: Cache) -> Observed:
-        """See generation.observe; an empty look if the resource cannot be read."""
+    def parse(self, obj: Manifest) -> VideoGeneration:
+        """See `VideoGeneration.parse`."""
+        return VideoGeneration.parse(obj)
+
+    async def observe(self, key: Key, resource: VideoGeneration, cache: Cache) -> Observed:
+        """See generation.observe."""
         self._cache = cache
-        try:
-            wanted = VideoGeneration.parse(obj)
-        except InvalidManifest:
-            return Observed()
         look = Look(
-            generation=wanted,
-            model=find_model(wanted, cache),
-            servers=servers_of(wanted, cache) if wanted.status.phase not in TERMINAL else (),
+            generation=resource,
+            model=find_model(resource, cache),
+            servers=servers_of(resource, cache) if resource.status.phase not in TERMINAL else (),
             cache=cache,
             stores=self._stores,
             client=self._servers,
             settings=self._settings,
-            refusal=self._refusal(wanted),
-            hindrance=self._hindrances.pop(wanted.metadata.uid, None),
+            refusal=self._refusal(resource),
+            hindrance=self._hindrances.pop(resource.metadata.uid, None),
         )
         try:
             observed = await look.observe()
@@ -113,73 +111,68 @@ class GenerationController:
         except Exception as error:  # one request's fault stays its own: cancel and deadline work whatever it is
             log.exception("A look at VideoGeneration %s/%s broke off", key.namespace, key.name)
             return Observed(look.known_model(), problem=Problem("LookFailed", _words(error)))
-        self._remember(key, wanted, observed)
+        self._remember(key, resource, observed)
         return observed
 
-    def plan(self, obj: Manifest, observed: Any, now: datetime) -> Plan:
+    def plan(self, resource: VideoGeneration, observed: Observed, now: datetime) -> Plan:
         """See generation.plan. Whatever it stumbles over, cancel and deadline end the request."""
         try:
-            wanted = VideoGeneration.parse(obj)
-        except InvalidManifest as error:
-            return leave_alone(obj, error, now)
-        try:
-            return plan(wanted, observed, self._settings, now)
+            return plan(resource, observed, self._settings, now)
         except Exception as error:  # what others answered led to this, and must not keep the request for ever
             log.exception(
-                "The plan for VideoGeneration %s/%s broke off", wanted.metadata.namespace, wanted.metadata.name
+                "The plan for VideoGeneration %s/%s broke off", resource.metadata.namespace, resource.metadata.name
             )
-            return plan(wanted, broken_off(observed, _words(error)), self._settings, now)
+            return plan(resource, broken_off(observed, _words(error)), self._settings, now)
 
     async def gone(self, key: Key, cache: Cache) -> None:
         """The request was deleted: its server is told to stop, and nothing of an unfinished one stays in the store."""
         found = self._followed.pop(key, None)
         if found is None:
             return
-        wanted, server = found
+        resource, server = found
         if server is not None and server.address is not None:
             # Also over a server that does not answer: the next request for it stops the order then.
-            await self._servers.cancel(server.address, wanted.metadata.uid, server.uid)
-        self._refusals.pop(wanted.metadata.uid, None)
+            await self._servers.cancel(server.address, resource.metadata.uid, server.uid)
+        self._refusals.pop(resource.metadata.uid, None)
 
-    def _remember(self, key: Key, wanted: VideoGeneration, observed: Observed) -> None:
+    def _remember(self, key: Key, resource: VideoGeneration, observed: Observed) -> None:
         """Who has it in hand, for the time when the resource itself is gone."""
-        if wanted.status.phase in ASSIGNED and observed.server is not None:
-            self._followed[key] = (wanted, observed.server)
+        if resource.status.phase in ASSIGNED and observed.server is not None:
+            self._followed[key] = (resource, observed.server)
         else:
             self._followed.pop(key, None)
 
-    async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
+    async def perform(self, key: Key, resource: VideoGeneration, effect: Effect) -> None:
         """Carry out one effect."""
-        wanted = VideoGeneration.parse(obj)
-        model = find_model(wanted, self._cache) if self._cache else None
+        model = find_model(resource, self._cache) if self._cache else None
         match effect:
             case SendOrder():
                 assert self._cache is not None, "a key is observed before anything is done about it"
                 refusal = await send_order(
-                    wanted, model, effect, self._stores, self._servers, self._settings, self._cache
+                    resource, model, effect, self._stores, self._servers, self._settings, self._cache
                 )
                 if refusal is not None:
-                    self._refusals[wanted.metadata.uid] = (effect.attempt, refusal)
+                    self._refusals[resource.metadata.uid] = (effect.attempt, refusal)
             case CancelOrder():
                 if effect.server.address is not None:
                     await self._servers.cancel(effect.server.address, effect.uid, effect.server.uid)
             case Commit():
-                self._hindered(wanted, await copy_files(wanted, model, effect, self._stores))
+                self._hindered(resource, await copy_files(resource, model, effect, self._stores))
             case Record():
-                self._hindered(wanted, await write_record(wanted, model, self._stores))
+                self._hindered(resource, await write_record(resource, model, self._stores))
             case Clean():
-                self._hindered(wanted, await delete_keys(wanted, model, effect.keys, self._stores))
+                self._hindered(resource, await delete_keys(resource, model, effect.keys, self._stores))
             case _:
                 raise TypeError(f"a generation knows no effect {type(effect).__name__}; report this as a bug")
 
-    def _hindered(self, wanted: VideoGeneration, problem: Problem | None) -> None:
+    def _hindered(self, resource: VideoGeneration, problem: Problem | None) -> None:
         if problem is not None:
-            self._hindrances[wanted.metadata.uid] = problem
+            self._hindrances[resource.metadata.uid] = problem
 
-    def _refusal(self, wanted: VideoGeneration) -> Refusal | None:
-        attempt, refusal = self._refusals.get(wanted.metadata.uid, (0, None))
-        if wanted.status.phase in TERMINAL or attempt != wanted.status.attempt:
-            self._refusals.pop(wanted.metadata.uid, None)
+    def _refusal(self, resource: VideoGeneration) -> Refusal | None:
+        attempt, refusal = self._refusals.get(resource.metadata.uid, (0, None))
+        if resource.status.phase in TERMINAL or attempt != resource.status.attempt:
+            self._refusals.pop(resource.metadata.uid, None)
             return None
         return refusal
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from kinema_api import generation, names, serving, training
-from kinema_api.errors import InvalidManifest
 from kinema_api.serving import VideoModel
 from kinema_operator.core.controller import Cache
 from kinema_operator.core.plan import Effect, Key, Manifest, Plan
 from kinema_operator.core.settings import Settings
-from kinema_operator.core.unreadable import leave_alone
 from kinema_operator.dispatch.order_keys import OrderKeys
 from kinema_operator.serving.observe import observe
 from kinema_operator.serving.observed import Observed
@@ -47,25 +45,21 @@ class ModelController:
             model = (metadata.get("labels") or {}).get(names.LABEL_MODEL)
         return [Key(serving.KIND, namespace, model)] if model else []
 
-    async def observe(self, key: Key, obj: Manifest, cache: Cache) -> Observed | None:
-        """None if the resource cannot be read."""
-        try:
-            model = VideoModel.parse(obj)
-        except InvalidManifest:
-            return None
-        self._follow(key, model.spec.source.training)
+    def parse(self, obj: Manifest) -> VideoModel:
+        """See `VideoModel.parse`."""
+        return VideoModel.parse(obj)
+
+    async def observe(self, key: Key, resource: VideoModel, cache: Cache) -> Observed:
+        """See serving.observe."""
+        self._follow(key, resource.spec.source.training)
         order_key = await self._keys.public() if self._keys else ""
-        return await observe(model, cache, self._stores, self._settings, order_key)
+        return await observe(resource, cache, self._stores, self._settings, order_key)
 
-    def plan(self, obj: Manifest, observed: Any, now: datetime) -> Plan:
+    def plan(self, resource: VideoModel, observed: Observed, now: datetime) -> Plan:
         """See serving.plan."""
-        try:
-            model = VideoModel.parse(obj)
-        except InvalidManifest as error:
-            return leave_alone(obj, error, now)
-        return plan(model, observed, self._settings, now)
+        return plan(resource, observed, self._settings, now)
 
-    async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
+    async def perform(self, key: Key, resource: VideoModel, effect: Effect) -> None:
         """A model has no effects outside the API server."""
         raise TypeError(f"a model knows no effect {type(effect).__name__}; report this as a bug")
 

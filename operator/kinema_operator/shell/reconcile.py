@@ -18,14 +18,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kinema_api import names
-from kinema_api.errors import KinemaApiError
-from kinema_operator.core.controller import Controller, Farewell
+from kinema_api.errors import InvalidManifest, KinemaApiError
+from kinema_operator.core.controller import AnyController, Farewell
 from kinema_operator.core.errors import NamespaceEnding, OperatorError
 from kinema_operator.core.plan import Event, Key, Manifest, Plan, WireStatus
 from kinema_operator.core.refusals import Refusals, refusal_of
 from kinema_operator.core.resources import ref_to
 from kinema_operator.core.semantic import keeping_unknown, merge_patch
 from kinema_operator.core.standing import CONTENDED, REFUSED, Look, Refusal, finish, with_condition
+from kinema_operator.core.unreadable import leave_alone
 from kinema_operator.shell import metrics
 from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.shell.claims import Claims
@@ -74,7 +75,7 @@ class Reconciler:
 
     def __init__(
         self,
-        controllers: Iterable[Controller],
+        controllers: Iterable[AnyController],
         cache: ObjectCache,
         client: Client,
         events: EventPoster,
@@ -85,7 +86,7 @@ class Reconciler:
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._controllers: Mapping[str, Controller] = {controller.kind: controller for controller in controllers}
+        self._controllers: Mapping[str, AnyController] = {controller.kind: controller for controller in controllers}
         self._cache = cache
         self._client = client
         self._writer = Writer(cache, client, clock)
@@ -124,8 +125,14 @@ class Reconciler:
             other = await self._claims.holder(key.namespace) if self._claims else None
             if other:
                 return await self._stand_back(obj, other)
-            observed = await controller.observe(key, obj, self._cache)
-            return await self._carry_out(key, obj, controller, controller.plan(obj, observed, self._now()))
+            try:
+                resource = controller.parse(obj)
+            except InvalidManifest as error:
+                refusal = leave_alone(obj, error, self._now())
+                return await self._carry_out(key, obj, None, controller, refusal)
+            observed = await controller.observe(key, resource, self._cache)
+            plan = controller.plan(resource, observed, self._now())
+            return await self._carry_out(key, obj, resource, controller, plan)
         except NamespaceEnding:
             self._ending[key.namespace] = self._uids(key.namespace)
             await self._let_go(obj)
@@ -145,18 +152,20 @@ class Reconciler:
             self._events.tell(obj, Event("NamespaceClaimed", message, "Warning"))
         return STAND_BACK_SECONDS
 
-    async def _carry_out(self, key: Key, obj: Manifest, controller: Controller, plan: Plan) -> float | None:
+    async def _carry_out(
+        self, key: Key, obj: Manifest, resource: Any, controller: AnyController, plan: Plan
+    ) -> float | None:
         remembered = self._remembered.setdefault(key, Remembered())
         failed: list[Exception] = []
         # What runs already lives on these, so nothing that is refused may come before them.
         for effect in plan.effects:
             if effect.urgent:
-                await _tried(controller.perform(key, obj, effect), failed)
+                await _tried(controller.perform(key, resource, effect), failed)
         await self._write_objects(plan, remembered.refusals, remembered.trust, failed)
         again = await self._tell(key, obj, plan, remembered)
         for effect in plan.effects:
             if not effect.urgent:
-                await _tried(controller.perform(key, obj, effect), failed)
+                await _tried(controller.perform(key, resource, effect), failed)
         for other in plan.wake:
             self._queue.add(other)
         if failed:

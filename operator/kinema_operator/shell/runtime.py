@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from kinema_api.errors import KinemaApiError
-from kinema_operator.core.controller import Controller
+from kinema_operator.core.controller import AnyController
 from kinema_operator.core.errors import Conflict, OperatorError
 from kinema_operator.core.plan import Key, Manifest
 from kinema_operator.core.resources import CHILD_KINDS, CUSTOM_KINDS, MANAGED_SELECTOR, NODE_KIND, ref_to
@@ -44,7 +44,7 @@ EVENT_DRAIN_SECONDS = 1.0
 SETTLE_SECONDS = 1.0
 """How long news of pods that do not run yet may wait for more of it: one look for all instead of one for each."""
 
-Factory = Callable[[Settings, Client], list[Controller]]
+Factory = Callable[[Settings, Client], list[AnyController]]
 
 
 class Runtime:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from kinema_api import names, training
-from kinema_api.errors import InvalidManifest, StorageError
+from kinema_api.errors import StorageError
 from kinema_api.training import VideoModelTraining, VideoModelTrainingStatus
 from kinema_operator.core.conditions import Moment
 from kinema_operator.core.controller import Cache
@@ -17,7 +17,6 @@ from kinema_operator.core.errors import AlreadyExists, Denied
 from kinema_operator.core.plan import Effect, Key, Manifest, Plan, Ref
 from kinema_operator.core.resources import ref_to
 from kinema_operator.core.settings import Settings
-from kinema_operator.core.unreadable import leave_alone
 from kinema_operator.shell.storage import Stores
 from kinema_operator.shell.writer import require_same_owner
 from kinema_operator.training import effects, shared
@@ -75,21 +74,17 @@ class TrainingController:
         name = (metadata.get("labels") or {}).get(names.LABEL_TRAINING)
         return [Key(self.kind, metadata["namespace"], name)] if name else []
 
-    async def observe(self, key: Key, obj: Manifest, cache: Cache) -> Observed | None:
-        """None if the resource cannot be read."""
-        try:
-            found = VideoModelTraining.parse(obj)
-        except InvalidManifest:
-            return None
-        return await self._observer.observe(found, cache)
+    def parse(self, obj: Manifest) -> VideoModelTraining:
+        """See `VideoModelTraining.parse`."""
+        return VideoModelTraining.parse(obj)
 
-    def plan(self, obj: Manifest, observed: Any, now: datetime) -> Plan:
+    async def observe(self, key: Key, resource: VideoModelTraining, cache: Cache) -> Observed:
+        """See training.observe."""
+        return await self._observer.observe(resource, cache)
+
+    def plan(self, resource: VideoModelTraining, observed: Observed, now: datetime) -> Plan:
         """See training.plan."""
-        try:
-            found = VideoModelTraining.parse(obj)
-        except InvalidManifest as error:
-            return leave_alone(obj, error, now)
-        return self._tell_scope(found, decide(View(found, observed, self._settings, now)), now)
+        return self._tell_scope(resource, decide(View(resource, observed, self._settings, now)), now)
 
     def _tell_scope(self, found: VideoModelTraining, plan: Plan, now: datetime) -> Plan:
         """Say it where the trainers' keys open more than the training's own prefix."""
@@ -108,41 +103,40 @@ class TrainingController:
         )
         return dataclasses.replace(plan, status=plan.status.model_copy(update={"conditions": conditions}))
 
-    async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
+    async def perform(self, key: Key, resource: VideoModelTraining, effect: Effect) -> None:
         """Carry out an effect.
 
         Raises:
             StorageError: the store cannot be used now.
         """
-        found = VideoModelTraining.parse(obj)
         match effect:
             case effects.IssueCredentials():
                 try:
-                    secret, expires = await effects.credentials_secret(found, effect, self._stores, self._settings)
+                    secret, expires = await effects.credentials_secret(resource, effect, self._stores, self._settings)
                 except StorageError as error:
-                    self._observer.remember_refusal(found, error)
+                    self._observer.remember_refusal(resource, error)
                     raise
                 await self._put(secret)
-                self._observer.remember_credentials(found, expires, effect.publishes)
+                self._observer.remember_credentials(resource, expires, effect.publishes)
             case effects.RememberArtifacts():
-                await self._remember(obj, effect)
+                await self._remember(key, resource, effect)
             case effects.SetFinalizer():
                 await self._set_finalizer(key, effect.wanted)
             case effects.DeleteArtifacts():
-                store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
+                store = await self._stores.for_object(resource.metadata.namespace, resource.spec.artifact_store)
                 try:
                     await effects.delete_artifacts(store, effect)
                 except StorageError as error:
-                    self._observer.remember_refusal(found, error)
+                    self._observer.remember_refusal(resource, error)
             case effects.CleanAttempts():
-                store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
+                store = await self._stores.for_object(resource.metadata.namespace, resource.spec.artifact_store)
                 if await effects.clean(store, effect):
-                    self._observer.remember_cleaned(found)
+                    self._observer.remember_cleaned(resource)
             case effects.PruneCheckpoints():
-                store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
+                store = await self._stores.for_object(resource.metadata.namespace, resource.spec.artifact_store)
                 await effects.prune(store, effect)
             case effects.CloseAttempt():
-                store = await self._stores.for_object(found.metadata.namespace, found.spec.artifact_store)
+                store = await self._stores.for_object(resource.metadata.namespace, resource.spec.artifact_store)
                 await effects.close_attempt(store, effect, self._settings)
             case _:
                 raise TypeError(f"a training knows no effect {type(effect).__name__}; report this as a bug")
@@ -158,10 +152,11 @@ class TrainingController:
     async def close(self) -> None:
         """Nothing is held open between two looks."""
 
-    async def _remember(self, obj: Manifest, effect: effects.RememberArtifacts) -> None:
+    async def _remember(self, key: Key, found: VideoModelTraining, effect: effects.RememberArtifacts) -> None:
         body = {"metadata": {"annotations": {names.ANNOTATION_ARTIFACTS: str(effect.record)}}}
+        this = Ref(names.API_VERSION, key.kind, key.namespace, key.name, found.metadata.uid)
         try:
-            await self._client.patch(ref_to(obj), body, None)
+            await self._client.patch(this, body, None)
         except Denied as error:
             # Of use only after a restore, so nothing that runs now depends on it.
             log.warning("Cannot write down where artefacts lie: %s", error)

@@ -73,5 +73,5 @@ async def test_pruning_stops_when_the_lease_is_lost(
     monkeypatch.setattr(FolderStore, "delete", delete)
     training, *_ = controllers(Settings(store_endpoint=f"file://{tmp_path}"), client)
     with suppress(NotLeading):
-        await training.perform(KEY, OBJECT, PruneCheckpoints(1, prefix, 1, None))
+        await training.perform(KEY, training.parse(OBJECT), PruneCheckpoints(1, prefix, 1, None))
     assert before - len(written(store, prefix)) == 1

@@ -115,7 +115,7 @@ async def test_a_clip_that_has_ended_wakes_those_that_wait_for_it() -> None:
     first = clip("first", "Running")
     await controller.observe(
         Key(KIND, "studio", "first"),
-        first,
+        controller.parse({**first, "spec": {"modelRef": {"name": "m"}, "prompt": "a red square moves right"}}),
         OneNamespace(
             clip("next", input={"generation": "first"}),
             clip("blend", "Pending", input={"generation": "other"}, end={"generation": "first"}),

@@ -260,9 +260,11 @@ async def test_a_look_does_not_walk_through_the_generations_of_the_namespace() -
     from kinema_operator.core.plan import Key
 
     key = Key(serving.KIND, "studio", "tiny")
-    await controller.observe(key, {**obj, "spec": {**obj["spec"], "source": {"digest": OLD}}}, cache)
+    await controller.observe(key, controller.parse({**obj, "spec": {**obj["spec"], "source": {"digest": OLD}}}), cache)
     cache.walked = 0
-    seen = await controller.observe(key, {**obj, "spec": {**obj["spec"], "source": {"digest": OLD}}}, cache)
+    seen = await controller.observe(
+        key, controller.parse({**obj, "spec": {**obj["spec"], "source": {"digest": OLD}}}), cache
+    )
     assert cache.walked < 10
     assert len(seen.requests) < 1000
     decided = plan(model(VideoModelStatus(digest=OLD)), seen, SETTINGS, NOW)

@@ -14,11 +14,12 @@ import pytest
 
 from kinema_api import generation, layout, names, serving
 from kinema_api.errors import StorageUnreachable
+from kinema_api.generation import VideoGeneration
 from kinema_api.manifest import Manifest as ModelManifest
 from kinema_api.manifest import ManifestFile
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import FolderStore
-from kinema_operator.core.plan import Effect, Key, Manifest
+from kinema_operator.core.plan import Effect, Key
 from kinema_operator.core.settings import Settings
 from kinema_operator.generation.controller import GenerationController
 from kinema_operator.serving.controller import ModelController
@@ -55,12 +56,12 @@ class TrippingGenerations(GenerationController):
     """The controller, with a step before each effect."""
 
     wire: Tripwire
-    held: list[tuple[Key, Manifest, Effect]]
+    held: list[tuple[Key, VideoGeneration, Effect]]
 
-    async def perform(self, key: Key, obj: Manifest, effect: Effect) -> None:
-        self.held.append((key, obj, effect))
+    async def perform(self, key: Key, resource: VideoGeneration, effect: Effect) -> None:
+        self.held.append((key, resource, effect))
         self.wire.step()
-        await super().perform(key, obj, effect)
+        await super().perform(key, resource, effect)
 
 
 class Operator:

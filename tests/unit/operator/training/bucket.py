@@ -45,10 +45,10 @@ async def look(training: VideoModelTraining, store: ObjectStore, settings: Setti
     """Observe, decide, and carry out what is to be done in the bucket, but for keys."""
     controller = TrainingController(settings, NoSecrets(), One(store), 1)  # type: ignore[arg-type]
     obj = {name: getattr(training, name).to_wire() for name in ("metadata", "spec", "status")}
-    seen = await controller.observe(KEY, obj, ObjectCache(lambda _: None))
+    seen = await controller.observe(KEY, controller.parse(obj), ObjectCache(lambda _: None))
     assert seen is not None
     plan = decide(View(training, seen, settings, NOW))
     for effect in plan.effects:
         if type(effect).__name__ == "CloseAttempt":
-            await controller.perform(KEY, obj, effect)
+            await controller.perform(KEY, controller.parse(obj), effect)
     return plan

@@ -81,14 +81,14 @@ class Home:
 
     async def look(self, times: int = 4) -> Plan:
         for _ in range(times):
-            seen = await self.controller.observe(KEY, self.obj, ObjectCache(lambda _: None))
-            plan = self.controller.plan(self.obj, seen, utc_now())
+            seen = await self.controller.observe(KEY, self.controller.parse(self.obj), ObjectCache(lambda _: None))
+            plan = self.controller.plan(self.controller.parse(self.obj), seen, utc_now())
             self.events += [f"{event.reason}: {event.message}" for event in plan.events]
             if plan.status is not None:
                 self.obj["status"] = plan.status.to_wire()
             for effect in plan.effects:
                 with suppress(StorageError):
-                    await self.controller.perform(KEY, self.obj, effect)
+                    await self.controller.perform(KEY, self.controller.parse(self.obj), effect)
         return plan
 
 

@@ -89,7 +89,7 @@ class Life:
     async def look(self) -> Plan:
         obj = {"metadata": self.training.metadata.to_wire(), "spec": self.training.spec.to_wire()}
         obj["status"] = self.training.status.to_wire()
-        seen = await self._controller.observe(KEY, obj, self._cache)
+        seen = await self._controller.observe(KEY, self._controller.parse(obj), self._cache)
         return decide(View(self.training, seen, self.settings, utc_now()))
 
 

@@ -34,7 +34,9 @@ def test_a_store_without_sts_is_told_in_a_condition() -> None:
     stores: Any = StoresThatShare()
     client: Any = None
     controller = TrainingController(Settings(), client, stores, 1)
-    plan = controller.plan(obj, Observed(resume=ResumePoint(1, 0, None)), datetime(2026, 1, 1, tzinfo=UTC))
+    plan = controller.plan(
+        controller.parse(obj), Observed(resume=ResumePoint(1, 0, None)), datetime(2026, 1, 1, tzinfo=UTC)
+    )
     status: Any = plan.status
     told = {condition.type: condition for condition in status.conditions}
     assert "StorageScoped" in told, "nobody says that the keys are wider"

@@ -70,11 +70,11 @@ class Life:
         for _ in range(4):
             obj = {name: getattr(self.training, name).to_wire() for name in ("metadata", "spec", "status")}
             key = Key("VideoModelTraining", "team", "tiny-world")
-            seen = await self.controller.observe(key, obj, ObjectCache(lambda _: None))
+            seen = await self.controller.observe(key, self.controller.parse(obj), ObjectCache(lambda _: None))
             assert seen is not None
             for effect in self.decide(seen).effects:
                 if type(effect).__name__ == "CloseAttempt":  # a class that older code does not have
-                    await self.controller.perform(key, obj, effect)
+                    await self.controller.perform(key, self.controller.parse(obj), effect)
             if self.training.status.not_before is None and self.training.status.attempt:
                 break
         found = self.training.status.resume_from

@@ -69,8 +69,9 @@ async def test_publishing_reads_no_byte_of_a_model_in_the_operator(
         "status": {"run": 1, "attempt": 1, "phase": "Publishing"},
     }
     for _ in range(3):
-        plan = training.plan(obj, await training.observe(KEY, obj, ObjectCache(lambda _: None)), utc_now())
+        parsed = training.parse(obj)
+        plan = training.plan(parsed, await training.observe(KEY, parsed, ObjectCache(lambda _: None)), utc_now())
         for effect in plan.effects:
             with suppress(StorageError):
-                await training.perform(KEY, obj, effect)
+                await training.perform(KEY, parsed, effect)
     assert touched == [], "a pod's work was done in the operator"

@@ -58,7 +58,7 @@ async def seen_of(training: VideoModelTraining, settings: Settings, *objects: di
         cache.replace(kind, [obj for obj in objects if obj["kind"] == kind], 10)
     controller = TrainingController(settings, NoSecrets(), None, 1)  # type: ignore[arg-type]
     obj = {name: getattr(training, name).to_wire() for name in ("metadata", "spec", "status")}
-    seen = await controller.observe(Key("VideoModelTraining", "team", "tiny-world"), obj, cache)
+    seen = await controller.observe(Key("VideoModelTraining", "team", "tiny-world"), controller.parse(obj), cache)
     assert seen is not None
     return seen
 

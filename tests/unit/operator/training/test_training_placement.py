@@ -101,11 +101,15 @@ class Cluster:
             cache.watch_kind(kind, {})
             cache.replace(kind, found, 10)
         training = VideoModelTraining.parse(obj)
-        seen = await self._controller.observe(Key("VideoModelTraining", "team", name), obj, cache)
+        seen = await self._controller.observe(
+            Key("VideoModelTraining", "team", name), self._controller.parse(obj), cache
+        )
         plan = decide(View(training, seen, self.settings, START + timedelta(seconds=self.ahead)))
         for effect in plan.effects:
             if type(effect).__name__ == "CloseAttempt":
-                await self._controller.perform(Key("VideoModelTraining", "team", name), obj, effect)
+                await self._controller.perform(
+                    Key("VideoModelTraining", "team", name), self._controller.parse(obj), effect
+                )
         if any(ref.kind == "Job" for ref in plan.delete):
             self.jobs.pop(name, None)
             self.pods[name] = []

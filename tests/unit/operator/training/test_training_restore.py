@@ -96,13 +96,13 @@ class Home:
         }
         obj["spec"].pop("publish")
         for look in range(looks):
-            seen = await self._controller.observe(KEY, obj, ObjectCache(lambda _: None))
-            plan = self._controller.plan(obj, seen, utc_now() + timedelta(seconds=30 * look))
+            seen = await self._controller.observe(KEY, self._controller.parse(obj), ObjectCache(lambda _: None))
+            plan = self._controller.plan(self._controller.parse(obj), seen, utc_now() + timedelta(seconds=30 * look))
             if plan.status is not None:
                 obj["status"] = plan.status.to_wire()
             for effect in plan.effects:
                 with suppress(StorageError):
-                    await self._controller.perform(KEY, obj, effect)
+                    await self._controller.perform(KEY, self._controller.parse(obj), effect)
         VideoModelTraining.parse(obj)
         found: dict[str, Any] = obj["status"]
         return found
