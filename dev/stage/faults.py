@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cluster.settings import Settings
+
 
 def pod_processes(pod_uid: str) -> list[int]:
     """Process ids of a pod: every process whose cgroup path names the pod's UID (as cgroupfs or systemd spell it)."""
@@ -70,20 +72,24 @@ def paused(pod_uid: str, seconds: float) -> Iterator[None]:
 @contextmanager
 def api_server_away(seconds: float) -> Iterator[None]:
     """Hold the development cluster's API server still for a while."""
-    with _held(processes_named("kube-apiserver"), seconds):
+    with _held(cluster_processes("kube-apiserver"), seconds):
         yield
 
 
-def processes_named(program: str) -> list[int]:
-    """Processes of the development cluster whose program file starts with this name."""
+def cluster_processes(program: str) -> list[int]:
+    """Processes of the development cluster whose program file starts with this name.
+
+    Integration tests run the same programs beside the cluster; its own are those that are told to use its state folder.
+    """
+    state = str(Settings.from_environment().state)
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                argv = (entry / "cmdline").read_bytes().split(b"\0")
+                program_file, *arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if Path(argv[0].decode()).name.startswith(program) and b".cache/kinema" in argv[0]:
+            if Path(program_file).name.startswith(program) and any(f"{state}/" in word for word in arguments):
                 found.append(int(entry.name))
     return found
 
