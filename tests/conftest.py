@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from cluster.ports import free_port
 
 # A busy machine is slow at everything: how long an example takes says nothing about the code.
 settings.register_profile("kinema", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -37,13 +38,6 @@ def binary(name: str) -> Path:
         subprocess.run([sys.executable, str(CLUSTER_TOOL), "build", name], check=True)
         found = sorted(folder.glob(f"{name}-*"))
     return found[-1]
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for_http(url: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:

@@ -8,7 +8,6 @@ Runs beside a full cluster: ports are free ones, state is in a folder of the cal
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -19,6 +18,7 @@ from .build import API_ONLY, binary_path, ensure_binaries
 from .controlplane import ControlPlane
 from .errors import ClusterError
 from .kubeapi import KubeApi
+from .ports import free_ports
 from .progress import await_condition
 from .settings import Settings
 
@@ -58,7 +58,7 @@ class ApiServer(AbstractContextManager["ApiServer"]):
         self._folder = folder.absolute()
         self._with_controller_manager = controller_manager
         self._running = ExitStack()
-        api_port, etcd_port, peer_port = _free_ports(3)
+        api_port, etcd_port, peer_port = free_ports(3)
         self._plane = ControlPlane(
             folder=self._folder,
             address="127.0.0.1",
@@ -131,12 +131,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on; all are held until the last is found, so that they differ."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]

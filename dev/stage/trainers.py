@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torchx.specs import macros
 
+from cluster.ports import free_port
 from kinema_api import launch
 from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import open_store
@@ -61,7 +63,9 @@ class Trainers:
         (work / "store/kinema").mkdir(parents=True, exist_ok=True)
         self.config: RunConfig = launch.run_config(training, 1, 1, resume_from)
         self.store: ObjectStore = open_store(location, None)
-        self._app = launch.training_app(training, self.config, local_site(self.folders, location, None))
+        # The port is kept while the service is dead.
+        site = replace(local_site(self.folders, location, None), rendezvous_port=free_port())
+        self._app = launch.training_app(training, self.config, site)
         self._environment = environment
         self._agents: dict[int, subprocess.Popen[bytes]] = {}
         self._service: subprocess.Popen[bytes] | None = None

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from conftest import free_port
+from cluster.ports import free_ports
 from integration.server import Server, until
 from integration.suite_store import KEYS, bucket
 from kinema_api import layout, names
@@ -87,7 +87,7 @@ def operator_settings(endpoint: str, folder: Path, **more: Any) -> Settings:
 
 def ports() -> dict[str, int]:
     """Free ports for everything that an operator listens on."""
-    return {name: free_port() for name in ("health_port", "metrics_port", "links_port")}
+    return dict(zip(("health_port", "metrics_port", "links_port"), free_ports(3), strict=True))
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from cluster.ports import free_ports
 
 ATTEMPTS = (str(Path(__file__).with_name("attempts_operator.py")),)
 """The shell around a small controller of the tests' own."""
@@ -28,7 +29,7 @@ class Replica:
     def __init__(
         self, kubeconfig: Path, namespace: str, log: Path, program: Sequence[str] = ATTEMPTS, **settings: Any
     ) -> None:
-        self.health_port, self.metrics_port, self.links_port = _free_port(), _free_port(), _free_port()
+        self.health_port, self.metrics_port, self.links_port = free_ports(3)
         self.log = log
         environment = {
             **os.environ,
@@ -87,9 +88,3 @@ def replica(
         if running.process.poll() is None:
             running.process.kill()
             running.process.wait(30)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

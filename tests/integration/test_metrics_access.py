@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from cluster.ports import free_port
 from integration.kubectl import Kubectl
 from integration.server import Server, until
 
@@ -26,23 +26,17 @@ rules: [{nonResourceURLs: [/metrics], verbs: [get]}]
 """
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest_asyncio.fixture
 async def metrics_url(server: Server, tmp_path: Path) -> AsyncIterator[str]:
     """/metrics of a running operator that asks who scrapes it."""
-    port = _free_port()
+    port = free_port()
     environment = {
         **os.environ,
         "KUBECONFIG": str(server.kubeconfig),
         "KINEMA_METRICS_AUTHENTICATION": "true",
         "KINEMA_METRICS_PORT": str(port),
-        "KINEMA_HEALTH_PORT": str(_free_port()),
-        "KINEMA_LINKS_PORT": str(_free_port()),
+        "KINEMA_HEALTH_PORT": str(free_port()),
+        "KINEMA_LINKS_PORT": str(free_port()),
         "KINEMA_POD_NAMESPACE": "default",
         "KINEMA_LEASE_NAME": "metrics-access",
     }

@@ -19,7 +19,8 @@ import urllib3
 from minio import Minio
 
 from cluster.pki import Pki
-from conftest import binary, free_port
+from cluster.ports import free_port
+from conftest import binary
 from kinema_api.objectstore import StoreCredentials
 
 KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 
+from cluster.ports import free_port
 from kinema_operator.shell.health import Probes
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def answers(age: float, *, listed: bool) -> dict[str, int]:
