@@ -12,7 +12,7 @@ STAMP := $(VENV)/.synced
 AGAIN := --reruns 1
 LOCK_FLAGS = --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
-.PHONY: help demo test soak chaos upgrade-test check integration generate cluster cluster-down bench gpu-proof lock \
+.PHONY: help demo test soak chaos upgrade-test check integration generate cluster cluster-down bench figures gpu-proof lock \
   images wheel chart-package release-images release docs uv
 
 help:  ## Explain the verbs
@@ -94,6 +94,9 @@ release: wheel  ## After release-images on every processor: indexes, chart, sign
 
 bench: $(STAMP)  ## make bench NAME=isolation|learning|mfu|reader|reconcile|recovery|step|streaming: measure; ends in one JSON line
 	@$(BIN)/python dev/bench/$(NAME).py
+
+figures: $(STAMP)  ## How the code is built: contracts, imports, lengths, types, docstrings; ends in one JSON line
+	@$(BIN)/python dev/figures
 
 gpu-proof: $(STAMP)  ## Train on the whole world and hold the model to its bars; call again while it exits 75 (PROOF_SCALE=0.01 rehearses)
 	@$(BIN)/python dev/proof
