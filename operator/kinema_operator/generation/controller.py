@@ -25,7 +25,7 @@ from kinema_operator.dispatch.lines import lines_of
 from kinema_operator.dispatch.order_keys import OrderKeys
 from kinema_operator.dispatch.queue import ASSIGNED, TERMINAL
 from kinema_operator.dispatch.server_pod import ServerPod
-from kinema_operator.generation.effects import copy_files, delete_keys, send_order, write_record
+from kinema_operator.generation.perform import copy_files, delete_keys, send_order, write_record
 from kinema_operator.generation.links import Links
 from kinema_operator.generation.observe import Look, servers_of
 from kinema_operator.generation.observed import (
