@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import heapq
 import io
-import ipaddress
 import itertools
 import os
 import socket
@@ -30,6 +29,7 @@ from urllib3.response import BaseHTTPResponse, HTTPResponse
 
 from kinema_api.addresses import LAST
 from kinema_api.errors import ObjectTooLarge, StorageUnreachable, StoreUnusable
+from kinema_api.forbidden import is_forbidden
 
 CONNECT_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 20.0
@@ -48,33 +48,6 @@ MAX_REQUESTS: Final = 1000
 """Most requests of one call: pages of a list, parts of a copy."""
 _SUCCESS: Final = range(200, 300)
 _REDIRECTS: Final = range(300, 400)
-
-FORBIDDEN_NETWORKS: Final = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "0.0.0.0/8",  # this host
-        "169.254.0.0/16",  # link-local: the metadata services of clouds
-        "100.100.100.200/32",  # metadata of Alibaba Cloud
-        "192.0.0.192/32",  # metadata of Oracle Cloud
-        "224.0.0.0/3",  # multicast and reserved
-        "::/128",
-        "fe80::/10",
-        "fd00:ec2::254/128",  # metadata of AWS over IPv6
-        "ff00::/8",
-    )
-)
-"""Where no object store is and credentials of machines may be had."""
-
-
-def is_forbidden(address: str) -> bool:
-    """Whether an IP address, in any of its forms, is one that no store may have."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
-        found = found.ipv4_mapped
-    return any(found.version == network.version and found in network for network in FORBIDDEN_NETWORKS)
 
 
 class Budget:

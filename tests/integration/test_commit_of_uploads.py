@@ -16,8 +16,9 @@ from kinema_api.generation import VideoGeneration
 from kinema_api.objectstore import ObjectStore
 from kinema_api.wire import UploadedFile
 from kinema_operator.generation import commit
+from kinema_operator.generation.effects import Commit
+from kinema_operator.generation.observed import Inspection
 from kinema_operator.generation.perform import copy_files
-from kinema_operator.generation.observed import Commit, Inspection
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PAGE = b"<script>document.write(document.cookie)</script>"

@@ -15,7 +15,9 @@ from kinema_api.objectstores import S3Store
 from kinema_jobs.train.publication import publish
 from kinema_jobs.train.storage import Patience
 from kinema_operator.training import fence
-from kinema_operator.training.effects import PruneCheckpoints, prune, read_export
+from kinema_operator.training.effects import PruneCheckpoints
+from kinema_operator.training.fence import read_export
+from kinema_operator.training.perform import prune
 
 KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
 

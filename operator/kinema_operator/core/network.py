@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from kinema_api.errors import StorageError, StoreUnusable
-from kinema_api.storehttp import is_forbidden
+from kinema_api.forbidden import is_forbidden
 
 NAMESPACE_NAME_LABEL: Final = "kubernetes.io/metadata.name"
 DNS_PORT: Final = 53

@@ -25,19 +25,11 @@ from kinema_operator.dispatch.lines import lines_of
 from kinema_operator.dispatch.order_keys import OrderKeys
 from kinema_operator.dispatch.queue import ASSIGNED, TERMINAL
 from kinema_operator.dispatch.server_pod import ServerPod
-from kinema_operator.generation.perform import copy_files, delete_keys, send_order, write_record
+from kinema_operator.generation.effects import CancelOrder, Clean, Commit, Record, SendOrder
 from kinema_operator.generation.links import Links
 from kinema_operator.generation.observe import Look, servers_of
-from kinema_operator.generation.observed import (
-    CancelOrder,
-    Clean,
-    Commit,
-    Observed,
-    Problem,
-    Record,
-    Refusal,
-    SendOrder,
-)
+from kinema_operator.generation.observed import Observed, Problem, Refusal
+from kinema_operator.generation.perform import copy_files, delete_keys, send_order, write_record
 from kinema_operator.generation.plan import broken_off, plan
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import find_model

@@ -7,8 +7,6 @@ somebody else's: in its own store a namespace names only what lies below its own
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Literal
 
 from kinema_api import layout
 from kinema_api.base import ArtifactStore
@@ -16,15 +14,13 @@ from kinema_api.errors import InvalidManifest, StorageError
 from kinema_api.generation import KIND, PinnedInput, VideoGeneration, VideoGenerationSpec
 from kinema_api.inputs import MAX_INPUT_BYTES, ClipInput, Upload
 from kinema_api.objectstore import ObjectStore
-from kinema_api.wire import OrderedInput
 from kinema_operator.core.controller import Cache
 from kinema_operator.core.errors import OperatorError
+from kinema_operator.generation.found_input import FoundInput, InputName
 from kinema_operator.generation.observed import Problem
 from kinema_operator.generation.stores import clip_store, find_model
 from kinema_operator.shell.lanes import ask
 from kinema_operator.shell.storage import StoreSource
-
-Field = Literal["input", "end", "mask"]
 
 
 class InputUnusable(OperatorError):
@@ -33,29 +29,6 @@ class InputUnusable(OperatorError):
     def __init__(self, reason: str, message: str, *, fatal: bool = False) -> None:
         super().__init__(message)
         self.problem = Problem(reason, message, fatal=fatal)
-
-
-@dataclass(frozen=True)
-class FoundInput:
-    """An object that a request is given."""
-
-    name: Field
-    store: ObjectStore
-    key: str
-    bytes: int
-    sha256: str | None
-    etag: str = ""
-    """The store's name of this version."""
-
-    def pinned(self) -> PinnedInput:
-        """As the status keeps it."""
-        return PinnedInput(name=self.name, uri=self.store.uri(self.key)[:1024], etag=self.etag[:256], bytes=self.bytes)
-
-    def ordered(self, expires: timedelta) -> OrderedInput:
-        """As a server is told of it."""
-        url = self.store.presign_get(self.key, expires)
-        ca_bundle = self.store.location.ca_bundle
-        return OrderedInput(name=self.name, url=url, bytes=self.bytes, sha256=self.sha256, ca_bundle=ca_bundle)
 
 
 def uploads_of(spec: VideoGenerationSpec) -> dict[str, Upload]:
@@ -82,25 +55,25 @@ class Inputs:
         """
         return tuple([await self._find(name, given) for name, given in self._wanted()])
 
-    def _wanted(self) -> list[tuple[Field, ClipInput]]:
+    def _wanted(self) -> list[tuple[InputName, ClipInput]]:
         spec = self.generation.spec
         drawn = spec.mask and not spec.mask.region
         mask = ClipInput(uri=spec.mask.uri, upload=spec.mask.upload) if spec.mask and drawn else None
-        wanted: tuple[tuple[Field, ClipInput | None], ...] = (
+        wanted: tuple[tuple[InputName, ClipInput | None], ...] = (
             ("input", spec.input),
             ("end", spec.end),
             ("mask", mask),
         )
         return [(name, given) for name, given in wanted if given is not None]
 
-    async def _find(self, name: Field, given: ClipInput) -> FoundInput:
+    async def _find(self, name: InputName, given: ClipInput) -> FoundInput:
         if given.generation is not None:
             return await self._clip_of(name, given.generation)
         if given.upload is not None:
             return await self._uploaded(name, given.upload)
         return await self._object_of(name, given.uri or "")
 
-    async def _clip_of(self, name: Field, other_name: str) -> FoundInput:
+    async def _clip_of(self, name: InputName, other_name: str) -> FoundInput:
         other = self._generation(name, other_name)
         video = other.status.video
         if other.status.phase in ("Failed", "Cancelled"):
@@ -116,7 +89,7 @@ class Inputs:
         key = layout.generation_prefix(other.metadata.namespace, other.metadata.uid) + layout.VIDEO
         return await self._stored(name, store, key, video.sha256)
 
-    def _generation(self, name: Field, other_name: str) -> VideoGeneration:
+    def _generation(self, name: InputName, other_name: str) -> VideoGeneration:
         found = self.cache.get(KIND, self.generation.metadata.namespace, other_name)
         if found is None:
             raise InputUnusable(
@@ -127,7 +100,7 @@ class Inputs:
         except InvalidManifest as error:
             raise InputUnusable("InputFailed", f"{name}: VideoGeneration {other_name!r}: {error}", fatal=True) from None
 
-    async def _uploaded(self, name: Field, upload: Upload) -> FoundInput:
+    async def _uploaded(self, name: InputName, upload: Upload) -> FoundInput:
         metadata = self.generation.metadata
         store = await self._store(self.artifact_store)
         key = layout.generation_uploads_prefix(metadata.namespace, metadata.uid) + name
@@ -138,7 +111,7 @@ class Inputs:
             )
         return FoundInput(name, store, key, found.bytes, upload.sha256, found.etag)
 
-    async def _object_of(self, name: Field, uri: str) -> FoundInput:
+    async def _object_of(self, name: InputName, uri: str) -> FoundInput:
         store = await self._store(self.artifact_store)
         bucket = f"s3://{store.location.bucket}/"
         if not uri.startswith(bucket):
@@ -153,7 +126,7 @@ class Inputs:
     async def _store(self, artifact_store: ArtifactStore | None) -> ObjectStore:
         return await self.stores.for_object(self.generation.metadata.namespace, artifact_store)
 
-    async def _stored(self, name: Field, store: ObjectStore, key: str, sha256: str | None) -> FoundInput:
+    async def _stored(self, name: InputName, store: ObjectStore, key: str, sha256: str | None) -> FoundInput:
         found = await ask(store, store.stat, key)
         if found is None:
             raise InputUnusable("InputNotFound", f"{name}: {store.uri(key)} does not exist; upload it or name another")
@@ -179,7 +152,7 @@ class Inputs:
             found.append(known[name] if copied else (await self._find(name, given)).pinned())
         return tuple(found)
 
-    def _copy_of(self, name: Field) -> str:
+    def _copy_of(self, name: InputName) -> str:
         metadata = self.generation.metadata
         return layout.generation_inputs_prefix(metadata.namespace, metadata.uid) + name
 
@@ -196,7 +169,7 @@ class Inputs:
         """
         return tuple([await self._taken(name, given, clips) for name, given in self._wanted()])
 
-    async def _taken(self, name: Field, given: ClipInput, clips: ObjectStore) -> FoundInput:
+    async def _taken(self, name: InputName, given: ClipInput, clips: ObjectStore) -> FoundInput:
         copy = self._copy_of(name)
         known = await ask(clips, clips.stat, copy)
         if known is None:
@@ -228,7 +201,7 @@ class Inputs:
             await ask(found.store, found.store.delete, target)
             raise changed
 
-    def _check_scope(self, name: Field, uri: str, key: str) -> None:
+    def _check_scope(self, name: InputName, uri: str, key: str) -> None:
         namespace = self.generation.metadata.namespace
         own = (layout.inputs_prefix(namespace), layout.generations_prefix(namespace))
         if not key.startswith(own):

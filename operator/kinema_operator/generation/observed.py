@@ -1,4 +1,4 @@
-"""What the planner of a VideoGeneration knows of the world, and what it may have done: frozen data."""
+"""What the planner of a VideoGeneration knows of the world: frozen data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from kinema_api import layout
 from kinema_api.base import ArtifactStore
 from kinema_api.generation import PinnedInput
 from kinema_api.wire import OrderState
-from kinema_operator.core.plan import Effect
 from kinema_operator.dispatch.server_pod import ServerPod, Trouble
 from kinema_operator.generation.record import CommitRecord
 
@@ -158,40 +157,3 @@ class Observed:
     """A record that it was committed before, although its status does not know."""
     leftovers: tuple[str, ...] | None = None
     """Keys of what nobody needs of a request that has ended; None: not looked for."""
-
-
-@dataclass(frozen=True)
-class SendOrder(Effect):
-    """Give this attempt to a server. The same attempt sent twice is one order."""
-
-    server: ServerPod
-    attempt: int
-    digest: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class CancelOrder(Effect):
-    """Tell a server to stop an order."""
-
-    server: ServerPod
-    uid: str
-
-
-@dataclass(frozen=True)
-class Commit(Effect):
-    """Copy the files of the one attempt that was fixed in status to their final places."""
-
-    copies: tuple[Copy, ...]
-
-
-@dataclass(frozen=True)
-class Record(Effect):
-    """Write down beside the clip what was committed, for a cluster that is restored without statuses."""
-
-
-@dataclass(frozen=True)
-class Clean(Effect):
-    """Delete what nobody needs of a request that has ended."""
-
-    keys: tuple[str, ...]

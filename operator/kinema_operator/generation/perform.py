@@ -14,8 +14,9 @@ from kinema_operator.core.controller import Cache
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import storage_reason
 from kinema_operator.generation import record
+from kinema_operator.generation.effects import Commit, SendOrder
 from kinema_operator.generation.inputs import Inputs, InputUnusable
-from kinema_operator.generation.observed import Commit, Problem, Refusal, SendOrder
+from kinema_operator.generation.observed import Problem, Refusal
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.generation.work_order import lifetime, read_model, work_order

@@ -21,19 +21,8 @@ from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.queue import ASSIGNED, TERMINAL
 from kinema_operator.dispatch.server_pod import ServerPod
 from kinema_operator.generation import transitions as to
-from kinema_operator.generation.observed import (
-    ORDERED_FILES,
-    CancelOrder,
-    Clean,
-    Commit,
-    Observed,
-    Problem,
-    Record,
-    Refusal,
-    SendOrder,
-    Silent,
-    Unreadable,
-)
+from kinema_operator.generation.effects import CancelOrder, Clean, Commit, Record, SendOrder
+from kinema_operator.generation.observed import ORDERED_FILES, Observed, Problem, Refusal, Silent, Unreadable
 from kinema_operator.generation.transitions import Status
 
 ENDED_ORDER: Final = frozenset({"succeeded", "failed", "cancelled"})

@@ -16,8 +16,9 @@ from kinema_api.generation import VideoGeneration
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_api.wire import OrderedModel, PresignedFile, UploadTarget, WorkOrder
-from kinema_operator.generation.inputs import FoundInput
-from kinema_operator.generation.observed import ORDERED_FILES, SendOrder
+from kinema_operator.generation.effects import SendOrder
+from kinema_operator.generation.found_input import FoundInput
+from kinema_operator.generation.observed import ORDERED_FILES
 
 LONGEST_SIGNATURE: Final = timedelta(days=7)
 """AWS Signature Version 4 allows no more."""

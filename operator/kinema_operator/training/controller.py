@@ -19,7 +19,7 @@ from kinema_operator.core.resources import ref_to
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell.storage import Stores
 from kinema_operator.shell.writer import require_same_owner
-from kinema_operator.training import effects, shared
+from kinema_operator.training import effects, perform, shared
 from kinema_operator.training.observe import Observer
 from kinema_operator.training.observed import Observed
 from kinema_operator.training.plan import decide
@@ -112,7 +112,7 @@ class TrainingController:
         match effect:
             case effects.IssueCredentials():
                 try:
-                    secret, expires = await effects.credentials_secret(resource, effect, self._stores, self._settings)
+                    secret, expires = await perform.credentials_secret(resource, effect, self._stores, self._settings)
                 except StorageError as error:
                     self._observer.remember_refusal(resource, error)
                     raise
@@ -125,19 +125,19 @@ class TrainingController:
             case effects.DeleteArtifacts():
                 store = await self._stores.for_object(resource.metadata.namespace, resource.spec.artifact_store)
                 try:
-                    await effects.delete_artifacts(store, effect)
+                    await perform.delete_artifacts(store, effect)
                 except StorageError as error:
                     self._observer.remember_refusal(resource, error)
             case effects.CleanAttempts():
                 store = await self._stores.for_object(resource.metadata.namespace, resource.spec.artifact_store)
-                if await effects.clean(store, effect):
+                if await perform.clean(store, effect):
                     self._observer.remember_cleaned(resource)
             case effects.PruneCheckpoints():
                 store = await self._stores.for_object(resource.metadata.namespace, resource.spec.artifact_store)
-                await effects.prune(store, effect)
+                await perform.prune(store, effect)
             case effects.CloseAttempt():
                 store = await self._stores.for_object(resource.metadata.namespace, resource.spec.artifact_store)
-                await effects.close_attempt(store, effect, self._settings)
+                await perform.close_attempt(store, effect, self._settings)
             case _:
                 raise TypeError(f"a training knows no effect {type(effect).__name__}; report this as a bug")
 

@@ -9,24 +9,21 @@ before anything of the new attempt exists.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from kinema_api import head as heads
 from kinema_api import layout
-from kinema_api.conditional import require_conditional_writes
 from kinema_api.errors import BrokenManifest, ObjectMissing
 from kinema_api.head import Head
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStat, ObjectStore
-from kinema_operator.shell.lanes import ask
+from kinema_operator.training.observed import RunFound
+from kinema_operator.training.view import View
 
-MOST_REMEMBERED: Final = 256
-"""Stores known to fence; one that is forgotten is tried again."""
-
+_PLACE: Final = re.compile(r"run-(\d+)/attempt-(\d+)/")
 _ATTEMPT: Final = re.compile(r"^(.*/run-\d+/attempt-(\d+)/)")
 _FOLDER: Final = re.compile(r"^(.*/attempt-(\d+)/step-(\d+)/round-(\d+)/)[^/]+$")
 
@@ -49,39 +46,6 @@ class Found:
     passed_over: tuple[str, ...]
     closed: bool = False
     """The head of the attempt that is over says so: nothing is committed there any more."""
-
-
-class StoresThatFence:
-    """Finds out once of each store whether it keeps to the conditions of writes, on which everything here rests."""
-
-    def __init__(self, *, weak_allowed: bool) -> None:
-        self._weak_allowed = weak_allowed
-        self._known: dict[int, _Tried] = {}
-
-    async def require(self, store: ObjectStore, prefix: str) -> None:
-        """Try it below `prefix`, unless it was tried before or the weaker fence is allowed.
-
-        Raises:
-            StoreLacksConditionalWrites: the store does not keep to them.
-            StorageError: the store cannot be used now.
-        """
-        if self._weak_allowed:
-            return
-        tried = self._known.setdefault(id(store), _Tried(store))
-        # One try at a time per store, and none waits for another store's.
-        async with tried.lock:
-            if not tried.fences:
-                await ask(store, require_conditional_writes, store, prefix)
-                tried.fences = True
-        while len(self._known) > MOST_REMEMBERED:
-            del self._known[next(iter(self._known))]
-
-
-@dataclass
-class _Tried:
-    store: ObjectStore
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    fences: bool = False
 
 
 def committed(keys: Iterable[str]) -> list[Checkpoint]:
@@ -236,3 +200,41 @@ def read_heads(store: ObjectStore, keys: Iterable[str]) -> dict[str, Head | None
         else:
             found[attempt] = seen.head if seen else None
     return found
+
+
+def read_export(store: ObjectStore, export: str) -> Manifest | None:
+    """The committed manifest of an export, or None if there is none yet. Blocks.
+
+    Raises:
+        BrokenManifest: there is one, and it cannot be read or is not of a model.
+        StorageError: the store cannot be used now.
+    """
+    key = export + layout.MANIFEST
+    try:
+        manifest = Manifest.read(store, key)
+    except ObjectMissing:
+        return None
+    if manifest.kind != "model":
+        raise BrokenManifest(f"{key} is the manifest of a {manifest.kind}, not of a model; the export is made again")
+    return manifest
+
+
+def find_run(store: ObjectStore, view: View) -> RunFound | None:
+    """The newest run below the training's folder. Blocks.
+
+    Raises:
+        StorageError: the store cannot be used now.
+    """
+    meta, record = view.training.metadata, view.training.artifacts
+    prefix = layout.training_prefix(meta.namespace, meta.name, record.uid)
+    keys = [found.key for found in store.list(prefix)]
+    places = [(int(at[1]), int(at[2])) for key in keys if (at := _PLACE.match(key.removeprefix(prefix)))]
+    if not places:
+        return None
+    run, attempt = max(places)
+    of_run = layout.run_prefix(meta.namespace, meta.name, record.uid, run)
+    keys = [key for key in keys if key.startswith(of_run)]
+    heads = read_heads(store, keys)
+    whole = committed(key for key in keys if counts(key, heads))
+    before = [checkpoint for checkpoint in whole if checkpoint.attempt < attempt]
+    return RunFound(run, attempt, before[0].prefix if before else None)

@@ -22,9 +22,10 @@ from kinema_operator.core.plan import Manifest as KubernetesObject
 from kinema_operator.core.resources import NODE_KIND
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import storage_reason, store_location
+from kinema_operator.shell.conditional_writes import ConditionalStores
 from kinema_operator.shell.lanes import ask
 from kinema_operator.shell.storage import SecretReader, Stores
-from kinema_operator.training import effects, fence, nodes, shared, standing
+from kinema_operator.training import fence, nodes, shared, standing
 from kinema_operator.training.objects.secret import expiry, secret_name
 from kinema_operator.training.observed import (
     ExportSeen,
@@ -58,7 +59,7 @@ class Observer:
         self._refusals: dict[str, StorageError] = {}
         self._cleaned: dict[str, int] = {}
         """Runs that were cleaned, by uid."""
-        self._fencing = fence.StoresThatFence(weak_allowed=settings.allow_weak_fence)
+        self._fencing = ConditionalStores(weak_allowed=settings.allow_weak_fence)
 
     async def observe(self, training: VideoModelTraining, cache: Cache) -> Observed:
         """Everything that the plan of this training needs to know now."""
@@ -139,7 +140,7 @@ class Observer:
             store = await self._stores.checked(training.metadata.namespace, training.spec.artifact_store)
             await self._fencing.require(store, view.training_prefix)
             if restore.may_have_lived(view):
-                seen = dataclasses.replace(seen, found=await ask(store, restore.find, store, view))
+                seen = dataclasses.replace(seen, found=await ask(store, fence.find_run, store, view))
             if view.wants_new_run or status.attempt == 0:
                 run = status.run + 1 if view.wants_new_run else status.run
                 resume = ResumePoint(run, 0, None)
@@ -308,7 +309,7 @@ def _look_at_export(store: ObjectStore, view: View) -> ExportSeen:
     run, attempt = view.status.run, view.status.attempt
     try:
         prefix = heads.export_of(store, view.attempt_prefix)
-        manifest = effects.read_export(store, prefix) if prefix else None
+        manifest = fence.read_export(store, prefix) if prefix else None
     except BrokenManifest as error:
         return ExportSeen(run, attempt, problem=str(error))
     if prefix is None:

@@ -16,9 +16,8 @@ from kinema_api.wire import OrderResult, OrderState, UploadedFile
 from kinema_operator.core.plan import Plan
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.server_pod import ServerPod
+from kinema_operator.generation.effects import CancelOrder, Commit, SendOrder
 from kinema_operator.generation.observed import (
-    CancelOrder,
-    Commit,
     CommittedFile,
     Copy,
     Inspection,
@@ -26,7 +25,6 @@ from kinema_operator.generation.observed import (
     Observed,
     Problem,
     Refusal,
-    SendOrder,
     SignedAddress,
     Silent,
     Turn,

@@ -9,22 +9,17 @@ because a person wrote it anew, begins anew.
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Final
 
-from kinema_api import layout
-from kinema_api.objectstore import ObjectStore
 from kinema_api.training import ArtifactsRecord
 from kinema_operator.core.plan import Effect
-from kinema_operator.training import fence
 from kinema_operator.training.effects import RememberArtifacts
 from kinema_operator.training.observed import RunFound
 from kinema_operator.training.view import Status, View
 
 SURELY_NEW: Final = timedelta(seconds=60)
 """A training that is younger and never ran is not looked for in the bucket: many that begin at once cost no lists."""
-_PLACE: Final = re.compile(r"run-(\d+)/attempt-(\d+)/")
 
 
 def may_have_lived(view: View) -> bool:
@@ -32,27 +27,6 @@ def may_have_lived(view: View) -> bool:
     born = view.training.metadata.creation_timestamp
     old = born is not None and view.now - born > SURELY_NEW
     return view.status.run == 0 and (old or view.training.artifacts.run > 0 or bool(view.seen.jobs or view.seen.pods))
-
-
-def find(store: ObjectStore, view: View) -> RunFound | None:
-    """The newest run below the training's folder. Blocks.
-
-    Raises:
-        StorageError: the store cannot be used now.
-    """
-    meta, record = view.training.metadata, view.training.artifacts
-    prefix = layout.training_prefix(meta.namespace, meta.name, record.uid)
-    keys = [found.key for found in store.list(prefix)]
-    places = [(int(at[1]), int(at[2])) for key in keys if (at := _PLACE.match(key.removeprefix(prefix)))]
-    if not places:
-        return None
-    run, attempt = max(places)
-    of_run = layout.run_prefix(meta.namespace, meta.name, record.uid, run)
-    keys = [key for key in keys if key.startswith(of_run)]
-    heads = fence.read_heads(store, keys)
-    whole = fence.committed(key for key in keys if fence.counts(key, heads))
-    before = [checkpoint for checkpoint in whole if checkpoint.attempt < attempt]
-    return RunFound(run, attempt, before[0].prefix if before else None)
 
 
 def is_the_present_run(view: View, found: RunFound) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kinema_api import generation, layout, serving
-from kinema_operator.generation.observed import Commit
+from kinema_operator.generation.effects import Commit
 
 NewWorld = Callable[[], Any]
 
