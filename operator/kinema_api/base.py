@@ -1,4 +1,4 @@
-"""Base of all API types: camelCase on the wire, snake_case in Python, frozen, and what every kind shares."""
+"""Base of all API types (camelCase on the wire, snake_case in Python, frozen) and the types that all kinds share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kinema_api import names
 from kinema_api.errors import InvalidManifest
 
 WORDED_ERROR: Final = "worded"
-"""Type of a pydantic error whose message is a whole sentence with a remedy."""
+"""Type of a pydantic error whose message is a complete sentence with a remedy."""
 
 MAX_KEPT_SECONDS: Final = 10 * 366 * 86400
 
@@ -35,7 +35,7 @@ Quantity = int | Annotated[str, Field(max_length=32)]
 """A Kubernetes resource quantity; becomes x-kubernetes-int-or-string."""
 
 SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-"""A DNS subdomain (RFC 1123), which most names of Kubernetes are: it can never leave its place in a URL."""
+"""A DNS subdomain (RFC 1123), as most Kubernetes names are; it contains no slash, so it is safe in a URL path."""
 LABEL_CHARACTERS: Final = r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]"
 
 
@@ -46,34 +46,34 @@ def cel_rules(*rules: tuple[str, str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Worded:
-    """A pattern that is refused with a sentence, by Python and, as a CEL rule, by the API server.
+    """A pattern with an error message of its own, checked by pydantic and, as a CEL rule, by the API server.
 
-    `pattern` is read by two engines (Rust's and Go's regular expressions), so it keeps to what they share.
+    `pattern` runs in two engines (Rust's and Go's regular expressions), so it uses only the syntax that both support.
     """
 
     pattern: str
     message: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Checks the pattern after all else, with the sentence as the error."""
+        """Checks the pattern after all other constraints, with `message` as the error."""
         matching = core_schema.str_schema(pattern=self.pattern)
         worded = core_schema.custom_error_schema(matching, WORDED_ERROR, custom_error_message=self.message)
         return core_schema.chain_schema([handler(source), worded])
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Carries the pattern as a rule: beside it, a `pattern` would be refused in its own, unhelpful words."""
+        """Emits the pattern as a CEL rule: the API server's message for a schema `pattern` is only the expression."""
         return {**handler(schema), **cel_rules((f"self.matches({json.dumps(self.pattern)})", self.message))}
 
 
 @dataclass(frozen=True)
 class WordedNot:
-    """The other way round: what matches the pattern is refused. Stands behind a `Worded`."""
+    """The opposite of `Worded`: refuses values that match the pattern. Place it after a `Worded`."""
 
     pattern: str
     message: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Checks after all else."""
+        """Checks the pattern after all other constraints."""
 
         def check(value: str) -> str:
             if re.search(self.pattern, value):
@@ -83,7 +83,7 @@ class WordedNot:
         return core_schema.no_info_after_validator_function(check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Carries the pattern as one more rule."""
+        """Adds the pattern to the CEL rules."""
         known = handler(schema)
         rules = cel_rules((f"!self.matches({json.dumps(self.pattern)})", self.message))
         rules["x-kubernetes-validations"][:0] = known.get("x-kubernetes-validations", [])
@@ -92,15 +92,15 @@ class WordedNot:
 
 @dataclass(frozen=True)
 class WordedKeys:
-    """Like `Worded`, for the keys of a map, which a structural schema cannot give a pattern."""
+    """`Worded` for the keys of a map, for which a structural schema has no pattern."""
 
     pattern: str
     message: str
     rules: tuple[tuple[str, str], ...] = ()
-    """Further CEL rules on the map."""
+    """More CEL rules on the map."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Checks every key after all else."""
+        """Checks every key after all other constraints."""
 
         def check(value: dict[str, Any]) -> dict[str, Any]:
             if not all(re.fullmatch(self.pattern, key) for key in value):
@@ -110,7 +110,7 @@ class WordedKeys:
         return core_schema.no_info_after_validator_function(check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Carries the pattern as a rule over all keys."""
+        """Emits the pattern as a CEL rule over all keys."""
         keys = (f"self.all(key, key.matches({json.dumps(self.pattern)}))", self.message)
         return {**handler(schema), **cel_rules(keys, *self.rules)}
 
@@ -129,10 +129,10 @@ ResourceName = Annotated[
     Field(min_length=1, max_length=names.MAX_NAME_LENGTH),
     Worded(
         names.RESOURCE_NAME_PATTERN,
-        "such a name starts with a letter and holds only lower-case letters, digits and dashes: correct it",
+        "a name starts with a letter and holds only lower-case letters, digits and dashes: correct it",
     ),
 ]
-"""Name of a custom resource of the same namespace."""
+"""Name of a custom resource in the same namespace."""
 LabelValue = Annotated[
     str,
     Field(max_length=63),
@@ -158,7 +158,7 @@ Digest = Annotated[
     Worded(r"^sha256:[0-9a-f]{64}$", "a digest is sha256: and 64 hexadecimal digits: copy it from a status"),
 ]
 _HOST: Final = r"([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?\.)*[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?"
-"""A name whose last label begins with a letter, so that no number in another notation passes for one."""
+"""A host name. Its last label begins with a letter, so that an IP address in another notation does not match."""
 _OCTET: Final = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4: Final = rf"({_OCTET}\.){{3}}{_OCTET}"
 _PORT: Final = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -171,12 +171,12 @@ Endpoint = Annotated[
     ),
     WordedNot(
         r"^https?://(169\.254\.|0\.|\[::\]|\[[fF][eE][89abAB])",
-        "an endpoint cannot be the metadata service or the link-local address of a machine: name an object store",
+        "an endpoint cannot be a metadata service or a link-local address: give the address of an object store",
     ),
 ]
 
 MAX_CA_BUNDLE: Final = 64 << 10
-"""Longest bundle: it travels in a Secret, in an environment variable and in work orders."""
+"""Most characters of a bundle: it is stored in Secrets and passed in environment variables and work orders."""
 CaBundle = Annotated[
     str,
     Field(max_length=MAX_CA_BUNDLE),
@@ -187,10 +187,10 @@ CaBundle = Annotated[
     ),
     WordedNot(
         r"PRIVATE KEY-----",
-        "a caBundle holds certificates alone, and everybody may read it: remove the private key and make a new one",
+        "a caBundle holds only certificates and is not kept secret: remove the private key and replace it",
     ),
 ]
-"""Certificates of authorities, in PEM."""
+"""CA certificates in PEM."""
 
 SIZE_PATTERN: Final = r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,3}$"
 ClipSize = Annotated[
@@ -201,7 +201,7 @@ ClipSize = Annotated[
 
 
 class ApiModel(BaseModel):
-    """One object of the API. Unknown fields are ignored on reading, so an older process reads newer objects."""
+    """Base of all API types. Unknown fields are ignored, so that an older process can read newer objects."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -212,7 +212,7 @@ class ApiModel(BaseModel):
     )
 
     def to_wire(self) -> dict[str, Any]:
-        """JSON-ready dict in camelCase, without nulls: a null and an absent field mean the same."""
+        """JSON-ready dict in camelCase without nulls: null and absent mean the same."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     @classmethod
@@ -232,7 +232,7 @@ class ApiModel(BaseModel):
 
 
 class OwnerReference(ApiModel):
-    """The part of an owner reference that Kinema reads."""
+    """The fields of an owner reference that Kinema reads."""
 
     api_version: str
     kind: str
@@ -242,7 +242,7 @@ class OwnerReference(ApiModel):
 
 
 class ObjectMeta(ApiModel):
-    """The part of Kubernetes' ObjectMeta that Kinema reads."""
+    """The fields of ObjectMeta that Kinema reads."""
 
     name: str
     namespace: str = "default"
@@ -278,7 +278,7 @@ Conditions = Annotated[
 
 
 def set_condition(conditions: tuple[Condition, ...], new: Condition) -> tuple[Condition, ...]:
-    """`conditions` with `new` in its place; the transition time moves only when the status flips."""
+    """`conditions` with `new` replacing the one of its type; lastTransitionTime changes only if the status does."""
     kept = []
     for old in conditions:
         if old.type != new.type:
@@ -289,25 +289,23 @@ def set_condition(conditions: tuple[Condition, ...], new: Condition) -> tuple[Co
 
 
 def find_condition(conditions: tuple[Condition, ...], type_: str) -> Condition | None:
-    """The condition of that type, or None."""
+    """The condition of type `type_`, or None."""
     return next((c for c in conditions if c.type == type_), None)
 
 
 def utc_now() -> datetime:
-    """Now, in UTC, in whole seconds as Kubernetes writes time."""
+    """The current UTC time in whole seconds, the resolution of Kubernetes timestamps."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
 class SecretName(ApiModel):
-    """Name of a Secret in the same namespace."""
+    """Reference to a Secret in the same namespace."""
 
     name: SecretObjectName
     """Name of the Secret."""
 
 
-CA_WITHOUT_TLS: Final = (
-    "caBundle is for a store that is reached by TLS: write the endpoint with https://, or remove caBundle"
-)
+CA_WITHOUT_TLS: Final = "caBundle needs an endpoint with https://: change endpoint, or remove caBundle"
 
 
 class ArtifactStore(ApiModel):
@@ -318,9 +316,9 @@ class ArtifactStore(ApiModel):
     )
 
     endpoint: Endpoint
-    """Where pods reach the store, such as http://minio.kinema-system.svc:9000."""
+    """URL that pods use, such as http://minio.kinema-system.svc:9000."""
     public_endpoint: Endpoint | None = None
-    """Where people reach the store from outside the cluster; signed URLs for people carry it. Default: endpoint."""
+    """URL that clients outside the cluster use; presigned URLs contain it. Default: endpoint."""
     bucket: Annotated[
         str,
         Field(min_length=3, max_length=63),
@@ -331,11 +329,11 @@ class ArtifactStore(ApiModel):
         ),
         WordedNot(
             r"^([0-9]+\.){3}[0-9]+$|^xn--|^sthree-|^amzn-s3-demo-|-s3alias$|--ol-s3$|\.mrap$|--x-s3$|--table-s3$",
-            "a bucket's name looks like no IP address and has none of the prefixes and suffixes that S3 keeps for "
-            "itself, such as xn-- and -s3alias: correct it",
+            "a bucket's name is not an IP address and has no prefix or suffix that S3 reserves, such as xn-- and "
+            "-s3alias: correct it",
         ),
     ]
-    """The bucket; it must exist."""
+    """Name of an existing bucket."""
     region: Annotated[
         str,
         Field(max_length=64),
@@ -348,8 +346,8 @@ class ArtifactStore(ApiModel):
     secret_ref: SecretName
     """Secret in the same namespace with the keys accessKey and secretKey."""
     ca_bundle: CaBundle | None = None
-    """CA certificates (PEM) that are trusted for this store, in addition to the system's. At most 64 KiB; not a secret;
-    may change at any time. Default: none; at the operator's own endpoint, the operator's bundle."""
+    """CA certificates (PEM) to trust for this store in addition to the system's. At most 64 KiB; not a secret; can be
+    changed at any time. Default: for the operator's own endpoint the operator's bundle, else none."""
 
     @model_validator(mode="after")
     def _authority_has_a_use(self) -> Self:
@@ -358,12 +356,12 @@ class ArtifactStore(ApiModel):
         return self
 
     def is_same_place(self, other: ArtifactStore) -> bool:
-        """Whether both name one store alike, whatever authorities they trust."""
+        """Whether both specify the same store; the CA bundle is not compared."""
         return self.model_copy(update={"ca_bundle": None}) == other.model_copy(update={"ca_bundle": None})
 
 
 def store_unchanged(field: str) -> str:
-    """CEL: the store in `field` is the one it was. Its authorities may change: certificates are renewed."""
+    """CEL: the store in `field` is unchanged except for its caBundle, since certificates are renewed."""
     same = []
     for name, info in ArtifactStore.model_fields.items():
         now, before = f"self.{field}.{info.alias}", f"oldSelf.{field}.{info.alias}"

@@ -1,4 +1,4 @@
-"""What a training is shown and told: the world's scenes, their captions, and the tasks that are practised on them."""
+"""Training data: scenes of the synthetic world, their captions, and the tasks to train on them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Weight = Annotated[float, Field(ge=0, le=1000)]
 
 
 class _Mix(ApiModel):
-    """Weights by name, of which at least one is above 0."""
+    """Sampling weights by name, of which at least one is above 0."""
 
     empty: ClassVar[str]
-    """The sentence for a mix of nothing."""
+    """The message for a mix whose weights are all 0."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -28,20 +28,21 @@ class _Mix(ApiModel):
         return self
 
     def weights(self) -> dict[str, float]:
-        """Weight by name, its words joined with dashes."""
+        """Weight by name, in kebab case."""
         return {name.replace("_", "-"): weight for name, weight in self.model_dump(by_alias=False).items()}
 
 
 def _some_weight(sentence: str, *names: str) -> ConfigDict:
-    """The rule that one of these fields is above 0, for the API server."""
+    """CEL rule that at least one of these fields is above 0."""
     weights = ", ".join(f"self.{name}" for name in names)
     return ConfigDict(json_schema_extra=cel_rules((f"[{weights}].exists(w, w > 0.0)", sentence)))
 
 
 class SceneMix(_Mix):
-    """How often each kind of scene is shown, by weight; what is left out is not shown.
+    """Sampling weights of the kinds of scenes; a kind without a weight is not sampled.
 
-    All but `simple` need clips of at least 32 px a side and some of them time, which some clip must have.
+    All kinds but `simple` need clips of at least 32 px a side and some need a minimum length, which at least one clip
+    shape must have.
     """
 
     model_config = _some_weight(
@@ -50,29 +51,29 @@ class SceneMix(_Mix):
     empty = NO_SCENE
 
     simple: Weight = 0
-    """One shape over black crosses a third of the frame."""
+    """One shape on a black background crosses a third of the frame."""
     several: Weight = 0
-    """Two or three objects, straight ahead."""
+    """Two or three objects move in straight lines."""
     bounce: Weight = 0
-    """One object bounces off the frame's walls."""
+    """One object bounces off the edges of the frame."""
     gravity: Weight = 0
     """One object falls, bounces and comes to rest."""
     collide: Weight = 0
-    """A disc hits another."""
+    """One disc collides with another."""
     occlude: Weight = 0
-    """One object passes behind a screen and comes out again."""
+    """One object passes behind an occluder and reappears."""
     pan: Weight = 0
     """The camera pans over landmarks."""
     paint: Weight = 0
-    """A brush leaves a trail that stays."""
+    """A brush leaves a lasting trail."""
     two_shot: Weight = 0
-    """A cut to another background; one object comes back."""
+    """A cut to another background; one object reappears."""
     image: Weight = 0
-    """One frame, of one to three objects: it teaches the task picture."""
+    """A single frame with one to three objects: trains the task picture."""
 
     @property
     def plain(self) -> bool:
-        """Whether nothing but simple scenes is shown."""
+        """Whether only simple scenes have a weight."""
         return not any(weight for name, weight in self.weights().items() if name != "simple")
 
 
@@ -80,7 +81,8 @@ Side = Annotated[int, Field(ge=8, le=256)]
 
 
 class ClipShapes(ApiModel):
-    """Clips of several shapes, each as often as any other; the model's own clip must be among them."""
+    """Shapes (length, rate and size) of the training clips, sampled uniformly; the model's configured shape must be
+    among them."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
@@ -90,62 +92,65 @@ class ClipShapes(ApiModel):
     )
 
     frames: Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(max_length=16)] = ()
-    """Lengths in frames; default: that of the model's own clip. Each kind of scene takes those it can be seen in."""
+    """Lengths in frames; default: the model's configured length. Each kind of scene uses those that are long enough for
+    it."""
     fps: Annotated[tuple[Annotated[int, Field(ge=1, le=60)], ...], Field(max_length=8)] = ()
-    """Frame rates, which the model can then be asked for; 8, 12 and 24 where scenes other than simple are shown.
-    Default: that of the model's own clip."""
+    """Frame rates, which requests for a clip can then choose from; 8, 12 and 24 where kinds other than simple are
+    sampled. Default: the model's configured rate."""
     min_side: Side | None = None
-    """Least width and height in pixels, at least 32 where scenes other than simple are shown. Default: the model's own
-    size alone."""
+    """Least width and height in pixels, at least 32 where kinds other than simple are sampled. Default: only the
+    model's configured size."""
     max_side: Side | None = None
-    """Most pixels of a side, at most 128 where scenes other than simple are shown. Sizes between are multiples of the
-    patch, from 9:16 to 16:9."""
+    """Greatest width and height in pixels, at most 128 where kinds other than simple are sampled. Sizes are multiples
+    of the patch, with aspect ratios from 9:16 to 16:9."""
 
 
 class WorldData(ApiModel):
-    """The built-in synthetic world: coloured shapes that move, made on the fly."""
+    """The built-in synthetic world: coloured shapes in motion, rendered on demand."""
 
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    """Another seed is another, equally distributed, set of clips."""
+    """Random seed; another seed gives other clips of the same distribution."""
     scenes: SceneMix = SceneMix(simple=1)
-    """Kinds of scenes; default: simple alone. With any other kind, what evaluation holds out is never shown."""
+    """Sampling weights of the kinds of scenes; default: simple alone. With any other kind, the combinations that
+    evaluation holds out are excluded from training."""
     shapes: ClipShapes | None = None
-    """Clips of several lengths, rates and sizes share each step; default: all are as the model's own."""
+    """Shapes of the training clips, mixed in each batch; default: the model's configured shape."""
     rich_captions: Annotated[float, Field(ge=0, le=1)] = 0
-    """Share of samples told in full sentences (sizes, speeds, background, camera, shots), as expanded prompts are."""
+    """Share of samples with captions in full sentences (sizes, speeds, background, camera, shots), the form of expanded
+    prompts."""
 
 
 class TaskMix(_Mix):
-    """How often each task is trained, by weight; what is left out is not trained, and the model will refuse it.
+    """Sampling weights of the tasks; a task without a weight is not trained, and the model refuses it.
 
-    `edit` is learnt by `text`.
+    `edit` needs no weight of its own: it is trained with `text`.
     """
 
     model_config = _some_weight(NO_TASK, "text", "image", "extend", "extendBack", "fill", "loop", "inpaint", "blend")
     empty = NO_TASK
 
     text: Weight = 0
-    """A clip from words alone."""
+    """A clip from the prompt alone."""
     image: Weight = 0
-    """A clip that begins with a given picture."""
+    """A clip that begins with a given image."""
     extend: Weight = 0
-    """A clip that goes on from given frames."""
+    """A clip that continues given frames."""
     extend_back: Weight = 0
-    """A clip that leads to given frames."""
+    """A clip that leads up to given frames."""
     fill: Weight = 0
     """A clip between two given frames."""
     loop: Weight = 0
-    """A clip that comes back to the frame it begins with."""
+    """A clip that ends with the frame it begins with."""
     inpaint: Weight = 0
-    """A region of a given clip, made anew."""
+    """A given clip with a region regenerated."""
     blend: Weight = 0
-    """A clip that turns into another one."""
+    """A transition from one given clip to another."""
 
 
 class Data(ApiModel):
-    """What is trained on."""
+    """Training data."""
 
     world: WorldData
     """The built-in synthetic world."""
     tasks: TaskMix = TaskMix(text=1)
-    """What the clips are practised for; default: text alone."""
+    """Tasks to train, by weight; default: text alone."""

@@ -1,7 +1,6 @@
-"""spec.evaluation and status.evaluation of a training: what is measured of its model, and what it must reach.
+"""spec.evaluation and status.evaluation of a training: which metrics are computed for its model, and the gate.
 
-Cluster and `kinema run --local` ask the same question of the same figures (`shortfall`), so that a model which passes
-here passes there.
+The cluster and `kinema run --local` apply the same gate (`shortfall`), so that a model passes in both or in neither.
 """
 
 from __future__ import annotations
@@ -33,19 +32,17 @@ METRICS: Final = (
     "trail",
     "pan",
 )
-"""What a gate may ask for: attributes of the report's section `captions`, over captions like those of training.
+"""Metrics for a gate: attributes of the report's section `captions`, over captions distributed as in training.
 
-A world whose captions never state an attribute has no figure for it.
+An attribute that the world's captions never state has no figure.
 """
 
 UNKNOWN_METRIC: Final = f"a gate names metrics of the section captions: use {', '.join(METRICS)}"
-GATE_WITHOUT_CAPTIONS: Final = (
-    "gate compares figures of the section captions: add captions to sections, or remove gate or sections"
-)
+GATE_WITHOUT_CAPTIONS: Final = "gate needs the section captions: add captions to sections, or remove gate or sections"
 
 
 class Evaluation(ApiModel):
-    """How the finished model is measured before it is published, and what it must reach to be published."""
+    """How the trained model is evaluated before it is published, and the gate for publishing it."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
@@ -57,9 +54,9 @@ class Evaluation(ApiModel):
     )
 
     clips: Annotated[int, Field(ge=2, le=1024)] = 32
-    """Clips of each group of captions; tasks with given frames take a quarter of it."""
+    """Clips per group of captions; tasks with input frames use a quarter of it."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    """Sets scenes and noise; none of them occurs in training."""
+    """Random seed of scenes and noise, which are disjoint from those of training."""
     sections: (
         Annotated[
             tuple[SectionName, ...],
@@ -67,7 +64,8 @@ class Evaluation(ApiModel):
         ]
         | None
     ) = None
-    """Sections of the report; default: all. What does not apply to the model is left out, and the report says why."""
+    """Sections of the report; default: all. Sections that do not apply to the model are left out, and the report gives
+    the reason."""
     gate: Annotated[
         dict[str, Annotated[float, Field(ge=0, le=1)]],
         Field(
@@ -75,9 +73,8 @@ class Evaluation(ApiModel):
             json_schema_extra=cel_rules((f"self.all(metric, metric in {json.dumps(METRICS)})", UNKNOWN_METRIC)),
         ),
     ] = Field(default_factory=dict)
-    """Least share of right answers, from 0 to 1, by metric: everything (the whole caption), kind, objects, colour,
-    shape, direction, motion, walls, rebounds, trail or pan. A model below one of them is not published, and the run
-    has failed."""
+    """Minimum accuracy, from 0 to 1, by metric: everything (the whole caption), kind, objects, colour, shape,
+    direction, motion, walls, rebounds, trail or pan. A model below one of them is not published, and the run fails."""
 
     @model_validator(mode="after")
     def _gate_can_be_judged(self) -> Self:
@@ -89,27 +86,27 @@ class Evaluation(ApiModel):
 
 
 class EvaluationStatus(ApiModel):
-    """The evaluation of the current run's model."""
+    """Evaluation of the current run's model."""
 
     model_digest: Digest
-    """Digest of the model that is measured."""
+    """Digest of the evaluated model."""
     report_uri: Uri | None = None
-    """The page of the report; report.json lies beside it."""
+    """Location of the report's HTML page; report.json is in the same folder."""
     accuracy: Annotated[dict[str, float], Field(max_length=32)] = Field(default_factory=dict)
-    """Share of right answers by metric."""
+    """Accuracy by metric, from 0 to 1."""
     passed: bool | None = None
-    """Whether the gate is met; unset while the model is measured."""
+    """Whether the model passes the gate; unset during evaluation."""
     seconds: float | None = None
-    """How long measuring took."""
+    """Duration of the evaluation in seconds."""
 
 
 def shortfall(gate: Mapping[str, float], accuracy: Mapping[str, float]) -> str:
-    """What keeps a model from its gate, as one sentence; empty when the gate is met."""
+    """The metrics that miss the gate, as one sentence; empty if the model passes."""
     missed = []
     for metric, least in sorted(gate.items()):
         reached = accuracy.get(metric)
         if reached is None:
-            missed.append(f"{metric} was not measured, and {least:g} is asked for")
+            missed.append(f"{metric} was not measured; the gate is {least:g}")
         elif reached < least:
-            missed.append(f"{metric} reached {reached:.4g}, and {least:g} is asked for")
+            missed.append(f"{metric} is {reached:.4g}, below the gate of {least:g}")
     return "; ".join(missed)

@@ -1,4 +1,4 @@
-"""Compute resources of a container, and which of them no container can have."""
+"""Compute resources of a container, with the checks that Kubernetes applies to a pod."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RESOURCE_KEYS: Final = (
     "correct its name"
 )
 NO_QUANTITY: Final = "a quantity is a number of at least 0 such as 500m, 2 or 16Gi (there is no GB): correct it"
-NOT_WHOLE: Final = "what is named DOMAIN/NAME, such as nvidia.com/gpu, is had in whole numbers: write 1, 2 or more"
+NOT_WHOLE: Final = "an extended resource (DOMAIN/NAME, such as nvidia.com/gpu) is a whole number: write 1, 2 or more"
 ABOVE_LIMIT: Final = "a request must not exceed the limit of the same name: lower requests or raise limits"
 NOT_EQUAL: Final = (
-    "what is named DOMAIN/NAME, such as nvidia.com/gpu, has one number in requests and limits: make them equal"
+    "an extended resource (DOMAIN/NAME, such as nvidia.com/gpu) must be equal in requests and limits: make them equal"
 )
 _EACH_QUANTITY: Final = (
     ("self.all(k, isQuantity(string(self[k])) && sign(quantity(string(self[k]))) >= 0)", NO_QUANTITY),
@@ -53,9 +53,9 @@ class Resources(ApiModel):
     )
 
     requests: ResourceList = Field(default_factory=dict)
-    """What is set aside for the container."""
+    """Resources reserved for the container."""
     limits: ResourceList = Field(default_factory=dict)
-    """What the container may not exceed; nvidia.com/gpu goes here."""
+    """Upper bounds for the container; nvidia.com/gpu goes here."""
 
     @model_validator(mode="after")
     def _can_be_had(self) -> Self:

@@ -1,4 +1,4 @@
-"""VideoModel: a model by digest, and how it is served."""
+"""VideoModel: a published model and the servers that serve it."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ ModelPhase = Literal["Pending", "ScaledToZero", "Starting", "Serving"]
 
 
 class ModelSource(ApiModel):
-    """Where the model comes from: exactly one of the fields."""
+    """Source of the model: exactly one of the fields."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
-            ("has(self.training) != has(self.digest)", "give exactly one of source.training and source.digest")
+            ("has(self.training) != has(self.digest)", "source has exactly one of training and digest: keep one")
         )
     )
 
     training: ResourceName | None = None
-    """A training of the same namespace, whose last published digest is followed."""
+    """A training in the same namespace; its last published model is served."""
     digest: Digest | None = None
-    """A published model by its digest."""
+    """Digest of a published model."""
 
 
 class Serving(ApiModel):
-    """How many servers run, and when."""
+    """Number and resources of the servers."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
@@ -54,61 +54,62 @@ class Serving(ApiModel):
     )
 
     min_replicas: Annotated[int, Field(ge=0, le=100)] = 0
-    """Servers kept when nobody asks; 0 scales to zero."""
+    """Least servers, also without requests; 0 scales to zero."""
     max_replicas: Annotated[int, Field(ge=1, le=100)] = 1
-    """Most servers at a time."""
+    """Most servers."""
     idle_seconds: Annotated[int, Field(ge=0, le=86400)] = 300
-    """Seconds without a request after which the servers above minReplicas end."""
+    """Seconds without a request after which the number of servers is scaled down to minReplicas."""
     resources: Resources | None = None
-    """Compute resources of a server's container."""
+    """Compute resources of the server container."""
     node_selector: NodeSelector | None = None
     """Labels that a node must have."""
 
 
 class VideoModelSpec(ApiModel):
-    """Where the model comes from and how it is served."""
+    """The model and how it is served."""
 
     source: ModelSource
-    """Where the model comes from."""
+    """Source of the model."""
     serving: Serving = Serving()
-    """How many servers run, and when."""
+    """Number and resources of the servers."""
     artifact_store: ArtifactStore | None = None
-    """Object store that holds the model; default: the operator's."""
+    """Object store of the model; default: the operator's."""
 
 
 class VideoModelStatus(ApiModel):
-    """What was seen of a model."""
+    """Observed state of a model."""
 
     phase: ModelPhase = "Pending"
-    """Pending: no digest yet; ScaledToZero; Starting; Serving: a server is ready."""
+    """Pending: no digest yet; ScaledToZero: no server; Starting: no server is ready; Serving: a server is ready."""
     observed_generation: int = 0
-    """Generation of the spec that this status speaks of."""
+    """metadata.generation that this status was computed from."""
     conditions: Conditions = ()
-    """Resolved (there is a digest), Available (a server is ready), RolledOut (servers of the newest digest serve); for
-    tools Ready, Reconciling, Stalled, and Refused (an object that the API server does not take)."""
+    """Resolved (the digest is known), Available (a server is ready), RolledOut (servers of the newest digest are
+    ready); for tools Ready, Reconciling, Stalled; and Refused (the API server refused an object that the operator
+    wrote)."""
     digest: Digest | None = None
     """Digest that is served."""
     former: Digest | None = None
-    """Digest that new requests get until the first server of the newest one is ready."""
+    """Digest that new requests use until the first server of the newest one is ready."""
     uri: Uri | None = None
     """Folder of the model."""
     replicas: int = 0
-    """Servers asked for."""
+    """Desired servers."""
     ready_replicas: int = 0
-    """Servers ready."""
+    """Ready servers."""
     waiting: int = 0
-    """Requests that run or wait for a server."""
+    """Requests that are queued or running."""
     last_active_time: datetime | None = None
-    """When a request was last waiting or running."""
+    """When a request was last queued or running."""
 
     @property
     def given_digest(self) -> str | None:
-        """The digest that a request gets that is accepted now."""
+        """The digest of a request that is accepted now."""
         return self.former or self.digest
 
 
 class VideoModel(ApiModel):
-    """A model by digest and how it is served."""
+    """A published model and its servers."""
 
     metadata: ObjectMeta
     spec: VideoModelSpec

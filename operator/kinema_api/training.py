@@ -51,22 +51,22 @@ NODES_OUTSIDE: Final = "nodes must lie between elastic.minNodes and elastic.maxN
 
 
 PATCH_SIDE: Final = 8
-"""Pixels of a token's side in every preset."""
+"""Side of a patch (token) in pixels, in every preset."""
 MAX_SIDE: Final = 256
-"""Largest height or width of a clip in every preset."""
+"""Largest height or width of a clip in pixels, in every preset."""
 PRESET_SHAPES: Final = {"tiny": (128, 4), "small": (384, 6)}
-"""Width and heads of the presets, which rules need where only one of them is overridden."""
+"""Width and heads of the presets, for rules where only one of them is overridden."""
 
 
 def _overridden(field: str, place: int) -> str:
-    """CEL for an override, or what the preset has."""
+    """CEL expression for an override, or the preset's value where it is absent."""
     given = f"self.overrides.{field}"
     (first, tiny), (_, small) = ((name, shape[place]) for name, shape in PRESET_SHAPES.items())
     return f"(has(self.overrides) && has({given}) ? {given} : self.preset == '{first}' ? {tiny} : {small})"
 
 
 class ModelOverrides(ApiModel):
-    """Changes to the preset's shape."""
+    """Overrides of the preset's configuration."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
@@ -79,43 +79,44 @@ class ModelOverrides(ApiModel):
     )
 
     width: Annotated[int, Field(ge=16, le=16384)] | None = None
-    """Channels of a token; a multiple of heads."""
+    """Channels per token; a multiple of heads."""
     depth: Annotated[int, Field(ge=1, le=256)] | None = None
     """Number of transformer blocks."""
     heads: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Attention heads of a block."""
+    """Attention heads per block."""
     frames: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Frames of the clips that it is trained on, and makes when nothing else is asked for."""
+    """Frames of a training clip, and of a generated clip by default."""
     size: ClipSize | None = None
-    """WIDTHxHEIGHT in pixels of these clips, multiples of 8 up to 256."""
+    """WIDTHxHEIGHT of a training clip in pixels, multiples of 8 up to 256."""
     fps: Annotated[int, Field(ge=1, le=60)] | None = None
-    """Frames per second of these clips."""
+    """Frames per second of a training clip."""
 
 
 class Streaming(ApiModel):
-    """How clips of open length are made: chunk after chunk, each looking back at a window of finished ones."""
+    """Chunk-wise autoregressive generation of clips of open length; each chunk attends to a window of finished
+    chunks."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
             (
                 "self.referenceFrames <= self.chunkFrames",
-                "referenceFrames are of a shot's first chunk: lower them to at most chunkFrames",
+                "referenceFrames must not exceed chunkFrames: lower referenceFrames",
             )
         )
     )
 
     chunk_frames: Annotated[int, Field(ge=1, le=64)] = 4
-    """Frames that are made together."""
+    """Frames that are denoised together."""
     window_chunks: Annotated[int, Field(ge=1, le=64)] = 2
-    """Finished chunks that a chunk looks back at."""
+    """Finished chunks that a chunk attends to."""
     context_level: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Noise on finished chunks as later ones see them, so that small faults are not trusted."""
+    """Noise level of finished chunks in the attention context, in [0, 1); noise keeps errors from accumulating."""
     reference_frames: Annotated[int, Field(ge=0, le=64)] = 1
-    """First frames of a shot that stay in sight when the window has moved on."""
+    """First frames of a shot that stay in the attention context after they have left the window."""
 
 
 class ModelChoice(ApiModel):
-    """Which network is trained."""
+    """The network to train."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
@@ -129,28 +130,29 @@ class ModelChoice(ApiModel):
     )
 
     preset: Literal["tiny", "small"]
-    """A named shape of network."""
+    """A named configuration of the network."""
     overrides: ModelOverrides | None = None
-    """Changes to the preset's shape."""
+    """Overrides of the preset's configuration."""
     streaming: Streaming | None = None
-    """Trains half of the samples chunk by chunk, so that the model also makes clips of open length, and of shots."""
+    """Train half of the samples chunk by chunk, so that the model can also generate clips of open length and clips of
+    several shots."""
 
 
 class Optimization(ApiModel):
-    """How the network is optimised."""
+    """Optimisation of the network."""
 
     steps: Annotated[int, Field(ge=1, le=10_000_000)]
     """Optimizer steps in all."""
     batch_tokens: Annotated[int, Field(ge=64, le=16_777_216)] = 4096
-    """Latent tokens of one optimizer step over all nodes; the number of nodes does not change it."""
+    """Latent tokens per optimizer step over all nodes, independent of the number of nodes."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-3
     """Peak learning rate of AdamW."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    """Seed of weights, order, noise and dropout."""
+    """Random seed of weights, sample order, noise and dropout."""
 
 
 class Elastic(ApiModel):
-    """Between how many nodes a run may live."""
+    """Bounds on the number of nodes of a run."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
@@ -162,9 +164,9 @@ class Elastic(ApiModel):
     )
 
     min_nodes: Annotated[int, Field(ge=1, le=MAX_NODES)]
-    """The run goes on while this many nodes live."""
+    """Least nodes with which the run continues."""
     max_nodes: Annotated[int, Field(ge=1, le=MAX_NODES)]
-    """Upper bound of nodes, for kubectl scale."""
+    """Most nodes, for kubectl scale."""
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
@@ -174,32 +176,32 @@ class Elastic(ApiModel):
 
 
 class Checkpointing(ApiModel):
-    """When state is saved and how much of it is kept."""
+    """How often checkpoints are written and how many are kept."""
 
     every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     """Optimizer steps between two checkpoints."""
     keep: Annotated[int, Field(ge=1, le=1000)] = 3
-    """How many of the newest checkpoints are kept."""
+    """Number of newest checkpoints to keep."""
 
 
 class Publish(ApiModel):
-    """Where the finished model goes."""
+    """The VideoModel that serves the trained model."""
 
     model: ResourceName
-    """Name of the VideoModel that follows this training; made when there is none."""
+    """Name of the VideoModel that follows this training; created if it does not exist."""
 
 
 class Worker(ApiModel):
-    """The pod of one node."""
+    """Pods of the training nodes."""
 
     resources: Resources | None = None
-    """Compute resources of the trainer's container."""
+    """Compute resources of the trainer container."""
     node_selector: NodeSelector | None = None
     """Labels that a node must have."""
 
 
 class VideoModelTrainingSpec(ApiModel):
-    """What is to be trained, on what, how, on how many nodes, and where the model goes."""
+    """The model to train, its data, optimisation, nodes and publication."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
@@ -231,44 +233,47 @@ class VideoModelTrainingSpec(ApiModel):
     )
 
     model: ModelChoice
-    """Which network is trained."""
+    """The network to train."""
     data: Data
-    """What it is trained on."""
+    """Training data."""
     optimization: Optimization
-    """How it is optimised."""
+    """Optimisation of the network."""
     nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] = 1
-    """Nodes that the run should have now; kubectl scale changes it."""
+    """Desired number of nodes; kubectl scale changes it."""
     elastic: Elastic | None = None
-    """Between how many nodes the run may live; without it, exactly `nodes`."""
+    """Bounds on the number of nodes; default: exactly `nodes`."""
     checkpoint: Checkpointing = Checkpointing()
-    """When state is saved and how much of it is kept."""
+    """How often checkpoints are written and how many are kept."""
     evaluation: Evaluation | None = None
-    """Measure the model when the run is done, and publish it only if it is good enough; else nothing is measured."""
+    """Evaluate the model when training is complete, and publish it only if it passes the gate. Default: no
+    evaluation."""
     publish: Publish | None = None
-    """Publish the model as a VideoModel when the run is done."""
+    """Publish the model as a VideoModel when the run is complete."""
     worker: Worker | None = None
-    """The pod of one node."""
+    """Pods of the training nodes."""
     artifact_store: ArtifactStore | None = None
     """Object store of this training; default: the operator's."""
     suspend: bool = False
-    """True stops the pods and keeps the checkpoints; false goes on from the newest."""
+    """True deletes the pods and keeps the checkpoints; false resumes from the newest checkpoint."""
     run_id: (
         Annotated[
             str,
             Field(max_length=63),
             Worded(
                 r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-                "runId starts with a letter or digit and holds only letters, digits, dots, dashes and underscores",
+                "runId starts with a letter or digit and holds only letters, digits, dots, dashes and underscores: "
+                "correct it",
             ),
         ]
         | None
     ) = None
-    """A new value starts the next run, with whatever else changed."""
+    """A new value starts a new run, with all other changes of the spec."""
 
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=MAX_KEPT_SECONDS)] | None = None
-    """Seconds after the end of its newest run after which this resource is deleted; default: never."""
+    """Seconds after the newest run has ended after which this resource is deleted; default: never."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
-    """What becomes of checkpoints, exports and reports when this resource is deleted. Published models stay anyway."""
+    """Whether checkpoints, exports and reports are deleted with this resource. Published models are kept in either
+    case."""
 
     @model_validator(mode="after")
     def _nodes_within_bounds(self) -> Self:
@@ -278,70 +283,70 @@ class VideoModelTrainingSpec(ApiModel):
 
     @property
     def min_nodes(self) -> int:
-        """The smallest number of nodes that the run goes on with."""
+        """Least nodes with which the run continues."""
         return self.elastic.min_nodes if self.elastic else self.nodes
 
 
 class NodeCount(ApiModel):
-    """How many nodes a run has."""
+    """Number of nodes of a run."""
 
     desired: int = 0
-    """Nodes asked for."""
+    """Desired nodes."""
     ready: int = 0
-    """Nodes that take part in the current round."""
+    """Nodes that have joined the current rendezvous round."""
 
 
 class Progress(ApiModel):
-    """How far a run is; written at most every few seconds."""
+    """Progress of a run; updated at most every few seconds."""
 
     step: int = 0
-    """Optimizer steps that counted."""
+    """Completed optimizer steps."""
     total_steps: int = 0
     """Optimizer steps in all."""
     loss: float | None = None
     """Loss of the last reported step."""
     tokens_per_second: float | None = None
-    """Latent tokens over all nodes per second."""
+    """Latent tokens per second over all nodes."""
     eta_seconds: int | None = None
-    """Seconds to the last step at the present speed."""
+    """Estimated seconds to the last step at the current speed."""
 
 
 class CheckpointStatus(ApiModel):
     """A committed checkpoint."""
 
     step: int
-    """Optimizer step at which it was taken."""
+    """Optimizer step of the checkpoint."""
     uri: Uri
-    """Folder of its manifest."""
+    """Folder of the checkpoint's manifest."""
     digest: Digest
-    """sha256 of its manifest."""
+    """SHA-256 digest of the checkpoint's manifest."""
     time: datetime
     """When it was committed."""
 
 
 class NumericsStatus(ApiModel):
-    """A loss or gradient that was not finite, and what was done about it."""
+    """Non-finite losses or gradients and the response to them."""
 
     step: int
-    """The furthest optimizer step at which it happened, counted from 1."""
+    """The highest optimizer step, counted from 1, at which a loss or gradient was not finite."""
     failures: int
-    """How often in a row it happened at or before this step. From the second time on each attempt starts from an
-    older checkpoint than the one before."""
+    """Consecutive failures at or before this step. From the second on, each attempt resumes from an older checkpoint
+    than the one before."""
     attempt: int
-    """The attempt that ended so last."""
+    """The last attempt that failed in this way."""
     skipped: Annotated[tuple[int, ...], Field(max_length=64)] = ()
-    """Steps, counted from 1, whose batch of samples is passed over, since it failed twice."""
+    """Optimizer steps, counted from 1, whose batch is skipped because it failed twice."""
 
 
 class PublishedModel(ApiModel):
-    """A model that a run has published."""
+    """A published model."""
 
     digest: Digest
-    """Digest of the model: the sha256 of its manifest."""
+    """Digest of the model: the SHA-256 of its manifest."""
     uri: Uri
     """Folder of the model."""
     run: int = 1
-    """Run that made it."""
+    """Number of the run that trained it."""
     time: datetime | None = None
     """When it was published."""
 
@@ -352,78 +357,78 @@ class RunRecord(ApiModel):
     run: int
     """Number of the run."""
     run_id: ShortText | None = None
-    """Its spec.runId."""
+    """The run's spec.runId."""
     phase: ShortText
-    """How it ended."""
+    """Final phase."""
     attempts: int
-    """How many attempts it took."""
+    """Number of attempts."""
     digest: Digest | None = None
-    """What it published."""
+    """Digest of the model that it published."""
     completed: datetime | None = None
     """When it ended."""
 
 
 class VideoModelTrainingStatus(ApiModel):
-    """What was seen of a training."""
+    """Observed state of a training."""
 
     phase: TrainingPhase = "Pending"
-    """Where the run stands."""
+    """Phase of the run."""
     observed_generation: int = 0
-    """Generation of the spec that this status speaks of."""
+    """metadata.generation that this status was computed from."""
     conditions: Conditions = ()
-    """Accepted, Running, Evaluated, Succeeded, Failed, Suspended; for
-    tools Ready, Reconciling, Stalled, and Refused (an object that the API server does not take)."""
+    """Accepted, Running, Evaluated, Succeeded, Failed, Suspended; for tools Ready, Reconciling, Stalled; and Refused
+    (the API server refused an object that the operator wrote)."""
     run: int = 0
-    """Number of the run; a new spec.runId starts the next."""
+    """Number of the current run; a new spec.runId starts the next."""
     run_id: ShortText | None = None
-    """The spec.runId of this run."""
+    """spec.runId of the current run."""
     attempt: int = 0
-    """Number of the attempt within the run."""
+    """Number of the current attempt within the run."""
     resume_from: Uri | None = None
-    """Checkpoint that this attempt started from; fixed when the attempt began."""
+    """Checkpoint that this attempt resumed from; fixed when the attempt began."""
     nodes: NodeCount = NodeCount()
-    """Nodes asked for and taking part."""
+    """Desired and ready nodes."""
     selector: LongText | None = None
     """Label selector of the run's pods, for the scale subresource."""
     progress: Progress | None = None
-    """How far the run is."""
+    """Progress of the run."""
     last_checkpoint: CheckpointStatus | None = None
     """The newest committed checkpoint."""
     restarts: Annotated[dict[str, int], Field(max_length=16)] = Field(default_factory=dict)
-    """New attempts by failure class, in this run."""
+    """Restarts of this run by failure class."""
     not_before: datetime | None = None
-    """The next attempt does not start before this time."""
+    """Earliest start of the next attempt."""
     numerics: NumericsStatus | None = None
-    """There once a loss or a gradient of this run was not finite."""
+    """Set once a loss or gradient of this run was not finite."""
     grace_seconds: int | None = None
-    """What trainers of the next attempt are given to stop at a step boundary and commit, by what steps and commits of
-    this run took; 60 until that is known."""
+    """Termination grace period of the next attempt's trainers, in seconds: the time to finish a step and commit a
+    checkpoint, as measured in this run; 60 until it has been measured."""
     excluded_nodes: Annotated[tuple[ShortText, ...], Field(max_length=32)] = ()
-    """Nodes whose hardware failed in this run: no trainer of it is placed there any more."""
+    """Nodes whose hardware failed in this run; its trainers are no longer scheduled there."""
     credentials_expire: datetime | None = None
-    """When the storage keys of the run's pods run out; they are renewed at half of their life."""
+    """When the storage credentials of the run's pods expire; they are renewed at half of their lifetime."""
     evaluation: EvaluationStatus | None = None
-    """How good the run's model is; there once its evaluation has begun."""
+    """Evaluation of the run's model; set once it has begun."""
     published: PublishedModel | None = None
     """The model that was published last."""
     start_time: datetime | None = None
-    """When this run began."""
+    """When the current run began."""
     completion_time: datetime | None = None
-    """When this run ended."""
+    """When the current run ended."""
     cleaned_run: int = 0
-    """The newest run whose attempts were cleaned after its model was published."""
+    """The newest run whose attempt folders were deleted after its model was published."""
     history: Annotated[tuple[RunRecord, ...], Field(max_length=20)] = ()
     """Runs that have ended, newest first."""
 
 
 @dataclass(frozen=True)
 class ArtifactsRecord:
-    """Where a training's artefacts lie, as an annotation keeps it for a training that is restored from a backup."""
+    """Where a training's artefacts are stored; kept in an annotation, for a training restored from a backup."""
 
     uid: str
-    """Of the training as it was first made."""
+    """UID of the training when it was first created."""
     run: int = 0
-    """The newest run that committed anything; 0: not told."""
+    """The newest run that committed anything; 0: unknown."""
     run_id: str | None = None
     """spec.runId of that run."""
 
@@ -445,7 +450,7 @@ class VideoModelTraining(ApiModel):
 
     @property
     def artifacts(self) -> ArtifactsRecord:
-        """Under what its artefacts lie, by its annotation; by its own UID where there is none that can be read."""
+        """Where its artefacts are stored: from the annotation, else (absent or malformed) by its own UID."""
         found = ARTIFACTS.fullmatch(self.metadata.annotations.get(names.ANNOTATION_ARTIFACTS, ""))
         if found is None:
             return ArtifactsRecord(self.metadata.uid)

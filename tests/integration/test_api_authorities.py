@@ -16,8 +16,8 @@ pytestmark = pytest.mark.apiserver
 KINDS = {"training": TRAINING, "model": MODEL, "generation": GENERATION}
 STORE: dict[str, Any] = {"endpoint": "https://minio:9000", "bucket": "kinema", "secretRef": {"name": "keys"}}
 NO_PEM = "a caBundle is PEM text of certificates"
-KEY_INSIDE = "a caBundle holds certificates alone"
-WITHOUT_TLS = "caBundle is for a store that is reached by TLS"
+KEY_INSIDE = "a caBundle holds only certificates"
+WITHOUT_TLS = "caBundle needs an endpoint with https://"
 
 
 @pytest.fixture(scope="module")

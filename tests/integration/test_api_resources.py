@@ -12,7 +12,7 @@ from integration.kubectl import Kubectl, changed
 pytestmark = pytest.mark.apiserver
 
 NO_QUANTITY = "a quantity is a number of at least 0 such as 500m, 2 or 16Gi"
-NOT_WHOLE = "is had in whole numbers"
+NOT_WHOLE = "is a whole number"
 ABOVE = "a request must not exceed the limit of the same name"
 NOT_EQUAL = "has one number in requests and limits"
 KEY = "a container's resource is cpu, memory, ephemeral-storage"

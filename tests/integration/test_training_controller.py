@@ -152,7 +152,7 @@ async def test_a_model_is_measured_before_it_is_published(
         assert (published is not None) is (phase == "Succeeded")
         if phase == "Failed":
             assert condition(found, "Failed")["reason"] == "GateNotMet"
-            assert "colour reached 0.85, and 0.9 is asked for" in condition(found, "Failed")["message"]
+            assert "colour is 0.85, below the gate of 0.9" in condition(found, "Failed")["message"]
     assert not [write for write in server.writes(home) if write.endswith((" 403", " 422"))]
 
 

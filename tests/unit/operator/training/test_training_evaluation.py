@@ -139,8 +139,8 @@ def test_what_is_good_enough_goes_on_to_be_published(
 @pytest.mark.parametrize(
     ("accuracy", "sentence"),
     [
-        ({"colour": 0.8999}, "colour reached 0.8999, and 0.9 is asked for"),
-        ({"shape": 1.0}, "colour was not measured, and 0.9 is asked for"),
+        ({"colour": 0.8999}, "colour is 0.8999, below the gate of 0.9"),
+        ({"shape": 1.0}, "colour was not measured; the gate is 0.9"),
     ],
 )
 def test_a_gate_that_is_not_met_ends_the_run_unpublished(
@@ -393,4 +393,4 @@ def test_a_gate_is_met_when_every_metric_is() -> None:
     assert shortfall({}, {}) == ""
     assert shortfall(everything, everything) == ""
     missed = shortfall(everything, everything | {"shape": 0.4, "pan": 0.49})
-    assert missed.count("reached") == 2
+    assert missed.count("below the gate") == 2
