@@ -7,13 +7,12 @@ commit out, and however often, copies the same verified bytes, and no other atte
 
 from __future__ import annotations
 
-import math
 from datetime import datetime, timedelta
 from typing import Final
 
-from kinema_api import layout, names
+from kinema_api import layout
 from kinema_api.base import find_condition
-from kinema_api.generation import KIND, VideoGeneration
+from kinema_api.generation import VideoGeneration
 from kinema_api.wire import OrderState
 from kinema_operator.core.conditions import Moment
 from kinema_operator.core.plan import Event, Plan, Ref
@@ -22,6 +21,7 @@ from kinema_operator.dispatch.queue import ASSIGNED, TERMINAL
 from kinema_operator.dispatch.server_pod import ServerPod
 from kinema_operator.generation import transitions as to
 from kinema_operator.generation.effects import CancelOrder, Clean, Commit, Record, SendOrder
+from kinema_operator.generation.ended import Ended
 from kinema_operator.generation.observed import ORDERED_FILES, Observed, Problem, Refusal, Silent, Unreadable
 from kinema_operator.generation.transitions import Status
 
@@ -43,7 +43,7 @@ def plan(generation: VideoGeneration, observed: Observed, settings: Settings, no
     if generation.metadata.deletion_timestamp:
         return Plan()
     if generation.status.phase in TERMINAL:
-        return _Ended(generation, observed, settings, now).decide()
+        return Ended(generation, observed, settings, now).decide()
     return _Step(generation, observed, settings, Moment(now, generation.metadata.generation)).decide()
 
 
@@ -51,59 +51,6 @@ def broken_off(observed: Observed, words: str) -> Observed:
     """A look from which nothing can be decided but what cancel and the deadline demand."""
     server = observed.server
     return Observed(observed.model, server=server, problem=Problem("PlanFailed", words), answer=Silent(words))
-
-
-class _Ended:
-    """What is still done for a request that has ended: addresses, cleaning up, and its own end."""
-
-    def __init__(self, generation: VideoGeneration, observed: Observed, settings: Settings, now: datetime) -> None:
-        self.generation = generation
-        self.observed = observed
-        self.settings = settings
-        self.now = now
-        self.status = generation.status
-
-    def decide(self) -> Plan:
-        spec, status = self.generation.spec, self.status
-        kept, stays = self._left(spec.retention_seconds), self._left(spec.ttl_seconds_after_finished)
-        if kept <= 0 and status.video is not None:
-            return Plan(status=to.forgotten(status), requeue_after=0.0)
-        if stays <= 0 and not self.observed.leftovers and (math.isinf(kept) or (kept <= 0 and status.cleaned)):
-            return Plan(delete=(self._ref(),))
-        if self.observed.leftovers is not None:
-            return self._clean(self.observed.leftovers)
-        if not self.settings.status_urls and status.video is not None and status.video.url is not None:
-            return Plan(status=to.without_addresses(status), requeue_after=0.0)
-        if status.phase == "Succeeded" and self.observed.addresses:
-            signed = to.signed_again(status, self.observed.addresses)
-            return Plan(status=signed, requeue_after=self.settings.public_url_seconds / 2)
-        return self._look_again(kept, stays)
-
-    def _look_again(self, kept: float, stays: float) -> Plan:
-        wait = to.renewal_wait(self.status, self.settings, self.now)
-        if self.observed.problem is not None:
-            wait = min(wait, 0.0)
-        # What is due and cannot be done yet waits for the store.
-        times = [time if time > 0 else self.settings.store_probe_seconds for time in (wait, kept, stays)]
-        if kept <= 0 and self.status.video is None and self.status.cleaned:
-            times[1] = math.inf
-        nearest = min(times)
-        return Plan() if math.isinf(nearest) else Plan(requeue_after=nearest)
-
-    def _clean(self, leftovers: tuple[str, ...]) -> Plan:
-        if leftovers:
-            return Plan(effects=(Clean(leftovers),), requeue_after=self.settings.store_probe_seconds)
-        return Plan(status=to.change(self.status, cleaned=True), requeue_after=0.0)
-
-    def _left(self, seconds: int | None) -> float:
-        """How much is left of a time that began when the request ended; infinite where there is none."""
-        if seconds is None or self.status.completion_time is None:
-            return math.inf
-        return seconds - (self.now - self.status.completion_time).total_seconds()
-
-    def _ref(self) -> Ref:
-        metadata = self.generation.metadata
-        return Ref(names.API_VERSION, KIND, metadata.namespace, metadata.name, metadata.uid)
 
 
 class _Step:

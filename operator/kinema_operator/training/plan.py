@@ -14,17 +14,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Final
 
-from kinema_api.base import find_condition
-from kinema_api.training import NodeCount, RunRecord
+from kinema_api.training import NodeCount
 from kinema_operator.core.plan import Effect, Event, Plan
 from kinema_operator.core.stores import store_location
 from kinema_operator.training import children, failure, nodes, standing
 from kinema_operator.training.effects import CloseAttempt, PruneCheckpoints
 from kinema_operator.training.failure import Failure
-from kinema_operator.training.objects import ownership
-from kinema_operator.training.observed import ExportSeen, RunFound
+from kinema_operator.training.observed import ExportSeen
 from kinema_operator.training.phases import (
     cleaning,
     credentials,
@@ -32,6 +29,7 @@ from kinema_operator.training.phases import (
     evaluation,
     leaving,
     lessons,
+    new_run,
     placement,
     publishing,
     restore,
@@ -41,8 +39,6 @@ from kinema_operator.training.phases.progress import completed, follow
 from kinema_operator.training.phases.resume import checkpoint_of
 from kinema_operator.training.uri import key, uri
 from kinema_operator.training.view import Status, View, change
-
-MAX_HISTORY: Final = 20
 
 
 def decide(view: View) -> Plan:
@@ -81,69 +77,14 @@ def _decide(view: View) -> Plan:
 def _begin_run(view: View) -> Plan:
     found = view.seen.found
     if found and restore.is_the_present_run(view, found):
-        return _restored(view, found)
-    before = view.status
-    if found:
-        # Folders of runs that the status does not know are not written over.
-        before = change(before, run=found.run)
-    fresh = Status(
-        observed_generation=view.training.metadata.generation,
-        run=before.run + 1,
-        run_id=view.spec.run_id,
-        nodes=NodeCount(desired=view.nodes),
-        selector=ownership.scale_selector(view.training),
-        published=before.published,
-        start_time=view.now,
-        history=_history(view),
-        conditions=before.conditions,
-    )
-    fresh = view.mark(fresh, "Accepted", True, "Valid", "The spec is valid")
-    for type_ in ("Evaluated", "Succeeded", "Failed"):
-        if find_condition(fresh.conditions, type_):
-            fresh = view.mark(fresh, type_, False, "NewRun", f"Run {fresh.run} has begun")
-    fresh = view.mark(fresh, "Running", False, "Queued", f"Run {fresh.run} has begun")
+        return new_run.restored(view, found)
+    fresh = new_run.fresh(view, found)
     plan = _between_attempts(view.with_status(fresh))
     if view.status.run == 0:
         return plan  # That a new resource begins is no news: its conditions tell it.
     # An attempt that starts at once tells of its run as well.
-    return plan if plan.events else _with_event(plan, Event("RunStarted", f"Run {fresh.run} has begun"))
-
-
-def _restored(view: View, found: RunFound) -> Plan:
-    """The status of a run that the bucket holds; the next look finds how far it is, as after the loss of a Job."""
-    location = store_location(view.spec.artifact_store, view.settings)
-    message = f"Run {found.run} was found in the bucket as far as attempt {found.attempt}: it goes on from there"
-    status = Status(
-        observed_generation=view.training.metadata.generation,
-        phase="Training",
-        run=found.run,
-        run_id=view.spec.run_id,
-        attempt=found.attempt,
-        resume_from=uri(location, found.older) if found.older else None,
-        nodes=NodeCount(desired=view.nodes),
-        selector=ownership.scale_selector(view.training),
-        start_time=view.now,
-        conditions=view.status.conditions,
-    )
-    status = view.mark(status, "Accepted", True, "Valid", "The spec is valid")
-    status = view.mark(status, "Running", False, "Restored", message)
-    return Plan(status=status, events=(Event("Restored", message),), requeue_after=0.0)
-
-
-def _history(view: View) -> tuple[RunRecord, ...]:
-    before = view.status
-    if before.run == 0:
-        return ()
-    published = before.published
-    record = RunRecord(
-        run=before.run,
-        run_id=before.run_id,
-        phase=before.phase if before.phase in ("Succeeded", "Failed") else "Superseded",
-        attempts=before.attempt,
-        digest=published.digest if published and published.run == before.run else None,
-        completed=before.completion_time or view.now,
-    )
-    return (record, *before.history)[:MAX_HISTORY]
+    started = Event("RunStarted", f"Run {fresh.run} has begun")
+    return plan if plan.events else dataclasses.replace(plan, events=(started,))
 
 
 # Between two attempts
@@ -394,18 +335,3 @@ def _ended(view: View) -> Plan:
     again = children.LOOK_AGAIN_SECONDS if leaving.at_work(view) else None
     plan = Plan(delete=children.of_every_attempt(view, keep_finished_job=True), status=status, requeue_after=again)
     return cleaning.after_the_end(view, plan)
-
-
-# Parts
-
-
-def _with_event(plan: Plan, event: Event) -> Plan:
-    return Plan(
-        apply=plan.apply,
-        patches=plan.patches,
-        delete=plan.delete,
-        status=plan.status,
-        events=(event, *plan.events),
-        effects=plan.effects,
-        requeue_after=plan.requeue_after,
-    )
