@@ -12,7 +12,8 @@ from typing import Any
 from kinema_api import generation, layout, names, training
 from kinema_api.base import Condition
 from kinema_api.generation import Artefact, VideoArtefact, VideoGenerationStatus
-from kinema_api.training import ArtifactsRecord, NodeCount, PublishedModel, VideoModelTrainingStatus
+from kinema_api.training import ArtifactsRecord
+from kinema_api.training_status import NodeCount, PublishedModel, VideoModelTrainingStatus
 from kinema_operator.core.standing import Look, finish
 
 DIGEST = "sha256:" + "5" * 64

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -19,30 +18,21 @@ from kinema_api.base import (
     ApiModel,
     ArtifactStore,
     ClipSize,
-    Conditions,
-    Digest,
-    LongText,
     NodeSelector,
     ObjectMeta,
     ResourceName,
-    ShortText,
-    Uri,
     Worded,
     cel_rules,
     store_unchanged,
 )
 from kinema_api.data import Data
-from kinema_api.evaluation import Evaluation, EvaluationStatus
+from kinema_api.evaluation import Evaluation
 from kinema_api.resources import Resources
+from kinema_api.training_status import VideoModelTrainingStatus
 
 MAX_NODES: Final = 64
 KIND: Final = "VideoModelTraining"
 PLURAL: Final = "videomodeltrainings"
-
-TrainingPhase = Literal["Pending", "Training", "Evaluating", "Publishing", "Succeeded", "Failed", "Suspended"]
-FailureClass = Literal[
-    "preemption", "out_of_memory", "numerics", "hardware", "stall", "network", "user_error", "unknown"
-]
 
 IMMUTABLE: Final = ("model", "data", "optimization", "evaluation", "publish", "worker")
 
@@ -285,140 +275,6 @@ class VideoModelTrainingSpec(ApiModel):
     def min_nodes(self) -> int:
         """Least nodes with which the run continues."""
         return self.elastic.min_nodes if self.elastic else self.nodes
-
-
-class NodeCount(ApiModel):
-    """Number of nodes of a run."""
-
-    desired: int = 0
-    """Desired nodes."""
-    ready: int = 0
-    """Nodes that have joined the current rendezvous round."""
-
-
-class Progress(ApiModel):
-    """Progress of a run; updated at most every few seconds."""
-
-    step: int = 0
-    """Completed optimizer steps."""
-    total_steps: int = 0
-    """Optimizer steps in all."""
-    loss: float | None = None
-    """Loss of the last reported step."""
-    tokens_per_second: float | None = None
-    """Latent tokens per second over all nodes."""
-    eta_seconds: int | None = None
-    """Estimated seconds to the last step at the current speed."""
-
-
-class CheckpointStatus(ApiModel):
-    """A committed checkpoint."""
-
-    step: int
-    """Optimizer step of the checkpoint."""
-    uri: Uri
-    """Folder of the checkpoint's manifest."""
-    digest: Digest
-    """SHA-256 digest of the checkpoint's manifest."""
-    time: datetime
-    """When it was committed."""
-
-
-class NumericsStatus(ApiModel):
-    """Non-finite losses or gradients and the response to them."""
-
-    step: int
-    """The highest optimizer step, counted from 1, at which a loss or gradient was not finite."""
-    failures: int
-    """Consecutive failures at or before this step. From the second on, each attempt resumes from an older checkpoint
-    than the one before."""
-    attempt: int
-    """The last attempt that failed in this way."""
-    skipped: Annotated[tuple[int, ...], Field(max_length=64)] = ()
-    """Optimizer steps, counted from 1, whose batch is skipped because it failed twice."""
-
-
-class PublishedModel(ApiModel):
-    """A published model."""
-
-    digest: Digest
-    """Digest of the model: the SHA-256 of its manifest."""
-    uri: Uri
-    """Folder of the model."""
-    run: int = 1
-    """Number of the run that trained it."""
-    time: datetime | None = None
-    """When it was published."""
-
-
-class RunRecord(ApiModel):
-    """A run that has ended."""
-
-    run: int
-    """Number of the run."""
-    run_id: ShortText | None = None
-    """The run's spec.runId."""
-    phase: ShortText
-    """Final phase."""
-    attempts: int
-    """Number of attempts."""
-    digest: Digest | None = None
-    """Digest of the model that it published."""
-    completed: datetime | None = None
-    """When it ended."""
-
-
-class VideoModelTrainingStatus(ApiModel):
-    """Observed state of a training."""
-
-    phase: TrainingPhase = "Pending"
-    """Phase of the run."""
-    observed_generation: int = 0
-    """metadata.generation that this status was computed from."""
-    conditions: Conditions = ()
-    """Accepted, Running, Evaluated, Succeeded, Failed, Suspended; for tools Ready, Reconciling, Stalled; and Refused
-    (the API server refused an object that the operator wrote)."""
-    run: int = 0
-    """Number of the current run; a new spec.runId starts the next."""
-    run_id: ShortText | None = None
-    """spec.runId of the current run."""
-    attempt: int = 0
-    """Number of the current attempt within the run."""
-    resume_from: Uri | None = None
-    """Checkpoint that this attempt resumed from; fixed when the attempt began."""
-    nodes: NodeCount = NodeCount()
-    """Desired and ready nodes."""
-    selector: LongText | None = None
-    """Label selector of the run's pods, for the scale subresource."""
-    progress: Progress | None = None
-    """Progress of the run."""
-    last_checkpoint: CheckpointStatus | None = None
-    """The newest committed checkpoint."""
-    restarts: Annotated[dict[str, int], Field(max_length=16)] = Field(default_factory=dict)
-    """Restarts of this run by failure class."""
-    not_before: datetime | None = None
-    """Earliest start of the next attempt."""
-    numerics: NumericsStatus | None = None
-    """Set once a loss or gradient of this run was not finite."""
-    grace_seconds: int | None = None
-    """Termination grace period of the next attempt's trainers, in seconds: the time to finish a step and commit a
-    checkpoint, as measured in this run; 60 until it has been measured."""
-    excluded_nodes: Annotated[tuple[ShortText, ...], Field(max_length=32)] = ()
-    """Nodes whose hardware failed in this run; its trainers are no longer scheduled there."""
-    credentials_expire: datetime | None = None
-    """When the storage credentials of the run's pods expire; they are renewed at half of their lifetime."""
-    evaluation: EvaluationStatus | None = None
-    """Evaluation of the run's model; set once it has begun."""
-    published: PublishedModel | None = None
-    """The model that was published last."""
-    start_time: datetime | None = None
-    """When the current run began."""
-    completion_time: datetime | None = None
-    """When the current run ended."""
-    cleaned_run: int = 0
-    """The newest run whose attempt folders were deleted after its model was published."""
-    history: Annotated[tuple[RunRecord, ...], Field(max_length=20)] = ()
-    """Runs that have ended, newest first."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from kinema_api.base import MAX_CA_BUNDLE, SIZE_PATTERN, ApiModel
 from kinema_api.generation import Seam, Shot
 from kinema_api.inputs import Region, TaskName
 from kinema_api.manifest import ManifestFile, Sha256
-from kinema_api.training import FailureClass
+from kinema_api.training_status import FailureClass
 
 MAX_COUNT: Final = 2**53 - 1
 """The largest whole number that every reader of JSON understands alike."""

@@ -26,7 +26,7 @@ from typing import ClassVar, Final
 
 from kinema_api import launch
 from kinema_api.errors import KinemaApiError
-from kinema_api.training import FailureClass
+from kinema_api.training_status import FailureClass
 from kinema_api.wire import EXIT_CODES, LastWord
 from kinema_jobs.errors import JobError
 from kinema_jobs.memory import is_out_of_memory

@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol
 
 from kinema_api import names, training
 from kinema_api.errors import StorageError
-from kinema_api.training import VideoModelTraining, VideoModelTrainingStatus
+from kinema_api.training import VideoModelTraining
+from kinema_api.training_status import VideoModelTrainingStatus
 from kinema_operator.core.conditions import Moment
 from kinema_operator.core.controller import Cache
 from kinema_operator.core.errors import AlreadyExists, Denied

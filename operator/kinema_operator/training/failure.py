@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from kinema_api import names
-from kinema_api.training import FailureClass
+from kinema_api.training_status import FailureClass
 from kinema_api.wire import EXIT_CODES, LastWord
 from kinema_operator.core.settings import Settings
 from kinema_operator.training.observed import PodEnd, PodSeen

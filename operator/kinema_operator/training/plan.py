@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from kinema_api.training import NodeCount
+from kinema_api.training_status import NodeCount
 from kinema_operator.core.plan import Effect, Event, Plan
 from kinema_operator.core.stores import store_location
 from kinema_operator.training import children, failure, nodes, standing

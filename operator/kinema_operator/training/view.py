@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from kinema_api import layout, names
-from kinema_api.training import MAX_NODES, VideoModelTraining, VideoModelTrainingSpec, VideoModelTrainingStatus
+from kinema_api.training import MAX_NODES, VideoModelTraining, VideoModelTrainingSpec
+from kinema_api.training_status import VideoModelTrainingStatus
 from kinema_api.wire import TrainerProgress
 from kinema_operator.core.conditions import Moment
 from kinema_operator.core.settings import Settings

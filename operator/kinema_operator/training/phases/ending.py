@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kinema_api.training import NodeCount
+from kinema_api.training_status import NodeCount
 from kinema_operator.core.plan import Event, Plan
 from kinema_operator.training.view import Status, View, change
 

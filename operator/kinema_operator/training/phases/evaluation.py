@@ -13,7 +13,7 @@ from typing import Final
 from kinema_api import layout
 from kinema_api.base import find_condition
 from kinema_api.evaluation import METRICS, EvaluationStatus, shortfall
-from kinema_api.training import FailureClass, NodeCount
+from kinema_api.training_status import FailureClass, NodeCount
 from kinema_api.wire import EvaluationResult
 from kinema_operator.core.plan import Event, Plan, Ref
 from kinema_operator.core.stores import store_location

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kinema_api.training import NumericsStatus
+from kinema_api.training_status import NumericsStatus
 from kinema_operator.training.failure import Failure
 from kinema_operator.training.view import Status, View
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from kinema_api.base import find_condition
-from kinema_api.training import NodeCount, RunRecord
+from kinema_api.training_status import NodeCount, RunRecord
 from kinema_operator.core.plan import Event, Plan
 from kinema_operator.core.stores import store_location
 from kinema_operator.training.objects import ownership

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kinema_api.run import grace_seconds
-from kinema_api.training import CheckpointStatus, NodeCount, Progress
+from kinema_api.training_status import CheckpointStatus, NodeCount, Progress
 from kinema_api.wire import MAX_COUNT, CommittedCheckpoint, TrainerProgress
 from kinema_operator.core.stores import store_location
 from kinema_operator.training import standing

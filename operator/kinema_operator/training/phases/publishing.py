@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kinema_api import layout
-from kinema_api.training import NodeCount, PublishedModel
+from kinema_api.training_status import NodeCount, PublishedModel
 from kinema_api.wire import EXPORT_BROKEN_EXIT
 from kinema_operator.core.plan import Apply, Event, Plan
 from kinema_operator.core.stores import store_location

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kinema_api.training import CheckpointStatus
+from kinema_api.training_status import CheckpointStatus
 from kinema_operator.core.stores import store_location
 from kinema_operator.training.observed import ResumePoint
 from kinema_operator.training.uri import uri

@@ -8,7 +8,7 @@ ended is the training suspended, and only then is it known what it goes on from.
 from __future__ import annotations
 
 from kinema_api import names
-from kinema_api.training import NodeCount
+from kinema_api.training_status import NodeCount
 from kinema_operator.core.plan import Event, Plan
 from kinema_operator.training import children
 from kinema_operator.training.observed import PodSeen

@@ -8,7 +8,7 @@ from typing import Any
 
 from kinema_api import names
 from kinema_api.base import find_condition
-from kinema_api.training import VideoModelTrainingStatus
+from kinema_api.training_status import VideoModelTrainingStatus
 from kinema_api.wire import LastWord
 from kinema_operator.core.plan import Plan
 from kinema_operator.training.observed import (

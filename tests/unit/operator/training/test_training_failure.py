@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kinema_api.training import FailureClass
+from kinema_api.training_status import FailureClass
 from kinema_api.wire import EXIT_CODES, LastWord, TrainerProgress
 from kinema_operator.core.settings import Settings
 from kinema_operator.training import failure

@@ -15,7 +15,8 @@ from kinema_api import layout
 from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import open_store
-from kinema_api.training import FailureClass, VideoModelTraining
+from kinema_api.training import VideoModelTraining
+from kinema_api.training_status import FailureClass
 from kinema_api.wire import LastWord, TrainerProgress
 from kinema_operator.core.plan import Key, Plan
 from kinema_operator.core.settings import Settings
