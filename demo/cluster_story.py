@@ -14,7 +14,7 @@ from cluster.settings import Settings
 from console import accuracy_rows, console, live_bar, part, summary
 from kinema_api import layout
 from kinema_api.manifest import Manifest
-from measure import evaluate
+from measure import Job, measured, measuring
 from stage import faults, install, kube, runs
 
 NAMESPACE = "kinema-demo"
@@ -43,10 +43,11 @@ def tell(out: Path) -> int:
     with part("Training on two nodes; one worker is killed on the way"):
         recovery = follow_training()
     status = runs.training_status(TRAINING, NAMESPACE)
-    with part("A clip, served from zero replicas"):
+    measurement = start_measuring(status["published"]["digest"], out)
+    with part("A clip, served from zero replicas, while the model is measured"):
         clip = follow_generation(out)
     with part("The model measured, and its report"):
-        report = accuracy(status["published"]["digest"], out)
+        report = measured(measurement)
     numbers = prometheus()
     rows = [
         ("clip", str(clip["video"])),
@@ -134,15 +135,15 @@ def follow_generation(out: Path) -> dict[str, Any]:
     return {**found, "prompt": spec["prompt"]}
 
 
-def accuracy(digest: str, out: Path) -> dict[str, dict[str, float]]:
-    """Accuracy per attribute of the published model, read back out of pixels."""
+def start_measuring(digest: str, out: Path) -> Job:
+    """Fetch the published model, and begin to measure what it draws, read back out of pixels."""
     folder = out / "model"
     folder.mkdir(exist_ok=True)
     store, prefix = install.store(), layout.model_prefix(digest)
     manifest = Manifest.read(store, prefix + layout.MANIFEST)
     for file in manifest.files:
         store.get_file(prefix + file.name, folder / file.name)
-    return evaluate(folder, out)
+    return measuring(folder, out)
 
 
 def prometheus() -> dict[str, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 console = Console(highlight=False)
@@ -23,9 +24,25 @@ def part(title: str) -> Iterator[None]:
     console.print(f"[dim]{title}: {time.monotonic() - begun:.0f} s[/dim]")
 
 
+class Lines(Progress):
+    """Progress as lines: a log would show nothing of a bar but its end."""
+
+    _shown: tuple[str, int] | None = None
+
+    def update(self, task_id: TaskID, *args: Any, **kwargs: Any) -> None:
+        """Print a line whenever the text has changed, or another tenth is done."""
+        super().update(task_id, *args, **kwargs)
+        task = self.tasks[task_id]
+        tenth = int(10 * task.completed / (task.total or 1))
+        if (task.description.partition(" loss ")[0], tenth) != self._shown:
+            self._shown = (task.description.partition(" loss ")[0], tenth)
+            self.console.print(f"  {task.description}: {task.completed:.0f}/{task.total:.0f}, {task.elapsed:.0f} s")
+
+
 def live_bar() -> Progress:
-    """A bar with a text that changes, for long work."""
-    return Progress(
+    """A bar with a text that changes, for long work; where the output is no terminal, a line for each tenth of it."""
+    kind = Progress if console.is_terminal else Lines
+    return kind(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),

@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster_story import KILL_AT, SAMPLES
 from console import accuracy_rows, live_bar, part, summary
-from measure import evaluate, events
+from measure import events, measured, measuring
 from stage.kube import StageError
 
 PROMPT = "a red square moves right"
@@ -26,7 +26,7 @@ def tell(out: Path) -> int:
             if event["event"] == "error":
                 raise StageError(event["message"])
     with part("The model measured, and its report"):
-        report = evaluate(folder, out)
+        report = measured(measuring(folder, out))
     rows = [
         ("clip", str(clip)),
         ("contact sheet", str(clip.with_name("spritesheet.webp"))),
