@@ -2,90 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from cluster.pki import Pki
-from conftest import binary
+from integration.chart.rendered import (
+    CLUSTER_SCOPED,
+    NAMESPACE,
+    S3,
+    TENANT,
+    TRIAL,
+    Render,
+    environment,
+    names_of,
+    one,
+)
+from integration.helm import CHART
 from kinema_api import links, names
 from kinema_api.objectstore import StoreCredentials
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import SECRETS_ROLE
 from kinema_operator.manifests import admission_policy, rbac
-
-CHART = Path(__file__).resolve().parents[2] / "charts" / "kinema"
-NAMESPACE = "kinema-system"
-KUBERNETES = "1.34.0"
-CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
-TENANT = {"namespaced": True, "crds": {"install": False}, "rbac": {"userRoles": False}}
-TRIAL = {"minio": {"enabled": True, "nodePort": 30900}, "store": {"publicEndpoint": "http://192.0.2.1:30900"}}
-S3 = {
-    "store": {"endpoint": "https://s3.example.com", "bucket": "videos", "region": "eu-west-1", "existingSecret": "s3"}
-}
-PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-
-Render = Callable[..., list[dict[str, Any]]]
-
-
-@pytest.fixture(scope="session")
-def helm() -> str:
-    """The Helm program."""
-    return str(binary("helm"))
-
-
-@pytest.fixture(scope="session")
-def template(helm: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`helm template` with values."""
-
-    def run(
-        values: dict[str, Any], namespace: str = NAMESPACE, release: str = "kinema"
-    ) -> subprocess.CompletedProcess[str]:
-        file = tmp_path_factory.mktemp("values") / "values.yaml"
-        file.write_text(yaml.safe_dump(values))
-        command = [helm, "template", release, str(CHART), "-n", namespace, "-f", str(file)]
-        command += ["--kube-version", KUBERNETES]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def render(template: Callable[..., subprocess.CompletedProcess[str]]) -> Render:
-    """The objects that `helm template` makes."""
-
-    def run(
-        values: dict[str, Any] | None = None, namespace: str = NAMESPACE, release: str = "kinema"
-    ) -> list[dict[str, Any]]:
-        done = template(values or {}, namespace, release)
-        assert done.returncode == 0, done.stderr
-        return [document for document in yaml.safe_load_all(done.stdout) if document]
-
-    return run
-
-
-def one(objects: list[dict[str, Any]], kind: str, name: str = "kinema-operator") -> dict[str, Any]:
-    """The only object of that kind and name."""
-    found = [o for o in objects if (o["kind"], o["metadata"]["name"]) == (kind, name)]
-    assert len(found) == 1, [(o["kind"], o["metadata"]["name"]) for o in objects]
-    return found[0]
-
-
-def names_of(objects: list[dict[str, Any]], kind: str) -> set[str]:
-    return {o["metadata"]["name"] for o in objects if o["kind"] == kind}
-
-
-def environment(objects: list[dict[str, Any]]) -> dict[str, str | None]:
-    """The operator's environment; None where the value comes from the pod."""
-    container = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
-    variables = [variable["name"] for variable in container["env"]]
-    assert len(variables) == len(set(variables)), "a name given twice cannot be applied server-side"
-    return {variable["name"]: variable.get("value") for variable in container["env"]}
 
 
 def test_lint(helm: str) -> None:
@@ -328,57 +268,6 @@ def test_the_authority_of_the_store_reaches_the_operator(render: Render, tmp_pat
     assert "KINEMA_STORE_CA_BUNDLE" not in environment(render(S3))
 
 
-def test_names_made_of_digits_stay_text(render: Render) -> None:
-    digits = {
-        "crds": {"install": False},
-        "image": {"pullSecrets": ["1"]},
-        "operator": {"nodeSelector": {"zone": "2"}, "priorityClassName": "3"},
-        "minio": {"enabled": True, "persistence": {"enabled": True, "size": "4", "storageClassName": "5"}},
-        "metrics": {"podMonitor": {"enabled": True}},
-        "store": {"bucket": "7777"},
-    }
-    tenant = {"namespaced": True, "watchNamespace": "888"}
-    for values in (digits, {**digits, **tenant}):
-        objects = render(values, "999", "1000")
-        wrong = [f"{o['kind']} {where}" for o in objects for where in _numbers_for_text(o, "")]
-        assert not wrong
-
-
-TEXT_FIELDS = {
-    "name",
-    "namespace",
-    "image",
-    "interval",
-    "storage",
-    "secretName",
-    "claimName",
-    "priorityClassName",
-    "storageClassName",
-}
-TEXT_MAPS = {"labels", "annotations", "matchLabels", "nodeSelector"}
-
-
-def _numbers_for_text(value: Any, path: str) -> list[str]:
-    """Where a number stands and the API server wants text."""
-    if isinstance(value, list):
-        return [w for n, item in enumerate(value) for w in _numbers_for_text(item, f"{path}[{n}]")]
-    if not isinstance(value, dict):
-        return []
-    found = []
-    for key, child in value.items():
-        inside = path.rpartition(".")[2] in TEXT_MAPS
-        if (key in TEXT_FIELDS or inside or key in ("args", "command", "matchNames")) and not _is_text(child):
-            found.append(f"{path}.{key} is {child!r}")
-        found += _numbers_for_text(child, f"{path}.{key}")
-    return found
-
-
-def _is_text(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(_is_text(item) for item in value)
-    return isinstance(value, str | dict)
-
-
 def test_the_way_to_the_api_server_can_be_narrowed(render: Render) -> None:
     objects = render({"networkPolicy": {"apiServerCIDRs": ["10.96.0.1/32", "192.0.2.10/32"]}})
     to_api_server = one(objects, "NetworkPolicy")["spec"]["egress"][1]
@@ -401,51 +290,3 @@ def test_pod_monitors_on_request(render: Render) -> None:
     assert workers["metadata"]["labels"]["release"] == "prometheus"
     ports = {endpoint["portNumber"] for endpoint in workers["spec"]["podMetricsEndpoints"]}
     assert ports == {names.PROGRESS_PORT, names.SERVER_METRICS_PORT}
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"replicas": 0}, "/replicas"),
-        ({"minio": {"nodePort": 80}}, "/minio/nodePort"),
-        ({"store": {"endpoint": "minio:9000"}}, "/store/endpoint"),
-        ({"store": {"bucket": "My_Bucket"}}, "/store/bucket"),
-        ({"store": {"caBundle": "/etc/ssl/ca.crt"}}, "/store/caBundle"),
-        ({"store": {"caBundle": f"{PEM}-----BEGIN EC PRIVATE KEY-----"}}, "/store/caBundle"),
-        ({"store": {"caBundle": PEM, "endpoint": "http://s3"}}, "store.caBundle is for a store that is reached by TLS"),
-        ({"store": {"caBundle": PEM}, "minio": {"enabled": True}}, "store.caBundle is for a store"),
-        ({"store": {"secretKey": "short"}}, "/store/secretKey"),
-        ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
-        ({"settings": {"PATH": "/"}}, "/settings"),
-        ({"minoi": {"enabled": True}}, "minoi"),
-        ({"operator": {"runAsUser": 0}}, "/operator/runAsUser"),
-        ({"watchNamespace": "team-a"}, "watchNamespace needs namespaced: true"),
-        ({"store": {"accessKey": "user"}}, "give both store.accessKey and store.secretKey"),
-        ({"minio": {"enabled": True}, "store": {"existingSecret": "s3"}}, "leave store.existingSecret empty"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_bad_values_are_refused_by_name(
-    values: dict[str, Any], words: str, template: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    done = template(values)
-    assert done.returncode != 0
-    assert words in done.stderr
-
-
-def test_every_value_is_in_the_schema() -> None:
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
-    schema = json.loads((CHART / "values.schema.json").read_text())
-
-    def unknown(value: Any, known: dict[str, Any], path: str) -> list[str]:
-        if not isinstance(value, dict) or "properties" not in known:
-            return []
-        missing = [f"{path}.{name}" for name in value if name not in known["properties"]]
-        return missing + [
-            name
-            for key, child in value.items()
-            if key in known["properties"]
-            for name in unknown(child, known["properties"][key], f"{path}.{key}")
-        ]
-
-    assert unknown(values, schema, "") == []
