@@ -14,7 +14,7 @@ pytestmark = pytest.mark.apiserver
 NO_QUANTITY = "a quantity is a number of at least 0 such as 500m, 2 or 16Gi"
 NOT_WHOLE = "is a whole number"
 ABOVE = "a request must not exceed the limit of the same name"
-NOT_EQUAL = "has one number in requests and limits"
+NOT_EQUAL = "must be equal in requests and limits"
 KEY = "a container's resource is cpu, memory, ephemeral-storage"
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"limits": {"memory": "16GB"}}, NO_QUANTITY),

@@ -49,7 +49,7 @@ async def test_the_second_install_stands_back_and_takes_over_when_the_first_has_
 
             contended = await until(told, "the second install says that it stands back", 12.0)
             assert contended["reason"] == "NamespaceClaimed"
-            assert f"{namespace}/kinema-operator works on this namespace" in contended["message"]
+            assert f"{namespace}/kinema-operator reconciles this namespace" in contended["message"]
 
             async def event() -> bool:
                 events, _ = await client.list_all("Event", namespace)

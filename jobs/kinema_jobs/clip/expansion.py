@@ -151,7 +151,7 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
     async for chunk in response.content.iter_any():
         read += chunk
         if len(read) > MAX_ANSWER_BYTES:
-            raise _NoAnswer("the answer is too long")
+            raise _NoAnswer("the response is too long")
     return bytes(read)
 
 

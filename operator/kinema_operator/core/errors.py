@@ -49,7 +49,7 @@ class ApiError(OperatorError):
     `status` is the HTTP status (0: no answer), `reason` the machine-readable reason of the answer.
     """
 
-    remedy = "look at the API server's log"
+    remedy = "see the API server's log"
 
     def __init__(self, request: str, message: str, status: int = 0, reason: str = "") -> None:
         super().__init__(f"{request}: {message or reason or status}; {self.remedy}")
@@ -62,19 +62,19 @@ class ApiError(OperatorError):
 class NotFound(ApiError):
     """The object, or its kind, does not exist."""
 
-    remedy = "make the object, or install the CRDs if the kind itself is unknown"
+    remedy = "create the object, or install the CRDs if the kind is unknown"
 
 
 class AlreadyExists(ApiError):
     """An object of that name exists."""
 
-    remedy = "read it before making it again"
+    remedy = "read it before creating it again"
 
 
 class Conflict(ApiError):
     """The object has moved on since it was read."""
 
-    remedy = "read it again and decide anew"
+    remedy = "read it again and reconcile"
 
 
 class Expired(ApiError):
@@ -92,31 +92,31 @@ class Denied(ApiError):
 class NamespaceEnding(ApiError):
     """The namespace is being deleted: nothing may be made in it any more."""
 
-    remedy = "nothing is to be done; make it again in another namespace if it is still wanted"
+    remedy = "no action is needed; create it in another namespace if it is still needed"
 
 
 class Rejected(ApiError):
     """The API server finds the request wrong."""
 
-    remedy = "correct the field that is named"
+    remedy = "correct the field that the message names"
 
 
 class AdmissionDenied(Rejected):
     """The request is well formed and this account may make it, but admission control refuses it."""
 
-    remedy = "change what the message names, or ask whoever keeps the namespace's limits and policies"
+    remedy = "change what the message names, or ask the administrator of the namespace's limits and policies"
 
 
 class QuotaExceeded(Rejected):
     """The namespace has used up what it may have."""
 
-    remedy = "free some of it, or ask for a larger ResourceQuota; it is tried again"
+    remedy = "free some quota, or have the ResourceQuota raised; the operator retries"
 
 
 class Throttled(ApiError):
     """The API server asks for fewer requests, and waiting as it told did not help."""
 
-    remedy = "wait, or give the operator a FlowSchema of its own"
+    remedy = "wait, or configure a FlowSchema for the operator"
     retry_after = 1.0
     """Seconds that the API server asks to wait."""
 
@@ -124,13 +124,13 @@ class Throttled(ApiError):
 class Unavailable(ApiError):
     """The API server does not answer in time or answers with a fault."""
 
-    remedy = "it is tried again; check that the API server is up and reachable"
+    remedy = "the operator retries; check that the API server is up and reachable"
 
 
 class Silence(Unavailable):
     """A watch heard nothing, not even a bookmark: common where nothing happens, so it is only started anew."""
 
-    remedy = "it is started anew"
+    remedy = "the operator restarts it"
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {

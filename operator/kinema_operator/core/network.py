@@ -59,7 +59,8 @@ def parse_endpoint(endpoint: str) -> Origin:
     whole = parts.scheme in _DEFAULT_PORTS and host and not (parts.path or parts.query or parts.fragment)
     if not whole or "@" in parts.netloc or port == 0 or endpoint != endpoint.strip():
         raise StoreUnusable(
-            f"{endpoint[:256]!r} is no endpoint of a store: write http://HOST:PORT or https://HOST:PORT, without user, "
+            f"{endpoint[:256]!r} is not an object store endpoint: write http://HOST:PORT or https://HOST:PORT, "
+            "without user, "
             "path or query"
         )
     return Origin(parts.scheme, host.removesuffix("."), port or _DEFAULT_PORTS[parts.scheme])
@@ -85,7 +86,8 @@ def require_allowed(endpoint: str, own: str, allowed: Sequence[str]) -> None:
     servers = {os.environ.get("KUBERNETES_SERVICE_HOST", ""), "localhost.localdomain"} - {""}
     if odd or is_forbidden(origin.host) or _NEVER.match(origin.host) or origin.host in servers:
         raise StoreNotAllowed(
-            f"{endpoint} is no place for an object store (the API server, or metadata of a machine); name a store"
+            f"{endpoint} is not allowed as an object store (the API server, or a metadata service): give the endpoint "
+            "of an object store"
         )
     if own and _same(own, origin):
         return

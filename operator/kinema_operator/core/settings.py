@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     def _links_have_a_port_of_their_own(self) -> Self:
         if self.links and self.links_port in (self.health_port, self.metrics_port):
             raise ValueError(
-                "KINEMA_LINKS_PORT is the port of health or metrics, which strangers may not ask: change it"
+                "KINEMA_LINKS_PORT is also the port of health or metrics, which clients must not reach: change it"
             )
         return self
 

@@ -132,7 +132,7 @@ def pod_trouble(pod: Manifest) -> Trouble | None:
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             reason = condition.get("reason") or "Unschedulable"
-            return Trouble(str(reason), str(condition.get("message") or "no node takes it"))
+            return Trouble(str(reason), str(condition.get("message") or "no node fits"))
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason", "") in ("", "ContainerCreating", "PodInitializing"):

@@ -23,7 +23,10 @@ def leave_alone(obj: Manifest, error: InvalidManifest, now: datetime) -> Plan:
     """Say that this operator does not understand the resource; a later version of it may."""
     status: dict[str, Any] = obj.get("status") or {}
     if str(error).startswith("status."):
-        message = f"{error}; an operator of another version wrote it, and this one leaves the resource as it is"
+        message = (
+            f"{error}; it was written by another version of the operator, and this one does not change it: upgrade "
+            "the operator"
+        )
         return _told(obj, status, READY, UNREADABLE_STATUS, message, now, finished=True)
     if obj["kind"] == generation.KIND and status.get("phase") in _OVER:
         return Plan()  # Its spec cannot change any more, and what came of it stands.

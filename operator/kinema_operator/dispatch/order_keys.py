@@ -76,7 +76,7 @@ class OrderKeys:
         if secret is None:
             secret, made = await self._client.create(_new_secret(self._namespace))
             if made:
-                log.info("made Secret %s with the key that orders to servers are signed with", names.ORDER_KEY_SECRET)
+                log.info("created Secret %s with the signing key of orders to servers", names.ORDER_KEY_SECRET)
         try:
             pem, following = _text(secret, KEY), _text(secret, NEXT_KEY)
             signers = [Signer(each) for each in (pem, following) if each]
@@ -84,8 +84,9 @@ class OrderKeys:
             signers, pem = [], ""
         if not signers or not pem:
             raise OrderKeyUnusable(
-                f"Secret {self._namespace}/{names.ORDER_KEY_SECRET} holds no Ed25519 key in {KEY}; delete it, and the "
-                "operator makes another one"
+                f"Secret {self._namespace}/{names.ORDER_KEY_SECRET} has no Ed25519 key in {KEY}; delete the Secret, "
+                "and "
+                "the operator creates another one"
             )
         if pem != self._pem:
             self._signer, self._pem = signers[0], pem

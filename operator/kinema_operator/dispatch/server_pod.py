@@ -126,7 +126,7 @@ def _disruption(status: Mapping[str, Any], conditions: Mapping[str, Mapping[str,
 def _trouble(name: str, status: Mapping[str, Any], conditions: Mapping[str, Mapping[str, Any]]) -> Trouble | None:
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False":
-        words = f"{name}: {scheduled.get('reason')}: {scheduled.get('message') or 'no node takes it'}"
+        words = f"{name}: {scheduled.get('reason')}: {scheduled.get('message') or 'no node fits'}"
         return Trouble(UNSCHEDULABLE, words[:_LONGEST_WORDS], _time(scheduled.get("lastTransitionTime")))
     for container in status.get("containerStatuses") or ():
         state = container.get("state") or {}

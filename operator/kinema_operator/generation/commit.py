@@ -123,9 +123,11 @@ def _verified(store: ObjectStore, key: str, file: ReportedFile) -> tuple[str, st
     # Asked before the bytes are hashed: if they change in between, a copy of this version is refused.
     found, ordered, uri = store.stat(key), layout.ARTEFACTS.get(file.name), store.uri(key)
     if ordered is None:
-        raise _NotWhatWasOrdered(f"{uri} is no file of a clip; give another attempt")
+        raise _NotWhatWasOrdered(f"{uri} is not a file of a clip; the operator starts another attempt")
     if found is not None and found.bytes > ordered.max_bytes:
-        raise _NotWhatWasOrdered(f"{uri} has {found.bytes} bytes, and {file.name} may have {ordered.max_bytes} at most")
+        raise _NotWhatWasOrdered(
+            f"{uri} has {found.bytes} bytes, more than the {ordered.max_bytes} allowed for {file.name}"
+        )
     said = found.content_type if found is not None else None
     if said is not None and said.partition(";")[0].strip().lower() != ordered.content_type:
         raise _NotWhatWasOrdered(

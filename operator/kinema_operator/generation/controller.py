@@ -101,7 +101,7 @@ class GenerationController:
         except NotLeading:
             raise
         except Exception as error:  # one request's fault stays its own: cancel and deadline work whatever it is
-            log.exception("A look at VideoGeneration %s/%s broke off", key.namespace, key.name)
+            log.exception("Observing VideoGeneration %s/%s failed", key.namespace, key.name)
             return Observed(look.known_model(), problem=Problem("LookFailed", _words(error)))
         self._remember(key, resource, observed)
         return observed
@@ -111,9 +111,7 @@ class GenerationController:
         try:
             return plan(resource, observed, self._settings, now)
         except Exception as error:  # what others answered led to this, and must not keep the request for ever
-            log.exception(
-                "The plan for VideoGeneration %s/%s broke off", resource.metadata.namespace, resource.metadata.name
-            )
+            log.exception("Planning VideoGeneration %s/%s failed", resource.metadata.namespace, resource.metadata.name)
             return plan(resource, broken_off(observed, _words(error)), self._settings, now)
 
     async def gone(self, key: Key, cache: Cache) -> None:
@@ -139,7 +137,7 @@ class GenerationController:
         model = find_model(resource, self._cache) if self._cache else None
         match effect:
             case SendOrder():
-                assert self._cache is not None, "a key is observed before anything is done about it"
+                assert self._cache is not None, "a key is observed before it is reconciled"
                 refusal = await send_order(
                     resource, model, effect, self._stores, self._servers, self._settings, self._cache
                 )
@@ -155,7 +153,7 @@ class GenerationController:
             case Clean():
                 self._hindered(resource, await delete_keys(resource, model, effect.keys, self._stores))
             case _:
-                raise TypeError(f"a generation knows no effect {type(effect).__name__}; report this as a bug")
+                raise TypeError(f"unknown effect {type(effect).__name__} of a generation; report this as a bug")
 
     def _hindered(self, resource: VideoGeneration, problem: Problem | None) -> None:
         if problem is not None:
@@ -170,4 +168,4 @@ class GenerationController:
 
 
 def _words(error: Exception) -> str:
-    return f"{type(error).__name__}; the operator's log tells more, report it as a bug"
+    return f"{type(error).__name__}; see the operator's log and report it as a bug"

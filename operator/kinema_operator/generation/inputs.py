@@ -79,7 +79,7 @@ class Inputs:
         if other.status.phase in ("Failed", "Cancelled"):
             raise InputUnusable(
                 "InputFailed",
-                f"{name}: VideoGeneration {other_name!r} {other.status.phase.lower()}, so there is no clip of it; "
+                f"{name}: VideoGeneration {other_name!r} {other.status.phase.lower()}, so it has no clip; "
                 "create another VideoGeneration that names one that succeeded",
                 fatal=True,
             )
@@ -107,7 +107,8 @@ class Inputs:
         found = await ask(store, store.stat, key)
         if found is None or found.bytes != upload.bytes:
             raise InputUnusable(
-                "InputNotReady", f"{name} has not been uploaded yet; `kinema generate` uploads files, else cancel this"
+                "InputNotReady",
+                f"{name} has not been uploaded yet; upload it with `kinema generate`, or cancel this request",
             )
         return FoundInput(name, store, key, found.bytes, upload.sha256, found.etag)
 
@@ -116,7 +117,7 @@ class Inputs:
         bucket = f"s3://{store.location.bucket}/"
         if not uri.startswith(bucket):
             raise InputUnusable(
-                "InputElsewhere", f"{name}: {uri} is not in {bucket}; copy it there and name it so", fatal=True
+                "InputElsewhere", f"{name}: {uri} is not in {bucket}; copy it there and correct the uri", fatal=True
             )
         key = uri.removeprefix(bucket)
         if self.artifact_store is None:
@@ -129,7 +130,9 @@ class Inputs:
     async def _stored(self, name: InputName, store: ObjectStore, key: str, sha256: str | None) -> FoundInput:
         found = await ask(store, store.stat, key)
         if found is None:
-            raise InputUnusable("InputNotFound", f"{name}: {store.uri(key)} does not exist; upload it or name another")
+            raise InputUnusable(
+                "InputNotFound", f"{name}: {store.uri(key)} does not exist; upload it or correct the uri"
+            )
         if found.bytes > MAX_INPUT_BYTES:
             raise InputUnusable(
                 "InputTooLarge",
@@ -207,6 +210,7 @@ class Inputs:
         if not key.startswith(own):
             raise InputUnusable(
                 "InputNotYours",
-                f"{name}: {uri} is not this namespace's; upload it below {own[0]} of the bucket and name it so",
+                f"{name}: {uri} does not belong to this namespace; upload it below {own[0]} in the bucket and correct "
+                "the uri",
                 fatal=True,
             )

@@ -67,11 +67,11 @@ class Links:
         return [web.get(PATH, self._answer), web.post(UPLOAD_PATH, self._upload)]
 
     async def _answer(self, request: web.Request) -> web.Response:
-        return await self._signed(request, "get", _finished, _links, "has no clip (yet); see its status")
+        return await self._signed(request, "get", _finished, _links, "has no clip; see its status")
 
     async def _upload(self, request: web.Request) -> web.Response:
         field = request.match_info["field"]
-        none = f"waits for no upload of {field}; see its spec and status"
+        none = f"does not wait for an upload of {field}; see its spec and status"
         return await self._signed(request, "create", partial(_waiting, field), partial(_form, field), none)
 
     async def _signed(
@@ -85,7 +85,7 @@ class Links:
                 return refused
             wanted = await self._fit(namespace, name, fit)
         except ApiError:
-            return _sentence(503, "the API server cannot be asked whether this is allowed; try again")
+            return _sentence(503, "the API server cannot check this permission now; try again")
         if wanted is None:
             return _sentence(404, f"{namespace}/{name} {none}")
         try:

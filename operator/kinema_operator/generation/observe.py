@@ -222,7 +222,7 @@ class Look:
         if self.model is None:
             return None
         resolved = find_condition(self.model.status.conditions, "Resolved")
-        why = resolved.message if resolved else "the model has not been looked at yet"
+        why = resolved.message if resolved else "the model has not been reconciled yet"
         return Model(self.model.status.given_digest, why, self.model.spec.artifact_store)
 
     def _trouble(self, digest: str) -> Trouble | None:

@@ -67,7 +67,7 @@ class _Step:
         if self.status.delivery is not None and not self._commit_is_hopeless():
             return self._commit()
         if self.generation.spec.cancel:
-            return self._stop(to.cancelled(self.status, self.at), Event("Cancelled", "spec.cancel was set"))
+            return self._stop(to.cancelled(self.status, self.at), Event("Cancelled", "spec.cancel is true"))
         if self._deadline() <= self.at.now and not self._order_succeeded():
             return self._stop(*self._failure("DeadlineExceeded", self._deadline_sentence()))
         if self.status.phase in ASSIGNED:
@@ -106,17 +106,17 @@ class _Step:
             stop = CancelOrder(turn.server, turn.in_hand)
             return Plan(status=queued.status, effects=(stop,), requeue_after=poll)
         status = to.scheduled(self.status, self.at, turn.server)
-        event = Event("Scheduled", f"attempt {status.attempt} is given to {turn.server.name}")
+        event = Event("Scheduled", f"attempt {status.attempt} is assigned to {turn.server.name}")
         return Plan(status=status, events=(event,), requeue_after=self.settings.generation_poll_seconds)
 
     def _queue(self) -> Plan:
         trouble = self.observed.trouble
         if self.observed.servers:
-            reason, message = "Queued", "waits for a server to be free"
+            reason, message = "Queued", "is queued: all servers are busy"
         elif trouble is not None:
-            reason, message = trouble.reason, f"waits for a server to start: {trouble.message}"
+            reason, message = trouble.reason, f"is queued: no server has started: {trouble.message}"
         else:
-            reason, message = "ServerStarting", "waits for a server to start"
+            reason, message = "ServerStarting", "is queued: a server is starting"
         status = to.queued(self.status, self.at, self.observed.position, reason, message)
         return Plan(status=status, requeue_after=self._until_deadline(self._next_look()))
 
@@ -146,13 +146,13 @@ class _Step:
         if isinstance(answer, OrderState) and answer.attempt == self.status.attempt:
             return self._answered(answer)
         if isinstance(answer, OrderState) and answer.attempt > self.status.attempt:
-            return self._retry(f"server {self.status.server} has already been given a later attempt")
+            return self._retry(f"server {self.status.server} already has a later attempt")
         if server.terminating or server.disrupted:
             return self._disrupted(self._taken_sentence(server))
         if self.status.phase == "Running":
-            return self._retry(f"server {self.status.server} was restarted and has forgotten the request")
+            return self._retry(f"server {self.status.server} was restarted and has lost the request")
         if self._not_taken_for() >= self.settings.server_silent_seconds + LONGEST_PAUSE_SECONDS:
-            return self._retry(f"server {self.status.server} does not take the request")
+            return self._retry(f"server {self.status.server} does not accept the request")
         return self._send()
 
     def _refused(self, refusal: Refusal) -> Plan:
@@ -190,8 +190,8 @@ class _Step:
         # With no other server ready, only a new pod can serve; the Deployment makes one in its place.
         delete: tuple[Ref, ...] = () if self.observed.servers > int(server.available) else (server.ref,)
         if answer.unreachable:
-            return self._disrupted(f"server {server.name} cannot be reached any more: is its node gone?", delete)
-        return self._retry(f"server {server.name} has fallen silent: {answer.message}", delete)
+            return self._disrupted(f"server {server.name} cannot be reached; its node may be lost", delete)
+        return self._retry(f"server {server.name} does not respond: {answer.message}", delete)
 
     def _answered(self, state: OrderState) -> Plan:
         if state.phase == "succeeded":
@@ -199,7 +199,9 @@ class _Step:
         if state.phase == "failed" and not state.retriable:
             return self._fail("RenderingFailed", state.error or "the server gave no reason")
         if state.phase in ("failed", "cancelled"):
-            return self._blamed_unless_taken(state.error or f"server {self.status.server} has {state.phase} it")
+            return self._blamed_unless_taken(
+                state.error or f"server {self.status.server} reports the request as {state.phase}"
+            )
         status = to.running(self.generation, self.status, self.at, state)
         stuck = self._stuck(status)
         if stuck is not None:
@@ -218,13 +220,16 @@ class _Step:
         still = (self.at.now - progress.moved).total_seconds()
         if still < limit:
             return None
-        return f"server {status.server} got no further than step {progress.step} ({progress.stage}) for {still:.0f} s"
+        return (
+            f"server {status.server} has made no progress after step {progress.step} ({progress.stage}) for "
+            f"{still:.0f} s"
+        )
 
     def _delivered(self, state: OrderState) -> Plan:
         inspection, problem = self.observed.inspection, self.observed.problem
         named = [file.name for file in state.result.files] if state.result else []
         if state.result is None or layout.VIDEO not in named or not _as_ordered(named):
-            return self._retry(f"server {self.status.server} says that it is done and names other files than ordered")
+            return self._retry(f"server {self.status.server} reports success with other files than ordered")
         if inspection is None:
             return self._poll(self._store_problem(), after=self.settings.store_probe_seconds if problem else None)
         if inspection.broken is not None:
@@ -297,7 +302,7 @@ class _Step:
     def _disrupted(self, message: str, delete: tuple[Ref, ...] = ()) -> Plan:
         """Another attempt at once, which counts as no failure: a planned stop, or the loss of a node."""
         status = to.disrupted(self.status, self.at, f"attempt {self.status.attempt}: {message}")
-        event = Event(to.DISRUPTED, f"attempt {status.attempt} is given to another server: {message}")
+        event = Event(to.DISRUPTED, f"attempt {status.attempt} is assigned to another server: {message}")
         return Plan(status=status, events=(event,), delete=delete, requeue_after=0.0)
 
     def _retry(self, message: str, delete: tuple[Ref, ...] = ()) -> Plan:

@@ -44,7 +44,7 @@ class ServerClient:
         """`keys`: what requests are signed with; without them servers are asked as anybody may ask."""
         self._keys = keys
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=_CONNECT_SHARE * timeout_seconds)
-        self._silence = f"no answer within {timeout_seconds:g} s"
+        self._silence = f"no response within {timeout_seconds:g} s"
         self._port = port
         self._session: aiohttp.ClientSession | None = None
         self._silent: dict[str, float] = {}
@@ -70,19 +70,19 @@ class ServerClient:
         try:
             status, body = await self._request("GET", address, _order_path(uid), pod_uid, uid=uid)
         except aiohttp.ClientPayloadError as error:
-            return Unreadable(f"an answer that cannot be read ({error})"[:_LONGEST_WORDS])
+            return Unreadable(f"an unreadable response ({error})"[:_LONGEST_WORDS])
         except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName) as error:
             return Silent(self._silence, unreachable=_unreachable(error))
         if status == HTTPStatus.NOT_FOUND:
             return Unknown()
         if status != HTTPStatus.OK:
-            return Silent(f"an answer that is not understood (status {status})")
+            return Silent(f"an unexpected response (status {status})")
         try:
             return OrderState.model_validate_json(body)
         except ValidationError as error:
             first = error.errors(include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the whole"
-            return Unreadable(f"an answer that cannot be read ({where}: {first['msg']})"[:_LONGEST_WORDS])
+            return Unreadable(f"an unreadable response ({where}: {first['msg']})"[:_LONGEST_WORDS])
 
     async def server(self, address: str, pod_uid: str = "") -> ServerState | None:
         """What the server has in hand, or None if it does not say."""
@@ -113,9 +113,9 @@ class ServerClient:
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             return Refusal("busy", _sentence(answer, "the server is busy with another request"))
         if status == HTTPStatus.CONFLICT:
-            return Refusal("outdated", _sentence(answer, "the server knows a later attempt"))
+            return Refusal("outdated", _sentence(answer, "the server has a later attempt"))
         if status == HTTPStatus.UNPROCESSABLE_ENTITY:
-            return Refusal("unfit", _sentence(answer, "the server does not understand the order"))
+            return Refusal("unfit", _sentence(answer, "the server cannot parse the order"))
         if status == HTTPStatus.BAD_REQUEST:
             return Refusal("never", _sentence(answer, "the server refuses the request without a reason"))
         return None

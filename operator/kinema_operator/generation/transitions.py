@@ -120,7 +120,7 @@ def running(generation: VideoGeneration, status: Status, at: Moment, state: Orde
         phase="Running",
         progress=_progress(status.progress, state, at.now),
         timings=status.timings or Timings(queued_seconds=_since_creation(generation, at.now)),
-        conditions=at.mark(status.conditions, "Running", True, "Rendering", "the server denoises the clip"),
+        conditions=at.mark(status.conditions, "Running", True, "Rendering", "the server is denoising the clip"),
     )
 
 
@@ -161,7 +161,7 @@ def heard(status: Status, at: Moment) -> Status:
     if silent_since(status) is None:
         return status
     return change(
-        status, conditions=at.mark(status.conditions, "Running", False, "NotStarted", "the server has not heard of it")
+        status, conditions=at.mark(status.conditions, "Running", False, "NotStarted", "the server has no such order")
     )
 
 
@@ -204,7 +204,7 @@ def delivered(generation: VideoGeneration, status: Status, at: Moment, result: O
             denoise_seconds=result.denoise_seconds,
             encode_seconds=result.encode_seconds,
         ),
-        conditions=at.mark(status.conditions, "Running", True, "Committing", "the clip is put at its place"),
+        conditions=at.mark(status.conditions, "Running", True, "Committing", "the clip is being committed"),
     )
 
 
@@ -222,17 +222,17 @@ def unheard(status: Status) -> str | None:
     heard = status.prompt
     parts = []
     if heard is not None and heard.cut:
-        parts.append(f"of the prompt it heard {heard.limit} tokens and not the end: {heard.cut[:100]!r}")
+        parts.append(f"the prompt was cut off after {heard.limit} tokens, before: {heard.cut[:100]!r}")
     if heard is not None and heard.unseen_words:
-        parts.append(f"it was never trained on these words: {', '.join(heard.unseen_words)}")
-    return f"the model draws what it can: {'; '.join(parts)}"[:1000] if parts else None
+        parts.append(f"these words did not occur in training: {', '.join(heard.unseen_words)}")
+    return f"the model ignored part of the prompt: {'; '.join(parts)}"[:1000] if parts else None
 
 
 def succeeded(status: Status, at: Moment, delivery: Delivery, files: tuple[CommittedFile, ...]) -> Status:
     """The clip is at its final place."""
     by_name = {file.name: _artefact(file) for file in files}
     video = by_name[layout.VIDEO]
-    conditions = at.mark(status.conditions, "Running", False, "Succeeded", "the clip is done")
+    conditions = at.mark(status.conditions, "Running", False, "Succeeded", "the clip is complete")
     return change(
         status,
         phase="Succeeded",
@@ -286,7 +286,7 @@ def failed(status: Status, at: Moment, reason: str, message: str) -> Status:
 
 def cancelled(status: Status, at: Moment) -> Status:
     """It was asked to stop and has."""
-    return _ended(status, at, "Cancelled", "CancelRequested", "spec.cancel was set")
+    return _ended(status, at, "Cancelled", "CancelRequested", "spec.cancel is true")
 
 
 def _ended(status: Status, at: Moment, phase: str, reason: str, message: str) -> Status:

@@ -35,7 +35,7 @@ def read_model(store: ObjectStore, digest: str) -> Manifest:
     key = layout.model_prefix(digest) + layout.MANIFEST
     manifest = Manifest.read(store, key)
     if manifest.digest() != digest:
-        raise BrokenManifest(f"{store.uri(key)} is not what its digest says; publish the model again")
+        raise BrokenManifest(f"{store.uri(key)} does not match its digest; publish the model again")
     return manifest
 
 

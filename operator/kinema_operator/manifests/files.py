@@ -105,7 +105,7 @@ def _read(path: Path) -> str | None:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code: 1 when --check finds drift."""
     parser = argparse.ArgumentParser(prog="python -m kinema_operator.manifests", description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; fail if a file differs")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
     parser.add_argument("--root", type=Path, default=REPOSITORY, help="the repository")
     arguments = parser.parse_args(argv)
     if not arguments.check:

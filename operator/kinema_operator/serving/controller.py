@@ -61,7 +61,7 @@ class ModelController:
 
     async def perform(self, key: Key, resource: VideoModel, effect: Effect) -> None:
         """A model has no effects outside the API server."""
-        raise TypeError(f"a model knows no effect {type(effect).__name__}; report this as a bug")
+        raise TypeError(f"unknown effect {type(effect).__name__} of a model; report this as a bug")
 
     async def close(self) -> None:
         """Nothing is held open between two looks."""

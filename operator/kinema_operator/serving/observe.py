@@ -71,7 +71,7 @@ async def _source(model: VideoModel, cache: Cache, stores: StoreSource) -> Sourc
     if source.training:
         return _trained(model.metadata.namespace, source.training, cache)
     if source.digest is None:
-        return Source(reason="NoSource", message="give source.training or source.digest")
+        return Source(reason="NoSource", message="set source.training or source.digest")
     if source.digest == model.status.digest:
         return Source(source.digest, model.status.uri)
     return await _stored(model, source.digest, stores)

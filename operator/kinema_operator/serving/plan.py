@@ -224,7 +224,7 @@ def _rolled_out(
         return conditions
     others = [s for s in observed.servers if s.short_digest != names.short_digest(digest) and not s.ended]
     if trouble is not None and trouble.reason == UNSCHEDULABLE and others:
-        words = f"no node takes a server of {digest} beside those of the former digest, which end once they are idle"
+        words = f"no node fits a server of {digest} beside those of the former digest, which end when idle"
         return at.mark(conditions, ROLLED_OUT, False, UNSCHEDULABLE, f"{words}: {trouble.message}")
     return at.mark(conditions, ROLLED_OUT, True, "ServesNewest", f"requests are served by {digest}")
 
@@ -239,12 +239,12 @@ def _phase(digest: str | None, replicas: int, ready: int) -> ModelPhase:
 
 def _availability(digest: str | None, replicas: int, ready: int, trouble: Trouble | None) -> tuple[str, str]:
     if digest is None:
-        return "NotResolved", "there is no model to serve yet"
+        return "NotResolved", "no model has been published yet"
     if ready:
         return "ServerReady", ""
     if trouble is not None:
         return trouble.reason, f"no server is ready: {trouble.message}"
-    return ("ServersStarting", "no server is ready yet") if replicas else ("ScaledToZero", "no request waits")
+    return ("ServersStarting", "no server is ready yet") if replicas else ("ScaledToZero", "no request is queued")
 
 
 def _superfluous(observed: Observed, scales: tuple[Scale, ...]) -> tuple[Ref, ...]:
@@ -274,7 +274,7 @@ def _whose_turn(
 def _events(before: VideoModelStatus, after: VideoModelStatus) -> tuple[Event, ...]:
     events = []
     if after.digest and after.digest != before.digest:
-        events.append(Event("Resolved", f"{after.digest} is served from now on"))
+        events.append(Event("Resolved", f"{after.digest} is now served"))
     if after.replicas != before.replicas:
         events.append(Event("Scaled", f"from {before.replicas} to {after.replicas} servers"))
     return tuple(events)

@@ -102,7 +102,7 @@ def require_right(access: Access, path: str) -> Callable[[Handler], Handler]:
                 if not await access.may(caller, attributes):
                     return _refusal(403, f"get on the path {path} is not allowed: bind a ClusterRole that allows it")
             except ApiError:
-                return _refusal(503, "the API server cannot be asked whether this is allowed; try again")
+                return _refusal(503, "the API server cannot check this permission now; try again")
             return await handler(request)
 
         return guarded

@@ -76,7 +76,7 @@ class Claims:
                 try:
                     await self.holder(namespace)
                 except OperatorError as error:
-                    log.warning("Cannot renew the claim on the namespace %s: %s", namespace, error)
+                    log.warning("Cannot renew the Lease of the namespace %s: %s", namespace, error)
 
     async def _look(self, namespace: str, claim: _Claim) -> None:
         for _ in range(2):
@@ -92,7 +92,7 @@ class Claims:
                 continue  # Another replica or install was quicker: look who.
             except Denied as error:
                 # Roles of an older release: as before, nobody is asked.
-                log.warning("May not claim the namespace %s, and goes on without: %s", namespace, error)
+                log.warning("No permission for the Lease of the namespace %s; continuing without: %s", namespace, error)
                 claim.other, claim.due_at = None, self._clock() + self._seconds
             return
 

@@ -77,7 +77,7 @@ class EventPoster:
         """Post `event` about `obj` soon."""
         resource = self._resource(str(obj["metadata"]["uid"]))
         if not self._may_speak(resource):
-            log.debug("Dropped the event %s about %s: it says too much", event.reason, obj["metadata"]["name"])
+            log.debug("Dropped the event %s about %s: rate limit of the object", event.reason, obj["metadata"]["name"])
             return
         body = manifest(obj, event, combined=self._is_one_of_many(resource, event))
         known = self._known.setdefault(body["metadata"]["name"], _Known(body))
@@ -91,7 +91,7 @@ class EventPoster:
             self._waiting.put_nowait(known)
             known.waiting = True
         except asyncio.QueueFull:
-            log.warning("Dropped the event %s about %s: too many wait", event.reason, obj["metadata"]["name"])
+            log.warning("Dropped the event %s about %s: the queue is full", event.reason, obj["metadata"]["name"])
 
     async def run(self) -> None:
         """Post for ever."""
@@ -113,7 +113,7 @@ class EventPoster:
             async with asyncio.timeout(seconds):
                 await self._waiting.join()
         except TimeoutError:
-            log.warning("Gave up %s events that were not posted yet", self._waiting.qsize())
+            log.warning("Dropped %s events that were not posted yet", self._waiting.qsize())
 
     async def _post(self, known: _Known) -> None:
         if known.posted and await self._count_up(known):

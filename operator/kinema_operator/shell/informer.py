@@ -159,7 +159,7 @@ class Informer:
 
     async def _refused(self) -> None:
         if self._cache.sight(self.kind) != "refused":
-            log.warning("May not be watched, and is done without", extra={"kind": self.kind})
+            log.warning("No permission to watch; continuing without", extra={"kind": self.kind})
             self._cache.refuse(self.kind)
         await asyncio.sleep(REFUSED_SECONDS)
 

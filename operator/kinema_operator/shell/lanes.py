@@ -87,8 +87,8 @@ class Lane:
                 self._line.remove(turn)
             if isinstance(error, TimeoutError):
                 raise StorageUnreachable(
-                    f"object store {self._endpoint} has not answered others for {LINE_SECONDS:.0f} s; "
-                    "it is asked again soon, check that it runs and is not overloaded"
+                    f"object store {self._endpoint} has not responded to other requests for {LINE_SECONDS:.0f} s; "
+                    "the operator retries soon: check that it runs and is not overloaded"
                 ) from None
             raise
 

@@ -100,7 +100,9 @@ class Leader:
         """
         remaining = self._term.remaining(self._clock())
         if remaining <= 0:
-            raise NotLeading(f"{self.identity} does not hold the Lease {self._name}; wait, the holder does the work")
+            raise NotLeading(
+                f"{self.identity} does not hold the Lease {self._name}; no action is needed: the holder reconciles"
+            )
         return remaining
 
     async def acquire(self) -> None:
@@ -116,7 +118,7 @@ class Leader:
             except (Conflict, AlreadyExists):
                 continue
             except OperatorError as error:
-                log.warning("Cannot look at the Lease: %s", error)
+                log.warning("Cannot read the Lease: %s", error)
             await asyncio.sleep(self._until_next_look())
 
     async def hold(self) -> None:
@@ -128,13 +130,13 @@ class Leader:
         while True:
             await asyncio.sleep(max(0.0, min(self._renew_seconds, self._term.remaining(self._clock()))))
             if not self.leading:
-                raise NotLeading(f"the Lease {self._name} ran out before it could be renewed; this replica ends")
+                raise NotLeading(f"the Lease {self._name} expired before it could be renewed; this replica exits")
             try:
                 await self._put(self.identity)
             except (Conflict, AlreadyExists):
                 if not await self._still_ours():
                     self._term.end()
-                    raise NotLeading(f"another replica took the Lease {self._name}; this one ends") from None
+                    raise NotLeading(f"another replica acquired the Lease {self._name}; this one exits") from None
             except OperatorError as error:
                 log.warning("Cannot renew the Lease: %s", error)
                 await asyncio.sleep(self._renew_seconds / STANDBY_LOOKS)
@@ -146,9 +148,9 @@ class Leader:
         self._term.end()
         try:
             await self._put("", renews=False)
-            log.info("Gave leadership away", extra={"lease": self._name})
+            log.info("Released the Lease", extra={"lease": self._name})
         except OperatorError as error:
-            log.warning("Cannot give the Lease away, it will run out: %s", error)
+            log.warning("Cannot release the Lease; it will expire: %s", error)
 
     async def _still_ours(self) -> bool:
         """After a conflict: an answer that got lost may have been a renewal of ours that succeeded."""

@@ -23,26 +23,26 @@ RECONCILES: Final = Counter(
 )
 RECONCILE_SECONDS: Final = Histogram(
     "kinema_operator_reconcile_seconds",
-    "Seconds that one reconcile took.",
+    "Duration of a reconcile in seconds.",
     ["kind"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
     registry=REGISTRY,
 )
 LOOK_SECONDS: Final = Histogram(
     "kinema_operator_look_seconds",
-    "Processor seconds for which one reconcile kept the event loop to itself, without what it waited for.",
+    "CPU seconds that a reconcile used on the event loop, without time spent waiting.",
     ["kind"],
     buckets=(*(step / 2000 for step in range(1, 11)), 0.006, 0.008, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1),
     registry=REGISTRY,
 )
 QUEUE_WAIT_SECONDS: Final = Histogram(
     "kinema_operator_queue_wait_seconds",
-    "Seconds between the moment a resource was due and the start of its reconcile.",
+    "Seconds that a resource was queued before its reconcile started.",
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60),
     registry=REGISTRY,
 )
 WRITES: Final = Counter(
-    "kinema_operator_writes", "Writes to the API server by kind and way.", ["kind", "way"], registry=REGISTRY
+    "kinema_operator_writes", "Writes to the API server by kind and method.", ["kind", "way"], registry=REGISTRY
 )
 ERRORS: Final = Counter(
     "kinema_operator_errors", "Failed reconciles by kind and error.", ["kind", "error"], registry=REGISTRY
@@ -76,10 +76,10 @@ class State(Collector):
             "kinema_operator_leader", "1 if this replica leads, else 0.", value=float(self._leading())
         )
         yield GaugeMetricFamily(
-            "kinema_operator_queue_depth", "Resources that wait for a reconcile.", value=self._queue_depth()
+            "kinema_operator_queue_depth", "Resources in the reconcile queue.", value=self._queue_depth()
         )
         ages = GaugeMetricFamily(
-            "kinema_operator_watch_age_seconds", "Seconds since a watch was last heard of.", labels=["kind"]
+            "kinema_operator_watch_age_seconds", "Seconds since the last event or response of a watch.", labels=["kind"]
         )
         for informer in self._informers:
             ages.add_metric([informer.kind], informer.age)
@@ -98,7 +98,7 @@ class State(Collector):
     def _accuracy(self) -> GaugeMetricFamily:
         family = GaugeMetricFamily(
             "kinema_evaluation_accuracy",
-            "Share of right answers of the model that a training's current run has measured.",
+            "Accuracy of the model of a training's current run, from 0 to 1, by metric.",
             labels=["namespace", "training", "metric"],
         )
         for obj in self._cache.list(training.KIND):

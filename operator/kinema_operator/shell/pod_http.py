@@ -23,5 +23,5 @@ async def whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
     async for chunk in response.content.iter_any():
         read += chunk
         if len(read) > limit:
-            raise aiohttp.ClientPayloadError("the answer is too long")
+            raise aiohttp.ClientPayloadError("the response is too long")
     return bytes(read)

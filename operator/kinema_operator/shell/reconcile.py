@@ -139,14 +139,11 @@ class Reconciler:
             return None
 
     async def _stand_back(self, obj: Manifest, other: str) -> float:
-        """Another install works on this namespace: say so, once, and touch nothing else."""
+        """Another install reconciles this namespace: report it once and write nothing else."""
         assert self._claims is not None
         own = self._claims.install
         if not any(c.get("type") == CONTENDED for c in (obj.get("status") or {}).get("conditions") or ()):
-            message = (
-                f"the install {other} works on this namespace, and {own} sees it too and stands back: "
-                "let only one of them watch it"
-            )
+            message = f"the install {other} reconciles this namespace, so {own} does not: let only one of them watch it"
             conditions = with_condition(obj, CONTENDED, "True", "NamespaceClaimed", message, self._now())
             await self._client.patch_status(ref_to(obj), {"conditions": conditions}, obj["metadata"]["resourceVersion"])
             self._events.tell(obj, Event("NamespaceClaimed", message, "Warning"))

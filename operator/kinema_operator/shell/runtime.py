@@ -207,7 +207,7 @@ class Runtime:
         conflict = isinstance(error, Conflict)
         metrics.RECONCILES.labels(key.kind, "conflict" if conflict else "error").inc()
         if conflict:
-            log.info("Has moved on; looking again", extra=about)
+            log.info("Was changed meanwhile; reconciling again", extra=about)
             return
         metrics.ERRORS.labels(key.kind, type(error).__name__).inc()
         known = isinstance(error, OperatorError | KinemaApiError)
@@ -216,7 +216,7 @@ class Runtime:
     async def _drain(self) -> None:
         self._working = False
         if not await self._queue.drain(DRAIN_SECONDS if self.leader.leading else 0.0):
-            log.warning("Cutting off %s reconciles; the next leader does them again", self._queue.working)
+            log.warning("Cancelling %s reconciles; the next leader repeats them", self._queue.working)
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)

@@ -156,7 +156,7 @@ class Stores:
         """
         opened = next((entry for entry in self._opened.values() if entry.store is store), None)
         if opened is None or opened.keys is None:
-            raise StorageDenied(f"{store.location.endpoint} has no keys to derive others from; use an S3 store")
+            raise StorageDenied(f"{store.location.endpoint} has no credentials to derive others from; use an S3 store")
         keys = await asyncio.to_thread(_read_keys, opened.keys)
         policy = scoped_policy(store.location.bucket, prefixes)
         found = opened.finding
@@ -229,7 +229,8 @@ class Stores:
             )
         if ((secret.get("metadata") or {}).get("labels") or {}).get(names.LABEL_STORE_KEYS) != "true":
             raise SecretNotMarked(
-                f"Secret {name!r} in namespace {namespace!r} is not marked as keys of a store: if it is, "
+                f"Secret {name!r} in namespace {namespace!r} is not labelled as credentials of a store: if it has "
+                "them, "
                 f"kubectl label secret {name} -n {namespace} {names.LABEL_STORE_KEYS}=true"
             )
         data = secret.get("data") or {}
@@ -248,8 +249,8 @@ async def _turn(asking: asyncio.Lock, endpoint: str) -> None:
             await asking.acquire()
     except TimeoutError:
         raise StorageUnreachable(
-            f"object store {endpoint} has not answered others for {LINE_SECONDS:.0f} s; it is asked again soon, "
-            "check that it runs and is not overloaded"
+            f"object store {endpoint} has not responded to other requests for {LINE_SECONDS:.0f} s; "
+            "the operator retries soon: check that it runs and is not overloaded"
         ) from None
 
 
@@ -263,8 +264,8 @@ def _key(data: Mapping[str, str], key: str, name: str, namespace: str) -> str:
         return _KEY.validate_python(base64.b64decode(data[key], validate=True).decode("ascii"))
     except ValueError:
         raise SecretUnusable(
-            f"{key} in Secret {name!r} of namespace {namespace!r} is no key: it has a line break, a space or a byte "
-            "that is not visible ASCII, or more than 256 of them; make the Secret anew with --from-literal, or "
+            f"{key} in Secret {name!r} of namespace {namespace!r} is not a valid key: it has a line break, a space, "
+            "a byte that is not visible ASCII, or more than 256 bytes; create the Secret again with --from-literal, or "
             "printf %s instead of echo"
         ) from None
 

@@ -39,11 +39,11 @@ async def ensure(connection: Connection, settings: Settings) -> None:
     client = Client(connection, settings.api_timeout_seconds)
     try:
         await client.post(generated_secret(settings.pod_namespace, settings.store_generated_secret))
-        log.info("made Secret %s with a random key for the store", settings.store_generated_secret)
+        log.info("created Secret %s with a random key for the store", settings.store_generated_secret)
     except AlreadyExists:
         pass  # kept as it is: the store runs with its key
     except ApiError as error:
-        log.error("cannot make the store's Secret %s: %s", settings.store_generated_secret, error)  # noqa: TRY400
+        log.error("cannot create the store's Secret %s: %s", settings.store_generated_secret, error)  # noqa: TRY400
     finally:
         await client.close()
 

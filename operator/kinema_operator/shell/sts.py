@@ -96,7 +96,7 @@ def assume_role(
             "a user (not a service account), and the store must offer STS"
         )
     if code == "SlowDown":
-        raise StorageUnreachable(f"object store {location.endpoint} asks for fewer requests; it is tried again")
+        raise StorageUnreachable(f"object store {location.endpoint} throttles requests; the operator retries")
     raise by_status(answer.status, location)
 
 
@@ -126,11 +126,13 @@ def _send(
 def _parse(xml: bytes, location: StoreLocation) -> StoreCredentials:
     found = ElementTree.fromstring(xml).find(".//a:Credentials", _NAMESPACE)  # noqa: S314
     if found is None:
-        raise no_store(location, "it answered AssumeRole without credentials")
+        raise no_store(location, "it responded to AssumeRole without credentials")
     part = {child.tag.rpartition("}")[2]: child.text or "" for child in found}
     expires = datetime.fromisoformat(part["Expiration"].replace("Z", "+00:00")).timestamp()
     if expires <= time.time():
-        raise no_store(location, "its temporary keys have run out already; set the clocks of store and nodes")
+        raise no_store(
+            location, "its temporary credentials have expired already; synchronise the clocks of store and nodes"
+        )
     return StoreCredentials(
         access_key=part["AccessKeyId"],
         secret_key=part["SecretAccessKey"],
@@ -143,5 +145,5 @@ def _code(xml: bytes) -> str:
     try:
         code = ElementTree.fromstring(xml).find(".//{*}Code")  # noqa: S314
     except ElementTree.ParseError:
-        return "an answer that is not STS"
+        return "a response that is not from STS"
     return code.text if code is not None and code.text and _WORD.match(code.text) else "no code"

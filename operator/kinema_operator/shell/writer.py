@@ -134,8 +134,8 @@ def _require_made_here(live: Manifest) -> None:
     metadata = live["metadata"]
     if (metadata.get("labels") or {}).get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
         raise ForeignObject(
-            f"{live['kind']} {metadata['namespace']}/{metadata['name']} exists and was not made by Kinema; "
-            "delete it, or give it another name"
+            f"{live['kind']} {metadata['namespace']}/{metadata['name']} exists and was not created by Kinema; "
+            "delete it, or choose another name"
         )
 
 

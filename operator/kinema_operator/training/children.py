@@ -197,7 +197,7 @@ def unfit_stores(view: View) -> tuple[Ref, ...]:
 def stores_lost(view: View) -> tuple[Event, ...]:
     """Tells of each store that is replaced because nobody hears it."""
     lost = [pod for pod in view.stores if pod.deletion_time is None and is_unheard(view, pod)]
-    said = "no trainer has heard from it for {:.0f} s; another rendezvous pod is created"
+    said = "no trainer has had a response from it for {:.0f} s; the operator creates another rendezvous pod"
     return tuple(
         Event("RendezvousLost", f"{pod.name} on node {pod.node}: {said.format(view.seen.cut_off_seconds)}", "Warning")
         for pod in lost

@@ -99,8 +99,8 @@ class TrainingController:
             "StorageScoped",
             False,
             "StoreWithoutSts",
-            "the store has no AssumeRole, so trainers hold the keys of the Secret that the spec names, which open "
-            "whatever those open: use a store with STS, or keys that open this bucket alone",
+            "the store has no AssumeRole, so trainers hold the keys of the Secret in the spec with all of their "
+            "permissions: use a store with STS, or keys that open this bucket alone",
         )
         return dataclasses.replace(plan, status=plan.status.model_copy(update={"conditions": conditions}))
 
@@ -140,7 +140,7 @@ class TrainingController:
                 store = await self._stores.for_object(resource.metadata.namespace, resource.spec.artifact_store)
                 await perform.close_attempt(store, effect, self._settings)
             case _:
-                raise TypeError(f"a training knows no effect {type(effect).__name__}; report this as a bug")
+                raise TypeError(f"unknown effect {type(effect).__name__} of a training; report this as a bug")
 
     async def gone(self, key: Key, cache: Cache) -> None:
         """With the last training of a namespace goes what its trainings share."""
@@ -148,7 +148,7 @@ class TrainingController:
             try:
                 await self._client.delete(ref)
             except Denied as error:
-                log.warning("Cannot delete %s %s, which no training needs: %s", ref.kind, ref.name, error)
+                log.warning("Cannot delete unused %s %s: %s", ref.kind, ref.name, error)
 
     async def close(self) -> None:
         """Nothing is held open between two looks."""
@@ -160,7 +160,7 @@ class TrainingController:
             await self._client.patch(this, body, None)
         except Denied as error:
             # Of use only after a restore, so nothing that runs now depends on it.
-            log.warning("Cannot write down where artefacts lie: %s", error)
+            log.warning("Cannot record the location of artefacts: %s", error)
 
     async def _set_finalizer(self, key: Key, wanted: bool) -> None:
         live = await self._client.get(key.kind, key.namespace, key.name)

@@ -51,10 +51,10 @@ ADVICE: Final[dict[FailureClass, str]] = {
     ),
     "numerics": "lower optimization.learningRate with a new runId",
     "hardware": "have the nodes in status.excludedNodes repaired or cordoned, then set a new runId",
-    "stall": "look at the trainers' logs and at the network between the nodes, then set a new runId",
+    "stall": "see the trainers' logs and at the network between the nodes, then set a new runId",
     "network": "check that pods reach each other and the object store, then set a new runId",
     "user_error": "correct the spec and set a new runId",
-    "unknown": "look at the trainers' logs, then set a new runId",
+    "unknown": "see the trainers' logs, then set a new runId",
 }
 
 _DISRUPTED: Final = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Preempting", "Terminated", "Shutdown"})
@@ -105,7 +105,7 @@ def describe(pod: PodSeen, end: PodEnd) -> str:
     if end.word:
         said = end.word.message
     elif end.reason == "OOMKilled":
-        said = "the kernel killed it for want of memory"
+        said = "the kernel killed it: out of memory"
     else:
         said = end.message or end.reason or f"exit code {end.exit_code}"
     return f"{pod.name}: {said}"[:_MESSAGE_LENGTH]
@@ -137,7 +137,7 @@ def of_job(pods: Iterable[PodSeen], message: str) -> Failure:
     """Why the Job as a whole failed."""
     for failure_class, pod, end in failed_pods(pods):
         return _failure(failure_class, pod, end)
-    return Failure("unknown", message or "the Job failed without a word from its trainers")
+    return Failure("unknown", message or "the Job failed and its trainers left no termination message")
 
 
 def crash_loop(pods: Iterable[PodSeen], nodes: int, now: datetime) -> Failure | None:
@@ -150,7 +150,7 @@ def crash_loop(pods: Iterable[PodSeen], nodes: int, now: datetime) -> Failure | 
     if len(recent) < CRASH_LOOP_ROUNDS * nodes:
         return None
     failure_class, pod, end = recent[0]
-    return Failure(failure_class, f"{len(recent)} trainers failed and none is at work; {describe(pod, end)}")
+    return Failure(failure_class, f"{len(recent)} trainers failed and none is training; {describe(pod, end)}")
 
 
 def stalled(view: View) -> Failure | None:
@@ -176,7 +176,7 @@ def stalled(view: View) -> Failure | None:
             "stall", f"no group has formed {for_so_long}: see the logs of the rendezvous and of the trainers"
         )
     return Failure(
-        "stall", f"no trainer has answered {for_so_long}: see that the operator reaches port {names.PROGRESS_PORT}"
+        "stall", f"no trainer has responded {for_so_long}: check that the operator can reach port {names.PROGRESS_PORT}"
     )
 
 

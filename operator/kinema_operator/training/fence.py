@@ -215,7 +215,7 @@ def read_export(store: ObjectStore, export: str) -> Manifest | None:
     except ObjectMissing:
         return None
     if manifest.kind != "model":
-        raise BrokenManifest(f"{key} is the manifest of a {manifest.kind}, not of a model; the export is made again")
+        raise BrokenManifest(f"{key} is the manifest of a {manifest.kind}, not of a model; the model is exported again")
     return manifest
 
 

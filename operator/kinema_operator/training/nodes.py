@@ -40,7 +40,8 @@ LOOK_AGAIN_SECONDS: Final = 5.0
 _UNREACHABLE_TAINTS: Final = frozenset({"node.kubernetes.io/unreachable", "node.kubernetes.io/out-of-service"})
 
 NO_RIGHTS: Final = (
-    "this install may not watch nodes: pods of a lost node are replaced only when it is back, or its Node object is "
+    "the operator has no permission to watch nodes: pods of a lost node are replaced only when it is back, or its "
+    "Node object is "
     "deleted; an administrator can allow it (chart value nodes.watch: true)"
 )
 
@@ -185,8 +186,8 @@ def _evaluator_is_lost(view: View, pod: PodSeen) -> bool:
 
 
 def _why(pod: PodSeen) -> str:
-    silence = " and it does not answer" if pod.silent else ""
-    return f"{pod.name} is given up: node {pod.node} is {pod.trouble}{silence}"
+    silence = " and the pod does not respond" if pod.silent else ""
+    return f"{pod.name} is marked as failed: node {pod.node} is {pod.trouble}{silence}"
 
 
 def _failed(view: View, pod: PodSeen) -> Patch:
@@ -195,7 +196,7 @@ def _failed(view: View, pod: PodSeen) -> Patch:
         "type": "DisruptionTarget",
         "status": "True",
         "reason": REASON,
-        "message": f"{pod.name} is given up: node {pod.node} is {pod.trouble}",
+        "message": f"{pod.name} is marked as failed: node {pod.node} is {pod.trouble}",
         "lastTransitionTime": at,
     }
     status = {"phase": "Failed", "reason": REASON, "message": condition["message"], "conditions": [condition]}

@@ -315,7 +315,7 @@ def _look_at_export(store: ObjectStore, view: View) -> ExportSeen:
     if prefix is None:
         return ExportSeen(run, attempt)
     if manifest is None:
-        return ExportSeen(run, attempt, problem=f"{prefix}{layout.MANIFEST} is named by the attempt's head and missing")
+        return ExportSeen(run, attempt, problem=f"{prefix}{layout.MANIFEST} is named by the attempt's head but missing")
     folder, digest = prefix.removeprefix(view.attempt_prefix), manifest.digest()
     published = store.stat(layout.model_prefix(digest) + layout.MANIFEST) is not None
     return ExportSeen(run, attempt, digest=digest, folder=folder, step=manifest.step, published=published)

@@ -100,11 +100,11 @@ def _between_attempts(view: View) -> Plan:
         return Plan(delete=gone, status=status, requeue_after=(not_before - view.now).total_seconds())
     problem = view.seen.storage_problem
     if problem:
-        status = view.mark(status, "Running", False, problem.reason, f"{problem.message}; it is looked at again")
+        status = view.mark(status, "Running", False, problem.reason, f"{problem.message}; the operator checks again")
         return Plan(delete=gone, status=status, requeue_after=view.settings.store_probe_seconds)
     # What is left of the old attempt could write, or make pods that write, beside the new one's.
     if waits := leaving.told(view):
-        message = f"Attempt {status.attempt + 1} of run {status.run} waits for the one before: {waits}"
+        message = f"Attempt {status.attempt + 1} of run {status.run} waits for the previous one: {waits}"
         status = view.mark(status, "Running", False, "OldPodsRemain", message)
         return Plan(delete=gone, status=status, requeue_after=children.LOOK_AGAIN_SECONDS)
     if view.resume is None:
@@ -133,7 +133,7 @@ def _fix_attempt(view: View, plan: Plan) -> Plan:
     events = [] if first else [Event("AttemptStarted", message)]
     if resume.passed_over:
         torn = ", ".join(resume.passed_over)
-        events.append(Event("CheckpointPassedOver", f"Torn checkpoints were passed over: {torn}", "Warning"))
+        events.append(Event("CheckpointPassedOver", f"Incomplete checkpoints were skipped: {torn}", "Warning"))
     status = view.mark(status, "Running", False, "Starting", message)
     return Plan(
         delete=plan.delete,
@@ -169,11 +169,11 @@ def sign_of_failure(view: View) -> Failure | None:
     if job is None:
         # Once trainers have run, a Job made again would number its rounds from the start.
         gone = view.status.phase == "Training"
-        return Failure("preemption", "the Job is gone: somebody deleted it") if gone else None
+        return Failure("preemption", "the Job was deleted") if gone else None
     if job.finished == "Failed":
         return failure.of_job(view.trainers, job.message)
     if job.finished == "Complete":
-        return Failure("unknown", "the trainers ended without having exported a model")
+        return Failure("unknown", "the trainers ended without exporting a model")
     working = view.progress is not None and view.progress.world_size > 0
     looping = None if working else failure.crash_loop(view.trainers, view.nodes, view.now)
     return looping or failure.stalled(view) or placement.given_back(view)
@@ -231,7 +231,7 @@ def _look_again(view: View) -> float:
 
 def _transition(view: View, status: Status) -> tuple[Event, ...]:
     if status.phase == "Training" and view.status.phase == "Pending":
-        return (Event("Training", f"Trainers of attempt {status.attempt} run"),)
+        return (Event("Training", f"Trainers of attempt {status.attempt} are running"),)
     return ()
 
 
@@ -313,13 +313,13 @@ def _with_export(view: View, go_on: Callable[[View, ExportSeen], Plan]) -> Plan:
     """`go_on` with the committed export, which the store is asked for at each look."""
     export, problem = view.export, view.seen.storage_problem
     if export is None and problem:
-        message = f"{problem.message}; it is looked at again"
+        message = f"{problem.message}; the operator checks again"
         status = view.mark(view.changed(), "Running", True, problem.reason, message)
         return Plan(status=status, requeue_after=view.settings.store_probe_seconds)
     if export is None:
         return Plan(status=view.changed(), requeue_after=0.0)
     if export.problem or not export.digest:
-        return _end_attempt(view, Failure("network", export.problem or "the export's manifest is gone"))
+        return _end_attempt(view, Failure("network", export.problem or "the export's manifest is missing"))
     return go_on(view, export)
 
 

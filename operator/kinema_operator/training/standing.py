@@ -42,20 +42,20 @@ def told(view: View, status: Status) -> Status:
     why, leaves = lacking(view), _replaced(view)
     if running < least:
         reason = TOO_FEW if running else "WaitingForPods"
-        message = f"{running} of at least {least} trainers run{why}{_also(view)}{leaves}"
+        message = f"{running} of at least {least} trainers are running{why}{_also(view)}{leaves}"
         return view.mark(status, "Running", False, reason, message)
     if not any(_serves(pod) for pod in view.stores):
         stays = tuple(pod for pod in view.stores if not pod.deleted or pod.trouble)
-        message = f"{running} trainers run and wait for their rendezvous{_reasons(stays)}{leaves}"
+        message = f"{running} trainers are running and waiting for their rendezvous{_reasons(stays)}{leaves}"
         return view.mark(status, "Running", False, "NoRendezvous", message)
     if ready < least:
-        message = f"{running} of {view.nodes} trainers run and form a group of at least {least}{why}{leaves}"
+        message = f"{running} of {view.nodes} trainers are running and forming a group of at least {least}{why}{leaves}"
         return view.mark(status, "Running", False, "FormingGroup", message)
     if ready > view.nodes:
-        message = f"{ready} nodes train, and {ready - view.nodes} of them leave{leaves}"
+        message = f"{ready} nodes are training, and {ready - view.nodes} of them are leaving{leaves}"
         return view.mark(status, "Running", True, "Resizing", message)
     reason = "Training" if ready == view.nodes else "FewerNodes"
-    return view.mark(status, "Running", True, reason, f"{ready} of {view.nodes} nodes train{why}{leaves}")
+    return view.mark(status, "Running", True, reason, f"{ready} of {view.nodes} nodes are training{why}{leaves}")
 
 
 def pods_due_in(view: View) -> float:
@@ -72,7 +72,7 @@ def lacking(view: View) -> str:
     found = _reasons(view.trainers)
     if missing > 0 and not found:
         pods = "1 pod is" if missing == 1 else f"{missing} pods are"
-        return f": {pods} not made yet"
+        return f": {pods} not created yet"
     return found
 
 
@@ -80,7 +80,7 @@ def _replaced(view: View) -> str:
     """Which rendezvous leaves and since when, behind a semicolon; its pod may stay for long, and not ready."""
     gone = sorted((pod.deleted, pod.name, pod.node) for pod in view.stores if pod.deleted and not pod.over)
     told = [
-        f"; rendezvous {name}{f' on node {node}' if node else ''} is being replaced since {since:%Y-%m-%dT%H:%M:%SZ}"
+        f"; rendezvous {name}{f' on node {node}' if node else ''} is being replaced (since {since:%Y-%m-%dT%H:%M:%SZ})"
         for since, name, node in gone[-_TOLD:]
     ]
     return "".join(told)
@@ -97,7 +97,7 @@ def rivals(view: View) -> str:
 
 def _also(view: View) -> str:
     waiting = rivals(view).removesuffix("; ")
-    return f"; {waiting}, and whoever is not the oldest gives its pods back soon" if waiting else ""
+    return f"; {waiting}, and all but the oldest delete their pods soon" if waiting else ""
 
 
 def _reasons(pods: tuple[PodSeen, ...]) -> str:
@@ -128,6 +128,7 @@ def _suspended(job: JobSeen) -> str:
     if job.queue:
         return f"Job {job.name} is suspended until Kueue admits it from the queue {job.queue}: see its Workload"
     return (
-        f"Job {job.name} is suspended, so it makes no pods: Kueue starts it when it admits it; if somebody else has "
-        "suspended it, set its spec.suspend to false"
+        f"Job {job.name} is suspended, so it creates no pods: Kueue resumes it on admission; if it was not suspended "
+        "by "
+        "Kueue, set its spec.suspend to false"
     )

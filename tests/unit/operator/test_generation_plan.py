@@ -140,7 +140,7 @@ def test_an_order_that_nobody_waits_for_is_stopped_first() -> None:
     ("phase", "observed", "says"),
     [
         ("Running", on_server(server=pod(ended=True)), "is gone"),
-        ("Running", on_server(Unknown()), "forgotten"),
+        ("Running", on_server(Unknown()), "lost the request"),
         ("Running", on_server(order("failed", error="disk full")), "disk full"),
         ("Running", on_server(order("cancelled")), "cancelled"),
         ("Scheduled", on_server(order("denoising", attempt=2)), "later attempt"),

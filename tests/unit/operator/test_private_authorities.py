@@ -86,9 +86,9 @@ def test_an_operator_with_an_authority_that_is_none_does_not_start(
 
 
 def test_a_manifest_is_checked_without_a_cluster_too() -> None:
-    with pytest.raises(InvalidManifest, match="write the endpoint with https://"):
+    with pytest.raises(InvalidManifest, match="needs an endpoint with https://"):
         ArtifactStore.parse({**STORE, "endpoint": "http://minio:9000", "caBundle": OLD})
-    with pytest.raises(InvalidManifest, match="certificates alone"):
+    with pytest.raises(InvalidManifest, match="only certificates"):
         ArtifactStore.parse({**STORE, "caBundle": OLD + "-----BEGIN PRIVATE KEY-----"})
 
 

@@ -31,12 +31,12 @@ _ADVICE: Final[dict[FailureClass, str]] = {
     "user_error": "correct spec.evaluation and set a new runId",
     "network": "check that pods reach the object store, then set a new runId",
 }
-_OTHER_ADVICE: Final = "look at the evaluator's logs, then set a new runId"
+_OTHER_ADVICE: Final = "see the evaluator's logs, then set a new runId"
 
 
 def start(view: View, status: Status, digest: str) -> Plan:
     """`status`, with what else has changed, goes on to Evaluating the model of `digest`."""
-    message = f"Attempt {status.attempt} has committed its model; it is measured before it is published"
+    message = f"Attempt {status.attempt} has committed its model; the model is evaluated before it is published"
     status = change(
         status,
         phase="Evaluating",
@@ -65,13 +65,13 @@ def _sign_of_failure(view: View) -> Failure | None:
     if job is None or job.finished is None:
         return None
     if job.finished == "Complete":
-        return Failure("unknown", "the evaluator ended without a report that can be read")
+        return Failure("unknown", "the evaluator ended without a readable report")
     return failure.of_job(view.evaluators, job.message)
 
 
 def _fail(view: View, found: Failure) -> Plan:
     advice = _ADVICE.get(found.failure_class, _OTHER_ADVICE)
-    message = f"The model could not be measured and is not published: {found.message}; {advice}"
+    message = f"The model could not be evaluated and is not published: {found.message}; {advice}"
     status = view.mark(view.changed(), "Evaluated", False, "EvaluationFailed", message)
     return ending.fail(view, status, "EvaluationFailed", message)
 
@@ -96,8 +96,8 @@ def _go_on(view: View) -> Plan:
 
 def _running(view: View) -> Status:
     waiting = "; ".join(sorted({pod.waiting for pod in view.evaluators if pod.waiting and not pod.end}))
-    why = f"; its pod waits: {waiting}" if waiting else ""
-    message = f"The model of attempt {view.status.attempt} is measured{why}"
+    why = f"; its pod is waiting: {waiting}" if waiting else ""
+    message = f"The model of attempt {view.status.attempt} is being evaluated{why}"
     status = view.changed(nodes=NodeCount(desired=view.nodes))
     return view.mark(status, "Running", True, "Evaluating", message)
 
@@ -147,7 +147,7 @@ def _conclude(view: View, result: EvaluationResult) -> Plan:
         message = f"The model is not published: {missed}; train longer or lower evaluation.gate, with a new runId"
         status = view.mark(status, "Evaluated", False, "GateNotMet", message)
         return ending.fail(view, status, "GateNotMet", message)
-    figures = ", ".join(f"{metric} {share:.1%}" for metric, share in accuracy.items()) or "no figure of captions"
-    message = f"The model is measured: {figures}; the report is {report}"
+    figures = ", ".join(f"{metric} {share:.1%}" for metric, share in accuracy.items()) or "no accuracy of captions"
+    message = f"The model has been evaluated: {figures}; the report is {report}"
     plan = publishing.start(view, view.mark(status, "Evaluated", True, "GateMet" if gate else "Measured", message))
     return Plan(status=plan.status, events=(Event("Evaluated", message), *plan.events), requeue_after=0.0)

@@ -46,7 +46,8 @@ def told(view: View) -> str:
     stuck = [pod for pod in left if not may_write(view, pod)]
     if stuck:
         return (
-            f"{_names(stuck)} should have ended by now and may still write, since its node does not say that it has "
+            f"{_names(stuck)} should have ended by now and may still be writing, since its node does not say that it "
+            "has "
             "ended; bring the node back, or delete its Node object when the machine is off"
         )
     if left:

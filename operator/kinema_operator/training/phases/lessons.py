@@ -32,7 +32,7 @@ def learnt(view: View, found: Failure) -> Lesson:
         return _numerics(view, found)
     if found.failure_class == "hardware" and found.node:
         excluded = (*(name for name in view.status.excluded_nodes if name != found.node), found.node)
-        return Lesson({"excluded_nodes": excluded[-MOST_EXCLUDED:]}, f"node {found.node} is left out; ")
+        return Lesson({"excluded_nodes": excluded[-MOST_EXCLUDED:]}, f"node {found.node} is excluded; ")
     return Lesson()
 
 
@@ -52,5 +52,5 @@ def _numerics(view: View, found: Failure) -> Lesson:
     skipped = (*(each for each in before.skipped if each != step), step)[-MOST_SKIPPED:]
     again = NumericsStatus(step=before.step, failures=before.failures + 1, attempt=status.attempt, skipped=skipped)
     return Lesson(
-        {"numerics": again}, f"the batch of step {step} is passed over, and an older checkpoint is gone back to; "
+        {"numerics": again}, f"the batch of step {step} is skipped, and the run resumes from an older checkpoint; "
     )

@@ -27,8 +27,8 @@ def given_back(view: View) -> Failure | None:
         return None
     running = standing.running_trainers(view)
     message = (
-        f"{running} of at least {view.spec.min_nodes} trainers found a place within {int(_patience(view))} s"
-        f"{standing.lacking(view)}; {standing.rivals(view)}what the others hold is given back"
+        f"{running} of at least {view.spec.min_nodes} trainers were scheduled within {int(_patience(view))} s"
+        f"{standing.lacking(view)}; {standing.rivals(view)}the pods of the others are deleted"
     )
     position = sum(rival.older for rival in seen.rivals)
     earlier = view.status.restarts.get(RESTARTS, 0)

@@ -17,7 +17,7 @@ from kinema_operator.training.view import Status, View, change
 
 def start(view: View, status: Status) -> Plan:
     """`status`, with what else has changed, goes on to Publishing."""
-    message = f"Attempt {status.attempt} has committed its model; its files are checked and copied"
+    message = f"Attempt {status.attempt} has committed its model; its files are being verified and copied"
     status = view.mark(change(status, phase="Publishing"), "Running", True, "Publishing", message)
     return Plan(status=status, events=(Event("Publishing", message),), requeue_after=0.0)
 
@@ -57,8 +57,8 @@ def broken(view: View, export: ExportSeen) -> str:
 
 def _publishing(view: View) -> Status:
     waiting = "; ".join(sorted({pod.waiting for pod in view.publishers if pod.waiting and not pod.end}))
-    why = f"; its pod waits: {waiting}" if waiting else ""
-    message = f"The model of attempt {view.status.attempt} is checked and copied{why}"
+    why = f"; its pod is waiting: {waiting}" if waiting else ""
+    message = f"The files of the model of attempt {view.status.attempt} are being verified and copied{why}"
     return view.mark(view.changed(), "Running", True, "Publishing", message)
 
 
@@ -68,7 +68,7 @@ def _again(view: View, job: JobSeen) -> Plan:
     message = f"The model could not be copied: {found.message}"
     if found.failure_class == "user_error":
         return ending.fail(view, view.changed(), found.reason, f"{message}; {failure.ADVICE['user_error']}")
-    status = view.mark(view.changed(), "Running", True, "PublishingFailed", f"{message}; it is tried again")
+    status = view.mark(view.changed(), "Running", True, "PublishingFailed", f"{message}; the operator retries")
     return Plan(
         delete=children.publications(view, but=None), status=status, requeue_after=view.settings.store_probe_seconds
     )
@@ -86,7 +86,7 @@ def _succeed(view: View, digest: str) -> Plan:
     )
     message = f"The model is published as {address}"
     status = view.mark(status, "Succeeded", True, "Published", message)
-    status = view.mark(status, "Running", False, "Succeeded", "The run is done")
+    status = view.mark(status, "Running", False, "Succeeded", "The run is complete")
     wanted = view.spec.publish
     apply: tuple[Apply, ...] = ()
     if wanted and not view.seen.model_exists:

@@ -49,13 +49,13 @@ def suspended(view: View) -> Plan:
         again = children.LOOK_AGAIN_SECONDS if leaving.at_work(view) else None
         return Plan(delete=gone, status=view.changed(nodes=NodeCount(desired=view.nodes)), requeue_after=again)
     if view.status.evaluation:
-        status, follows = view.changed(phase="Evaluating"), "The model is measured"
+        status, follows = view.changed(phase="Evaluating"), "The model is evaluated"
     else:
         status = view.changed(phase="Pending", not_before=view.now)
-        follows = "The next attempt goes on from the newest checkpoint"
+        follows = "The next attempt resumes from the newest checkpoint"
     status = view.mark(status, "Suspended", False, "Resumed", "spec.suspend is false")
     status = view.mark(status, "Running", False, "Resumed", follows)
-    return Plan(delete=gone, status=status, events=(Event("Resumed", "The training goes on"),), requeue_after=0.0)
+    return Plan(delete=gone, status=status, events=(Event("Resumed", "The training resumes"),), requeue_after=0.0)
 
 
 def _stopping(view: View, left: tuple[PodSeen, ...], plan: Plan) -> Plan:
@@ -66,7 +66,7 @@ def _stopping(view: View, left: tuple[PodSeen, ...], plan: Plan) -> Plan:
     message = _waits_for(view, left)
     status = view.mark(status, "Suspended", False, "Suspending", message)
     status = view.mark(status, "Running", any(pod.started for pod in left), "Suspending", message)
-    events = (Event("Suspending", "spec.suspend is true: what runs is asked to stop"),) if began else ()
+    events = (Event("Suspending", "spec.suspend is true: the pods are being stopped"),) if began else ()
     return Plan(
         delete=plan.delete,
         status=status,
@@ -78,23 +78,23 @@ def _stopping(view: View, left: tuple[PodSeen, ...], plan: Plan) -> Plan:
 
 def _waits_for(view: View, left: tuple[PodSeen, ...]) -> str:
     if not left or any(not leaving.may_write(view, pod) for pod in left):
-        return leaving.told(view) or "The Job is being removed"
+        return leaving.told(view) or "The Job is being deleted"
     ends = [pod.deletion_time for pod in left if pod.deletion_time]
     limit = f", which ends at {max(ends):%H:%M:%S} UTC at the latest" if ends else ""
     if any(pod.component == names.COMPONENT_TRAINER for pod in left):
-        return f"{len(left)} trainers are asked to stop at a step boundary and to commit{limit}"
-    return f"The pod that measures the model is asked to stop{limit}"
+        return f"{len(left)} trainers are stopping at a step boundary and committing a checkpoint{limit}"
+    return f"The evaluator's pod is stopping{limit}"
 
 
 def _goes_on_from(view: View) -> str:
     if view.status.evaluation:
-        return "the model stays, and spec.suspend: false measures it"
+        return "the model is kept, and spec.suspend: false evaluates it"
     if view.status.attempt == 0:
-        return "nothing has begun, and spec.suspend: false begins it"
+        return "nothing has started, and spec.suspend: false starts it"
     if view.resume is None:
         problem = view.seen.storage_problem
         assert problem is not None
-        return f"checkpoints stay, and spec.suspend: false goes on from the newest one ({problem.message})"
+        return f"checkpoints are kept, and spec.suspend: false resumes from the newest one ({problem.message})"
     if view.resume.prefix is None:
         return "no checkpoint was committed, and spec.suspend: false starts from scratch"
-    return f"spec.suspend: false goes on from the checkpoint of step {view.resume.step}"
+    return f"spec.suspend: false resumes from the checkpoint of step {view.resume.step}"

@@ -391,5 +391,5 @@ async def test_what_the_model_could_make_nothing_of_is_told_in_status(new_world:
     assert found is not None
     assert found["status"].get("prompt") == heard
     said = next(c["message"] for c in found["status"]["conditions"] if c["type"] == "Succeeded")
-    assert "never trained on these words: golden, retriever" in said
+    assert "these words did not occur in training: golden, retriever" in said
     assert ("red-square", "PromptNotHeard") in world.api.events

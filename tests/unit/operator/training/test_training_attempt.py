@@ -57,7 +57,7 @@ def test_what_may_yet_appear_is_waited_for(make_view: Any, settings: Any, reason
     plan = decide(make_view(seen=Observed(storage_problem=problem)))
     assert (status_of(plan).phase, status_of(plan).attempt) == ("Pending", 0)
     assert condition(plan, "Running") == ("False", reason)
-    assert "looked at again" in message(plan, "Running")
+    assert "checks again" in message(plan, "Running")
     assert plan.requeue_after == settings.store_probe_seconds
     assert plan.apply == ()
 

@@ -202,7 +202,7 @@ def test_a_report_on_another_attempt_or_model_counts_for_nothing(make_view: Any,
         (EXIT_CODES["user_error"], LastWord(failure_class="user_error", message="no such section"), "no such section"),
         (EXIT_CODES["out_of_memory"], None, "lower evaluation.clips"),
         (EXIT_CODES["network"], None, "reach the object store"),
-        (1, None, "look at the evaluator's logs"),
+        (1, None, "see the evaluator's logs"),
     ],
 )
 def test_a_job_that_failed_ends_the_run(
@@ -322,7 +322,7 @@ def test_suspending_stops_the_pod_and_going_on_measures_the_same_model(make_view
     seen = trained(now, jobs=())
     plan = decide(make_view(EVALUATING, seen, evaluation=EVALUATION, suspend=True))
     assert status_of(plan).phase == "Suspended"
-    assert "the model stays" in message(plan, "Suspended")
+    assert "the model is kept" in message(plan, "Suspended")
     suspended = status_of(plan).to_wire()
     plan = decide(make_view(suspended, seen, evaluation=EVALUATION, suspend=True))
     assert plan.delete == ()

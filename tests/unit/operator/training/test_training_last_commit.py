@@ -95,7 +95,7 @@ def test_suspending_asks_the_trainers_first_and_says_suspended_when_they_are_gon
     assert [ref.uid for ref in first.delete] == [JOB.uid], "SIGTERM to the trainers, and to nobody else"
     assert status_of(first).phase == "Training"
     assert condition(first, "Suspended") == ("False", "Suspending")
-    assert "stop at a step boundary" in message(first, "Running")
+    assert "stopping at a step boundary" in message(first, "Running")
     leaving = [trainer(name, now, deletion_time=now + timedelta(seconds=20)) for name in "ab"]
     told = status_of(first).to_wire()
     second = suspending(make_view, at_work(now, jobs=(), pods=(STORE, *leaving)), told)

@@ -177,7 +177,7 @@ async def test_a_batch_that_fails_twice_is_named_in_status_and_passed_over(life:
     (argument,) = [a for a in life.trainers()["containers"][0]["args"] if a.startswith("{")]
     assert not json.loads(argument).get("skippedSteps"), "the same order once more"
     plan = life.end("numerics", 13)
-    assert "the batch of step 14 is passed over" in message(plan, "Running")
+    assert "the batch of step 14 is skipped" in message(plan, "Running")
     told = life.training.status.to_wire()["numerics"]
     assert (told["skipped"], told["failures"]) == ([14], 2)
     await life.begin()

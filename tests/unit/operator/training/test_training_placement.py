@@ -161,8 +161,10 @@ async def test_two_groups_that_hold_each_other_up_do_not_wait_for_ever(cluster: 
     cluster.add("young", 3)
     await cluster.live(60, lambda: cluster.trains("old") or cluster.trains("young"))
     assert cluster.trains("old"), f"the older one gets through first: {cluster.told['old'][-1]}"
-    assert any("2 of at least 3 trainers run" in told and "young" in told for told in cluster.told["old"])
-    assert any("Insufficient cpu" in told and "given back" in told for told in cluster.told["young"])
+    assert any("2 of at least 3 trainers are running" in told and "young" in told for told in cluster.told["old"])
+    assert any(
+        "Insufficient cpu" in told and "pods of the others are deleted" in told for told in cluster.told["young"]
+    )
 
 
 async def test_a_group_that_never_fits_lets_smaller_ones_through(cluster: Cluster) -> None:

@@ -145,7 +145,7 @@ def test_a_dead_trainer_kept_by_a_sidecar_makes_room_for_its_replacement(make_vi
 
 @pytest.mark.parametrize(
     ("labels", "sentence"),
-    [({"kueue.x-k8s.io/queue-name": "gpus"}, "from the queue gpus"), ({}, "suspended, so it makes no pods")],
+    [({"kueue.x-k8s.io/queue-name": "gpus"}, "from the queue gpus"), ({}, "suspended, so it creates no pods")],
 )
 def test_a_job_that_kueue_has_suspended_is_told(
     make_view: Any, now: datetime, labels: dict[str, str], sentence: str

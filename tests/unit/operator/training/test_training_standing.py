@@ -44,7 +44,7 @@ def test_below_min_nodes_it_is_not_running_and_says_which_pod_is_away(make_view:
     seen = at_work(now, pods=(STORE, trainer("a", now), away), progress=group(1))
     plan = decide(make_view(TRAINING, seen, **FIXED))
     assert condition(plan, "Running") == ("False", "TooFewNodes")
-    assert "1 of at least 2 trainers run" in message(plan, "Running")
+    assert "1 of at least 2 trainers are running" in message(plan, "Running")
     assert "tiny-world-r1-a1-1" in message(plan, "Running")
 
 
@@ -81,7 +81,7 @@ def test_without_a_rendezvous_it_is_not_running(make_view: Any, now: datetime, s
 def test_a_rendezvous_that_is_replaced_is_told_for_as_long_as_its_pod_is_there(make_view: Any, now: datetime) -> None:
     old = dataclasses.replace(STORE, node="n1", deleted=now - timedelta(seconds=90), deletion_time=now)
     new = dataclasses.replace(STORE, name=f"{STORE.name}-2", uid="store-2", node="n2")
-    said = f"rendezvous {STORE.name} on node n1 is being replaced since 2026-03-01T11:58:30Z"
+    said = f"rendezvous {STORE.name} on node n1 is being replaced (since 2026-03-01T11:58:30Z)"
     trainers = (trainer("a", now), trainer("b", now))
     for stores, progress, reason in (
         ((old,), None, "NoRendezvous"),
@@ -94,7 +94,7 @@ def test_a_rendezvous_that_is_replaced_is_told_for_as_long_as_its_pod_is_there(m
         assert message(plan, "Running").endswith(said)
     for stores in ((new,), (dataclasses.replace(old, phase="Failed"), new)):
         plan = decide(make_view(TRAINING, at_work(now, pods=(*stores, *trainers), progress=group(2))))
-        assert message(plan, "Running") == "2 of 2 nodes train"
+        assert message(plan, "Running") == "2 of 2 nodes are training"
 
 
 def test_nodes_that_nobody_speaks_for_are_not_told_to_train(make_view: Any, now: datetime) -> None:
@@ -159,4 +159,4 @@ def test_pods_that_are_not_made_yet_are_no_news_of_a_job_that_was_just_made(make
     assert condition(young, "Running") == ("False", "Starting")
     assert young.requeue_after == 20, "it is told when they are late"
     assert condition(old, "Running") == ("False", "WaitingForPods")
-    assert "2 pods are not made yet" in message(old, "Running")
+    assert "2 pods are not created yet" in message(old, "Running")
