@@ -44,7 +44,7 @@ def fresh(view: View, found: RunFound | None) -> Status:
 def restored(view: View, found: RunFound) -> Plan:
     """The status of a run that the bucket holds; the next look finds how far it is, as after the loss of a Job."""
     location = store_location(view.spec.artifact_store, view.settings)
-    message = f"Run {found.run} was found in the bucket as far as attempt {found.attempt}: it goes on from there"
+    message = f"Run {found.run} was found in the bucket up to attempt {found.attempt} and resumes from there"
     status = Status(
         observed_generation=view.training.metadata.generation,
         phase="Training",
