@@ -78,7 +78,11 @@ class Recipe:
         return f"localhost/kinema/{self.name}:dev"
 
 
-CONTROL_PLANE: Final = Recipe("control-plane", "requirements/control-plane.txt", ("kinema_jobs", "kinema_model"))
+CONTROL_PLANE: Final = Recipe(
+    "control-plane",
+    "requirements/control-plane.txt",
+    ("kinema_jobs", "kinema_evaluation", "kinema_world", "kinema_model"),
+)
 WORKER: Final = Recipe("worker", "requirements/worker.txt", ("kinema_operator", "kinema_cli"))
 
 

@@ -49,10 +49,10 @@ from bench.learning_ours import FlowObjective, Task, mark, our_model, questions
 from bench.learning_race import Contender, Record, Rules
 from bench.learning_report import chosen_rate, comparison, printed, table
 from bench.learning_turns import Entry, Turns
+from kinema_evaluation import EVALUATION_STEPS
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError
-from kinema_model.evaluation import EVALUATION_STEPS
-from kinema_model.text import TextEncoder
+from kinema_model.text.encoder import TextEncoder
 from stage.measure import machine, quiet, result
 from stage.slices import STOPPED, SliceOver
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kinema_model.ema import Ema
 from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, make_optimizer
-from kinema_model.world import Video
+from kinema_world import Video
 
 WARM_UP_STEPS = 20
 _HORIZON = 10_000_000

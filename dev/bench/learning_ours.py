@@ -14,18 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kinema_model.codec import make_codec, to_uint8
+from kinema_model.codec.codec import make_codec, to_uint8
+from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
-from kinema_model.draws import Stream, generator
-from kinema_model.flow import Velocity
-from kinema_model.latents import whole_clip
+from kinema_model.diffusion.draws import Stream, generator
+from kinema_model.diffusion.flow import Velocity
+from kinema_model.diffusion.sampler import Guidance, euler_levels, sample
 from kinema_model.network.pack import Sample
-from kinema_model.reader import parse
-from kinema_model.sampler import Guidance, euler_levels, sample
-from kinema_model.text import TextEncoder
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
 from kinema_model.video_model import VideoModel
-from kinema_model.world import (
+from kinema_world import (
     Attributes,
     Motion,
     SceneKind,
@@ -36,7 +35,8 @@ from kinema_model.world import (
     caption_of,
     combinations,
 )
-from kinema_model.world.splits import combination_held_out
+from kinema_world.reader import parse
+from kinema_world.splits import combination_held_out
 
 GUIDANCE = 2.0
 _FIRST_SEED = 2_000_000_000

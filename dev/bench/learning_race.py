@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 
 from kinema_model.ema import Ema
-from kinema_model.world import Attributes, Video
+from kinema_world import Attributes, Video
 from stage.slices import replace_file
 
 READING_BATCH = 32

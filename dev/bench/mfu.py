@@ -7,10 +7,10 @@ world's mix of shapes; `1x` and `4x` are one clip and four equal clips of as man
 world has no clip that long. A thread makes the next batch meanwhile (bench/mfu_training.py says how).
 
 Warm-up lasts until two steps in a row compile nothing; then the median of the measured steps counts. `mfu` is FLOPs by
-`kinema_model.flops` (true lengths of clips and captions, nothing that is computed again) per second, over the device's
-dense bf16 peak from its data sheet. Where there is none, as on a CPU, the peak is the rate of a product of 2048 x 2048
-matrices of this run and dtype, and the last line says so. Blocks are computed again only if memory asks for it.
-`step_seconds` are median, least and most.
+`kinema_model.network.flops` (true lengths of clips and captions, nothing that is computed again) per second, over the
+device's dense bf16 peak from its data sheet. Where there is none, as on a CPU, the peak is the rate of a product of
+2048 x 2048 matrices of this run and dtype, and the last line says so. Blocks are computed again only if memory asks for
+it. `step_seconds` are median, least and most.
 
 Environment: KINEMA_BENCH_DEPTH (2 on a CPU, 30 on a GPU), KINEMA_BENCH_TOKENS (2048, 32768; a multiple of 1024),
 KINEMA_BENCH_ROUNDS (3, 20), KINEMA_BENCH_COMPILE (0, 1), KINEMA_BENCH_DTYPE (float32, bfloat16).
@@ -38,7 +38,7 @@ from bench.mfu_training import Batch, Feed, Training, fitted, model_config
 from bench.shapes import mix
 from kinema_model.network.config import PUBLISHED
 from kinema_model.network.pack import Box
-from kinema_model.world import World, WorldConfig
+from kinema_world import World, WorldConfig
 from stage.measure import machine, result
 from stage.prefetch import Prefetch
 

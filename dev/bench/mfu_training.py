@@ -19,19 +19,19 @@ from torch.utils.checkpoint import checkpoint
 
 from bench.device import DEVICE
 from bench.shapes import WORLD_PATCH
-from kinema_model.codec import to_float
+from kinema_model.codec.codec import to_float
+from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
+from kinema_model.diffusion.flow import flow_loss
 from kinema_model.ema import Ema
-from kinema_model.flops import training_flops
-from kinema_model.flow import flow_loss
-from kinema_model.latents import whole_clip
 from kinema_model.network.config import NetworkConfig
+from kinema_model.network.flops import training_flops
 from kinema_model.network.pack import Box, Pack, Sample, pack_samples
-from kinema_model.packing import StepPlanner, StreamState, patches
-from kinema_model.text import TEXT_DIM, TextEncoder
+from kinema_model.packing.planning import StepPlanner, StreamState, patches
+from kinema_model.text.encoder import TEXT_DIM, TextEncoder
 from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, make_optimizer
 from kinema_model.video_model import VideoModel, lowest_level
-from kinema_model.world import World
+from kinema_world import World
 
 # Pixels of a side that make one latent.
 _CELL: Final = 4

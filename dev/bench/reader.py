@@ -17,8 +17,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kinema_model.reader import agreement, read
-from kinema_model.world import SceneKind, ShapeMix, Video, World, WorldConfig
+from kinema_world import SceneKind, ShapeMix, Video, World, WorldConfig
+from kinema_world.reader import agreement, read
 from stage.measure import machine, result
 
 CLIPS = int(os.environ.get("KINEMA_BENCH_CLIPS", "120"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kinema_model.world import ShapeMix
+from kinema_world import ShapeMix
 
 # Pixels of a clip that make a token: frames, rows, columns.
 WORLD_PATCH: Final = (1, 8, 8)

@@ -12,7 +12,7 @@ denoising is a forward pass without gradient, all clips at one level. Runs of th
 gradients are compared first, and the bench fails where they differ by more than noise of the dtype.
 
 Figures are medians: theirs over ours. `padding_waste` is filler and rounding of the planner over 200 steps of the mix
-at this number of tokens; `mfu` is FLOPs by `kinema_model.flops` over the device's dense bf16 peak.
+at this number of tokens; `mfu` is FLOPs by `kinema_model.network.flops` over the device's dense bf16 peak.
 
 Environment: KINEMA_BENCH_DEPTH (2 on a CPU, 8 on a GPU), KINEMA_BENCH_TOKENS (4096, 32768; a multiple of 1024),
 KINEMA_BENCH_ROUNDS (3, 10), KINEMA_BENCH_COMPILE (1), KINEMA_BENCH_DTYPE (float32, bfloat16).
@@ -37,13 +37,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.device import DEVICE, GPU, compile_blocks, has_compiler, published_peak, wait
 from bench.shapes import WORLD_PATCH, mix
-from kinema_model.draws import Stream, generator
-from kinema_model.flops import forward_flops, training_flops
+from kinema_model.diffusion.draws import Stream, generator
 from kinema_model.network.config import PUBLISHED
+from kinema_model.network.flops import forward_flops, training_flops
 from kinema_model.network.pack import Box
-from kinema_model.packing import StepPlanner, StreamState, measure_waste, patches
-from kinema_model.world import SceneKind
-from kinema_model.world.scene import ClipShape
+from kinema_model.packing.planning import StepPlanner, StreamState, measure_waste, patches
+from kinema_world import SceneKind
+from kinema_world.scene import ClipShape
 from stage.measure import machine, result
 from stage.wan import Clips, Ours, Theirs, in_order, make_clips, pair
 

@@ -33,10 +33,10 @@ def streamed(seconds: float) -> None:
     """Make a stream, drop every chunk, and print peaks before and after and the bytes that the window holds."""
     import torch
 
-    from kinema_model.codec import PixelCodec
+    from kinema_model.codec.codec import PixelCodec
     from kinema_model.config import ModelConfig
-    from kinema_model.streaming import Shot, Streamer, StreamOptions, trained_streaming
-    from kinema_model.text import TextEncoder
+    from kinema_model.streaming.stream import Shot, Streamer, StreamOptions, trained_streaming
+    from kinema_model.text.encoder import TextEncoder
     from kinema_model.video_model import VideoModel
 
     torch.set_num_threads(1)

@@ -23,9 +23,9 @@ from typing import Any
 import torch
 
 from bench import device
+from kinema_evaluation import Report
 from kinema_jobs.evaluate.report import Origin, write_report
 from kinema_model.errors import ModelError
-from kinema_model.evaluation import Report
 from proof.examining import Examiner
 from proof.folder import Folder
 from proof.settings import FINAL, Settings, number

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from kinema_model.evaluation import Plan, Report, evaluate
-from kinema_model.evaluation.plan import Examination
+from kinema_evaluation import Plan, Report, evaluate
+from kinema_evaluation.plan import Examination
 from proof.folder import Folder
 from proof.recorded import Recorded
 from proof.settings import FINAL, POINTS, Settings

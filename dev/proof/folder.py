@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from kinema_model.evaluation import Section, Sheet, Shown
+from kinema_evaluation import Section, Sheet, Shown
 from stage.slices import StateFile, replace_file
 
 _SNAPSHOT: Final = "training.pt"

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kinema_model.conditioning import Seam
+from kinema_model.conditions.conditioning import Seam
 from kinema_model.config import ModelConfig
 from kinema_model.pipeline import Completed, Pipeline
-from kinema_model.world import Video
+from kinema_world import Video
 from stage.slices import Slice, replace_file
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import torch
 
+from kinema_evaluation import EVALUATION_STEPS
+from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError
-from kinema_model.evaluation import EVALUATION_STEPS
-from kinema_model.tasks import Task
-from kinema_model.world import ShapeMix, WorldConfig
+from kinema_world import ShapeMix, WorldConfig
 
 TASKS: Final = {Task.TEXT: 0.5, Task.IMAGE: 0.1, Task.EXTEND: 0.3, Task.FILL: 0.1}
 STREAMING_SHARE: Final = 0.4

@@ -24,10 +24,10 @@ from torch import multiprocessing as processes
 
 from kinema_model.errors import ConfigError
 from kinema_model.network.pack import Pack
-from kinema_model.packing import StepPlanner, StreamState, patches
-from kinema_model.text import TextEncoder
+from kinema_model.packing.planning import StepPlanner, StreamState, patches
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
-from kinema_model.world import World
+from kinema_world import World
 from proof.settings import RICH_CAPTIONS, STREAMING_SHARE, TASKS, Settings
 
 Made = tuple[Pack, Tensor]

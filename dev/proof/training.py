@@ -19,10 +19,10 @@ from torch import nn
 
 from bench import device
 from kinema_model.artefact import save_model
+from kinema_model.diffusion.flow import flow_loss
 from kinema_model.ema import Ema
 from kinema_model.errors import ConfigError
-from kinema_model.flow import flow_loss
-from kinema_model.packing import StreamState
+from kinema_model.packing.planning import StreamState
 from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, learning_rate_share, make_optimizer
 from kinema_model.video_model import VideoModel, lowest_level
 from proof.folder import Folder

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kinema_model.evaluation import Row, Section, captions, open_length, permanence, shots
-from kinema_model.evaluation.plan import NEW_COMBINATIONS, NEW_SPEEDS, SEEN
+from kinema_evaluation import Row, Section, captions, open_length, permanence, shots
+from kinema_evaluation.plan import NEW_COMBINATIONS, NEW_SPEEDS, SEEN
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,11 @@ from kinema_jobs.clip.rendering import (
 )
 from kinema_jobs.errors import JobError
 from kinema_jobs.model_folder import find_model, sha256_of, verify_folder
-from kinema_model.encoder_weights import bundled_folder
+from kinema_model.conditions.tasks import Task, check_task
 from kinema_model.errors import BrokenArtefact, ModelError, ShapeError, TextEncoderMissing
-from kinema_model.reading import Reading
-from kinema_model.tasks import Task, check_task
-from kinema_model.text import MAX_TOKENS
+from kinema_model.text.encoder import MAX_TOKENS
+from kinema_model.text.reading import Reading
+from kinema_model.text.weights import bundled_folder
 
 _FAILED: Final = 1
 _BAD_REQUEST: Final = 2

@@ -27,7 +27,7 @@ from kinema_model.network.folder import (
     write_config,
 )
 from kinema_model.video_model import VideoModel
-from kinema_model.world import WorldConfig
+from kinema_world import WorldConfig
 
 NULL_TEXT_FILE: Final = "null_text.safetensors"
 CARD_FILE: Final = "card.md"

@@ -7,9 +7,9 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kinema_model.conditions.tasks import Task
 from kinema_model.errors import BrokenArtefact, ConfigError, ShapeError, UnknownPreset, reasons
 from kinema_model.network.config import NetworkConfig
-from kinema_model.tasks import Task
 
 MODEL_FILE: Final = "kinema.json"
 

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from kinema_model.artefact import load_model
-from kinema_model.codec import make_codec, to_uint8
-from kinema_model.conditioning import Seam, condition, paste, seams
+from kinema_model.codec.codec import make_codec, to_uint8
+from kinema_model.conditions.conditioning import Seam, condition, paste, seams
+from kinema_model.conditions.given import NOTHING, Given, check_given
+from kinema_model.conditions.tasks import Task, check_task
+from kinema_model.diffusion.sampler import Guidance, OnStep, ShouldStop, euler_levels, sample
 from kinema_model.errors import PromptError, ShapeError
-from kinema_model.given import NOTHING, Given, check_given
 from kinema_model.network.pack import Part, Sample
-from kinema_model.reading import Reading, known_words, read
-from kinema_model.sampler import Guidance, OnStep, ShouldStop, euler_levels, sample
-from kinema_model.streaming import Shot, StreamOptions, stream
-from kinema_model.tasks import Task, check_task
-from kinema_model.text import TextEncoder
-from kinema_model.world import Video
+from kinema_model.streaming.stream import Shot, StreamOptions, stream
+from kinema_model.text.encoder import TextEncoder
+from kinema_model.text.reading import Reading, known_words, read
+from kinema_world import Video
 
 # As kinema_api.generation has them, which a test sees to: what is measured is what users get.
 DEFAULT_STEPS: Final = 16

@@ -15,19 +15,19 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from kinema_model.chunking import chunked_sample
-from kinema_model.codec import Codec, make_codec, to_float
-from kinema_model.conditioning import condition
+from kinema_model.codec.codec import Codec, make_codec, to_float
+from kinema_model.conditions.conditioning import condition
+from kinema_model.conditions.given import NOTHING, Given, draw_given, practised
+from kinema_model.conditions.tasks import Task, draw_task
 from kinema_model.config import ModelConfig
-from kinema_model.draws import Stream, generator, normal, uniform
-from kinema_model.flow import FlowLoss, Velocity, flow_loss, shift_levels
-from kinema_model.given import NOTHING, Given, draw_given, practised
+from kinema_model.diffusion.draws import Stream, generator, normal, uniform
+from kinema_model.diffusion.flow import FlowLoss, Velocity, flow_loss, shift_levels
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify
-from kinema_model.tasks import Task, draw_task
-from kinema_model.text import TextEncoder
+from kinema_model.streaming.chunking import chunked_sample
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.video_model import lowest_level
-from kinema_model.world import Captions, World
-from kinema_model.world.scene import Scene
+from kinema_world import Captions, World
+from kinema_world.scene import Scene
 
 TEXT_DROPOUT: Final = 0.1
 GRADIENT_CLIP: Final = 1.0

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from kinema_model.codec import make_codec, to_float
+from kinema_model.codec.codec import make_codec, to_float
+from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
-from kinema_model.draws import Stream, normal
-from kinema_model.flow import flow_loss
-from kinema_model.latents import whole_clip
+from kinema_model.diffusion.draws import Stream, normal
+from kinema_model.diffusion.flow import flow_loss
 from kinema_model.network.pack import Sample, pack_samples, patchify
-from kinema_model.text import TextEncoder
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.video_model import VideoModel, lowest_level
-from kinema_model.world import World, WorldConfig
+from kinema_world import World, WorldConfig
 
 CLIPS: Final = 16
 # Beyond every seed that a training can have, so that no training has seen these clips.

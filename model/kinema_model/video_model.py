@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from kinema_model.config import ModelConfig
 from kinema_model.network.memory import Memory
 from kinema_model.network.pack import Pack
+from kinema_model.network.places import place_channel
 from kinema_model.network.transformer import VideoTransformer, initialise
-from kinema_model.places import place_channel
 
 # Below this level the loss of a clean prediction weighs no more than here, so that the division by the level does not
 # amplify what the network cannot know (as in JiT, arXiv:2511.13720). Sampling divides by the level as it is: anything

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from kinema_api.base import ApiModel, ResourceName, Worded, cel_rules
 
 TaskName = Literal["text", "picture", "image", "extend", "extend-back", "fill", "loop", "inpaint", "edit", "blend"]
-"""The names of kinema_model.tasks.Task, which the control plane cannot import: it has no PyTorch."""
+"""The names of kinema_model.conditions.tasks.Task, which the control plane cannot import: it has no PyTorch."""
 
 FROM_WORDS: Final = ("text", "picture")
 ENDED_TASKS: Final = ("fill", "blend")

@@ -69,7 +69,7 @@ def _compressed(source: IO[bytes]) -> int:
 def test_it_holds_the_control_plane_and_nothing_of_the_jobs(files: dict[str, tarfile.TarInfo]) -> None:
     for package in ("kinema_api", "kinema_operator", "kinema_cli", "kopf", "torchx"):
         assert f"{PACKAGES}{package}/__init__.py" in files
-    for package in ("kinema_jobs", "kinema_model", "torch", "numpy", "pip"):
+    for package in ("kinema_jobs", "kinema_evaluation", "kinema_world", "kinema_model", "torch", "numpy", "pip"):
         assert not any(name.startswith(f"{PACKAGES}{package}/") for name in files)
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from e2e.conftest import end_namespace, finished
 from e2e.test_tasks import clip_of
-from kinema_model.evaluation.plan import facts_read
-from kinema_model.reader import parse
-from kinema_model.world import SceneKind
+from kinema_evaluation.plan import facts_read
+from kinema_world import SceneKind
+from kinema_world.reader import parse
 from stage import install, kube
 
 pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]

@@ -16,7 +16,7 @@ from e2e.conftest import end_namespace, finished
 from e2e.test_generation import download, reached
 from kinema_api import layout
 from kinema_jobs.clip.media import Video
-from kinema_model.reader import parse
+from kinema_world.reader import parse
 from stage import install, kube
 
 pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.timeout(900)]

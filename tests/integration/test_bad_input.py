@@ -16,10 +16,10 @@ from integration.kubectl import Kubectl
 from kinema_api.names import API_VERSION
 from kinema_cli.main import main
 from kinema_model.artefact import WORLD_FILE, save_model
+from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
-from kinema_model.tasks import Task
 from kinema_model.video_model import VideoModel
-from kinema_model.world import WorldConfig
+from kinema_world import WorldConfig
 from stage.trainers import tiny_training
 
 

@@ -15,10 +15,10 @@ from kinema_cli.jobs import Job
 from kinema_cli.main import main
 from kinema_jobs.clip.media import write_mp4
 from kinema_model.artefact import save_model
+from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
-from kinema_model.tasks import Task
 from kinema_model.video_model import VideoModel
-from kinema_model.world import World
+from kinema_world import World
 
 
 @pytest.fixture(scope="module")

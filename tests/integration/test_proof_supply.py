@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kinema_model.errors import ConfigError
-from kinema_model.packing import StreamState
+from kinema_model.packing.planning import StreamState
 from proof.settings import Settings
 from proof.supply import Ahead, Inline, supply_of
 

@@ -18,8 +18,8 @@ from kinema_model.network.attention import Segments
 from kinema_model.network.config import PUBLISHED, NetworkConfig
 from kinema_model.network.folder import load_experts, load_network
 from kinema_model.network.pack import Box, Pack, Part, Sample, pack_samples, unpack
+from kinema_model.network.places import place_channel
 from kinema_model.network.transformer import VideoTransformer
-from kinema_model.places import place_channel
 from kinema_model.video_model import VideoModel
 
 TOLERANCE = 2e-5

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from kinema_api.base import ApiModel
 from kinema_jobs.clip.spoken import said_prompt
 from kinema_jobs.errors import BadSettings
-from kinema_model.prompts import Expansion, expand
+from kinema_world.expansion import Expansion, expand
 
 log = logging.getLogger(__name__)
 

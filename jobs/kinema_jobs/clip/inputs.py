@@ -19,10 +19,10 @@ from kinema_api.generation import MAX_SECONDS
 from kinema_api.inputs import ENDED_TASKS, EXTENDING_TASKS, FROM_WORDS, Region
 from kinema_jobs.clip.decoding.process import ShouldStop, Source
 from kinema_jobs.clip.media import Video
-from kinema_model.codec import pixels
+from kinema_model.codec.codec import pixels
+from kinema_model.conditions.given import Given, given_for
+from kinema_model.conditions.tasks import Task
 from kinema_model.errors import ShapeError, TaskError
-from kinema_model.given import Given, given_for
-from kinema_model.tasks import Task
 
 Name = Literal["input", "end", "mask"]
 NAMES: Final[tuple[Name, ...]] = ("input", "end", "mask")

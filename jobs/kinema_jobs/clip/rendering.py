@@ -20,15 +20,15 @@ from kinema_jobs.clip.media import MAX_FPS, Video, check_frame_size
 from kinema_jobs.errors import MemoryShort, ModelTooLarge
 from kinema_jobs.memory import free_memory, in_gib, is_out_of_memory, total_memory
 from kinema_jobs.model_folder import sha256_of
-from kinema_model import streaming
-from kinema_model.conditioning import Seam
+from kinema_model.conditions.conditioning import Seam
+from kinema_model.conditions.tasks import Task, check_task
 from kinema_model.config import ModelConfig
+from kinema_model.diffusion.sampler import NO_GUIDANCE
 from kinema_model.errors import PromptError, ShapeError, TaskError
 from kinema_model.pipeline import Pipeline
-from kinema_model.prompts import Expansion
-from kinema_model.sampler import NO_GUIDANCE
-from kinema_model.streaming import trained_streaming
-from kinema_model.tasks import Task, check_task
+from kinema_model.streaming.stream import Shot as StreamShot
+from kinema_model.streaming.stream import trained_streaming
+from kinema_world.expansion import Expansion
 
 MAX_STEPS: Final = 200
 MAX_SEED: Final = 2**53 - 1
@@ -269,9 +269,9 @@ def _streams(config: ModelConfig, request: ClipRequest, shape: ClipShape) -> boo
     return bool(request.shots) or shape.frames > config.max_frames
 
 
-def _shots(request: ClipRequest) -> list[streaming.Shot]:
-    first = streaming.Shot(request.heard, request.seconds)
-    return [first, *(streaming.Shot(shot.prompt, shot.seconds, shot.like or 0) for shot in request.shots)]
+def _shots(request: ClipRequest) -> list[StreamShot]:
+    first = StreamShot(request.heard, request.seconds)
+    return [first, *(StreamShot(shot.prompt, shot.seconds, shot.like or 0) for shot in request.shots)]
 
 
 def request_record(

@@ -1,6 +1,6 @@
 """`python -m kinema_jobs.evaluate`: how good a model is, measured on this machine.
 
-Writes report.json and report.html of kinema_model.evaluation. With --json it prints JSON lines: progress, and at last
+Writes report.json and report.html of kinema_evaluation. With --json it prints JSON lines: progress, and at last
 all figures as one object; else a table of attributes with their accuracy, chance and the reader's own accuracy.
 """
 
@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from kinema_evaluation import SECTIONS, Plan, Report, evaluate
 from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import JobError
 from kinema_jobs.evaluate.report import Identity, Origin, document, highlights, summary, write_report
 from kinema_jobs.model_folder import find_model, verify_folder
 from kinema_model.artefact import load_world
-from kinema_model.encoder_weights import bundled_folder
 from kinema_model.errors import ModelError
-from kinema_model.evaluation import SECTIONS, Plan, Report, evaluate
+from kinema_model.text.weights import bundled_folder
 
 ABLATIONS: Final = "ablations"
 DEFAULT_CLIPS: Final = 128

@@ -27,6 +27,8 @@ from kinema_api.objectstore import ObjectStore
 from kinema_api.reports import read_result
 from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EvaluationResult
+from kinema_evaluation import SECTIONS, Plan, Report, evaluate
+from kinema_evaluation.plan import SEEN
 from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import ModelUnusable
 from kinema_jobs.evaluate.report import Origin, write_report
@@ -37,8 +39,6 @@ from kinema_jobs.train.settings import PodSettings
 from kinema_jobs.train.storage import Patience
 from kinema_model.artefact import load_world
 from kinema_model.errors import ModelError
-from kinema_model.evaluation import SECTIONS, Plan, Report, evaluate
-from kinema_model.evaluation.plan import SEEN
 
 LOG_SECONDS: Final = 10.0
 """Between two lines of the log on the same section."""

@@ -20,8 +20,8 @@ from kinema_jobs.serve.listening import has_asked
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderBook, OrderRefused
 from kinema_jobs.serve.runner import clip_request
+from kinema_model.conditions.tasks import Task
 from kinema_model.errors import ModelError
-from kinema_model.tasks import Task
 
 ARTEFACTS: Final = (layout.VIDEO, layout.THUMBNAIL, layout.SPRITESHEET, layout.REQUEST)
 PROBE: Final = "/healthz"

@@ -19,8 +19,8 @@ from kinema_api.names import ENV_ORDER_KEY, ENV_POD_UID, SERVER_PORT
 from kinema_api.signature import Verifier
 from kinema_jobs.serve.listening import ImpatientSite
 from kinema_jobs.serve.settings import ServerSettings
-from kinema_model.encoder_weights import bundled_folder
 from kinema_model.errors import TextEncoderMissing
+from kinema_model.text.weights import bundled_folder
 
 log = logging.getLogger("kinema_jobs.serve")
 LAST_WORD_SECONDS: Final = 3.0

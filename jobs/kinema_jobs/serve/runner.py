@@ -28,11 +28,11 @@ from kinema_jobs.serve.device import is_poisoned
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderInHand
 from kinema_jobs.serve.transfer import Transfers
+from kinema_model.conditions.tasks import Task, check_task
 from kinema_model.errors import BrokenArtefact, ModelError, SamplingStopped
 from kinema_model.pipeline import Pipeline
-from kinema_model.reading import Reading
-from kinema_model.tasks import Task, check_task
-from kinema_model.text import MAX_TOKENS
+from kinema_model.text.encoder import MAX_TOKENS
+from kinema_model.text.reading import Reading
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from kinema_api.wire import EXIT_CODES
 from kinema_jobs.train.failures import BadConfiguration
-from kinema_model.encoder_weights import bundled_folder
 from kinema_model.errors import TextEncoderMissing
+from kinema_model.text.weights import bundled_folder
 
 C = TypeVar("C", bound=BaseModel)
 

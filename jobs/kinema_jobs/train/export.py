@@ -10,8 +10,8 @@ from kinema_api.run import RunConfig
 from kinema_jobs.train.checkpoint import Checkpoints
 from kinema_jobs.train.fitting import Fitting
 from kinema_model.artefact import save_model
-from kinema_model.reading import LANGUAGES, vocabulary, write_vocabulary
-from kinema_model.text import MAX_TOKENS
+from kinema_model.text.encoder import MAX_TOKENS
+from kinema_model.text.reading import LANGUAGES, vocabulary, write_vocabulary
 
 
 def export(config: RunConfig, round_: int, fitting: Fitting, checkpoints: Checkpoints, scratch: Path) -> None:

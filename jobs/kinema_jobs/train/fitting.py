@@ -28,9 +28,9 @@ from kinema_jobs.train.world import TimedWorld
 from kinema_model.config import ModelConfig
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError
-from kinema_model.packing import StreamState
-from kinema_model.steps import Steps
-from kinema_model.text import TextEncoder
+from kinema_model.packing.planning import StreamState
+from kinema_model.packing.steps import Steps
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import EMA_DECAY, TrainingObjective, make_optimizer
 from kinema_model.validation import Validation
 from kinema_model.video_model import VideoModel

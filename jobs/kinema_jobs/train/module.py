@@ -1,9 +1,9 @@
 """The training step as a LightningModule, and what happens between two steps.
 
-A step's clips follow from the steps before it alone (`kinema_model.steps`), so a round of any size goes on with the
-very samples that follow. Before the gradients are averaged the ranks sum (loss, tokens, wish to stop) in one small
-all-reduce, and afterwards they agree whether the gradients' norm is a number: so all see NaN at the same step, before
-it reaches the weights, and agree on the step at which a planned end stops them.
+A step's clips follow from the steps before it alone (`kinema_model.packing.steps`), so a round of any size goes on
+with the very samples that follow. Before the gradients are averaged the ranks sum (loss, tokens, wish to stop) in one
+small all-reduce, and afterwards they agree whether the gradients' norm is a number: so all see NaN at the same step,
+before it reaches the weights, and agree on the step at which a planned end stops them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from kinema_jobs.train.failures import MemoryExhausted, NumericsFailure, out_of_
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.pieces import PieceLimit, pieces
+from kinema_model.diffusion.flow import LEVEL_BINS, FlowLoss
 from kinema_model.ema import Ema
-from kinema_model.flow import LEVEL_BINS, FlowLoss
-from kinema_model.packing import StreamState
-from kinema_model.steps import Step, Steps
+from kinema_model.packing.planning import StreamState
+from kinema_model.packing.steps import Step, Steps
 from kinema_model.training import GRADIENT_CLIP, TrainingObjective
 from kinema_model.video_model import VideoModel
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kinema_api.run import RunConfig
+from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
-from kinema_model.tasks import Task
 
 
 def model_config_of(config: RunConfig) -> ModelConfig:

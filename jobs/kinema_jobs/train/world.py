@@ -13,9 +13,9 @@ from kinema_api.data import ClipShapes, WorldData
 from kinema_jobs.train.failures import BadConfiguration
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ModelError, ShapeError
-from kinema_model.world import SceneKind, ShapeMix, World, WorldConfig
-from kinema_model.world.scene import ClipShape, Scene
-from kinema_model.world.splits import Split
+from kinema_world import SceneKind, ShapeMix, World, WorldConfig
+from kinema_world.scene import ClipShape, Scene
+from kinema_world.splits import Split
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ import pytest
 
 from kinema_api.data import NO_SCENE, NO_TASK, Data, SceneMix, TaskMix
 from kinema_api.errors import InvalidManifest
-from kinema_model.tasks import TRAINED_BY, Task
-from kinema_model.world import SceneKind
+from kinema_model.conditions.tasks import TRAINED_BY, Task
+from kinema_world import SceneKind
 
 
 def test_without_a_word_simple_scenes_are_shown_and_short_captions_told() -> None:

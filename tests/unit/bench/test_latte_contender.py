@@ -11,10 +11,10 @@ from bench.latte.contender import DdpmObjective, as_velocity, latents_of, latte,
 from bench.latte.diffusion import STEPS, Ddpm
 from bench.latte.network import LARGEST_DIFFERENCE, Part, parameter_count
 from bench.learning_ours import FlowObjective, Task, held_out, our_model
-from kinema_model.codec import to_float
+from kinema_model.codec.codec import to_float
 from kinema_model.config import ModelConfig
-from kinema_model.text import TextEncoder
-from kinema_model.world import Video
+from kinema_model.text.encoder import TextEncoder
+from kinema_world import Video
 
 SEED = 3
 

@@ -11,7 +11,7 @@ from bench.learning_ours import Task, our_model
 from kinema_model.config import ModelConfig
 from kinema_model.network.blocks import Attention
 from kinema_model.network.blocks import Block as OurBlock
-from kinema_model.text import TextEncoder
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.video_model import VideoModel
 
 TINY = ModelConfig.from_preset("tiny", width=32, depth=2, frames=4)

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.latte import patches, positions
+from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
-from kinema_model.latents import whole_clip
 from kinema_model.network import modulation, pack, rope
-from kinema_model.places import place_channel
+from kinema_model.network.places import place_channel
 
 sides = st.integers(1, 3)
 grids = st.tuples(sides, sides, sides)

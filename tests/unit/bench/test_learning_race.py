@@ -21,7 +21,7 @@ from bench.learning_race import Contender, Reading, Record, Rules, Run, needed, 
 from bench.learning_turns import Entry, Turns
 from kinema_model.ema import Ema
 from kinema_model.errors import ConfigError
-from kinema_model.world import Attributes, Video
+from kinema_world import Attributes, Video
 from stage.slices import SliceOver
 
 

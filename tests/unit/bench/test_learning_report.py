@@ -13,7 +13,7 @@ from bench.learning import Bench, Folder, Settings
 from bench.learning_ours import held_out, mark, questions
 from bench.learning_race import Reading, Record
 from bench.learning_report import chosen_rate, comparison, printed, table
-from kinema_model.world import COLOURS, DIRECTIONS, SHAPES, World, combinations
+from kinema_world import COLOURS, DIRECTIONS, SHAPES, World, combinations
 
 
 def record(reached: float | None = None, right: int = 0, loss: float = 1.0, **fields: object) -> Record:

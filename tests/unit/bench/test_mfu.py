@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.mfu import Measured, box_of
 from bench.mfu_training import Feed, Recomputed, Training, fitted, model_config
-from kinema_model.flow import flow_loss
+from kinema_model.diffusion.flow import flow_loss
 from kinema_model.network.config import NetworkConfig
-from kinema_model.world import ShapeMix, World, WorldConfig
+from kinema_world import ShapeMix, World, WorldConfig
 
 SMALL = model_config(
     NetworkConfig(num_attention_heads=2, attention_head_dim=24, ffn_dim=96, num_layers=3, text_dim=64, freq_dim=32)

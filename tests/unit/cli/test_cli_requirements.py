@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from kinema_model.encoder_weights import REQUIREMENT
+from kinema_model.text.weights import REQUIREMENT
 
 ROOT = Path(__file__).parents[3]
 PROJECT = ROOT / "pyproject.toml"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kinema_model.tasks import TRAINED_BY, Task
+from kinema_model.conditions.tasks import TRAINED_BY, Task
 from unit.jobs.doors import Door, publish
 
 

@@ -15,11 +15,11 @@ from kinema_jobs import generate
 from kinema_jobs.evaluate import __main__ as evaluate
 from kinema_jobs.local.__main__ import main as run_local
 from kinema_model.artefact import save_model
+from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
-from kinema_model.reading import vocabulary, write_vocabulary
-from kinema_model.tasks import Task
+from kinema_model.text.reading import vocabulary, write_vocabulary
 from kinema_model.video_model import VideoModel
-from kinema_model.world import WorldConfig
+from kinema_world import WorldConfig
 
 BAD_REQUEST, NO_MODEL = 2, 1
 PROMPT = "a red square moves right"

@@ -19,7 +19,7 @@ from PIL import Image
 
 from kinema_jobs.clip import rendering
 from kinema_jobs.clip.media import write_mp4
-from kinema_model.tasks import Task
+from kinema_model.conditions.tasks import Task
 from unit.jobs.doors import BAD_REQUEST, NO_MODEL, PROMPT, Door, cut, folder, written
 
 Make = Callable[[Path], Path]

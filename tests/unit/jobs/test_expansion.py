@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from kinema_jobs.clip.expansion import INSTRUCTION, MAX_ANSWER_BYTES, ExpansionSettings, answer_text, expand_prompt
 from kinema_jobs.errors import BadSettings
-from kinema_model.prompts import expand
+from kinema_world.expansion import expand
 
 PROMPT = "a red square moves right and a blue circle falls"
 KEY = "sk-very-secret"

@@ -15,8 +15,8 @@ from PIL import Image
 from kinema_api.inputs import Region
 from kinema_jobs.clip.inputs import Footage, Name, Work, open_footage
 from kinema_jobs.clip.media import Video, write_mp4
+from kinema_model.conditions.tasks import Task
 from kinema_model.errors import ModelError, ShapeError
-from kinema_model.tasks import Task
 
 SHAPE = (8, 24, 24, 8.0)
 SHADES = np.linspace(20, 230, 8)

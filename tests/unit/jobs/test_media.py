@@ -14,7 +14,7 @@ from PIL import Image
 
 from kinema_jobs.clip import media
 from kinema_model.errors import ShapeError
-from kinema_model.world import World
+from kinema_world import World
 
 
 def _clip(frames: int = 8, side: int = 24, fps: int = 8) -> media.Video:

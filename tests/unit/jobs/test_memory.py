@@ -17,11 +17,11 @@ from kinema_jobs.train.group import Group
 from kinema_jobs.train.memory import STATE_BYTES, Need, require_memory
 from kinema_jobs.train.pieces import PieceLimit
 from kinema_model.config import ModelConfig
-from kinema_model.flow import flow_loss
-from kinema_model.text import TextEncoder
+from kinema_model.diffusion.flow import flow_loss
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
 from kinema_model.video_model import VideoModel
-from kinema_model.world import World
+from kinema_world import World
 
 MIB = 1 << 20
 

@@ -17,7 +17,7 @@ from kinema_jobs.train.failures import NumericsFailure
 from kinema_jobs.train.fitting import Fitting, fit
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.storage import Patience
-from kinema_model.flow import FlowLoss
+from kinema_model.diffusion.flow import FlowLoss
 from kinema_model.training import learning_rate_share
 from unit.jobs.rounds import config, entered, lease, on_ranks
 

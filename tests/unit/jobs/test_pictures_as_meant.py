@@ -13,8 +13,8 @@ from PIL import Image
 
 from kinema_jobs.clip.inputs import Work, open_footage
 from kinema_jobs.clip.media import Video, write_mp4
+from kinema_model.conditions.tasks import Task
 from kinema_model.errors import ShapeError
-from kinema_model.tasks import Task
 
 ORIENTATION = 0x0112
 RED, BLUE, GREEN, WHITE = (220, 20, 20), (20, 20, 220), (20, 220, 20), (255, 255, 255)

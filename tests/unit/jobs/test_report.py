@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kinema_evaluation import Curve, Report, Row, Score, Section, Sheet, Shown
+from kinema_evaluation.report import Subject
 from kinema_jobs.evaluate.report import HTML_FILE, JSON_FILE, Identity, Origin, document, write_report
 from kinema_jobs.evaluate.report.words import figure, verdict
-from kinema_model.evaluation import Curve, Report, Row, Score, Section, Sheet, Shown
-from kinema_model.evaluation.report import Subject
-from kinema_model.world import World
+from kinema_world import World
 
 VOID = {"meta", "img", "source", "line", "circle", "path", "polyline"}
 

@@ -14,7 +14,7 @@ from kinema_jobs.train.fitting import Fitting
 from kinema_jobs.train.group import Group, interface_of
 from kinema_jobs.train.module import Shares
 from kinema_model.config import PRESETS
-from kinema_model.packing import StreamState
+from kinema_model.packing.planning import StreamState
 
 CONFIG = RunConfig.model_validate(
     {

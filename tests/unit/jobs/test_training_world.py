@@ -17,10 +17,10 @@ from kinema_jobs.train.fitting import Fitting
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.shape import model_config_of
 from kinema_jobs.train.world import TimedWorld
+from kinema_model.conditions.tasks import Task
 from kinema_model.config import PRESETS, ModelConfig
-from kinema_model.tasks import Task
-from kinema_model.world import Scene, SceneKind, World
-from kinema_model.world.world import belongs
+from kinema_world import Scene, SceneKind, World
+from kinema_world.world import belongs
 
 TINY, SMALL = PRESETS["tiny"], PRESETS["small"]
 MIXED = [name for name in WorldData().scenes.to_wire() if name != "simple"]

@@ -1,22 +1,15 @@
 """Fixtures that the model's tests share: small configs, and models with no layer left at zero."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from kinema_model.config import ModelConfig
-from kinema_model.text import TextEncoder
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.video_model import VideoModel
 from unit.model.clips import small_network
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from unit.one_thread import one_thread as one_thread
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from kinema_model.ema import Ema
 from kinema_model.errors import BrokenArtefact
 from kinema_model.network.folder import WEIGHTS_FILE, write_config
 from kinema_model.video_model import VideoModel
-from kinema_model.world import SceneKind, WorldConfig
+from kinema_world import SceneKind, WorldConfig
 from unit.model.clips import small_network
 
 Build = Callable[..., VideoModel]

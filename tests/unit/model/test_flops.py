@@ -7,8 +7,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kinema_model.config import PRESETS
 from kinema_model.errors import ShapeError
-from kinema_model.flops import forward_flops, training_flops
 from kinema_model.network.config import PUBLISHED, NetworkConfig
+from kinema_model.network.flops import forward_flops, training_flops
 from kinema_model.network.pack import Box, Pack, Part, Sample, pack_samples
 from kinema_model.network.transformer import VideoTransformer
 from unit.model.clips import small_network

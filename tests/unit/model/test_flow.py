@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kinema_model.flow import LEVEL_BINS, flow_loss, shift_levels
+from kinema_model.diffusion.flow import LEVEL_BINS, flow_loss, shift_levels
 from kinema_model.network.pack import Pack, Sample, pack_samples
 from unit.model.clips import clip
 

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from kinema_api.generation import VideoGenerationSpec
+from kinema_evaluation import Plan
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
+from kinema_model.diffusion.sampler import Guidance, euler_levels, initial_noise, sample
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError
-from kinema_model.evaluation import Plan
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify
 from kinema_model.pipeline import Pipeline
-from kinema_model.sampler import Guidance, euler_levels, initial_noise, sample
-from kinema_model.text import TextEncoder
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.video_model import VideoModel
 from unit.model.clips import clip
 
@@ -64,7 +64,7 @@ def test_what_is_given_at_level_0_stays_finite_and_still(tiny: ModelConfig) -> N
 def test_the_loss_of_a_clean_prediction_is_bounded_near_the_clean_end(tiny: ModelConfig) -> None:
     """An error of the clean clip counts at level 0.001 as it does at 0.05, and less at 0.5."""
     from kinema_model.training import TrainingObjective
-    from kinema_model.world import World
+    from kinema_world import World
 
     objective = TrainingObjective(tiny, TextEncoder(), World.fixed(7, 2, 8, 16, 8), 1)
     told = {}

@@ -3,9 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kinema_model.codec.latents import token_times
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ShapeError
-from kinema_model.latents import token_times
 from kinema_model.network.pack import Part, Sample, pack_samples, patchify, unpack, unpatchify
 from unit.model.clips import clip, mixed_samples
 

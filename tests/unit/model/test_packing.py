@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema_model.config import PRESETS
-from kinema_model.draws import Stream, generator
+from kinema_model.diffusion.draws import Stream, generator
 from kinema_model.errors import ConfigError, ShapeError
-from kinema_model.flops import training_flops
 from kinema_model.network.config import PUBLISHED, NetworkConfig
-from kinema_model.packing import LOOK_AHEAD, Load, StepPlanner, StreamState, measure_waste, patches, share
-from kinema_model.world import SceneKind, ShapeMix, World, WorldConfig
-from kinema_model.world.scene import ClipShape
+from kinema_model.network.flops import training_flops
+from kinema_model.packing.planning import LOOK_AHEAD, Load, StepPlanner, StreamState, measure_waste, patches, share
+from kinema_world import SceneKind, ShapeMix, World, WorldConfig
+from kinema_world.scene import ClipShape
 
 PATCH = (1, 8, 8)
 TEXT = 20

@@ -4,14 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kinema_evaluation import Plan, Report, evaluate
 from kinema_model.artefact import save_model
+from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
 from kinema_model.ema import Ema
 from kinema_model.errors import PromptError, SamplingStopped, ShapeError
-from kinema_model.evaluation import Plan, Report, evaluate
 from kinema_model.pipeline import Pipeline
-from kinema_model.tasks import Task
-from kinema_model.text import TextEncoder
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.video_model import VideoModel
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from kinema_model.diffusion.sampler import Guidance, euler_levels, initial_noise, sample
 from kinema_model.errors import SamplingStopped, ShapeError
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify
-from kinema_model.sampler import Guidance, euler_levels, initial_noise, sample
 from unit.model.clips import clip
 
 PATCH = (1, 4, 4)

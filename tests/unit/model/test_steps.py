@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError, ShapeError
-from kinema_model.packing import StreamState
-from kinema_model.steps import Step, Steps
-from kinema_model.world import SceneKind, ShapeMix, World, WorldConfig
+from kinema_model.packing.planning import StreamState
+from kinema_model.packing.steps import Step, Steps
+from kinema_world import SceneKind, ShapeMix, World, WorldConfig
 
 CONFIG = ModelConfig.from_preset("tiny", frames=16, height=32, width_px=32)
 MIX = ShapeMix(frames=(8, 16), fps=(8, 12), sides=(32, 48))

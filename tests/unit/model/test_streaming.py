@@ -11,23 +11,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kinema_model.artefact import save_model
-from kinema_model.chunking import chunk_rows, reference_of
-from kinema_model.codec import PixelCodec, to_uint8
+from kinema_model.codec.codec import PixelCodec, to_uint8
+from kinema_model.codec.latents import token_times
 from kinema_model.config import ModelConfig, StreamingConfig
-from kinema_model.draws import Stream, normal
+from kinema_model.diffusion.draws import Stream, normal
+from kinema_model.diffusion.flow import flow_loss
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError, PromptError, SamplingStopped, ShapeError, TaskError
-from kinema_model.flow import flow_loss
-from kinema_model.latents import token_times
 from kinema_model.network.chunks import Chunks
 from kinema_model.network.pack import Cut, Pack, Part, Sample, pack_samples, patchify
 from kinema_model.pipeline import Pipeline
-from kinema_model.streaming import Shot, Streamer, StreamOptions
-from kinema_model.text import TextEncoder
+from kinema_model.streaming.chunking import chunk_rows, reference_of
+from kinema_model.streaming.stream import Shot, Streamer, StreamOptions
+from kinema_model.streaming.window import Window
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
 from kinema_model.video_model import VideoModel
-from kinema_model.window import Window
-from kinema_model.world import SceneKind, ShapeMix, World, WorldConfig
+from kinema_world import SceneKind, ShapeMix, World, WorldConfig
 from unit.model.clips import clip
 
 Build = Callable[..., VideoModel]

@@ -13,21 +13,21 @@ from torch import Tensor
 
 from kinema_model import pipeline as pipeline_module
 from kinema_model.artefact import save_model
-from kinema_model.codec import make_codec, to_float
-from kinema_model.conditioning import condition, made_tokens, paste, seams
+from kinema_model.codec.codec import make_codec, to_float
+from kinema_model.conditions.conditioning import condition, made_tokens, paste, seams
+from kinema_model.conditions.given import Given, Segment, draw_given, given_for, practised
+from kinema_model.conditions.tasks import TRAINED_BY, Task, check_task, draw_task
 from kinema_model.config import ModelConfig
-from kinema_model.draws import Stream, generator
+from kinema_model.diffusion.draws import Stream, generator
+from kinema_model.diffusion.flow import flow_loss
 from kinema_model.ema import Ema
 from kinema_model.errors import ShapeError, TaskError
-from kinema_model.flow import flow_loss
-from kinema_model.given import Given, Segment, draw_given, given_for, practised
 from kinema_model.network.pack import Part, Sample, pack_samples
 from kinema_model.pipeline import Pipeline
-from kinema_model.tasks import TRAINED_BY, Task, check_task, draw_task
-from kinema_model.text import TextEncoder
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
 from kinema_model.video_model import VideoModel
-from kinema_model.world import World
+from kinema_world import World
 
 SHAPE = (8, 24, 24)
 TRAINED = tuple(task for task in Task if task not in TRAINED_BY)

@@ -7,9 +7,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kinema_model.encoder_weights import bundled_folder
 from kinema_model.errors import BrokenArtefact, PromptError
-from kinema_model.text import MAX_TOKENS, TextEncoder
+from kinema_model.text.encoder import MAX_TOKENS, TextEncoder
+from kinema_model.text.weights import bundled_folder
 
 PROMPTS = [
     "a red square moves right",
@@ -91,7 +91,7 @@ def test_broken_weights_are_named(tmp_path: Path) -> None:
 def test_slow_libraries_stay_out() -> None:
     """Recovery after a crash pays for every import of a trainer."""
     code = (
-        "import sys; from kinema_model.text import TextEncoder; TextEncoder().encode(['a red square']);"
+        "import sys; from kinema_model.text.encoder import TextEncoder; TextEncoder().encode(['a red square']);"
         "print([m for m in ('transformers', 'sentence_transformers', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from kinema_model.config import ModelConfig
-from kinema_model.encoder_weights import bundled_folder
-from kinema_model.text import MAX_TOKENS, TEXT_DIM, TextEncoder
+from kinema_model.text.encoder import MAX_TOKENS, TEXT_DIM, TextEncoder
+from kinema_model.text.weights import bundled_folder
 from kinema_model.training import (
     TrainingObjective,
     learning_rate_share,
     make_optimizer,
 )
 from kinema_model.video_model import VideoModel
-from kinema_model.world import SceneKind, World, WorldConfig
+from kinema_world import SceneKind, World, WorldConfig
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import torch
 
 from kinema_model.config import ModelConfig
 from kinema_model.ema import Ema
-from kinema_model.text import TextEncoder
+from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective, make_optimizer
 from kinema_model.validation import Validation
 from kinema_model.video_model import VideoModel
-from kinema_model.world import World
+from kinema_world import World
 
 
 @pytest.fixture

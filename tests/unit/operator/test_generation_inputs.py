@@ -13,7 +13,7 @@ from kinema_api.generation import KIND, VideoGeneration
 from kinema_api.inputs import TaskName
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import FolderStore
-from kinema_model.tasks import Task
+from kinema_model.conditions.tasks import Task
 from kinema_operator.generation.inputs import MAX_INPUT_BYTES, Inputs, InputUnusable
 
 ELSEWHERE = {"endpoint": "http://store:9000", "bucket": "kinema", "secretRef": {"name": "keys"}}

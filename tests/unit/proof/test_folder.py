@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kinema_evaluation import Curve, Row, Score, Section, Sheet, Shown
 from kinema_model.errors import ConfigError
-from kinema_model.evaluation import Curve, Row, Score, Section, Sheet, Shown
 from proof.folder import Folder
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from kinema_model.conditioning import Seam
+from kinema_model.conditions.conditioning import Seam
+from kinema_model.conditions.given import NOTHING, Given, Segment
+from kinema_model.conditions.tasks import Task
 from kinema_model.config import PRESETS
-from kinema_model.given import NOTHING, Given, Segment
 from kinema_model.pipeline import Completed
-from kinema_model.streaming import Shot
-from kinema_model.tasks import Task
-from kinema_model.world import Video
+from kinema_model.streaming.stream import Shot
+from kinema_world import Video
 from proof import recorded
 from proof.recorded import Recorded
 from stage.slices import Slice, SliceOver

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from kinema_evaluation import Plan
 from kinema_model.errors import ConfigError
-from kinema_model.evaluation import Plan
-from kinema_model.packing import patches
-from kinema_model.steps import Steps
-from kinema_model.world import SceneKind, World
+from kinema_model.packing.planning import patches
+from kinema_model.packing.steps import Steps
+from kinema_world import SceneKind, World
 from proof.settings import LESSONS, Settings
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kinema_model.evaluation import Row, Score, Section
-from kinema_model.evaluation.plan import SECTIONS
+from kinema_evaluation import Row, Score, Section
+from kinema_evaluation.plan import SECTIONS
 from proof.verdicts import BARS, Bar, all_figures, exit_code, judge
 
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from kinema_evaluation import Report, Row, ablations, captions, open_length, rates, shots
 from kinema_jobs.evaluate.report.page import page
-from kinema_model.evaluation import Report, Row, ablations, captions, open_length, rates, shots
 
 JSON_FILE: Final = "report.json"
 HTML_FILE: Final = "report.html"

@@ -7,11 +7,11 @@ from html import escape
 from itertools import groupby
 from typing import Final
 
+from kinema_evaluation import Report, Row, Section
 from kinema_jobs.evaluate.report.pictures import sheet_html
 from kinema_jobs.evaluate.report.plots import curve_plot, track
 from kinema_jobs.evaluate.report.style import CSS
 from kinema_jobs.evaluate.report.words import figure, headline, interval, subject_line, verdict
-from kinema_model.evaluation import Report, Row, Section
 
 _LEGEND: Final = (
     ('<circle class="dot good" cx="11" cy="8" r="6"/>', "the model's score, with the range of 95 % of resamples"),

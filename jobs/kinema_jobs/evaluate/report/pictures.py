@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from kinema_model.evaluation import Sheet, Shown
-from kinema_model.world import Video
+from kinema_evaluation import Sheet, Shown
+from kinema_world import Video
 
 _FRAMES: Final = 8
 _GAP: Final = 1

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
+from kinema_evaluation import Curve, Row
+from kinema_evaluation.open_length import TRUE
 from kinema_jobs.evaluate.report.words import figure
-from kinema_model.evaluation import Curve, Row
-from kinema_model.evaluation.open_length import TRUE
 
 _SMALL: Final = (300, 150)
 _BROAD: Final = (640, 220)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kinema_model.evaluation import Report, Row, Score, Section
+from kinema_evaluation import Report, Row, Score, Section
 
 # A score this near to the reader's own on true clips cannot be told from perfect.
 _AS_GOOD = 0.03

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kinema_model.world import WorldConfig
+from kinema_world import WorldConfig
 
 Order = Callable[..., dict[str, Any]]
 LONG = "a red square moves right " * 60

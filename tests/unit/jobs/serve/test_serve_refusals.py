@@ -13,8 +13,8 @@ import torch
 
 from kinema_jobs.clip import rendering
 from kinema_model.artefact import save_model
+from kinema_model.conditions.tasks import TRAINED_BY, Task
 from kinema_model.config import ModelConfig
-from kinema_model.tasks import TRAINED_BY, Task
 from kinema_model.video_model import VideoModel
 from unit.jobs.serve.conftest import PROMPT, Order, write_manifest
 

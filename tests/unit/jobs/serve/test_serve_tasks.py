@@ -17,11 +17,11 @@ import torch
 
 from kinema_jobs.clip.media import write_mp4
 from kinema_model.artefact import save_model
+from kinema_model.conditions.tasks import TRAINED_BY, Task
 from kinema_model.config import ModelConfig
 from kinema_model.pipeline import Pipeline
-from kinema_model.tasks import TRAINED_BY, Task
 from kinema_model.video_model import VideoModel
-from kinema_model.world import World
+from kinema_world import World
 from unit.jobs.serve.conftest import PROMPT, Order, write_manifest
 
 TRAINED = tuple(task for task in Task if task not in TRAINED_BY and task is not Task.INPAINT)

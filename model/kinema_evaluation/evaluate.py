@@ -1,0 +1,66 @@
+"""The one entry: every section that a model can be asked for, and one line for each that does not apply."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from kinema_evaluation import (
+    ablations,
+    captions,
+    distribution,
+    memorisation,
+    motion,
+    open_length,
+    permanence,
+    rates,
+    shots,
+    tasks,
+)
+from kinema_evaluation.plan import Absent, Examination, OnProgress, Plan, Renderer
+from kinema_evaluation.report import Report, Section
+from kinema_model.errors import ConfigError
+
+_EXAMINERS: Final[Mapping[str, Callable[[Examination], Section]]] = {
+    "captions": captions.examine,
+    "motion": motion.examine,
+    "permanence": permanence.examine,
+    "tasks": tasks.examine,
+    "distribution": distribution.examine,
+    "memorisation": memorisation.examine,
+    "drift": open_length.examine,
+    "shots": shots.examine,
+    "rates": rates.examine,
+    "ablations": ablations.examine,
+}
+
+
+def _silent(section: str, done: int, total: int) -> None:
+    """Told of progress, says nothing."""
+
+
+def evaluate(
+    pipeline: Renderer,
+    plan: Plan,
+    on_progress: OnProgress = _silent,
+    beside: Mapping[str, Renderer] = MappingProxyType({}),
+) -> Report:
+    """Measure a model; those `beside` it, by label, are compared in the section of ablations.
+
+    Raises `ConfigError` for a section that does not exist or is missing, `ModelError` as the model does.
+    """
+    unknown = [name for name in plan.sections if name not in _EXAMINERS]
+    if unknown:
+        raise ConfigError(f"There is no section {unknown[0]!r}. Choose from: {', '.join(_EXAMINERS)}.")
+    if beside and "ablations" not in plan.sections:
+        raise ConfigError("Models beside this one are compared in the section 'ablations'. Ask for it too.")
+    if ablations.THIS in beside:
+        raise ConfigError(f"The label {ablations.THIS!r} stands for the model itself. Choose another.")
+    examination = Examination(pipeline, plan, on_progress, beside=beside)
+    sections: dict[str, Section] = {}
+    absent: dict[str, str] = {}
+    for name in plan.sections:
+        try:
+            sections[name] = _EXAMINERS[name](examination.of(name))
+        except Absent as reason:
+            absent[name] = str(reason)
+    return examination.report(sections, absent)

@@ -1,0 +1,322 @@
+"""Do things move by the laws of the world: with one velocity, mirrored at walls, under constant gravity.
+
+A model that was trained to extend is given the beginning, which fixes all that follows. Others are asked in words, and
+only what holds for every clip can be marked then. PhyWorld (arXiv:2411.02385) measures velocities in and out of the
+trained range alike, and expects them to fail outside.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from kinema_evaluation.bootstrap import mean, median
+from kinema_evaluation.plan import SEEN, Absent, Examination, true_clips
+from kinema_evaluation.report import Row, Section, Sheet, Shown
+from kinema_evaluation.tracking import Floats, objects, places, velocity
+from kinema_model.conditions.tasks import Task
+from kinema_world import Motion, Scene, SceneKind, Track, Video
+from kinema_world.moving import GRAVITY_RANGE
+from kinema_world.scene import visible_share
+
+BEYOND: Final = "speeds beyond training"
+KEPT: Final = "velocity kept"
+ERROR: Final = "velocity error"
+STEADY: Final = "steady velocity"
+REFLECTION: Final = "reflection"
+GRAVITY: Final = "gravity"
+# Shares of the true value, degrees, and shares of the shorter side within which a law counts as kept.
+_NEAR: Final = 0.2
+_ANGLE: Final = 10.0
+_SPEED: Final = 0.15
+_PARABOLA: Final = 0.02
+# A flight is told by so many frames in the air; below this share of the shorter side an object is on the ground.
+_LEAST_FLIGHT: Final = 4
+_GROUND: Final = 0.02
+# What an object that cannot be read is off by: as much as one that stands still.
+_LOST: Final = 1.0
+_GIVEN_SHARE: Final = 0.375
+_LEAST_MADE: Final = 3
+_WHOLE: Final = 1 - 1e-9
+# Simple scenes all move about as fast; these factors lie outside what they show.
+_SLOWER, _FASTER = 0.6, 1.4
+_SHOWN: Final = 6
+
+Places = npt.NDArray[np.int64]
+"""Numbers of frames."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """`judge` says how right a clip is whose frames from a given one on were made; `asks`, whether a scene tells."""
+
+    name: str
+    meaning: str
+    judge: Callable[[Scene, Video, int], float]
+    asks: Callable[[Scene, int], bool] = lambda scene, first: True
+
+
+def given_frames(frames: int) -> int:
+    """How much of a clip is given when motion is asked for: enough to tell a velocity, less than half."""
+    return max(2, round(_GIVEN_SHARE * frames))
+
+
+def rescaled(scene: Scene, factor: float) -> Scene:
+    """A simple scene with its motion so many times as fast."""
+    (shot,) = scene.shots
+    tracks = []
+    for track in shot.tracks:
+        path = track.positions[0] + factor * (track.positions - track.positions[0])
+        seen = visible_share(track.look, path, None, scene.shape)
+        moved = replace(track, positions=path, world_positions=path, velocities=factor * track.velocities, visible=seen)
+        tracks.append(moved)
+    return replace(scene, shots=(replace(shot, tracks=tuple(tracks)),))
+
+
+def velocity_errors(scene: Scene, clip: Video, first: int) -> list[float]:
+    """|v - v_true| / |v_true| of each moving object that truth shows long enough from frame `first` on."""
+    errors = []
+    there = objects(clip, scene.shape.fps)
+    for track in followed(scene, first):
+        told = velocity(
+            places(there.get(track.look.colour), scene.shape.frames), first, scene.shape.frames, scene.shape.fps
+        )
+        true = track.velocities[0]
+        off = _LOST if told is None else float(np.linalg.norm(told - true) / np.linalg.norm(true))
+        errors.append(off)
+    return errors
+
+
+def followed(scene: Scene, first: int) -> list[Track]:
+    """Objects in straight motion that are wholly in view in three frames or more from `first` on."""
+    return [
+        track
+        for track in scene.shots[0].tracks
+        if track.motion is Motion.STRAIGHT and (track.visible[first:] > _WHOLE).sum() >= _LEAST_MADE
+    ]
+
+
+def steady(scene: Scene, clip: Video, first: int) -> float:
+    """1 where each object that the caption names has one velocity in both halves of the time it is seen, else 0."""
+    there = objects(clip, scene.shape.fps)
+    for track in scene.shots[0].tracks:
+        if track.motion is not Motion.STRAIGHT:
+            continue
+        centres = places(there.get(track.look.colour), scene.shape.frames)
+        seen = np.flatnonzero(~np.isnan(centres[:, 0]))
+        if len(seen) < 2 * _LEAST_MADE:
+            return 0.0
+        middle = int(seen[len(seen) // 2])
+        one, other = (velocity(centres, *span, scene.shape.fps) for span in ((0, middle), (middle, len(centres))))
+        if one is None or other is None or not _alike(one, other, _NEAR):
+            return 0.0
+    return 1.0
+
+
+def _seen_for_long(scene: Scene, first: int) -> bool:
+    """Shapes that leave the frame early leave no two velocities to compare."""
+    return all((track.visible > _WHOLE).sum() >= 2 * _LEAST_MADE for track in scene.shots[0].tracks)
+
+
+def _alike(one: Floats, other: Floats, share: float) -> bool:
+    return float(np.linalg.norm(one - other)) <= share * max(float(np.linalg.norm(one)), 1e-9)
+
+
+def reflects(scene: Scene, clip: Video, first: int) -> float:
+    """1 where the object turns back at walls, each time with its angle and its speed, and goes on, else 0."""
+    track = scene.shots[0].tracks[0]
+    thing = objects(clip, scene.shape.fps).get(track.look.colour)
+    if thing is None or not thing.bounces:
+        return 0.0
+    centres = places(thing, scene.shape.frames)
+    moments = [0.0, *(bounce.frame for bounce in thing.bounces), float(scene.shape.frames)]
+    if velocity(centres, max(first, int(np.ceil(moments[-2]))), scene.shape.frames, scene.shape.fps) is None:
+        return 0.0
+    ways = [velocity(centres, int(np.ceil(a)), int(np.ceil(b)), scene.shape.fps) for a, b in pairwise(moments)]
+    for bounce, (before, after) in zip(thing.bounces, pairwise(ways), strict=True):
+        if before is None or after is None or not _mirrored(before, after, bounce.wall):
+            return 0.0
+    return 1.0
+
+
+def _mirrored(before: Floats, after: Floats, wall: str) -> bool:
+    expected = before * (np.array([-1, 1]) if wall in ("left", "right") else np.array([1, -1]))
+    speeds = [float(np.linalg.norm(way)) for way in (expected, after)]
+    if min(speeds) == 0 or abs(speeds[1] / speeds[0] - 1) > _SPEED:
+        return False
+    cosine = float(expected @ after) / (speeds[0] * speeds[1])
+    return bool(np.degrees(np.arccos(np.clip(cosine, -1, 1))) <= _ANGLE)
+
+
+def falls(scene: Scene, clip: Video, first: int, *, same_gravity: bool) -> float:
+    """1 where the object flies with one acceleration, that of the scene or else any of the world's, else 0.
+
+    Every flight that can be told must be a parabola of such an acceleration, and one at least must have been made.
+    """
+    track, gravity = scene.shots[0].tracks[0], scene.shots[0].gravity
+    thing = objects(clip, scene.shape.fps).get(track.look.colour)
+    if thing is None or thing.fall is None or gravity is None:
+        return 0.0
+    side = scene.shape.side
+    least, most = (gravity, gravity) if same_gravity else tuple(side * limit for limit in GRAVITY_RANGE)
+    per_frame = 2 * scene.shape.fps**2
+    bends = ((1 - _NEAR) * least / per_frame, (1 + _NEAR) * most / per_frame)
+    heights = places(thing, scene.shape.frames)[:, 1]
+    told = flights(heights, thing.fall.touches, side)
+    right = all(_off_parabola(flight, heights[flight], bends) <= _PARABOLA * side for flight in told)
+    return float(right and any(_is_made(flight, first) for flight in told))
+
+
+def flights(heights: Floats, touches: Sequence[float], side: int) -> list[Places]:
+    """Frames of each flight between touches of the floor in which an object is in the air, where they are enough.
+
+    `heights` (T,) are measured downwards, NaN where the object is not seen.
+    """
+    if np.isnan(heights).all():
+        return []
+    air = heights < np.nanmax(heights) - _GROUND * side
+    frames = np.arange(len(heights))
+    # The frame of a touch may lie on either side of it, and belongs to no flight.
+    moments = [-1.0, *touches, float(len(heights))]
+    every = [np.flatnonzero(air & (a < frames) & (frames < b)) for a, b in pairwise(moments)]
+    return [flight for flight in every if len(flight) >= _LEAST_FLIGHT]
+
+
+def _is_made(flight: Places, first: int) -> bool:
+    return bool((flight >= first).sum() >= _LEAST_MADE)
+
+
+def _asks_to_fly(scene: Scene, first: int) -> bool:
+    """Whether the law tells a flight long enough from frame `first` on."""
+    track = scene.shots[0].tracks[0]
+    touches = [time * scene.shape.fps for time in track.touches]
+    true = flights(track.positions[:, 1], touches, scene.shape.side)
+    return any(_is_made(flight, first) for flight in true)
+
+
+def _off_parabola(frames: Places, heights: Floats, bends: tuple[float, float]) -> float:
+    """Root mean square distance in pixels to the nearest parabola that bends by an amount within `bends`."""
+    least, most = bends
+    bend = min(max(float(np.polyfit(frames, heights, 2)[0]), least), most)
+    rest = heights - bend * frames**2
+    return float(np.sqrt(np.mean((np.polyval(np.polyfit(frames, rest, 1), frames) - rest) ** 2)))
+
+
+_STEADINESS: Final = Law(
+    STEADY,
+    "asked in words, each object keeps its velocity: halves of its way differ by 20 % at most",
+    steady,
+    _seen_for_long,
+)
+_REFLECTION: Final = Law(
+    REFLECTION, "objects turn back at walls with their angle (10 degrees) and their speed (15 %)", reflects
+)
+
+
+def _gravity(*, same: bool) -> Law:
+    meaning = "objects fly along parabolas (2 % of the frame) with the gravity of the scene (20 %)"
+    return Law(GRAVITY, meaning, partial(falls, same_gravity=same), _asks_to_fly)
+
+
+def examine(examination: Examination) -> Section:
+    """Raises `Absent` where nothing in the model's world moves by a law that can be marked."""
+    kinds = examination.kinds()
+    rows: list[Row] = []
+    sheets: list[Sheet] = []
+    straight = [kind for kind in (SceneKind.SIMPLE, SceneKind.SEVERAL) if kind in kinds]
+    extends = examination.can(Task.EXTEND)
+    if straight and extends:
+        rows += _velocity_rows(examination, straight, sheets)
+    if straight and examination.can(Task.TEXT):
+        rows += _law_rows(examination, straight, _STEADINESS, given=False)
+    if SceneKind.BOUNCE in kinds:
+        rows += _law_rows(examination, [SceneKind.BOUNCE], _REFLECTION, given=extends)
+    if SceneKind.GRAVITY in kinds:
+        rows += _law_rows(examination, [SceneKind.GRAVITY], _gravity(same=extends), given=extends)
+    if not rows:
+        raise Absent("Nothing in the model's world moves straight ahead, bounces or falls within its own clip.")
+    remarks = [] if extends else ["Not trained to extend, so asked in words: how fast objects should be is not told."]
+    return Section(
+        title="Motion",
+        question="Do things move by the laws of their world, also at speeds that training never showed?",
+        rows=tuple(rows),
+        remarks=tuple(remarks),
+        sheets=tuple(sheets),
+    )
+
+
+def _velocity_rows(examination: Examination, kinds: Sequence[SceneKind], sheets: list[Sheet]) -> list[Row]:
+    first = given_frames(examination.shape.frames)
+    groups = examination.groups(kinds, examination.plan.completions)
+    simple = [scene for scene in groups[SEEN] if scene.kind is SceneKind.SIMPLE]
+    if simple:
+        groups[BEYOND] = [rescaled(scene, (_SLOWER, _FASTER)[place % 2]) for place, scene in enumerate(simple)]
+    rows: list[Row] = []
+    for group, all_scenes in groups.items():
+        scenes = [scene for scene in all_scenes if followed(scene, first)]
+        clips = examination.extend(scenes, [first] * len(scenes))
+        errors = [velocity_errors(scene, clip, first) for scene, clip in zip(scenes, clips, strict=True)]
+        truth = [velocity_errors(scene, clip, first) for scene, clip in zip(scenes, true_clips(scenes), strict=True)]
+        rows += _error_rows(errors, truth, group)
+        if group in (SEEN, BEYOND):
+            sheets.append(_sheet(f"Given {first} frames, {group}", scenes, clips, errors))
+    return rows
+
+
+def _error_rows(errors: Sequence[Sequence[float]], truth: Sequence[Sequence[float]], group: str) -> list[Row]:
+    kept, floor = ([float(max(clip) <= _NEAR) for clip in of] for of in (errors, truth))
+    score, of_errors = mean(kept), median([max(clip) for clip in errors])
+    if score is None or of_errors is None:
+        return []
+    unreadable = sum(error == _LOST for clip in errors for error in clip)
+    return [
+        Row(
+            name=KEPT,
+            group=group,
+            meaning="given the beginning, every object goes on with its velocity (within 20 %)",
+            score=score,
+            floor=mean(floor),
+            unreadable=unreadable,
+        ),
+        Row(
+            name=ERROR,
+            group=group,
+            meaning="how far a velocity is from the true one, as a share of it (median of clips)",
+            score=of_errors,
+            floor=median([max(clip) for clip in truth]),
+            unreadable=unreadable,
+            better="lower",
+            unit="ratio",
+        ),
+    ]
+
+
+def _law_rows(examination: Examination, kinds: Sequence[SceneKind], law: Law, *, given: bool) -> list[Row]:
+    rows = []
+    plan = examination.plan
+    first = given_frames(examination.shape.frames) if given else 0
+    for group, all_scenes in examination.groups(kinds, plan.completions if given else plan.clips).items():
+        scenes = [scene for scene in all_scenes if law.asks(scene, first)]
+        if given:
+            clips = examination.extend(scenes, [first] * len(scenes))
+        else:
+            clips = examination.draw([scene.captions.short for scene in scenes], [scene.shape for scene in scenes])
+        score, floor = (
+            mean([law.judge(scene, clip, first) for scene, clip in zip(scenes, of, strict=True)])
+            for of in (clips, true_clips(scenes))
+        )
+        if score is not None:
+            rows.append(Row(name=law.name, group=group, meaning=law.meaning, score=score, floor=floor))
+    return rows
+
+
+def _sheet(title: str, scenes: Sequence[Scene], clips: Sequence[Video], errors: Sequence[Sequence[float]]) -> Sheet:
+    shown = [
+        Shown(scene.captions.short, clip, max(off) <= _NEAR)
+        for scene, clip, off in list(zip(scenes, clips, errors, strict=True))[:_SHOWN]
+    ]
+    return Sheet(title, tuple(shown))

@@ -1,0 +1,225 @@
+"""Is what nobody sees still there: the object that went behind a screen must come out as it went in.
+
+Only clips whose object was hidden for three frames or more count. The model is given all up to the first frame in
+which it is, so the law and the given frames fix what must come back, where and when. Two rules are judged on the
+same clips: one goes on with the velocity that was read, the other draws the object as if the screen hid nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from kinema_evaluation.bootstrap import mean
+from kinema_evaluation.plan import Absent, Examination, true_clips
+from kinema_evaluation.report import Row, Score, Section, Sheet, Shown
+from kinema_evaluation.tracking import Floats, objects, places, velocity
+from kinema_model.conditions.tasks import Task
+from kinema_world import Scene, SceneKind, Track, Video
+from kinema_world.reader import ObjectReading, read
+from kinema_world.scene import Rectangle, visible_share
+
+EVERYTHING: Final = "everything"
+EXTRAPOLATED: Final = "linear extrapolation"
+ALWAYS_PRESENT: Final = "always present"
+_MEANING: Final = {
+    "colour": "what comes out has the colour that went in",
+    "shape": "it has the shape",
+    "size": "it has the size, by the word for it",
+    "exit side": "it comes out at the side of the screen that it was moving to",
+    "exit time": "it comes out when it should, within 20 % of the time that it was hidden",
+    EVERYTHING: "all five in one clip",
+}
+_TIME: Final = 0.2
+_HIDDEN: Final = 0.04
+_LEAST_HIDDEN: Final = 3
+_FINE: Final = 0.02
+# Scenes looked at for each that hides its object for long enough.
+_MORE: Final = 4
+_DIFFERS: Final = 24
+_SHOWN: Final = 6
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A scene whose object is hidden from `gone` to `back`, both in frames and between two as a rule.
+
+    What shows less than a reader can tell counts as hidden.
+    """
+
+    scene: Scene
+    gone: float
+    back: float
+
+    @property
+    def track(self) -> Track:
+        """The object."""
+        return self.scene.shots[0].tracks[0]
+
+    @property
+    def screen(self) -> Rectangle:
+        """What hides it."""
+        screen = self.scene.shots[0].screen
+        assert screen is not None
+        return screen
+
+    @property
+    def given(self) -> int:
+        """Frames that a model is given: all until it is hidden, and the first in which it is."""
+        return int(np.ceil(self.gone)) + 1
+
+
+def hidden(scene: Scene) -> Hidden | None:
+    """When the object of a scene is hidden, None where that is for fewer than three frames.
+
+    In a shorter time nothing is asked: what is always there would come out at nearly the right moment.
+    """
+    shot, shape = scene.shots[0], scene.shape
+    if shot.screen is None:
+        return None
+    (track,) = shot.tracks
+    frames = np.arange(0, shape.frames - 1, _FINE)
+    path = track.positions[0] + frames[:, None] / shape.fps * track.velocities[0]
+    unseen = frames[visible_share(track.look, path, shot.screen, shape) < _HIDDEN]
+    if not len(unseen) or unseen[-1] == frames[-1] or int(unseen[-1]) - int(np.ceil(unseen[0])) + 1 < _LEAST_HIDDEN:
+        return None
+    return Hidden(scene, float(unseen[0]), float(unseen[-1]))
+
+
+def judge(case: Hidden, clip: Video) -> dict[str, bool]:
+    """What of the object came back right in a clip uint8 (T, H, W, 3); what cannot be read is wrong."""
+    later = read(clip[case.given :], case.scene.shape.fps)
+    things = later.shots[0].objects
+    verdict = dict.fromkeys((name for name in _MEANING if name != EVERYTHING), False)
+    if len(things) == 1 and len(later.shots) == 1:
+        (thing,) = things
+        look = case.track.look
+        verdict |= {
+            "colour": thing.colour == look.colour,
+            "shape": thing.shape == look.shape,
+            "size": thing.facts(case.scene.shape.side).size == look.size,
+            "exit side": _side(case, thing) == case.track.heading,
+            "exit time": _in_time(case, thing),
+        }
+    return verdict | {EVERYTHING: all(verdict.values())}
+
+
+def _side(case: Hidden, thing: ObjectReading) -> str | None:
+    """Which way from the middle of the screen the object is first wholly seen."""
+    first = next((centre for centre in thing.centres if centre is not None), None)
+    if first is None:
+        return None
+    screen = case.screen
+    if case.track.heading in ("left", "right"):
+        return "right" if first[0] > (screen.left + screen.right) / 2 else "left"
+    return "down" if first[1] > (screen.top + screen.bottom) / 2 else "up"
+
+
+def _in_time(case: Hidden, thing: ObjectReading) -> bool:
+    """Whether it came out, at some moment between two frames, within the tolerance of the true moment."""
+    seen = [case.given + frame for frame, share in enumerate(thing.visible) if share >= _HIDDEN]
+    if not seen:
+        return False
+    slack = _TIME * (case.back - case.gone)
+    return seen[0] - 1 - slack <= case.back <= seen[0] + slack
+
+
+def extrapolated(case: Hidden, true: Video) -> Video:
+    """What goes on with the velocity and the look that are read of the given frames of the true clip."""
+    scene, shot = case.scene, case.scene.shots[0]
+    thing = objects(true[: case.given], scene.shape.fps).get(case.track.look.colour)
+    centres = places(thing, case.given)
+    way = _velocity(centres, scene.shape.fps)
+    if thing is None or way is None or thing.shape is None or thing.radius is None:
+        return true[np.minimum(np.arange(len(true)), case.given - 1)]
+    start = np.flatnonzero(~np.isnan(centres[:, 0]))[0]
+    times = (np.arange(scene.shape.frames) - start) / scene.shape.fps
+    path = centres[start] + times[:, None] * way
+    look = replace(case.track.look, shape=thing.shape, radius=thing.radius)
+    seen = visible_share(look, path, case.screen, scene.shape)
+    track = replace(case.track, look=look, positions=path, world_positions=path, visible=seen)
+    (drawn,) = true_clips([replace(scene, shots=(replace(shot, tracks=(track,)),))])
+    return np.concatenate((true[: case.given], drawn[case.given :]))
+
+
+def _velocity(centres: Floats, fps: float) -> Floats | None:
+    """As `tracking.velocity`, and of two centres where there are no more."""
+    found = velocity(centres, 0, len(centres), fps)
+    seen = np.flatnonzero(~np.isnan(centres[:, 0]))
+    if found is None and len(seen) > 1:
+        return np.asarray((centres[seen[-1]] - centres[seen[0]]) / (seen[-1] - seen[0]) * fps)
+    return found
+
+
+def always_present(case: Hidden, true: Video) -> Video:
+    """The true clip with the object drawn over the screen."""
+    shot = case.scene.shots[0]
+    bare = replace(shot, screen=None)
+    with_object, without = true_clips(
+        [replace(case.scene, shots=(replace(bare, tracks=tracks),)) for tracks in (shot.tracks, ())]
+    )
+    differs = np.abs(with_object.astype(int) - without).max(axis=-1, keepdims=True) > _DIFFERS
+    return np.where(differs, with_object, true)
+
+
+def examine(examination: Examination) -> Section:
+    """Raises `Absent` where the model's world hides nothing, or the model cannot go on from given frames."""
+    if SceneKind.OCCLUDE not in examination.kinds():
+        raise Absent("Nothing in the model's world passes behind a screen within the model's own clip.")
+    if not examination.can(Task.EXTEND):
+        raise Absent("The model was not trained to extend: in words alone, nothing fixes what must come back, or when.")
+    rows: list[Row] = []
+    sheets: list[Sheet] = []
+    count = examination.plan.completions
+    for group, scenes in examination.groups([SceneKind.OCCLUDE], _MORE * count).items():
+        cases = [case for scene in scenes if (case := hidden(scene)) is not None][:count]
+        clips = examination.extend([case.scene for case in cases], [case.given for case in cases])
+        truth = true_clips([case.scene for case in cases])
+        verdicts = _judged(cases, clips)
+        controls = {
+            EXTRAPOLATED: _judged(cases, [extrapolated(c, t) for c, t in zip(cases, truth, strict=True)]),
+            ALWAYS_PRESENT: _judged(cases, [always_present(c, t) for c, t in zip(cases, truth, strict=True)]),
+        }
+        rows += _rows(group, verdicts, _judged(cases, truth), controls)
+        shown = [
+            Shown(case.scene.captions.short, clip, verdict[EVERYTHING])
+            for case, clip, verdict in list(zip(cases, clips, verdicts, strict=True))[:_SHOWN]
+        ]
+        sheets.append(Sheet(f"Given all until the object is hidden, {group}", tuple(shown)))
+    return Section(
+        title="Permanence",
+        question="Is what went behind a screen still there, and does it come out as it should?",
+        rows=tuple(rows),
+        remarks=(
+            f"{EXTRAPOLATED}: goes on with the velocity that is read of the given frames, so it shows what a rule "
+            f"without learning reaches. {ALWAYS_PRESENT}: draws the object over the screen; a measure that praised it "
+            "would not ask for permanence.",
+        ),
+        sheets=tuple(sheets),
+    )
+
+
+def _judged(cases: Sequence[Hidden], clips: Sequence[Video]) -> list[dict[str, bool]]:
+    return [judge(case, clip) for case, clip in zip(cases, clips, strict=True)]
+
+
+def _rows(
+    group: str,
+    verdicts: Sequence[dict[str, bool]],
+    truth: Sequence[dict[str, bool]],
+    controls: dict[str, list[dict[str, bool]]],
+) -> list[Row]:
+    rows = []
+    for name, meaning in _MEANING.items():
+        score = _score(verdicts, name)
+        if score is not None:
+            ruled = {rule: of for rule, given in controls.items() if (of := _score(given, name)) is not None}
+            rows.append(
+                Row(name=name, group=group, meaning=meaning, score=score, floor=_score(truth, name), controls=ruled)
+            )
+    return rows
+
+
+def _score(verdicts: Sequence[dict[str, bool]], name: str) -> Score | None:
+    return mean([float(verdict[name]) for verdict in verdicts])

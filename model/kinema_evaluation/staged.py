@@ -1,0 +1,69 @@
+"""Scenes changed on purpose: another look, a course that goes on, and the region that holds a whole course."""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kinema_world import COLOURS, SHAPES, Scene
+from kinema_world.captions import captions_of
+from kinema_world.casting import inside
+from kinema_world.motion import bouncing
+from kinema_world.scene import facts_of
+
+_MARGIN: Final = 1.0
+
+
+def relooked(scene: Scene, *, shape_too: bool) -> Scene:
+    """The scene with its first object in a colour that is not in it, and if asked for in another shape."""
+    shot, *rest = scene.shots
+    first, *others = shot.tracks
+    used = {track.look.colour for track in scene.tracks}
+    palette = list(COLOURS)
+    start = palette.index(first.look.colour)
+    colour = next(c for c in palette[start:] + palette[:start] if c not in used)
+    shape = SHAPES[(SHAPES.index(first.look.shape) + 1) % len(SHAPES)] if shape_too else first.look.shape
+    changed = replace(first, look=replace(first.look, colour=colour, shape=shape))
+    shots = (replace(shot, tracks=(changed, *others)), *rest)
+    return replace(scene, shots=shots, captions=captions_of(facts_of(scene.kind, shots)))
+
+
+def going_on(scene: Scene, first: int, frames: int) -> Scene:
+    """Frames [first, first + frames) of a scene of one object that bounces, which goes on doing so for ever."""
+    (shot,), shape = scene.shots, replace(scene.shape, frames=frames)
+    (track,) = shot.tracks
+    times = (first + np.arange(frames)) / shape.fps
+    course = bouncing(track.positions[0], track.velocities[0], inside(track.look, shape), times)
+    moved = replace(
+        track,
+        positions=course.positions,
+        world_positions=course.positions,
+        velocities=course.velocities,
+        visible=np.ones(frames),
+        hidden_by=(None,) * frames,
+    )
+    still = np.zeros((frames, 2))
+    return replace(scene, shape=shape, shots=(replace(shot, frames=frames, tracks=(moved,), camera=still),))
+
+
+def region(scene: Scene, other: Scene) -> Tensor:
+    """A box around the whole course of the first object of both scenes: bool (T, H, W), True inside."""
+    shape = scene.shape
+    lows, highs = [], []
+    for track in (scene.shots[0].tracks[0], other.shots[0].tracks[0]):
+        left, right, top, bottom = track.look.extents
+        lows.append(track.positions.min(axis=0) - np.array([left, top]) - _MARGIN)
+        highs.append(track.positions.max(axis=0) + np.array([right, bottom]) + _MARGIN)
+    first = np.maximum(np.floor(np.min(lows, axis=0)).astype(int), 0)
+    end = np.maximum(np.ceil(np.max(highs, axis=0)).astype(int), 0)
+    mask = torch.zeros(shape.frames, shape.height, shape.width, dtype=torch.bool)
+    mask[:, first[1] : end[1], first[0] : end[0]] = True
+    return mask
+
+
+def far_outside(mask: Tensor, reach: int) -> Tensor:
+    """Pixels (T, H, W) further than `reach` from a mask, where a completed clip must be what it was given."""
+    return F.max_pool2d(mask.float()[:, None], 2 * reach + 1, 1, reach)[:, 0] == 0

@@ -1,0 +1,1 @@
+"""What a clip is asked for with: the tasks, and what of the clip is given."""

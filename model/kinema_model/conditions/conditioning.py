@@ -1,0 +1,141 @@
+"""What is given, as parts of a pack: one path for training and sampling, so that a model meets what it was taught.
+
+Every given segment is encoded alone, never cut from the latents of a whole clip: a codec that looks around would tell
+of frames that sampling does not have. Frames at the start stand in the clip itself, at level 0; others are parts of
+their own at the time of their first frame.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kinema_model.codec.codec import Codec
+from kinema_model.codec.latents import token_times, whole_clip
+from kinema_model.conditions.given import Given, Segment, check_given
+from kinema_model.config import ModelConfig
+from kinema_model.network.pack import Part
+
+
+def condition(config: ModelConfig, codec: Codec, latents: Tensor, fps: float, given: Given) -> tuple[Part, ...]:
+    """The clip's own part and those of what it is given, levels 0 where given and 1 where it is to be made.
+
+    `latents` (C, T, H, W) stand wherever the clip is to be made: in training its own, in sampling whatever the noise
+    begins from. Raises `ShapeError` for what does not fit.
+    """
+    clip = whole_clip(config, latents, fps)
+    frames, height, width = latents.shape[1:]  # the pixel codec keeps sizes
+    check_given(given, frames, height, width)
+    if given.source is not None and given.mask is not None:
+        clip = _masked(config, codec, clip, given.source, given.mask)
+    beside = []
+    for segment in given.segments:
+        if segment.at == 0:
+            clip = _begun(config, codec, clip, segment)
+        else:
+            beside.append(_beside(config, codec, segment, fps))
+    return clip, *beside
+
+
+def reference(config: ModelConfig, codec: Codec, frames: Tensor, fps: float) -> Part:
+    """Frames (3, t, H, W) in [-1, 1] that stay in sight of a stream: given as any segment is, right before the clip."""
+    return _beside(config, codec, Segment(frames, -frames.shape[1]), fps)
+
+
+def made_tokens(config: ModelConfig, mask: Tensor) -> Tensor:
+    """A mask of pixels (T, H, W) -> of tokens (T', H', W'): a patch that holds one such pixel is made whole."""
+    return F.max_pool3d(mask.float()[None, None], config.patch, config.patch)[0, 0]
+
+
+def _masked(config: ModelConfig, codec: Codec, clip: Part, source: Tensor, mask: Tensor) -> Part:
+    """The source with its hole filled with grey before encoding, in the patches that are not made."""
+    levels = made_tokens(config, mask)
+    encoded = codec.encode((source * ~_pixels(config, levels).bool())[None])[0]
+    return _overlaid(config, clip, encoded, levels)
+
+
+def _begun(config: ModelConfig, codec: Codec, clip: Part, segment: Segment) -> Part:
+    """The first frames given, as far as they fill whole rows of tokens."""
+    encoded = codec.encode(segment.video[None])[0]
+    rows = encoded.shape[1] // config.patch[0]
+    levels = clip.levels.clone()
+    levels[:rows] = 0
+    padded = F.pad(encoded, (0, 0, 0, 0, 0, clip.latents.shape[1] - encoded.shape[1]))
+    return _overlaid(config, clip, padded, levels)
+
+
+def _overlaid(config: ModelConfig, clip: Part, encoded: Tensor, levels: Tensor) -> Part:
+    made = _pixels(config, levels)
+    return Part(clip.latents * made + encoded * (1 - made), torch.minimum(clip.levels, levels), clip.times)
+
+
+def _beside(config: ModelConfig, codec: Codec, segment: Segment, fps: float) -> Part:
+    encoded = codec.encode(segment.video[None])[0]
+    part = whole_clip(config, encoded, fps)
+    times = token_times(config, encoded.shape[1], fps, first=segment.at / fps)
+    return Part(part.latents, torch.zeros_like(part.levels), times)
+
+
+def _pixels(config: ModelConfig, tokens: Tensor) -> Tensor:
+    """Values of tokens (T', H', W') for every pixel (T, H, W)."""
+    for axis, side in enumerate(config.patch):
+        tokens = tokens.repeat_interleave(side, axis)
+    return tokens
+
+
+@dataclass(frozen=True)
+class Seam:
+    """Where a given segment meets what was made: the jump in mean absolute brightness, and a usual step beside it."""
+
+    frame: int
+    jump: float
+    usual: float
+
+
+def seams(made: Tensor, given: Given) -> list[Seam]:
+    """Jumps of a clip (3, T, H, W) in [-1, 1] as it was made, before anything is pasted.
+
+    A segment at the start is compared across its last frame, one that was made as well with what was made there; a
+    usual step is the mean between neighbouring made frames.
+    """
+    frames = made.shape[1]
+    steps = (made[:, 1:] - made[:, :-1]).abs().mean(dim=(0, 2, 3))
+    usual = float(steps.mean()) if len(steps) else 0.0
+    found = []
+    for segment in given.segments:
+        count = segment.video.shape[1]
+        if segment.at == 0 and count < frames:
+            found.append(Seam(count, float((made[:, count] - segment.video[:, -1]).abs().mean()), usual))
+        elif 0 < segment.at < frames:
+            found.append(Seam(segment.at, float((made[:, segment.at] - segment.video[:, 0]).abs().mean()), usual))
+        elif segment.at == frames:
+            found.append(Seam(frames, float((made[:, -1] - segment.video[:, 0]).abs().mean()), usual))
+    return found
+
+
+def paste(made: Tensor, given: Given, patch: tuple[int, int, int]) -> Tensor:
+    """The clip (3, T, H, W) with all that was given bit for bit in its place.
+
+    Around a mask, what was made fades into the source over the patches that the mask was rounded outward to.
+    """
+    clip = made.clone()
+    if given.source is not None and given.mask is not None:
+        share = _faded(given.mask, max(patch[1:]))
+        clip = torch.where(share == 0, given.source, given.source + share * (made - given.source))
+        clip = torch.where(share == 1, made, clip)
+    for segment in given.segments:
+        count = min(segment.video.shape[1], clip.shape[1] - segment.at)
+        clip[:, segment.at : segment.at + count] = segment.video[:, :count]
+    return clip
+
+
+def _faded(mask: Tensor, reach: int) -> Tensor:
+    """1 inside a mask (T, H, W), falling to 0 within half of `reach` pixels outside it."""
+    share = mask.float()[:, None]
+    steps = max(1, reach // 2)
+    ring = share
+    for number in range(1, steps):
+        ring = F.max_pool2d(ring, 3, 1, 1)
+        share = torch.maximum(share, ring * (1 - number / steps))
+    return share[:, 0]

@@ -1,0 +1,144 @@
+"""What a clip is given, in pixels: cut from a true clip in training, taken from a request in sampling."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinema_model.conditions.tasks import TRAINED_BY, Task
+from kinema_model.errors import ShapeError, TaskError
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Given frames (3, t, H, W) in [-1, 1], the first of them shown as frame `at` of the clip."""
+
+    video: Tensor
+    at: int
+
+
+@dataclass(frozen=True)
+class Given:
+    """All that a clip is given. `mask` (T, H, W) is True where `source` (3, T, H, W) is to be made anew.
+
+    `segments` may lie anywhere, also right behind the clip. `source` without a mask is what the clip starts from when
+    it begins at a level below 1.
+    """
+
+    segments: tuple[Segment, ...] = ()
+    source: Tensor | None = None
+    mask: Tensor | None = None
+
+
+NOTHING: Final = Given()
+
+
+def practised(task: Task, video: Tensor, other: Tensor | None) -> Tensor:
+    """The clip (3, T, H, W) that this task is practised on, made of a true one and, for a blend, of an `other`.
+
+    A loop is a clip that turns back on its way; a blend dissolves from one clip into the other.
+    """
+    if task is Task.LOOP:
+        frames = video.shape[1]
+        return video[:, [min(at, frames - at) for at in range(frames)]]
+    if task is Task.BLEND and other is not None:
+        return dissolved(video, other)
+    return video
+
+
+def dissolved(first: Tensor, last: Tensor) -> Tensor:
+    """Two clips (3, T, H, W) as one that begins as the first and ends as the last."""
+    share = torch.linspace(0, 1, first.shape[1])[None, :, None, None]
+    return (1 - share) * first + share * last
+
+
+def draw_given(task: Task, video: Tensor, draw: np.random.Generator) -> Given:
+    """What a training sample of this task is given of the clip (3, T, H, W) that it is practised on.
+
+    A clip too short to leave something to be made is given nothing: it trains text alone.
+    """
+    frames = video.shape[1]
+    if task in (Task.TEXT, Task.PICTURE) or frames < 2:
+        return NOTHING
+    few = 1 + int(draw.integers(max(1, frames // 2)))
+    match task:
+        case Task.INPAINT:
+            return Given(source=video, mask=_random_box(video, draw))
+        case Task.IMAGE:
+            return Given((Segment(video[:, :1], 0),))
+        case Task.EXTEND:
+            return Given((Segment(video[:, :few], 0),))
+        case Task.EXTEND_BACK:
+            return Given((Segment(video[:, -few:], frames - few),))
+        case Task.FILL | Task.BLEND:
+            return Given((Segment(video[:, :1], 0), Segment(video[:, -1:], frames - 1)))
+        case Task.LOOP:
+            return Given((Segment(video[:, :1], 0), Segment(video[:, :1], frames)))
+    raise TaskError(f"{task.value!r} needs no training of its own. Train {TRAINED_BY[task].value!r} for it.")
+
+
+def _random_box(video: Tensor, draw: np.random.Generator) -> Tensor:
+    """A box of a third to two thirds of each side, the same in every frame."""
+    _, frames, height, width = video.shape
+    mask = torch.zeros(frames, height, width, dtype=torch.bool)
+    spans = []
+    for side in (height, width):
+        length = max(1, int(side * draw.uniform(1 / 3, 2 / 3)))
+        first = int(draw.integers(side - length + 1))
+        spans.append(slice(first, first + length))
+    mask[:, spans[0], spans[1]] = True
+    return mask
+
+
+def check_given(given: Given, frames: int, height: int, width: int) -> None:
+    """Raise `ShapeError` for what does not fit a clip of this shape, naming what and both sizes."""
+    for segment in given.segments:
+        shape = tuple(segment.video.shape)
+        if len(shape) != 4 or shape[0] != 3 or shape[2:] != (height, width):
+            raise ShapeError(f"Given frames of shape {shape} do not fit. Give (3, t, {height}, {width}).")
+        if not 0 <= segment.at <= frames:
+            raise ShapeError(f"Given frames cannot be shown as frame {segment.at}. Use 0 to {frames}.")
+    if given.source is not None and tuple(given.source.shape) != (3, frames, height, width):
+        raise ShapeError(
+            f"A source of shape {tuple(given.source.shape)} does not fit. Give (3, {frames}, {height}, {width})."
+        )
+    if given.mask is not None and (given.source is None or tuple(given.mask.shape) != (frames, height, width)):
+        raise ShapeError(
+            f"A mask of shape {tuple(given.mask.shape)} does not fit. Give ({frames}, {height}, {width}) and a source."
+        )
+
+
+def given_for(task: Task, frames: int, first: Tensor, last: Tensor | None = None, mask: Tensor | None = None) -> Given:
+    """What a request for a clip of so many frames gives: `first` and `last` are clips (3, t, H, W) in [-1, 1].
+
+    image, loop: `first` is a picture. extend: `first` is what comes before. extend-back: `first` is what comes after.
+    fill, blend: the clip leads from `first` to `last`. edit, inpaint: `first` is the clip, and `mask` (T, H, W) tells
+    what is to be made anew. Raises `TaskError` for what is missing, `ShapeError` for what does not fit.
+    """
+    if task in (Task.FILL, Task.BLEND) and last is None:
+        raise TaskError(f"{task.value!r} leads from one clip to another. Give the second one too.")
+    if task is Task.INPAINT and mask is None:
+        raise TaskError("'inpaint' makes a region anew. Give a mask of it.")
+    if task in (Task.IMAGE, Task.LOOP) and first.shape[1] != 1:
+        raise ShapeError(f"{task.value!r} begins with one picture, not {first.shape[1]} frames. Give one frame.")
+    match task:
+        case Task.IMAGE | Task.EXTEND:
+            return Given((Segment(first, 0),))
+        case Task.EXTEND_BACK:
+            return Given((Segment(first, frames - first.shape[1]),))
+        case Task.LOOP:
+            return Given((Segment(first, 0), Segment(first, frames)))
+        case Task.EDIT:
+            return Given(source=first)
+        case Task.INPAINT:
+            return Given(source=first, mask=mask)
+        case Task.FILL if last is not None:
+            return Given((Segment(first, 0), Segment(last, frames - last.shape[1])))
+        case Task.BLEND if last is not None:
+            if first.shape != last.shape or first.shape[1] != frames:
+                raise ShapeError(f"A blend of {frames} frames needs two clips of so many. Cut both to that.")
+            ends = (Segment(first[:, :1], 0), Segment(last[:, -1:], frames - 1))
+            return Given(ends, source=dissolved(first, last))
+    raise TaskError(f"{task.value!r} is given words alone. Leave the clips out, or name another task.")

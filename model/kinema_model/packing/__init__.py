@@ -1,0 +1,1 @@
+"""Clips of any shape in steps of one size: which clips make a step, and which rank computes which."""

@@ -1,0 +1,75 @@
+"""The steps of a training: which clips of a world each takes, and which of them each rank computes.
+
+A step is a function of the world, the budget and the steps before it alone. So a run that was stopped goes on with the
+very clips that follow, whatever the number of ranks is by then.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from kinema_model.config import ModelConfig
+from kinema_model.errors import ConfigError, ShapeError
+from kinema_model.network.flops import training_flops
+from kinema_model.packing.planning import Load, StepPlanner, StreamState, patches, share
+from kinema_world import World
+
+# Text states of a usual caption; they hardly weigh beside a clip's own tokens.
+_TEXT: Final = 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step over all ranks: `number` counts from 0, `after` is where the stream is once it is taken."""
+
+    number: int
+    loads: tuple[Load, ...]
+    after: StreamState
+
+    @property
+    def samples(self) -> tuple[int, ...]:
+        """Ids of all its clips."""
+        return tuple(load.sample for load in self.loads)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all its clips, without those that stand beside a clip because its task gives them."""
+        return sum(load.tokens for load in self.loads)
+
+    def of(self, rank: int, ranks: int) -> list[int]:
+        """Ids of a rank's clips: none where there are fewer clips than ranks."""
+        if not 0 <= rank < ranks:
+            raise ConfigError(f"Rank {rank} is outside a group of {ranks}. Give a rank below the group's size.")
+        return [load.sample for load in share(self.loads, ranks)[rank]]
+
+
+class Steps:
+    """All steps of a training on a world, of at most `budget` tokens each. `largest` is the largest clip's tokens.
+
+    Raises `ShapeError` where the world's largest clip does not fit the budget or the model.
+    """
+
+    def __init__(self, world: World, config: ModelConfig, budget: int) -> None:
+        self._world = world
+        self._config = config
+        largest = max(patches(shape, config.patch) for shape in world.config.largest_shapes())
+        if largest > budget:
+            raise ShapeError(
+                f"A step of {budget} tokens does not hold the world's largest clip, which has {largest}. "
+                "Give steps at least as many, or the world smaller clips."
+            )
+        self.largest = largest
+        self._planner = StepPlanner(self._tokens, budget)
+
+    def walk(self, first: int, end: int, state: StreamState) -> Iterator[Step]:
+        """Steps `first` to `end` - 1, where `state` is what step `first` - 1 left."""
+        for number in range(first, end):
+            samples, state = self._planner.plan(state)
+            yield Step(number, tuple(self._load(sample) for sample in samples), state)
+
+    def _tokens(self, sample: int) -> int:
+        return patches(self._world.shape(sample), self._config.patch)
+
+    def _load(self, sample: int) -> Load:
+        tokens = self._tokens(sample)
+        return Load(sample, tokens, training_flops(self._config.network, [tokens], [_TEXT]))

@@ -1,0 +1,1 @@
+"""Clips of open length, chunk after chunk."""

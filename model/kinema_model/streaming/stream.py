@@ -1,0 +1,213 @@
+"""Clips of open length: one chunk after another from noise, each looking back at a window of what is done.
+
+The loop is that of CausVid (arXiv:2412.07772) and Self Forcing (arXiv:2506.08009), with full denoising of each chunk.
+Finished chunks are looked at slightly noised, as in training: what a model makes is not quite what it was taught on,
+and noise covers the difference (Diffusion Forcing, arXiv:2407.01392, section 3.3).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinema_model.codec.codec import Codec, to_uint8
+from kinema_model.codec.latents import whole_clip
+from kinema_model.config import ModelConfig, StreamingConfig
+from kinema_model.diffusion.draws import Stream, normal
+from kinema_model.diffusion.sampler import NO_GUIDANCE, Guidance, OnStep, ShouldStop, euler_levels, sample
+from kinema_model.errors import PromptError, ShapeError, TaskError
+from kinema_model.network.pack import Part, Sample
+from kinema_model.streaming.chunking import chunk_rows, reference_of
+from kinema_model.streaming.window import Window
+from kinema_model.text.encoder import TextEncoder
+from kinema_model.video_model import VideoModel
+from kinema_world import Video
+
+# Draws of a chunk's noise by what it is for: 0 begins the chunk (`sampler.initial_noise`), 1 stays on it as context, 2
+# on the beginning of a shot as its reference.
+_AS_CONTEXT: Final = 1
+_AS_REFERENCE: Final = 2
+
+
+@dataclass(frozen=True)
+class Shot:
+    """So many seconds of a prompt. What comes back in it was first seen in shot `like`, whose beginning stays in sight.
+
+    A shot that names itself brings nothing back: its own beginning is what stays.
+    """
+
+    prompt: str
+    seconds: float
+    like: int = 0
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How a stream is made: sizes in pixels, its rate, Euler steps of each chunk, and guidance as for any clip."""
+
+    height: int
+    width: int
+    fps: int
+    steps: int
+    guidance_scale: float
+    negative_prompt: str = ""
+    on_step: OnStep | None = None
+    should_stop: ShouldStop | None = None
+    guidance_rescale: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Token rows of a chunk, its number in the stream, and its shot, which it may begin."""
+
+    number: int
+    rows: int
+    shot: int
+    begins: bool
+
+
+def stream(
+    model: VideoModel,
+    codec: Codec,
+    encoder: TextEncoder,
+    shots: Sequence[Shot],
+    seed: int,
+    options: StreamOptions,
+    device: torch.device | str = "cpu",
+) -> Iterator[Video]:
+    """The chunks of a clip, uint8 (t, H, W, 3) each, one after another; what is behind the window is not held.
+
+    Raises `TaskError` for a model that was not trained for it, `PromptError` and `ShapeError` for shots that cannot be
+    made, all before the first chunk is asked for; later `SamplingStopped` when `should_stop` said so.
+    """
+    streaming = trained_streaming(model.config)
+    _check(shots, seed)
+    return Streamer(model, streaming, codec, encoder, shots, seed, options, device).run()
+
+
+def trained_streaming(config: ModelConfig) -> StreamingConfig:
+    """How this model streams. Raises `TaskError` where it was not trained to."""
+    if config.streaming is None:
+        raise TaskError(
+            "This model was not trained for clips of open length. Ask it for one clip of at most "
+            f"{config.max_frames} frames, or for a model whose config has streaming."
+        )
+    return config.streaming
+
+
+def _check(shots: Sequence[Shot], seed: int) -> None:
+    if not shots:
+        raise PromptError("There are no shots. Give at least one prompt with its seconds.")
+    if seed < 0:
+        raise ShapeError("The seed is negative. Use 0 or a positive number.")
+    for number, shot in enumerate(shots):
+        if not shot.prompt.strip():
+            raise PromptError(f"The prompt of shot {number} is empty. Say in a few words what it shows.")
+        if not 0 < shot.seconds < float("inf"):
+            raise ShapeError(f"Shot {number} cannot last {shot.seconds:g} s. Give more than 0.")
+        if not 0 <= shot.like <= number:
+            raise ShapeError(
+                f"Shot {number} cannot be like shot {shot.like}. Name itself, {number}, or an earlier one."
+            )
+
+
+class Streamer:
+    """One stream on its way: its plan, its texts, and the window that each chunk is made behind."""
+
+    def __init__(
+        self,
+        model: VideoModel,
+        streaming: StreamingConfig,
+        codec: Codec,
+        encoder: TextEncoder,
+        shots: Sequence[Shot],
+        seed: int,
+        options: StreamOptions,
+        device: torch.device | str,
+    ) -> None:
+        self.config = model.config
+        self.window = Window(model, streaming, device, options.fps)
+        self._streaming, self._codec = streaming, codec
+        self._shots, self._seed, self._options = tuple(shots), seed, options
+        self._device = torch.device(device)
+        self._texts = encoder.encode([shot.prompt for shot in shots])
+        self._against = encoder.encode([options.negative_prompt])[0]
+        # The beginnings of shots that are or will be asked for, and the shot whose beginning is in sight.
+        self._beginnings: dict[int, tuple[Part, ...]] = {}
+        self._referred: int | None = None
+
+    def run(self) -> Iterator[Video]:
+        """Chunks uint8 (t, H, W, 3). Raises `SamplingStopped`."""
+        plan = _planned(self.config, self._streaming, self._shots, self._options.fps)
+        for chunk in plan:
+            self._look_at(self._shots[chunk.shot].like)
+            latents = self._made(chunk, len(plan))
+            pixels = to_uint8(self._codec.decode(latents[None]))[0].cpu()
+            self._kept(chunk, latents)
+            if chunk.begins and any(shot.like == chunk.shot for shot in self._shots):
+                found = reference_of(self.config, self._streaming, self._codec, pixels, self._options.fps)
+                self._beginnings[chunk.shot] = tuple(self._noised(part, chunk, _AS_REFERENCE) for part in found)
+            yield np.asarray(pixels.numpy())
+
+    def _look_at(self, shot: int) -> None:
+        """Have the beginning of a shot in sight, from when there is one."""
+        if self._referred == shot or (shot not in self._beginnings and self._referred is None):
+            return
+        self.window.refer(self._beginnings.get(shot, ()), self._all_texts(shot))
+        self._referred = shot if shot in self._beginnings else None
+
+    def _made(self, chunk: _Chunk, chunks: int) -> Tensor:
+        """Latents (C, t, H, W) of a chunk, from noise."""
+        options, steps = self._options, self._options.steps
+        part = self._part(chunk)
+        text, *against = self._all_texts(chunk.shot)
+        on_step = options.on_step
+        (latents,) = sample(
+            self.window.view(),
+            [Sample((part,), text)],
+            [self._seed],
+            self.config.patch,
+            euler_levels(steps, self._shift(part)),
+            guidance=Guidance(options.guidance_scale, against, options.guidance_rescale) if against else None,
+            chunk=chunk.number,
+            device=self._device,
+            on_step=None if on_step is None else lambda done, _: on_step(chunk.number * steps + done, chunks * steps),
+            should_stop=options.should_stop,
+        )
+        return latents
+
+    def _shift(self, part: Part) -> float:
+        """That of a full chunk, as in training, also where a shot's last one is shorter."""
+        full = self._streaming.chunk_frames // self.config.patch[0]
+        return self.config.shift_for(full * part.levels[0].numel())
+
+    def _kept(self, chunk: _Chunk, latents: Tensor) -> None:
+        context = self._noised(replace(self._part(chunk), latents=latents), chunk, _AS_CONTEXT)
+        self.window.keep(context, self._all_texts(chunk.shot))
+
+    def _noised(self, part: Part, chunk: _Chunk, purpose: int) -> Part:
+        """What is finished as later chunks see it, and as training shows it: slightly noised."""
+        level = self._streaming.context_level
+        noise = normal(Stream.INITIAL_NOISE, self._seed, [chunk.number], purpose, part.latents.shape)[0]
+        noisy = (1 - level) * part.latents + level * noise.to(part.latents.device)
+        return replace(part, latents=noisy, levels=torch.full_like(part.levels, level))
+
+    def _part(self, chunk: _Chunk) -> Part:
+        shape = self._codec.latent_shape(chunk.rows * self.config.patch[0], self._options.height, self._options.width)
+        return whole_clip(self.config, torch.zeros(shape), self._options.fps)
+
+    def _all_texts(self, shot: int) -> list[Tensor]:
+        """The prompt and, for guidance, what stands against it."""
+        guided = self._options.guidance_scale != NO_GUIDANCE
+        return [self._texts[shot], self._against] if guided else [self._texts[shot]]
+
+
+def _planned(config: ModelConfig, streaming: StreamingConfig, shots: Sequence[Shot], fps: int) -> list[_Chunk]:
+    plan: list[_Chunk] = []
+    for shot, asked in enumerate(shots):
+        for place, length in enumerate(chunk_rows(config, streaming, config.rows_for(asked.seconds, fps))):
+            plan.append(_Chunk(len(plan), length, shot, begins=place == 0))
+    return plan

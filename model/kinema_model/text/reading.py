@@ -1,0 +1,86 @@
+"""How a model reads a prompt: what lies beyond its limit, and which words it never saw in training.
+
+A model of a small world draws something for any words. People should be told that it has never seen a dog.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kinema_model.artefact import load_world
+from kinema_model.errors import ModelError
+from kinema_model.text.encoder import TextEncoder
+from kinema_world import COLOURS, DIRECTIONS, SHAPES, SIZES, SPEEDS, World, WorldConfig
+from kinema_world.captions import COUNTS, VERBS
+
+READING_FILE: Final = "reading.json"
+LANGUAGES: Final = ("English",)
+"""What the text encoder was trained on."""
+SCENES: Final = 2000
+"""Captions of so many scenes tell a world's words; one takes about a millisecond."""
+MAX_UNSEEN: Final = 32
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What becomes of a prompt."""
+
+    tokens: int
+    """Tokens that the model hears."""
+    cut: str
+    """The end of the prompt that it does not hear."""
+    unseen: tuple[str, ...]
+    """Words that occur in no caption that it was trained on, each once, the first ones."""
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, in order, each once."""
+    return list(dict.fromkeys(_WORD.findall(text.lower())))
+
+
+def vocabulary(world: WorldConfig, scenes: int = SCENES) -> tuple[str, ...]:
+    """The words of a world's captions, sorted."""
+    known: set[str] = set()
+    tables = (*COLOURS, *SHAPES, *SIZES, *DIRECTIONS, *SPEEDS, *COUNTS, *(v for forms in VERBS.values() for v in forms))
+    for text in tables:
+        known.update(words_of(str(text)))
+    made = World(world)
+    for index in range(scenes):
+        captions = made.scene(index).captions
+        for text in (captions.short, captions.rich, *captions.shots):
+            known.update(words_of(text))
+    return tuple(sorted(known))
+
+
+def write_vocabulary(folder: Path, words: tuple[str, ...]) -> None:
+    """Put a model's words beside its weights."""
+    content = {"languages": list(LANGUAGES), "words": list(words)}
+    (folder / READING_FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def known_words(folder: Path) -> frozenset[str]:
+    """Words that a model was trained on; none where its folder does not tell."""
+    try:
+        content = json.loads((folder / READING_FILE).read_text(encoding="utf-8"))
+        return frozenset(str(word) for word in content["words"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:
+        world = load_world(folder)
+        return frozenset(vocabulary(world)) if world is not None else frozenset()
+    except ModelError:
+        return frozenset()
+
+
+def read(prompts: list[str], encoder: TextEncoder, known: frozenset[str]) -> Reading:
+    """What becomes of the prompts of a clip's shots. Raises `PromptError`."""
+    heard, cut = 0, ""
+    for prompt in prompts:
+        tokens, rest = encoder.extent(prompt)
+        heard, cut = max(heard, tokens), cut or rest
+    said = words_of(" ".join(prompts))
+    unseen = tuple(word for word in said if known and word not in known)
+    return Reading(heard, cut, unseen[:MAX_UNSEEN])

@@ -1,0 +1,61 @@
+"""A synthetic world whose truth is known exactly: what a video model is trained on and judged by.
+
+`World` makes scenes from (seed, index), `drawing` draws them, `captions` speaks of them, and
+`kinema_world.reader` reads them back from pixels alone.
+"""
+
+from kinema_world.captions import Captions, caption_of, captions_of, prompts, rich_caption, short_caption
+from kinema_world.config import ShapeMix, WorldConfig
+from kinema_world.drawing import draw, draw_many
+from kinema_world.facts import Facts, ObjectFacts, ShotFacts
+from kinema_world.geometry import coverage
+from kinema_world.parsing import parse_caption
+from kinema_world.scene import ClipShape, Look, Scene, Shot, Track
+from kinema_world.vocabulary import (
+    COLOURS,
+    DIRECTIONS,
+    SHAPES,
+    SIZES,
+    SPEEDS,
+    Attributes,
+    Motion,
+    SceneKind,
+    Video,
+    combinations,
+)
+from kinema_world.world import Clip, World
+
+__all__ = [
+    "COLOURS",
+    "DIRECTIONS",
+    "SHAPES",
+    "SIZES",
+    "SPEEDS",
+    "Attributes",
+    "Captions",
+    "Clip",
+    "ClipShape",
+    "Facts",
+    "Look",
+    "Motion",
+    "ObjectFacts",
+    "Scene",
+    "SceneKind",
+    "ShapeMix",
+    "Shot",
+    "ShotFacts",
+    "Track",
+    "Video",
+    "World",
+    "WorldConfig",
+    "caption_of",
+    "captions_of",
+    "combinations",
+    "coverage",
+    "draw",
+    "draw_many",
+    "parse_caption",
+    "prompts",
+    "rich_caption",
+    "short_caption",
+]

@@ -1,0 +1,192 @@
+"""The grammar of captions: facts to words, and words back to facts.
+
+A short caption names colours, shapes and what happens; a rich one adds sizes, speeds, background, camera and
+shots. Both say nothing that is not so. Short captions come in the canonical style half of the time and in five
+others for the rest, so that a model does not learn one wording.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from kinema_model.diffusion.draws import Stream, generator
+from kinema_model.errors import CaptionError
+from kinema_world.facts import Facts, ObjectFacts, ShotFacts
+from kinema_world.vocabulary import Attributes, Motion, SceneKind, combinations
+
+COUNTS: Final = ("once", "twice", "three times", "four times", "five times")
+_CANONICAL_SHARE: Final = 0.5
+# (third person, participle) of every verb.
+VERBS: Final[dict[str, tuple[str, str]]] = {
+    "stay": ("stays", "staying"),
+    "move": ("moves", "moving"),
+    "go": ("goes", "going"),
+    "bounce": ("bounces", "bouncing"),
+    "fall": ("falls", "falling"),
+    "hit": ("hits", "hitting"),
+    "pass": ("passes", "passing"),
+    "paint": ("paints", "painting"),
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """One way to word a caption: how an object is named and in which form its verb stands."""
+
+    noun: str = "a {size}{colour} {shape}"
+    move: str = "move"
+    participle: bool = False
+
+    def name(self, thing: ObjectFacts) -> str:
+        size = f"{thing.size} " if thing.size else ""
+        return self.noun.format(size=size, colour=thing.colour, shape=thing.shape)
+
+    def verb(self, stem: str) -> str:
+        return VERBS[self.move if stem == "move" else stem][self.participle]
+
+
+CANONICAL: Final = Style()
+_RECURRING: Final = Style(noun="the same {size}{colour} {shape}")
+_PARAPHRASES: Final = (
+    Style(participle=True),
+    Style(noun="the {size}{colour} {shape}"),
+    Style(move="go"),
+    Style(noun="{size}{colour} {shape},", participle=True),
+    Style(noun="a {size}{shape} that is {colour}"),
+)
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What may be said of a clip: briefly, at length, and of each shot alone."""
+
+    short: str
+    rich: str
+    shots: tuple[str, ...]
+
+    def then(self, other: "Captions") -> "Captions":
+        """What may be said of a clip that turns from this into another."""
+        short, rich = f"{self.short}, then {other.short}", f"{self.rich} Then {other.rich}"
+        return Captions(short, rich, (*self.shots, *other.shots))
+
+    def and_back(self) -> "Captions":
+        """What may be said of a clip that turns back on its way and ends where it began."""
+        return Captions(f"{self.short} and back", f"{self.rich} Then it all goes back.", self.shots)
+
+
+def draw_style(draw: np.random.Generator) -> Style:
+    """The canonical style, or one of the paraphrases."""
+    if draw.random() < _CANONICAL_SHARE:
+        return CANONICAL
+    return _PARAPHRASES[int(draw.integers(len(_PARAPHRASES)))]
+
+
+def captions_of(facts: Facts, style: Style = CANONICAL) -> Captions:
+    """All captions of a clip from everything that is known of it."""
+    shots = tuple(_sentence(shot, CANONICAL, facts.kind) for shot in facts.brief().shots)
+    return Captions(short_caption(facts, style), rich_caption(facts), shots)
+
+
+def short_caption(facts: Facts, style: Style = CANONICAL) -> str:
+    """Who does what: `a red square moves right; cut to a red square falls`."""
+    return "; cut to ".join(_sentence(shot, style, facts.kind) for shot in facts.brief().shots)
+
+
+def rich_caption(facts: Facts) -> str:
+    """All that the facts hold, in full sentences; what they leave open is left out."""
+    if len(facts.shots) == 1:
+        return _paragraph(facts.shots[0], facts.kind)
+    parts = []
+    for number, shot in enumerate(facts.shots):
+        known = {(thing.colour, thing.shape) for thing in facts.shots[0].objects} if number else set()
+        parts.append(f"Shot {number + 1}: {_paragraph(shot, facts.kind, known)}")
+    return " ".join(parts)
+
+
+def caption_of(attributes: Attributes) -> str:
+    """The canonical caption of a simple scene."""
+    thing = ObjectFacts(attributes.colour, attributes.shape, motion=Motion.STRAIGHT, heading=attributes.direction)
+    return short_caption(Facts(SceneKind.SIMPLE, (ShotFacts((thing,)),)))
+
+
+def prompts(count: int, seed: int) -> list[tuple[str, Attributes]]:
+    """Canonical prompts with what they ask for; combinations come equally often, in an order set by seed."""
+    all_of_them = combinations()
+    draw = generator(Stream.PROMPTS, seed)
+    order: list[int] = []
+    while len(order) < count:
+        order.extend(int(i) for i in draw.permutation(len(all_of_them)))
+    return [(caption_of(all_of_them[i]), all_of_them[i]) for i in order[:count]]
+
+
+def _paragraph(shot: ShotFacts, kind: SceneKind | None, known: set[tuple[str | None, str | None]] | None = None) -> str:
+    sentence = _sentence(ShotFacts(shot.objects), CANONICAL, kind, known or set())
+    parts = [sentence[0].upper() + sentence[1:] + "."]
+    if shot.background:
+        parts.append(f"The background is {shot.background}.")
+    if shot.pan == "still":
+        parts.append("The camera is still.")
+    elif shot.pan:
+        parts.append(f"The camera pans {shot.pan}{_adverb(shot.pan_speed)}.")
+    return " ".join(parts)
+
+
+def _sentence(
+    shot: ShotFacts, style: Style, kind: SceneKind | None, known: set[tuple[str | None, str | None]] | None = None
+) -> str:
+    """The objects of a shot and what they do, in one sentence without a full stop."""
+    naming = [_RECURRING if (thing.colour, thing.shape) in (known or set()) else style for thing in shot.objects]
+    if kind is SceneKind.IMAGE:
+        names = [one.name(thing).rstrip(",") for one, thing in zip(naming, shot.objects, strict=True)]
+        return f"a picture of {_listed(names)}"
+    struck = [thing for thing in shot.objects if thing.motion is Motion.STRUCK]
+    clauses = []
+    for one, thing in zip(naming, shot.objects, strict=True):
+        if thing.motion is not Motion.STRUCK:
+            other = f" {_struck(struck[0], style)}" if thing.motion is Motion.HIT and struck else ""
+            clauses.append(f"{one.name(thing)} {_predicate(thing, one)}{other}")
+    camera = f" while the camera pans {shot.pan}" if shot.pan else ""
+    return _listed(clauses) + camera
+
+
+def _listed(parts: Sequence[str]) -> str:
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _predicate(thing: ObjectFacts, style: Style) -> str:
+    """What an object does, from its verb on."""
+    if thing.motion is Motion.STILL:
+        return f"{style.verb('stay')} still"
+    if thing.motion is Motion.FALL:
+        count = f" and {style.verb('bounce')} {COUNTS[thing.rebounds - 1]}" if thing.rebounds else ""
+        return f"{style.verb('fall')}{count}"
+    moves = f"{style.verb('move')} {thing.heading}{_adverb(thing.speed)}"
+    if thing.motion is Motion.BOUNCE:
+        walls = ", then the ".join(f"{wall} wall" for wall in thing.walls or ())
+        return f"{moves} and {style.verb('bounce')} off the {walls}"
+    if thing.motion is Motion.HIT:
+        return f"{moves} and {style.verb('hit')}"
+    if thing.motion is Motion.PASS:
+        return f"{moves} and {style.verb('pass')} behind a screen"
+    if thing.motion is Motion.PAINT:
+        return f"{moves} and {style.verb('paint')} a {thing.trail} trail"
+    return moves
+
+
+def _struck(thing: ObjectFacts, style: Style) -> str:
+    # A bare noun cannot stand after a verb.
+    named = CANONICAL if style.noun.startswith("{") else style
+    return f"{named.name(thing)}, which goes {thing.heading}"
+
+
+def _adverb(speed: str | None) -> str:
+    return f" {speed}" if speed else ""
+
+
+def refuse(text: str, reason: str) -> CaptionError:
+    """The error for a caption that the grammar does not know."""
+    return CaptionError(f"The caption {text[:80]!r} {reason}. Word it as `a red square moves right`.", reason)

@@ -1,0 +1,117 @@
+"""Draws of looks, speeds and places that the makers of scenes share.
+
+A draw that cannot be met gives None: the maker gives up, and the world draws the scene anew.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from kinema_world.geometry import REACH
+from kinema_world.motion import Course, Floats
+from kinema_world.scene import FRAME_NAME, SCREEN_NAME, ClipShape, Look, Rectangle, Track, visible_share
+from kinema_world.splits import BANDS
+from kinema_world.vocabulary import COLOURS, DIRECTIONS, SHAPES, SIZES, Motion
+
+# An object in motion crosses at least this share of the shorter side.
+LEAST_TRAVEL: Final = 0.07
+_GAP: Final = 0.04
+_EVERYTHING_SEEN: Final = 1 - 1e-9
+
+
+def pick(draw: np.random.Generator, choices: Sequence[str]) -> str:
+    return choices[int(draw.integers(len(choices)))]
+
+
+def draw_looks(
+    draw: np.random.Generator, side: int, count: int, *, sizes: Sequence[str] = tuple(SIZES), shape: str | None = None
+) -> list[Look]:
+    """Objects that differ in colour."""
+    colours = draw.permutation(list(COLOURS))[:count]
+    looks = []
+    for colour in colours:
+        size = pick(draw, sizes)
+        radius = side * float(draw.uniform(*SIZES[size]))
+        looks.append(Look(str(colour), shape or pick(draw, SHAPES), size, radius))
+    return looks
+
+
+def draw_speed(draw: np.random.Generator, least: float, most: float) -> float | None:
+    """A speed in shorter sides per second between two bounds: first a band of speeds, then a speed in it."""
+    bands = [(max(low, least), min(high, most)) for low, high in BANDS]
+    bands = [(low, high) for low, high in bands if low < high]
+    if not bands:
+        return None
+    low, high = bands[int(draw.integers(len(bands)))]
+    return float(np.exp(draw.uniform(np.log(low), np.log(high))))
+
+
+def inside(look: Look, shape: ClipShape) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(low, high) of the centre along columns and rows for which the object is wholly in the frame."""
+    left, right, top, bottom = look.extents
+    return (left, shape.width - right), (top, shape.height - bottom)
+
+
+def draw_start(draw: np.random.Generator, look: Look, shape: ClipShape, course: Floats) -> Floats | None:
+    """A place for a course's origin such that the object is wholly in the frame all the way (T, 2)."""
+    start = np.empty(2)
+    for axis, (low, high) in enumerate(inside(look, shape)):
+        least, most = low - course[:, axis].min(), high - course[:, axis].max()
+        if least > most:
+            return None
+        start[axis] = draw.uniform(least, most)
+    return start
+
+
+def unit(heading: str) -> Floats:
+    return np.array(DIRECTIONS[heading], dtype=np.float64)
+
+
+def apart(tracks: Sequence[Track], side: int) -> bool:
+    """Whether the circles around all objects keep a gap in every frame."""
+    for number, one in enumerate(tracks):
+        for other in tracks[:number]:
+            reach = sum(REACH[track.look.shape] * track.look.radius for track in (one, other))
+            distances = np.linalg.norm(one.positions - other.positions, axis=1)
+            if distances.min() < reach + _GAP * side:
+                return False
+    return True
+
+
+def track_of(
+    look: Look,
+    motion: Motion | None,
+    heading: str | None,
+    speed: float | None,
+    course: Course,
+    shape: ClipShape,
+    *,
+    camera: Course | None = None,
+    screen: Rectangle | None = None,
+    touches: tuple[float, ...] = (),
+    rebounds: int | None = None,
+    trail: str | None = None,
+) -> Track:
+    """An object on its course in the world, as a camera at rest or on a course of its own sees it."""
+    positions, velocities = course.positions, course.velocities
+    if camera is not None:
+        positions, velocities = positions - camera.positions, velocities - camera.velocities
+    visible = visible_share(look, positions, screen, shape)
+    hider = FRAME_NAME if screen is None else SCREEN_NAME
+    hidden_by = tuple(None if share > _EVERYTHING_SEEN else hider for share in visible)
+    return Track(
+        look,
+        motion,
+        heading,
+        speed,
+        positions,
+        velocities,
+        course.positions,
+        visible,
+        hidden_by,
+        course.bounces,
+        touches,
+        rebounds,
+        trail,
+    )

@@ -1,0 +1,42 @@
+"""Every scene that a test's world makes, for models that draw the truth."""
+
+import pytest
+
+from kinema_evaluation import motion, rates, staged
+from kinema_world import ClipShape, Scene, World
+from unit.one_thread import one_thread as one_thread
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
+    scenes: list[Scene] = []
+    make = World.scene
+
+    def scene(world: World, index: int) -> Scene:
+        made = make(world, index)
+        scenes.append(made)
+        return made
+
+    def hurried(one: Scene, factor: float) -> Scene:
+        made = rescale(one, factor)
+        scenes.append(made)
+        return made
+
+    def relooked(one: Scene, *, shape_too: bool) -> Scene:
+        made = relook(one, shape_too=shape_too)
+        scenes.append(made)
+        return made
+
+    def at_rate(one: Scene, shape: ClipShape) -> Scene:
+        made = look_at(one, shape)
+        scenes.append(made)
+        return made
+
+    look_at = rates.at_rate
+    monkeypatch.setattr(rates, "at_rate", at_rate)
+    relook = staged.relooked
+    monkeypatch.setattr(staged, "relooked", relooked)
+    rescale = motion.rescaled
+    monkeypatch.setattr(World, "scene", scene)
+    monkeypatch.setattr(motion, "rescaled", hurried)
+    return scenes

@@ -1,0 +1,86 @@
+"""The section rates: equal speed in px/s at every rate, which a model that hears nothing of the rate does not show."""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import numpy as np
+import pytest
+
+from kinema_evaluation import Plan, Renderer, Report, evaluate
+from kinema_evaluation.rates import DEAF, EQUAL, MEAN, OFF, equal
+from kinema_model.conditions.tasks import Task
+from kinema_model.config import ModelConfig
+from kinema_model.pipeline import Asked
+from kinema_world import Scene, SceneKind, ShapeMix, Video, WorldConfig
+from unit.evaluation.pretenders import Pretender, config_of
+
+RATES = (8, 12, 24)
+MIX = ShapeMix(frames=(8, 16, 24), fps=RATES, sides=(32, 32))
+
+
+def _config(rates: tuple[int, ...] = RATES, tasks: tuple[Task, ...] = (Task.TEXT,)) -> ModelConfig:
+    fields = {"frames": 8, "height": 32, "width_px": 32, "fps": 8, "rates": rates, "tasks": tasks}
+    return ModelConfig.from_preset("tiny", **fields)
+
+
+def _report(model: Renderer, kind: SceneKind = SceneKind.SIMPLE) -> Report:
+    return evaluate(model, Plan(clips=16, world=WorldConfig(kinds={kind: 1.0}, shapes=MIX), sections=("rates",)))
+
+
+class Deaf(Pretender):
+    """Moves objects by as many px per frame at every rate."""
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        **how: Unpack[Asked],
+    ) -> Video:
+        own = super().generate_batch(prompts, seeds, frames=8)
+        return own[:, np.minimum(np.arange(how.get("frames") or 8), 7)]
+
+
+@pytest.mark.parametrize("kind", [SceneKind.SIMPLE, SceneKind.SEVERAL])
+def test_truth_is_equally_fast_at_every_rate_and_the_control_is_not(known: list[Scene], kind: SceneKind) -> None:
+    section = _report(Told(known, _config()), kind).sections["rates"]
+    row = section.row(EQUAL)
+    assert row.score == row.floor
+    assert row.score.value >= 0.75
+    assert row.controls[DEAF].value == 0.0
+    for rate in RATES[1:]:
+        off = section.row(OFF, f"{rate} fps")
+        assert off.score.value < 0.1
+        assert off.controls[DEAF].value == pytest.approx(rate / 8 - 1)
+        assert off.reached is (True if kind is SceneKind.SIMPLE else None)
+        assert abs(section.row(MEAN, f"{rate} fps").score.value) < 0.05
+    assert section.curves[0].x == RATES
+    assert bool(section.remarks) is (kind is SceneKind.SEVERAL)
+    assert [shown.video.shape[0] for shown in section.sheets[0].shown] == list(RATES)
+
+
+class Told(Pretender):
+    """Hears short and rich captions."""
+
+    def _asked(self, prompt: str, shape: object) -> list[Scene]:
+        return [s for s in self._known if prompt in (s.captions.short, s.captions.rich) and s.shape == shape]
+
+
+def test_a_model_that_hears_nothing_of_the_rate_is_told(known: list[Scene]) -> None:
+    section = _report(Deaf(known, _config())).sections["rates"]
+    assert section.row(EQUAL).score.value == 0.0
+    for rate in RATES[1:]:
+        assert section.row(OFF, f"{rate} fps").reached is False
+
+
+@pytest.mark.parametrize(
+    ("speeds", "right"),
+    [((10.0, 12.0), True), ((10.0, 12.1), False), ((12.1, 10.0), False), ((10.0, None), False), ((5.0,), True)],
+)
+def test_within_a_fifth(speeds: tuple[float | None, ...], right: bool) -> None:
+    assert equal(speeds) is right
+
+
+def test_models_that_cannot_are_named(known: list[Scene]) -> None:
+    assert "one frame rate" in _report(Pretender(known, config_of())).absent["rates"]
+    assert "words alone" in _report(Pretender(known, _config(tasks=(Task.EXTEND,)))).absent["rates"]
+    assert "straight ahead" in _report(Pretender(known, _config()), SceneKind.PAN).absent["rates"]
