@@ -45,9 +45,9 @@ class Scene:
         kube.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", seconds=300)
         kube.until(beds.all_ready, "every node Ready", 120)
         kube.restricted_namespace(self.namespace)
-        kube.apply(_training("made", steps=40, publish={"model": "made"}), self.namespace)
+        made = _training("made", steps=40, publish={"model": "made"})
+        kube.apply([made, _training(TRAINING, STEPS, nodes=NODES)], self.namespace)
         kube.until(lambda: runs.ended("made", self.namespace) == "Succeeded", "a model", MODEL_SECONDS)
-        kube.apply(_training(TRAINING, STEPS, nodes=NODES), self.namespace)
         kube.until(self.whole, "the group at work", WHOLE_SECONDS)
         self.witness = self._stack.enter_context(Witness(TRAINING, self.namespace))
         return self

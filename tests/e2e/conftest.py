@@ -10,13 +10,19 @@ import pytest
 from stage import install, kube, runs
 
 RUN_SECONDS = 600.0
+GONE_SECONDS = 180.0
+PUBLISHED_STEPS = 40
+_ended: list[str] = []
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kinema() -> None:
-    """The cluster is up and Kinema installed in it, from this checkout."""
+def kinema() -> Iterator[None]:
+    """The cluster is up and Kinema installed in it, from this checkout; no namespace outlives its deletion."""
     install.cluster_tool("up")
     install.install()
+    yield
+    for name in _ended:
+        kube.until(lambda name=name: not _namespace_is_there(name), f"the end of namespace {name}", GONE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +36,13 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def end_namespace(name: str) -> None:
-    """Delete a namespace with whatever runs in it, and wait until it is gone."""
-    kube.kubectl("delete", "namespace", name, "--timeout=180s", seconds=200)
+    """Delete a namespace with whatever runs in it. The next tests need not wait until it is gone: `kinema` does."""
+    kube.kubectl("delete", "namespace", name, "--wait=false")
+    _ended.append(name)
+
+
+def _namespace_is_there(name: str) -> bool:
+    return bool(kube.kubectl("get", "namespace", name, "-o", "name", "--ignore-not-found").strip())
 
 
 def training(name: str, steps: int, **spec: Any) -> dict[str, Any]:
@@ -67,11 +78,14 @@ def finished(name: str, namespace: str, phase: str = "Succeeded", seconds: float
 
 @pytest.fixture(scope="session")
 def published() -> Iterator[tuple[str, str]]:
-    """(namespace, name) of a model that a short training has published; it draws nothing sensible, and need not."""
+    """(namespace, name) of a model and of the short training of that name that has published it.
+
+    It draws nothing sensible, and need not.
+    """
     namespace, name = "e2e-model", "short"
     kube.restricted_namespace(namespace)
     install.let_download(namespace)
-    kube.apply(training(name, steps=40), namespace)
+    kube.apply(training(name, PUBLISHED_STEPS), namespace)
     finished(name, namespace)
     yield namespace, name
     end_namespace(namespace)

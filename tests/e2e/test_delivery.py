@@ -36,6 +36,8 @@ def test_both_replicas_are_ready() -> None:
     assert len(ready) == 2
 
 
+# In make test, test_chaos has the API server away for as long.
+@pytest.mark.soak
 def test_an_api_server_that_is_away_for_a_minute_loses_nothing(namespace: str) -> None:
     kube.apply(training("through", 600), namespace)
     kube.until(lambda: runs.stepping("through", namespace, 2), "two stepping workers", 180)
@@ -65,6 +67,8 @@ def _listed(namespace: str) -> str | None:
     return out if "Pending" in out or "Training" in out else None
 
 
+# In make test, test_training has its leader killed as well.
+@pytest.mark.soak
 def test_failover_takes_less_than_twenty_seconds() -> None:
     lease = kube.get("lease", "kinema-operator", install.SYSTEM) or {}
     holder = lease["spec"]["holderIdentity"]

@@ -14,9 +14,21 @@ from stage import faults, install, kube, runs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 STEPS = 20
-LONG = {"clips": 64, "sections": ["captions"]}
+LONG = {"clips": 32, "sections": ["captions"]}
 """Takes long enough to be disturbed."""
 SHORT = {"clips": 4, "sections": ["captions", "motion"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trainings(namespace: str) -> None:
+    """All of them are begun at once: most of a short training is waiting for its pods."""
+    evaluations = {
+        "disturbed": LONG,
+        "measured": {**SHORT, "gate": {"colour": 0}},
+        "gated": {**SHORT, "gate": {"everything": 1}},
+    }
+    begun = [training(name, STEPS, nodes=1, evaluation=each) for name, each in evaluations.items()]
+    kube.apply(begun, namespace)
 
 
 def evaluators(name: str, namespace: str) -> list[dict[str, Any]]:
@@ -50,7 +62,6 @@ def report_folder(status: dict[str, Any]) -> str:
 
 
 def test_a_killed_evaluator_and_a_suspension_cost_time_and_no_attempt(namespace: str) -> None:
-    kube.apply(training("disturbed", STEPS, evaluation=LONG), namespace)
     first = measuring("disturbed", namespace)
     assert phase("disturbed", namespace) == "Evaluating"
     assert faults.kill_pod(first) > 0
@@ -69,7 +80,6 @@ def test_a_killed_evaluator_and_a_suspension_cost_time_and_no_attempt(namespace:
 
 
 def test_the_report_is_one_page_and_its_figures_stand_in_the_status(namespace: str) -> None:
-    kube.apply(training("measured", STEPS, evaluation={**SHORT, "gate": {"colour": 0}}), namespace)
     status = finished("measured", namespace)
     assert status["evaluation"]["passed"] is True
     store, folder = install.store(), report_folder(status)
@@ -83,7 +93,6 @@ def test_the_report_is_one_page_and_its_figures_stand_in_the_status(namespace: s
 
 
 def test_a_model_below_its_gate_is_not_published(namespace: str) -> None:
-    kube.apply(training("gated", STEPS, evaluation={**SHORT, "gate": {"everything": 1}}), namespace)
     status = finished("gated", namespace, "Failed")
     failed = next(c for c in status["conditions"] if c["type"] == "Failed")
     assert failed["reason"] == "GateNotMet"

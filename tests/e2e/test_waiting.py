@@ -10,6 +10,7 @@ from e2e.conftest import finished, training
 from stage import faults, install, kube, runs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+PATIENT_STEPS = 120
 
 
 def store_spec(secret: str, bucket: str = "kinema") -> dict[str, Any]:
@@ -68,14 +69,14 @@ def test_a_configuration_that_can_never_run_fails_at_once_with_the_trainers_sent
 
 
 def test_a_store_that_is_away_for_a_while_loses_nothing(namespace: str) -> None:
-    kube.apply(training("patient", 400), namespace)
+    kube.apply(training("patient", PATIENT_STEPS), namespace)
     kube.until(lambda: runs.stepping("patient", namespace, 2), "two stepping workers", 180)
     pod = next(p for p in kube.items("pods", install.SYSTEM) if p["metadata"]["name"].startswith("minio"))
     with faults.paused(pod["metadata"]["uid"], seconds=60):
         pass
     status = finished("patient", namespace)
     assert status["attempt"] == 1
-    assert status["progress"]["step"] == 400
+    assert status["progress"]["step"] == PATIENT_STEPS
 
 
 def test_gpu_workers_land_only_where_a_gpu_is(namespace: str) -> None:
