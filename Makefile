@@ -10,6 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):$(TOOLS)/bin
 STAMP := $(VENV)/.synced
 # Real processes on a busy machine: one more try, which the summary shows as rerun.
 AGAIN := --reruns 1
+PROGRAMS := etcd kube-apiserver kube-controller-manager minio helm
 LOCK_FLAGS = --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .PHONY: help demo test soak chaos upgrade-test check integration generate cluster cluster-down bench figures gpu-proof lock \
@@ -41,10 +42,12 @@ test: $(STAMP)  ## Everything that must hold: check, a real API server, behaviou
 	@$(BIN)/python -m pytest $(AGAIN) -m 'not soak' tests/e2e
 
 integration: $(STAMP)  ## Tests against a real API server, object store, chart and trainers as local processes; no cluster
-	@$(BIN)/python dev/cluster build etcd kube-apiserver kube-controller-manager minio helm >/dev/null
-	@$(BIN)/python -m pytest $(AGAIN) tests/integration
+	@$(BIN)/python dev/cluster build $(PROGRAMS) >/dev/null
+	@$(BIN)/python -m pytest $(AGAIN) -m 'not soak' tests/integration
 
-soak: $(STAMP) cluster  ## What takes long: every sample trained and judged, every pair of faults
+soak: $(STAMP) cluster  ## What takes long: all examples of property tests, every sample judged, every pair of faults
+	@$(BIN)/python dev/cluster build $(PROGRAMS) >/dev/null
+	@KINEMA_EXAMPLES=1 $(BIN)/python -m pytest $(AGAIN) -m 'soak or hypothesis' tests/unit tests/integration
 	@$(BIN)/python -m pytest $(AGAIN) -m soak tests/e2e
 	@KINEMA_CHAOS_PAIRS=all $(BIN)/python dev/chaos
 
@@ -61,7 +64,7 @@ check: $(STAMP)  ## Format, lint, types, import contracts, generated files, work
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m kinema_operator.manifests --check
 	@$$($(BIN)/python dev/cluster path actionlint)
-	@$(BIN)/python -m pytest -q $(AGAIN) -n logical --maxprocesses 4 --dist worksteal tests/unit
+	@$(BIN)/python -m pytest -q $(AGAIN) -n logical --maxprocesses 4 --dist worksteal -m 'not soak' tests/unit
 
 generate: $(STAMP)  ## Write CRDs, RBAC, the chart's copies and the API reference from the types
 	@$(BIN)/python -m kinema_operator.manifests

@@ -15,9 +15,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cluster.ports import free_port
+from examples import examples
 
 # A busy machine is slow at everything: how long an example takes says nothing about the code.
-settings.register_profile("kinema", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "kinema", deadline=None, max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("kinema")
 
 # Stores of tests are on loopback, each on a port of its own.

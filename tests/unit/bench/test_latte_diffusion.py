@@ -20,6 +20,7 @@ from bench.latte.diffusion import (
     gaussian_divergence,
     guided,
 )
+from examples import examples
 
 DDPM = Ddpm()
 SHAPE = (3, 2, 4, 4)
@@ -52,7 +53,7 @@ def test_last_step_is_nearly_noise() -> None:
 
 
 @given(step=st.integers(1, STEPS - 1), clean=st.floats(-1, 1), noisy=st.floats(-3, 3))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_posterior_is_the_product_of_its_two_gaussians(step: int, clean: float, noisy: float) -> None:
     # q(x_{t-1} | x_t, x_0) ~ N(x_t; sqrt(a) x, b) N(x; sqrt(bar) x_0, 1 - bar): precisions add up.
     bar, before = bar_of(step), bar_of(step - 1)
@@ -65,7 +66,7 @@ def test_posterior_is_the_product_of_its_two_gaussians(step: int, clean: float, 
 
 
 @given(step=some_steps, seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 def test_noise_leads_back_to_the_clean_clip(step: int, seed: int) -> None:
     clean, noise = draw(seed)
     steps = torch.full((2,), step)
@@ -74,7 +75,7 @@ def test_noise_leads_back_to_the_clean_clip(step: int, seed: int) -> None:
 
 
 @given(step=some_steps, seed=st.integers(0, 99), wrong=st.floats(0, 2), fraction=st.floats(-3, 3))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_bound_is_never_negative(step: int, seed: int, wrong: float, fraction: float) -> None:
     clean, noise = draw(seed)
     predicted = noise + wrong * torch.randn(noise.shape, generator=torch.Generator().manual_seed(seed + 1))
@@ -123,7 +124,7 @@ def test_probabilities_of_all_8_bit_values_make_one(mean: float, log_variance: f
 
 
 @given(*(st.floats(-2, 2) for _ in range(4)))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_divergence_is_what_torch_says(mean: float, log: float, other: float, other_log: float) -> None:
     rows = [torch.tensor(value, dtype=torch.float64) for value in (mean, log, other, other_log)]
     normals = [torch.distributions.Normal(rows[i], (0.5 * rows[i + 1]).exp()) for i in (0, 2)]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.latte import patches, positions
+from examples import examples
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
 from kinema_model.network import modulation, pack, rope
@@ -18,7 +19,7 @@ grids = st.tuples(sides, sides, sides)
 
 
 @given(grid=grids, patch=grids, clips=sides)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 def test_patches_are_those_of_a_pack_and_lead_back(grid: pack.Box, patch: pack.Box, clips: int) -> None:
     t, h, w = (cells * side for cells, side in zip(grid, patch, strict=True))
     latents = torch.arange(clips * 2 * t * h * w, dtype=torch.float32).view(clips, 2, t, h, w)
@@ -29,7 +30,7 @@ def test_patches_are_those_of_a_pack_and_lead_back(grid: pack.Box, patch: pack.B
 
 
 @given(lengths=st.lists(st.integers(0, 4), min_size=1, max_size=4))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 def test_prompts_of_any_length_share_a_batch(lengths: list[int]) -> None:
     states = [torch.randn(length, 3) for length in lengths]
     text, mask = patches.padded(states)

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGenerationSpec
 from kinema_jobs.clip.rendering import ClipRequest, check_request
@@ -31,7 +32,7 @@ def refusal(prompt: str, negative: str | None) -> str | None:
 @given(prompt=ANY_TEXT, negative=st.none() | ANY_TEXT)
 @example(prompt="\u00a0\u3000\u200b", negative=None)
 @example(prompt="\u202ea red square", negative="\ud800")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_request_of_any_words(prompt: str, negative: str | None) -> None:
     whole = not any(0xD800 <= ord(character) < 0xE000 for character in prompt + (negative or ""))
     seen = any(unicodedata.category(character) not in UNSEEN for character in prompt)
@@ -41,7 +42,7 @@ def test_a_request_of_any_words(prompt: str, negative: str | None) -> None:
 
 
 @given(prompt=ANY_TEXT, negative=st.none() | ANY_TEXT)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_what_a_manifest_may_say_a_job_renders(prompt: str, negative: str | None) -> None:
     fields: dict[str, Any] = {"modelRef": {"name": "model"}, "prompt": prompt}
     said: str | None = None

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from kinema_api import head as heads
 from kinema_api import layout
 from kinema_api.manifest import Manifest, ManifestFile
@@ -201,7 +202,7 @@ def played(store: ObjectStore, actors: dict[str, Callable[[Any], None]], story: 
 stories = st.lists(
     st.tuples(st.sampled_from(["old", "new"]), st.sampled_from([False] * 15 + [True])), min_size=10, max_size=60
 )
-long = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+long = settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @long

@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from examples import examples
 from kinema_api.names import LEASE_SHARE
 from kinema_jobs.rendezvous.authority import Authority, Message, Outbox
 from kinema_jobs.rendezvous.errors import RendezvousRefused, StaleRound
@@ -302,5 +303,5 @@ class Rounds(RuleBasedStateMachine):
         assert allowed <= set(self.numbers[-1:])
 
 
-Rounds.TestCase.settings = hypothesis_settings(max_examples=150, stateful_step_count=40, deadline=None)
+Rounds.TestCase.settings = hypothesis_settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 TestRounds = Rounds.TestCase

@@ -5,12 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from kinema_model.network.attention import Segments, attention, choose_kernel
 
 length = st.integers(1, 9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(lengths=st.lists(st.tuples(length, length), min_size=1, max_size=6), seed=st.integers(0, 99))
 def test_each_segment_is_the_textbook_formula(lengths: list[tuple[int, int]], seed: int) -> None:
     torch.manual_seed(seed)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from examples import examples
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ShapeError
 from kinema_model.network.attention import attend
@@ -54,7 +55,7 @@ chunked = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     clips=st.lists(st.tuples(st.none() | chunked, st.integers(0, 2)), min_size=1, max_size=4), seed=st.integers(0, 99)
 )

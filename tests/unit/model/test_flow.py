@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from examples import examples
 from kinema_model.diffusion.flow import LEVEL_BINS, flow_loss, shift_levels
 from kinema_model.network.pack import Pack, Sample, pack_samples
 from unit.model.clips import clip
@@ -18,7 +19,7 @@ def _pair(levels: tuple[list[float], list[float]]) -> tuple[Pack, Tensor]:
     return pack, torch.randn_like(pack.tokens)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(a=unit, b=unit)
 def test_the_line_is_straight_and_its_slope_is_noise_less_clean(a: float, b: float) -> None:
     seen: list[Tensor] = []
@@ -36,7 +37,7 @@ def test_the_line_is_straight_and_its_slope_is_noise_less_clean(a: float, b: flo
     assert torch.equal(noisy, noise)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(level=unit, shift=st.floats(0.1, 20))
 def test_shift_keeps_ends_and_is_undone_by_its_inverse(level: float, shift: float) -> None:
     t = torch.tensor(level, dtype=torch.float64)

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from kinema_model.codec.latents import token_times
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ShapeError
@@ -21,7 +22,7 @@ def test_patches_are_blocks_of_pixels_in_raster_order() -> None:
     assert torch.equal(unpatchify(tokens, (2, 2, 2), (2, 2, 3)), x)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(boxes=st.lists(st.tuples(sides, sides, sides), min_size=1, max_size=5), seed=st.integers(0, 99))
 def test_what_is_packed_comes_out_again(boxes: list[tuple[int, int, int]], seed: int) -> None:
     sizes = [(t, 4 * h, 4 * w) for t, h, w in boxes]

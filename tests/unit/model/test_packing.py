@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from kinema_model.config import PRESETS
 from kinema_model.diffusion.draws import Stream, generator
 from kinema_model.errors import ConfigError, ShapeError
@@ -179,7 +180,7 @@ def test_rounding_is_what_is_cropped() -> None:
         patches(shape, (1, 32, 8))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(index=st.integers(0, 10_000), split=st.sampled_from(["train", "held-out"]))
 def test_a_world_tells_the_shape_that_its_clip_has(index: int, split: str) -> None:
     world = World(WorldConfig.model_validate({"seed": 3, "split": split}))

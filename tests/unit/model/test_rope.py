@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from kinema_model.network.rope import THETA, apply_rope, axis_channels, rope_table
 
 Place = tuple[float, float, float]
@@ -31,7 +32,7 @@ def test_axes_share_all_channels_in_pairs(head_dim: int) -> None:
     assert all(width > 0 and width % 2 == 0 for width in widths)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(at=place, seed=st.integers(0, 99))
 def test_equals_complex_rotation_written_out(at: Place, seed: int) -> None:
     torch.manual_seed(seed)
@@ -42,7 +43,7 @@ def test_equals_complex_rotation_written_out(at: Place, seed: int) -> None:
         assert turned[0, head].tolist() == pytest.approx(expected, abs=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(q_at=place, k_at=place, shift=place, seed=st.integers(0, 99))
 def test_products_depend_on_distance_alone(q_at: Place, k_at: Place, shift: Place, seed: int) -> None:
     torch.manual_seed(seed)

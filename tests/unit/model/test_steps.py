@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.packing.planning import StreamState
@@ -29,7 +30,7 @@ def taken(budget: int, count: int) -> list[Step]:
 
 
 @given(st.integers(LARGEST, 3000), st.integers(1, 12))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_every_clip_is_taken_once_and_no_step_holds_more_than_its_budget(budget: int, count: int) -> None:
     steps = taken(budget, count)
     assert [step.number for step in steps] == list(range(count))
@@ -40,7 +41,7 @@ def test_every_clip_is_taken_once_and_no_step_holds_more_than_its_budget(budget:
 
 
 @given(st.integers(1, 11))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 def test_a_run_that_was_stopped_goes_on_with_the_clips_that_follow(cut: int) -> None:
     whole = taken(1500, 12)
     state = StreamState.from_numbers(whole[cut - 1].after.to_numbers())

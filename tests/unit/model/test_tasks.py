@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from examples import examples
 from kinema_model import pipeline as pipeline_module
 from kinema_model.artefact import save_model
 from kinema_model.codec.codec import make_codec, to_float
@@ -113,7 +114,7 @@ def test_a_given_frame_later_in_the_clip_is_encoded_alone_at_its_own_time(config
     assert float(whole.levels.min()) == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @for_all(row=st.integers(0, 23), column=st.integers(0, 23), height=st.integers(1, 24), width=st.integers(1, 24))
 def test_a_mask_is_rounded_outward_to_patches(row: int, column: int, height: int, width: int) -> None:
     config = ModelConfig.from_preset("tiny")

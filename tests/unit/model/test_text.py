@@ -7,6 +7,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from kinema_model.errors import BrokenArtefact, PromptError
 from kinema_model.text.encoder import MAX_TOKENS, TextEncoder
 from kinema_model.text.weights import bundled_folder
@@ -68,7 +69,7 @@ ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=60
 @example(prompt="\u202e\u0645\u0631\u0628\u0639 \U0001f7e5\ufe0f")
 @example(prompt="z" + "\u0335" * 3000)
 @example(prompt="\u4e00" * 10_000)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_any_text_is_encoded_or_refused(prompt: str, encoder: TextEncoder) -> None:
     try:
         prompt.encode()

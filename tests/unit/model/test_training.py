@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from examples import examples
 from kinema_model.config import ModelConfig
 from kinema_model.text.encoder import MAX_TOKENS, TEXT_DIM, TextEncoder
 from kinema_model.text.weights import bundled_folder
@@ -108,7 +109,7 @@ def test_rich_captions_are_told_at_the_given_share(config: ModelConfig, share: f
 @given(
     step=st.integers(0, 1000), world_size=st.integers(1, 5), share=st.sampled_from([0.3, 0.5]), batch=st.integers(1, 20)
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_which_caption_is_told_depends_on_sample_and_step_alone(
     step: int, world_size: int, share: float, batch: int
 ) -> None:

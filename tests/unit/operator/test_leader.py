@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from examples import examples
 from kinema_operator.shell.leader import Term
 
 DURATION = 12.0
@@ -102,5 +103,5 @@ class Election(RuleBasedStateMachine):
         assert len(allowed) <= 1
 
 
-Election.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+Election.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=60, deadline=None)
 TestElection = Election.TestCase

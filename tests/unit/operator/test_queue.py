@@ -11,6 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from examples import examples
 from kinema_operator.core.plan import Key
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell.queue import AGEING_SECONDS, Priority, Schedule, WorkQueue
@@ -95,7 +96,7 @@ class Workers(RuleBasedStateMachine):
         assert sorted(handed) == sorted(self.owed), "what was added is handed out, once"
 
 
-Workers.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+Workers.TestCase.settings = hypothesis_settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 TestWorkers = Workers.TestCase
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from examples import examples
 from kinema_model.text.encoder import MAX_TOKENS
 from kinema_model.text.weights import bundled_folder
 from kinema_world import (
@@ -187,7 +188,7 @@ def test_what_is_not_understood_whole_is_left_alone_with_the_reason(prompt: str,
 
 
 @given(words=st.lists(st.sampled_from(WORDS), max_size=14), seed=SEEDS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_no_order_of_known_words_loses_a_claim(words: list[str], seed: int) -> None:
     prompt = " ".join(words)
     expansion = expand(prompt, seed)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from examples import examples
 from kinema_world import SceneKind, ShapeMix, World, WorldConfig
 from kinema_world.motion import bouncing, elastic, falling, rebounds
 
@@ -14,7 +15,7 @@ BOX = ((4.0, 60.0), (5.0, 40.0))
 speeds = st.floats(-120, 120).filter(lambda value: abs(value) > 1)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(x=st.floats(4, 60), y=st.floats(5, 40), across=speeds, down=speeds)
 def test_reflection_keeps_speed_and_angle(x: float, y: float, across: float, down: float) -> None:
     times = np.linspace(0, 3, 400)
@@ -28,7 +29,7 @@ def test_reflection_keeps_speed_and_angle(x: float, y: float, across: float, dow
     assert steps.max() <= np.hypot(across, down) * times[1] + 1e-9
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(x=st.floats(4, 60), y=st.floats(5, 40), across=speeds, down=speeds)
 @example(x=4.0, y=5.0, across=2.0, down=35.0)  # the course ends at a wall
 @example(x=60.0, y=5.0, across=2.0, down=-35.0)  # it begins at one
@@ -48,7 +49,7 @@ def test_every_bounce_is_at_its_wall_and_turns_the_object(x: float, y: float, ac
     assert turns.tolist() == [(-1) ** sideways, (-1) ** (len(course.bounces) - sideways)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(drop=st.floats(5, 60), gravity=st.floats(20, 300), restitution=st.floats(0.4, 0.8))
 def test_a_fall_is_a_parabola_until_it_lands(drop: float, gravity: float, restitution: float) -> None:
     landing = (2 * drop / gravity) ** 0.5
@@ -58,7 +59,7 @@ def test_a_fall_is_a_parabola_until_it_lands(drop: float, gravity: float, restit
     assert upwards == pytest.approx(-gravity * times)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(drop=st.floats(5, 60), gravity=st.floats(20, 300), restitution=st.floats(0.4, 0.8))
 def test_each_bounce_loses_energy_until_rest(drop: float, gravity: float, restitution: float) -> None:
     touches = rebounds(drop, gravity, restitution, 4.0)
@@ -76,7 +77,7 @@ def test_each_bounce_loses_energy_until_rest(drop: float, gravity: float, restit
 vectors = st.tuples(st.floats(-50, 50), st.floats(-50, 50)).map(np.array)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(first=vectors, second=vectors, angle=st.floats(0, 6.28), m=st.floats(0.1, 10), n=st.floats(0.1, 10))
 def test_collisions_keep_momentum_and_energy(
     first: np.ndarray, second: np.ndarray, angle: float, m: float, n: float

@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from examples import examples
 from kinema_api import names
 from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EvaluationResult
@@ -317,6 +318,6 @@ class MeasuringWorld(World):
 
 
 TestHistory = World.TestCase
-TestHistory.settings = hypothesis_settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestHistory.settings = hypothesis_settings(max_examples=examples(60), stateful_step_count=25, deadline=None)
 TestMeasuringHistory = MeasuringWorld.TestCase
-TestMeasuringHistory.settings = hypothesis_settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestMeasuringHistory.settings = hypothesis_settings(max_examples=examples(40), stateful_step_count=20, deadline=None)
