@@ -7,7 +7,6 @@ TrainingFailure                       (failure_class unknown)
 ├── HardwareFailure                   hardware: the run goes on without this node
 ├── StorageFailure                    network
 ├── AttemptOver                       preemption: a newer attempt has begun
-├── GroupFailure                      network: rounds end again and again before a step is done
 └── GateNotMet                        unknown: see local/evaluation.py
 
 A lost peer and a stale round are no failures: the worker ends with PEER_LOST or STALE_ROUND and its agent joins the
@@ -93,12 +92,6 @@ class AttemptOver(TrainingFailure):
     """The control plane has closed this attempt."""
 
     failure_class = "preemption"
-
-
-class GroupFailure(TrainingFailure):
-    """The group does not hold together long enough for a step."""
-
-    failure_class = "network"
 
 
 def out_of_memory_advice(what: str) -> str:
