@@ -98,18 +98,20 @@ def put_if(
 def _outcome(status: int, etag: str, said: bytes, address: str) -> str:
     if status == 200:
         if not etag:
-            raise StorageError(f"{address} was written and the store told no ETag: use a store that has the S3 API")
+            raise StorageError(f"{address} was written but the store returned no ETag: use a store with the S3 API")
         return etag.strip('"')
     found = _CODE.search(said)
     code = found[1].decode() if found else "no code"
     if status in (409, 412) or code in _LOST:
         if code == "NoSuchBucket":
             raise AnsweredError(status, code)
-        raise StaleWrite(f"{address} was written by somebody else meanwhile: read it again before the next write")
+        raise StaleWrite(f"{address} was written by another client meanwhile: read it again before the next write")
     if status == 501 or code == "NotImplemented":
-        raise StoreLacksConditionalWrites(f"the store of {address} does not know conditional writes: use one that does")
+        raise StoreLacksConditionalWrites(
+            f"the store of {address} does not support conditional writes: use one that does"
+        )
     if status in (429, 503) or status >= 500:
-        raise StorageUnreachable(f"the store of {address} answered {status} ({code}); it is tried again")
+        raise StorageUnreachable(f"the store of {address} responded {status} ({code}); the operation is retried")
     if status == 403 and not found:
         raise StorageDenied(f"the store of {address} refuses the credentials; check the keys and their rights")
     raise AnsweredError(status, code)
@@ -126,14 +128,14 @@ def require_conditional_writes(store: ObjectStore, prefix: str) -> None:
     try:
         first = store.put_if(key, b"first", None)
     except StoreLacksConditionalWrites:
-        raise StoreLacksConditionalWrites(_lacks(store, "does not know conditional writes")) from None
+        raise StoreLacksConditionalWrites(_lacks(store, "does not support conditional writes")) from None
     try:
         _require_refused(store, key, None, "a second creation of an object")
         second = store.put_if(key, b"second", first)
         _require_refused(store, key, first, "a write against a version that is gone")
         found = store.stat(key)
         if found is None or found.etag != second:
-            raise StoreLacksConditionalWrites(_lacks(store, "does not tell the version that it has just written"))
+            raise StoreLacksConditionalWrites(_lacks(store, "does not return the version that it has just written"))
     finally:
         with suppress(StorageError):
             store.delete(key)

@@ -86,7 +86,7 @@ class ClipShapes(ApiModel):
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
-            ("has(self.minSide) == has(self.maxSide)", "minSide and maxSide go together: give both or none"),
+            ("has(self.minSide) == has(self.maxSide)", "minSide and maxSide need each other: set both or neither"),
             ("!has(self.minSide) || self.minSide <= self.maxSide", "minSide must not exceed maxSide: lower minSide"),
         )
     )

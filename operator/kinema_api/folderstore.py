@@ -52,7 +52,7 @@ class FolderStore:
         path = self._path(key)
         with self._told(key), self._alone():
             if (self._stat(path).etag if path.is_file() else None) != etag:
-                raise StaleWrite(f"{self.uri(key)} was written by somebody else meanwhile: read it again first")
+                raise StaleWrite(f"{self.uri(key)} was written by another client meanwhile: read it again first")
             self.put(key, data)
             return self._stat(path).etag
 
@@ -83,7 +83,7 @@ class FolderStore:
             paths = (p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".partial"))
             found = sorted((f for f in map(self._stat, paths) if f.key.startswith(prefix)), key=lambda f: f.key)
         if len(found) > limit:
-            raise ObjectTooLarge(f"{self.uri(prefix)} has more than {limit} objects below it; delete what is old")
+            raise ObjectTooLarge(f"{self.uri(prefix)} has more than {limit} objects below it; delete old ones")
         yield from found
 
     def copy(self, source: str, target: str, if_etag: str | None = None, content_type: str | None = None) -> None:
@@ -123,19 +123,19 @@ class FolderStore:
     def _path(self, key: str) -> Path:
         path = (self._root / key).resolve()
         if not path.is_relative_to(self._root.resolve()):
-            raise StorageError(f"key {key!r} leaves the store's folder; correct the key")
+            raise StorageError(f"key {key!r} is outside of the store's folder; correct the key")
         return path
 
     def _existing(self, key: str) -> Path:
         path = self._path(key)
         if not path.is_file():
-            raise ObjectMissing(f"{self.uri(key)} does not exist; check the address or make it again")
+            raise ObjectMissing(f"{self.uri(key)} does not exist; check the address or create it again")
         return path
 
     def _within(self, key: str, limit: int) -> Path:
         path = self._existing(key)
         if path.stat().st_size > limit:
-            raise ObjectTooLarge(f"{self.uri(key)} has more than the {limit} bytes that are read; make it smaller")
+            raise ObjectTooLarge(f"{self.uri(key)} has more than the limit of {limit} bytes; make it smaller")
         return path
 
     def _stat(self, path: Path) -> ObjectStat:

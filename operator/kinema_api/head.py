@@ -178,7 +178,7 @@ def put_if(
         return store.put_if(key, data, etag, content_type)
     found = store.stat(key)
     if (found.etag if found else None) != etag:
-        raise StaleWrite(f"{store.uri(key)} was written by somebody else meanwhile: read it again first")
+        raise StaleWrite(f"{store.uri(key)} was written by another client meanwhile: read it again first")
     try:
         return store.put_if(key, data, etag, content_type)
     except StoreLacksConditionalWrites:

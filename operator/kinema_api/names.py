@@ -105,7 +105,7 @@ def path_segment(name: str) -> str:
         UnsafeName: it is empty, `.` or `..`, or holds a slash, a backslash, a percent sign or a control character.
     """
     if name in ("", ".", "..") or _LEADS_ELSEWHERE.search(name):
-        raise UnsafeName(f"{name!r} cannot be a name in a URL's path; correct it where it is given")
+        raise UnsafeName(f"{name!r} cannot be a segment of a URL path; correct it")
     return quote(name, safe="")
 
 

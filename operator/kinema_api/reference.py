@@ -35,7 +35,7 @@ def _kind_page(kind: Kind) -> str:
         lines += [_row(*field) for field in _fields(schema["properties"][part], "")]
         rules = list(_rules(schema["properties"][part], ""))
         if rules:
-            lines += ["", "Refused with these words:", "", *(f"- `{path}`: {message}" for path, message in rules)]
+            lines += ["", "Refused with these messages:", "", *(f"- `{path}`: {message}" for path, message in rules)]
         lines.append("")
     return "\n".join(lines)
 

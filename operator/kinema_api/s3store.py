@@ -119,7 +119,7 @@ class S3Store:
             CALL_SECONDS + _transfer_seconds(len(data)),
         )
         if not written.etag:
-            raise no_store(self.location, f"it told no ETag of {key!r} when that was written")
+            raise no_store(self.location, f"it returned no ETag when {key!r} was written")
 
     def put_if(self, key: str, data: bytes, etag: str | None, content_type: str = "application/octet-stream") -> str:
         """See ObjectStore.put_if."""
@@ -139,7 +139,7 @@ class S3Store:
             lambda: self._client.fput_object(bucket_name=bucket, object_name=key, file_path=str(path)), key, seconds
         )
         if not written.etag:
-            raise no_store(self.location, f"it told no ETag of {key!r} when that was written")
+            raise no_store(self.location, f"it returned no ETag when {key!r} was written")
 
     def get(self, key: str, limit: int = MAX_OBJECT_BYTES) -> bytes:
         """See ObjectStore.get."""
@@ -165,7 +165,7 @@ class S3Store:
         except ObjectMissing:
             return None
         if not found.etag:
-            raise no_store(self.location, f"it knows no ETag of {key!r}")
+            raise no_store(self.location, f"it returned no ETag of {key!r}")
         return ObjectStat(key, found.size or 0, found.etag, _seconds(found.last_modified), found.content_type)
 
     def list(self, prefix: str, limit: int = MAX_LISTED) -> Iterator[ObjectStat]:
@@ -175,9 +175,7 @@ class S3Store:
             found: list[ObjectStat] = []
             for item in self._client.list_objects(bucket_name=self.location.bucket, prefix=prefix, recursive=True):
                 if len(found) == limit:
-                    raise ObjectTooLarge(
-                        f"{self.uri(prefix)} has more than {limit} objects below it; delete what is old"
-                    )
+                    raise ObjectTooLarge(f"{self.uri(prefix)} has more than {limit} objects below it; delete old ones")
                 stat = ObjectStat(item.object_name or "", item.size or 0, item.etag or "", _seconds(item.last_modified))
                 found.append(stat)
             return found

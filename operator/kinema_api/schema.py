@@ -130,7 +130,7 @@ def _merged(inner: Mapping[str, Any], outer: Mapping[str, Any]) -> Schema:
 def _int_or_string(flat: Schema, branches: list[Mapping[str, Any]], path: str) -> Schema:
     """A union of integer and string, the only one that structural schemas know."""
     if sorted(str(b.get("type")) for b in branches) != ["integer", "string"]:
-        raise UnstructuralSchema(f"{path}: a CRD knows no union but integer or string; use one type, or two fields")
+        raise UnstructuralSchema(f"{path}: a CRD has no union but integer or string; use one type, or two fields")
     bound = next(b for b in branches if b.get("type") == "string").get("maxLength", flat.pop("maxLength", None))
     if bound is None:
         raise UnstructuralSchema(f"{path}: the string has no maximum; give it a max_length")

@@ -107,7 +107,7 @@ class Verifier:
     def __init__(self, public_keys: str, pod_uid: str) -> None:
         """`public_keys`: in base64, divided by commas. Raises ValueError if one is no key, or there is no UID."""
         if not pod_uid:
-            raise ValueError("the UID of the pod is not known: orders are signed for one pod")
+            raise ValueError("the UID of the pod is missing: an order is signed for one pod")
         raw = [base64.b64decode(key, validate=True) for key in public_keys.split(",") if key]
         if not raw:
             raise ValueError("there is no public key")
@@ -137,11 +137,11 @@ class Verifier:
             expires, attempt = int(headers[EXPIRES_HEADER]), int(headers[ATTEMPT_HEADER])
             signature = base64.b64decode(headers[SIGNATURE_HEADER], validate=True)
         except (KeyError, ValueError, binascii.Error):
-            raise NotSigned("the request is not signed: only the operator gives orders") from None
+            raise NotSigned("the request is not signed: only the operator sends orders") from None
         now = time.time()
         issued = expires / 1000 - LIFE_SECONDS
         if expires <= now * 1000 or issued > now + SKEW_SECONDS:
-            raise NotSigned("the signature has ended, or the clocks differ: see that the nodes keep the time")
+            raise NotSigned("the signature has expired, or the clocks differ: synchronise the clocks of the nodes")
         if issued * 1000 < self._started_ms:
             raise NotSigned("the signature is older than this server: sign again")
         return Claim(self._pod_uid, method, path, headers.get(UID_HEADER, ""), attempt, expires, digest), signature

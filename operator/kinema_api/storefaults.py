@@ -67,16 +67,16 @@ def told(error: Exception, location: StoreLocation, key: str = "") -> StorageErr
         case AnsweredError():
             return _answered(error.code, error.status, location, key)
         case InvalidResponseError():
-            return no_store(location, "it answered with a page that is not S3's")
+            return no_store(location, "it responded with a page that is not from S3")
         case ServerError():
             return by_status(error.status_code, location)
         case http.HTTPError() | OSError():
             return _unreachable(error, location)
         case ParseError() | UnicodeError() | AttributeError() | KeyError():
-            return no_store(location, "its answer is not what S3 answers")
+            return no_store(location, "its response is not from S3")
         case _:
             return StoreUnusable(
-                f"{where(location)} cannot be asked for {key or location.bucket!r} ({type(error).__name__}); "
+                f"{where(location)} cannot serve a request for {key or location.bucket!r} ({type(error).__name__}); "
                 "check the endpoint, the bucket's name, the region and the characters of the keys"
             )
 
@@ -86,15 +86,17 @@ def by_status(status: int, location: StoreLocation) -> StorageError:
     if status == _BUSY_STATUS:
         return _busy(location)
     if status >= 500:
-        return StorageUnreachable(f"{where(location)} answered {status}; it is tried again, see the store's log")
-    return no_store(location, f"it answered {status} and nothing that S3 would say")
+        return StorageUnreachable(
+            f"{where(location)} responded {status}; the operation is retried, see the store's log"
+        )
+    return no_store(location, f"it responded {status} with a body that is not from S3")
 
 
 def _placed(error: StorageError, location: StoreLocation) -> StorageError:
     """The error itself, with the store's name where the HTTP layer did not know it."""
     if type(error) is StorageUnreachable and "object store" not in str(error):
         return StorageUnreachable(
-            f"{where(location)} is too slow: {error}; it is tried again, check the store's load and the network"
+            f"{where(location)} is too slow: {error}; the operation is retried, check the store's load and the network"
         )
     return error
 
@@ -104,7 +106,7 @@ def _answered(code: str, status: int, location: StoreLocation, key: str) -> Stor
     if code == "NoSuchBucket":
         return missing_bucket(location)
     if code in ("NoSuchKey", "NoSuchVersion"):
-        return ObjectMissing(f"s3://{location.bucket}/{key} does not exist; check the address or make it again")
+        return ObjectMissing(f"s3://{location.bucket}/{key} does not exist; check the address or create it again")
     if code in _DENIED:
         return StorageDenied(
             f"{where(location)} refuses the credentials ({code}); check the keys in the Secret and their rights"
@@ -115,35 +117,35 @@ def _answered(code: str, status: int, location: StoreLocation, key: str) -> Stor
         )
     if code in _REGION_OR_ADDRESS:
         return StoreUnusable(
-            f"{where(location)} says that bucket {location.bucket!r} is elsewhere ({code}); set the store's region "
-            "to the bucket's, or name the endpoint of that region"
+            f"{where(location)} reports another region of bucket {location.bucket!r} ({code}); set the store's "
+            "region to the bucket's, or name the endpoint of that region"
         )
     if code == "RequestTimeTooSkewed":
         return StorageDenied(
-            f"{where(location)} has another time ({code}); set the clocks of the store and of the nodes"
+            f"{where(location)} has a different time ({code}); synchronise the clocks of the store and of the nodes"
         )
     if code in _BUSY:
         return _busy(location)
     if code in _AWAY:
-        return StorageUnreachable(f"{where(location)} answered {code}; it is tried again, see the store's log")
+        return StorageUnreachable(f"{where(location)} responded {code}; the operation is retried, see the store's log")
     if code == "EntityTooLarge":
-        return ObjectTooLarge(f"{where(location)} takes no object as large as {key!r} ({code}); make it smaller")
+        return ObjectTooLarge(f"{where(location)} accepts no object as large as {key!r} ({code}); make it smaller")
     if code == "PreconditionFailed":
         return StaleWrite(f"s3://{location.bucket}/{key} changed meanwhile; try again")
     if status == _BUSY_STATUS:
         return _busy(location)
-    return StorageError(f"{where(location)} answered {code} (status {status}) for {key!r}; see the store's log")
+    return StorageError(f"{where(location)} responded {code} (status {status}) for {key!r}; see the store's log")
 
 
 def _busy(location: StoreLocation) -> StorageError:
     return StorageUnreachable(
-        f"{where(location)} asks for fewer requests (429 or SlowDown); it is tried again, raise the store's limits"
+        f"{where(location)} throttles requests (429 or SlowDown); the operation is retried, raise the store's limits"
     )
 
 
 def no_store(location: StoreLocation, what: str) -> StorageError:
     """What answers is not S3."""
-    return StoreUnusable(f"{where(location)} is no S3 store: {what}; name the endpoint of its S3 API")
+    return StoreUnusable(f"{where(location)} is not an S3 store: {what}; give the endpoint of its S3 API")
 
 
 def _unreachable(error: BaseException, location: StoreLocation) -> StorageError:
@@ -168,25 +170,26 @@ def _unreachable(error: BaseException, location: StoreLocation) -> StorageError:
             )
         case http.ReadTimeoutError() | TimeoutError():
             return StorageUnreachable(
-                f"{at} accepts connections and does not answer; it is tried again, check the store's log"
+                f"{at} accepts connections but does not respond; the operation is retried, check the store's log"
             )
         case http.ProtocolError() | ConnectionError():
             return StorageUnreachable(
-                f"{at} breaks the connection off ({type(cause).__name__}); check that it speaks "
+                f"{at} closes the connection ({type(cause).__name__}); check that it speaks "
                 f"{location.endpoint.partition(':')[0]} on that port"
             )
         case _:
             return StorageUnreachable(
-                f"{at} does not answer ({type(cause).__name__}); it is tried again, check the endpoint and network"
+                f"{at} does not respond ({type(cause).__name__}); the operation is retried, check the endpoint and "
+                "network"
             )
 
 
 def _tls(error: BaseException, location: StoreLocation) -> StorageError:
     at, text = where(location), str(error)
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text or "HTTP_REQUEST" in text:
-        return StoreUnusable(f"{at} does not speak TLS on that port; write http://, or name its TLS port")
+        return StoreUnusable(f"{at} does not use TLS on that port; write http://, or give its TLS port")
     if "Hostname mismatch" in text or "IP address mismatch" in text or "doesn't match" in text:
-        return StoreUnusable(f"{at}: its certificate is for another name (TLS); name the store as its certificate does")
+        return StoreUnusable(f"{at}: its certificate is for another name (TLS); use the name in its certificate")
     if "expired" in text:
         return StoreUnusable(f"{at}: its certificate has expired (TLS); renew it")
     if "CERTIFICATE_VERIFY_FAILED" in text:

@@ -105,7 +105,7 @@ class Budget:
         """Raise if the budget is spent: a shut connection may look like the end of an answer."""
         if self.spent or time.monotonic() > self.ends:
             self.spent = True
-            raise StorageUnreachable(f"the answer is not complete after {self.seconds:.0f} s")
+            raise StorageUnreachable(f"the response is not complete after {self.seconds:.0f} s")
 
     @property
     def over(self) -> bool:
@@ -173,7 +173,8 @@ class _Watched(HTTPConnection):
         if is_forbidden(peer):
             made.close()
             raise StoreUnusable(
-                f"object store {self.host} has the address {peer}, where no store may be; correct the endpoint"
+                f"object store {self.host} has the address {peer}, which is not allowed for a store; correct the "
+                "endpoint"
             )
         if budget := Budget.current():
             budget.watch(made)
@@ -256,7 +257,7 @@ class StoreHttp(WatchedPools):
             budget.check()
             budget.requests += 1
             if budget.requests > MAX_REQUESTS:
-                raise ObjectTooLarge(f"an answer of {urlsplit(url).netloc} has no end; delete what is old")
+                raise ObjectTooLarge(f"an answer of {urlsplit(url).netloc} is too long; delete old objects")
             return self._ask(budget, method, url, **kw)
         # The threads that upload the parts of a large file have no budget of their own.
         with Budget() as own:
@@ -298,13 +299,13 @@ def bounded(response: BaseHTTPResponse, limit: int, what: str, chunk: int = 1 <<
     announced = response.headers.get("content-length") or ""
     if announced.isdecimal() and int(announced) > limit and response.length_remaining:
         response.close()
-        raise ObjectTooLarge(f"{what} has {announced} bytes and at most {limit} are read; make it smaller")
+        raise ObjectTooLarge(f"{what} has {announced} bytes, more than the limit of {limit}; make it smaller")
     budget, length = Budget.current(), 0
     for data in response.stream(chunk, decode_content=False):
         length += len(data)
         if length > limit:
             response.close()
-            raise ObjectTooLarge(f"{what} has more than the {limit} bytes that are read; make it smaller")
+            raise ObjectTooLarge(f"{what} has more than the limit of {limit} bytes; make it smaller")
         yield data
         if budget:
             budget.check()
@@ -322,7 +323,8 @@ def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
             context.load_verify_locations(cadata=ca_bundle)
         except (ssl.SSLError, ValueError) as error:
             raise StoreUnusable(
-                f"the store's caBundle is not PEM of certificates ({type(error).__name__}); copy the authority's whole"
+                f"the store's caBundle is not PEM text of certificates ({type(error).__name__}); copy the whole "
+                "certificate"
             ) from None
     return context
 
@@ -341,7 +343,9 @@ def read_ca_file(file: Path) -> str:
         problem = f"it has more than {MAX_CA_FILE_BYTES} bytes"
     except OSError as error:
         problem = type(error).__name__
-    raise StoreUnusable(f"cannot read the store's authorities from {file} ({problem}); name a file of PEM certificates")
+    raise StoreUnusable(
+        f"cannot read the store's CA certificates from {file} ({problem}); give a file of PEM certificates"
+    )
 
 
 def _require_s3(method: str, url: str, whole: bool, response: BaseHTTPResponse) -> None:
@@ -352,8 +356,8 @@ def _require_s3(method: str, url: str, whole: bool, response: BaseHTTPResponse) 
         return
     response.close()
     raise StoreUnusable(
-        f"object store {urlsplit(url).netloc} is no S3 store: it answers with a web page; "
-        "name the endpoint of its S3 API, not of its console or of a proxy that wants a login"
+        f"object store {urlsplit(url).netloc} is not an S3 store: it responds with a web page; "
+        "give the endpoint of its S3 API, not of its console or of a proxy that requires a login"
     )
 
 
@@ -366,7 +370,7 @@ def _refuse_redirect(url: str, response: BaseHTTPResponse) -> None:
     try:
         host = urlsplit(target).netloc.rpartition("@")[2][:256] or "another address"
     except ValueError:
-        host = "an address that cannot be read"
+        host = "an unreadable address"
     raise StoreUnusable(
         f"{where} redirects to {host} (status {response.status}), and redirects are not followed; "
         "name the store's own endpoint"

@@ -17,4 +17,4 @@ def cancel(name: str, where: ClusterOptions, output: Output) -> None:
     """Stop the generation NAME before its next denoising step."""
     changed = where.connect().patch(generation.PLURAL, name, {"spec": {"cancel": True}})
     phase = changed.get("status", {}).get("phase", "Pending")
-    output.result(changed, f"{name}: asked to stop (it was {phase})")
+    output.result(changed, f"{name}: stopping (it was {phase})")

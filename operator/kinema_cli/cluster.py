@@ -1,4 +1,4 @@
-"""The Kubernetes API as the command needs it: dicts in, dicts out, and one sentence for everything that goes wrong."""
+"""A thin client of the Kubernetes API for the command: objects are dicts, and each failure is one sentence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Json = dict[str, Any]
 
 
 class Cluster:
-    """One API server, seen from one namespace."""
+    """One API server and one namespace."""
 
     def __init__(self, api: client.ApiClient, namespace: str) -> None:
         self.namespace = _checked(namespace, "namespace")
@@ -45,10 +45,11 @@ class Cluster:
 
     @classmethod
     def connect(cls, kubeconfig: str | None, context: str | None, namespace: str | None) -> Cluster:
-        """The cluster of a kubeconfig; where there is none, that of the pod that this runs in.
+        """The cluster of the kubeconfig, or, if there is none, of the pod that this process runs in. Sends no request
+        yet.
 
         Raises:
-            ClusterUnreachable: it cannot be used, or neither is there. Nothing is asked of the cluster yet.
+            ClusterUnreachable: the kubeconfig is invalid, or there is neither a kubeconfig nor a pod's service account.
         """
         settings = client.Configuration()
         settings.retries = urllib3.Retry(connect=1, read=0, redirect=0)
@@ -61,7 +62,7 @@ class Cluster:
             ) from None
 
     def apply(self, plural: str, body: Json, *, force: bool) -> Json:
-        """Server-side apply (KEP-555): fields that others own and that differ are a conflict unless forced."""
+        """Server-side apply (KEP-555): a different value in a field of another owner is a conflict unless forced."""
         name = _checked(body["metadata"]["name"])
         applied: Json | None = self._call(
             lambda: self._objects.patch_namespaced_custom_object(
@@ -135,7 +136,7 @@ class Cluster:
         return sorted(self._call(request)["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def pod_get(self, pod: str, port: int, path: str) -> Json:
-        """What a pod answers, through the API server."""
+        """A pod's HTTP response, through the API server's proxy."""
         return self._call(
             lambda: json.loads(
                 self._core.connect_get_namespaced_pod_proxy_with_path(
@@ -202,15 +203,15 @@ class Cluster:
             raise _sentence(error, right) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unanswered(
-                f"the cluster does not answer ({_reason(error)}); check that it runs and that the kubeconfig is right"
+                f"the cluster does not respond ({_reason(error)}); check that it runs and that the kubeconfig is right"
             ) from None
 
 
 def _checked(name: str, what: str = "name") -> str:
-    """A name that stays in its place in a URL.
+    """`name`, checked to be safe in a URL path.
 
     Raises:
-        BadManifest: it could lead elsewhere.
+        BadManifest: it has slashes or dots.
     """
     try:
         names.path_segment(name)
@@ -233,7 +234,7 @@ def _of_fields(said: str) -> str:
 
 
 def _sentence(error: ApiException, right: str) -> CommandError:
-    """The API server's refusal as an error of ours; `right` is what to do about a right that is missing."""
+    """The API server's refusal as an error of the command; `right` is the remedy for a missing permission."""
     try:
         said = str(json.loads(error.body or "")["message"])
     except (TypeError, ValueError, KeyError):
@@ -242,17 +243,19 @@ def _sentence(error: ApiException, right: str) -> CommandError:
         case 400 | 413 | 415 | 422:
             return BadManifest(f"{said}; correct it and try again")
         case 500 if "failed to create typed patch object" in said or "field not declared in schema" in said:
-            return BadManifest(f"{_of_fields(said)}; correct this, or take the field out")
+            return BadManifest(f"{_of_fields(said)}; correct the field, or remove it")
         case 401 | 403:
             return ClusterUnreachable(f"{said}; {right}")
         case 404 if "could not find the requested resource" in said or "page not found" in said:
             return ClusterUnreachable("Kinema is not installed in this cluster; install the chart charts/kinema first")
         case 404:
-            return NotFound(f"{said}; see `kinema get` for what there is")
+            return NotFound(f"{said}; see `kinema get`")
         case 409 if "conflict" in said.lower():
-            return BadManifest(f"{said}; take these fields out of the file, or take them over with --force-conflicts")
+            return BadManifest(
+                f"{said}; remove these fields from the file, or take ownership of them with --force-conflicts"
+            )
         case 409:
             return BadManifest(f"{said}; choose another name")
         case 429 | 500 | 502 | 503 | 504:
-            return Unanswered(f"the cluster cannot answer now ({said}); try again")
+            return Unanswered(f"the cluster is unavailable ({said}); try again")
     return CommandError(f"{said}; see the cluster's audit log")

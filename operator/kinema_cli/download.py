@@ -1,4 +1,4 @@
-"""`kinema download`: fetches what a status names, and keeps it only if it is what the status says."""
+"""`kinema download`: downloads a file of a generation and keeps it only if its digest matches the status."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def download(
     if asking.need_no_cluster:
         given = ask(asking, None, where.namespace or where.connect().namespace, name)
         if field not in given:
-            raise NotFound(f"{name} has no {field}; leave --file out for the clip itself")
+            raise NotFound(f"{name} has no {field}; omit --file for the clip itself")
         link = given[field]
         fetch(link.url, path, link.sha256, ca_bundle=authorities(asking, {}))
     else:
@@ -66,10 +66,10 @@ def download(
 
 
 def fetch_file(cluster: Cluster, found: dict[str, Any], field: str, path: Path, asking: LinkOptions) -> Link:
-    """Download one file of a generation: by the address in its status if there is one, else by one that is asked for.
+    """Download one file of a generation, by the URL in its status, or else by a presigned URL that is requested.
 
     Raises:
-        CommandError: there is no such file, it cannot be had, or it is not what the status names.
+        CommandError: the file does not exist, cannot be downloaded, or does not match its digest in the status.
     """
     name, status = found["metadata"]["name"], found.get("status", {})
     artefact = status.get(field)
@@ -81,7 +81,7 @@ def fetch_file(cluster: Cluster, found: dict[str, Any], field: str, path: Path, 
     else:
         given = ask(asking, cluster, cluster.namespace, name)
         if field not in given:
-            raise CommandError(f"the operator gives no address of the {field} of {name}; try again")
+            raise CommandError(f"the operator returned no URL for the {field} of {name}; try again")
         link = Link(given[field].url, artefact["sha256"])
     limit = int(artefact.get("bytes") or MAX_ARTEFACT_BYTES)
     fetch(link.url, path, link.sha256, limit, authorities(asking, found))
@@ -89,10 +89,10 @@ def fetch_file(cluster: Cluster, found: dict[str, Any], field: str, path: Path, 
 
 
 def authorities(asking: LinkOptions, found: dict[str, Any]) -> str | None:
-    """PEM of the authorities that the clip's store may have: those that the resource names, and those of the caller.
+    """PEM of the CA certificates for the clip's store: those in the resource and those of the caller.
 
     Raises:
-        BadManifest: the caller's file holds none.
+        BadManifest: the caller's file has none.
     """
     stores = (found.get("status", {}).get("stores", {}).get("clips"), found.get("spec", {}).get("artifactStore"))
     named = [store["caBundle"] for store in stores if store and store.get("caBundle")]
@@ -122,20 +122,22 @@ def fetch(url: str, path: Path, sha256: str, limit: int = MAX_ARTEFACT_BYTES, ca
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = _stream(pool, url, host, partial, limit)
         if digest != sha256:
-            raise CommandError(f"{path}: the bytes from {host} are not those that status names; try again")
+            raise CommandError(f"{path}: the bytes from {host} do not match the digest in the status; try again")
         partial.replace(path)
     except ObjectTooLarge:
-        raise CommandError(f"{host} sends more than the {limit} bytes that the clip has; try again") from None
+        raise CommandError(f"{host} sent more than the {limit} bytes that the clip has; try again") from None
     except StorageError as error:
         raise CommandError(f"{host}: {error}; try again") from None
     except urllib3.exceptions.HTTPError as error:
         if isinstance(getattr(error, "reason", error), urllib3.exceptions.SSLError):
             raise CommandError(
-                f"the certificate of {host} is not trusted (TLS); name its authority's with --ca-file, or check that "
-                "the store's publicEndpoint is named as its certificate says"
+                f"the certificate of {host} is not trusted (TLS); pass its CA certificate with --ca-file, or check "
+                "that "
+                "the store's publicEndpoint has the name in its certificate"
             ) from None
         raise CommandError(
-            f"{host} does not answer ({type(error).__name__}); check that the store's publicEndpoint opens from here"
+            f"{host} does not respond ({type(error).__name__}); check that the store's publicEndpoint is reachable "
+            "from here"
         ) from None
     except OSError as error:
         raise CommandError(f"{path} cannot be written ({error.strerror}); choose another --out") from None
@@ -145,7 +147,7 @@ def fetch(url: str, path: Path, sha256: str, limit: int = MAX_ARTEFACT_BYTES, ca
 
 
 def _stream(pool: urllib3.PoolManager, url: str, host: str, partial: Path, limit: int) -> str:
-    """Write the answer to `partial`; its sha256 in hex."""
+    """Write the response to `partial`; returns its SHA-256 in hex."""
     digest = hashlib.sha256()
     with Budget(ANSWER_SECONDS) as budget:
         try:

@@ -1,11 +1,11 @@
-"""The error tree of the command. Each error has an exit code that a pipeline can act on, and says what to do.
+"""The error tree of the command. Each error has an exit code that a pipeline can act on, and a remedy.
 
 CommandError (1)
 ├── BadManifest (2)          the request itself is wrong: a file, a field, an argument
-├── ClusterUnreachable (3)   no cluster, no answer, no permission, or Kinema is not installed in it
-│   └── Unanswered (3)           a request was sent and its answer never came, so what became of it is not known
-├── TimedOut (4)             what was waited for did not come in time
-├── Refused (5)              it was taken in and can never be done as it was asked
+├── ClusterUnreachable (3)   no cluster, no response, no permission, or Kinema is not installed in it
+│   └── Unanswered (3)           a request was sent but no response came, so its result is unknown
+├── TimedOut (4)             the wait exceeded its timeout
+├── Refused (5)              the request was accepted but cannot succeed as it is
 └── NotFound (1)             the named object does not exist
 """
 
@@ -23,7 +23,7 @@ INTERRUPTED: Final = 130
 
 EXIT_CODES_HELP: Final = (
     "Exit codes: 0 succeeded, 1 failed, 2 wrong usage or a bad manifest, 3 cluster unreachable, 4 timed out, "
-    "5 refused: it can never be done as it was asked."
+    "5 refused: the request cannot succeed as it is."
 )
 
 
@@ -40,23 +40,23 @@ class BadManifest(CommandError):
 
 
 class ClusterUnreachable(CommandError):
-    """The cluster cannot be used from here."""
+    """The cluster cannot be used from this machine."""
 
     exit_code = UNREACHABLE
 
 
 class Unanswered(ClusterUnreachable):
-    """A request was sent and its answer never came."""
+    """A request was sent but no response came."""
 
 
 class Refused(CommandError):
-    """It can never be done as it was asked."""
+    """The request cannot succeed as it is."""
 
     exit_code = REFUSED
 
 
 class TimedOut(CommandError):
-    """It did not happen in time."""
+    """The wait exceeded its timeout."""
 
     exit_code = TIMED_OUT
 

@@ -1,4 +1,4 @@
-"""`kinema evaluate`: how good a model is, as a table, as figures and as a page."""
+"""`kinema evaluate`: evaluates a model; prints a table, writes the metrics (JSON) and a report (HTML)."""
 
 from __future__ import annotations
 
@@ -21,23 +21,27 @@ from kinema_cli.output import Output
     show_default=True,
     help="Folder for report.json and report.html.",
 )
-@click.option("--clips", type=click.IntRange(min=2), default=128, show_default=True, help="Clips of each group.")
+@click.option("--clips", type=click.IntRange(min=2), default=128, show_default=True, help="Clips per group.")
 @click.option(
-    "--seed", type=click.IntRange(min=0, max=2**31 - 1), default=0, show_default=True, help="Sets prompts and noise."
+    "--seed",
+    type=click.IntRange(min=0, max=2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Random seed of prompts and noise.",
 )
-@click.option("--section", "sections", multiple=True, help="Only this section of the report; may be given again.")
+@click.option("--section", "sections", multiple=True, help="Only this section of the report; repeatable.")
 @click.option(
     "--seconds",
     type=click.FloatRange(10, 600),
     default=20,
     show_default=True,
-    help="Length of the streams that are judged for drift; 60 for a minute.",
+    help="Seconds of the streams that drift is measured on; 60 for a minute.",
 )
 @click.option(
     "--beside",
     multiple=True,
     metavar="LABEL=FOLDER",
-    help="Another model, compared on the same scenes and seeds; may be given again.",
+    help="Another model, compared on the same scenes and seeds; repeatable.",
 )
 @with_output
 def evaluate(
@@ -60,7 +64,7 @@ def evaluate(
     arguments = [f"--model={model}", f"--out={out}", f"--clips={clips}", f"--seed={seed}", f"--seconds={seconds}"]
     arguments += ["--json", *(f"--section={name}" for name in sections), *(f"--beside={other}" for other in beside)]
     with output.progress() as follower:
-        follower.show("Opening the model")
+        follower.show("Loading the model")
         for event in Job("kinema_jobs.evaluate", arguments).events():
             if event.get("event") == "progress":
                 follower.show(f"Measuring {event['section']}", event["done"], event["total"])

@@ -1,4 +1,4 @@
-"""Waits for a resource to end, with patience for a cluster that is away for a while."""
+"""Waits for a resource to end, and keeps trying while the cluster does not respond."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def until_ended(
     follower: Follower,
     timeout_seconds: float | None,
 ) -> Json:
-    """Read an object until `ended`, showing it each time; answers the object.
+    """Poll an object until `ended`, showing each version; returns the last one.
 
     Raises:
         TimedOut: after `timeout_seconds`.
-        ClusterUnreachable: the cluster stays away.
+        ClusterUnreachable: the cluster does not respond for too long.
     """
     started = last_answer = time.monotonic()
     while True:
@@ -41,7 +41,7 @@ def until_ended(
         except ClusterUnreachable:
             if time.monotonic() - last_answer > OUTAGE_SECONDS:
                 raise
-            follower.show("the cluster does not answer, trying again")
+            follower.show("the cluster does not respond, retrying")
         else:
             last_answer = time.monotonic()
             show(found, follower)
@@ -49,13 +49,13 @@ def until_ended(
                 return found
         if timeout_seconds is not None and time.monotonic() - started >= timeout_seconds:
             raise TimedOut(
-                f"{name} did not end within {timeout_seconds:g} s and goes on; see `kinema get`, or raise --timeout"
+                f"{name} did not end within {timeout_seconds:g} s and continues; see `kinema get`, or raise --timeout"
             )
         time.sleep(POLL_SECONDS)
 
 
 def reason(status: Json) -> str:
-    """The sentence of the condition that says most about where an object stands."""
+    """The message of the condition that best explains the state of an object."""
     conditions = {c["type"]: c for c in status.get("conditions", [])}
     failed = conditions.get("Failed", {})
     if failed.get("status") == "True" and failed.get("message"):

@@ -1,7 +1,7 @@
-"""`kinema gc`: what lies in the bucket although the resource that wrote it is gone.
+"""`kinema gc`: finds artefacts in the bucket whose resource has been deleted.
 
-Kinema keeps what a deleted resource left unless its deletionPolicy says otherwise. Only somebody with keys of their own
-to the store can look for it: the command asks no Secret of the cluster.
+Deleting a resource keeps its artefacts unless its deletionPolicy is Delete. The command needs the user's own keys to
+the store: it reads no Secret of the cluster.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Folder:
 @click.option("--bucket", required=True, help="The bucket of Kinema's artefacts.")
 @click.option("--region", default="us-east-1", show_default=True, help="The bucket's region.")
 @with_ca_file
-@click.option("--delete", is_flag=True, help="Delete what is listed. It cannot be had back.")
+@click.option("--delete", is_flag=True, help="Delete what is listed. This cannot be undone.")
 @with_cluster
 @with_output
 def gc(
@@ -81,14 +81,14 @@ def gc(
     except StorageError as error:
         raise ClusterUnreachable(f"{error}; check --endpoint, --bucket and your keys") from None
     except ValidationError:
-        raise BadManifest("the endpoint, the bucket or a key is none; correct it") from None
+        raise BadManifest("the endpoint, the bucket or a key is invalid; correct it") from None
     document = [{"prefix": f.prefix, "objects": len(f.keys), "bytes": f.bytes, "deleted": delete} for f in orphans]
     lines = [f"{f.prefix}  {len(f.keys)} objects, {f.bytes} bytes" for f in orphans]
     output.result(document, printable("\n".join(lines)) if lines else None)
     if not orphans:
-        output.note(f"nothing in {bucket} is left of resources of namespace {cluster.namespace} that are gone")
+        output.note(f"nothing in {bucket} is left of deleted resources of namespace {cluster.namespace}")
     elif not delete:
-        output.note("nothing was deleted; look at the list, then add --delete")
+        output.note("nothing was deleted; check the list, then add --delete")
 
 
 def folders(store: ObjectStore, namespace: str) -> list[Folder]:
@@ -120,6 +120,6 @@ def _credentials(endpoint: str) -> StoreCredentials | None:
         return None
     missing = [name for name in _KEYS if not os.environ.get(name)]
     if missing:
-        raise BadManifest(f"{' and '.join(missing)} is not set; give your own keys to the store in the environment")
+        raise BadManifest(f"{' and '.join(missing)} is not set; set your own keys to the store in the environment")
     token = os.environ.get("AWS_SESSION_TOKEN") or None
     return StoreCredentials(access_key=os.environ[_KEYS[0]], secret_key=os.environ[_KEYS[1]], session_token=token)

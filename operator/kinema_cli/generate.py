@@ -1,4 +1,4 @@
-"""`kinema generate`: from a sentence to an MP4 on disk."""
+"""`kinema generate`: renders a prompt and saves the clip as an MP4."""
 
 from __future__ import annotations
 
@@ -41,27 +41,37 @@ Made = Callable[[], tuple[dict[str, Any], str]]
 
 @click.command(epilog=EXIT_CODES_HELP)
 @click.argument("prompt", required=False)
-@click.option("--prompts", "prompt_file", help="A clip for each line of this file, - for standard input.")
+@click.option("--prompts", "prompt_file", help="Render one clip for each line of this file, - for standard input.")
 @click.option("--model", help="VideoModel that renders the clip.")
-@click.option("--local", "local", type=click.Path(path_type=Path), help="Render here from this model folder instead.")
-@click.option("--expand-prompt", is_flag=True, default=None, help="Say a short prompt at length first.")
-@click.option("--task", type=click.Choice(get_args(TaskName)), help="What is made.  [default: text]")
-@click.option("--input", help="What the task works on: a file, a VideoGeneration, or s3://BUCKET/KEY.")
-@click.option("--end", help="Where fill and blend lead to, named like --input.")
-@click.option("--mask", help="A picture, white where inpaint makes the clip anew: a file, or s3://BUCKET/KEY.")
-@click.option("--input-seconds", type=float, help="How much of the input an extended clip shows.  [default: half]")
-@click.option("--strength", type=float, help="How little an edit or a blend keeps of its input, up to 1.")
-@click.option("--shot", multiple=True, metavar="SECONDS:PROMPT", help="A shot that follows the first; repeatable.")
-@click.option("--seconds", type=float, help="Length of the clip.  [default: 1]")
+@click.option(
+    "--local", "local", type=click.Path(path_type=Path), help="Render on this machine from this model folder."
+)
+@click.option("--expand-prompt", is_flag=True, default=None, help="Expand a short prompt before rendering.")
+@click.option("--task", type=click.Choice(get_args(TaskName)), help="What to make.  [default: text]")
+@click.option("--input", help="Input of the task: a file, a VideoGeneration, or s3://BUCKET/KEY.")
+@click.option("--end", help="End of fill and blend, given like --input.")
+@click.option(
+    "--mask", help="Mask of inpaint, an image, white where the clip is regenerated: a file, or s3://BUCKET/KEY."
+)
+@click.option(
+    "--input-seconds",
+    type=float,
+    help="Seconds of the input that an extended clip contains.  [default: half of the clip]",
+)
+@click.option("--strength", type=float, help="Edit strength in (0, 1]; 1 ignores the input.")
+@click.option("--shot", multiple=True, metavar="SECONDS:PROMPT", help="A shot after the first one; repeatable.")
+@click.option("--seconds", type=float, help="Length of the clip in seconds.  [default: 1]")
 @click.option("--size", help="WIDTHxHEIGHT in pixels; default: the model's own.")
-@click.option("--fps", type=int, help="Frames per second, as the model was trained; default: the model's own.")
-@click.option("--seed", type=int, help="The same seed gives the same clip; default: chosen, and reported.")
+@click.option(
+    "--fps", type=int, help="Frames per second, a rate that the model was trained at; default: the model's own."
+)
+@click.option("--seed", type=int, help="Random seed; default: chosen at random and reported.")
 @click.option("--steps", type=int, help="Denoising steps.  [default: 24]")
-@click.option("--guidance-scale", type=float, help="How closely the clip follows the prompt.  [default: 3]")
+@click.option("--guidance-scale", type=float, help="Scale of classifier-free guidance; 1 disables it.  [default: 3]")
 @click.option("--negative-prompt", help="What the clip should not show.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The MP4; default: NAME.mp4.")
-@click.option("--name", help="Name of the VideoGeneration; default: made from the model's.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most; the request itself goes on.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Output file (MP4); default: NAME.mp4.")
+@click.option("--name", help="Name of the VideoGeneration; default: derived from the model's.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Most seconds to wait; the request itself continues.")
 @with_links
 @with_cluster
 @with_output
@@ -84,7 +94,9 @@ def generate(
     name the first part of each: NAME-1, NAME-2, ...
     """
     if (model is None) == (local is None):
-        raise click.UsageError("give either --model NAME, to render in the cluster, or --local FOLDER, to render here")
+        raise click.UsageError(
+            "pass either --model NAME, to render in the cluster, or --local FOLDER, to render on this machine"
+        )
     prompts = _prompts(prompt, prompt_file)
     several = prompt_file is not None
     numbers = range(1, len(prompts) + 1)
@@ -115,27 +127,29 @@ def generate(
 def _wait(
     cluster: Cluster, name: str, out: Path | None, timeout: float | None, asking: LinkOptions, output: Output
 ) -> tuple[dict[str, Any], str]:
-    """Follow a clip to its end and fetch it."""
+    """Wait for a clip to end and download it."""
     with output.progress() as follower:
         done = until_ended(cluster, generation.PLURAL, name, _ended, _show, follower, timeout)
     return _deliver(cluster, done, out, asking, output)
 
 
 def _prompts(prompt: str | None, file: str | None) -> list[str]:
-    """What is to be rendered. Raises `BadManifest` for a file that cannot be read or says nothing."""
+    """The prompts to render. Raises `BadManifest` for a file that is unreadable or has no prompt."""
     if (prompt is None) == (file is None):
-        raise click.UsageError("give a PROMPT, - to read it from standard input, or --prompts FILE with one a line")
+        raise click.UsageError(
+            "pass a PROMPT, - to read it from standard input, or --prompts FILE with one prompt per line"
+        )
     if file is None:
         return [sys.stdin.read().strip() if prompt == "-" else str(prompt)]
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
-        raise BadManifest(f"{file} cannot be read ({why}); name a file with one prompt a line") from None
+        raise BadManifest(f"{file} cannot be read ({why}); pass a file with one prompt per line") from None
     lines = [line.strip() for line in text.splitlines()]
     found = [line for line in lines if line and not line.startswith("#")]
     if not found:
-        raise BadManifest(f"{file} holds no prompt; write one a line")
+        raise BadManifest(f"{file} has no prompt; write one per line")
     return found
 
 
@@ -144,18 +158,18 @@ def _numbered(out: Path, number: int) -> Path:
 
 
 def _create(cluster: Cluster, body: dict[str, Any]) -> None:
-    """Ask for a clip. Raises `Unanswered` with the name to ask about: it may be there although no answer came."""
+    """Create a VideoGeneration. Raises `Unanswered`, with the name to check, if no response came: it may exist."""
     try:
         cluster.create(generation.PLURAL, body)
     except Unanswered as error:
         name = body["metadata"]["name"]
         raise Unanswered(
-            f"{error}. Whether {name} was created is not known: see `kinema get generations {name}` before asking again"
+            f"{error}. Whether {name} was created is not known: see `kinema get generations {name}` before you retry"
         ) from None
 
 
 def _conclude(made: list[Made], output: Output, *, several: bool) -> None:
-    """Print what came out. Raises the error of the one clip, or one error for those of several that failed."""
+    """Print the results. Raises the error of a single clip, or one error for several that failed."""
     if not several:
         output.result(*made[0]())
         return
@@ -180,7 +194,7 @@ def _conclude(made: list[Made], output: Output, *, several: bool) -> None:
 
 
 class _Several(CommandError):
-    """Some of several clips were not made; the exit code is the highest of theirs."""
+    """Some of several clips failed; the exit code is the highest of theirs."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -188,7 +202,7 @@ class _Several(CommandError):
 
 
 def clip_name(model: str) -> str:
-    """A name that no other clip of the model has."""
+    """A unique name for a generation of the model."""
     suffix = secrets.token_hex(_SUFFIX_BYTES)
     return f"{model[: MAX_NAME_LENGTH - len(suffix) - 1]}-{suffix}"
 
@@ -232,7 +246,7 @@ def _show(found: dict[str, Any], follower: Follower) -> None:
     parts = [phase]
     if phase == "Pending":
         if status.get("queuePosition") is not None:
-            parts.append(f"{status['queuePosition']} before it")
+            parts.append(f"{status['queuePosition']} ahead in the queue")
         if why := reason(status):
             parts.append(why)
     follower.show(", ".join(parts), progress.get("step"), progress.get("totalSteps") or None)
@@ -251,7 +265,7 @@ def _deliver(
     try:
         fetch_file(cluster, done, "video", path, asking)
     except ClusterUnreachable as error:
-        raise type(error)(f"{error}. The clip is made: `kinema download {name}` fetches it then") from None
+        raise type(error)(f"{error}. The clip is complete: download it later with `kinema download {name}`") from None
     _tell(status.get("prompt"), output)
     return (
         {
@@ -271,7 +285,7 @@ def _deliver(
 
 
 def _refused(status: dict[str, Any]) -> bool:
-    """Whether the request itself is at fault, so that asking again as before is of no use."""
+    """Whether the request itself is invalid, so that repeating it cannot succeed."""
     reasons = [c.get("reason", "") for c in status.get("conditions", []) if c.get("type") == "Failed"]
     return any(reason in _REFUSALS or reason.startswith("Input") for reason in reasons)
 
@@ -280,11 +294,11 @@ def _tell(heard: dict[str, Any] | None, output: Output) -> None:
     """Say what the model could make nothing of."""
     if heard and heard.get("cut"):
         output.note(
-            f"note: the model hears {heard.get('limit')} tokens of a prompt, and did not hear its end: {heard['cut']!r}"
+            f"note: the prompt is longer than {heard.get('limit')} tokens; the model ignored its end: {heard['cut']!r}"
         )
     if heard and heard.get("unseenWords"):
         words = ", ".join(heard["unseenWords"])
-        output.note(f"note: the model was never trained on these words, and draws nothing of them: {words}")
+        output.note(f"note: these words did not occur in training; the model ignored them: {words}")
 
 
 def _argument(key: str, value: Any) -> str:

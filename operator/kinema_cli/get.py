@@ -33,7 +33,7 @@ def get(kind: str, name: str | None, all_namespaces: bool, where: ClusterOptions
     With --json the objects themselves, as a list or, by NAME, as one.
     """
     if name is not None and (kind == "all" or all_namespaces):
-        raise click.UsageError("a NAME needs its kind and one namespace: kinema get generations NAME")
+        raise click.UsageError("NAME requires a kind and one namespace: kinema get generations NAME")
     cluster = where.connect()
     if name is not None:
         found = cluster.get(PLURALS[kind], name)

@@ -1,4 +1,4 @@
-"""Runs the parts that need torch as processes of their own: the command itself stays small and quick to start."""
+"""Runs the commands that need PyTorch in processes of their own, so that the command itself starts fast."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Job:
             raise kind(said or f"{self._module} ended with code {process.returncode}; {self._remedy()}")
 
     def _remedy(self) -> str:
-        return "its last lines above say why; it needs the extras train and serve (pip install 'kinema[train,serve]')"
+        return "see its last lines above; it needs the extras train and serve (pip install 'kinema[train,serve]')"
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
-"""Which cluster is meant: a kubeconfig that is named or there, and the pod's own cluster only where there is none.
+"""Selects the cluster: the given or default kubeconfig, or, if there is none, the cluster of this pod.
 
-A kubeconfig that cannot be used is told and ends the command. To go on with another cluster, or with nobody's rights,
-would do to the wrong cluster what was meant for the right one.
+An invalid kubeconfig is an error. Falling back to another cluster, or to anonymous access, could change the wrong
+cluster.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ def _from_files(source: str, context: str | None, settings: Any, remedy: str) ->
             line = f" near line {mark.line + 1}" if mark else ""
             raise ClusterUnreachable(f"the kubeconfig {source} is not YAML{line}; {remedy}") from None
         except _BROKEN as error:
-            raise ClusterUnreachable(f"the kubeconfig {source} cannot be used ({_short(error)}); {remedy}") from None
+            raise ClusterUnreachable(f"the kubeconfig {source} is invalid ({_short(error)}); {remedy}") from None
     _require_credentials(user, settings, source, said)
     namespace = chosen["context"].get("namespace")
     return str(namespace) if namespace else None
 
 
 def _user(merged: dict[str, Any], name: str | None) -> dict[str, Any]:
-    """The user of the context; the client takes one that is missing for nobody."""
+    """The user of the context. The client treats a missing user as anonymous, so that is an error here."""
     if not name:
         return {}
     for node in merged.get("users") or []:
@@ -83,7 +83,7 @@ def _user(merged: dict[str, Any], name: str | None) -> dict[str, Any]:
 
 
 def _check_certificates(settings: Any) -> None:
-    """Raise `ConfigException` for certificates and keys that are none; the client would say that nobody answers."""
+    """Raise `ConfigException` for invalid certificates and keys, which the client reports as a connection error."""
     try:
         if settings.ssl_ca_cert:
             ssl.create_default_context(cafile=settings.ssl_ca_cert)
@@ -94,7 +94,7 @@ def _check_certificates(settings: Any) -> None:
 
 
 def _require_credentials(user: dict[str, Any], settings: Any, source: str, said: list[str]) -> None:
-    """Raise where a plugin was to give credentials and gave none: the client would go on as anonymous."""
+    """Raise if an exec plugin returned no credentials; the client would continue as anonymous."""
     asked = next((kind for kind in ("exec", "auth-provider") if kind in user), None)
     if asked is None or settings.api_key or settings.cert_file:
         return
@@ -108,7 +108,7 @@ def _require_credentials(user: dict[str, Any], settings: Any, source: str, said:
 
 @contextmanager
 def _heard() -> Iterator[list[str]]:
-    """What the client's loader logs instead of raising."""
+    """Captures what the client's loader logs instead of raising."""
     said: list[str] = []
 
     class _Ear(logging.Handler):

@@ -1,8 +1,8 @@
-"""Asks the operator for signed addresses of a clip, which it gives to whoever may get the VideoGeneration.
+"""Requests presigned URLs of a clip from the operator, which returns them to callers that may get the VideoGeneration.
 
-The way there needs a kubeconfig and nothing else: the API server's proxy leads to the operator's Service. The proxy
-says nothing of who asks, and a kubeconfig's own credentials are for nobody but the API server, so the operator is shown
-a token of a service account of the namespace, made for this purpose alone and for ten minutes.
+A kubeconfig is enough: the request goes through the API server's proxy to the operator's Service. The proxy does not
+forward the caller's identity, so the request carries a service account token of the namespace, created for this
+purpose with a lifetime of ten minutes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SCHEMES: Final = ("http://", "https://")
 
 @dataclass(frozen=True)
 class Link:
-    """Where one file of a clip can be had for some minutes, and what it must be."""
+    """A presigned URL of one file of a clip, with the file's digest and size."""
 
     url: str
     sha256: str
@@ -45,7 +45,7 @@ class Link:
 
 @dataclass(frozen=True)
 class LinkOptions:
-    """Who asks the operator, and on which way."""
+    """How the operator is reached, and with whose token."""
 
     account: str = "default"
     token_file: Path | None = None
@@ -80,7 +80,7 @@ def with_links(command: Callable[..., Any]) -> Callable[..., Any]:
         envvar="KINEMA_OPERATOR_NAMESPACE",
         default="kinema-system",
         show_default=True,
-        help="Where Kinema is installed.",
+        help="Namespace of the operator.",
     )
     @with_ca_file
     @functools.wraps(command)
@@ -100,26 +100,28 @@ def with_links(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def ask(asking: LinkOptions, cluster: Cluster | None, namespace: str, name: str) -> dict[str, Link]:
-    """Addresses of a clip's files, by the name of the field in status: video, thumbnail, spritesheet.
+    """Presigned URLs of a clip's files, by the name of the status field: video, thumbnail, spritesheet.
 
     Args:
         cluster: may be None where `asking.need_no_cluster`.
 
     Raises:
-        CommandError: there is no clip, it is not allowed, or nobody answers; each says what to do.
+        CommandError: there is no clip, access is denied, or there is no response; the message has the remedy.
     """
     try:
         path = links.path(names.path_segment(namespace), names.path_segment(name))
     except UnsafeName:
-        raise BadManifest(f"{namespace}/{name} names no generation; give its name, without slashes or dots") from None
+        raise BadManifest(
+            f"{namespace}/{name} is not the name of a generation; pass a name without slashes or dots"
+        ) from None
     return _links(_answer(asking, cluster, "GET", path), name)
 
 
 def upload_form(asking: LinkOptions, cluster: Cluster, name: str, field: str) -> tuple[str, dict[str, str]]:
-    """Where the file that `field` of a generation waits for is uploaded to: address and fields of a form.
+    """URL and form fields for uploading the file that `field` of a generation waits for.
 
     Raises:
-        CommandError: nothing is waited for, it is not allowed, or nobody answers; each says what to do.
+        CommandError: no upload is expected, access is denied, or there is no response; the message has the remedy.
     """
     answer = _answer(asking, cluster, "POST", links.upload_path(cluster.namespace, name, field))
     try:
@@ -154,9 +156,9 @@ def _token(asking: LinkOptions, cluster: Cluster | None) -> str:
             token = asking.token_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not text"
-            raise BadManifest(f"{asking.token_file} cannot be read ({why}); name a file with a token") from None
+            raise BadManifest(f"{asking.token_file} cannot be read ({why}); pass a file with a token") from None
         if not token or not all(" " < character <= "~" for character in token):
-            raise BadManifest(f"{asking.token_file} holds no token; name a file with a token and nothing else")
+            raise BadManifest(f"{asking.token_file} has no token; pass a file with a token and nothing else")
         return token
     assert cluster is not None, "a token is made by the API server"
     try:
@@ -169,7 +171,7 @@ def _token(asking: LinkOptions, cluster: Cluster | None) -> str:
 
 def _ask_directly(url: str, method: str, path: str, token: str) -> tuple[int, bytes]:
     if not url.startswith(_SCHEMES):
-        raise BadManifest(f"{url} is no address; give --links-url as http://HOST:PORT or https://HOST:PORT")
+        raise BadManifest(f"{url} is not a URL; pass --links-url as http://HOST:PORT or https://HOST:PORT")
     pool = WatchedPools(
         timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=urllib3.Retry(connect=1, read=0)
     )
@@ -188,7 +190,7 @@ def _ask_directly(url: str, method: str, path: str, token: str) -> tuple[int, by
             return int(answer.status), body
     except (urllib3.exceptions.HTTPError, StorageError) as error:
         raise Unanswered(
-            f"nobody answers at {url} ({type(error).__name__}); correct --links-url, or leave it out to ask through "
+            f"no response from {url} ({type(error).__name__}); correct --links-url, or leave it out to ask through "
             "the API server"
         ) from None
 
@@ -211,22 +213,22 @@ def _links(answer: dict[str, Any], name: str) -> dict[str, Link]:
 
 
 def _unreachable(status: int, said: str) -> CommandError:
-    """The API server's own answer: it did not lead to the operator."""
+    """The API server's own response: the request did not reach the operator."""
     match status:
         case 401 | 403:
             return ClusterUnreachable(
-                f"{said}; have links.proxy set in Kinema's chart, or reach the operator with --links-url"
+                f"{said}; set links.proxy in Kinema's chart, or reach the operator with --links-url"
             )
         case 404:
             return ClusterUnreachable(
-                f"no operator signs addresses there ({said}); name its namespace with --operator-namespace, or have "
-                "links.enabled set in its chart"
+                f"no operator presigns URLs there ({said}); pass its namespace with --operator-namespace, or set "
+                "links.enabled in its chart"
             )
-    return Unanswered(f"the operator does not answer ({said}); see that its pods are ready, and try again")
+    return Unanswered(f"the operator does not respond ({said}); check that its pods are ready, and try again")
 
 
 def _refusal(status: int, said: str) -> CommandError:
-    """The operator's answer."""
+    """The operator's response."""
     match status:
         case 401 | 403:
             return ClusterUnreachable(said)
@@ -234,4 +236,4 @@ def _refusal(status: int, said: str) -> CommandError:
             return NotFound(said)
         case 429 | 500 | 502 | 503 | 504:
             return Unanswered(f"{said}; try again")
-    return CommandError(f"{said}; check that the command is as new as the operator")
+    return CommandError(f"{said}; check that this command has the operator's version")

@@ -33,8 +33,8 @@ _STARTED: Final = ("Running", "Succeeded", "Failed")
 
 @click.command()
 @click.argument("name")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the pods end.")
-@click.option("--rank", type=click.IntRange(min=0), help="Only the worker that now has this rank.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the logs until the pods end.")
+@click.option("--rank", type=click.IntRange(min=0), help="Only the worker that currently has this rank.")
 @with_cluster
 @with_output
 def logs(name: str, follow: bool, rank: int | None, where: ClusterOptions, output: Output) -> None:
@@ -77,7 +77,7 @@ def _attempt(pod: dict[str, Any]) -> tuple[int, int]:
 
 
 def _of_rank(cluster: Cluster, name: str, pods: list[dict[str, Any]], rank: int) -> dict[str, Any]:
-    """The pod with a rank, asked of the pods themselves: a job index says nothing about ranks."""
+    """The pod with a rank, according to the pods themselves: a completion index is not a rank."""
     seen: list[int] = []
     for pod in pods:
         try:
@@ -87,8 +87,8 @@ def _of_rank(cluster: Cluster, name: str, pods: list[dict[str, Any]], rank: int)
         if answer.get("rank") == rank:
             return pod
         seen.append(int(answer.get("rank", -1)))
-    known = ", ".join(str(r) for r in sorted(seen) if r >= 0) or "none that could be asked"
-    raise NotFound(f"no worker of {name} has rank {rank} now (ranks: {known}); leave --rank out to see all workers")
+    known = ", ".join(str(r) for r in sorted(seen) if r >= 0) or "none that responds"
+    raise NotFound(f"no worker of {name} has rank {rank} now (ranks: {known}); omit --rank to see all workers")
 
 
 def _follow_all(cluster: Cluster, pods: list[str], output: Output) -> None:

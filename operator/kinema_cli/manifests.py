@@ -1,4 +1,4 @@
-"""Files that people hand to the command, checked before anything is asked of a cluster."""
+"""Reads manifest files and validates them before any request to a cluster."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from kinema_cli.yaml_files import read_documents
 
 
 def read_training(path: str, run_id: str | None) -> dict[str, Any]:
-    """The one VideoModelTraining in a YAML or JSON file (`-`: standard input), with another runId if given.
+    """The VideoModelTraining in a YAML or JSON file (`-`: standard input), with `run_id` if given.
 
     Raises:
-        BadManifest: it is none, with the field at fault.
+        BadManifest: the file is not a valid VideoModelTraining; names the field.
     """
     documents = [d for d in _documents(path) if d is not None]
     if len(documents) != 1 or not isinstance(documents[0], dict) or documents[0].get("kind") != training.KIND:
-        raise BadManifest(f"{path} must hold exactly one {training.KIND}; put other objects into files of their own")
+        raise BadManifest(f"{path} must hold exactly one {training.KIND}; move other objects to other files")
     body: dict[str, Any] = documents[0]
     if body.get("apiVersion") != API_VERSION:
         raise BadManifest(f"{path}: apiVersion is {body.get('apiVersion')!r}; write {API_VERSION}")

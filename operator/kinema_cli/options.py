@@ -33,7 +33,7 @@ def with_output(command: Command) -> Command:
             output.error(error)
             context.exit(error.exit_code)
         except KeyboardInterrupt:
-            output.error(_Interrupted("interrupted; what was asked of the cluster goes on, see `kinema get`"))
+            output.error(_Interrupted("interrupted; requests to the cluster continue, see `kinema get`"))
             context.exit(INTERRUPTED)
 
     return run
@@ -63,7 +63,7 @@ with_ca_file = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     envvar="KINEMA_CA_FILE",
     show_envvar=True,
-    help="PEM file of CA certificates to trust for the object store, beside the system's.",
+    help="PEM file of CA certificates to trust for the object store, in addition to the system's.",
 )
 """Adds --ca-file; the command gets `ca_file: Path | None`."""
 

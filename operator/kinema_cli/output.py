@@ -1,4 +1,4 @@
-"""What a person and what a program gets to see.
+"""Output for people and for programs.
 
 Results go to stdout: text, or with --json exactly one JSON document. Progress and errors go to stderr, progress as a
 bar on a terminal and as a line per change elsewhere; with --json there is no progress, and an error is the document.
@@ -21,7 +21,7 @@ from kinema_cli.errors import CommandError
 
 
 class Output:
-    """Where a command writes."""
+    """Writes results, progress and errors."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
@@ -80,7 +80,7 @@ class Output:
 
 
 class Follower:
-    """Shows nothing: the follower of programs."""
+    """Discards progress: the follower for programs."""
 
     def show(self, what: str, done: float | None = None, total: float | None = None) -> None:
         """Say what is going on, and how much of it is done."""
@@ -95,7 +95,7 @@ class _Bar(Follower):
 
 
 class _Lines(Follower):
-    """A line whenever the words change or another tenth is done: a log of a pipeline stays readable."""
+    """Prints a line whenever the text changes or another tenth is done, which keeps logs of a pipeline short."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -111,7 +111,7 @@ class _Lines(Follower):
 
 
 def printable(text: str) -> str:
-    """Text without control characters: what came from a cluster must not steer the terminal."""
+    """Text without control characters, so that data from a cluster cannot control the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 

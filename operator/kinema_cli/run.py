@@ -1,4 +1,4 @@
-"""`kinema run --local`: the launch description of a training, as processes on this machine."""
+"""`kinema run --local`: runs a training as processes on this machine."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ DEFAULT_WORK: Final = Path("out/local")
 
 @click.command(epilog=EXIT_CODES_HELP)
 @click.argument("file", type=click.Path(dir_okay=False))
-@click.option("--local", is_flag=True, help="Run here; in a cluster a training is run by `kinema train`.")
-@click.option("--nodes", type=click.IntRange(min=1), help="Agents to start; default: the file's nodes.")
+@click.option("--local", is_flag=True, help="Run on this machine; `kinema train` runs a training in a cluster.")
+@click.option("--nodes", type=click.IntRange(min=1), help="Agents to start; default: spec.nodes of the file.")
 @click.option(
     "--work",
     type=click.Path(path_type=Path, file_okay=False),
@@ -28,7 +28,7 @@ DEFAULT_WORK: Final = Path("out/local")
     help="Folder for checkpoints, logs and the model.",
 )
 @click.option(
-    "--kill-after-step", type=click.IntRange(min=1), help="Kill one agent after this step, to see it recover."
+    "--kill-after-step", type=click.IntRange(min=1), help="Kill one agent after this step, to demonstrate recovery."
 )
 @with_output
 def run(file: str, local: bool, nodes: int | None, work: Path, kill_after_step: int | None, output: Output) -> None:
@@ -48,7 +48,7 @@ def run(file: str, local: bool, nodes: int | None, work: Path, kill_after_step: 
                 agents = event.get("worldSize", "?")
                 follower.show(f"Training on {agents} agents{loss}", event.get("step"), event.get("totalSteps"))
             elif event["event"] == "evaluating":
-                follower.show("Measuring the model")
+                follower.show("Evaluating the model")
             elif event["event"] == "published":
                 published = {key: value for key, value in event.items() if key != "event"}
             elif event["event"] != "error":

@@ -1,4 +1,4 @@
-"""`kinema train`: the command of a pipeline that trains."""
+"""`kinema train`: applies a training and can wait for its end, for use in pipelines."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ ENDED: Final = ("Succeeded", "Failed")
 
 @click.command(epilog=EXIT_CODES_HELP)
 @click.argument("file")
-@click.option("--wait/--no-wait", default=False, help="Follow the run to its end; the exit code tells how it ended.")
-@click.option("--run-id", help="A new value starts the next run of the same training, with whatever else changed.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at most; the run itself goes on.")
+@click.option("--wait/--no-wait", default=False, help="Follow the run to its end; the exit code is its result.")
+@click.option("--run-id", help="A new value starts a new run of the training, with all other changes of the file.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Most seconds to wait; the run itself continues.")
 @click.option(
-    "--force-conflicts", is_flag=True, help="Take over fields that others have set, such as by kubectl scale."
+    "--force-conflicts",
+    is_flag=True,
+    help="Take ownership of fields that another client has set, for example kubectl scale.",
 )
 @with_cluster
 @with_output
@@ -43,7 +45,7 @@ def train(
     cluster = where.connect()
     stated = body["metadata"].get("namespace")
     if stated and where.namespace and stated != where.namespace:
-        raise click.UsageError(f"FILE is for namespace {stated}, --namespace says {where.namespace}")
+        raise click.UsageError(f"FILE has namespace {stated}, --namespace is {where.namespace}")
     cluster.namespace = stated or cluster.namespace
     applied = cluster.apply(training.PLURAL, body, force=force_conflicts)
     name = applied["metadata"]["name"]
@@ -56,7 +58,7 @@ def train(
 
 
 def _ended(found: dict[str, Any], applied: dict[str, Any]) -> bool:
-    """Whether the run that was applied has ended; a status of an earlier run or spec says nothing."""
+    """Whether the run that was applied has ended; the status of an earlier run or spec does not count."""
     status = found.get("status", {})
     seen = status.get("observedGeneration", 0) >= applied["metadata"]["generation"]
     same_run = status.get("runId") == applied["spec"].get("runId")

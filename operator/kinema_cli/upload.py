@@ -1,4 +1,4 @@
-"""Files of this machine as inputs of a generation: described in its spec, then uploaded to the request's own folder."""
+"""Uploads local files as inputs of a generation: the spec has their digests, the files go to the request's folder."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ _TAKEN: Final = (200, 201, 204)
 
 
 def is_file(named: str) -> bool:
-    """Whether an argument names a file of this machine rather than a generation or an object.
+    """Whether an argument is a local file rather than a generation or an object.
 
-    A name with a slash or a dot is no generation's, so it is a file even if there is none.
+    A name with a slash or a dot cannot be a generation, so it is a file even if none exists.
     """
     return "://" not in named and ("/" in named or "." in named or Path(named).is_file())
 
 
 def described(path: Path) -> dict[str, Any]:
-    """The file as the spec names it.
+    """The file's digest and size, for the spec.
 
     Raises:
-        BadManifest: it cannot be read, is empty, or is too long.
+        BadManifest: it is unreadable, empty, or too long.
     """
     data = _read(path)
     if not 0 < len(data) <= MAX_INPUT_BYTES:
         raise BadManifest(
-            f"{path} has {len(data)} bytes, and 1 to {MAX_INPUT_BYTES} are taken; give a picture or a short clip"
+            f"{path} has {len(data)} bytes, and 1 to {MAX_INPUT_BYTES} are allowed; pass an image or a short clip"
         )
     return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
 def upload(cluster: Cluster, body: dict[str, Any], files: dict[str, Path], asking: LinkOptions) -> None:
-    """Upload what a generation waits for, by the field of its spec; if that fails, the generation is cancelled.
+    """Upload the files that a generation waits for, by the field of its spec; cancels the generation on failure.
 
     Raises:
-        CommandError: it could not be done.
+        CommandError: an upload failed.
     """
     name = body["metadata"]["name"]
     try:
@@ -61,7 +61,7 @@ def upload(cluster: Cluster, body: dict[str, Any], files: dict[str, Path], askin
     except CommandError as error:
         with contextlib.suppress(CommandError):
             cluster.patch(generation.PLURAL, name, {"spec": {"cancel": True}})
-        error.args = (f"{error}. {name} is cancelled, since it would wait for the file; ask again then",)
+        error.args = (f"{error}. {name} is cancelled, since it would wait for the file; create another one",)
         raise
 
 
@@ -77,11 +77,14 @@ def _post(url: str, fields: dict[str, str], path: Path, ca_bundle: str | None) -
             answer.close()
     except (urllib3.exceptions.HTTPError, StorageError) as error:
         raise ClusterUnreachable(
-            f"{host} does not take {path} ({type(error).__name__}); check that the store's publicEndpoint opens here, "
+            f"{host} does not accept {path} ({type(error).__name__}); check that the store's publicEndpoint opens "
+            "here, "
             "or name the authority of its certificate with --ca-file"
         ) from None
     if answer.status not in _TAKEN:
-        raise CommandError(f"{host} refuses {path} (status {answer.status}); see that the file does not change")
+        raise CommandError(
+            f"{host} refuses {path} (status {answer.status}); check that the file does not change meanwhile"
+        )
 
 
 def _read(path: Path) -> bytes:

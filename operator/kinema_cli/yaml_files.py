@@ -1,8 +1,8 @@
-"""YAML as kubectl reads it: a file must mean the same to `kinema train` and to `kubectl apply`.
+"""YAML as kubectl parses it: a file must mean the same to `kinema train` and to `kubectl apply`.
 
-kubectl reads with sigs.k8s.io/yaml, whose plain words are those of go-yaml v2: `yes` and `on` are true, `010` is 8,
-`1_000` is 1000, `1e4` is a number, and dates and `1:30` are text. PyYAML parses the file; what a word means is decided
-here. A key that stands twice counts as it stands last. tests/unit/cli/test_cli_yaml.py holds all this against kubectl.
+kubectl uses sigs.k8s.io/yaml, which resolves scalars like go-yaml v2: `yes` and `on` are true, `010` is 8,
+`1_000` is 1000, `1e4` is a number, and dates and `1:30` are text. PyYAML parses the file; this module resolves
+scalars. Of duplicate keys the last one counts. tests/unit/cli/test_cli_yaml.py compares all of this with kubectl.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _key(key: Any, node: Node) -> str:
         return str(key).lower()
     if isinstance(key, (str, int, float)):
         return str(key)
-    raise ConstructorError(None, None, "a key is no text", node.start_mark)
+    raise ConstructorError(None, None, "a key is not a string", node.start_mark)
 
 
 def _bool(_: _Loader, node: ScalarNode) -> bool:
@@ -140,7 +140,7 @@ def _bool(_: _Loader, node: ScalarNode) -> bool:
 def _number(_: _Loader, node: ScalarNode) -> int | float:
     found = number(node.value)
     if found is None:
-        raise ConstructorError(None, None, "this is no number that JSON has", node.start_mark)
+        raise ConstructorError(None, None, "this number has no JSON form", node.start_mark)
     return found
 
 
@@ -148,7 +148,7 @@ def _binary(_: _Loader, node: ScalarNode) -> str:
     try:
         return base64.b64decode(node.value, validate=False).decode(errors="replace")
     except binascii.Error:
-        raise ConstructorError(None, None, "this is no base64", node.start_mark) from None
+        raise ConstructorError(None, None, "this is not base64", node.start_mark) from None
 
 
 def _map(loader: _Loader, node: MappingNode) -> Iterator[dict[Hashable, Any]]:

@@ -72,7 +72,7 @@ REFUSED = [
     (TRAINING, "spec.data.world.scenes", {"simple": 0}, "no kind of scene has a weight above 0: give at least one"),
     (TRAINING, "spec.data.world.scenes", {"twoShot": 1001}, "should be less than or equal to 1000"),
     (TRAINING, "spec.data.world.scenes", {"noise": 1}, 'unknown field "spec.data.world.scenes.noise"'),
-    (TRAINING, "spec.data.world.shapes", {"minSide": 32}, "minSide and maxSide go together: give both or none"),
+    (TRAINING, "spec.data.world.shapes", {"minSide": 32}, "minSide and maxSide need each other: set both or neither"),
     (TRAINING, "spec.data.world.shapes", {"minSide": 64, "maxSide": 32}, "minSide must not exceed maxSide"),
     (TRAINING, "spec.data.world.shapes", {"frames": [65]}, "should be less than or equal to 64"),
     (TRAINING, "spec.data.world.shapes", {"fps": [0]}, "should be greater than or equal to 1"),

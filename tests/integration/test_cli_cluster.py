@@ -105,7 +105,7 @@ def test_train_follows_progress_of_the_new_run_only(kinema: Kinema, cluster: Clu
 def test_train_times_out_with_4(kinema: Kinema) -> None:
     done = kinema("train", str(SAMPLE), "--wait", "--timeout", "0")
     assert done.exit_code == 4
-    assert "goes on" in done.stderr
+    assert "continues" in done.stderr
 
 
 def test_train_does_not_undo_what_others_scaled(kinema: Kinema, cluster: Cluster) -> None:

@@ -204,7 +204,7 @@ def test_where_no_operator_answers_the_error_says_so(studio: Studio) -> None:
         silent = studio.download()
     finally:
         studio.install.route_to(*studio.install.replicas)
-    assert (silent.exit_code, "does not answer" in silent.stderr) == (3, True), silent.output
+    assert (silent.exit_code, "does not respond" in silent.stderr) == (3, True), silent.output
 
 
 def test_the_way_through_the_api_server_leads_to_addresses_alone(studio: Studio) -> None:

@@ -129,7 +129,7 @@ def test_a_huge_manifest_is_not_read_into_memory() -> None:
         assert "bytes" in str(error)
 
 
-@pytest.mark.parametrize(("kind", "says"), [("empty-pages", "has no end"), ("endless-list", "more than 2500 objects")])
+@pytest.mark.parametrize(("kind", "says"), [("empty-pages", "is too long"), ("endless-list", "more than 2500 objects")])
 def test_a_list_without_end_is_given_up(kind: str, says: str) -> None:
     with bad_store(kind) as store:
         result: list[BaseException | None] = []
@@ -195,8 +195,8 @@ def test_an_endpoint_that_no_store_can_have_is_an_error_of_storage(endpoint: str
         ("refusing", "refuses connections"),
         ("wrong-region", "eu-central-1"),
         ("wrong-signature-region", "region"),
-        ("busy", "fewer requests"),
-        ("html", "no S3 store"),
+        ("busy", "throttles requests"),
+        ("html", "not an S3 store"),
         ("redirecting", "redirects"),
     ],
 )

@@ -84,7 +84,7 @@ def test_a_store_that_stumbles_is_asked_again(base: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("path", "sha256", "word"),
-    [("clip", "0" * 64, "not those that status names"), ("denied", SHA256, "may have expired")],
+    [("clip", "0" * 64, "do not match the digest in the status"), ("denied", SHA256, "may have expired")],
 )
 def test_what_is_wrong_leaves_nothing_and_names_no_signature(
     base: str, tmp_path: Path, path: str, sha256: str, word: str
@@ -96,7 +96,7 @@ def test_what_is_wrong_leaves_nothing_and_names_no_signature(
 
 
 def test_a_store_that_cannot_be_reached_is_named(tmp_path: Path, unused_tcp_port: int) -> None:
-    with pytest.raises(CommandError, match=f"127.0.0.1:{unused_tcp_port} does not answer"):
+    with pytest.raises(CommandError, match=f"127.0.0.1:{unused_tcp_port} does not respond"):
         fetch(f"http://127.0.0.1:{unused_tcp_port}/clip", tmp_path / "clip.mp4", SHA256)
 
 

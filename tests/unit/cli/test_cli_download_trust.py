@@ -34,7 +34,7 @@ class _Store(BaseHTTPRequestHandler):
 def test_no_more_is_fetched_than_the_status_promises(private: tuple[str, Path], tmp_path: Path) -> None:
     base, authority = private
     twice = clip(f"{base}/twice", authority.read_text())
-    with pytest.raises(CommandError, match=f"sends more than the {len(CLIP)} bytes"):
+    with pytest.raises(CommandError, match=f"sent more than the {len(CLIP)} bytes"):
         fetch_file(cluster_of_none(), twice, "video", tmp_path / "c", LinkOptions())
     assert list(tmp_path.iterdir()) == []
 
@@ -80,7 +80,7 @@ def test_a_clip_of_a_store_with_a_private_authority_is_fetched(private: tuple[st
 
 
 def test_a_store_that_is_not_trusted_is_named_with_what_to_do(private: tuple[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=r"is not trusted \(TLS\); name its authority's with --ca-file"):
+    with pytest.raises(CommandError, match=r"is not trusted \(TLS\); pass its CA certificate with --ca-file"):
         fetch_file(cluster_of_none(), clip(f"{private[0]}/clip"), "video", tmp_path / "clip.mp4", LinkOptions())
     wrong = tmp_path / "wrong.crt"
     wrong.write_text("no certificate")

@@ -91,7 +91,7 @@ def test_a_token_and_an_address_are_enough(download: Download, operator: Any, tm
     [
         (401, b'{"error": "a token for the audience kinema.dev/links is needed"}', 3, "audience kinema.dev/links"),
         (403, b'{"error": "ann may not get it; allow it: kubectl create"}', 3, "allow it: kubectl create"),
-        (404, b'{"error": "films/clip has no clip; see its status"}', 1, "no clip (yet)"),
+        (404, b'{"error": "films/clip has no clip; see its status"}', 1, "has no clip"),
         (503, b'{"error": "the store is away"}', 3, "the store is away; try again"),
         (200, b'{"thumbnail": {"url": "x", "sha256": "y"}}', 1, "has no video"),
         (200, b'{"video": {"url": "x"}}', 1, "are no addresses"),

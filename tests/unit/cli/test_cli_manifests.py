@@ -90,7 +90,7 @@ def test_a_cluster_that_does_not_answer_is_3(tmp_path: Path) -> None:
     )
     result = invoke("get", "--kubeconfig", str(kubeconfig))
     assert result.exit_code == 3
-    assert "does not answer" in result.stderr
+    assert "does not respond" in result.stderr
 
 
 def test_an_error_in_json_is_one_document_with_the_exit_code(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class FolderStores:
 
     async def for_object(self, namespace: str, artifact_store: object) -> FolderStore:
         if not self.reachable:
-            raise StorageUnreachable("the store does not answer; it is tried again")
+            raise StorageUnreachable("the store does not answer; the operation is retried")
         return self._store
 
     async def checked(self, namespace: str, artifact_store: object) -> FolderStore:
