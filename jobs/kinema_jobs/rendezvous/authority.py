@@ -223,7 +223,9 @@ class Authority:
         waiting = self._waiting()
         if self.finished or self.retired or self.departing or len(waiting) < self.min_nodes or self._missing():
             return False
-        if now - self._changed < self.settings.settle_seconds:
+        newcomers = any(not self._in_round(m.id) for m in waiting)
+        # Survivors have all come and wait for nobody. Newcomers tend to come together, and one round serves them all.
+        if newcomers and now - self._changed < self.settings.settle_seconds:
             return False
         return now >= self._safe_at or any(self._in_round(m.id) for m in waiting)
 

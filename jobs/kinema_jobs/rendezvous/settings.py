@@ -26,7 +26,8 @@ class RendezvousSettings(BaseSettings):
     lost_seconds: float = Field(default=names.RENDEZVOUS_LOST_SECONDS, gt=0)
     """A member that is silent for this long is lost. Longer than any pause that a busy machine makes."""
     settle_seconds: float = Field(default=0.3, ge=0)
-    """No round is formed until membership has been still for this long: who comes together starts together."""
+    """No round with a newcomer is formed until membership has been still for this long: who comes together starts
+    together. Survivors of a lost member wait for nobody."""
     pod_info: Path = Path(names.POD_INFO_DIR)
     """Folder with what the control plane tells this pod, one file each; what is not there is not told."""
     scratch: Path = Path(names.SCRATCH_DIR)
