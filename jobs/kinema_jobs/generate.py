@@ -1,4 +1,4 @@
-"""`python -m kinema_jobs.generate`: one clip from a model on this machine, by the same path as a server's.
+"""`python -m kinema_jobs.generate`: one clip from a model on this machine, made as a server makes it.
 
 Prints one JSON object per line: {"event":"loaded"}, {"event":"progress","step","totalSteps"}, and at the end
 {"event":"generated","path","sha256",...}, or {"event":"error","message"} with exit code 1, or 2 for a bad request.
@@ -6,202 +6,160 @@ Prints one JSON object per line: {"event":"loaded"}, {"event":"progress","step",
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import secrets
 import shutil
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import click
+from pydantic.alias_generators import to_camel
+
 from kinema_api import layout
+from kinema_api.clip import ClipRequest
+from kinema_api.clip_options import clip_options, given_fields
 from kinema_api.errors import InvalidManifest
-from kinema_api.generation import Shot, VideoGenerationSpec
-from kinema_jobs.clip.expansion import ExpansionSettings, expand_prompt
-from kinema_jobs.clip.inputs import NAMES, Work, open_footage
-from kinema_jobs.clip.media import write_artefacts
-from kinema_jobs.clip.rendering import (
-    MAX_SEED,
-    ClipRequest,
-    check_request,
-    clip_shape,
-    open_pipeline,
-    render,
-    request_record,
-)
+from kinema_api.wire import HeardPrompt
+from kinema_jobs.clip.expansion import ExpansionSettings
+from kinema_jobs.clip.inputs import NAMES
+from kinema_jobs.clip.make import Given, MadeClip, Stage, make_clip, resolve
+from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import JobError
 from kinema_jobs.model_folder import find_model, sha256_of, verify_folder
-from kinema_model.conditions.tasks import Task, check_task
 from kinema_model.errors import BrokenArtefact, ModelError, ShapeError, TextEncoderMissing
-from kinema_model.text.encoder import MAX_TOKENS
-from kinema_model.text.reading import Reading
 from kinema_model.text.weights import bundled_folder
 
 _FAILED: Final = 1
 _BAD_REQUEST: Final = 2
-_DEFAULTS: Final = VideoGenerationSpec.model_fields
+_FILE: Final = click.Path(path_type=Path)
 
 
 def main() -> int:
     """Exit codes: 0 done, 1 no usable model, 2 a request that cannot be rendered."""
-    arguments = _parser().parse_args()
     try:
-        _hear(arguments)
-        bundled_folder()
-        _generate(arguments, _request(arguments))
+        _generate.main(prog_name="python -m kinema_jobs.generate", standalone_mode=False)
+    except click.ClickException as error:
+        return _fail(error.format_message(), _BAD_REQUEST)
     except (JobError, BrokenArtefact, TextEncoderMissing, OSError) as error:
-        return _fail(error, _FAILED)
-    except ModelError as error:
-        return _fail(error, _BAD_REQUEST)
+        return _fail(str(error), _FAILED)
+    except (ModelError, InvalidManifest) as error:
+        return _fail(str(error), _BAD_REQUEST)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m kinema_jobs.generate", description=__doc__)
-    parser.add_argument("--model", required=True, type=Path, help="a model folder, or a folder used as a store")
-    said = parser.add_mutually_exclusive_group(required=True)
-    said.add_argument("--prompt")
-    said.add_argument(
-        "--words", choices=["-"], help="-: prompt, negative_prompt and shot come as a JSON object on standard input"
-    )
-    parser.add_argument("--negative-prompt")
-    parser.add_argument("--out", required=True, type=Path, help="the MP4; the other artefacts go beside it")
-    parser.add_argument("--expand-prompt", action="store_true", help="say a short prompt at length first")
-    parser.add_argument("--task", choices=[task.value for task in Task], default=_DEFAULTS["task"].default)
-    parser.add_argument("--input", type=Path, help="the clip or picture that the task works on")
-    parser.add_argument("--end", type=Path, help="where fill and blend lead to")
-    parser.add_argument("--mask", type=Path, help="a picture, white where inpaint makes the clip anew")
-    parser.add_argument("--input-seconds", type=float, help="how much of the input an extended clip shows")
-    parser.add_argument("--strength", type=float, help="how little of its input an edit or a blend keeps, up to 1")
-    parser.add_argument("--shot", action="append", default=[], metavar="SECONDS:PROMPT", help="a shot that follows")
-    parser.add_argument("--seconds", type=float, default=_DEFAULTS["seconds"].default)
-    parser.add_argument("--size", help="WIDTHxHEIGHT; default: the model's own")
-    parser.add_argument("--fps", type=int, help="frames per second; default: the model's own")
-    parser.add_argument("--seed", type=int, help="default: chosen, and reported")
-    parser.add_argument("--steps", type=int, default=_DEFAULTS["steps"].default)
-    parser.add_argument("--guidance-scale", type=float, default=_DEFAULTS["guidance_scale"].default)
-    return parser
+@click.command(help=__doc__)
+@click.option("--model", required=True, type=_FILE, help="A model folder, or a folder used as a store.")
+@click.option("--prompt", help="What the clip shows.")
+@click.option(
+    "--words",
+    type=click.Choice(["-"]),
+    help="-: prompt, negativePrompt and shots come as a JSON object on standard input.",
+)
+@click.option("--out", required=True, type=_FILE, help="The MP4; the other files go beside it.")
+@clip_options(_FILE)
+def _generate(model: Path, prompt: str | None, words: str | None, out: Path, **options: Any) -> None:
+    if (prompt is None) == (words is None):
+        raise click.UsageError("give either --prompt, or --words - to write it to standard input")
+    said = {"prompt": prompt} if words is None else _hear()
+    fields = given_fields(options)
+    files = {name: fields.pop(name) for name in NAMES if name in fields}
+    request = ClipRequest.parse({to_camel(name): value for name, value in fields.items()} | said)
+    bundled_folder()
+    _make(model, request, Given(files), out)
 
 
-def _hear(arguments: argparse.Namespace) -> None:
-    """Take the words from standard input where that is asked for: an argv can be read by everybody on the machine."""
-    if arguments.words is None:
-        return
+def _hear() -> dict[str, Any]:
+    """The words from standard input: an argv can be read by everybody on the machine."""
     try:
         words = json.loads(sys.stdin.read())
-        arguments.prompt, arguments.negative_prompt = words["prompt"], words.get("negative_prompt")
-        arguments.shot = list(words.get("shot") or ())
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return {
+            name: words[name] for name in ("prompt", "negativePrompt", "shots") if name == "prompt" or name in words
+        }
+    except (ValueError, TypeError, KeyError):
         raise ShapeError("Standard input is no JSON object with a prompt: write one, or use --prompt.") from None
 
 
-def _request(arguments: argparse.Namespace) -> ClipRequest:
-    return ClipRequest(
-        prompt=arguments.prompt,
-        negative_prompt=arguments.negative_prompt,
-        seconds=arguments.seconds,
-        size=arguments.size,
-        fps=arguments.fps,
-        seed=secrets.randbelow(MAX_SEED + 1) if arguments.seed is None else arguments.seed,
-        steps=arguments.steps,
-        guidance_scale=arguments.guidance_scale,
-        shots=tuple(_shot(said) for said in arguments.shot),
-        strength=arguments.strength,
-    )
+class _Lines:
+    """Tells progress as lines of JSON."""
 
+    def __init__(self, folder: Path, digest: str | None, started: float) -> None:
+        self._model = {"model": str(folder), "digest": digest}
+        self._started = started
+        self.load_seconds = 0.0
 
-def _shot(said: str) -> Shot:
-    seconds, _, prompt = said.partition(":")
-    try:
-        return Shot.parse({"seconds": seconds, "prompt": prompt})
-    except InvalidManifest as error:
-        raise ShapeError(f"--shot is SECONDS:PROMPT, such as '2:a red square moves right': {error}") from None
+    def stage(self, stage: Stage) -> None:
+        if stage == "denoising":
+            self.load_seconds = round(time.monotonic() - self._started, 3)
+            _say("loaded", **self._model, seconds=self.load_seconds)
 
-
-def _generate(arguments: argparse.Namespace, request: ClipRequest) -> None:
-    check_request(request)
-    if arguments.expand_prompt:
-        expanding = expand_prompt(request.prompt, request.seed, ExpansionSettings.from_environment())
-        request = replace(request, expansion=asyncio.run(expanding))
-    started = time.monotonic()
-    folder = find_model(arguments.model)
-    digest = verify_folder(folder)
-    pipeline = open_pipeline(folder)
-    check_task(Task(arguments.task), pipeline.config.tasks)
-    files = {name: getattr(arguments, name) for name in NAMES}
-    footage = {n: open_footage(n, path, pipeline.config.max_side) for n, path in files.items() if path is not None}
-    work = Work(Task(arguments.task), footage, arguments.input_seconds)
-    work.check()
-    shape = clip_shape(pipeline.config, request, work.task, work.size)
-    loaded = time.monotonic()
-    _say("loaded", model=str(folder), digest=digest, seconds=round(loaded - started, 3))
-
-    def on_step(done: int, total: int) -> None:
+    def step(self, done: int, total: int) -> None:
         _say("progress", step=done, totalSteps=total)
 
-    rendered = render(pipeline, request, work, shape, on_step, _never)
-    denoised = time.monotonic()
-    record = request_record(request, work, shape, rendered, digest)
-    paths = _write(arguments.out, rendered.video, shape.fps, record)
-    _say(
-        "generated",
-        path=str(paths[0]),
-        thumbnail=str(paths[1]),
-        spritesheet=str(paths[2]),
-        request=str(paths[3]),
-        sha256=sha256_of(paths[0]),
-        bytes=paths[0].stat().st_size,
-        seed=request.seed,
-        seams=record["seams"],
-        expandedPrompt=record["expandedPrompt"],
-        prompt=_heard(pipeline.reading([request.heard, *(shot.prompt for shot in request.shots)])),
-        size=shape.size,
-        seconds=shape.seconds,
-        fps=shape.fps,
-        timings={
-            "loadSeconds": round(loaded - started, 3),
-            "denoiseSeconds": round(denoised - loaded, 3),
-            "encodeSeconds": round(time.monotonic() - denoised, 3),
-        },
-    )
+    def stopped(self) -> bool:
+        return False
 
 
-def _heard(reading: Reading) -> dict[str, Any]:
-    """What became of the words, as `status.prompt` of a VideoGeneration says it."""
-    return {
-        "tokens": reading.tokens,
-        "limit": MAX_TOKENS,
-        "cut": reading.cut or None,
-        "unseenWords": list(reading.unseen),
+def _make(model: Path, request: ClipRequest, given: Given, out: Path) -> None:
+    started = time.monotonic()
+    folder = find_model(model)
+    digest = verify_folder(folder)
+    pipeline = open_pipeline(folder)
+    lines = _Lines(folder, digest, started)
+    resolved = asyncio.run(resolve(request, pipeline.config, ExpansionSettings.from_environment()))
+    with tempfile.TemporaryDirectory(prefix="kinema-clip-") as scratch:
+        made = make_clip(pipeline, resolved, given, Path(scratch), lines, {"modelDigest": digest})
+        paths = _move(made.files, out)
+    spent = lines.load_seconds + made.denoise_seconds
+    timings = {
+        "loadSeconds": lines.load_seconds,
+        "denoiseSeconds": round(made.denoise_seconds, 3),
+        "encodeSeconds": round(time.monotonic() - started - spent, 3),
     }
+    _say("generated", **_files(paths), **_clip(made), seed=resolved.seed, timings=timings)
 
 
-def _write(out: Path, video: Any, fps: float, record: dict[str, Any]) -> list[Path]:
+def _move(files: Sequence[Path], out: Path) -> list[Path]:
     """Artefacts beside `out`: red.mp4 has red.thumbnail.webp; video.mp4 has them under their names in a store."""
     prefix = "" if out.name == layout.VIDEO else f"{out.stem}."
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="kinema-clip-") as folder:
-        made = write_artefacts(video, fps, Path(folder), record)
-        paths = [out, *(out.with_name(f"{prefix}{path.name}") for path in made[1:])]
-        for source, target in zip(made, paths, strict=True):
-            shutil.move(source, target)
+    paths = [out, *(out.with_name(f"{prefix}{path.name}") for path in files[1:])]
+    for source, target in zip(files, paths, strict=True):
+        shutil.move(source, target)
     return paths
 
 
-def _never() -> bool:
-    return False
+def _files(paths: Sequence[Path]) -> dict[str, Any]:
+    named = dict(zip(("path", "thumbnail", "spritesheet", "request"), map(str, paths), strict=True))
+    return {**named, "sha256": sha256_of(paths[0]), "bytes": paths[0].stat().st_size}
+
+
+def _clip(made: MadeClip) -> dict[str, Any]:
+    return {
+        "seams": [asdict(seam) for seam in made.seams],
+        "expandedPrompt": made.expanded_prompt,
+        "prompt": _heard(made.heard),
+        "size": made.shape.size,
+        "seconds": made.shape.seconds,
+        "fps": made.shape.fps,
+    }
+
+
+def _heard(heard: HeardPrompt) -> dict[str, Any]:
+    """What became of the words, as `status.prompt` of a VideoGeneration says it."""
+    return {**heard.to_wire(), "cut": heard.cut or None}
 
 
 def _say(event: str, **fields: Any) -> None:
     print(json.dumps({"event": event, **fields}), flush=True)
 
 
-def _fail(error: Exception, code: int) -> int:
-    _say("error", message=str(error))
+def _fail(message: str, code: int) -> int:
+    _say("error", message=message)
     return code
 
 

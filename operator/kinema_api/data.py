@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kinema_api.base import WORDED_ERROR, ApiModel, cel_rules
+from kinema_api.clip import FrameRate
 
 NO_SCENE: Final = "no kind of scene has a weight above 0: give at least one, such as simple: 1"
 NO_TASK: Final = "no task has a weight above 0: give at least one, such as text: 1"
@@ -94,7 +95,7 @@ class ClipShapes(ApiModel):
     frames: Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(max_length=16)] = ()
     """Lengths in frames; default: the model's configured length. Each kind of scene uses those that are long enough for
     it."""
-    fps: Annotated[tuple[Annotated[int, Field(ge=1, le=60)], ...], Field(max_length=8)] = ()
+    fps: Annotated[tuple[FrameRate, ...], Field(max_length=8)] = ()
     """Frame rates, which requests for a clip can then choose from; 8, 12 and 24 where kinds other than simple are
     sampled. Default: the model's configured rate."""
     min_side: Side | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -11,7 +11,6 @@ from kinema_api.base import (
     MAX_KEPT_SECONDS,
     ApiModel,
     ArtifactStore,
-    ClipSize,
     Conditions,
     Digest,
     LongText,
@@ -19,47 +18,19 @@ from kinema_api.base import (
     ResourceName,
     ShortText,
     Uri,
-    Worded,
     cel_rules,
     store_unchanged,
 )
-from kinema_api.inputs import TASK_RULES, ClipInput, Mask, TaskName
+from kinema_api.clip import SHOT_RULES, ClipSpec
+from kinema_api.inputs import TASK_RULES
 
 KIND: Final = "VideoGeneration"
 PLURAL: Final = "videogenerations"
 MAX_SEAMS: Final = 4
-MAX_SHOTS: Final = 16
-DEFAULT_STEPS: Final = 16
-DEFAULT_GUIDANCE_SCALE: Final = 2.0
-"""The defaults of kinema_model.pipeline, with which models are evaluated."""
-MAX_SECONDS: Final = 60
 MAX_UNSEEN_WORDS: Final = 32
 MAX_FRAMES: Final = 1_000_000
-MAX_PROMPT_CHARACTERS: Final = 4096
 
 GenerationPhase = Literal["Pending", "Scheduled", "Running", "Succeeded", "Failed", "Cancelled"]
-IMMUTABLE: Final = (
-    "modelRef",
-    "prompt",
-    "negativePrompt",
-    "expandPrompt",
-    "shots",
-    "task",
-    "input",
-    "inputSeconds",
-    "end",
-    "mask",
-    "strength",
-    "seed",
-    "seconds",
-    "size",
-    "fps",
-    "steps",
-    "guidanceScale",
-    "deadlineSeconds",
-    "retentionSeconds",
-    "ttlSecondsAfterFinished",
-)
 
 
 class ModelRef(ApiModel):
@@ -69,104 +40,34 @@ class ModelRef(ApiModel):
     """Name of the VideoModel."""
 
 
-SHOT_RULES: Final = (
-    ("self.shots.size() == 0 || self.task == 'text'", "shots go with task text alone: remove task or shots"),
-    (
-        "self.shots.size() == 0 || !self.expandPrompt",
-        "expandPrompt expands a clip of one shot: write each shot's prompt in full, or remove shots",
-    ),
-    (
-        f"self.seconds + self.shots.map(s, double(s.seconds)).sum() <= {MAX_SECONDS}.0",
-        f"all shots together are longer than {MAX_SECONDS} seconds: shorten some",
-    ),
-)
-
-Prompt = Annotated[
-    str,
-    Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS),
-    Worded(r"[^\s\p{Z}\p{C}]", "the prompt is blank: describe the clip, such as: a red square moves right"),
-]
-
-
-class Shot(ApiModel):
-    """A shot after the first one."""
-
-    prompt: Prompt
-    """What the shot shows; at most 4096 characters."""
-    seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)]
-    """Length of the shot in seconds."""
-    like: Annotated[int, Field(ge=0, le=MAX_SHOTS)] | None = None
-    """Number of the shot whose reference frames this shot attends to, so that its objects look the same; 0 is the first
-    shot, the shot's own number means none. Default: 0."""
+def _rules(schema: dict[str, Any]) -> None:
+    unchanged = (
+        (
+            f"has(self.{f}) == has(oldSelf.{f}) && (!has(self.{f}) || self.{f} == oldSelf.{f})",
+            f"{f} is immutable: create another VideoGeneration",
+        )
+        for f in IMMUTABLE
+    )
+    own = (
+        (
+            store_unchanged("artifactStore"),
+            "artifactStore is immutable: create another VideoGeneration, or change its caBundle alone",
+        ),
+        (
+            "!oldSelf.cancel || self.cancel",
+            "a cancelled generation stays cancelled: create another VideoGeneration",
+        ),
+    )
+    schema.update(cel_rules(*unchanged, *own, *TASK_RULES, *SHOT_RULES))
 
 
-class VideoGenerationSpec(ApiModel):
+class VideoGenerationSpec(ClipSpec):
     """The clip to render."""
 
-    model_config = ConfigDict(
-        json_schema_extra=cel_rules(
-            *(
-                (
-                    f"has(self.{f}) == has(oldSelf.{f}) && (!has(self.{f}) || self.{f} == oldSelf.{f})",
-                    f"{f} is immutable: create another VideoGeneration",
-                )
-                for f in IMMUTABLE
-            ),
-            (
-                store_unchanged("artifactStore"),
-                "artifactStore is immutable: create another VideoGeneration, or change its caBundle alone",
-            ),
-            (
-                "!oldSelf.cancel || self.cancel",
-                "a cancelled generation stays cancelled: create another VideoGeneration",
-            ),
-            *TASK_RULES,
-            *SHOT_RULES,
-        )
-    )
+    model_config = ConfigDict(json_schema_extra=_rules)
 
     model_ref: ModelRef
     """The model that renders the clip."""
-    prompt: Prompt
-    """What the clip shows; at most 4096 characters. The model encodes the first 128 tokens (about 100 English words).
-    status.prompt reports what was cut off and which words the model was not trained on."""
-    negative_prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)] | None = None
-    """What the clip should not show."""
-    expand_prompt: bool = False
-    """Expand a short prompt before rendering, with the operator's language model if one is configured, else with the
-    built-in rules. status.expandedPrompt reports the expanded prompt."""
-    task: TaskName = "text"
-    """What to make. text: a clip from the prompt alone. picture: one frame from the prompt alone; seconds is ignored.
-    image: a clip that begins with the input's first frame. extend: a clip that continues the input. extend-back: a clip
-    that leads up to the input. fill: a clip from the input's last frame to the first frame of end. loop: a clip that
-    begins and ends with the input's first frame. inpaint: the input with the masked region regenerated. edit: the
-    input, changed to match the prompt. blend: a transition from input to end."""
-    input: ClipInput | None = None
-    """The clip or image that the task works on."""
-    input_seconds: Annotated[float, Field(gt=0, le=60)] | None = None
-    """Seconds of the input that an extended clip contains; default: half of the clip's length."""
-    end: ClipInput | None = None
-    """The clip or image that fill and blend lead to."""
-    mask: Mask | None = None
-    """The region that inpaint regenerates."""
-    strength: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Edit strength in (0, 1]; 1 ignores the input. Default: 0.7 for edit, 0.85 for blend."""
-    seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 1
-    """Length of the clip in seconds, including the frames taken from the input; with shots, length of the first shot. A
-    streaming model renders up to 60 seconds, other models up to the limit of their configuration."""
-    shots: Annotated[tuple[Shot, ...], Field(max_length=MAX_SHOTS)] = ()
-    """Shots after the first one, which is `prompt` for `seconds`. Requires a streaming model."""
-    size: ClipSize | None = None
-    """WIDTHxHEIGHT in pixels, such as 24x24; default: the size of the input, else the model's configured size."""
-    fps: Annotated[int, Field(ge=1, le=60)] | None = None
-    """Frames per second, one of the rates that the model was trained at; default: the model's configured rate."""
-    seed: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
-    """Random seed; the same seed, model and parameters give the same clip. Default: chosen at random and reported in
-    status.seed."""
-    steps: Annotated[int, Field(ge=1, le=200)] = DEFAULT_STEPS
-    """Denoising steps."""
-    guidance_scale: Annotated[float, Field(ge=1, le=30)] = DEFAULT_GUIDANCE_SCALE
-    """Scale of classifier-free guidance; higher values follow the prompt more closely, 1 disables guidance."""
     deadline_seconds: Annotated[int, Field(ge=1, le=86400)] = 3600
     """Seconds from creation after which an unfinished request fails."""
     cancel: bool = False
@@ -178,6 +79,14 @@ class VideoGenerationSpec(ApiModel):
     over. The clip is kept for retentionSeconds in any case. Default: never."""
     artifact_store: ArtifactStore | None = None
     """Object store for the clip; default: the model's, else the operator's."""
+
+
+IMMUTABLE: Final = tuple(
+    str(field.alias)
+    for name, field in VideoGenerationSpec.model_fields.items()
+    if name not in ("cancel", "artifact_store")  # these have rules of their own
+)
+"""Fields of a spec that never change."""
 
 
 class GenerationProgress(ApiModel):

@@ -61,7 +61,7 @@ def _row(path: str, schema: Schema, required: bool) -> str:
     notes = ["**required**"] if required else []
     if "default" in schema and not isinstance(schema["default"], dict):
         notes.append(f"default `{_plain(schema['default'])}`")
-    cells = (f"`{path}`", _type(schema), "; ".join([*notes, *_limits(schema)]), schema.get("description", ""))
+    cells = (f"`{path}`", _type(schema), "; ".join([*notes, *limits(schema)]), schema.get("description", ""))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -75,7 +75,8 @@ def _type(schema: Schema) -> str:
     return "time" if schema.get("format") == "date-time" else str(schema["type"])
 
 
-def _limits(schema: Schema) -> Iterator[str]:
+def limits(schema: Schema) -> Iterator[str]:
+    """What a value of this schema may be, for people."""
     if "enum" in schema:
         yield "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
     for bound, inclusive, exclusive, flag in _BOUNDS:

@@ -25,6 +25,7 @@ from kinema_api.base import (
     cel_rules,
     store_unchanged,
 )
+from kinema_api.clip import FrameRate
 from kinema_api.data import Data
 from kinema_api.evaluation import Evaluation
 from kinema_api.resources import Resources
@@ -78,7 +79,7 @@ class ModelOverrides(ApiModel):
     """Frames of a training clip, and of a generated clip by default."""
     size: ClipSize | None = None
     """WIDTHxHEIGHT of a training clip in pixels, multiples of 8 up to 256."""
-    fps: Annotated[int, Field(ge=1, le=60)] | None = None
+    fps: FrameRate | None = None
     """Frames per second of a training clip."""
 
 

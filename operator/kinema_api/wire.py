@@ -20,14 +20,16 @@ that what was read can be written into a status. What does not fit is not read a
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from kinema_api import layout
-from kinema_api.base import MAX_CA_BUNDLE, SIZE_PATTERN, ApiModel
-from kinema_api.generation import Seam, Shot
-from kinema_api.inputs import Region, TaskName
+from kinema_api.base import MAX_CA_BUNDLE, SIZE_PATTERN, WORDED_ERROR, ApiModel
+from kinema_api.clip import ClipRequest
+from kinema_api.generation import Seam
+from kinema_api.inputs import Region
 from kinema_api.manifest import ManifestFile, Sha256
 from kinema_api.training_status import FailureClass
 
@@ -181,7 +183,7 @@ class OrderedInput(ApiModel):
     ca_bundle: Authorities | None = None
 
 
-class WorkOrder(ApiModel):
+class WorkOrder(ClipRequest):
     """One attempt at one generation."""
 
     uid: str
@@ -189,24 +191,17 @@ class WorkOrder(ApiModel):
     namespace: str
     name: str
     model: OrderedModel
-    prompt: str
-    negative_prompt: str | None = None
-    expand_prompt: bool = False
-    task: TaskName = "text"
     inputs: tuple[OrderedInput, ...] = ()
-    input_seconds: float | None = None
     mask_region: Region | None = None
-    strength: float | None = None
-    seconds: float
-    shots: tuple[Shot, ...] = ()
-    size: str | None = None
-    fps: int | None = None
-    seed: int
-    steps: int
-    guidance_scale: float
     uploads: tuple[UploadTarget, ...]
     ca_bundle: Authorities | None = None
     """For the uploads."""
+
+    @model_validator(mode="after")
+    def _repeatable(self) -> Self:
+        if self.seed is None:
+            raise PydanticCustomError(WORDED_ERROR, "the order has no seed: send the one that the generation recorded")
+        return self
 
 
 def unknown_fields(model: ApiModel, value: Any, prefix: str = "") -> tuple[str, ...]:

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from pydantic.alias_generators import to_camel
 
 from kinema_api import generation
+from kinema_api.clip_options import WORDS, clip_options, given_fields
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGenerationSpec
-from kinema_api.inputs import TaskName
 from kinema_api.names import API_VERSION, MAX_NAME_LENGTH
 from kinema_cli.download import fetch_file
 from kinema_cli.errors import EXIT_CODES_HELP, BadManifest, ClusterUnreachable, CommandError, Refused, Unanswered
@@ -29,10 +29,9 @@ from kinema_cli.upload import FIELDS, described, is_file, upload
 if TYPE_CHECKING:
     from kinema_cli.cluster import Cluster
 
+
 ENDED: Final = ("Succeeded", "Failed", "Cancelled")
 _SUFFIX_BYTES: Final = 3
-_SPOKEN: Final = ("negative_prompt", "shot")
-"""Fields that hold a person's words, as the prompt does."""
 _REFUSALS: Final = ("Refused", "RenderingFailed")
 """Reasons of a failure that lies in the request; those of inputs are others."""
 Made = Callable[[], tuple[dict[str, Any], str]]
@@ -46,29 +45,7 @@ Made = Callable[[], tuple[dict[str, Any], str]]
 @click.option(
     "--local", "local", type=click.Path(path_type=Path), help="Render on this machine from this model folder."
 )
-@click.option("--expand-prompt", is_flag=True, default=None, help="Expand a short prompt before rendering.")
-@click.option("--task", type=click.Choice(get_args(TaskName)), help="What to make.  [default: text]")
-@click.option("--input", help="Input of the task: a file, a VideoGeneration, or s3://BUCKET/KEY.")
-@click.option("--end", help="End of fill and blend, given like --input.")
-@click.option(
-    "--mask", help="Mask of inpaint, an image, white where the clip is regenerated: a file, or s3://BUCKET/KEY."
-)
-@click.option(
-    "--input-seconds",
-    type=float,
-    help="Seconds of the input that an extended clip contains.  [default: half of the clip]",
-)
-@click.option("--strength", type=float, help="Edit strength in (0, 1]; 1 ignores the input.")
-@click.option("--shot", multiple=True, metavar="SECONDS:PROMPT", help="A shot after the first one; repeatable.")
-@click.option("--seconds", type=float, help="Length of the clip in seconds.  [default: 1]")
-@click.option("--size", help="WIDTHxHEIGHT in pixels; default: the model's own.")
-@click.option(
-    "--fps", type=int, help="Frames per second, a rate that the model was trained at; default: the model's own."
-)
-@click.option("--seed", type=int, help="Random seed; default: chosen at random and reported.")
-@click.option("--steps", type=int, help="Denoising steps.  [default: 24]")
-@click.option("--guidance-scale", type=float, help="Scale of classifier-free guidance; 1 disables it.  [default: 3]")
-@click.option("--negative-prompt", help="What the clip should not show.")
+@clip_options(click.STRING, "FILE|NAME|s3://BUCKET/KEY")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Output file (MP4); default: NAME.mp4.")
 @click.option("--name", help="Name of the VideoGeneration; default: derived from the model's.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Most seconds to wait; the request itself continues.")
@@ -86,7 +63,7 @@ def generate(
     asking: LinkOptions,
     where: ClusterOptions,
     output: Output,
-    **fields: Any,
+    **options: Any,
 ) -> None:
     """Render PROMPT with a served model (--model) or on this machine (--local), and save the MP4.
 
@@ -97,7 +74,7 @@ def generate(
         raise click.UsageError(
             "pass either --model NAME, to render in the cluster, or --local FOLDER, to render on this machine"
         )
-    prompts = _prompts(prompt, prompt_file)
+    prompts, fields = _prompts(prompt, prompt_file), given_fields(options)
     several = prompt_file is not None
     numbers = range(1, len(prompts) + 1)
     if local is not None:
@@ -111,7 +88,9 @@ def generate(
         stem = name or clip_name(model)
         names = [f"{stem}-{n}" for n in numbers] if several else [stem]
         bodies = [manifest(said, model, given, fields) for said, given in zip(prompts, names, strict=True)]
-        files = {field: Path(fields[field]) for field in FIELDS if fields.get(field) and is_file(fields[field])}
+        files: dict[str, Path] = {
+            field: Path(fields[field]) for field in FIELDS if field in fields and is_file(fields[field])
+        }
         cluster = where.connect()
         for body in bodies:
             _create(cluster, body)
@@ -208,14 +187,9 @@ def clip_name(model: str) -> str:
 
 
 def manifest(prompt: str, model: str, name: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """The VideoGeneration; `fields` by their Python names, None where not given. Raises `BadManifest`."""
-    given = {to_camel(field): value for field, value in fields.items() if value is not None}
-    given |= {name: _clip_input(given[name]) for name in ("input", "end") if name in given}
-    shots = given.pop("shot", ())
-    if shots:
-        given["shots"] = [
-            {"seconds": seconds, "prompt": said} for seconds, _, said in (s.partition(":") for s in shots)
-        ]
+    """The VideoGeneration; `fields` of the clip by their Python names. Raises `BadManifest`."""
+    given = {to_camel(field): value for field, value in fields.items()}
+    given |= {field: _clip_input(fields[field]) for field in ("input", "end") if field in fields}
     if "mask" in given:
         given["mask"] = {"upload": described(Path(given["mask"]))} if is_file(given["mask"]) else {"uri": given["mask"]}
     try:
@@ -302,16 +276,17 @@ def _tell(heard: dict[str, Any] | None, output: Output) -> None:
 
 
 def _argument(key: str, value: Any) -> str:
-    name = f"--{key.replace('_', '-')}"
-    return name if value is True else f"{name}={value}"
+    flag = f"--{key.replace('_', '-')}"
+    return flag if value is True else f"{flag}={value}"
 
 
 def _generate_here(
     prompt: str, model: Path, out: Path, fields: dict[str, Any], output: Output
 ) -> tuple[dict[str, Any], str]:
-    words = {"prompt": prompt, **{key: fields[key] for key in _SPOKEN if fields.get(key) is not None}}
+    said = {to_camel(name): fields[name] for name in WORDS if name in fields}
+    words = {"prompt": prompt, **said, "shots": [shot.to_wire() for shot in fields.get("shots", ())]}
     arguments = [f"--model={model}", "--words=-", f"--out={out}"]
-    arguments += [_argument(k, value) for k, value in fields.items() if value is not None and k not in _SPOKEN]
+    arguments += [_argument(name, value) for name, value in fields.items() if name not in WORDS]
     generated: dict[str, Any] = {}
     with output.progress() as follower:
         follower.show("Loading")

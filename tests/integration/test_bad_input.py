@@ -71,7 +71,7 @@ def test_a_shape_that_no_network_has_starts_nothing(tmp_path: Path) -> None:
     [
         (["--task", "extend", "--input", "none.mp4"], ["The input cannot be read", "No such file"]),
         (["--task", "extend"], ["Give input"]),
-        (["--negative-prompt", "\udcff"], ["The negative prompt", "surrogate"]),
+        (["--negative-prompt", "\udcff"], ["negativePrompt: ", "valid string"]),
         (["--size", "33x47"], ["33x47"]),
     ],
 )

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinema_api.generation import MAX_SECONDS
 from kinema_api.inputs import ENDED_TASKS, EXTENDING_TASKS, FROM_WORDS, Region
 from kinema_jobs.clip.decoding.process import ShouldStop, Source
 from kinema_jobs.clip.media import Video
@@ -92,7 +91,7 @@ class Work:
         return given.size if given else None
 
     def check(self) -> None:
-        """Refuse what the task lacks or has no use for. Raises `TaskError`, and `ShapeError` for a length."""
+        """Refuse what the task lacks or has no use for. Raises `TaskError`."""
         task, given = self.task.value, set(self.footage)
         if task in FROM_WORDS and given:
             raise TaskError(f"{task!r} takes no {min(given)}. Remove it, or name a task such as extend.")
@@ -102,13 +101,8 @@ class Work:
             raise TaskError(f"{task!r} leads nowhere. Remove end, or name one of: {', '.join(ENDED_TASKS)}.")
         if ("mask" in given or self.region) and self.task is not Task.INPAINT:
             raise TaskError(f"{task!r} takes no mask. Remove it, or name inpaint.")
-        if self.input_seconds is not None:
-            if task not in EXTENDING_TASKS:
-                raise TaskError(f"{task!r} does not count input seconds. Remove them, or name extend or extend-back.")
-            if not 0 < self.input_seconds <= MAX_SECONDS:
-                raise ShapeError(
-                    f"{self.input_seconds:g} input seconds cannot be shown. Give more than 0 and at most {MAX_SECONDS}."
-                )
+        if self.input_seconds is not None and task not in EXTENDING_TASKS:
+            raise TaskError(f"{task!r} does not count input seconds. Remove them, or name extend or extend-back.")
 
     def given(self, frames: int, height: int, width: int, fps: float) -> Given:
         """All that a clip of this shape is given. Raises `ShapeError` and `TaskError` for what does not fit."""

@@ -1,19 +1,16 @@
-"""From a request to a clip: the one path that a server and `kinema generate --local` share."""
+"""From a request to frames: which clip a model can render of it, whether memory holds it, and rendering."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 
-from kinema_api.base import SIZE_PATTERN
-from kinema_api.generation import MAX_PROMPT_CHARACTERS, MAX_SECONDS, Shot
+from kinema_api.clip import DEFAULT_STRENGTHS, ClipRequest
 from kinema_api.inputs import WEAKENED_TASKS
 from kinema_jobs.clip.inputs import Work
 from kinema_jobs.clip.media import MAX_FPS, Video, check_frame_size
@@ -24,46 +21,34 @@ from kinema_model.conditions.conditioning import Seam
 from kinema_model.conditions.tasks import Task, check_task
 from kinema_model.config import ModelConfig
 from kinema_model.diffusion.sampler import NO_GUIDANCE
-from kinema_model.errors import PromptError, ShapeError, TaskError
+from kinema_model.errors import ShapeError, TaskError
 from kinema_model.pipeline import Pipeline
-from kinema_model.streaming.stream import Shot as StreamShot
-from kinema_model.streaming.stream import trained_streaming
+from kinema_model.streaming.stream import Shot, trained_streaming
 from kinema_world.expansion import Expansion
 
-MAX_STEPS: Final = 200
-MAX_SEED: Final = 2**53 - 1
-_UNSEEN: Final = ("Zs", "Zl", "Zp", "Cc", "Cf", "Cs")
-"""Categories of Unicode that show nothing."""
-GUIDANCE: Final = (1.0, 30.0)
 OnStep = Callable[[int, int], None]
 ShouldStop = Callable[[], bool]
 
 
 @dataclass(frozen=True)
-class ClipRequest:
-    """What clip is asked for, apart from the model."""
+class ResolvedRequest:
+    """A clip request with what was chosen for it: the seed, and the words that the model encodes."""
 
-    prompt: str
-    negative_prompt: str | None
-    seconds: float
-    size: str | None
-    """WIDTHxHEIGHT in pixels; None: the model's own."""
+    clip: ClipRequest
     seed: int
-    steps: int
-    guidance_scale: float
     expansion: Expansion | None = None
-    """What the model hears in place of the prompt, where that was asked for."""
-    shots: tuple[Shot, ...] = ()
-    """What follows the prompt's own seconds."""
-    fps: int | None = None
-    """Frames per second; None: the model's own."""
-    strength: float | None = None
-    """How little of its input an edit or a blend keeps; None: as usual for the task."""
+    """What the model encodes in place of the prompt, where that was asked for."""
 
     @property
     def heard(self) -> str:
         """The words that the model is given."""
-        return self.expansion.rich if self.expansion else self.prompt
+        return self.expansion.rich if self.expansion else self.clip.prompt
+
+    @property
+    def strength(self) -> float | None:
+        """How strongly an edit or a blend changes its input; None: the task has no strength."""
+        usual = DEFAULT_STRENGTHS.get(self.clip.task)
+        return usual if self.clip.strength is None else self.clip.strength
 
 
 @dataclass(frozen=True)
@@ -86,29 +71,8 @@ class ClipShape:
         return f"{self.width}x{self.height}"
 
 
-def check_request(request: ClipRequest) -> None:
-    """Refuse what no model can render. Raises `PromptError` or `ShapeError`; neither repeats the prompt."""
-    for what, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt or "")):
-        if len(text) > MAX_PROMPT_CHARACTERS:
-            raise PromptError(f"The {what} has {len(text)} characters: shorten it to at most {MAX_PROMPT_CHARACTERS}.")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise PromptError(f"The {what} holds half of a surrogate pair, which is no text: remove it.")
-    # No stricter than the API server: which characters are assigned at all depends on the age of the tables.
-    if all(unicodedata.category(character) in _UNSEEN for character in request.prompt):
-        raise PromptError("The prompt is empty: say what the clip should show.")
-    if not 1 <= request.steps <= MAX_STEPS:
-        raise ShapeError(f"{request.steps} denoising steps cannot be served: use 1 to {MAX_STEPS}.")
-    if not 0 <= request.seed <= MAX_SEED:
-        raise ShapeError(f"The seed {request.seed} cannot be served: choose one from 0 to {MAX_SEED}.")
-    if not GUIDANCE[0] <= request.guidance_scale <= GUIDANCE[1]:
-        raise ShapeError(f"The guidance scale must lie between {GUIDANCE[0]:g} and {GUIDANCE[1]:g}: change it.")
-    if request.strength is not None and not 0 < request.strength <= 1:
-        raise ShapeError(f"A strength of {request.strength:g} cannot be served: use more than 0 and at most 1.")
-    seconds = sum((shot.seconds for shot in request.shots), request.seconds)
-    if not 0 < seconds <= MAX_SECONDS:
-        raise ShapeError(
-            f"A clip of {seconds:g} seconds cannot be served: ask for more than 0 and at most {MAX_SECONDS}."
-        )
+def check_size(request: ClipRequest) -> None:
+    """Raise `ShapeError` for a size that no model's clips can have, since it cannot be encoded."""
     if request.size is not None:
         width, height = _parse_size(request.size)
         check_frame_size(height, width)
@@ -124,6 +88,7 @@ def clip_shape(
     The number of frames is the nearest that is whole patches, so that a clip may differ from `seconds` by less
     than one patch of frames; a picture is one frame, whatever the seconds.
     """
+    check_size(request)
     height, width = given or (config.height, config.width_px)
     if request.size is not None:
         width, height = _parse_size(request.size)
@@ -155,8 +120,6 @@ def clip_shape(
 
 def _parse_size(size: str) -> tuple[int, int]:
     """WIDTHxHEIGHT -> (width, height)."""
-    if not re.fullmatch(SIZE_PATTERN, size):
-        raise ShapeError("The size is not WIDTHxHEIGHT in pixels: write it like 24x24.")
     width, _, height = size.partition("x")
     return int(width), int(height)
 
@@ -213,7 +176,7 @@ class Rendered:
 
 
 def render(
-    pipeline: Pipeline, request: ClipRequest, work: Work, shape: ClipShape, on_step: OnStep, should_stop: ShouldStop
+    pipeline: Pipeline, request: ResolvedRequest, work: Work, shape: ClipShape, on_step: OnStep, should_stop: ShouldStop
 ) -> Rendered:
     """Denoise and decode one clip.
 
@@ -222,11 +185,11 @@ def render(
     that found no room at this moment.
     """
     check_task(work.task, pipeline.config.tasks)
-    if request.shots and work.task is not Task.TEXT:
+    if request.clip.shots and work.task is not Task.TEXT:
         raise TaskError(f"Shots are made from words alone. Remove them or the task {work.task.value!r}.")
-    if request.strength is not None and work.task not in WEAKENED_TASKS:
+    if request.clip.strength is not None and work.task not in WEAKENED_TASKS:
         raise TaskError(f"{work.task.value!r} takes no strength. Remove it, or name edit or blend.")
-    require_memory(pipeline.config, request, shape, pipeline.device)
+    require_memory(pipeline.config, request.clip, shape, pipeline.device)
     try:
         return _rendered(pipeline, request, work, shape, on_step, should_stop)
     except (MemoryError, RuntimeError) as error:
@@ -240,21 +203,21 @@ def render(
 
 
 def _rendered(
-    pipeline: Pipeline, request: ClipRequest, work: Work, shape: ClipShape, on_step: OnStep, should_stop: ShouldStop
+    pipeline: Pipeline, request: ResolvedRequest, work: Work, shape: ClipShape, on_step: OnStep, should_stop: ShouldStop
 ) -> Rendered:
     how: dict[str, Any] = {
         "seed": request.seed,
         "frames": shape.frames,
         "height": shape.height,
         "width": shape.width,
-        "fps": request.fps,
-        "steps": request.steps,
-        "guidance_scale": request.guidance_scale,
-        "negative_prompt": request.negative_prompt or "",
+        "fps": request.clip.fps,
+        "steps": request.clip.steps,
+        "guidance_scale": request.clip.guidance_scale,
+        "negative_prompt": request.clip.negative_prompt or "",
         "on_step": on_step,
         "should_stop": should_stop,
     }
-    if work.task is Task.TEXT and _streams(pipeline.config, request, shape):
+    if work.task is Task.TEXT and _streams(pipeline.config, request.clip, shape):
         del how["frames"]
         return Rendered(np.concatenate(list(pipeline.stream(_shots(request), **how))))
     if work.task in (Task.TEXT, Task.PICTURE):
@@ -269,33 +232,30 @@ def _streams(config: ModelConfig, request: ClipRequest, shape: ClipShape) -> boo
     return bool(request.shots) or shape.frames > config.max_frames
 
 
-def _shots(request: ClipRequest) -> list[StreamShot]:
-    first = StreamShot(request.heard, request.seconds)
-    return [first, *(StreamShot(shot.prompt, shot.seconds, shot.like or 0) for shot in request.shots)]
+def _shots(request: ResolvedRequest) -> list[Shot]:
+    first = Shot(request.heard, request.clip.seconds)
+    return [first, *(Shot(shot.prompt, shot.seconds, shot.like or 0) for shot in request.clip.shots)]
 
 
-def request_record(
-    request: ClipRequest, work: Work, shape: ClipShape, rendered: Rendered, model_digest: str | None
-) -> dict[str, Any]:
-    """What request.json says: all that is needed to make the same clip again."""
+def request_record(request: ResolvedRequest, work: Work, shape: ClipShape, rendered: Rendered) -> dict[str, Any]:
+    """What request.json says: all that is needed to make the same clip again with the same model."""
     return {
         "task": work.task.value,
         "inputs": {name: sha256_of(footage.path) for name, footage in work.footage.items()},
         "inputSeconds": work.input_seconds,
         "maskRegion": work.region.to_wire() if work.region else None,
-        "strength": request.strength,
-        "shots": [shot.to_wire() for shot in request.shots],
+        "strength": request.clip.strength,
+        "shots": [shot.to_wire() for shot in request.clip.shots],
         "seams": [asdict(seam) for seam in rendered.seams],
-        "prompt": request.prompt,
+        "prompt": request.clip.prompt,
         "expandedPrompt": request.expansion.rich if request.expansion else None,
         "expansion": request.expansion.how if request.expansion else None,
-        "negativePrompt": request.negative_prompt,
+        "negativePrompt": request.clip.negative_prompt,
         "seed": request.seed,
-        "steps": request.steps,
-        "guidanceScale": request.guidance_scale,
+        "steps": request.clip.steps,
+        "guidanceScale": request.clip.guidance_scale,
         "frames": shape.frames,
         "fps": shape.fps,
         "seconds": shape.seconds,
         "size": shape.size,
-        "modelDigest": model_digest,
     }

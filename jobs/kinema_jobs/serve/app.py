@@ -15,11 +15,10 @@ from kinema_api.base import ApiModel
 from kinema_api.errors import InvalidManifest
 from kinema_api.signature import Claim, NotSigned, Verifier
 from kinema_api.wire import OrderState, ServerState, WorkOrder, unknown_fields
-from kinema_jobs.clip.rendering import check_request, clip_shape
+from kinema_jobs.clip.rendering import check_size, clip_shape
 from kinema_jobs.serve.listening import has_asked
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderBook, OrderRefused
-from kinema_jobs.serve.runner import clip_request
 from kinema_model.conditions.tasks import Task
 from kinema_model.errors import ModelError
 
@@ -127,10 +126,9 @@ class _Handlers:
         if layout.VIDEO not in names or len(set(names)) != len(names) or not set(names) <= set(ARTEFACTS):
             raise OrderRefused(400, f"uploads must name {layout.VIDEO} and may name others of {', '.join(ARTEFACTS)}.")
         try:
-            request = clip_request(order)
-            check_request(request)
+            check_size(order)
             if self._models.pipeline is not None:
-                clip_shape(self._models.pipeline.config, request, Task(order.task))
+                clip_shape(self._models.pipeline.config, order, Task(order.task))
         except ModelError as error:
             raise OrderRefused(400, str(error)) from None
 

@@ -1,4 +1,4 @@
-"""Carries one order out: model, denoising, artefacts, upload. What blocks runs in one thread beside the event loop."""
+"""Carries one order out: fetches, has the clip made, uploads. What blocks runs in one thread beside the event loop."""
 
 from __future__ import annotations
 
@@ -12,27 +12,21 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kinema_api.generation import Seam
-from kinema_api.wire import HeardPrompt, OrderResult, UploadedFile, WorkOrder
-from kinema_jobs.clip.expansion import ExpansionSettings, expand_prompt
-from kinema_jobs.clip.inputs import Work, open_footage
-from kinema_jobs.clip.media import write_artefacts
-from kinema_jobs.clip.rendering import ClipRequest, ClipShape, Rendered, clip_shape, render, request_record
+from kinema_api.wire import OrderResult, UploadedFile, WorkOrder
+from kinema_jobs.clip.expansion import ExpansionSettings
+from kinema_jobs.clip.make import Given, MadeClip, Stage, make_clip, resolve
 from kinema_jobs.errors import DeviceLost, FileUnusable, JobError, ModelTooLarge
 from kinema_jobs.serve import metrics
 from kinema_jobs.serve.device import is_poisoned
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderInHand
 from kinema_jobs.serve.transfer import Transfers
-from kinema_model.conditions.tasks import Task, check_task
 from kinema_model.errors import BrokenArtefact, ModelError, SamplingStopped
 from kinema_model.pipeline import Pipeline
-from kinema_model.text.encoder import MAX_TOKENS
-from kinema_model.text.reading import Reading
 
 log = logging.getLogger(__name__)
 
@@ -48,32 +42,24 @@ class _Stopped(Exception):
     """The order was stopped while nothing was being denoised."""
 
 
-@dataclass(frozen=True)
-class _Clip:
-    """What was rendered, from what, and in how many seconds."""
+class _OrderWatch:
+    """Tells whoever asks for the order's state how far it is, and Prometheus how long its steps take."""
 
-    work: Work
-    request: ClipRequest
-    shape: ClipShape
-    rendered: Rendered
-    denoise_seconds: float
-    reading: Reading
+    def __init__(self, taken: OrderInHand) -> None:
+        self._taken = taken
+        self._last = 0.0
 
+    def stage(self, stage: Stage) -> None:
+        self._taken.phase = stage
+        self._last = time.monotonic()
 
-def clip_request(order: WorkOrder) -> ClipRequest:
-    """The part of an order that says what the clip shows."""
-    return ClipRequest(
-        prompt=order.prompt,
-        negative_prompt=order.negative_prompt,
-        seconds=order.seconds,
-        size=order.size,
-        fps=order.fps,
-        seed=order.seed,
-        steps=order.steps,
-        guidance_scale=order.guidance_scale,
-        shots=order.shots,
-        strength=order.strength,
-    )
+    def step(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        metrics.STEP_SECONDS.observe(now - self._last)
+        self._last, self._taken.step, self._taken.steps = now, done, total
+
+    def stopped(self) -> bool:
+        return self._taken.stop.is_set()
 
 
 class OrderRunner:
@@ -130,54 +116,48 @@ class OrderRunner:
 
     async def _carry_out(self, taken: OrderInHand) -> None:
         pipeline, load_seconds = await self._load(taken)
-        check_task(Task(taken.order.task), pipeline.config.tasks)
-        with tempfile.TemporaryDirectory(prefix="kinema-inputs-") as folder:
-            work = await self._work(taken, Path(folder), pipeline.config.max_side)
-            clip = await self._render(taken, pipeline, work)
+        request = await _unless_stopped(taken, resolve(taken.order, pipeline.config, self._expanding))
+        with (
+            tempfile.TemporaryDirectory(prefix="kinema-inputs-") as inputs,
+            tempfile.TemporaryDirectory(prefix="kinema-order-") as folder,
+        ):
+            given = await self._fetch(taken, Path(inputs))
+            about = _about(taken.order)
+            made = await self.in_thread(
+                lambda: make_clip(pipeline, request, given, Path(folder), _OrderWatch(taken), about)
+            )
+            metrics.DEVICE_SECONDS.labels(pipeline.device.type).inc(made.denoise_seconds)
             started = time.monotonic()
-            files = await self._deliver(taken, clip)
-        encode_seconds = time.monotonic() - started
+            files = await self._upload(taken, made)
+        encode_seconds = made.encode_seconds + time.monotonic() - started
         metrics.ENCODE_SECONDS.observe(encode_seconds)
-        shape = clip.shape
         taken.result = OrderResult(
             files=files,
-            seconds=shape.seconds,
-            size=shape.size,
-            fps=shape.fps,
+            seconds=made.shape.seconds,
+            size=made.shape.size,
+            fps=made.shape.fps,
             load_seconds=load_seconds,
-            denoise_seconds=clip.denoise_seconds,
+            denoise_seconds=made.denoise_seconds,
             encode_seconds=encode_seconds,
-            expanded_prompt=clip.request.expansion.rich if clip.request.expansion else None,
-            prompt=_heard(clip.reading),
-            seams=tuple(Seam(frame=s.frame, jump=s.jump, usual=s.usual) for s in clip.rendered.seams),
+            expanded_prompt=made.expanded_prompt,
+            prompt=made.heard,
+            seams=tuple(Seam(frame=s.frame, jump=s.jump, usual=s.usual) for s in made.seams),
         )
         taken.end("succeeded")
 
-    async def _work(self, taken: OrderInHand, folder: Path, largest: int) -> Work:
-        """What the order's task works on, fetched into `folder`."""
-        order = taken.order
-        fetching = (self._transfers.fetch_input(given, folder / given.name) for given in order.inputs)
+    async def _fetch(self, taken: OrderInHand, folder: Path) -> Given:
+        """What the order's task works on, brought to `folder`."""
+        inputs = taken.order.inputs
+        fetching = (self._transfers.fetch_input(one, folder / one.name) for one in inputs)
         await _unless_stopped(taken, _all(fetching))
-        opening, stopped = [(given.name, folder / given.name) for given in order.inputs], taken.stop.is_set
-        footage = await self.in_thread(
-            lambda: {name: open_footage(name, path, largest, stopped) for name, path in opening}
-        )
-        work = Work(Task(order.task), footage, order.input_seconds, order.mask_region)
-        work.check()
-        return work
+        return Given({one.name: folder / one.name for one in inputs}, taken.order.mask_region)
 
-    async def _render(self, taken: OrderInHand, pipeline: Pipeline, work: Work) -> _Clip:
-        request = await self._expanded(taken)
-        shape = clip_shape(pipeline.config, request, work.task, work.size)
-        taken.phase = "denoising"
-        started = time.monotonic()
-        rendered = await self.in_thread(lambda: self._denoise(taken, pipeline, work, request, shape))
-        seconds = time.monotonic() - started
-        metrics.DEVICE_SECONDS.labels(pipeline.device.type).inc(seconds)
-        taken.phase = "encoding"
-        prompts = [request.heard, *(shot.prompt for shot in request.shots)]
-        reading = await self.in_thread(lambda: pipeline.reading(prompts))
-        return _Clip(work, request, shape, rendered, seconds, reading)
+    async def _upload(self, taken: OrderInHand, made: MadeClip) -> tuple[UploadedFile, ...]:
+        order = taken.order
+        by_name = {path.name: path for path in made.files}
+        transfers = self._transfers.trusting(order.ca_bundle)
+        uploads = (transfers.upload(target.name, target.url, by_name[target.name]) for target in order.uploads)
+        return tuple(await _unless_stopped(taken, _all(uploads)))
 
     async def _load(self, taken: OrderInHand) -> tuple[Pipeline, float]:
         if self._models.pipeline is not None:
@@ -187,38 +167,6 @@ class OrderRunner:
         seconds = time.monotonic() - started
         metrics.MODEL_LOAD_SECONDS.observe(seconds)
         return pipeline, seconds
-
-    async def _expanded(self, taken: OrderInHand) -> ClipRequest:
-        """The order's request, said at length if it asks for that."""
-        request = clip_request(taken.order)
-        if not taken.order.expand_prompt:
-            return request
-        asking = expand_prompt(request.prompt, request.seed, self._expanding)
-        return replace(request, expansion=await _unless_stopped(taken, asking))
-
-    def _denoise(
-        self, taken: OrderInHand, pipeline: Pipeline, work: Work, request: ClipRequest, shape: ClipShape
-    ) -> Rendered:
-        last = time.monotonic()
-
-        def on_step(done: int, total: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            metrics.STEP_SECONDS.observe(now - last)
-            last, taken.step, taken.steps = now, done, total
-
-        return render(pipeline, request, work, shape, on_step, taken.stop.is_set)
-
-    async def _deliver(self, taken: OrderInHand, clip: _Clip) -> tuple[UploadedFile, ...]:
-        order, video, fps = taken.order, clip.rendered.video, clip.shape.fps
-        record = request_record(clip.request, clip.work, clip.shape, clip.rendered, order.model.digest)
-        record |= {"uid": order.uid, "attempt": order.attempt, "namespace": order.namespace, "name": order.name}
-        with tempfile.TemporaryDirectory(prefix="kinema-order-") as folder:
-            files = await self.in_thread(lambda: write_artefacts(video, fps, Path(folder), record))
-            by_name = {path.name: path for path in files}
-            transfers = self._transfers.trusting(order.ca_bundle)
-            uploads = (transfers.upload(u.name, u.url, by_name[u.name]) for u in order.uploads)
-            return tuple(await _unless_stopped(taken, _all(uploads)))
 
 
 async def _all(several: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -245,8 +193,10 @@ async def _unless_stopped(taken: OrderInHand, work: Coroutine[Any, Any, T]) -> T
         await asyncio.gather(working, stopping, return_exceptions=True)
 
 
-def _heard(reading: Reading) -> HeardPrompt:
-    return HeardPrompt(tokens=reading.tokens, limit=MAX_TOKENS, cut=reading.cut, unseen_words=reading.unseen)
+def _about(order: WorkOrder) -> dict[str, Any]:
+    """What request.json says of the order beside the clip."""
+    where = {"namespace": order.namespace, "name": order.name}
+    return {"modelDigest": order.model.digest, "uid": order.uid, "attempt": order.attempt, **where}
 
 
 def _name(taken: OrderInHand) -> str:

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from kinema_api import layout
 from kinema_api.base import ArtifactStore, find_condition
+from kinema_api.clip import MAX_PROMPT_CHARACTERS
 from kinema_api.generation import (
-    MAX_PROMPT_CHARACTERS,
     MAX_SEAMS,
     MAX_UNSEEN_WORDS,
     Artefact,

@@ -9,10 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from examples import examples
+from kinema_api.clip import ClipRequest
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGenerationSpec
-from kinema_jobs.clip.rendering import ClipRequest, check_request
-from kinema_model.errors import PromptError
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=40)
 
@@ -23,8 +22,8 @@ UNSEEN = {"Zs", "Zl", "Zp", "Cc", "Cf", "Cs"}
 def refusal(prompt: str, negative: str | None) -> str | None:
     """Why a request with these words is not rendered."""
     try:
-        check_request(ClipRequest(prompt, negative, 1.0, None, 1, 2, 2.0))
-    except PromptError as error:
+        ClipRequest.parse({"prompt": prompt, "negativePrompt": negative})
+    except InvalidManifest as error:
         return str(error)
     return None
 

@@ -37,12 +37,12 @@ def model_folder(tmp_path: Path) -> Path:
     ("fields", "words"),
     [
         ({"prompt": "a red \ud800 square"}, "prompt"),
-        ({"negativePrompt": "\udc00"}, "The negative prompt"),
+        ({"negativePrompt": "\udc00"}, "negativePrompt: "),
         ({"shots": [{"prompt": "\ud800", "seconds": 1}]}, "shots.0.prompt"),
-        ({"prompt": "\u200b\u2060"}, "prompt is empty"),
-        ({"prompt": "\u4e00" * 50_000}, "The prompt has 50000 characters"),
+        ({"prompt": "\u200b\u2060"}, "the prompt is blank: describe the clip"),
+        ({"prompt": "\u4e00" * 50_000}, "prompt: String should have at most 4096 characters"),
         ({"size": "33x47"}, "33x47"),
-        ({"seconds": 1250}, "1250 seconds"),
+        ({"seconds": 1250}, "seconds: Input should be less than or equal to 60"),
         ({"task": "paint"}, "task"),
     ],
 )

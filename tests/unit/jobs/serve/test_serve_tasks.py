@@ -197,7 +197,7 @@ async def test_a_model_that_does_not_stream_refuses_long_clips(
 async def test_a_strength_out_of_range_is_refused_at_once(server: Any, make_order: Order) -> None:
     status, body = await server.submit(make_order(task="edit", strength=1.5))
     assert status == 400
-    assert "more than 0 and at most 1" in body["error"]
+    assert "strength: Input should be less than or equal to 1" in body["error"]
 
 
 class TestLargeInputs:

@@ -1,0 +1,109 @@
+"""A request made into files: what a server and the local command both do, in this order and with these errors.
+
+They differ in where the model and the inputs come from, where the files go, and how progress is told.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from kinema_api.clip import MAX_SEED, ClipRequest
+from kinema_api.inputs import Region
+from kinema_api.wire import HeardPrompt
+from kinema_jobs.clip.expansion import ExpansionSettings, expand_prompt
+from kinema_jobs.clip.inputs import Name, Work, open_footage
+from kinema_jobs.clip.media import write_artefacts
+from kinema_jobs.clip.rendering import ClipShape, ResolvedRequest, clip_shape, render, request_record
+from kinema_model.conditions.conditioning import Seam
+from kinema_model.conditions.tasks import Task, check_task
+from kinema_model.config import ModelConfig
+from kinema_model.pipeline import Pipeline
+from kinema_model.text.encoder import MAX_TOKENS
+
+Stage = Literal["denoising", "encoding"]
+
+
+class Watch(Protocol):
+    """Follows a clip and may stop it. Called in the thread that makes the clip."""
+
+    def stage(self, stage: Stage) -> None:
+        """A stage begins; before the first one inputs are read."""
+
+    def step(self, done: int, total: int) -> None:
+        """So many denoising steps of all are done."""
+
+    def stopped(self) -> bool:
+        """Whether the clip is not wanted any more."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a clip is made of, as files on this machine, and the box that is to be made anew."""
+
+    files: Mapping[Name, Path] = field(default_factory=dict)
+    region: Region | None = None
+
+
+@dataclass(frozen=True)
+class MadeClip:
+    """The files of a clip, the video first as kinema_jobs.clip.media writes them, and what is to be told of it."""
+
+    files: tuple[Path, ...]
+    shape: ClipShape
+    seams: tuple[Seam, ...]
+    expanded_prompt: str | None
+    heard: HeardPrompt
+    denoise_seconds: float
+    encode_seconds: float
+
+
+async def resolve(request: ClipRequest, config: ModelConfig, expanding: ExpansionSettings) -> ResolvedRequest:
+    """Choose what the request leaves open: its seed, and the words that the model encodes.
+
+    Raises `TaskError` for a task that the model was not trained for.
+    """
+    check_task(Task(request.task), config.tasks)
+    seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
+    expansion = await expand_prompt(request.prompt, seed, expanding) if request.expand_prompt else None
+    return ResolvedRequest(request, seed, expansion)
+
+
+def make_clip(
+    pipeline: Pipeline,
+    request: ResolvedRequest,
+    given: Given,
+    folder: Path,
+    watch: Watch,
+    about: Mapping[str, Any],
+) -> MadeClip:
+    """Read the inputs, denoise, and write the files of the clip into `folder`. Blocks.
+
+    `about` is added to request.json. Raises what `render` and `open_footage` do.
+    """
+    clip = request.clip
+    largest = pipeline.config.max_side
+    footage = {name: open_footage(name, path, largest, watch.stopped) for name, path in given.files.items()}
+    work = Work(Task(clip.task), footage, clip.input_seconds, given.region)
+    work.check()
+    shape = clip_shape(pipeline.config, clip, work.task, work.size)
+    watch.stage("denoising")
+    started = time.monotonic()
+    rendered = render(pipeline, request, work, shape, watch.step, watch.stopped)
+    denoised = time.monotonic()
+    watch.stage("encoding")
+    heard = _heard(pipeline, request)
+    record = {**request_record(request, work, shape, rendered), **about}
+    files = write_artefacts(rendered.video, shape.fps, folder, record)
+    expanded = request.expansion.rich if request.expansion else None
+    seconds = (denoised - started, time.monotonic() - denoised)
+    return MadeClip(tuple(files), shape, rendered.seams, expanded, heard, *seconds)
+
+
+def _heard(pipeline: Pipeline, request: ResolvedRequest) -> HeardPrompt:
+    reading = pipeline.reading([request.heard, *(shot.prompt for shot in request.clip.shots)])
+    return HeardPrompt(tokens=reading.tokens, limit=MAX_TOKENS, cut=reading.cut, unseen_words=reading.unseen)
