@@ -1,4 +1,4 @@
-"""A training as a TorchX AppDef: the one description of a run that every runner takes.
+"""A training, and a server, as a TorchX AppDef: the one description of argv and environment that every runner takes.
 
 The operator makes Kubernetes objects of it, `kinema run --local` hands it to TorchX's local scheduler, a test
 prints it. Only what differs between places is in `Site`.
@@ -20,13 +20,20 @@ STORE_ROLE: Final = "rendezvous"
 TRAINER_ROLE: Final = "trainer"
 EVALUATOR_ROLE: Final = "evaluator"
 PUBLISHER_ROLE: Final = "publisher"
+SERVER_ROLE: Final = "server"
+ORDERS_PORT: Final = "orders"
+METRICS_PORT: Final = "metrics"
 
+ENV_UNBUFFERED: Final = "PYTHONUNBUFFERED"
 ENV_RENDEZVOUS: Final = "KINEMA_RENDEZVOUS"
 ENV_PROGRESS_PORT: Final = "KINEMA_PROGRESS_PORT"
 ENV_PROGRESS_FILE: Final = "KINEMA_PROGRESS_FILE"
 ENV_TERMINATION_LOG: Final = "KINEMA_TERMINATION_LOG"
 ENV_POD_NAME: Final = "KINEMA_POD_NAME"
 ENV_POD_IP: Final = "KINEMA_POD_IP"
+ENV_SERVER_GRACE: Final = "KINEMA_SERVER_GRACE_SECONDS"
+ENV_EXPANSION_URL: Final = "KINEMA_EXPANSION_URL"
+ENV_EXPANSION_MODEL: Final = "KINEMA_EXPANSION_MODEL"
 
 RUNTIME_ENV: Final = (ENV_POD_NAME, ENV_POD_IP)
 """Set per pod by the downward API, or per replica by the local runner; not part of the AppDef."""
@@ -52,6 +59,22 @@ class Site:
     """Commit on a store without conditional writes all the same."""
     ca_file: str = ""
     """Authorities that the store's certificate may come from, in PEM; the file may be missing."""
+
+
+@dataclass(frozen=True)
+class ServerSite:
+    """What differs between the places where a server can live."""
+
+    image: str
+    grace_seconds: int
+    """How long the order in hand may go on after SIGTERM."""
+    port: int = names.SERVER_PORT
+    metrics_port: int = names.SERVER_METRICS_PORT
+    expansion_url: str = ""
+    """Address of the language model that expands prompts; none: the built-in rules do."""
+    expansion_model: str = ""
+    order_key: str = ""
+    """Public key by which a server knows the operator's orders; without one it takes none from other machines."""
 
 
 def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from: str | None) -> RunConfig:
@@ -121,7 +144,7 @@ def _single_process(
         image=site.image,
         entrypoint="python",
         args=["-m", module, "--config", given],
-        env={"PYTHONUNBUFFERED": "1", ENV_TERMINATION_LOG: site.termination_log, **_storage_env(site)},
+        env={ENV_UNBUFFERED: "1", ENV_TERMINATION_LOG: site.termination_log, **_storage_env(site)},
         num_replicas=1,
         resource=specs.NULL_RESOURCE,
     )
@@ -154,7 +177,7 @@ def _store_role(training: VideoModelTraining, config: RunConfig, site: Site) -> 
             "--min-nodes",
             str(training.spec.min_nodes),
         ],
-        env={"PYTHONUNBUFFERED": "1"},
+        env={ENV_UNBUFFERED: "1"},
         num_replicas=1,
         port_map={"rendezvous": site.rendezvous_port},
     )
@@ -172,7 +195,7 @@ def _trainer_role(training: VideoModelTraining, config: RunConfig, site: Site) -
             config.model_dump_json(by_alias=True, exclude_none=True),
         ],
         env={
-            "PYTHONUNBUFFERED": "1",
+            ENV_UNBUFFERED: "1",
             ENV_RENDEZVOUS: f"{site.rendezvous_host}:{site.rendezvous_port}",
             ENV_PROGRESS_PORT: str(site.progress_port),
             ENV_PROGRESS_FILE: site.progress_file,
@@ -183,3 +206,33 @@ def _trainer_role(training: VideoModelTraining, config: RunConfig, site: Site) -
         port_map={"progress": site.progress_port},
         resource=specs.NULL_RESOURCE,
     )
+
+
+def server_app(model: str, digest: str, site: ServerSite) -> specs.AppDef:
+    """A server of `digest` (`sha256:<hex>`), the weights of the VideoModel `model`."""
+    expanding = {ENV_EXPANSION_URL: site.expansion_url, ENV_EXPANSION_MODEL: site.expansion_model}
+    role = specs.Role(
+        name=SERVER_ROLE,
+        image=site.image,
+        entrypoint="python",
+        args=[
+            "-m",
+            "kinema_jobs.serve",
+            "--digest",
+            digest,
+            "--port",
+            str(site.port),
+            "--metrics-port",
+            str(site.metrics_port),
+        ],
+        env={
+            ENV_UNBUFFERED: "1",
+            ENV_SERVER_GRACE: str(site.grace_seconds),
+            **(expanding if site.expansion_url else {}),
+            **({names.ENV_ORDER_KEY: site.order_key} if site.order_key else {}),
+        },
+        num_replicas=1,
+        port_map={ORDERS_PORT: site.port, METRICS_PORT: site.metrics_port},
+        resource=specs.NULL_RESOURCE,
+    )
+    return specs.AppDef(name=names.server_name(model, digest), roles=[role], metadata={"model": model})

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from kinema_api import names
+from kinema_api import launch, names
 from kinema_api.serving import VideoModel
 from kinema_operator.core import network, pods
 from kinema_operator.core.settings import Settings
+from kinema_operator.serving.objects import deployment
 from kinema_operator.serving.objects.deployment import server_deployment
 from kinema_operator.serving.objects.network_policy import server_network_policy
 from kinema_operator.serving.objects.service import server_service
@@ -72,6 +75,39 @@ def test_a_server_is_told_its_digest_and_nothing_else() -> None:
     assert container["args"] == ["--digest", DIGEST, "--port", "8500", "--metrics-port", "8501"]
     assert container["image"] == "registry.example/worker:1"
     assert container["readinessProbe"]["httpGet"]["path"] == "/healthz"
+
+
+@pytest.mark.parametrize("order_key", ["", "key"])
+def test_argv_and_env_are_those_of_the_appdef(order_key: str) -> None:
+    settings = SETTINGS.model_copy(update={"expansion_url": "http://llm:8000/v1", "expansion_model": "writer"})
+    grace = settings.server_termination_grace_seconds - deployment.SPARE_SECONDS
+    site = launch.ServerSite(
+        image=settings.worker_image,
+        grace_seconds=grace,
+        expansion_url="http://llm:8000/v1",
+        expansion_model="writer",
+        order_key=order_key,
+    )
+    (role,) = launch.server_app("tiny", DIGEST, site).roles
+    spec = server_deployment(model(), DIGEST, 1, settings, order_key)["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert (container["name"], container["image"]) == (role.name, role.image)
+    assert [*container["command"], *container["args"]] == [role.entrypoint, *role.args]
+    env = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert {name: env[name] for name in role.env} == role.env
+    own = set(deployment.POD_ENV) - (set() if order_key else {names.ENV_POD_UID})
+    assert env.keys() - role.env.keys() == own
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == role.port_map
+
+
+def test_an_upgrade_of_the_operator_replaces_no_server() -> None:
+    """A template that differs, be it in the order of a list, does."""
+    settings = SETTINGS.model_copy(
+        update={"expansion_url": "http://llm.models.svc:8000/v1", "expansion_model": "writer"}
+    )
+    serving = {"resources": {"limits": {"nvidia.com/gpu": 1}}, "nodeSelector": {"pool": "gpu"}}
+    made = server_deployment(model(**serving), DIGEST, 1, settings, "key")["spec"]["template"]
+    assert made == yaml.safe_load((Path(__file__).parent / "server_template.yaml").read_text())
 
 
 def test_a_gpu_brings_its_toleration_and_the_selector_is_kept() -> None:

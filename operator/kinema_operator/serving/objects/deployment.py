@@ -1,6 +1,7 @@
 """The Deployment that serves one digest of a model.
 
-A server is stateless and holds no credentials: it gets everything with a work order, so any pod can be lost at any
+Its argv and env are those of the AppDef (kinema_api.launch), plus what only a live pod can know. A server is stateless
+and holds no credentials: it gets everything with a work order, so any pod can be lost at any
 moment. Its pods satisfy the restricted Pod Security Standard.
 """
 
@@ -8,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kinema_api import names
+from torchx import specs
+
+from kinema_api import launch, names
 from kinema_api.serving import KIND, VideoModel
 from kinema_operator.core import pods
 from kinema_operator.core.ownership import controller_reference
@@ -16,11 +19,24 @@ from kinema_operator.core.plan import Manifest
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.labels import server_labels, server_selector
 
-CONTAINER: Final = "server"
-PORT_NAME: Final = "orders"
-METRICS_PORT_NAME: Final = "metrics"
-ENV_GRACE: Final = "KINEMA_SERVER_GRACE_SECONDS"
+PORT_NAME: Final = launch.ORDERS_PORT
+METRICS_PORT_NAME: Final = launch.METRICS_PORT
 SPARE_SECONDS: Final = 10
+
+POD_ENV: Final = (names.ENV_THREADS, *pods.SCRATCH_ENV, names.ENV_POD_UID)
+"""Every variable that a live pod may have beyond the AppDef's; the last one only beside an order key."""
+_ENV_ORDER: Final = (
+    launch.ENV_UNBUFFERED,
+    names.ENV_THREADS,
+    launch.ENV_SERVER_GRACE,
+    *pods.SCRATCH_ENV,
+    launch.ENV_EXPANSION_URL,
+    launch.ENV_EXPANSION_MODEL,
+    names.ENV_ORDER_KEY,
+)
+"""Another order of a pod template's list is another template, and replaces every server."""
+_MODULE_ARGS: Final = 2
+"""Arguments of the AppDef that stand in the container's command, for the same reason: -m and the module."""
 
 NODE_LOSS_SECONDS: Final = 15
 """A server on a node that is not heard of is replaced after so long; its successor starts from nothing, and a request
@@ -86,44 +102,44 @@ def _pod_spec(model: VideoModel, digest: str, settings: Settings, order_key: str
     return spec
 
 
-def _arguments(digest: str) -> list[str]:
-    ports = ["--port", str(names.SERVER_PORT), "--metrics-port", str(names.SERVER_METRICS_PORT)]
-    return ["--digest", digest, *ports]
+def _role(model: VideoModel, digest: str, settings: Settings, order_key: str) -> specs.Role:
+    site = launch.ServerSite(
+        image=settings.worker_image,
+        # The server's own patience ends before the kubelet's, so that it always ends by itself.
+        grace_seconds=max(1, settings.server_termination_grace_seconds - SPARE_SECONDS),
+        expansion_url=settings.expansion_url or "",
+        expansion_model=settings.expansion_model,
+        order_key=order_key,
+    )
+    (role,) = launch.server_app(model.metadata.name, digest, site).roles
+    return role
 
 
-def _order_key(order_key: str) -> list[dict[str, Any]]:
-    """How a server knows that an order is the operator's, and for this very pod."""
-    if not order_key:
-        return []
-    own_uid = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}
-    return [
-        {"name": names.ENV_ORDER_KEY, "value": order_key},
-        {"name": names.ENV_POD_UID, "valueFrom": own_uid},
+def _env(role: specs.Role, settings: Settings) -> list[dict[str, Any]]:
+    values = {**role.env, names.ENV_THREADS: str(settings.worker_cpu_threads), **pods.SCRATCH_ENV}
+    found: list[dict[str, Any]] = [
+        {"name": name, "value": values[name]} for name in sorted(values, key=_ENV_ORDER.index)
     ]
+    if names.ENV_ORDER_KEY in values:
+        # How a server knows that an order is for this very pod.
+        own_uid = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}
+        found.append({"name": names.ENV_POD_UID, "valueFrom": own_uid})
+    return found
 
 
 def _container(model: VideoModel, digest: str, settings: Settings, order_key: str) -> dict[str, Any]:
-    environment = {
-        "PYTHONUNBUFFERED": "1",
-        names.ENV_THREADS: str(settings.worker_cpu_threads),
-        # The server's own patience ends before the kubelet's, so that it always ends by itself.
-        ENV_GRACE: f"{max(1, settings.server_termination_grace_seconds - SPARE_SECONDS)}",
-        **pods.SCRATCH_ENV,
-    }
-    if settings.expansion_url:
-        environment["KINEMA_EXPANSION_URL"] = settings.expansion_url
-        environment["KINEMA_EXPANSION_MODEL"] = settings.expansion_model
+    role = _role(model, digest, settings, order_key)
     probe = {"httpGet": {"path": "/healthz", "port": PORT_NAME}}
     container: dict[str, Any] = {
-        "name": CONTAINER,
-        "image": settings.worker_image,
+        "name": role.name,
+        "image": role.image,
         "imagePullPolicy": settings.worker_image_pull_policy,
-        "command": ["python", "-m", "kinema_jobs.serve"],
-        "args": _arguments(digest),
-        "env": [*({"name": key, "value": value} for key, value in environment.items()), *_order_key(order_key)],
+        "command": [role.entrypoint, *role.args[:_MODULE_ARGS]],
+        "args": role.args[_MODULE_ARGS:],
+        "env": _env(role, settings),
         "ports": [
-            {"name": PORT_NAME, "containerPort": names.SERVER_PORT, "protocol": "TCP"},
-            {"name": METRICS_PORT_NAME, "containerPort": names.SERVER_METRICS_PORT, "protocol": "TCP"},
+            {"name": name, "containerPort": role.port_map[name], "protocol": "TCP"}
+            for name in (PORT_NAME, METRICS_PORT_NAME)
         ],
         "readinessProbe": {**probe, **READINESS},
         "livenessProbe": {**probe, **LIVENESS},
