@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from kinema_model.codec.codec import make_codec, to_uint8
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
-from kinema_model.diffusion.draws import Stream, generator
 from kinema_model.diffusion.flow import Velocity
 from kinema_model.diffusion.sampler import Guidance, euler_levels, sample
+from kinema_model.draws import Stream, generator
 from kinema_model.network.pack import Sample
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective

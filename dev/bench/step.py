@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.device import DEVICE, GPU, compile_blocks, has_compiler, published_peak, wait
 from bench.shapes import WORLD_PATCH, mix
-from kinema_model.diffusion.draws import Stream, generator
+from kinema_model.draws import Stream, generator
 from kinema_model.network.config import PUBLISHED
 from kinema_model.network.flops import forward_flops, training_flops
 from kinema_model.network.pack import Box

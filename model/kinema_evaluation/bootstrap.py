@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kinema_evaluation.report import Score
-from kinema_model.diffusion.draws import Stream, generator
+from kinema_model.draws import Stream, generator
 from kinema_model.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]

@@ -14,7 +14,7 @@ from kinema_evaluation.features import LEAST_R2, FeatureNet, feature_net
 from kinema_evaluation.plan import Absent, Examination, true_clips
 from kinema_evaluation.report import Curve, Row, Score, Section
 from kinema_model.conditions.tasks import Task
-from kinema_model.diffusion.draws import Stream, generator
+from kinema_model.draws import Stream, generator
 from kinema_world import Scene, Video, World
 from kinema_world.vocabulary import FloatArray
 

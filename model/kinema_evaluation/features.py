@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kinema_evaluation.plan import true_clips
-from kinema_model.diffusion.draws import Stream, generator
+from kinema_model.draws import Stream, generator
 from kinema_world import COLOURS, SHAPES, Scene, Video, World, WorldConfig
 from kinema_world.vocabulary import BACKGROUNDS
 

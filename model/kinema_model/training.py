@@ -20,8 +20,8 @@ from kinema_model.conditions.conditioning import condition
 from kinema_model.conditions.given import NOTHING, Given, draw_given, practised
 from kinema_model.conditions.tasks import Task, draw_task
 from kinema_model.config import ModelConfig
-from kinema_model.diffusion.draws import Stream, generator, normal, uniform
 from kinema_model.diffusion.flow import FlowLoss, Velocity, flow_loss, shift_levels
+from kinema_model.draws import Stream, generator, normal, uniform
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify
 from kinema_model.streaming.chunking import chunked_sample
 from kinema_model.text.encoder import TextEncoder

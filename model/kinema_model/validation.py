@@ -14,8 +14,8 @@ from torch.func import functional_call
 from kinema_model.codec.codec import make_codec, to_float
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
-from kinema_model.diffusion.draws import Stream, normal
 from kinema_model.diffusion.flow import flow_loss
+from kinema_model.draws import Stream, normal
 from kinema_model.network.pack import Sample, pack_samples, patchify
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.video_model import VideoModel, lowest_level

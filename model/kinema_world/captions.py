@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from kinema_model.diffusion.draws import Stream, generator
+from kinema_model.draws import Stream, generator
 from kinema_model.errors import CaptionError
 from kinema_world.facts import Facts, ObjectFacts, ShotFacts
 from kinema_world.vocabulary import Attributes, Motion, SceneKind, combinations

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinema_model.diffusion.draws import Stream, generator
+from kinema_model.draws import Stream, generator
 from kinema_model.errors import ConfigError
 from kinema_world.captions import captions_of, draw_style
 from kinema_world.config import ShapeMix, WorldConfig

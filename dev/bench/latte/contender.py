@@ -13,9 +13,9 @@ from bench.latte.patches import padded, patchify, unpatchify
 from bench.learning_contender import Objective, Trained
 from bench.learning_ours import GUIDANCE, FlowObjective, Task
 from kinema_model.config import ModelConfig
-from kinema_model.diffusion.draws import Stream, uniform
 from kinema_model.diffusion.flow import Velocity
 from kinema_model.diffusion.sampler import initial_noise
+from kinema_model.draws import Stream, uniform
 from kinema_model.network.pack import Pack
 from kinema_model.video_model import velocity_to
 from kinema_world import Video

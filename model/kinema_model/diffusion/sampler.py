@@ -8,8 +8,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from kinema_model.diffusion.draws import Stream, normal
 from kinema_model.diffusion.flow import Velocity, shift_levels
+from kinema_model.draws import Stream, normal
 from kinema_model.errors import NotFinite, SamplingStopped, ShapeError
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify, unpack
 

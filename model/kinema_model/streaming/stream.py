@@ -16,8 +16,8 @@ from torch import Tensor
 from kinema_model.codec.codec import Codec, to_uint8
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig, StreamingConfig
-from kinema_model.diffusion.draws import Stream, normal
 from kinema_model.diffusion.sampler import NO_GUIDANCE, Guidance, OnStep, ShouldStop, euler_levels, sample
+from kinema_model.draws import Stream, normal
 from kinema_model.errors import PromptError, ShapeError, TaskError
 from kinema_model.network.pack import Part, Sample
 from kinema_model.streaming.chunking import chunk_rows, reference_of

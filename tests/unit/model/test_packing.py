@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from examples import examples
 from kinema_model.config import PRESETS
-from kinema_model.diffusion.draws import Stream, generator
+from kinema_model.draws import Stream, generator
 from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.network.config import PUBLISHED, NetworkConfig
 from kinema_model.network.flops import training_flops

@@ -14,8 +14,8 @@ from kinema_model.artefact import save_model
 from kinema_model.codec.codec import PixelCodec, to_uint8
 from kinema_model.codec.latents import token_times
 from kinema_model.config import ModelConfig, StreamingConfig
-from kinema_model.diffusion.draws import Stream, normal
 from kinema_model.diffusion.flow import flow_loss
+from kinema_model.draws import Stream, normal
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError, PromptError, SamplingStopped, ShapeError, TaskError
 from kinema_model.network.chunks import Chunks

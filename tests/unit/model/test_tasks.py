@@ -19,8 +19,8 @@ from kinema_model.conditions.conditioning import condition, made_tokens, paste, 
 from kinema_model.conditions.given import Given, Segment, draw_given, given_for, practised
 from kinema_model.conditions.tasks import TRAINED_BY, Task, check_task, draw_task
 from kinema_model.config import ModelConfig
-from kinema_model.diffusion.draws import Stream, generator
 from kinema_model.diffusion.flow import flow_loss
+from kinema_model.draws import Stream, generator
 from kinema_model.ema import Ema
 from kinema_model.errors import ShapeError, TaskError
 from kinema_model.network.pack import Part, Sample, pack_samples
