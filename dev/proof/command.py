@@ -24,8 +24,10 @@ import torch
 
 from bench import device
 from kinema_evaluation import Report
+from kinema_evaluation.errors import EvaluationError
 from kinema_jobs.evaluate.report import Origin, write_report
 from kinema_model.errors import ModelError
+from kinema_world.errors import WorldError
 from proof.examining import Examiner
 from proof.folder import Folder
 from proof.settings import FINAL, Settings, number
@@ -58,7 +60,7 @@ def main() -> int:
     except SliceOver:
         print("this call's time is over: give the same command again to go on", flush=True)
         return STOPPED
-    except ModelError as error:
+    except (EvaluationError, ModelError, WorldError) as error:
         print(error, file=sys.stderr)
         return 2
 

@@ -25,6 +25,7 @@ from kinema_model.errors import ConfigError
 from kinema_model.packing.planning import StreamState
 from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, learning_rate_share, make_optimizer
 from kinema_model.video_model import VideoModel, lowest_level
+from kinema_world.stored import world_files
 from proof.folder import Folder
 from proof.settings import POINTS, Settings
 from proof.supply import Batch, Inline, Supply, supply_of
@@ -201,7 +202,7 @@ class Trainer:
     def _write_model(self, name: str, folder: Path) -> None:
         progress = self.progress
         card = f"# Compute point {name}\n\n{progress.step} steps, {progress.seconds:.1f} s, {progress.tokens} tokens.\n"
-        save_model(folder, self.ema.shadow, self._settings.config, card, self._settings.world)
+        save_model(folder, self.ema.shadow, self._settings.config, card, world_files(self._settings.world))
 
     def _take_up(self, stored: dict[str, Any]) -> None:
         self.progress = Progress(**stored["progress"])

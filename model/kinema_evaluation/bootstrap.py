@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from kinema_evaluation.errors import MeasureError
 from kinema_evaluation.report import Score
 from kinema_model.draws import Stream, generator
-from kinema_model.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,10 +24,10 @@ def share(right: Sequence[float], asked: Sequence[float]) -> Score | None:
     """Sum of `right` over sum of `asked`, one entry of each per clip, with its interval; None where nothing was asked.
 
     Raises:
-        ConfigError: the two differ in length.
+        MeasureError: the two differ in length.
     """
     if len(right) != len(asked):
-        raise ConfigError(f"{len(right)} clips were marked and {len(asked)} asked. Give one entry of each per clip.")
+        raise MeasureError(f"{len(right)} clips were marked and {len(asked)} asked. Give one entry of each per clip.")
     there = [(float(r), float(a)) for r, a in zip(right, asked, strict=True) if a > 0]
     if not there:
         return None

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from kinema_model.errors import ShapeError
+from kinema_evaluation.errors import MeasureError
 
 Floats = npt.NDArray[np.float64]
 
@@ -15,7 +15,7 @@ def frechet(one: Floats, other: Floats) -> float:
     with that of as many true clips.
 
     Raises:
-        ShapeError: fewer than two clips, or features of different width.
+        MeasureError: fewer than two clips, or features of different width.
     """
     _check(one, other)
     first, second = (np.cov(of, rowvar=False).reshape(of.shape[1], of.shape[1]) for of in (one, other))
@@ -70,4 +70,4 @@ def _mean_off_diagonal(kernel: Floats) -> float:
 
 def _check(one: Floats, other: Floats) -> None:
     if min(len(one), len(other)) < 2 or one.shape[1] != other.shape[1]:
-        raise ShapeError(f"Features {one.shape} and {other.shape} have no distance. Give two clips or more of each.")
+        raise MeasureError(f"Features {one.shape} and {other.shape} have no distance. Give two clips or more of each.")

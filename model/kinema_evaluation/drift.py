@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from kinema_evaluation.errors import MeasureError
 from kinema_evaluation.tracking import Floats, visible_centres
-from kinema_model.errors import ShapeError
 from kinema_world import Facts, Motion, ObjectFacts, Video
 from kinema_world.geometry import REACH
 from kinema_world.reader import ObjectReading, read
@@ -105,7 +105,7 @@ class Stream:
 
 
 def drift(stream: Stream) -> Drift:
-    """Judge a long clip while it comes. Raises `ShapeError` for a stream without a chunk."""
+    """Judge a long clip while it comes. Raises `MeasureError` for a stream without a chunk."""
     things = stream.asked.shots[0].objects
     followers = [_Follower(thing, stream.fps) for thing in things if thing.colour and thing.motion is not Motion.STILL]
     thumbnails: list[Floats] = []
@@ -118,7 +118,7 @@ def drift(stream: Stream) -> Drift:
         thumbnails.append(_thumbnails(chunk))
         frames += len(chunk)
     if not judged:
-        raise ShapeError("A stream without a chunk cannot be judged. Give at least one.")
+        raise MeasureError("A stream without a chunk cannot be judged. Give at least one.")
     return Drift(tuple(judged), _fresh(np.concatenate(thumbnails), round(stream.fps)))
 
 

@@ -16,9 +16,9 @@ from kinema_evaluation import (
     shots,
     tasks,
 )
+from kinema_evaluation.errors import PlanError
 from kinema_evaluation.plan import Absent, Examination, OnProgress, Plan, Renderer
 from kinema_evaluation.report import Report, Section
-from kinema_model.errors import ConfigError
 
 _EXAMINERS: Final[Mapping[str, Callable[[Examination], Section]]] = {
     "captions": captions.examine,
@@ -46,15 +46,15 @@ def evaluate(
 ) -> Report:
     """Measure a model; those `beside` it, by label, are compared in the section of ablations.
 
-    Raises `ConfigError` for a section that does not exist or is missing, `ModelError` as the model does.
+    Raises `PlanError` for a section that does not exist or is missing, else `ModelError` and `WorldError`.
     """
     unknown = [name for name in plan.sections if name not in _EXAMINERS]
     if unknown:
-        raise ConfigError(f"There is no section {unknown[0]!r}. Choose from: {', '.join(_EXAMINERS)}.")
+        raise PlanError(f"There is no section {unknown[0]!r}. Choose from: {', '.join(_EXAMINERS)}.")
     if beside and "ablations" not in plan.sections:
-        raise ConfigError("Models beside this one are compared in the section 'ablations'. Ask for it too.")
+        raise PlanError("Models beside this one are compared in the section 'ablations'. Ask for it too.")
     if ablations.THIS in beside:
-        raise ConfigError(f"The label {ablations.THIS!r} stands for the model itself. Choose another.")
+        raise PlanError(f"The label {ablations.THIS!r} stands for the model itself. Choose another.")
     examination = Examination(pipeline, plan, on_progress, beside=beside)
     sections: dict[str, Section] = {}
     absent: dict[str, str] = {}

@@ -13,7 +13,6 @@ from kinema_model.codec.codec import pixels
 from kinema_model.conditions.given import Given, given_for
 from kinema_model.conditions.tasks import Task, can_do
 from kinema_model.config import ModelConfig
-from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.pipeline import DEFAULT_GUIDANCE, DEFAULT_STEPS, Asked, Completed
 from kinema_model.streaming.stream import Shot
 from kinema_world import (
@@ -30,6 +29,7 @@ from kinema_world import (
     WorldConfig,
     draw_many,
 )
+from kinema_world.errors import ClipError, WorldConfigError
 from kinema_world.reader import parse, read
 from kinema_world.splits import Split, combination_held_out, speed_held_out
 
@@ -188,7 +188,7 @@ class Examination:
     def _possible(self, kind: SceneKind) -> bool:
         try:
             self.world_of((kind,)).scene(0)
-        except (ConfigError, ShapeError):
+        except (WorldConfigError, ClipError):
             return False
         return True
 
@@ -220,7 +220,7 @@ class Examination:
                 return found
             try:
                 scene = world.scene(index)
-            except ConfigError:
+            except WorldConfigError:
                 return found
             if wanted is None or wanted(scene):
                 found.append(scene)

@@ -16,8 +16,8 @@ from kinema_evaluation.plan import Absent, Examination, true_clips
 from kinema_evaluation.report import Curve, Row, Section, Sheet, Shown
 from kinema_evaluation.tracking import Floats, objects, places, velocity
 from kinema_model.conditions.tasks import Task
-from kinema_model.errors import ConfigError
 from kinema_world import ClipShape, Scene, SceneKind, Track, Video
+from kinema_world.errors import WorldConfigError
 from kinema_world.motion import straight
 from kinema_world.scene import visible_share
 
@@ -84,7 +84,7 @@ def _scenes(examination: Examination, shape: ClipShape) -> tuple[list[Scene], bo
         if kind in examination.world.wanted and shape.frames >= _LEAST_FRAMES:
             try:
                 world = examination.world_of((kind,), examination.world.split, shape=shape)
-            except ConfigError:
+            except WorldConfigError:
                 continue
             if scenes := examination.scenes(world, examination.plan.completions):
                 return scenes, kind is SceneKind.SIMPLE

@@ -2,7 +2,7 @@
 
 config.json and the weights beside it are in the diffusers format, so `WanTransformer3DModel.from_pretrained` opens the
 folder; kinema.json says what the numbers mean, and null_text.safetensors holds the one vector that others lack.
-world.json, where there is one, says which world the model was trained on.
+What tells of the data, such as the world.json of a world, stands beside them as its source writes it.
 """
 
 import json
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from kinema_model.config import MODEL_FILE, ModelConfig
-from kinema_model.errors import BrokenArtefact, ConfigError, ModelError
+from kinema_model.errors import BrokenArtefact, ConfigError
 from kinema_model.network.folder import (
     WEIGHTS_FILE,
     check_weights,
@@ -27,11 +27,9 @@ from kinema_model.network.folder import (
     write_config,
 )
 from kinema_model.video_model import VideoModel
-from kinema_world import WorldConfig
 
 NULL_TEXT_FILE: Final = "null_text.safetensors"
 CARD_FILE: Final = "card.md"
-WORLD_FILE: Final = "world.json"
 _NETWORK: Final = "network."
 _NULL_TEXT: Final = "network.null_text"
 _ADVICE: Final = "Publish the model again, or fetch a fresh copy."
@@ -52,13 +50,13 @@ def save_model(
     model_ema_state: Mapping[str, Tensor],
     config: ModelConfig,
     card: str,
-    world: WorldConfig | None = None,
+    beside: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write the model's files; the folder is made where it is missing.
 
-    `model_ema_state` holds the parameters of `VideoModel(config)` by name, as `Ema.shadow` does, and `world` is what
-    they were trained on. Raises `BrokenArtefact` where the parameters are not those of the config, or not finite,
-    before anything is written.
+    `model_ema_state` holds the parameters of `VideoModel(config)` by name, as `Ema.shadow` does; `beside` are texts by
+    file name that tell what they were trained on. Raises `BrokenArtefact` where the parameters are not those of the
+    config, or not finite, before anything is written.
     """
     target = Path(folder)
     weights = {name: t.detach().float().cpu().contiguous() for name, t in sorted(model_ema_state.items())}
@@ -70,21 +68,8 @@ def save_model(
     write_config(target, config.network)
     (target / MODEL_FILE).write_text(config.to_json(), encoding="utf-8")
     (target / CARD_FILE).write_text(card if card.endswith("\n") else card + "\n", encoding="utf-8")
-    if world is not None:
-        (target / WORLD_FILE).write_text(world.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def load_world(folder: Path | str) -> WorldConfig | None:
-    """The world that a model was trained on, None where its folder does not tell. Raises `BrokenArtefact`."""
-    path = Path(folder) / WORLD_FILE
-    if not path.is_file():
-        return None
-    try:
-        return WorldConfig.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise BrokenArtefact(f"{path}: {error.errors()[0]['msg']}. {_ADVICE}") from error
-    except (OSError, UnicodeDecodeError, ModelError) as error:
-        raise BrokenArtefact(f"{path}: {error} {_ADVICE}") from error
+    for name, text in beside.items():
+        (target / name).write_text(text, encoding="utf-8")
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> LoadedModel:

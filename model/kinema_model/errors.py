@@ -18,14 +18,6 @@ class ConfigError(ModelError):
     """A model's settings contradict each other."""
 
 
-class CaptionError(ConfigError):
-    """A caption is not in the world's language; `reason` says why in words that quote nothing of it."""
-
-    def __init__(self, message: str, reason: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 class ShapeError(ModelError):
     """A tensor or a clip has a size that the model cannot take."""
 

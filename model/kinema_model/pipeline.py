@@ -1,6 +1,6 @@
 """From a prompt to a clip: everything a server or an evaluation needs of a model folder, in one object."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kinema_model.artefact import load_model
-from kinema_model.codec.codec import make_codec, to_uint8
+from kinema_model.codec.codec import Video, make_codec, to_uint8
 from kinema_model.conditions.conditioning import Seam, condition, paste, seams
 from kinema_model.conditions.given import NOTHING, Given, check_given
 from kinema_model.conditions.tasks import Task, check_task
@@ -20,8 +20,7 @@ from kinema_model.errors import PromptError, ShapeError
 from kinema_model.network.pack import Part, Sample
 from kinema_model.streaming.stream import Shot, StreamOptions, stream
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.text.reading import Reading, known_words, read
-from kinema_world import Video
+from kinema_model.text.reading import Reading, known_words, read, vocabulary
 
 # As kinema_api.generation has them, which a test sees to: what is measured is what users get.
 DEFAULT_STEPS: Final = 16
@@ -55,8 +54,15 @@ class Asked(TypedDict, total=False):
     should_stop: ShouldStop | None
 
 
+def _no_texts(_: Path) -> Iterable[str]:
+    return ()
+
+
 class Pipeline:
-    """A model folder's weights, its codec and the text encoder. Raises `BrokenArtefact` when made."""
+    """A model folder's weights, its codec and the text encoder. Raises `BrokenArtefact` when made.
+
+    `texts` gives what a model was told in training from its folder, for one whose words are not written there.
+    """
 
     def __init__(
         self,
@@ -64,18 +70,20 @@ class Pipeline:
         *,
         text_encoder: TextEncoder | None = None,
         device: torch.device | str = "cpu",
+        texts: Callable[[Path], Iterable[str]] = _no_texts,
     ) -> None:
         loaded = load_model(folder, device)
         self.model, self.config = loaded.model, loaded.config
         self.device = torch.device(device)
         self._encoder = text_encoder or TextEncoder()
         self._codec = make_codec(self.config)
-        self._folder = Path(folder)
+        self._folder, self._texts = Path(folder), texts
 
     @cached_property
     def known_words(self) -> frozenset[str]:
         """Words of the captions that the model was trained on; none where its folder does not tell."""
-        return known_words(self._folder)
+        written = known_words(self._folder)
+        return frozenset(vocabulary(self._texts(self._folder))) if written is None else written
 
     def reading(self, prompts: list[str]) -> Reading:
         """What becomes of the prompts of a clip's shots. Raises `PromptError`."""

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from kinema_model.draws import Stream, generator
-from kinema_model.errors import CaptionError
+from kinema_world.errors import CaptionError
 from kinema_world.facts import Facts, ObjectFacts, ShotFacts
 from kinema_world.vocabulary import Attributes, Motion, SceneKind, combinations
 

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from kinema_model.errors import ConfigError, ShapeError
+from kinema_world.errors import ClipError, WorldConfigError
 from kinema_world.scene import ClipShape
 from kinema_world.splits import Split
 from kinema_world.vocabulary import SceneKind
@@ -58,7 +58,7 @@ class _Strict(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or cls.__name__
-            raise ConfigError(f"{field} is refused: {first['msg']}. Correct it.") from None
+            raise WorldConfigError(f"{field} is refused: {first['msg']}. Correct it.") from None
 
 
 class ShapeMix(_Strict):
@@ -90,9 +90,9 @@ class ShapeMix(_Strict):
     def _possible(self) -> Self:
         for name, values in (("frames", self.frames), ("fps", self.fps), ("patch", self.patch)):
             if not values or min(values) < 1:
-                raise ShapeError(f"{name} {values} makes an empty clip. Give numbers above 0.")
+                raise ClipError(f"{name} {values} makes an empty clip. Give numbers above 0.")
         if not self.sizes:
-            raise ShapeError(
+            raise ClipError(
                 f"sides {self.sides} hold no multiple of patch {self.patch} within aspects {self.aspects}. Widen them."
             )
         return self
@@ -130,8 +130,8 @@ class WorldConfig(_Strict):
     """A world of clips: `kinds` maps each kind of scene to its weight.
 
     Raises:
-        ConfigError: a field is unknown or contradicts another.
-        ShapeError: clips of these sizes are not made.
+        WorldConfigError: a field is unknown or contradicts another.
+        ClipError: clips of these sizes are not made.
     """
 
     seed: int = Field(default=0, ge=0, lt=2**64)
@@ -143,7 +143,9 @@ class WorldConfig(_Strict):
     @classmethod
     def _some_weight(cls, kinds: dict[SceneKind, float]) -> dict[SceneKind, float]:
         if any(not 0 <= weight < np.inf for weight in kinds.values()) or sum(kinds.values()) <= 0:
-            raise ConfigError(f"kinds has weights {list(kinds.values())}. Give each at least 0 and one more than that.")
+            raise WorldConfigError(
+                f"kinds has weights {list(kinds.values())}. Give each at least 0 and one more than that."
+            )
         return kinds
 
     @model_validator(mode="after")
@@ -153,27 +155,27 @@ class WorldConfig(_Strict):
             (SIMPLE_LEAST_SIDE, SIMPLE_MOST_SIDE, SIMPLE_MOST_FRAMES) if plain else (LEAST_SIDE, MOST_SIDE, MOST_FRAMES)
         )
         if max(self.shapes.frames) > longest:
-            raise ShapeError(f"frames {max(self.shapes.frames)} is too many. Give at most {longest}.")
+            raise ClipError(f"frames {max(self.shapes.frames)} is too many. Give at most {longest}.")
         sides = [side for size in self.shapes.sizes for side in size]
         if min(sides) < least or max(sides) > most:
-            raise ShapeError(f"sides {self.shapes.sides} are outside {least} to {most} px. Give sides within them.")
+            raise ClipError(f"sides {self.shapes.sides} are outside {least} to {most} px. Give sides within them.")
         if plain and max(self.shapes.fps) > SIMPLE_MOST_RATE:
-            raise ShapeError(f"fps {max(self.shapes.fps)} is too high. Give at most {SIMPLE_MOST_RATE}.")
+            raise ClipError(f"fps {max(self.shapes.fps)} is too high. Give at most {SIMPLE_MOST_RATE}.")
         if not plain:
             self._check_mixed()
         return self
 
     def _check_mixed(self) -> None:
         if not set(self.shapes.fps) <= set(RATES):
-            raise ShapeError(f"fps {self.shapes.fps} is not among {RATES}. Choose from them.")
+            raise ClipError(f"fps {self.shapes.fps} is not among {RATES}. Choose from them.")
         slack = 1e-9
         for height, width in self.shapes.sizes:
             if not LEAST_ASPECT - slack <= width / height <= 1 / LEAST_ASPECT + slack:
-                raise ShapeError(f"aspects {self.shapes.aspects} go beyond 9:16 to 16:9. Narrow them.")
+                raise ClipError(f"aspects {self.shapes.aspects} go beyond 9:16 to 16:9. Narrow them.")
         for kind in self.wanted:
             if not self.shapes.rhythms(kind):
                 frames, seconds = NEEDS[kind]
-                raise ConfigError(
+                raise WorldConfigError(
                     f"kinds has {kind.value!r}, for which every clip is too short. "
                     f"Add frames: it needs {frames} of them and {seconds} s."
                 )

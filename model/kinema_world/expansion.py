@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from kinema_model.draws import Stream, generator
-from kinema_model.errors import CaptionError
 from kinema_world.captions import VERBS, rich_caption
+from kinema_world.errors import CaptionError
 from kinema_world.facts import Facts, ObjectFacts, ShotFacts
 from kinema_world.parsing import parse_caption
 from kinema_world.vocabulary import (

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from kinema_model.draws import Stream, generator
-from kinema_model.errors import ConfigError
 from kinema_world.captions import captions_of, draw_style
 from kinema_world.config import ShapeMix, WorldConfig
 from kinema_world.drawing import draw as draw_scene
 from kinema_world.drawing import draw_many
+from kinema_world.errors import WorldConfigError
 from kinema_world.moving import make_bounce, make_collide, make_gravity, make_several, make_simple
 from kinema_world.scene import ClipShape, Scene, Shot, facts_of
 from kinema_world.splits import Split, combination_held_out, fits, speed_held_out
@@ -74,7 +74,7 @@ class World:
         """The truth and the captions of clip `index`, without drawing it.
 
         Raises:
-            ConfigError: the split leaves nothing of the kind that was drawn.
+            WorldConfigError: the split leaves nothing of the kind that was drawn.
         """
         return self._scene(index)
 
@@ -88,7 +88,7 @@ class World:
             shots = MAKERS[kind](draw, shape)
             if shots is not None and belongs(shots, self.config.split):
                 return _told(kind, shape, shots, draw)
-        raise ConfigError(f"kinds has {kind.value!r}, of which split and shapes leave nothing. Widen the shapes.")
+        raise WorldConfigError(f"kinds has {kind.value!r}, of which split and shapes leave nothing. Widen the shapes.")
 
     def shape(self, index: int) -> ClipShape:
         """The shape of clip `index`, for what plans ahead.

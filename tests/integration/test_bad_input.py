@@ -15,11 +15,12 @@ from click.testing import CliRunner
 from integration.kubectl import Kubectl
 from kinema_api.names import API_VERSION
 from kinema_cli.main import main
-from kinema_model.artefact import WORLD_FILE, save_model
+from kinema_model.artefact import save_model
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
 from kinema_model.video_model import VideoModel
 from kinema_world import WorldConfig
+from kinema_world.stored import WORLD_FILE, world_files
 from stage.trainers import tiny_training
 
 
@@ -28,7 +29,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, tasks=(Task.TEXT, Task.EXTEND))
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests", WorldConfig(seed=1))
+    save_model(
+        folder,
+        dict(VideoModel(config).named_parameters()),
+        config,
+        "# A model for tests",
+        world_files(WorldConfig(seed=1)),
+    )
     return folder
 
 

@@ -25,6 +25,7 @@ from kinema_model.errors import ShapeError, TaskError
 from kinema_model.pipeline import Pipeline
 from kinema_model.streaming.stream import Shot, trained_streaming
 from kinema_world.expansion import Expansion
+from kinema_world.stored import texts_beside
 
 OnStep = Callable[[int, int], None]
 ShouldStop = Callable[[], bool]
@@ -144,7 +145,7 @@ def open_pipeline(folder: Path) -> Pipeline:
             f"{folder}: the weights take {in_gib(weights)} of memory and {in_gib(free)} are free on {device.type} now: "
             "try again, or give servers more in the VideoModel's spec.serving.resources."
         )
-    return Pipeline(folder, device=device)
+    return Pipeline(folder, device=device, texts=texts_beside)
 
 
 def require_memory(config: ModelConfig, request: ClipRequest, shape: ClipShape, device: torch.device) -> None:

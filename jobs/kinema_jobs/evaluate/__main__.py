@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from kinema_evaluation import SECTIONS, Plan, Report, evaluate
+from kinema_evaluation.errors import EvaluationError
 from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import JobError
 from kinema_jobs.evaluate.report import Identity, Origin, document, highlights, summary, write_report
 from kinema_jobs.model_folder import find_model, verify_folder
-from kinema_model.artefact import load_world
 from kinema_model.errors import ModelError
 from kinema_model.text.weights import bundled_folder
+from kinema_world.errors import WorldError
+from kinema_world.stored import load_world
 
 ABLATIONS: Final = "ablations"
 DEFAULT_CLIPS: Final = 128
@@ -46,7 +48,7 @@ def main() -> int:
         report = evaluate(open_pipeline(Path(model.folder)), plan, _tell if arguments.json else _silent, beside)
         origin = Origin(model.folder, model.digest, round(time.monotonic() - started, 1), others)
         files = write_report(report, origin, arguments.out) if arguments.out else []
-    except (JobError, ModelError, OSError) as error:
+    except (JobError, EvaluationError, ModelError, WorldError, OSError) as error:
         print(json.dumps({"error": str(error)}) if arguments.json else f"error: {error}")
         return 1
     if arguments.json:

@@ -28,6 +28,7 @@ from kinema_api.reports import read_result
 from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EvaluationResult
 from kinema_evaluation import SECTIONS, Plan, Report, evaluate
+from kinema_evaluation.errors import EvaluationError
 from kinema_evaluation.plan import SEEN
 from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import ModelUnusable
@@ -37,8 +38,9 @@ from kinema_jobs.train.failures import BadConfiguration, StorageFailure
 from kinema_jobs.train.fence import Fence
 from kinema_jobs.train.settings import PodSettings
 from kinema_jobs.train.storage import Patience
-from kinema_model.artefact import load_world
 from kinema_model.errors import ModelError
+from kinema_world.errors import WorldError
+from kinema_world.stored import load_world
 
 LOG_SECONDS: Final = 10.0
 """Between two lines of the log on the same section."""
@@ -174,7 +176,7 @@ def _measure(config: EvaluationConfig, model: Path, folder: Path) -> EvaluationR
             sections=tuple(dict.fromkeys(wanted.sections or SECTIONS)),
         )
         report = evaluate(open_pipeline(model), plan, _Log())
-    except ModelError as error:
+    except (EvaluationError, ModelError, WorldError) as error:
         raise BadConfiguration(f"the model cannot be measured as spec.evaluation asks: {error}") from None
     seconds = round(time.monotonic() - started, 1)
     write_report(report, Origin(config.name, config.model_digest, seconds), folder)

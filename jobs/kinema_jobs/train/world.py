@@ -12,8 +12,8 @@ from torch import Tensor
 from kinema_api.data import ClipShapes, WorldData
 from kinema_jobs.train.failures import BadConfiguration
 from kinema_model.config import ModelConfig
-from kinema_model.errors import ModelError, ShapeError
 from kinema_world import SceneKind, ShapeMix, World, WorldConfig
+from kinema_world.errors import ClipError, WorldError
 from kinema_world.scene import ClipShape, Scene
 from kinema_world.splits import Split
 
@@ -37,7 +37,7 @@ class TimedWorld(World):
         try:
             shapes = shapes_of(data.shapes, model)
             return cls(WorldConfig(seed=data.seed, split=split, kinds=kinds, shapes=shapes))
-        except ModelError as error:
+        except WorldError as error:
             raise BadConfiguration(
                 f"data.world.scenes and shapes do not fit the clip of the preset {model.preset!r}, {model.frames} "
                 f"frames of {model.width_px}x{model.height} px at {model.fps} fps: {error} Choose another preset or "
@@ -61,7 +61,7 @@ class TimedWorld(World):
 
 
 def shapes_of(chosen: ClipShapes | None, model: ModelConfig) -> ShapeMix:
-    """The shapes of a run's clips: what is left open is as in the model's own clip. Raises ModelError."""
+    """The shapes of a run's clips: what is left open is as in the model's own clip. Raises WorldError."""
     own = ShapeMix.fixed(model.frames, model.height, model.width_px, model.fps)
     if chosen is None:
         return own
@@ -72,7 +72,7 @@ def shapes_of(chosen: ClipShapes | None, model: ModelConfig) -> ShapeMix:
         changes = own.model_dump(include={"sides", "aspects", "patch"})
     mix = ShapeMix(frames=chosen.frames or own.frames, fps=chosen.fps or own.fps, **changes)
     if model.frames not in mix.frames or model.fps not in mix.fps or (model.height, model.width_px) not in mix.sizes:
-        raise ShapeError("The model's own clip is not among data.world.shapes.")
+        raise ClipError("The model's own clip is not among data.world.shapes.")
     if max(mix.frames) > model.max_frames or mix.sides[1] > model.max_side:
-        raise ShapeError(f"The model takes clips of at most {model.max_frames} frames and {model.max_side} px.")
+        raise ClipError(f"The model takes clips of at most {model.max_frames} frames and {model.max_side} px.")
     return mix

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from kinema_model.config import ModelConfig
 
+Video = npt.NDArray[np.uint8]
+"""Pixels of a clip (T, H, W, 3), or of several of one shape (B, T, H, W, 3)."""
+
 
 class Codec(Protocol):
     """What the rest of the package asks of a codec."""

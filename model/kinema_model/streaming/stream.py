@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinema_model.codec.codec import Codec, to_uint8
+from kinema_model.codec.codec import Codec, Video, to_uint8
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig, StreamingConfig
 from kinema_model.diffusion.sampler import NO_GUIDANCE, Guidance, OnStep, ShouldStop, euler_levels, sample
@@ -24,7 +24,6 @@ from kinema_model.streaming.chunking import chunk_rows, reference_of
 from kinema_model.streaming.window import Window
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.video_model import VideoModel
-from kinema_world import Video
 
 # Draws of a chunk's noise by what it is for: 0 begins the chunk (`sampler.initial_noise`), 1 stays on it as context, 2
 # on the beginning of a shot as its reference.

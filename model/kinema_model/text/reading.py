@@ -5,21 +5,16 @@ A model of a small world draws something for any words. People should be told th
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kinema_model.artefact import load_world
-from kinema_model.errors import ModelError
 from kinema_model.text.encoder import TextEncoder
-from kinema_world import COLOURS, DIRECTIONS, SHAPES, SIZES, SPEEDS, World, WorldConfig
-from kinema_world.captions import COUNTS, VERBS
 
 READING_FILE: Final = "reading.json"
 LANGUAGES: Final = ("English",)
 """What the text encoder was trained on."""
-SCENES: Final = 2000
-"""Captions of so many scenes tell a world's words; one takes about a millisecond."""
 MAX_UNSEEN: Final = 32
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
@@ -41,17 +36,11 @@ def words_of(text: str) -> list[str]:
     return list(dict.fromkeys(_WORD.findall(text.lower())))
 
 
-def vocabulary(world: WorldConfig, scenes: int = SCENES) -> tuple[str, ...]:
-    """The words of a world's captions, sorted."""
+def vocabulary(texts: Iterable[str]) -> tuple[str, ...]:
+    """The words of all the texts that a model is told in training, sorted."""
     known: set[str] = set()
-    tables = (*COLOURS, *SHAPES, *SIZES, *DIRECTIONS, *SPEEDS, *COUNTS, *(v for forms in VERBS.values() for v in forms))
-    for text in tables:
-        known.update(words_of(str(text)))
-    made = World(world)
-    for index in range(scenes):
-        captions = made.scene(index).captions
-        for text in (captions.short, captions.rich, *captions.shots):
-            known.update(words_of(text))
+    for text in texts:
+        known.update(words_of(text))
     return tuple(sorted(known))
 
 
@@ -61,18 +50,13 @@ def write_vocabulary(folder: Path, words: tuple[str, ...]) -> None:
     (folder / READING_FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def known_words(folder: Path) -> frozenset[str]:
-    """Words that a model was trained on; none where its folder does not tell."""
+def known_words(folder: Path) -> frozenset[str] | None:
+    """Words that a model was trained on; None where they are not written in its folder."""
     try:
         content = json.loads((folder / READING_FILE).read_text(encoding="utf-8"))
         return frozenset(str(word) for word in content["words"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass
-    try:
-        world = load_world(folder)
-        return frozenset(vocabulary(world)) if world is not None else frozenset()
-    except ModelError:
-        return frozenset()
+        return None
 
 
 def read(prompts: list[str], encoder: TextEncoder, known: frozenset[str]) -> Reading:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from kinema_model.errors import ShapeError
+from kinema_world.errors import ClipError
 from kinema_world.reader.camera import camera_step, scenery_of
 from kinema_world.reader.happenings import Stage, alone, find_trail, meeting, painting
 from kinema_world.reader.layers import (
@@ -32,12 +32,12 @@ def read(video: Video, fps: float) -> Reading:
     """All that can be told of a clip uint8 (T, H, W, 3) from its pixels; `fps` in frames per second.
 
     Raises:
-        ShapeError: it is no clip, or the rate is not above 0.
+        ClipError: it is no clip, or the rate is not above 0.
     """
     if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or 0 in video.shape:
-        raise ShapeError(f"A clip of {video.dtype} {video.shape} cannot be read. Give uint8 (T, H, W, 3).")
+        raise ClipError(f"A clip of {video.dtype} {video.shape} cannot be read. Give uint8 (T, H, W, 3).")
     if not 0 < fps < np.inf:
-        raise ShapeError(f"A clip of fps {fps} cannot be read. Give a rate above 0.")
+        raise ClipError(f"A clip of fps {fps} cannot be read. Give a rate above 0.")
     pixels = as_float(video)
     bases = backgrounds(pixels)
     cut = find_cut(bases)

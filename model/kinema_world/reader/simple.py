@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from kinema_model.errors import ShapeError
+from kinema_world.errors import ClipError
 from kinema_world.geometry import coverage
 from kinema_world.moving import RADIUS_RANGE
 from kinema_world.vocabulary import COLOURS, SHAPES, Attributes, FloatArray, Video
@@ -39,9 +39,9 @@ Mask = npt.NDArray[np.bool_]
 
 
 def parse(video: Video) -> Attributes | None:
-    """What a clip uint8 (T, H, W, 3) shows, or None where there is no object in it. Raises `ShapeError`."""
+    """What a clip uint8 (T, H, W, 3) shows, or None where there is no object in it. Raises `ClipError`."""
     if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8:
-        raise ShapeError(f"A clip of {video.dtype} {video.shape} cannot be read. Give uint8 (T, H, W, 3).")
+        raise ClipError(f"A clip of {video.dtype} {video.shape} cannot be read. Give uint8 (T, H, W, 3).")
     pixels = video.astype(np.float32)
     brightness: FloatArray = pixels.max(axis=-1)
     visible: Mask = brightness > _VISIBLE

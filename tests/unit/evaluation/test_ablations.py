@@ -6,8 +6,9 @@ import pytest
 from kinema_evaluation import Plan, Renderer, Report, Row, Section, evaluate
 from kinema_evaluation.ablations import IN_FRAME, RICH, SHORT, THIS, sizes_of
 from kinema_evaluation.captions import EVERYTHING
+from kinema_evaluation.errors import PlanError
 from kinema_model.conditions.tasks import Task
-from kinema_model.errors import ConfigError, ShapeError
+from kinema_model.errors import ShapeError
 from kinema_world import ClipShape, Scene, SceneKind, ShapeMix, Video, WorldConfig
 from unit.evaluation.pretenders import Pretender, backwards, config_of
 
@@ -105,9 +106,9 @@ def test_what_cannot_be_compared_is_named(known: list[Scene]) -> None:
     model = Detailed(known, config_of())
     section = _report(model, square=Square(known, config_of())).sections["ablations"]
     assert any("square was not compared: width 40" in remark for remark in section.remarks)
-    with pytest.raises(ConfigError, match="'ablations'"):
+    with pytest.raises(PlanError, match="'ablations'"):
         evaluate(model, Plan(clips=4, world=SEVERAL, sections=("captions",)), beside={"other": model})
-    with pytest.raises(ConfigError, match="Choose another"):
+    with pytest.raises(PlanError, match="Choose another"):
         _report(model, **{THIS: model})
     silent = Detailed(known, config_of(tasks=(Task.EXTEND,)))
     assert "words alone" in _report(silent).absent["ablations"]

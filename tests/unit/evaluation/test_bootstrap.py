@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema_evaluation import bootstrap
-from kinema_model.errors import ConfigError
+from kinema_evaluation.errors import MeasureError
 
 marks = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)).map(lambda m: (min(m), max(m))), max_size=60)
 
@@ -60,5 +60,5 @@ def test_more_clips_say_more() -> None:
 
 
 def test_clips_that_were_not_all_marked_are_refused() -> None:
-    with pytest.raises(ConfigError, match="one entry of each per clip"):
+    with pytest.raises(MeasureError, match="one entry of each per clip"):
         bootstrap.share([1.0], [1.0, 1.0])

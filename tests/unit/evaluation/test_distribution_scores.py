@@ -12,10 +12,10 @@ from hypothesis.extra.numpy import arrays
 from kinema_evaluation import Plan, Report, distribution, evaluate, features
 from kinema_evaluation.distances import frechet, median_distance, mmd, nearest
 from kinema_evaluation.distribution import DAMAGES, FRECHET, MMD
+from kinema_evaluation.errors import MeasureError
 from kinema_evaluation.features import FeatureNet, StateNet, feature_net, shrunk, state
 from kinema_evaluation.memorisation import RATIO, REPEATS
 from kinema_evaluation.plan import true_clips
-from kinema_model.errors import ShapeError
 from kinema_world import COLOURS, Scene, SceneKind, ShapeMix, World, WorldConfig
 from kinema_world.vocabulary import BACKGROUNDS
 from unit.evaluation.pretenders import Pretender, Spoil, config_of, frozen
@@ -60,7 +60,7 @@ def test_distances_of_known_distributions() -> None:
     few, more = draw.normal(0, 1, (200, 2)), draw.normal(0, 1, (200, 2))
     assert abs(mmd(few, more, median_distance(few))) < 0.01
     assert mmd(few, more + 2, median_distance(few)) > 0.3
-    with pytest.raises(ShapeError, match="two clips or more"):
+    with pytest.raises(MeasureError, match="two clips or more"):
         frechet(one[:1], other)
 
 

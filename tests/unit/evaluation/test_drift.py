@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from kinema_evaluation.drift import COPY_LAST, FROZEN, LOOPED, Stream, controls, drift
+from kinema_evaluation.errors import MeasureError
 from kinema_evaluation.plan import true_clips
-from kinema_model.errors import ShapeError
 from kinema_world import ClipShape, Scene, SceneKind, ShapeMix, Video, World, WorldConfig
 from kinema_world.casting import inside
 from kinema_world.motion import bouncing
@@ -86,5 +86,5 @@ def test_a_second_that_comes_again_is_told(minute: tuple[Scene, Video]) -> None:
 
 
 def test_a_stream_of_nothing_is_refused(minute: tuple[Scene, Video]) -> None:
-    with pytest.raises(ShapeError, match="at least one"):
+    with pytest.raises(MeasureError, match="at least one"):
         drift(Stream(minute[0].facts, [], FPS))

@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kinema_jobs.train.__main__ import main as train
-from kinema_model.artefact import NULL_TEXT_FILE, WORLD_FILE, _digest
+from kinema_model.artefact import NULL_TEXT_FILE, _digest
 from kinema_model.config import MODEL_FILE
 from kinema_model.network.folder import CONFIG_FILE, WEIGHTS_FILE
+from kinema_world.stored import WORLD_FILE
 from unit.jobs.doors import BAD_REQUEST, NO_MODEL, Door, cut, folder, written
 
 Change = Callable[[Path], object]

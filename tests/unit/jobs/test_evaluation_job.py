@@ -36,6 +36,7 @@ from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError
 from kinema_model.video_model import VideoModel
 from kinema_world import World
+from kinema_world.stored import world_files
 
 FIELDS: Final = {"namespace": "team", "name": "trial", "uid": "u", "run": 1, "attempt": 2}
 WORLD: Final = World.fixed(7, 6, 16, 24, 8).config
@@ -97,7 +98,7 @@ def config(store: ObjectStore, tmp_path: Path) -> EvaluationConfig:
     """The evaluation of a model that was never trained, whose export is committed."""
     shape = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2)
     torch.manual_seed(0)
-    save_model(tmp_path / "made", dict(VideoModel(shape).named_parameters()), shape, "# A model", WORLD)
+    save_model(tmp_path / "made", dict(VideoModel(shape).named_parameters()), shape, "# A model", world_files(WORLD))
     made = sorted((tmp_path / "made").iterdir())
     files = tuple(ManifestFile(name=p.name, sha256=sha256_of(p), bytes=p.stat().st_size) for p in made)
     manifest = Manifest(

@@ -5,13 +5,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kinema_model.artefact import WORLD_FILE, _digest, load_model, load_world, save_model
+from kinema_model.artefact import _digest, load_model, save_model
 from kinema_model.config import ModelConfig
 from kinema_model.ema import Ema
 from kinema_model.errors import BrokenArtefact
 from kinema_model.network.folder import WEIGHTS_FILE, write_config
 from kinema_model.video_model import VideoModel
 from kinema_world import SceneKind, WorldConfig
+from kinema_world.errors import BrokenWorldFile
+from kinema_world.stored import WORLD_FILE, load_world, world_files
 from unit.model.clips import small_network
 
 Build = Callable[..., VideoModel]
@@ -106,10 +108,10 @@ def _rewrite(path: Path, weights: dict[str, torch.Tensor]) -> None:
 def test_a_model_tells_the_world_it_was_trained_on(tmp_path: Path, small_config: ModelConfig, awake: Build) -> None:
     world = WorldConfig(seed=7, kinds={SceneKind.BOUNCE: 2.0})
     shadow = Ema(awake(small_config), 0.9).shadow
-    save_model(tmp_path / "told", shadow, small_config, "", world)
+    save_model(tmp_path / "told", shadow, small_config, "", world_files(world))
     save_model(tmp_path / "untold", shadow, small_config, "")
     assert load_world(tmp_path / "told") == world
     assert load_world(tmp_path / "untold") is None
     (tmp_path / "told" / WORLD_FILE).write_text('{"kinds": {"dreams": 1}}')
-    with pytest.raises(BrokenArtefact, match=r"world\.json.*kinds"):
+    with pytest.raises(BrokenWorldFile, match=r"world\.json.*kinds"):
         load_world(tmp_path / "told")

@@ -11,11 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinema_model.artefact import load_model, load_world
+from kinema_model.artefact import load_model
 from kinema_model.errors import ConfigError
 from kinema_model.packing.planning import StreamState
 from kinema_model.text.encoder import TextEncoder
 from kinema_world import ShapeMix
+from kinema_world.stored import load_world
 from proof import supply, training
 from proof.folder import Folder
 from proof.settings import LESSONS, POINTS, Lesson, Settings

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from kinema_model.errors import ConfigError
 from kinema_world import (
     COLOURS,
     SIZES,
@@ -22,6 +21,7 @@ from kinema_world import (
     rich_caption,
     short_caption,
 )
+from kinema_world.errors import CaptionError
 
 SCENES = 120
 
@@ -126,5 +126,5 @@ def test_every_colour_can_be_bound_to_its_own_object() -> None:
     ["", "a dog runs", "a red square", "a red square sings", "a purple square moves left", "a red square moves away"],
 )
 def test_what_the_grammar_does_not_know_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="Word it as"):
+    with pytest.raises(CaptionError, match="Word it as"):
         parse_caption(text)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kinema_model.errors import ShapeError
 from kinema_world import COLOURS, Clip, Motion, SceneKind, ShapeMix, Video, World, WorldConfig, coverage
+from kinema_world.errors import ClipError
 from kinema_world.reader import agreement, read
 from kinema_world.vocabulary import BACKGROUNDS
 
@@ -135,11 +135,11 @@ def test_the_wrong_objects_are_marked_wrong() -> None:
 
 @pytest.mark.parametrize("shape", [(8, 32, 32), (0, 32, 32, 3), (8, 32, 32, 4)])
 def test_what_is_no_clip_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ShapeError, match="uint8"):
+    with pytest.raises(ClipError, match="uint8"):
         read(np.zeros(shape, np.uint8), 8)
 
 
 @pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), float("inf")])
 def test_no_rate_is_refused(fps: float) -> None:
-    with pytest.raises(ShapeError, match="fps"):
+    with pytest.raises(ClipError, match="fps"):
         read(np.zeros((8, 32, 32, 3), np.uint8), fps)

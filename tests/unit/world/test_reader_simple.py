@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from kinema_model.errors import ShapeError
 from kinema_world import Attributes, Video, World, coverage
+from kinema_world.errors import ClipError
 from kinema_world.reader import parse
 
 WORLD = World.fixed(7, 8, 24, 24, 8)
@@ -77,5 +77,5 @@ def test_blur_haze_and_noise_are_borne(shape: str) -> None:
 
 
 def test_what_is_no_clip_is_refused() -> None:
-    with pytest.raises(ShapeError, match="uint8"):
+    with pytest.raises(ClipError, match="uint8"):
         parse(np.zeros((8, 24, 24), np.uint8))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from kinema_model.errors import ConfigError, ModelError, ShapeError
 from kinema_world import (
     COLOURS,
     DIRECTIONS,
@@ -21,6 +20,7 @@ from kinema_world import (
     prompts,
 )
 from kinema_world.casting import inside
+from kinema_world.errors import ClipError, WorldConfigError, WorldError
 from kinema_world.scene import ClipShape
 
 SCENES = 60
@@ -173,27 +173,27 @@ def test_clips_of_several_shapes_come_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "field"),
     [
-        ({"kinds": {"ballet": 1.0}}, ConfigError, "kinds"),
-        ({"kinds": {"pan": 0.0}}, ConfigError, "kinds"),
-        ({"kinds": {"pan": -1.0}}, ConfigError, "kinds"),
-        ({"kinds": {"pan": float("nan")}}, ConfigError, "kinds"),
-        ({"split": "test"}, ConfigError, "split"),
-        ({"seed": -1}, ConfigError, "seed"),
-        ({"shapes": {"sides": (16, 64)}}, ShapeError, "sides"),
-        ({"shapes": {"sides": (32, 256)}}, ShapeError, "sides"),
-        ({"shapes": {"sides": (33, 35)}}, ShapeError, "sides"),
-        ({"shapes": {"aspects": (0.25, 4.0)}}, ShapeError, "aspects"),
-        ({"shapes": {"fps": (0,)}}, ShapeError, "fps"),
-        ({"shapes": {"fps": (-8,)}}, ShapeError, "fps"),
-        ({"shapes": {"fps": (10,)}}, ShapeError, "fps"),
-        ({"shapes": {"frames": (10_000,)}}, ShapeError, "frames"),
-        ({"shapes": {"frames": ()}}, ShapeError, "frames"),
-        ({"shapes": {"patch": (0, 8)}}, ShapeError, "patch"),
-        ({"shapes": {"frames": (4,)}}, ConfigError, "frames"),
-        ({"shapes": {"colours": 3}}, ConfigError, "colours"),
+        ({"kinds": {"ballet": 1.0}}, WorldConfigError, "kinds"),
+        ({"kinds": {"pan": 0.0}}, WorldConfigError, "kinds"),
+        ({"kinds": {"pan": -1.0}}, WorldConfigError, "kinds"),
+        ({"kinds": {"pan": float("nan")}}, WorldConfigError, "kinds"),
+        ({"split": "test"}, WorldConfigError, "split"),
+        ({"seed": -1}, WorldConfigError, "seed"),
+        ({"shapes": {"sides": (16, 64)}}, ClipError, "sides"),
+        ({"shapes": {"sides": (32, 256)}}, ClipError, "sides"),
+        ({"shapes": {"sides": (33, 35)}}, ClipError, "sides"),
+        ({"shapes": {"aspects": (0.25, 4.0)}}, ClipError, "aspects"),
+        ({"shapes": {"fps": (0,)}}, ClipError, "fps"),
+        ({"shapes": {"fps": (-8,)}}, ClipError, "fps"),
+        ({"shapes": {"fps": (10,)}}, ClipError, "fps"),
+        ({"shapes": {"frames": (10_000,)}}, ClipError, "frames"),
+        ({"shapes": {"frames": ()}}, ClipError, "frames"),
+        ({"shapes": {"patch": (0, 8)}}, ClipError, "patch"),
+        ({"shapes": {"frames": (4,)}}, WorldConfigError, "frames"),
+        ({"shapes": {"colours": 3}}, WorldConfigError, "colours"),
     ],
 )
-def test_bad_settings_are_refused_by_name(settings: dict[str, Any], error: type[ModelError], field: str) -> None:
+def test_bad_settings_are_refused_by_name(settings: dict[str, Any], error: type[WorldError], field: str) -> None:
     with pytest.raises(error, match=field) as caught:
         WorldConfig(**settings)
     assert str(caught.value).endswith(".")
@@ -201,7 +201,7 @@ def test_bad_settings_are_refused_by_name(settings: dict[str, Any], error: type[
 
 @pytest.mark.parametrize("shape", [(0, 24, 24, 8), (8, 0, 24, 8), (8, 24, 24, 0), (10_000, 24, 24, 8), (8, 4, 24, 8)])
 def test_an_impossible_fixed_world_is_refused(shape: tuple[int, int, int, int]) -> None:
-    with pytest.raises(ShapeError):
+    with pytest.raises(ClipError):
         World.fixed(0, *shape)
 
 
