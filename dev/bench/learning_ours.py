@@ -36,6 +36,7 @@ from kinema_world import (
     combinations,
 )
 from kinema_world.reader import parse
+from kinema_world.source import WorldSource
 from kinema_world.splits import combination_held_out
 
 GUIDANCE = 2.0
@@ -89,7 +90,7 @@ class Task:
         self.batch = max(1, batch_tokens // config.tokens_per_clip)
         self.encoder = encoder
         self.world = simple_world(config, seed)
-        self.objective = TrainingObjective(config, encoder, self.world, seed)
+        self.objective = TrainingObjective(config, encoder, WorldSource(self.world), seed)
         self._codec = make_codec(config)
 
     @property

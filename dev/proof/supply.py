@@ -28,6 +28,7 @@ from kinema_model.packing.planning import StepPlanner, StreamState, patches
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
 from kinema_world import World
+from kinema_world.source import WorldSource
 from proof.settings import RICH_CAPTIONS, STREAMING_SHARE, TASKS, Settings
 
 Made = tuple[Pack, Tensor]
@@ -67,7 +68,7 @@ def objective_of(settings: Settings) -> TrainingObjective:
     return TrainingObjective(
         settings.config,
         TextEncoder(),
-        World(settings.world),
+        WorldSource(World(settings.world)),
         settings.seed,
         tasks=TASKS,
         rich_captions=RICH_CAPTIONS,
@@ -82,7 +83,7 @@ def planner_of(settings: Settings, tokens: Callable[[int], int]) -> StepPlanner:
 
 def size_of(objective: TrainingObjective, index: int) -> int:
     """Tokens of a sample's clip."""
-    return patches(objective.world.shape(index), objective.config.patch)
+    return patches(objective.source.shape(index), objective.config.patch)
 
 
 class Inline:

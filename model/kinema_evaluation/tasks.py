@@ -21,7 +21,8 @@ from kinema_evaluation.tracking import Floats, jump, velocity, visible_centres
 from kinema_model.codec.codec import pixels
 from kinema_model.conditions.given import Given, given_for
 from kinema_model.conditions.tasks import Task
-from kinema_world import Captions, Scene, SceneKind, Video
+from kinema_model.source import Captions
+from kinema_world import Scene, SceneKind, Video
 
 SEAM: Final = "seam"
 GIVEN: Final = "given frames"

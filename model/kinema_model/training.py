@@ -23,11 +23,10 @@ from kinema_model.config import ModelConfig
 from kinema_model.diffusion.flow import FlowLoss, Velocity, flow_loss, shift_levels
 from kinema_model.draws import Stream, generator, normal, uniform
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify
+from kinema_model.source import Captions, Clip, Source
 from kinema_model.streaming.chunking import chunked_sample
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.video_model import lowest_level
-from kinema_world import Captions, World
-from kinema_world.scene import Scene
 
 TEXT_DROPOUT: Final = 0.1
 GRADIENT_CLIP: Final = 1.0
@@ -45,18 +44,18 @@ _WARM_UP_SHARE: Final = 0.05
 class _Lesson:
     """What one sample practises: a clip (3, T, H, W) in [-1, 1], what of it is given, and what is told of it.
 
-    In chunks, by the draws of `chunking`, it is the world's clip uint8 (T, H, W, 3) as it is.
+    In chunks, by the draws of `chunking`, it is the `clip` of the source as it is.
     """
 
     video: Tensor
     given: Given
-    scene: Scene
+    clip: Clip
     captions: Captions
     chunking: np.random.Generator | None = None
 
 
 class TrainingObjective:
-    """The loss of a model on samples of a world: each sample a task of the mix, text dropped out at the usual rate.
+    """The loss of a model on samples of a source: each sample a task of the mix, text dropped out at the usual rate.
 
     Of a model that streams, `streaming_share` of the samples are in chunks instead. `rich_captions` is the share that
     is told its rich caption. Both are drawn anew at each step.
@@ -66,7 +65,7 @@ class TrainingObjective:
         self,
         config: ModelConfig,
         text_encoder: TextEncoder,
-        world: World,
+        source: Source,
         seed: int,
         *,
         tasks: Mapping[Task, float] = TEXT_ALONE,
@@ -76,7 +75,7 @@ class TrainingObjective:
         device: torch.device | str = "cpu",
     ) -> None:
         self.config = config
-        self.world = world
+        self.source = source
         self.seed = seed
         self.tasks = tasks
         self.text_dropout = text_dropout
@@ -93,8 +92,8 @@ class TrainingObjective:
 
     def batch(self, indices: Sequence[int], step: int) -> tuple[Pack, Tensor]:
         """Clean latents of the samples as a pack that holds their levels, and noise (N, C pt ph pw)."""
-        clips = self.world.clips(indices)
-        lessons = [self._lesson(*clip, index, step) for clip, index in zip(clips, indices, strict=True)]
+        clips = self.source.clips(indices)
+        lessons = [self._lesson(clip, index, step) for clip, index in zip(clips, indices, strict=True)]
         texts = self._texts([lesson.captions for lesson in lessons], indices, step)
         samples = [
             self._sample(lesson, text, index, step) for lesson, index, text in zip(lessons, indices, texts, strict=True)
@@ -102,40 +101,38 @@ class TrainingObjective:
         noises = [self._noise(sample, index, step) for sample, index in zip(samples, indices, strict=True)]
         return pack_samples(samples, self.config.patch).to(self.device), torch.cat(noises).to(self.device)
 
-    def _lesson(self, video: Tensor, scene: Scene, index: int, step: int) -> _Lesson:
-        """A clip uint8 (T, H, W, 3) of the world as the sample's task practises on it."""
+    def _lesson(self, clip: Clip, index: int, step: int) -> _Lesson:
+        """A clip of the source as the sample's task practises on it."""
         if self.config.streaming is not None:
             chunking = generator(Stream.STREAMING, self.seed, index, step)
             if chunking.random() < self.streaming_share:
-                return _Lesson(video, NOTHING, scene, scene.captions, chunking)
+                return _Lesson(clip.video, NOTHING, clip, clip.captions, chunking)
         draw = generator(Stream.TASK, self.seed, index, step)
         task = draw_task(self.tasks, draw)
-        clip, captions, other = to_float(video[None])[0], scene.captions, None
+        video, captions, other = to_float(clip.video[None])[0], clip.captions, None
         if task is Task.BLEND:
-            ((further, its_scene),) = self.world.clips([index + _PARTNER])
-            if further.shape == video.shape:
-                other = to_float(further[None])[0]
-                captions = captions.then(its_scene.captions)
+            (further,) = self.source.clips([index + _PARTNER])
+            if further.video.shape == clip.video.shape:
+                other = to_float(further.video[None])[0]
+                captions = captions.then(further.captions)
         if task is Task.LOOP:
             captions = captions.and_back()
-        practice = practised(task, clip, other)
-        return _Lesson(practice, draw_given(task, practice, draw), scene, captions)
+        practice = practised(task, video, other)
+        return _Lesson(practice, draw_given(task, practice, draw), clip, captions)
 
     def _sample(self, lesson: _Lesson, text: Tensor, index: int, step: int) -> Sample:
         """The clip's latents at the sample's level and what its task gives it or, of a streaming model, in chunks."""
         level = torch.sigmoid(normal(Stream.LEVEL, self.seed, [index], step, ())[0])
         if lesson.chunking is not None and self.config.streaming is not None:
-            scene = lesson.scene
+            clip = lesson.clip
             # Without a text there is none for any shot; a single shot keeps the wording that was drawn for it.
-            cut = len(scene.shots) > 1 and len(text) > 0
-            texts = self.encoder.encode(scene.captions.shots) if cut else [text] * len(scene.shots)
-            return chunked_sample(
-                self.config, self.config.streaming, self._codec, lesson.video, scene, texts, level, lesson.chunking
-            )
+            cut = len(clip.starts) > 1 and len(text) > 0
+            texts = self.encoder.encode(clip.captions.shots) if cut else [text] * len(clip.starts)
+            return chunked_sample(self.config, self.config.streaming, self._codec, clip, texts, level, lesson.chunking)
         latents = self._codec.encode(lesson.video[None])[0]
-        clip, *beside = condition(self.config, self._codec, latents, lesson.scene.shape.fps, lesson.given)
-        shifted = shift_levels(level, self.config.shift_for(clip.levels.numel()))
-        return Sample((replace(clip, levels=clip.levels * shifted), *beside), text)
+        whole, *beside = condition(self.config, self._codec, latents, lesson.clip.fps, lesson.given)
+        shifted = shift_levels(level, self.config.shift_for(whole.levels.numel()))
+        return Sample((replace(whole, levels=whole.levels * shifted), *beside), text)
 
     def _noise(self, sample: Sample, index: int, step: int) -> Tensor:
         """Noise for the clip itself and for its reference; what a task gives stands at level 0 and needs none."""

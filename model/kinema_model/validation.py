@@ -17,27 +17,27 @@ from kinema_model.config import ModelConfig
 from kinema_model.diffusion.flow import flow_loss
 from kinema_model.draws import Stream, normal
 from kinema_model.network.pack import Sample, pack_samples, patchify
+from kinema_model.source import Source
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.video_model import VideoModel, lowest_level
-from kinema_world import World, WorldConfig
 
 CLIPS: Final = 16
-# Beyond every seed that a training can have, so that no training has seen these clips.
+# Beyond every seed that a training can have, so that no training has drawn this noise.
 _SEED: Final = 2**40 + 1
 
 
 class Validation:
-    """Clips of a world's kinds and shapes with short captions, at levels that are spread evenly over (0, 1)."""
+    """Clips of a source that no training takes, with short captions, at levels spread evenly over (0, 1)."""
 
     def __init__(
-        self, config: ModelConfig, encoder: TextEncoder, world: WorldConfig, device: torch.device | str = "cpu"
+        self, config: ModelConfig, encoder: TextEncoder, source: Source, device: torch.device | str = "cpu"
     ) -> None:
         codec = make_codec(config)
         samples, noises = [], []
-        clips = World(world.model_copy(update={"seed": _SEED})).clips(range(CLIPS))
-        texts = encoder.encode([scene.captions.short for _, scene in clips])
-        for number, ((video, scene), text) in enumerate(zip(clips, texts, strict=True)):
-            part = whole_clip(config, codec.encode(to_float(video[None]))[0], scene.shape.fps)
+        clips = source.validation(CLIPS)
+        texts = encoder.encode([clip.captions.short for clip in clips])
+        for number, (clip, text) in enumerate(zip(clips, texts, strict=True)):
+            part = whole_clip(config, codec.encode(to_float(clip.video[None]))[0], clip.fps)
             samples.append(Sample((replace(part, levels=part.levels * (number + 0.5) / CLIPS),), text))
             noise = normal(Stream.NOISE, _SEED, [number], 0, part.latents.shape)[0]
             noises.append(patchify(noise, config.patch))

@@ -4,7 +4,7 @@
 `kinema_world.reader` reads them back from pixels alone.
 """
 
-from kinema_world.captions import Captions, caption_of, captions_of, prompts, rich_caption, short_caption
+from kinema_world.captions import caption_of, captions_of, prompts, rich_caption, short_caption
 from kinema_world.config import ShapeMix, WorldConfig
 from kinema_world.drawing import draw, draw_many
 from kinema_world.facts import Facts, ObjectFacts, ShotFacts
@@ -32,7 +32,6 @@ __all__ = [
     "SIZES",
     "SPEEDS",
     "Attributes",
-    "Captions",
     "Clip",
     "ClipShape",
     "Facts",

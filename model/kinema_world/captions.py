@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from kinema_model.draws import Stream, generator
+from kinema_model.source import Captions
 from kinema_world.errors import CaptionError
 from kinema_world.facts import Facts, ObjectFacts, ShotFacts
 from kinema_world.vocabulary import Attributes, Motion, SceneKind, combinations
@@ -56,24 +57,6 @@ _PARAPHRASES: Final = (
     Style(noun="{size}{colour} {shape},", participle=True),
     Style(noun="a {size}{shape} that is {colour}"),
 )
-
-
-@dataclass(frozen=True)
-class Captions:
-    """What may be said of a clip: briefly, at length, and of each shot alone."""
-
-    short: str
-    rich: str
-    shots: tuple[str, ...]
-
-    def then(self, other: "Captions") -> "Captions":
-        """What may be said of a clip that turns from this into another."""
-        short, rich = f"{self.short}, then {other.short}", f"{self.rich} Then {other.rich}"
-        return Captions(short, rich, (*self.shots, *other.shots))
-
-    def and_back(self) -> "Captions":
-        """What may be said of a clip that turns back on its way and ends where it began."""
-        return Captions(f"{self.short} and back", f"{self.rich} Then it all goes back.", self.shots)
 
 
 def draw_style(draw: np.random.Generator) -> Style:

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from kinema_world.captions import Captions
+from kinema_model.source import Captions
 from kinema_world.facts import Facts, ObjectFacts, ShotFacts
 from kinema_world.geometry import EXTENTS, area_before
 from kinema_world.motion import Bounce, Floats

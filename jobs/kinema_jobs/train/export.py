@@ -12,7 +12,6 @@ from kinema_jobs.train.fitting import Fitting
 from kinema_model.artefact import save_model
 from kinema_model.text.encoder import MAX_TOKENS
 from kinema_model.text.reading import LANGUAGES, vocabulary, write_vocabulary
-from kinema_world.stored import texts_of, world_files
 
 
 def export(config: RunConfig, round_: int, fitting: Fitting, checkpoints: Checkpoints, scratch: Path) -> None:
@@ -22,9 +21,9 @@ def export(config: RunConfig, round_: int, fitting: Fitting, checkpoints: Checkp
     """
     folder = scratch / "export"
     shutil.rmtree(folder, ignore_errors=True)
-    words = vocabulary(texts_of(fitting.world.config))
+    words = vocabulary(fitting.source.texts())
     about = card(config, fitting.loss, fitting.validation_loss(), words)
-    save_model(folder, fitting.ema.shadow, fitting.model_config, about, world_files(fitting.world.config))
+    save_model(folder, fitting.ema.shadow, fitting.model_config, about, fitting.source.files())
     write_vocabulary(folder, words)
     prefix = layout.export_prefix(config.prefix, round_)
     files = checkpoints.upload(prefix, folder)

@@ -24,7 +24,8 @@ from kinema_jobs.train.memory import require_memory
 from kinema_jobs.train.module import Shares, VideoModelModule
 from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.shape import model_config_of, task_mix_of
-from kinema_jobs.train.world import TimedWorld
+from kinema_jobs.train.timed_source import TimedSource
+from kinema_jobs.train.world import source_of
 from kinema_model.config import ModelConfig
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError
@@ -43,7 +44,7 @@ class Fitting:
     model_config: ModelConfig
     model: VideoModel
     objective: TrainingObjective
-    world: TimedWorld
+    source: TimedSource
     ema: Ema
     optimizer: Optimizer
     schedule: LambdaLR
@@ -58,7 +59,7 @@ class Fitting:
     step: int = 0
     """Optimizer steps done, over all rounds."""
     stream: StreamState = field(default_factory=StreamState)
-    """How far the world's clips are taken after them."""
+    """How far the source's clips are taken after them."""
     tokens: int = 0
     """Of the last step's clips."""
     loss: float = 0.0
@@ -79,8 +80,8 @@ class Fitting:
         seed_everything(optimization.seed, verbose=False)
         try:
             model_config = model_config_of(config)
-            world = TimedWorld.of(config.data.world, model_config)
-            steps = steps_of(config, world, model_config)
+            source = TimedSource(source_of(config.data.world, model_config))
+            steps = steps_of(config, source, model_config)
             limit = require_memory(model_config, optimization.batch_tokens, group, steps.largest)
             model = VideoModel(model_config)
         except ModelError as error:
@@ -89,7 +90,7 @@ class Fitting:
         objective = TrainingObjective(
             model_config,
             encoder,
-            world,
+            source,
             optimization.seed,
             tasks=task_mix_of(config),
             rich_captions=config.data.world.rich_captions,
@@ -101,7 +102,7 @@ class Fitting:
             model_config,
             model,
             objective,
-            world,
+            source,
             ema,
             optimizer,
             schedule,
@@ -114,13 +115,13 @@ class Fitting:
     @property
     def data_wait_seconds(self) -> float:
         """Time spent waiting for clips in this round."""
-        return self.world.waited
+        return self.source.waited
 
     def validation_loss(self) -> float:
         """What the averaged weights lose on clips that are the same in every run."""
         objective = self.objective
         if self.validation is None:
-            self.validation = Validation(self.model_config, objective.encoder, self.world.config, objective.device)
+            self.validation = Validation(self.model_config, objective.encoder, self.source, objective.device)
         return self.validation.loss(self.model, self.ema.shadow)
 
     def state(self) -> dict[str, Any]:
@@ -177,10 +178,10 @@ def fit(fitting: Fitting, group: Group, lease: Lease, after_step: Callable[[], N
         _trainer(group).fit(module, DataLoader(shares, batch_size=None))
 
 
-def steps_of(config: RunConfig, world: TimedWorld, model: ModelConfig) -> Steps:
+def steps_of(config: RunConfig, source: TimedSource, model: ModelConfig) -> Steps:
     """The run's steps. Raises `BadConfiguration` where a step is too small for a clip."""
     try:
-        return Steps(world, model, config.optimization.batch_tokens)
+        return Steps(source, model, config.optimization.batch_tokens)
     except ModelError as error:
         raise BadConfiguration(f"optimization.batchTokens: {error}") from None
 

@@ -1,63 +1,35 @@
-"""From a training's choice of data to the world it is shown."""
+"""From a training's choice of data to the clips it is shown: the one place of the trainer that knows the world."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, Self, TypeVar
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from kinema_api.data import ClipShapes, WorldData
 from kinema_jobs.train.failures import BadConfiguration
 from kinema_model.config import ModelConfig
 from kinema_world import SceneKind, ShapeMix, World, WorldConfig
 from kinema_world.errors import ClipError, WorldError
-from kinema_world.scene import ClipShape, Scene
+from kinema_world.source import WorldSource
 from kinema_world.splits import Split
 
-T = TypeVar("T")
 
+def source_of(data: WorldData, model: ModelConfig) -> WorldSource:
+    """Simple scenes alone hold nothing back, any other mix is the split "train".
 
-class TimedWorld(World):
-    """A world that knows how long clips have been waited for."""
-
-    waited = 0.0
-
-    @classmethod
-    def of(cls, data: WorldData, model: ModelConfig) -> Self:
-        """Simple scenes alone hold nothing back, any other mix is the split "train".
-
-        Raises:
-            BadConfiguration: a kind of scene cannot be shown in these clips, or the model's own is not among them.
-        """
-        kinds = {SceneKind(name): weight for name, weight in data.scenes.weights().items()}
-        split: Split = "all" if data.scenes.plain else "train"
-        try:
-            shapes = shapes_of(data.shapes, model)
-            return cls(WorldConfig(seed=data.seed, split=split, kinds=kinds, shapes=shapes))
-        except WorldError as error:
-            raise BadConfiguration(
-                f"data.world.scenes and shapes do not fit the clip of the preset {model.preset!r}, {model.frames} "
-                f"frames of {model.width_px}x{model.height} px at {model.fps} fps: {error} Choose another preset or "
-                "model.overrides, or leave out what does not fit"
-            ) from None
-
-    def shape(self, index: int) -> ClipShape:
-        """As `World.shape`."""
-        return self._timed(lambda: super(TimedWorld, self).shape(index))
-
-    def clips(self, indices: Sequence[int], device: torch.device | str = "cpu") -> list[tuple[Tensor, Scene]]:
-        """As `World.clips`."""
-        return self._timed(lambda: super(TimedWorld, self).clips(indices, device))
-
-    def _timed(self, call: Callable[[], T]) -> T:
-        began = time.perf_counter()
-        try:
-            return call()
-        finally:
-            self.waited += time.perf_counter() - began
+    Raises:
+        BadConfiguration: a kind of scene cannot be shown in these clips, or the model's own is not among them.
+    """
+    kinds = {SceneKind(name): weight for name, weight in data.scenes.weights().items()}
+    split: Split = "all" if data.scenes.plain else "train"
+    try:
+        shapes = shapes_of(data.shapes, model)
+        return WorldSource(World(WorldConfig(seed=data.seed, split=split, kinds=kinds, shapes=shapes)))
+    except WorldError as error:
+        raise BadConfiguration(
+            f"data.world.scenes and shapes do not fit the clip of the preset {model.preset!r}, {model.frames} "
+            f"frames of {model.width_px}x{model.height} px at {model.fps} fps: {error} Choose another preset or "
+            "model.overrides, or leave out what does not fit"
+        ) from None
 
 
 def shapes_of(chosen: ClipShapes | None, model: ModelConfig) -> ShapeMix:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 from kinema_model.errors import ConfigError, ShapeError
 
 if TYPE_CHECKING:
-    from kinema_world.scene import ClipShape
+    from kinema_model.source import Shape
 
 LOOK_AHEAD: Final = 16
 STATE_NUMBERS: Final = 1 + LOOK_AHEAD
@@ -205,7 +205,7 @@ class Waste:
     worst_imbalance: float
 
 
-def patches(shape: "ClipShape", patch: tuple[int, int, int]) -> int:
+def patches(shape: "Shape", patch: tuple[int, int, int]) -> int:
     """Tokens of a clip cropped to whole patches. Raises `ShapeError` where it is smaller than one."""
     cells = [size // side for size, side in zip((shape.frames, shape.height, shape.width), patch, strict=True)]
     if not all(cells):
@@ -214,7 +214,7 @@ def patches(shape: "ClipShape", patch: tuple[int, int, int]) -> int:
 
 
 def measure_waste(
-    shape_of: Callable[[int], "ClipShape"],
+    shape_of: Callable[[int], "Shape"],
     flops_of: Callable[[int], float],
     patch: tuple[int, int, int],
     *,

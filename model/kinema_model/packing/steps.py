@@ -1,6 +1,6 @@
-"""The steps of a training: which clips of a world each takes, and which of them each rank computes.
+"""The steps of a training: which clips of its data each takes, and which of them each rank computes.
 
-A step is a function of the world, the budget and the steps before it alone. So a run that was stopped goes on with the
+A step is a function of the source, the budget and the steps before it alone. So a run that was stopped goes on with the
 very clips that follow, whatever the number of ranks is by then.
 """
 
@@ -12,7 +12,7 @@ from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.network.flops import training_flops
 from kinema_model.packing.planning import Load, StepPlanner, StreamState, patches, share
-from kinema_world import World
+from kinema_model.source import Source
 
 # Text states of a usual caption; they hardly weigh beside a clip's own tokens.
 _TEXT: Final = 20
@@ -44,19 +44,19 @@ class Step:
 
 
 class Steps:
-    """All steps of a training on a world, of at most `budget` tokens each. `largest` is the largest clip's tokens.
+    """All steps of a training on a source, of at most `budget` tokens each. `largest` is the largest clip's tokens.
 
-    Raises `ShapeError` where the world's largest clip does not fit the budget or the model.
+    Raises `ShapeError` where the largest clip does not fit the budget or the model.
     """
 
-    def __init__(self, world: World, config: ModelConfig, budget: int) -> None:
-        self._world = world
+    def __init__(self, source: Source, config: ModelConfig, budget: int) -> None:
+        self._source = source
         self._config = config
-        largest = max(patches(shape, config.patch) for shape in world.config.largest_shapes())
+        largest = max(patches(shape, config.patch) for shape in source.largest_shapes())
         if largest > budget:
             raise ShapeError(
-                f"A step of {budget} tokens does not hold the world's largest clip, which has {largest}. "
-                "Give steps at least as many, or the world smaller clips."
+                f"A step of {budget} tokens does not hold the largest clip, which has {largest}. "
+                "Give steps at least as many, or the data smaller clips."
             )
         self.largest = largest
         self._planner = StepPlanner(self._tokens, budget)
@@ -68,7 +68,7 @@ class Steps:
             yield Step(number, tuple(self._load(sample) for sample in samples), state)
 
     def _tokens(self, sample: int) -> int:
-        return patches(self._world.shape(sample), self._config.patch)
+        return patches(self._source.shape(sample), self._config.patch)
 
     def _load(self, sample: int) -> Load:
         tokens = self._tokens(sample)

@@ -20,7 +20,7 @@ from kinema_model.config import ModelConfig, StreamingConfig
 from kinema_model.diffusion.flow import shift_levels
 from kinema_model.network.chunks import Chunks
 from kinema_model.network.pack import Cut, Part, Sample
-from kinema_world.scene import Scene
+from kinema_model.source import Clip
 
 
 def chunk_rows(config: ModelConfig, streaming: StreamingConfig, rows: int) -> list[int]:
@@ -43,21 +43,20 @@ def chunked_sample(
     config: ModelConfig,
     streaming: StreamingConfig,
     codec: Codec,
-    video: Tensor,
-    scene: Scene,
+    clip: Clip,
     texts: Sequence[Tensor],
     level: Tensor,
     draw: np.random.Generator,
 ) -> Sample:
-    """A clip uint8 (T, H, W, 3) in streaming mode: `texts` for its shots, `level` () before the shift.
+    """A clip in streaming mode: `texts` for its shots, `level` () before the shift.
 
     It ends with the one chunk that is to be made, drawn by `draw`. Those before it stand as sampling leaves finished
     ones, at `context_level`, and so do the first frames of the first shot beside them: what comes back was there.
     Chunks end where shots do, as in sampling.
     """
-    clip = whole_clip(config, codec.encode(to_float(video[None]))[0], scene.shape.fps)
-    total, height, width = clip.levels.shape
-    starts = [round(shot.first / config.patch[0]) for shot in scene.shots]
+    whole = whole_clip(config, codec.encode(to_float(clip.video[None]))[0], clip.fps)
+    total, height, width = whole.levels.shape
+    starts = [round(first / config.patch[0]) for first in clip.starts]
     rows = [n for first, end in pairwise([*starts, total]) for n in chunk_rows(config, streaming, end - first)]
     context = int(draw.integers(len(rows)))
     rows = rows[: context + 1]
@@ -66,15 +65,15 @@ def chunked_sample(
     levels[sum(rows[:context]) :] = shift_levels(level, shift)
     beside: tuple[Part, ...] = ()
     if context:
-        first = video[: rows[0] * config.patch[0]]
+        first = clip.video[: rows[0] * config.patch[0]]
         beside = tuple(
             replace(part, levels=torch.full_like(part.levels, streaming.context_level))
-            for part in reference_of(config, streaming, codec, first, scene.shape.fps)
+            for part in reference_of(config, streaming, codec, first, clip.fps)
         )
     shown = Part(
-        clip.latents[:, : len(levels) * config.patch[0]],
+        whole.latents[:, : len(levels) * config.patch[0]],
         levels[:, None, None].expand(-1, height, width),
-        clip.times[: len(levels)],
+        whole.times[: len(levels)],
     )
     cuts = [Cut(row, text) for row, text in zip(starts[1:], texts[1:], strict=True) if row < len(levels)]
     chunks = Chunks(tuple(rows), streaming.window_chunks, context)

@@ -22,6 +22,7 @@ from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
 from kinema_model.video_model import VideoModel
 from kinema_world import World
+from kinema_world.source import WorldSource
 
 MIB = 1 << 20
 
@@ -80,7 +81,7 @@ def test_activations_are_counted_from_below_and_closely(shape: tuple[int, int, i
     width, depth, heads = shape
     config = ModelConfig.from_preset("tiny", width=width, depth=depth, heads=heads)
     model = VideoModel(config)
-    objective = TrainingObjective(config, TextEncoder(), World.fixed(7, 8, 24, 24, 8), 1)
+    objective = TrainingObjective(config, TextEncoder(), WorldSource(World.fixed(7, 8, 24, 24, 8)), 1)
     clean, noise = objective.batch(range(16), 0)
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}

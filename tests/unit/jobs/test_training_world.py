@@ -16,7 +16,7 @@ from kinema_jobs.train.failures import BadConfiguration, last_word
 from kinema_jobs.train.fitting import Fitting
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.shape import model_config_of
-from kinema_jobs.train.world import TimedWorld
+from kinema_jobs.train.world import source_of
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import PRESETS, ModelConfig
 from kinema_world import Scene, SceneKind, World
@@ -27,8 +27,8 @@ MIXED = [name for name in WorldData().scenes.to_wire() if name != "simple"]
 SHOWN = 80
 
 
-def world(model: ModelConfig, **data: Any) -> TimedWorld:
-    return TimedWorld.of(WorldData.model_validate(data), model)
+def world(model: ModelConfig, **data: Any) -> World:
+    return source_of(WorldData.model_validate(data), model).world
 
 
 def run_config(**data: Any) -> RunConfig:

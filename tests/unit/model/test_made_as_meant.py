@@ -65,8 +65,9 @@ def test_the_loss_of_a_clean_prediction_is_bounded_near_the_clean_end(tiny: Mode
     """An error of the clean clip counts at level 0.001 as it does at 0.05, and less at 0.5."""
     from kinema_model.training import TrainingObjective
     from kinema_world import World
+    from kinema_world.source import WorldSource
 
-    objective = TrainingObjective(tiny, TextEncoder(), World.fixed(7, 2, 8, 16, 8), 1)
+    objective = TrainingObjective(tiny, TextEncoder(), WorldSource(World.fixed(7, 2, 8, 16, 8)), 1)
     told = {}
     for level in (0.001, 0.05, 0.5):
         part = clip((2, 8, 16), level, tiny.patch)

@@ -12,6 +12,7 @@ from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.packing.planning import StreamState
 from kinema_model.packing.steps import Step, Steps
 from kinema_world import SceneKind, ShapeMix, World, WorldConfig
+from kinema_world.source import WorldSource
 
 CONFIG = ModelConfig.from_preset("tiny", frames=16, height=32, width_px=32)
 MIX = ShapeMix(frames=(8, 16), fps=(8, 12), sides=(32, 48))
@@ -19,9 +20,9 @@ LARGEST = 16 * 6 * 6
 
 
 @cache
-def mixed() -> World:
+def mixed() -> WorldSource:
     kinds = {SceneKind.SIMPLE: 3.0, SceneKind.SEVERAL: 1.0, SceneKind.IMAGE: 1.0}
-    return World(WorldConfig(seed=5, split="train", kinds=kinds, shapes=MIX))
+    return WorldSource(World(WorldConfig(seed=5, split="train", kinds=kinds, shapes=MIX)))
 
 
 @cache
@@ -68,7 +69,7 @@ def test_clips_of_one_shape_come_in_order() -> None:
     config = ModelConfig.from_preset("tiny")
     world = World.fixed(7, config.frames, config.height, config.width_px, config.fps)
     budget = 10 * config.tokens_per_clip + 5
-    steps = list(Steps(world, config, budget).walk(3, 5, StreamState(30)))
+    steps = list(Steps(WorldSource(world), config, budget).walk(3, 5, StreamState(30)))
     assert [step.samples for step in steps] == [tuple(range(30, 40)), tuple(range(40, 50))]
 
 

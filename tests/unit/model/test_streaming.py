@@ -28,6 +28,7 @@ from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
 from kinema_model.video_model import VideoModel
 from kinema_world import SceneKind, ShapeMix, World, WorldConfig
+from kinema_world.source import WorldSource
 from unit.model.clips import clip
 
 Build = Callable[..., VideoModel]
@@ -202,7 +203,7 @@ def two_shots() -> World:
 
 
 def _objective(config: ModelConfig, encoder: TextEncoder, world: World, share: float = 1.0) -> TrainingObjective:
-    return TrainingObjective(config, encoder, world, 3, text_dropout=0.0, streaming_share=share)
+    return TrainingObjective(config, encoder, WorldSource(world), 3, text_dropout=0.0, streaming_share=share)
 
 
 def test_training_draws_chunks_by_seed_sample_and_step_alone(tiny: ModelConfig, encoder: TextEncoder) -> None:
@@ -290,7 +291,7 @@ def test_shots_have_texts_of_their_own_in_training(tiny: ModelConfig, encoder: T
 
 
 def test_a_dropped_text_is_dropped_for_all_shots(tiny: ModelConfig, encoder: TextEncoder, two_shots: World) -> None:
-    objective = TrainingObjective(tiny, encoder, two_shots, 3, text_dropout=1.0, streaming_share=1.0)
+    objective = TrainingObjective(tiny, encoder, WorldSource(two_shots), 3, text_dropout=1.0, streaming_share=1.0)
     assert objective.batch([0], 0)[0].textless.all()
 
 

@@ -29,6 +29,7 @@ from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
 from kinema_model.video_model import VideoModel
 from kinema_world import World
+from kinema_world.source import WorldSource
 
 SHAPE = (8, 24, 24)
 TRAINED = tuple(task for task in Task if task not in TRAINED_BY)
@@ -67,7 +68,7 @@ def test_conditions_are_the_same_tensors_in_training_and_in_sampling(
     task: Task, config: ModelConfig, pipeline: Pipeline, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index, step = 11, 5
-    objective = TrainingObjective(config, encoder, World.fixed(7, *SHAPE, fps=8), SEED, tasks={task: 1.0})
+    objective = TrainingObjective(config, encoder, WorldSource(World.fixed(7, *SHAPE, fps=8)), SEED, tasks={task: 1.0})
     trained, _ = objective.batch([index], step)
     draw = generator(Stream.TASK, SEED, index, step)
     assert draw_task({task: 1.0}, draw) is task
@@ -93,7 +94,7 @@ def test_conditions_are_the_same_tensors_in_training_and_in_sampling(
 
 @pytest.mark.parametrize("task", GIVEN)
 def test_loss_is_taken_only_of_what_is_made(task: Task, config: ModelConfig, encoder: TextEncoder) -> None:
-    objective = TrainingObjective(config, encoder, World.fixed(7, *SHAPE, fps=8), SEED, tasks={task: 1.0})
+    objective = TrainingObjective(config, encoder, WorldSource(World.fixed(7, *SHAPE, fps=8)), SEED, tasks={task: 1.0})
     pack, noise = objective.batch([1, 2], 0)
     made = int((pack.token_levels > 0).sum())
     assert 0 < made < len(pack.tokens)
@@ -211,7 +212,7 @@ def test_what_a_clip_was_turned_into_is_told(
 
     monkeypatch.setattr(encoder, "encode", hear)
     world = World.fixed(7, *SHAPE, fps=8)
-    objective = TrainingObjective(config, encoder, world, SEED, tasks={task: 1.0}, text_dropout=0)
+    objective = TrainingObjective(config, encoder, WorldSource(world), SEED, tasks={task: 1.0}, text_dropout=0)
     objective.batch([2], 0)
     assert words in told[0]
 

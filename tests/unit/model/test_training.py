@@ -17,6 +17,7 @@ from kinema_model.training import (
 )
 from kinema_model.video_model import VideoModel
 from kinema_world import SceneKind, World, WorldConfig
+from kinema_world.source import WorldSource
 
 
 @pytest.fixture
@@ -28,7 +29,9 @@ def _objective(
     config: ModelConfig, encoder: TextEncoder, dropout: float = 0.1, rich_captions: float = 0.0
 ) -> TrainingObjective:
     world = World.fixed(7, config.frames, config.height, config.width_px, config.fps)
-    return TrainingObjective(config, encoder, world, seed=3, text_dropout=dropout, rich_captions=rich_captions)
+    return TrainingObjective(
+        config, encoder, WorldSource(world), seed=3, text_dropout=dropout, rich_captions=rich_captions
+    )
 
 
 class _Heard(TextEncoder):

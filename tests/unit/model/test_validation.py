@@ -10,6 +10,7 @@ from kinema_model.training import TrainingObjective, make_optimizer
 from kinema_model.validation import Validation
 from kinema_model.video_model import VideoModel
 from kinema_world import World
+from kinema_world.source import WorldSource
 
 
 @pytest.fixture
@@ -23,10 +24,10 @@ def test_it_is_the_same_in_every_run_and_falls_with_training(config: ModelConfig
     torch.manual_seed(0)
     model = VideoModel(config)
     ema = Ema(model, 0.9)
-    validation = Validation(config, encoder, world.config)
+    validation = Validation(config, encoder, WorldSource(world))
     before = validation.loss(model, ema.shadow)
-    assert before == Validation(config, TextEncoder(), other.config).loss(model, ema.shadow)
-    objective = TrainingObjective(config, encoder, world, seed=1)
+    assert before == Validation(config, TextEncoder(), WorldSource(other)).loss(model, ema.shadow)
+    objective = TrainingObjective(config, encoder, WorldSource(world), seed=1)
     optimizer, schedule = make_optimizer(model, 3e-3, 12)
     for step in range(12):
         objective.loss(model, range(8 * step, 8 * step + 8), step).mean.backward()
@@ -41,7 +42,7 @@ def test_it_is_told_by_the_given_weights_and_leaves_the_model_as_it_is(
     config: ModelConfig, encoder: TextEncoder, awake: Callable[..., VideoModel]
 ) -> None:
     model, other = awake(config, 1), awake(config, 2)
-    validation = Validation(config, encoder, World.fixed(3, 8, 24, 24, 8).config)
+    validation = Validation(config, encoder, WorldSource(World.fixed(3, 8, 24, 24, 8)))
     kept = {name: p.detach().clone() for name, p in model.named_parameters()}
     theirs = validation.loss(model, dict(other.named_parameters()))
     assert theirs == validation.loss(other, dict(other.named_parameters()))

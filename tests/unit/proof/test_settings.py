@@ -9,6 +9,7 @@ from kinema_model.errors import ConfigError
 from kinema_model.packing.planning import patches
 from kinema_model.packing.steps import Steps
 from kinema_world import SceneKind, World
+from kinema_world.source import WorldSource
 from proof.settings import LESSONS, Settings
 
 
@@ -29,7 +30,7 @@ def test_a_preset_streams_and_sees_all_of_the_world(preset: str) -> None:
     assert set(world.wanted) == set(SceneKind)
     assert world.split == "train"
     assert max(world.shapes.frames) > config.streaming.chunk_frames
-    Steps(World(world), config, settings.tokens)
+    Steps(WorldSource(World(world)), config, settings.tokens)
     for shape in world.largest_shapes():
         assert patches(shape, config.patch) <= settings.tokens
         assert shape.frames <= config.max_frames

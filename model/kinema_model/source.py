@@ -1,0 +1,91 @@
+"""What a training asks of its data, whatever they are: a synthetic world is the first source, recorded clips another.
+
+Samples are told apart by their position alone, so that a training which was stopped or resized goes on with the very
+clips that follow, and no process has to remember which it has seen.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Shape(Protocol):
+    """Size of a clip: frames, pixels, and frames per second."""
+
+    @property
+    def frames(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def fps(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What may be said of a clip: briefly, at length, and of each shot alone."""
+
+    short: str
+    rich: str
+    shots: tuple[str, ...]
+
+    def then(self, other: "Captions") -> "Captions":
+        """What may be said of a clip that turns from this into another."""
+        short, rich = f"{self.short}, then {other.short}", f"{self.rich} Then {other.rich}"
+        return Captions(short, rich, (*self.shots, *other.shots))
+
+    def and_back(self) -> "Captions":
+        """What may be said of a clip that turns back on its way and ends where it began."""
+        return Captions(f"{self.short} and back", f"{self.rich} Then it all goes back.", self.shots)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One sample: pixels uint8 (T, H, W, 3), frames per second, what is said of it, and where its shots begin.
+
+    `starts` are the first frames of its shots, 0 foremost, as many as `captions.shots`.
+    """
+
+    video: Tensor
+    fps: float
+    captions: Captions
+    starts: tuple[int, ...] = (0,)
+
+
+class Source(Protocol):
+    """Clips by position: 0, 1, 2 and so on without end; a source with fewer clips than that repeats them.
+
+    All answers are functions of the position alone: the same in every process, at every time.
+    """
+
+    @property
+    def digest(self) -> str:
+        """`sha256:...` of what fixes its clips and their order: sources of one digest give the same clips."""
+        ...
+
+    def shape(self, index: int) -> Shape:
+        """The shape of the clip at a position, for what plans ahead; cheaper than the clip."""
+        ...
+
+    def largest_shapes(self) -> Sequence[Shape]:
+        """Shapes of which one has as many tokens as any of its clips, whatever the patches are."""
+        ...
+
+    def clips(self, indices: Sequence[int]) -> Sequence[Clip]:
+        """The clips at these positions, on the CPU, each of its own shape."""
+        ...
+
+    def validation(self, count: int) -> Sequence[Clip]:
+        """Clips like its own that no position has: the same ones for every source of this kind and these shapes."""
+        ...
+
+    def texts(self) -> Iterable[str]:
+        """Texts that hold every word which is said of its clips."""
+        ...
+
+    def files(self) -> Mapping[str, str]:
+        """Texts by file name, to lie beside a model's weights and tell what it was trained on."""
+        ...
