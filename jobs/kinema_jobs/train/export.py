@@ -22,7 +22,7 @@ def export(config: RunConfig, round_: int, fitting: Fitting, checkpoints: Checkp
     folder = scratch / "export"
     shutil.rmtree(folder, ignore_errors=True)
     words = vocabulary(fitting.source.texts())
-    about = card(config, fitting.loss, fitting.validation_loss(), words)
+    about = card(config, fitting.loss, fitting.validation_loss(), fitting.source.digest, words)
     save_model(folder, fitting.ema.shadow, fitting.model_config, about, fitting.source.files())
     write_vocabulary(folder, words)
     prefix = layout.export_prefix(config.prefix, round_)
@@ -30,8 +30,8 @@ def export(config: RunConfig, round_: int, fitting: Fitting, checkpoints: Checkp
     checkpoints.commit_export(prefix, checkpoints.manifest("model", fitting.step, fitting.stream.taken, files))
 
 
-def card(config: RunConfig, loss: float, validation: float, words: tuple[str, ...] = ()) -> str:
-    """What a person should know of the model, as Markdown."""
+def card(config: RunConfig, loss: float, validation: float, digest: str, words: tuple[str, ...] = ()) -> str:
+    """What a person should know of the model, as Markdown; `digest` is that of its data."""
     optimization, world = config.optimization, config.data.world
     scenes = ", ".join(f"{name} {weight:g}" for name, weight in world.scenes.weights().items() if weight)
     return f"""# {config.name}
@@ -42,6 +42,7 @@ A video diffusion model of the preset `{config.model.preset}`, trained by Kinema
 |---|---|
 | training | {config.namespace}/{config.name}, run {config.run}, attempt {config.attempt} |
 | data | synthetic world, seed {world.seed}; scenes by weight: {scenes} |
+| digest of the data | {digest}: models of one digest were shown the same clips |
 | captions | rich for a share of {world.rich_captions:g}, short for the rest |
 | languages | {", ".join(LANGUAGES)}: the text encoder knows no other ones, whatever a prompt is written in |
 | longest prompt | {MAX_TOKENS} tokens; what follows is not heard |

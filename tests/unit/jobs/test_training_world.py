@@ -165,6 +165,7 @@ def test_a_trainer_tells_rich_captions_at_the_share_asked_for(share: float) -> N
 
 
 def test_a_models_card_says_what_it_was_shown_and_told() -> None:
-    said = card(run_config(seed=5, scenes={"simple": 1, "twoShot": 0.5}, richCaptions=0.25), 0.1, 0.2)
+    said = card(run_config(seed=5, scenes={"simple": 1, "twoShot": 0.5}, richCaptions=0.25), 0.1, 0.2, "sha256:5")
     assert "| data | synthetic world, seed 5; scenes by weight: simple 1, two-shot 0.5 |" in said
+    assert "| digest of the data | sha256:5: " in said
     assert "| captions | rich for a share of 0.25, short for the rest |" in said
