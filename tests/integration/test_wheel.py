@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(["uv", "build", "--quiet", "--wheel", "--out-dir", str(out), str(ROOT)], check=True)
     (built,) = out.glob("*.whl")
     return built
+
+
+def test_the_templates_of_the_report_are_in_it(wheel: Path) -> None:
+    folder = ROOT / "jobs" / "kinema_jobs" / "evaluate" / "report" / "templates"
+    wanted = {str(path.relative_to(ROOT / "jobs")) for path in folder.iterdir()}
+    assert wanted
+    assert wanted <= set(zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.parametrize("extras", ["train", "serve", "train,serve"])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from html import escape
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from PIL import Image
 
-from kinema_evaluation import Sheet, Shown
+from kinema_evaluation import Shown
 from kinema_world import Video
 
 _FRAMES: Final = 8
@@ -20,26 +20,32 @@ _SECOND: Final = 1000
 _QUALITY: Final = 80
 
 
-def sheet_html(sheet: Sheet) -> str:
-    """All clips of a sheet with their labels."""
-    cards = "".join(_card(shown) for shown in sheet.shown)
-    return f'<h3>{escape(sheet.title)}</h3><div class="sheet">{cards}</div>'
+@dataclass(frozen=True)
+class ShownClip:
+    """A clip on the page; pictures are data URIs."""
+
+    label: str
+    good: bool | None
+    width: int
+    height: int
+    moving: str
+    still: str
+    """For readers whose system allows no motion."""
+    strip: str
 
 
-def _card(shown: Shown) -> str:
-    mark = (
-        ""
-        if shown.good is None
-        else f'<b class="{"good" if shown.good else "poor"}">{"right" if shown.good else "wrong"}</b> '
-    )
-    still = f'<img class="strip" alt="frames of the clip" src="{_uri(strip(shown.video))}">'
+def shown_clip(shown: Shown) -> ShownClip:
+    """A clip with its pictures."""
     height, width = shown.video.shape[1:3]
-    moving = (
-        f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="{_uri(_still(shown.video))}">'
-        f'<img class="clip" width="{width}" height="{height}" alt="{escape(shown.label)}" '
-        f'src="{_uri(animation(shown.video, shown.fps))}"></picture>'
+    return ShownClip(
+        label=shown.label,
+        good=shown.good,
+        width=width,
+        height=height,
+        moving=_uri(animation(shown.video, shown.fps)),
+        still=_uri(_still(shown.video)),
+        strip=_uri(strip(shown.video)),
     )
-    return f"<figure>{moving}{still}<figcaption>{mark}{escape(shown.label)}</figcaption></figure>"
 
 
 def strip(video: Video) -> bytes:

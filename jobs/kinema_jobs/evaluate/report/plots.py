@@ -1,9 +1,9 @@
-"""Plots as inline SVG that takes its colours from the page, so that light and dark need one drawing."""
+"""Where the lines, dots and words of the page's plots are; templates/drawings.html draws them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import Final
 
 from kinema_evaluation import Curve, Row
@@ -25,63 +25,125 @@ def scale(row: Row) -> tuple[float, float]:
     return (-most, most) if row.unit == "difference" else (0.0, most)
 
 
-def track(row: Row, grade: str) -> str:
+@dataclass(frozen=True)
+class Line:
+    """An upright or level line of a track."""
+
+    style: str
+    start: str
+    end: str
+    top: int
+    bottom: int
+
+
+@dataclass(frozen=True)
+class Track:
     """A line from end to end of the scale with the score, its interval, and the marks that it is held against."""
+
+    label: str
+    grade: str
+    lines: tuple[Line, ...]
+    controls: tuple[str, ...]
+    span: Line | None
+    score: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words on a plot."""
+
+    x: str
+    y: str
+    anchor: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Polyline:
+    """One line of a plot."""
+
+    style: str
+    points: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One curve with its axes; broad, with a line and a key for each, where others stand beside it."""
+
+    name: str
+    across: str
+    broad: bool
+    width: int
+    height: int
+    axes: str
+    lines: tuple[Polyline, ...]
+    dots: tuple[tuple[str, str], ...]
+    texts: tuple[Text, ...]
+    key: tuple[tuple[str, str], ...]
+    """Name and style of each line."""
+
+
+def track(row: Row, grade: str) -> Track:
+    """Where everything on a row's track is, in per cent of its width."""
     first, end = scale(row)
 
     def at(value: float) -> str:
         # The round ends need a little room on both sides.
         return f"{2 + 96 * min(max((value - first) / (end - first), 0.0), 1.0):.2f}%"
 
-    parts = [f'<line class="axis" x1="{at(first)}" x2="{at(end)}" y1="14" y2="14"/>']
-    if row.bar is not None:
-        parts.append(f'<line class="bar" x1="{at(row.bar)}" x2="{at(row.bar)}" y1="2" y2="26"/>')
-    if row.chance is not None:
-        parts.append(f'<line class="chance" x1="{at(row.chance)}" x2="{at(row.chance)}" y1="6" y2="22"/>')
-    if row.floor is not None:
-        parts.append(f'<line class="floor" x1="{at(row.floor.value)}" x2="{at(row.floor.value)}" y1="4" y2="24"/>')
-    parts += [f'<circle class="control" cx="{at(score.value)}" cy="14" r="4"/>' for score in row.controls.values()]
-    if row.score.low is not None and row.score.high is not None:
-        parts.append(f'<line class="span {grade}" x1="{at(row.score.low)}" x2="{at(row.score.high)}" y1="14" y2="14"/>')
-    parts.append(f'<circle class="dot {grade}" cx="{at(row.score.value)}" cy="14" r="6"/>')
-    label = f"{row.name}: {figure(row.score.value, row.unit)}"
-    return f'<svg class="track" role="img" aria-label="{escape(label)}" width="100%" height="28">{"".join(parts)}</svg>'
+    lines = [Line("axis", at(first), at(end), 14, 14)]
+    floor = row.floor.value if row.floor else None
+    for style, value, top, bottom in (("bar", row.bar, 2, 26), ("chance", row.chance, 6, 22), ("floor", floor, 4, 24)):
+        if value is not None:
+            lines.append(Line(style, at(value), at(value), top, bottom))
+    score = row.score
+    span = None
+    if score.low is not None and score.high is not None:
+        span = Line(f"span {grade}", at(score.low), at(score.high), 14, 14)
+    return Track(
+        label=f"{row.name}: {figure(score.value, row.unit)}",
+        grade=grade,
+        lines=tuple(lines),
+        controls=tuple(at(control.value) for control in row.controls.values()),
+        span=span,
+        score=at(score.value),
+    )
 
 
-def curve_plot(curve: Curve) -> str:
-    """One curve with its axes; broad, with a line and a key for each, where others stand beside it."""
+def plot(curve: Curve) -> Plot:
+    """Where everything on a curve's plot is, in units of its own size."""
     width, height = _BROAD if curve.beside else _SMALL
     lines = {"this model": curve.y, **curve.beside} if curve.beside else {"": curve.y}
     values = [value for line in lines.values() for value in line]
     low, high = min(0.0, *values), max(*values, 1e-9)
     first, last = min(curve.x), max(curve.x)
-    left, bottom = _LEFT, height - _BOTTOM
+    right, bottom = width - _RIGHT, height - _BOTTOM
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def place(x: float, y: float) -> tuple[str, str]:
         across = (x - first) / ((last - first) or 1)
-        return left + across * (width - left - _RIGHT), bottom - (y - low) / (high - low) * (bottom - _TOP)
+        down = bottom - (y - low) / (high - low) * (bottom - _TOP)
+        return f"{_LEFT + across * (right - _LEFT):.1f}", f"{down:.1f}"
 
     styles = _styles(curve)
-    drawn = [
-        f'<polyline class="{styles[name]}" points="{_path([place(*at) for at in zip(curve.x, line, strict=True)])}"/>'
-        for name, line in reversed(lines.items())
-    ]
-    drawn += [] if curve.beside else _dots([place(*at) for at in zip(curve.x, curve.y, strict=True)])
-    texts = [
-        (left - 6, _TOP + 8, "end", figure(high, "")),
-        (left - 6, bottom, "end", figure(low, "")),
-        (left, bottom + 14, "middle", f"{first:g}"),
-        (width - _RIGHT, bottom + 14, "end", f"{last:g}"),
-        ((left + width) / 2, height - 4, "middle", curve.across),
-    ]
-    words = "".join(
-        f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(t)}</text>' for x, y, anchor, t in texts
+    placed = {name: [place(*at) for at in zip(curve.x, line, strict=True)] for name, line in lines.items()}
+    texts = (
+        (_LEFT - 6, _TOP + 8, "end", figure(high, "")),
+        (_LEFT - 6, bottom, "end", figure(low, "")),
+        (_LEFT, bottom + 14, "middle", f"{first:g}"),
+        (right, bottom + 14, "end", f"{last:g}"),
+        ((_LEFT + width) / 2, height - 4, "middle", curve.across),
     )
-    return (
-        f'<figure class="curve{" broad" if curve.beside else ""}"><svg role="img" '
-        f'aria-label="{escape(curve.name)} by {escape(curve.across)}" viewBox="0 0 {width} {height}">'
-        f'<path class="axis" d="M{left} {_TOP}V{bottom}H{width - _RIGHT}"/>{"".join(drawn)}{words}</svg>'
-        f"<figcaption>{escape(curve.name)}{_key(styles) if curve.beside else ''}</figcaption></figure>"
+    return Plot(
+        name=curve.name,
+        across=curve.across,
+        broad=bool(curve.beside),
+        width=width,
+        height=height,
+        axes=f"M{_LEFT} {_TOP}V{bottom}H{right}",
+        lines=tuple(Polyline(styles[name], _path(points)) for name, points in reversed(placed.items())),
+        dots=() if curve.beside else _dots(placed[""]),
+        texts=tuple(Text(f"{x:.0f}", f"{y:.0f}", anchor, words) for x, y, anchor, words in texts),
+        key=tuple(styles.items()),
     )
 
 
@@ -93,18 +155,9 @@ def _styles(curve: Curve) -> dict[str, str]:
     return {"this model": "model", TRUE: "truth", **{name: f"rule{place % 3}" for place, name in enumerate(controls)}}
 
 
-def _path(points: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+def _path(points: Sequence[tuple[str, str]]) -> str:
+    return " ".join(f"{x},{y}" for x, y in points)
 
 
-def _dots(points: Sequence[tuple[float, float]]) -> list[str]:
-    return [f'<circle class="dot plain" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points[:: 1 + len(points) // 24]]
-
-
-def _key(styles: dict[str, str]) -> str:
-    entries = "".join(
-        f'<span><svg aria-hidden="true" viewBox="0 0 28 8"><polyline class="{style}" points="0,4 28,4"/></svg>'
-        f"{escape(name)}</span>"
-        for name, style in styles.items()
-    )
-    return f'<span class="key">{entries}</span>'
+def _dots(points: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(points[:: 1 + len(points) // 24])
