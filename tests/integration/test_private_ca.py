@@ -102,7 +102,7 @@ async def test_a_store_of_an_unknown_authority_says_that_its_ca_bundle_is_missin
         ):
             await stores.checked("team", named(private, ca_bundle))
     damaged = private.ca_bundle.replace("M", "N", 3)
-    with pytest.raises(StorageError, match="caBundle is not PEM of certificates"):
+    with pytest.raises(StorageError, match="caBundle is not PEM text of certificates"):
         await stores.checked("team", named(private, damaged))
 
 

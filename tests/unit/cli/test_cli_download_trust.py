@@ -84,7 +84,7 @@ def test_a_store_that_is_not_trusted_is_named_with_what_to_do(private: tuple[str
         fetch_file(cluster_of_none(), clip(f"{private[0]}/clip"), "video", tmp_path / "clip.mp4", LinkOptions())
     wrong = tmp_path / "wrong.crt"
     wrong.write_text("no certificate")
-    with pytest.raises(CommandError, match="not PEM of certificates"):
+    with pytest.raises(CommandError, match="not PEM text of certificates"):
         fetch_file(cluster_of_none(), clip(private[0]), "video", tmp_path / "clip.mp4", LinkOptions(ca_file=wrong))
 
 
