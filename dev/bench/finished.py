@@ -14,7 +14,7 @@ from kinema_api.base import Condition
 from kinema_api.generation import Artefact, VideoArtefact, VideoGenerationStatus
 from kinema_api.training import ArtifactsRecord
 from kinema_api.training_status import NodeCount, PublishedModel, VideoModelTrainingStatus
-from kinema_operator.core.standing import Look, finish
+from kinema_operator.core.kstatus import Findings, finish
 
 DIGEST = "sha256:" + "5" * 64
 HOURS = 5
@@ -51,7 +51,7 @@ def status(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
     """How a resource that the API server has taken has ended."""
     ended = now - timedelta(hours=HOURS)
     made = _training_status(obj, ended) if obj["kind"] == training.KIND else _generation_status(obj, ended)
-    return finish(obj, made, Look(), ended)
+    return finish(obj, made, Findings(), ended)
 
 
 def _training_status(obj: dict[str, Any], ended: datetime) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from kinema_api import names
 from kinema_api.errors import InvalidManifest
 
-WORDED_ERROR: Final = "worded"
+MESSAGE_ERROR: Final = "worded"
 """Type of a pydantic error whose message is a complete sentence with a remedy."""
 
 MAX_KEPT_SECONDS: Final = 10 * 366 * 86400
@@ -45,7 +45,7 @@ def cel_rules(*rules: tuple[str, str]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Worded:
+class Matches:
     """A pattern with an error message of its own, checked by pydantic and, as a CEL rule, by the API server.
 
     `pattern` runs in two engines (Rust's and Go's regular expressions), so it uses only the syntax that both support.
@@ -57,7 +57,7 @@ class Worded:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Checks the pattern after all other constraints, with `message` as the error."""
         matching = core_schema.str_schema(pattern=self.pattern)
-        worded = core_schema.custom_error_schema(matching, WORDED_ERROR, custom_error_message=self.message)
+        worded = core_schema.custom_error_schema(matching, MESSAGE_ERROR, custom_error_message=self.message)
         return core_schema.chain_schema([handler(source), worded])
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -66,8 +66,8 @@ class Worded:
 
 
 @dataclass(frozen=True)
-class WordedNot:
-    """The opposite of `Worded`: refuses values that match the pattern. Place it after a `Worded`."""
+class DoesNotMatch:
+    """The opposite of `Matches`: refuses values that match the pattern. Place it after a `Matches`."""
 
     pattern: str
     message: str
@@ -77,7 +77,7 @@ class WordedNot:
 
         def check(value: str) -> str:
             if re.search(self.pattern, value):
-                raise PydanticCustomError(WORDED_ERROR, "{sentence}", {"sentence": self.message})
+                raise PydanticCustomError(MESSAGE_ERROR, "{sentence}", {"sentence": self.message})
             return value
 
         return core_schema.no_info_after_validator_function(check, handler(source))
@@ -91,8 +91,8 @@ class WordedNot:
 
 
 @dataclass(frozen=True)
-class WordedKeys:
-    """`Worded` for the keys of a map, for which a structural schema has no pattern."""
+class KeysMatch:
+    """`Matches` for the keys of a map, for which a structural schema has no pattern."""
 
     pattern: str
     message: str
@@ -104,7 +104,7 @@ class WordedKeys:
 
         def check(value: dict[str, Any]) -> dict[str, Any]:
             if not all(re.fullmatch(self.pattern, key) for key in value):
-                raise PydanticCustomError(WORDED_ERROR, "{sentence}", {"sentence": self.message})
+                raise PydanticCustomError(MESSAGE_ERROR, "{sentence}", {"sentence": self.message})
             return value
 
         return core_schema.no_info_after_validator_function(check, handler(source))
@@ -118,7 +118,7 @@ class WordedKeys:
 SecretObjectName = Annotated[
     str,
     Field(min_length=1, max_length=253),
-    Worded(
+    Matches(
         rf"^{SUBDOMAIN}$",
         "a Secret's name holds only lower-case letters, digits, dashes and dots, and begins and ends with a letter or "
         "digit: name a Secret of this namespace",
@@ -127,7 +127,7 @@ SecretObjectName = Annotated[
 ResourceName = Annotated[
     str,
     Field(min_length=1, max_length=names.MAX_NAME_LENGTH),
-    Worded(
+    Matches(
         names.RESOURCE_NAME_PATTERN,
         "a name starts with a letter and holds only lower-case letters, digits and dashes: correct it",
     ),
@@ -136,7 +136,7 @@ ResourceName = Annotated[
 LabelValue = Annotated[
     str,
     Field(max_length=63),
-    Worded(
+    Matches(
         rf"^({LABEL_CHARACTERS})?$",
         "a label's value holds only letters, digits, dashes, underscores and dots, and begins and ends with a letter "
         "or digit: correct it",
@@ -145,7 +145,7 @@ LabelValue = Annotated[
 NodeSelector = Annotated[
     dict[str, LabelValue],
     Field(max_length=16),
-    WordedKeys(
+    KeysMatch(
         rf"^({SUBDOMAIN}/)?{LABEL_CHARACTERS}$",
         "a label's key is NAME or DOMAIN/NAME, such as topology.kubernetes.io/zone: correct it",
     ),
@@ -155,7 +155,7 @@ NodeSelector = Annotated[
 Digest = Annotated[
     str,
     Field(max_length=71),
-    Worded(r"^sha256:[0-9a-f]{64}$", "a digest is sha256: and 64 hexadecimal digits: copy it from a status"),
+    Matches(r"^sha256:[0-9a-f]{64}$", "a digest is sha256: and 64 hexadecimal digits: copy it from a status"),
 ]
 _HOST: Final = r"([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?\.)*[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?"
 """A host name. Its last label begins with a letter, so that an IP address in another notation does not match."""
@@ -165,11 +165,11 @@ _PORT: Final = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|6
 Endpoint = Annotated[
     str,
     Field(max_length=512),
-    Worded(
+    Matches(
         rf"^https?://({_HOST}|{_IPV4}|\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\])(:{_PORT})?$",
         "an endpoint is http://HOST:PORT or https://HOST:PORT, with no path: correct it",
     ),
-    WordedNot(
+    DoesNotMatch(
         r"^https?://(169\.254\.|0\.|\[::\]|\[[fF][eE][89abAB])",
         "an endpoint cannot be a metadata service or a link-local address: give the address of an object store",
     ),
@@ -180,12 +180,12 @@ MAX_CA_BUNDLE: Final = 64 << 10
 CaBundle = Annotated[
     str,
     Field(max_length=MAX_CA_BUNDLE),
-    Worded(
+    Matches(
         r"^[\t\n\r -~]*-----BEGIN CERTIFICATE-----[\t\n\r -,.-~]+-----END CERTIFICATE-----[\t\n\r -~]*$",
         "a caBundle is PEM text of certificates, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----: copy "
         "the certificate of the store's authority whole",
     ),
-    WordedNot(
+    DoesNotMatch(
         r"PRIVATE KEY-----",
         "a caBundle holds only certificates and is not kept secret: remove the private key and replace it",
     ),
@@ -196,7 +196,7 @@ SIZE_PATTERN: Final = r"^[1-9][0-9]{0,3}x[1-9][0-9]{0,3}$"
 ClipSize = Annotated[
     str,
     Field(max_length=9),
-    Worded(SIZE_PATTERN, "size is WIDTHxHEIGHT in pixels, each from 1 to 9999: write it like 24x24"),
+    Matches(SIZE_PATTERN, "size is WIDTHxHEIGHT in pixels, each from 1 to 9999: write it like 24x24"),
 ]
 
 
@@ -226,7 +226,7 @@ class ApiModel(BaseModel):
             return cls.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
-            remedy = "" if first["type"] == WORDED_ERROR else "; correct this field and try again"
+            remedy = "" if first["type"] == MESSAGE_ERROR else "; correct this field and try again"
             where = ".".join(str(part) for part in first["loc"]) or cls.__name__
             raise InvalidManifest(f"{where}: {first['msg']}{remedy}") from None
 
@@ -322,12 +322,12 @@ class ArtifactStore(ApiModel):
     bucket: Annotated[
         str,
         Field(min_length=3, max_length=63),
-        Worded(
+        Matches(
             r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$",
             "a bucket's name holds only lower-case letters, digits, dots and dashes, and begins and ends with a letter "
             "or digit around each dot: correct it",
         ),
-        WordedNot(
+        DoesNotMatch(
             r"^([0-9]+\.){3}[0-9]+$|^xn--|^sthree-|^amzn-s3-demo-|-s3alias$|--ol-s3$|\.mrap$|--x-s3$|--table-s3$",
             "a bucket's name is not an IP address and has no prefix or suffix that S3 reserves, such as xn-- and "
             "-s3alias: correct it",
@@ -337,7 +337,7 @@ class ArtifactStore(ApiModel):
     region: Annotated[
         str,
         Field(max_length=64),
-        Worded(
+        Matches(
             r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$",
             "a region holds only letters, digits, dashes and underscores, such as us-east-1: correct it",
         ),
@@ -352,7 +352,7 @@ class ArtifactStore(ApiModel):
     @model_validator(mode="after")
     def _authority_has_a_use(self) -> Self:
         if self.ca_bundle and not self.endpoint.startswith("https://"):
-            raise PydanticCustomError(WORDED_ERROR, CA_WITHOUT_TLS)
+            raise PydanticCustomError(MESSAGE_ERROR, CA_WITHOUT_TLS)
         return self
 
     def is_same_place(self, other: ArtifactStore) -> bool:

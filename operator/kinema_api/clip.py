@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kinema_api.base import WORDED_ERROR, ApiModel, ClipSize, Worded
+from kinema_api.base import MESSAGE_ERROR, ApiModel, ClipSize, Matches
 from kinema_api.inputs import ClipInput, Mask, TaskName
 
 DEFAULT_STEPS: Final = 16
@@ -43,7 +43,7 @@ SHOT_RULES: Final = (
 Prompt = Annotated[
     str,
     Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS),
-    Worded(r"[^\s\p{Z}\p{Cc}\p{Cf}]", "the prompt is blank: describe the clip, such as: a red square moves right"),
+    Matches(r"[^\s\p{Z}\p{Cc}\p{Cf}]", "the prompt is blank: describe the clip, such as: a red square moves right"),
 ]
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
 FrameRate = Annotated[int, Field(ge=1, le=MAX_FPS)]
@@ -106,7 +106,7 @@ class ClipRequest(ApiModel):
     @model_validator(mode="after")
     def _short_enough(self) -> Self:
         if sum((shot.seconds for shot in self.shots), self.seconds) > MAX_SECONDS:
-            raise PydanticCustomError(WORDED_ERROR, TOO_LONG)
+            raise PydanticCustomError(MESSAGE_ERROR, TOO_LONG)
         return self
 
     def asked(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Final, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kinema_api.base import WORDED_ERROR, ApiModel, cel_rules
+from kinema_api.base import MESSAGE_ERROR, ApiModel, cel_rules
 from kinema_api.clip import FrameRate
 
 NO_SCENE: Final = "no kind of scene has a weight above 0: give at least one, such as simple: 1"
@@ -25,7 +25,7 @@ class _Mix(ApiModel):
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not any(self.weights().values()):
-            raise PydanticCustomError(WORDED_ERROR, self.empty)
+            raise PydanticCustomError(MESSAGE_ERROR, self.empty)
         return self
 
     def weights(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kinema_api.base import WORDED_ERROR, ApiModel, Digest, Uri, cel_rules
+from kinema_api.base import MESSAGE_ERROR, ApiModel, Digest, Uri, cel_rules
 
 SectionName = Literal[
     "captions", "motion", "permanence", "tasks", "distribution", "memorisation", "drift", "shots", "rates", "ablations"
@@ -79,9 +79,9 @@ class Evaluation(ApiModel):
     @model_validator(mode="after")
     def _gate_can_be_judged(self) -> Self:
         if any(metric not in METRICS for metric in self.gate):
-            raise PydanticCustomError(WORDED_ERROR, UNKNOWN_METRIC)
+            raise PydanticCustomError(MESSAGE_ERROR, UNKNOWN_METRIC)
         if self.gate and self.sections is not None and CAPTIONS not in self.sections:
-            raise PydanticCustomError(WORDED_ERROR, GATE_WITHOUT_CAPTIONS)
+            raise PydanticCustomError(MESSAGE_ERROR, GATE_WITHOUT_CAPTIONS)
         return self
 
 

@@ -162,7 +162,7 @@ class Seam(ApiModel):
     """Mean difference between neighbouring generated frames."""
 
 
-class PromptHeard(ApiModel):
+class PromptStatus(ApiModel):
     """How the model encoded the prompt."""
 
     tokens: int = 0
@@ -259,7 +259,7 @@ class VideoGenerationStatus(ApiModel):
     """Seed of the clip."""
     expanded_prompt: LongText | None = None
     """The expanded prompt, which the model encodes instead of spec.prompt."""
-    prompt: PromptHeard | None = None
+    prompt: PromptStatus | None = None
     """How the model encoded the prompt."""
     model_digest: Digest | None = None
     """Digest of the model; fixed when the request is accepted."""

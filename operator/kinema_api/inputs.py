@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from kinema_api.base import ApiModel, ResourceName, Worded, cel_rules
+from kinema_api.base import ApiModel, Matches, ResourceName, cel_rules
 
 TaskName = Literal["text", "picture", "image", "extend", "extend-back", "fill", "loop", "inpaint", "edit", "blend"]
 """The names of kinema_model.conditions.tasks.Task, which the control plane cannot import: it has no PyTorch."""
@@ -23,7 +23,7 @@ _KEY_PART: Final = (
 InputUri = Annotated[
     str,
     Field(max_length=1024),
-    Worded(
+    Matches(
         rf"^s3://[a-z0-9][a-z0-9.-]*[a-z0-9]/{_KEY_PART}(/{_KEY_PART})*$",
         "an input's uri is s3://BUCKET/KEY: correct it; the parts of KEY are neither empty nor . or .., and hold no "
         "control characters",
@@ -45,7 +45,7 @@ class Upload(ApiModel):
     sha256: Annotated[
         str,
         Field(max_length=64),
-        Worded(r"^[0-9a-f]{64}$", "an upload's sha256 is 64 hex digits in lower case: correct it"),
+        Matches(r"^[0-9a-f]{64}$", "an upload's sha256 is 64 hex digits in lower case: correct it"),
     ]
     """SHA-256 digest of the file; a file with another digest is refused."""
     bytes: Annotated[int, Field(ge=1, le=MAX_INPUT_BYTES)]

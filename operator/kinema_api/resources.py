@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kinema_api.base import LABEL_CHARACTERS, SUBDOMAIN, WORDED_ERROR, ApiModel, Quantity, WordedKeys, cel_rules
+from kinema_api.base import LABEL_CHARACTERS, MESSAGE_ERROR, SUBDOMAIN, ApiModel, KeysMatch, Quantity, cel_rules
 from kinema_api.quantity import quantity
 
 RESOURCE_KEYS: Final = (
@@ -34,7 +34,7 @@ _COMPARED: Final = "quantity(string(self.requests[k])).compareTo(quantity(string
 ResourceList = Annotated[
     dict[str, Quantity],
     Field(max_length=16),
-    WordedKeys(
+    KeysMatch(
         rf"^(cpu|memory|ephemeral-storage|hugepages-[1-9][0-9]*[KMGT]i|{SUBDOMAIN}/{LABEL_CHARACTERS})$",
         RESOURCE_KEYS,
         _EACH_QUANTITY,
@@ -61,7 +61,7 @@ class Resources(ApiModel):
     def _can_be_had(self) -> Self:
         problem = _problem(self.requests, self.limits)
         if problem:
-            raise PydanticCustomError(WORDED_ERROR, "{sentence}", {"sentence": problem})
+            raise PydanticCustomError(MESSAGE_ERROR, "{sentence}", {"sentence": problem})
         return self
 
 

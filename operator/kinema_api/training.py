@@ -13,15 +13,15 @@ from pydantic_core import PydanticCustomError
 from kinema_api import names
 from kinema_api.base import (
     MAX_KEPT_SECONDS,
+    MESSAGE_ERROR,
     SIZE_PATTERN,
-    WORDED_ERROR,
     ApiModel,
     ArtifactStore,
     ClipSize,
+    Matches,
     NodeSelector,
     ObjectMeta,
     ResourceName,
-    Worded,
     cel_rules,
     store_unchanged,
 )
@@ -162,7 +162,7 @@ class Elastic(ApiModel):
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
         if self.min_nodes > self.max_nodes:
-            raise PydanticCustomError(WORDED_ERROR, BOUNDS_CROSSED)
+            raise PydanticCustomError(MESSAGE_ERROR, BOUNDS_CROSSED)
         return self
 
 
@@ -250,7 +250,7 @@ class VideoModelTrainingSpec(ApiModel):
         Annotated[
             str,
             Field(max_length=63),
-            Worded(
+            Matches(
                 r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
                 "runId starts with a letter or digit and holds only letters, digits, dots, dashes and underscores: "
                 "correct it",
@@ -269,7 +269,7 @@ class VideoModelTrainingSpec(ApiModel):
     @model_validator(mode="after")
     def _nodes_within_bounds(self) -> Self:
         if self.elastic and not self.elastic.min_nodes <= self.nodes <= self.elastic.max_nodes:
-            raise PydanticCustomError(WORDED_ERROR, NODES_OUTSIDE)
+            raise PydanticCustomError(MESSAGE_ERROR, NODES_OUTSIDE)
         return self
 
     @property

@@ -26,7 +26,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kinema_api import layout
-from kinema_api.base import MAX_CA_BUNDLE, SIZE_PATTERN, WORDED_ERROR, ApiModel
+from kinema_api.base import MAX_CA_BUNDLE, MESSAGE_ERROR, SIZE_PATTERN, ApiModel
 from kinema_api.clip import ClipRequest
 from kinema_api.generation import Seam
 from kinema_api.inputs import Region
@@ -200,7 +200,7 @@ class WorkOrder(ClipRequest):
     @model_validator(mode="after")
     def _repeatable(self) -> Self:
         if self.seed is None:
-            raise PydanticCustomError(WORDED_ERROR, "the order has no seed: send the one that the generation recorded")
+            raise PydanticCustomError(MESSAGE_ERROR, "the order has no seed: send the one that the generation recorded")
         return self
 
 

@@ -16,7 +16,7 @@ from kinema_api import names
 from kinema_api.base import Condition, set_condition
 from kinema_api.training import KIND, VideoModelTraining
 from kinema_operator.core.controller import AnyController, Cache
-from kinema_operator.core.plan import Apply, Effect, Event, Key, Manifest, Plan
+from kinema_operator.core.plan import Apply, Effect, Event, Key, KubeObject, Plan
 from kinema_operator.core.resources import ref_to
 from kinema_operator.core.settings import Settings
 from kinema_operator.main import run
@@ -30,8 +30,8 @@ LOST = f"{names.GROUP}/lost"
 class Seen:
     """What there is."""
 
-    jobs: tuple[Manifest, ...]
-    pods: tuple[Manifest, ...]
+    jobs: tuple[KubeObject, ...]
+    pods: tuple[KubeObject, ...]
 
 
 class AttemptsController:
@@ -39,20 +39,20 @@ class AttemptsController:
 
     kind = KIND
 
-    def keys_for(self, obj: Manifest) -> Iterable[Key]:
+    def keys_for(self, obj: KubeObject) -> Iterable[Key]:
         metadata = obj["metadata"]
         name = metadata["name"] if obj["kind"] == KIND else (metadata.get("labels") or {}).get(names.LABEL_TRAINING)
         if name:
             yield Key(KIND, metadata["namespace"], name)
 
-    def parse(self, obj: Manifest) -> tuple[Manifest, VideoModelTraining]:
+    def parse(self, obj: KubeObject) -> tuple[KubeObject, VideoModelTraining]:
         return obj, VideoModelTraining.parse(obj)
 
     async def observe(self, key: Key, resource: Any, cache: Cache) -> Seen:
         labels = {names.LABEL_TRAINING: key.name}
         return Seen(tuple(cache.list("Job", key.namespace, labels)), tuple(cache.list("Pod", key.namespace, labels)))
 
-    def plan(self, resource: tuple[Manifest, VideoModelTraining], observed: Seen, now: datetime) -> Plan:
+    def plan(self, resource: tuple[KubeObject, VideoModelTraining], observed: Seen, now: datetime) -> Plan:
         obj, training = resource
         status = training.status
         lost = [job for job in observed.jobs if job["metadata"]["labels"].get(LOST)]
@@ -75,7 +75,7 @@ class AttemptsController:
     async def close(self) -> None:
         pass
 
-    def _children(self, obj: Manifest, training: VideoModelTraining) -> Iterable[Apply]:
+    def _children(self, obj: KubeObject, training: VideoModelTraining) -> Iterable[Apply]:
         attempt = training.status.attempt
         pod = {
             "restartPolicy": "Never",
@@ -94,7 +94,7 @@ class AttemptsController:
         yield Apply(_child(obj, "v1", "Service", names.pods_service_name(training.metadata.name), 1, service))
 
 
-def _child(obj: Manifest, version: str, kind: str, name: str, attempt: int, spec: dict[str, Any]) -> Manifest:
+def _child(obj: KubeObject, version: str, kind: str, name: str, attempt: int, spec: dict[str, Any]) -> KubeObject:
     owner = obj["metadata"]
     return {
         "apiVersion": version,
@@ -122,7 +122,7 @@ def _child(obj: Manifest, version: str, kind: str, name: str, attempt: int, spec
     }
 
 
-def training(namespace: str, name: str) -> Manifest:
+def training(namespace: str, name: str) -> KubeObject:
     """A training to apply."""
     return {
         "apiVersion": names.API_VERSION,

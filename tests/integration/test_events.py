@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from integration.attempts_operator import training
-from kinema_operator.core.plan import Event, Manifest
+from kinema_operator.core.plan import Event, KubeObject
 from kinema_operator.shell.client import Client
 from kinema_operator.shell.events import EventPoster
 
 pytestmark = pytest.mark.apiserver
 
 
-async def told(client: Client, obj: Manifest, events: Iterable[Event]) -> list[dict[str, Any]]:
+async def told(client: Client, obj: KubeObject, events: Iterable[Event]) -> list[dict[str, Any]]:
     """What the API server has after a fresh poster was told these."""
     poster = EventPoster(client)
     for event in events:

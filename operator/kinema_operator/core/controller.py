@@ -6,32 +6,34 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from kinema_operator.core.plan import Effect, Key, Manifest, Plan
+from kinema_operator.core.plan import Effect, Key, KubeObject, Plan
 
 Resource = TypeVar("Resource")
 Observed = TypeVar("Observed")
 
-Sight = Literal["unknown", "listed", "refused"]
+ListState = Literal["unknown", "listed", "refused"]
 """Whether a kind has been listed, so that what is missing does not exist, or may not be."""
 
 
 class Cache(Protocol):
     """Objects as the informers last saw them. Reading is free and never touches the network."""
 
-    def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+    def get(self, kind: str, namespace: str, name: str) -> KubeObject | None:
         """One object, or None. `kind` is the Kubernetes kind, such as Pod, Job or VideoModel."""
 
-    def sight(self, kind: str) -> Sight:
+    def list_state(self, kind: str) -> ListState:
         """Whether the kind was listed, so that absence means something, or may not be."""
 
-    def list(self, kind: str, namespace: str | None = None, labels: dict[str, str] | None = None) -> Iterable[Manifest]:
+    def list(
+        self, kind: str, namespace: str | None = None, labels: dict[str, str] | None = None
+    ) -> Iterable[KubeObject]:
         """Objects of a kind, of one namespace or all, that carry all of `labels`."""
 
 
 class Reader(Protocol):
     """Objects as the API server has them at this moment."""
 
-    async def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+    async def get(self, kind: str, namespace: str, name: str) -> KubeObject | None:
         """One object, or None. Raises `ApiError`."""
 
 
@@ -42,14 +44,14 @@ class Controller(Protocol[Resource, Observed]):
     def kind(self) -> str:
         """The Kubernetes kind that it reconciles."""
 
-    def parse(self, obj: Manifest) -> Resource:
+    def parse(self, obj: KubeObject) -> Resource:
         """The resource as its type; the shell calls this once per reconcile and refuses what it raises once.
 
         Raises:
             InvalidManifest: a field is missing, unknown or out of its bounds.
         """
 
-    def keys_for(self, obj: Manifest) -> Iterable[Key]:
+    def keys_for(self, obj: KubeObject) -> Iterable[Key]:
         """Keys of this controller's resources to reconcile when `obj` (of any watched kind) changes."""
 
     async def observe(self, key: Key, resource: Resource, cache: Cache) -> Observed:
@@ -69,7 +71,7 @@ AnyController = Controller[Any, Any]
 
 
 @runtime_checkable
-class Farewell(Protocol):
+class DeletionHandler(Protocol):
     """A controller that has something to do when a resource goes, beyond what owner references do."""
 
     async def gone(self, key: Key, cache: Cache) -> None:

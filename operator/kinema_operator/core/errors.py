@@ -17,7 +17,7 @@ OperatorError
     │   └── QuotaExceeded    the namespace's ResourceQuota does not allow it
     ├── Throttled        too many requests, also after waiting as told
     └── Unavailable      time-out, broken connection, or a fault of the server
-        └── Silence      a watch heard nothing for so long that it is started anew
+        └── WatchIdle      a watch heard nothing for so long that it is started anew
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Unavailable(ApiError):
     remedy = "the operator retries; check that the API server is up and reachable"
 
 
-class Silence(Unavailable):
+class WatchIdle(Unavailable):
     """A watch heard nothing, not even a bookmark: common where nothing happens, so it is only started anew."""
 
     remedy = "the operator restarts it"

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from kinema_api.base import ApiModel
 
-Manifest = Mapping[str, Any]
+KubeObject = Mapping[str, Any]
 """A Kubernetes object as plain JSON data."""
 
 
@@ -41,7 +41,7 @@ class Ref:
 class Apply:
     """An object that must be so. `once`: made if absent, never changed after (a Job, a Pod)."""
 
-    manifest: Manifest
+    manifest: KubeObject
     once: bool = False
 
 
@@ -52,7 +52,7 @@ class Patch:
     ref: Ref
     resource_version: str | None
     """None: what it says holds whatever else has changed; only the object itself must be the one of `ref`."""
-    body: Manifest
+    body: KubeObject
     subresource: str | None = None
     strategic: bool = False
     """Lists are merged by their keys, as Kubernetes' own kinds have them."""

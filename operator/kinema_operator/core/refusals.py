@@ -22,8 +22,8 @@ from kinema_operator.core.errors import (
     QuotaExceeded,
     Rejected,
 )
-from kinema_operator.core.plan import Manifest, Plan
-from kinema_operator.core.standing import Refusal
+from kinema_operator.core.kstatus import Refusal
+from kinema_operator.core.plan import KubeObject, Plan
 
 BACKOFF_SECONDS: Final = (1.0, 60.0)
 """First and longest wait until a refused object is tried again."""
@@ -76,12 +76,12 @@ class Refusals:
         for what in [what for what, known in self._known.items() if not known.applied or what not in wanted]:
             del self._known[what]
 
-    def due(self, manifest: Manifest, at: float) -> bool:
+    def due(self, manifest: KubeObject, at: float) -> bool:
         """Whether the object is to be sent now: it was not refused, it has changed, or it has waited long enough."""
         known = self._known.get(f"{manifest['kind']} {manifest['metadata']['name']}")
         return known is None or at >= known.next_at or known.digest != _digest(manifest)
 
-    def refused(self, refusal: Refusal, manifest: Manifest | None, at: float) -> None:
+    def refused(self, refusal: Refusal, manifest: KubeObject | None, at: float) -> None:
         """The object was not taken; without a manifest it was a patch or a deletion."""
         digest = _digest(manifest) if manifest is not None else ""
         before = self._known.get(refusal.what)
@@ -99,5 +99,5 @@ class Refusals:
         return min((max(0.0, known.next_at - at) for known in self._known.values()), default=None)
 
 
-def _digest(manifest: Manifest) -> str:
+def _digest(manifest: KubeObject) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

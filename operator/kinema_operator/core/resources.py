@@ -7,7 +7,7 @@ from typing import Final
 
 from kinema_api import generation, names, serving, training
 from kinema_operator.core.errors import OperatorError
-from kinema_operator.core.plan import Manifest, Ref
+from kinema_operator.core.plan import KubeObject, Ref
 
 
 class UnknownKind(OperatorError):
@@ -84,7 +84,7 @@ def resource(kind: str) -> Resource:
         raise UnknownKind(f"kind {kind} is not known to the operator; add it to resources.py") from None
 
 
-def ref_to(obj: Manifest, *, with_uid: bool = True) -> Ref:
+def ref_to(obj: KubeObject, *, with_uid: bool = True) -> Ref:
     """A reference to `obj`; with its uid unless told otherwise."""
     metadata = obj["metadata"]
     uid = metadata.get("uid") if with_uid else None

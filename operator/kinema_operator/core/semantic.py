@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from kinema_api import names
 from kinema_api.quantity import quantity
-from kinema_operator.core.plan import Manifest
+from kinema_operator.core.plan import KubeObject
 
 APPLIED_ANNOTATION: Final = f"{names.GROUP}/applied"
 """First hex digits of the sha256 over the manifest that was applied last."""
@@ -31,7 +31,7 @@ MERGE_KEYS: Final = ("name", "uid", "containerPort", "port", "mountPath", "type"
 """Fields by which the API server matches list items, in order of preference."""
 
 
-def with_digest(manifest: Manifest) -> dict[str, Any]:
+def with_digest(manifest: KubeObject) -> dict[str, Any]:
     """`manifest` with the annotation that tells its digest."""
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:APPLIED_DIGITS]
@@ -40,7 +40,7 @@ def with_digest(manifest: Manifest) -> dict[str, Any]:
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
-def covers(live: Manifest, desired: Manifest) -> bool:
+def covers(live: KubeObject, desired: KubeObject) -> bool:
     """Whether `live` says everything that `desired` says; more, such as server defaults, does not matter."""
     if desired.get("stringData"):
         desired = _encoded(desired)
@@ -104,14 +104,14 @@ def _same_quantity(a: Any, b: Any) -> bool:
         return bool(a == b)
 
 
-def _encoded(secret: Manifest) -> Manifest:
+def _encoded(secret: KubeObject) -> KubeObject:
     """A Secret as the API server keeps it: `stringData` folded into `data`."""
     encoded = {key: base64.b64encode(text.encode()).decode() for key, text in secret["stringData"].items()}
     rest = {key: value for key, value in secret.items() if key != "stringData"}
     return {**rest, "data": {**(secret.get("data") or {}), **encoded}}
 
 
-def merge_patch(old: Manifest, new: Manifest) -> dict[str, Any]:
+def merge_patch(old: KubeObject, new: KubeObject) -> dict[str, Any]:
     """The JSON merge patch (RFC 7386) that turns `old` into `new`; empty if they are the same."""
     patch: dict[str, Any] = {}
     for key in old.keys() - new.keys():
@@ -128,7 +128,7 @@ def merge_patch(old: Manifest, new: Manifest) -> dict[str, Any]:
     return patch
 
 
-def keeping_unknown(before: Manifest, after: Manifest, model: type[BaseModel]) -> dict[str, Any]:
+def keeping_unknown(before: KubeObject, after: KubeObject, model: type[BaseModel]) -> dict[str, Any]:
     """`after`, with the fields of `before` that `model` does not know: a newer version of us may have written them."""
     known = _known(model)
     result = {**after, **{key: value for key, value in before.items() if key not in known}}
@@ -157,7 +157,7 @@ def _keeping_item(before: Sequence[Any], item: Any, model: type[BaseModel]) -> A
     return item if found is None else keeping_unknown(found, item, model)
 
 
-def _reduced(value: Manifest, known: Mapping[str, Any]) -> dict[str, Any]:
+def _reduced(value: KubeObject, known: Mapping[str, Any]) -> dict[str, Any]:
     return {key: inner for key, inner in value.items() if key in known}
 
 

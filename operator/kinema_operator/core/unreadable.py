@@ -11,15 +11,15 @@ from typing import Any, Final
 
 from kinema_api import generation, serving
 from kinema_api.errors import InvalidManifest
-from kinema_operator.core.plan import Event, Manifest, Plan, WireStatus
-from kinema_operator.core.standing import INVALID_SPEC, READY, with_condition
+from kinema_operator.core.kstatus import INVALID_SPEC, READY, with_condition
+from kinema_operator.core.plan import Event, KubeObject, Plan, WireStatus
 
 UNREADABLE_STATUS: Final = "UnreadableStatus"
 _ACCEPTED: Final = {serving.KIND: "Resolved"}
 _OVER: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
 
 
-def leave_alone(obj: Manifest, error: InvalidManifest, now: datetime) -> Plan:
+def leave_alone(obj: KubeObject, error: InvalidManifest, now: datetime) -> Plan:
     """Say that this operator does not understand the resource; a later version of it may."""
     status: dict[str, Any] = obj.get("status") or {}
     if str(error).startswith("status."):
@@ -35,7 +35,7 @@ def leave_alone(obj: Manifest, error: InvalidManifest, now: datetime) -> Plan:
 
 
 def _told(
-    obj: Manifest, status: dict[str, Any], type_: str, reason: str, message: str, now: datetime, *, finished: bool
+    obj: KubeObject, status: dict[str, Any], type_: str, reason: str, message: str, now: datetime, *, finished: bool
 ) -> Plan:
     conditions = with_condition(obj, type_, "False", reason, message, now)
     there = next((c for c in status.get("conditions") or () if isinstance(c, dict) and c.get("type") == type_), {})

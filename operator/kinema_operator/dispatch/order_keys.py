@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from kinema_api import names
 from kinema_api.signature import Signer, new_private_key
 from kinema_operator.core.errors import OperatorError
-from kinema_operator.core.plan import Manifest
+from kinema_operator.core.plan import KubeObject
 from kinema_operator.core.settings import Settings
 
 KEY: Final = "key.pem"
@@ -37,7 +37,7 @@ class Secrets(Protocol):
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """One object by its name, or None."""
 
-    async def create(self, manifest: Manifest) -> tuple[dict[str, Any], bool]:
+    async def create(self, manifest: KubeObject) -> tuple[dict[str, Any], bool]:
         """Make the object if there is none; the object as it is, and whether this call made it."""
 
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 from kinema_api import serving
 from kinema_operator.core.controller import Cache
-from kinema_operator.core.plan import Manifest
+from kinema_operator.core.plan import KubeObject
 from kinema_operator.dispatch.labels import model_selector
 
 
-def deployments_of(namespace: str, model: str, uid: str | None, cache: Cache) -> Iterable[Manifest]:
+def deployments_of(namespace: str, model: str, uid: str | None, cache: Cache) -> Iterable[KubeObject]:
     """Deployments that this model controls; with `uid` None those of any VideoModel of that name."""
     for deployment in cache.list("Deployment", namespace, model_selector(model)):
         for owner in deployment["metadata"].get("ownerReferences") or ():
@@ -24,7 +24,7 @@ def deployments_of(namespace: str, model: str, uid: str | None, cache: Cache) ->
                 yield deployment
 
 
-def pods_of(namespace: str, model: str, uid: str | None, cache: Cache) -> Iterable[Manifest]:
+def pods_of(namespace: str, model: str, uid: str | None, cache: Cache) -> Iterable[KubeObject]:
     """Pods of these Deployments."""
     prefixes = tuple(f"{d['metadata']['name']}-" for d in deployments_of(namespace, model, uid, cache))
     for pod in cache.list("Pod", namespace, model_selector(model)):

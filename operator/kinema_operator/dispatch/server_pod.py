@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from kinema_api import names
-from kinema_operator.core.plan import Manifest, Ref
+from kinema_operator.core.plan import KubeObject, Ref
 
 DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
 TEMPLATE_HASH_LABEL: Final = "pod-template-hash"
@@ -22,7 +22,7 @@ _LONGEST_WORDS: Final = 600
 
 
 @dataclass(frozen=True)
-class Trouble:
+class ServerProblem:
     """Why a pod does not run."""
 
     reason: str
@@ -54,7 +54,7 @@ class ServerPod:
     """Hash of the pod template that it was made of: the name of its ReplicaSet."""
     created: str = ""
     """RFC 3339 in UTC."""
-    trouble: Trouble | None = None
+    trouble: ServerProblem | None = None
     """Why it does not run, in the words of the scheduler or the kubelet."""
     owner_uid: str | None = None
     """UID of its controller, a ReplicaSet."""
@@ -71,7 +71,7 @@ class ServerPod:
         return Ref("v1", "Pod", self.namespace, self.name, self.uid)
 
 
-def server_pod(manifest: Manifest) -> ServerPod:
+def server_pod(manifest: KubeObject) -> ServerPod:
     """A Pod of the API server as a ServerPod."""
     metadata: Mapping[str, Any] = manifest["metadata"]
     status: Mapping[str, Any] = manifest.get("status") or {}
@@ -123,20 +123,20 @@ def _disruption(status: Mapping[str, Any], conditions: Mapping[str, Mapping[str,
     return None
 
 
-def _trouble(name: str, status: Mapping[str, Any], conditions: Mapping[str, Mapping[str, Any]]) -> Trouble | None:
+def _trouble(name: str, status: Mapping[str, Any], conditions: Mapping[str, Mapping[str, Any]]) -> ServerProblem | None:
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False":
         words = f"{name}: {scheduled.get('reason')}: {scheduled.get('message') or 'no node fits'}"
-        return Trouble(UNSCHEDULABLE, words[:_LONGEST_WORDS], _time(scheduled.get("lastTransitionTime")))
+        return ServerProblem(UNSCHEDULABLE, words[:_LONGEST_WORDS], _time(scheduled.get("lastTransitionTime")))
     for container in status.get("containerStatuses") or ():
         state = container.get("state") or {}
         waiting = state.get("waiting") or {}
         last = (container.get("lastState") or {}).get("terminated") or state.get("terminated") or {}
         if waiting.get("reason") and waiting["reason"] not in _NO_TROUBLE:
             words = f"{name}: {waiting['reason']}{_more(waiting.get('message'))}{_last_end(last)}"
-            return Trouble(FAILING, words[:_LONGEST_WORDS])
+            return ServerProblem(FAILING, words[:_LONGEST_WORDS])
         if last and not container.get("ready"):
-            return Trouble(FAILING, f"{name}:{_last_end(last)}"[:_LONGEST_WORDS])
+            return ServerProblem(FAILING, f"{name}:{_last_end(last)}"[:_LONGEST_WORDS])
     return None
 
 

@@ -19,16 +19,16 @@ from kinema_api import generation, names
 from kinema_api.generation import VideoGeneration
 from kinema_operator.core.controller import Cache, Reader
 from kinema_operator.core.errors import NotLeading
-from kinema_operator.core.plan import Effect, Key, Manifest, Plan
+from kinema_operator.core.plan import Effect, Key, KubeObject, Plan
 from kinema_operator.core.settings import Settings
-from kinema_operator.dispatch.lines import lines_of
 from kinema_operator.dispatch.order_keys import OrderKeys
-from kinema_operator.dispatch.queue import ASSIGNED, TERMINAL
+from kinema_operator.dispatch.queues import queues_of
+from kinema_operator.dispatch.requests import ASSIGNED, TERMINAL
 from kinema_operator.dispatch.server_pod import ServerPod
 from kinema_operator.generation.effects import CancelOrder, Clean, Commit, Record, SendOrder
 from kinema_operator.generation.links import Links
-from kinema_operator.generation.observe import Look, servers_of
-from kinema_operator.generation.observed import Observed, Problem, Refusal
+from kinema_operator.generation.observe import GenerationObserver, servers_of
+from kinema_operator.generation.observed import Observed, OrderRefusal, Problem
 from kinema_operator.generation.perform import copy_files, delete_keys, send_order, write_record
 from kinema_operator.generation.plan import broken_off, plan
 from kinema_operator.generation.server_client import ServerClient
@@ -56,7 +56,7 @@ class GenerationController:
         self._stores = stores
         self._client = client
         self._servers = ServerClient(settings.pod_timeout_seconds, server_port, keys)
-        self._refusals: dict[str, tuple[int, Refusal]] = {}
+        self._refusals: dict[str, tuple[int, OrderRefusal]] = {}
         self._hindrances: dict[str, Problem] = {}
         self._followed: dict[Key, tuple[VideoGeneration, ServerPod | None]] = {}
         self._cache: Cache | None = None
@@ -69,23 +69,23 @@ class GenerationController:
         """Close the connections to servers."""
         await self._servers.close()
 
-    def keys_for(self, obj: Manifest) -> Iterable[Key]:
+    def keys_for(self, obj: KubeObject) -> Iterable[Key]:
         """The generation itself and, once it has ended, those that wait for its clip."""
         if obj["kind"] != generation.KIND:
             return []
         namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
         ended = (obj.get("status") or {}).get("phase") in TERMINAL
-        waiting = lines_of(self._cache, namespace).waiting_for(namespace, name) if ended and self._cache else ()
+        waiting = queues_of(self._cache, namespace).waiting_for(namespace, name) if ended and self._cache else ()
         return [Key(generation.KIND, namespace, each) for each in (name, *waiting)]
 
-    def parse(self, obj: Manifest) -> VideoGeneration:
+    def parse(self, obj: KubeObject) -> VideoGeneration:
         """See `VideoGeneration.parse`."""
         return VideoGeneration.parse(obj)
 
     async def observe(self, key: Key, resource: VideoGeneration, cache: Cache) -> Observed:
         """See generation.observe."""
         self._cache = cache
-        look = Look(
+        look = GenerationObserver(
             generation=resource,
             model=find_model(resource, cache),
             servers=servers_of(resource, cache) if resource.status.phase not in TERMINAL else (),
@@ -159,7 +159,7 @@ class GenerationController:
         if problem is not None:
             self._hindrances[resource.metadata.uid] = problem
 
-    def _refusal(self, resource: VideoGeneration) -> Refusal | None:
+    def _refusal(self, resource: VideoGeneration) -> OrderRefusal | None:
         attempt, refusal = self._refusals.get(resource.metadata.uid, (0, None))
         if resource.status.phase in TERMINAL or attempt != resource.status.attempt:
             self._refusals.pop(resource.metadata.uid, None)

@@ -19,8 +19,8 @@ from kinema_operator.core.errors import OperatorError
 from kinema_operator.generation.found_input import FoundInput, InputName
 from kinema_operator.generation.observed import Problem
 from kinema_operator.generation.stores import clip_store, find_model
-from kinema_operator.shell.lanes import ask
 from kinema_operator.shell.storage import StoreSource
+from kinema_operator.shell.store_limits import ask
 
 
 class InputUnusable(OperatorError):

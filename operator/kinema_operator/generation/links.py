@@ -34,8 +34,8 @@ from kinema_api.generation import Artefact, VideoGeneration
 from kinema_api.objectstore import ObjectStore
 from kinema_operator.core.controller import Cache, Reader
 from kinema_operator.core.errors import ApiError
-from kinema_operator.core.plan import Manifest
-from kinema_operator.dispatch.queue import TERMINAL
+from kinema_operator.core.plan import KubeObject
+from kinema_operator.dispatch.requests import TERMINAL
 from kinema_operator.generation.inputs import uploads_of
 from kinema_operator.generation.stores import clip_store, find_model
 from kinema_operator.shell.access import Access
@@ -47,7 +47,7 @@ SERVICE_ACCOUNT_PREFIX: Final = "system:serviceaccount:"
 TOKEN_HEADERS: Final = ("Authorization", links.PROXIED_HEADER)
 PATH: Final = links.path("{namespace}", "{name}")
 UPLOAD_PATH: Final = links.upload_path("{namespace}", "{name}", "{field:input|end|mask}")
-Fit = Callable[[Manifest | None], VideoGeneration | None]
+Fit = Callable[[KubeObject | None], VideoGeneration | None]
 
 
 class Links:
@@ -137,7 +137,7 @@ def _allowing(caller: str, role: str, namespace: str) -> str:
     return shlex.join(words)
 
 
-def _readable(found: Manifest | None) -> VideoGeneration | None:
+def _readable(found: KubeObject | None) -> VideoGeneration | None:
     """The generation; None: there is none, or none that this version can read."""
     try:
         return VideoGeneration.parse(found) if found else None
@@ -145,13 +145,13 @@ def _readable(found: Manifest | None) -> VideoGeneration | None:
         return None
 
 
-def _finished(found: Manifest | None) -> VideoGeneration | None:
+def _finished(found: KubeObject | None) -> VideoGeneration | None:
     """The generation if it has a clip."""
     wanted = _readable(found)
     return wanted if wanted is not None and wanted.status.video is not None else None
 
 
-def _waiting(field: str, found: Manifest | None) -> VideoGeneration | None:
+def _waiting(field: str, found: KubeObject | None) -> VideoGeneration | None:
     """The generation if it waits for this upload."""
     wanted = _readable(found)
     if wanted is None or wanted.status.phase in TERMINAL or any(taken.name == field for taken in wanted.status.inputs):

@@ -17,25 +17,25 @@ from kinema_api.wire import OrderState, UploadedFile
 from kinema_operator.core.controller import Cache
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import storage_reason
-from kinema_operator.dispatch.lines import ModelLine, lines_of
 from kinema_operator.dispatch.owned import pods_of
-from kinema_operator.dispatch.queue import ASSIGNED, TERMINAL, assign, idle_servers
-from kinema_operator.dispatch.server_pod import ServerPod, Trouble, server_pod
+from kinema_operator.dispatch.queues import RequestQueue, queues_of
+from kinema_operator.dispatch.requests import ASSIGNED, TERMINAL, assign, idle_servers
+from kinema_operator.dispatch.server_pod import ServerPod, ServerProblem, server_pod
 from kinema_operator.generation import record
 from kinema_operator.generation.commit import ReportedFile, inspect, leftovers, sign_again
 from kinema_operator.generation.inputs import Inputs, InputUnusable, uploads_of
-from kinema_operator.generation.observed import Inspection, Model, Observed, Problem, Refusal, Turn
+from kinema_operator.generation.observed import Inspection, Model, Observed, OrderRefusal, Problem, Turn
 from kinema_operator.generation.record import CommitRecord
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.generation.transitions import renewal_wait
 from kinema_operator.generation.work_order import read_model
-from kinema_operator.shell.lanes import ask
 from kinema_operator.shell.storage import StoreSource
+from kinema_operator.shell.store_limits import ask
 
 
 @dataclass(frozen=True)
-class Look:
+class GenerationObserver:
     """One look at one generation."""
 
     generation: VideoGeneration
@@ -45,7 +45,7 @@ class Look:
     stores: StoreSource
     client: ServerClient
     settings: Settings
-    refusal: Refusal | None
+    refusal: OrderRefusal | None
     hindrance: Problem | None = None
     """Why the last effect on the store could not be carried out."""
 
@@ -128,7 +128,7 @@ class Look:
         digest = status.model_digest or current
         if model is None or digest is None:
             return Observed(model=model)
-        line = lines_of(self.cache, metadata.namespace).of(metadata.namespace, self.generation.spec.model_ref.name)
+        line = queues_of(self.cache, metadata.namespace).of(metadata.namespace, self.generation.spec.model_ref.name)
         held = status.model_digest is None or metadata.name in line.held
         looked = await self._before_a_server(digest) if held else Observed()
         turn = None if looked.problem else await self._turn(line, digest, current)
@@ -143,7 +143,7 @@ class Look:
             trouble=self._trouble(digest),
         )
 
-    async def _turn(self, line: ModelLine, digest: str, current: str | None) -> Turn | None:
+    async def _turn(self, line: RequestQueue, digest: str, current: str | None) -> Turn | None:
         """A server whose turn it is and that answers: one that hangs would only cost the request an attempt.
 
         Where the one that it should get does not answer, or is still busy with an order that nobody waits for, it
@@ -225,7 +225,7 @@ class Look:
         why = resolved.message if resolved else "the model has not been reconciled yet"
         return Model(self.model.status.given_digest, why, self.model.spec.artifact_store)
 
-    def _trouble(self, digest: str) -> Trouble | None:
+    def _trouble(self, digest: str) -> ServerProblem | None:
         short = names.short_digest(digest)
         servers = [s for s in self.servers if s.short_digest == short and not s.terminating]
         if any(s.available for s in servers):

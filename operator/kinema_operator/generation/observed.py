@@ -10,7 +10,7 @@ from kinema_api import layout
 from kinema_api.base import ArtifactStore
 from kinema_api.generation import PinnedInput
 from kinema_api.wire import OrderState
-from kinema_operator.dispatch.server_pod import ServerPod, Trouble
+from kinema_operator.dispatch.server_pod import ServerPod, ServerProblem
 from kinema_operator.generation.record import CommitRecord
 
 ORDERED_FILES: Final = tuple(layout.ARTEFACTS)
@@ -18,7 +18,7 @@ ORDERED_FILES: Final = tuple(layout.ARTEFACTS)
 
 
 @dataclass(frozen=True)
-class Silent:
+class NoResponse:
     """A server did not answer; `message` is a sentence for people."""
 
     message: str
@@ -27,7 +27,7 @@ class Silent:
 
 
 @dataclass(frozen=True)
-class Unreadable(Silent):
+class Unreadable(NoResponse):
     """A server answered what is no answer: another try with it would read the same."""
 
 
@@ -36,7 +36,7 @@ class Unknown:
     """A server answered that it does not know the order."""
 
 
-Answer = OrderState | Unknown | Silent
+Answer = OrderState | Unknown | NoResponse
 """What a server said about an order."""
 
 
@@ -50,7 +50,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class OrderRefusal:
     """A server did not take an order."""
 
     kind: Literal["busy", "outdated", "never", "unfit", "unsent"]
@@ -143,13 +143,13 @@ class Observed:
     """The pod that the attempt was given to, if that very pod is still there."""
     answer: Answer | None = None
     """What it says about the attempt; None: not asked."""
-    refusal: Refusal | None = None
+    refusal: OrderRefusal | None = None
     """Its refusal of this very attempt."""
     inspection: Inspection | None = None
     problem: Problem | None = None
     addresses: tuple[SignedAddress, ...] = ()
     """Addresses for people, signed again; made when those in the status have lived for half of their time."""
-    trouble: Trouble | None = None
+    trouble: ServerProblem | None = None
     """Why a server of its digest does not run, if none is ready."""
     inputs: tuple[PinnedInput, ...] = ()
     """What the request is given, as it is now."""

@@ -16,12 +16,12 @@ from kinema_operator.core.stores import storage_reason
 from kinema_operator.generation import record
 from kinema_operator.generation.effects import Commit, SendOrder
 from kinema_operator.generation.inputs import Inputs, InputUnusable
-from kinema_operator.generation.observed import Problem, Refusal
+from kinema_operator.generation.observed import OrderRefusal, Problem
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import clip_store, weights_store
 from kinema_operator.generation.work_order import lifetime, read_model, work_order
-from kinema_operator.shell.lanes import ask
 from kinema_operator.shell.storage import StoreSource
+from kinema_operator.shell.store_limits import ask
 
 
 async def send_order(
@@ -32,7 +32,7 @@ async def send_order(
     client: ServerClient,
     settings: Settings,
     cache: Cache,
-) -> Refusal | None:
+) -> OrderRefusal | None:
     """Give an attempt to its server; None if it was taken, or if the next look must tell.
 
     What has gone since it was looked for, such as an input, is a refusal too: the request gives its server back.
@@ -42,13 +42,13 @@ async def send_order(
     try:
         sent = await _order(generation, model, order, stores, settings, cache)
     except InputUnusable as error:
-        return Refusal("unsent", str(error), error.problem)
+        return OrderRefusal("unsent", str(error), error.problem)
     except BrokenManifest as error:
-        return Refusal("unsent", str(error), Problem("BrokenModel", str(error), fatal=True))
+        return OrderRefusal("unsent", str(error), Problem("BrokenModel", str(error), fatal=True))
     except ObjectMissing as error:
-        return Refusal("unsent", str(error), Problem("ModelMissing", str(error)))
+        return OrderRefusal("unsent", str(error), Problem("ModelMissing", str(error)))
     except StorageError as error:
-        return Refusal("unsent", str(error), Problem(storage_reason(error), str(error)))
+        return OrderRefusal("unsent", str(error), Problem(storage_reason(error), str(error)))
     return await client.send(order.server.address, sent, order.server.uid)
 
 

@@ -17,12 +17,12 @@ from kinema_api.wire import OrderState
 from kinema_operator.core.conditions import Moment
 from kinema_operator.core.plan import Event, Plan, Ref
 from kinema_operator.core.settings import Settings
-from kinema_operator.dispatch.queue import ASSIGNED, TERMINAL
+from kinema_operator.dispatch.requests import ASSIGNED, TERMINAL
 from kinema_operator.dispatch.server_pod import ServerPod
 from kinema_operator.generation import transitions as to
 from kinema_operator.generation.effects import CancelOrder, Clean, Commit, Record, SendOrder
 from kinema_operator.generation.ended import Ended
-from kinema_operator.generation.observed import ORDERED_FILES, Observed, Problem, Refusal, Silent, Unreadable
+from kinema_operator.generation.observed import ORDERED_FILES, NoResponse, Observed, OrderRefusal, Problem, Unreadable
 from kinema_operator.generation.transitions import Status
 
 ENDED_ORDER: Final = frozenset({"succeeded", "failed", "cancelled"})
@@ -50,7 +50,7 @@ def plan(generation: VideoGeneration, observed: Observed, settings: Settings, no
 def broken_off(observed: Observed, words: str) -> Observed:
     """A look from which nothing can be decided but what cancel and the deadline demand."""
     server = observed.server
-    return Observed(observed.model, server=server, problem=Problem("PlanFailed", words), answer=Silent(words))
+    return Observed(observed.model, server=server, problem=Problem("PlanFailed", words), answer=NoResponse(words))
 
 
 class _Step:
@@ -141,7 +141,7 @@ class _Step:
             return self._refused(observed.refusal)
         if isinstance(answer, Unreadable):
             return self._blamed_unless_taken(f"server {server.name} gave {answer.message}")
-        if isinstance(answer, Silent):
+        if isinstance(answer, NoResponse):
             return self._silent(answer)
         if isinstance(answer, OrderState) and answer.attempt == self.status.attempt:
             return self._answered(answer)
@@ -155,7 +155,7 @@ class _Step:
             return self._retry(f"server {self.status.server} does not accept the request")
         return self._send()
 
-    def _refused(self, refusal: Refusal) -> Plan:
+    def _refused(self, refusal: OrderRefusal) -> Plan:
         problem = refusal.problem
         if refusal.kind == "never" or (problem is not None and problem.fatal):
             reason = "Refused" if problem is None else problem.reason
@@ -178,7 +178,7 @@ class _Step:
         order = SendOrder(server, status.attempt, status.model_digest, status.seed)
         return self._poll(status, order)
 
-    def _silent(self, answer: Silent) -> Plan:
+    def _silent(self, answer: NoResponse) -> Plan:
         server = self.observed.server
         assert server is not None
         status = to.silent(self.status, self.at, answer.message)

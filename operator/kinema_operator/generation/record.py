@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from kinema_api import layout
 from kinema_api.base import ApiModel, Digest, LongText
 from kinema_api.errors import ObjectMissing
-from kinema_api.generation import MAX_SEAMS, Delivery, PromptHeard, Seam, Timings, VideoGenerationStatus
+from kinema_api.generation import MAX_SEAMS, Delivery, PromptStatus, Seam, Timings, VideoGenerationStatus
 from kinema_api.objectstore import ObjectStore
 
 MAX_BYTES: Final = 1 << 16
@@ -30,7 +30,7 @@ class CommitRecord(ApiModel):
     timings: Timings | None = None
     expanded_prompt: LongText | None = None
     seams: Annotated[tuple[Seam, ...], Field(max_length=MAX_SEAMS)] = ()
-    prompt: PromptHeard | None = None
+    prompt: PromptStatus | None = None
     committed: datetime | None = None
 
     def restored(self, status: VideoGenerationStatus) -> VideoGenerationStatus:

@@ -19,7 +19,7 @@ from kinema_api.base import ApiModel
 from kinema_api.errors import UnsafeName
 from kinema_api.wire import OrderState, Sentence, ServerState, WorkOrder
 from kinema_operator.dispatch.order_keys import OrderKeys
-from kinema_operator.generation.observed import Answer, Refusal, Silent, Unknown, Unreadable
+from kinema_operator.generation.observed import Answer, NoResponse, OrderRefusal, Unknown, Unreadable
 from kinema_operator.shell import pod_http
 
 SILENT_FOR_SECONDS: Final = 10.0
@@ -72,11 +72,11 @@ class ServerClient:
         except aiohttp.ClientPayloadError as error:
             return Unreadable(f"an unreadable response ({error})"[:_LONGEST_WORDS])
         except (aiohttp.ClientError, TimeoutError, OSError, UnsafeName) as error:
-            return Silent(self._silence, unreachable=_unreachable(error))
+            return NoResponse(self._silence, unreachable=_unreachable(error))
         if status == HTTPStatus.NOT_FOUND:
             return Unknown()
         if status != HTTPStatus.OK:
-            return Silent(f"an unexpected response (status {status})")
+            return NoResponse(f"an unexpected response (status {status})")
         try:
             return OrderState.model_validate_json(body)
         except ValidationError as error:
@@ -99,7 +99,7 @@ class ServerClient:
                 del self._stopping[told]
         return state
 
-    async def send(self, address: str, order: WorkOrder, pod_uid: str = "") -> Refusal | None:
+    async def send(self, address: str, order: WorkOrder, pod_uid: str = "") -> OrderRefusal | None:
         """Give an order; None if it was taken, or if that is not known: the next question about it tells."""
         try:
             body = order.model_dump_json(by_alias=True, exclude_none=True).encode()
@@ -111,13 +111,13 @@ class ServerClient:
         if status in _ACCEPTED:
             return None
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            return Refusal("busy", _sentence(answer, "the server is busy with another request"))
+            return OrderRefusal("busy", _sentence(answer, "the server is busy with another request"))
         if status == HTTPStatus.CONFLICT:
-            return Refusal("outdated", _sentence(answer, "the server has a later attempt"))
+            return OrderRefusal("outdated", _sentence(answer, "the server has a later attempt"))
         if status == HTTPStatus.UNPROCESSABLE_ENTITY:
-            return Refusal("unfit", _sentence(answer, "the server cannot parse the order"))
+            return OrderRefusal("unfit", _sentence(answer, "the server cannot parse the order"))
         if status == HTTPStatus.BAD_REQUEST:
-            return Refusal("never", _sentence(answer, "the server refuses the request without a reason"))
+            return OrderRefusal("never", _sentence(answer, "the server refuses the request without a reason"))
         return None
 
     async def cancel(self, address: str, uid: str, pod_uid: str = "") -> None:

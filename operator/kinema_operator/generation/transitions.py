@@ -26,7 +26,7 @@ from kinema_api.generation import (
     GenerationProgress,
     PinnedInput,
     PinnedStores,
-    PromptHeard,
+    PromptStatus,
     Timings,
     VideoArtefact,
     VideoGeneration,
@@ -208,11 +208,11 @@ def delivered(generation: VideoGeneration, status: Status, at: Moment, result: O
     )
 
 
-def _heard(told: HeardPrompt | None) -> PromptHeard | None:
+def _heard(told: HeardPrompt | None) -> PromptStatus | None:
     if told is None:
         return None
     words = tuple(word[:256] for word in told.unseen_words[:MAX_UNSEEN_WORDS])
-    return PromptHeard(
+    return PromptStatus(
         tokens=told.tokens, limit=told.limit, cut=told.cut[:MAX_PROMPT_CHARACTERS] or None, unseen_words=words
     )
 

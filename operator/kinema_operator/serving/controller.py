@@ -9,7 +9,7 @@ from typing import Final
 from kinema_api import generation, names, serving, training
 from kinema_api.serving import VideoModel
 from kinema_operator.core.controller import Cache
-from kinema_operator.core.plan import Effect, Key, Manifest, Plan
+from kinema_operator.core.plan import Effect, Key, KubeObject, Plan
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.order_keys import OrderKeys
 from kinema_operator.serving.observe import observe
@@ -30,7 +30,7 @@ class ModelController:
         # Who follows which training. Only saves latency: every model is looked at after a start, which fills it.
         self._follows: dict[Key, str] = {}
 
-    def keys_for(self, obj: Manifest) -> Iterable[Key]:
+    def keys_for(self, obj: KubeObject) -> Iterable[Key]:
         """The model itself, its servers, its requests, and the training that it follows."""
         metadata = obj["metadata"]
         namespace = metadata["namespace"]
@@ -45,7 +45,7 @@ class ModelController:
             model = (metadata.get("labels") or {}).get(names.LABEL_MODEL)
         return [Key(serving.KIND, namespace, model)] if model else []
 
-    def parse(self, obj: Manifest) -> VideoModel:
+    def parse(self, obj: KubeObject) -> VideoModel:
         """See `VideoModel.parse`."""
         return VideoModel.parse(obj)
 

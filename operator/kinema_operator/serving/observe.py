@@ -13,12 +13,12 @@ from kinema_operator.core.plan import Ref
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import storage_reason
 from kinema_operator.dispatch.labels import model_selector
-from kinema_operator.dispatch.lines import lines_of
 from kinema_operator.dispatch.owned import deployments_of, pods_of
+from kinema_operator.dispatch.queues import queues_of
 from kinema_operator.dispatch.server_pod import server_pod
 from kinema_operator.serving.observed import Observed, Served, Source
-from kinema_operator.shell.lanes import ask
 from kinema_operator.shell.storage import StoreSource
+from kinema_operator.shell.store_limits import ask
 
 
 async def observe(
@@ -28,7 +28,7 @@ async def observe(
     namespace, name = model.metadata.namespace, model.metadata.name
     store = model.spec.artifact_store
     source = await _source(model, cache, stores)
-    line = lines_of(cache, namespace).of(namespace, name)
+    line = queues_of(cache, namespace).of(namespace, name)
     return Observed(
         source=source,
         requests=line.deciding(),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kinema_operator.core.plan import Ref
-from kinema_operator.dispatch.queue import Request
+from kinema_operator.dispatch.requests import Request
 from kinema_operator.dispatch.server_pod import ServerPod
 
 

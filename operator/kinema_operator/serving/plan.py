@@ -10,12 +10,12 @@ from typing import Final
 from kinema_api import generation, names
 from kinema_api.base import Condition, find_condition
 from kinema_api.serving import ModelPhase, VideoModel, VideoModelStatus
-from kinema_operator.core import network
+from kinema_operator.core import egress
 from kinema_operator.core.conditions import Moment
 from kinema_operator.core.plan import Apply, Event, Key, Patch, Plan, Ref
 from kinema_operator.core.settings import Settings
-from kinema_operator.dispatch.queue import Request, assign, idle_servers, waiting_line
-from kinema_operator.dispatch.server_pod import UNSCHEDULABLE, ServerPod, Trouble
+from kinema_operator.dispatch.requests import Request, assign, idle_servers, request_queue
+from kinema_operator.dispatch.server_pod import UNSCHEDULABLE, ServerPod, ServerProblem
 from kinema_operator.serving.objects.deployment import server_deployment
 from kinema_operator.serving.objects.network_policy import server_network_policy
 from kinema_operator.serving.objects.service import server_service
@@ -105,7 +105,7 @@ def _available(observed: Observed, digest: str | None) -> int:
     return sum(s.available for s in _of(observed, digest)) if digest else 0
 
 
-def _trouble(observed: Observed, digest: str | None) -> Trouble | None:
+def _trouble(observed: Observed, digest: str | None) -> ServerProblem | None:
     """Why there is no server of this digest, if there should be one and none is ready."""
     if digest is None or _available(observed, digest):
         return None
@@ -122,7 +122,7 @@ def _unschedulable_seconds(observed: Observed, digest: str, now: datetime) -> fl
 def _endpoints(observed: Observed, settings: Settings) -> list[str]:
     """Stores that servers must reach. One that is no address, or not allowed, opens no door and stops nobody else."""
     wanted = {observed.default_endpoint, *(r.store_endpoint or "" for r in observed.requests if r.serves)}
-    return sorted(e for e in wanted if e and network.is_allowed(e, settings.store_endpoint, settings.allowed_stores))
+    return sorted(e for e in wanted if e and egress.is_allowed(e, settings.store_endpoint, settings.allowed_stores))
 
 
 def _scales(
@@ -237,7 +237,7 @@ def _phase(digest: str | None, replicas: int, ready: int) -> ModelPhase:
     return "Starting" if replicas else "ScaledToZero"
 
 
-def _availability(digest: str | None, replicas: int, ready: int, trouble: Trouble | None) -> tuple[str, str]:
+def _availability(digest: str | None, replicas: int, ready: int, trouble: ServerProblem | None) -> tuple[str, str]:
     if digest is None:
         return "NotResolved", "no model has been published yet"
     if ready:
@@ -263,7 +263,7 @@ def _whose_turn(
     for scale in scales:
         short = names.short_digest(scale.digest)
         servers = [s for s in observed.servers if s.short_digest == short]
-        line = waiting_line(observed.requests, scale.digest, digest)
+        line = request_queue(observed.requests, scale.digest, digest)
         wake |= assign(line, idle_servers(servers, observed.requests)).keys()
     # Whose server is being taken away goes to the next one at once.
     serving = {s.uid for s in observed.servers if not (s.terminating or s.ended or s.disrupted)}

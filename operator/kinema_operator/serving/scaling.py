@@ -13,7 +13,7 @@ from typing import Final
 
 from kinema_api.serving import Serving
 from kinema_operator.core.plan import Patch
-from kinema_operator.dispatch.queue import Request
+from kinema_operator.dispatch.requests import Request
 from kinema_operator.dispatch.server_pod import DELETION_COST_ANNOTATION, ServerPod
 from kinema_operator.serving.observed import Demand
 

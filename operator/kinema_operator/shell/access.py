@@ -116,7 +116,7 @@ def _refusal(status: int, sentence: str) -> web.Response:
 
 
 @runtime_checkable
-class Answering(Protocol):
+class HttpEndpoint(Protocol):
     """A controller that answers people over HTTP."""
 
     def routes(self, access: Access, cache: Cache) -> list[web.RouteDef]:

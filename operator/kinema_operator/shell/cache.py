@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 from kinema_api import names
-from kinema_operator.core.controller import Sight
-from kinema_operator.core.plan import Manifest, Ref
+from kinema_operator.core.controller import ListState
+from kinema_operator.core.plan import KubeObject, Ref
 from kinema_operator.core.resources import NODE_KIND
 
-Listener = Callable[[Manifest], None]
+Listener = Callable[[KubeObject], None]
 Name = tuple[str, str]
 """Namespace and name; an object of the cluster has the namespace ""."""
 
@@ -32,33 +32,33 @@ INDEXED_PREFIX = f"{names.GROUP}/"
 class View(Protocol):
     """Something that is derived from all objects of a kind, and kept as they come and go. It never raises."""
 
-    def put(self, obj: Manifest) -> None:
+    def put(self, obj: KubeObject) -> None:
         """Take in an object, in place of the one of the same name."""
 
-    def remove(self, obj: Manifest) -> None:
+    def remove(self, obj: KubeObject) -> None:
         """Let go of the object of this name."""
 
 
 V = TypeVar("V", bound=View)
 
 
-def version_of(obj: Manifest) -> int:
+def version_of(obj: KubeObject) -> int:
     """The resourceVersion as a number."""
     return int(obj["metadata"].get("resourceVersion") or 0)
 
 
-def name_of(obj: Manifest) -> Name:
+def name_of(obj: KubeObject) -> Name:
     """Namespace and name."""
     return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
 
 
 @dataclass
-class Shelf:
+class KindCache:
     """The objects of one kind."""
 
     selector: Mapping[str, str] = field(default_factory=dict)
     """Labels of the objects that are watched; others are not kept, since nobody would tell of their end."""
-    objects: dict[str, dict[str, Manifest]] = field(default_factory=dict)
+    objects: dict[str, dict[str, KubeObject]] = field(default_factory=dict)
     """By namespace, then name."""
     by_label: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
     """Names by (namespace, label, value)."""
@@ -66,7 +66,7 @@ class Shelf:
     """The newest resourceVersion that list or watch has told of."""
     gone: set[str] = field(default_factory=set)
     """Uids that we deleted and whose end the watch has not told yet."""
-    sight: Sight = "unknown"
+    list_state: ListState = "unknown"
     views: dict[Callable[[], View], View] = field(default_factory=dict)
     """What is derived from the objects, by what makes it."""
 
@@ -75,16 +75,16 @@ class ObjectCache:
     """Implements controller.Cache and client.Overlay."""
 
     def __init__(self, listener: Listener) -> None:
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[str, KindCache] = {}
         self._listener = listener
 
     def watch_kind(self, kind: str, selector: Mapping[str, str]) -> None:
         """Keep objects of `kind` that carry `selector`; objects of other kinds are not kept."""
-        self._shelves[kind] = Shelf(selector)
+        self._shelves[kind] = KindCache(selector)
 
     # Reading: controller.Cache
 
-    def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+    def get(self, kind: str, namespace: str, name: str) -> KubeObject | None:
         """One object, or None."""
         shelf = self._shelves.get(kind)
         return shelf.objects.get(namespace, {}).get(name) if shelf else None
@@ -93,12 +93,14 @@ class ObjectCache:
         """Whether objects of this kind are kept."""
         return kind in self._shelves
 
-    def sight(self, kind: str) -> Sight:
+    def list_state(self, kind: str) -> ListState:
         """Whether absence from the cache means anything."""
         shelf = self._shelves.get(kind)
-        return shelf.sight if shelf else "unknown"
+        return shelf.list_state if shelf else "unknown"
 
-    def list(self, kind: str, namespace: str | None = None, labels: dict[str, str] | None = None) -> Iterable[Manifest]:
+    def list(
+        self, kind: str, namespace: str | None = None, labels: dict[str, str] | None = None
+    ) -> Iterable[KubeObject]:
         """Objects of a kind, of one namespace or all, that carry all of `labels`."""
         shelf = self._shelves.get(kind)
         if shelf is None:
@@ -118,7 +120,7 @@ class ObjectCache:
 
     # Feeding: own writes
 
-    def offer(self, obj: Manifest) -> bool:
+    def offer(self, obj: KubeObject) -> bool:
         """Take in an object that did not come by list or watch of its kind; whether it was news."""
         shelf = self._shelves.get(obj["kind"])
         if shelf is None or obj["metadata"]["uid"] in shelf.gone or not carries(obj, shelf.selector):
@@ -143,7 +145,7 @@ class ObjectCache:
 
     # Feeding: list and watch
 
-    def replace(self, kind: str, objects: Iterable[Manifest], version: int) -> None:
+    def replace(self, kind: str, objects: Iterable[KubeObject], version: int) -> None:
         """The kind's objects as of `version`: what is missing has been deleted, also if no watch told so."""
         shelf = self._shelves[kind]
         listed: set[Name] = set()
@@ -155,16 +157,16 @@ class ObjectCache:
                 self._remove(shelf, known)
         shelf.gone.clear()
         shelf.seen = max(shelf.seen, version)
-        shelf.sight = "listed"
+        shelf.list_state = "listed"
 
     def refuse(self, kind: str) -> None:
         """The API server lets nobody of ours list the kind: nothing is known of it."""
         shelf = self._shelves[kind]
         for known in [o for named in shelf.objects.values() for o in named.values()]:
             self._remove(shelf, known)
-        shelf.sight = "refused"
+        shelf.list_state = "refused"
 
-    def advance(self, kind: str, change: str, obj: Manifest) -> None:
+    def advance(self, kind: str, change: str, obj: KubeObject) -> None:
         """One event of a watch: ADDED, MODIFIED, DELETED or BOOKMARK."""
         shelf = self._shelves[kind]
         shelf.seen = max(shelf.seen, version_of(obj))
@@ -181,7 +183,7 @@ class ObjectCache:
 
     # Underneath
 
-    def _put(self, shelf: Shelf, obj: Manifest) -> None:
+    def _put(self, shelf: KindCache, obj: KubeObject) -> None:
         slim = without_bookkeeping(obj)
         namespace, name = name_of(slim)
         known = shelf.objects.get(namespace, {}).get(name)
@@ -196,7 +198,7 @@ class ObjectCache:
             self._listener(known)
         self._listener(slim)
 
-    def _remove(self, shelf: Shelf, known: Manifest) -> None:
+    def _remove(self, shelf: KindCache, known: KubeObject) -> None:
         namespace, name = name_of(known)
         _unindex(shelf, known)
         named = shelf.objects[namespace]
@@ -208,23 +210,23 @@ class ObjectCache:
         self._listener(known)
 
 
-def carries(obj: Manifest, labels: Mapping[str, str]) -> bool:
+def carries(obj: KubeObject, labels: Mapping[str, str]) -> bool:
     """Whether the object has all of these labels."""
     own = obj["metadata"].get("labels") or {}
     return all(own.get(label) == value for label, value in labels.items())
 
 
-def without_bookkeeping(obj: Manifest) -> Manifest:
+def without_bookkeeping(obj: KubeObject) -> KubeObject:
     """The object without what nobody here reads and what is often the larger half of it."""
     metadata: dict[str, Any] = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
     if LAST_APPLIED in (metadata.get("annotations") or {}):
         metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
-    slim: Manifest = {**obj, "metadata": metadata}
+    slim: KubeObject = {**obj, "metadata": metadata}
     if obj["kind"] == NODE_KIND:
         slim = _slim_node(obj, metadata)
     elif obj["kind"] in _READ_OF:
         slim = _slim(slim, _READ_OF[obj["kind"]])
-    found: Manifest = _shared(slim)
+    found: KubeObject = _shared(slim)
     return found
 
 
@@ -254,7 +256,7 @@ _READ_OF: Mapping[str, Mapping[str, Any]] = {
 """What is read of the kinds that there are most of; both are made once and never compared with what they should be."""
 
 
-def _slim(obj: Manifest, read: Mapping[str, Any]) -> Manifest:
+def _slim(obj: KubeObject, read: Mapping[str, Any]) -> KubeObject:
     kept = {part: _kept(obj[part], fields) for part, fields in read.items() if obj.get(part) is not None}
     return {key: value for key, value in obj.items() if key not in read} | kept
 
@@ -276,7 +278,7 @@ def _shared(value: Any) -> Any:
     return sys.intern(value) if type(value) is str and len(value) <= SHARED_LENGTH else value
 
 
-def _slim_node(node: Manifest, metadata: Mapping[str, Any]) -> Manifest:
+def _slim_node(node: KubeObject, metadata: Mapping[str, Any]) -> KubeObject:
     """Whether the node is there and heard of; its images and addresses alone are tens of kilobytes."""
     kept = {key: value for key, value in metadata.items() if key not in ("annotations", "labels")}
     conditions = [c for c in (node.get("status") or {}).get("conditions") or () if c["type"] == "Ready"]
@@ -284,14 +286,14 @@ def _slim_node(node: Manifest, metadata: Mapping[str, Any]) -> Manifest:
     return {**node, "metadata": kept, "spec": {"taints": taints}, "status": {"conditions": conditions}}
 
 
-def _indexed(obj: Manifest) -> Iterator[tuple[str, str, str]]:
+def _indexed(obj: KubeObject) -> Iterator[tuple[str, str, str]]:
     namespace = obj["metadata"].get("namespace", "")
     for label, value in (obj["metadata"].get("labels") or {}).items():
         if label.startswith(INDEXED_PREFIX):
             yield namespace, label, value
 
 
-def _unindex(shelf: Shelf, obj: Manifest) -> None:
+def _unindex(shelf: KindCache, obj: KubeObject) -> None:
     for label in _indexed(obj):
         found = shelf.by_label.get(label)
         if found is not None:
@@ -300,7 +302,7 @@ def _unindex(shelf: Shelf, obj: Manifest) -> None:
                 del shelf.by_label[label]
 
 
-def _candidates(shelf: Shelf, namespace: str | None, labels: Mapping[str, str]) -> Iterable[Manifest]:
+def _candidates(shelf: KindCache, namespace: str | None, labels: Mapping[str, str]) -> Iterable[KubeObject]:
     if namespace is None:
         return (obj for named in shelf.objects.values() for obj in named.values())
     named = shelf.objects.get(namespace, {})

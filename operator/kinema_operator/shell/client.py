@@ -18,8 +18,8 @@ import aiohttp
 from yarl import URL
 
 from kinema_api import names
-from kinema_operator.core.errors import AlreadyExists, ApiError, NotFound, Silence, Throttled, Unavailable, api_error
-from kinema_operator.core.plan import Manifest, Ref
+from kinema_operator.core.errors import AlreadyExists, ApiError, NotFound, Throttled, Unavailable, WatchIdle, api_error
+from kinema_operator.core.plan import KubeObject, Ref
 from kinema_operator.core.resources import resource
 from kinema_operator.shell.connection import Connection
 
@@ -47,7 +47,7 @@ Fence = Callable[[], float]
 class Overlay(Protocol):
     """Sees what this process itself wrote."""
 
-    def offer(self, obj: Manifest) -> bool:
+    def offer(self, obj: KubeObject) -> bool:
         """Take `obj` in if it is newer than what is known."""
 
     def discard(self, ref: Ref, uid: str) -> None:
@@ -131,13 +131,13 @@ class Client:
                     raise api_error(f"WATCH {path}", response.status, await _answer(response))
                 yield _batches(response)
         except aiohttp.SocketTimeoutError as error:
-            raise Silence(f"WATCH {path}", _words(error)) from None
+            raise WatchIdle(f"WATCH {path}", _words(error)) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"WATCH {path}", _words(error)) from None
 
     # Writing
 
-    async def apply(self, manifest: Manifest) -> dict[str, Any]:
+    async def apply(self, manifest: KubeObject) -> dict[str, Any]:
         """Make the object so by server-side apply; fields of ours that others changed are taken back.
 
         Raises:
@@ -148,7 +148,7 @@ class Client:
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
         return self._seen(await self._write("PATCH", path, manifest, APPLY_PATCH, query))
 
-    async def create(self, manifest: Manifest) -> tuple[dict[str, Any], bool]:
+    async def create(self, manifest: KubeObject) -> tuple[dict[str, Any], bool]:
         """Make the object if there is none; the object as it is, and whether this call made it.
 
         Raises:
@@ -169,7 +169,7 @@ class Client:
     async def patch(
         self,
         ref: Ref,
-        body: Manifest,
+        body: KubeObject,
         resource_version: str | None,
         *,
         subresource: str | None = None,
@@ -190,7 +190,7 @@ class Client:
         content = STRATEGIC_PATCH if strategic else MERGE_PATCH
         return self._seen(await self._write("PATCH", path, guarded, content, {"fieldManager": manager}))
 
-    async def patch_status(self, ref: Ref, status: Manifest, resource_version: str) -> dict[str, Any]:
+    async def patch_status(self, ref: Ref, status: KubeObject, resource_version: str) -> dict[str, Any]:
         """Merge `status` (nulls remove) into the status subresource of exactly that version.
 
         Raises:
@@ -226,7 +226,7 @@ class Client:
         self._deleted(ref, answer)
         return True
 
-    async def post(self, manifest: Manifest) -> dict[str, Any]:
+    async def post(self, manifest: KubeObject) -> dict[str, Any]:
         """Make the object, whatever its name is to be (`generateName`).
 
         Raises:
@@ -236,7 +236,7 @@ class Client:
         path = resource(manifest["kind"]).path(manifest["metadata"]["namespace"])
         return await self._write("POST", path, manifest, JSON, {"fieldManager": names.FIELD_MANAGER})
 
-    async def review(self, manifest: Manifest) -> dict[str, Any]:
+    async def review(self, manifest: KubeObject) -> dict[str, Any]:
         """Ask the API server to judge (TokenReview, SubjectAccessReview); nothing is stored, so standbys may ask too.
 
         Raises:
@@ -257,7 +257,7 @@ class Client:
         except NotFound:
             return None
 
-    async def put_lease(self, lease: Manifest, seconds: float) -> dict[str, Any]:
+    async def put_lease(self, lease: KubeObject, seconds: float) -> dict[str, Any]:
         """Make the Lease, or replace exactly the version that `lease` was made from.
 
         Raises:
@@ -372,7 +372,7 @@ async def _answer(response: aiohttp.ClientResponse) -> Any:
 
 
 async def _batches(response: aiohttp.ClientResponse) -> AsyncIterator[list[dict[str, Any]]]:
-    # Lines are split by hand: aiohttp's readline refuses lines longer than its buffer.
+    # RequestQueues are split by hand: aiohttp's readline refuses lines longer than its buffer.
     rest = b""
     async for chunk in response.content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")

@@ -8,7 +8,7 @@ from typing import Final
 
 from kinema_api.conditional import require_conditional_writes
 from kinema_api.objectstore import ObjectStore
-from kinema_operator.shell.lanes import ask
+from kinema_operator.shell.store_limits import ask
 
 MOST_REMEMBERED: Final = 256
 """Stores known to fence; one that is forgotten is tried again."""

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from kinema_operator.core.errors import AlreadyExists, NamespaceEnding, NotFound, OperatorError
-from kinema_operator.core.plan import Event, Manifest, Ref
+from kinema_operator.core.plan import Event, KubeObject, Ref
 from kinema_operator.shell.client import Client
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class EventPoster:
         self._resources: OrderedDict[str, _Resource] = OrderedDict()
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
-    def tell(self, obj: Manifest, event: Event) -> None:
+    def tell(self, obj: KubeObject, event: Event) -> None:
         """Post `event` about `obj` soon."""
         resource = self._resource(str(obj["metadata"]["uid"]))
         if not self._may_speak(resource):
@@ -169,7 +169,7 @@ def _trim(known: OrderedDict[str, Any]) -> None:
         known.popitem(last=False)
 
 
-def manifest(obj: Manifest, event: Event, *, combined: bool = False) -> dict[str, Any]:
+def manifest(obj: KubeObject, event: Event, *, combined: bool = False) -> dict[str, Any]:
     """`event` about `obj` as a core/v1 Event; the same news has the same name."""
     metadata = obj["metadata"]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -19,7 +19,7 @@ from kinema_api.objectstore import (
     PresignedUpload,
     StoreLocation,
 )
-from kinema_operator.shell.lanes import Lane
+from kinema_operator.shell.store_limits import StoreLimit
 
 
 class FencedStore:
@@ -29,8 +29,8 @@ class FencedStore:
         self._store = store
         self._fence = fence
         self.location: StoreLocation = store.location
-        self.lane: Lane | None = None
-        """Where calls to it wait for each other; see lanes.ask."""
+        self.call_limit: StoreLimit | None = None
+        """Where calls to it wait for each other; see store_limits.ask."""
 
     def check(self) -> None:
         """See ObjectStore."""

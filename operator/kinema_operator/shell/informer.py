@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from kinema_operator.core.errors import ApiError, Denied, Expired, NotFound, OperatorError, Silence, api_error
+from kinema_operator.core.errors import ApiError, Denied, Expired, NotFound, OperatorError, WatchIdle, api_error
 from kinema_operator.core.resources import resource
 from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.shell.client import Client
@@ -158,7 +158,7 @@ class Informer:
         self._alive_at = time.monotonic()
 
     async def _refused(self) -> None:
-        if self._cache.sight(self.kind) != "refused":
+        if self._cache.list_state(self.kind) != "refused":
             log.warning("No permission to watch; continuing without", extra={"kind": self.kind})
             self._cache.refuse(self.kind)
         await asyncio.sleep(REFUSED_SECONDS)
@@ -169,7 +169,7 @@ class Informer:
         wait = min(longest, first * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
         if isinstance(error, ApiError):
             hint = "; are the CRDs installed?" if isinstance(error, NotFound) else ""
-            level = logging.DEBUG if isinstance(error, Silence) else logging.WARNING
+            level = logging.DEBUG if isinstance(error, WatchIdle) else logging.WARNING
             about = {"kind": self.kind, "retry_seconds": round(wait, 1)}
             log.log(level, "Cannot watch: %s%s", error, hint, extra=about)
         await asyncio.sleep(wait)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kinema_operator.core.errors import AlreadyExists, Conflict, NotLeading, OperatorError
-from kinema_operator.core.plan import Manifest
+from kinema_operator.core.plan import KubeObject
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell.client import Client
 
@@ -42,14 +42,14 @@ class Term:
     seen_at: float = 0.0
     held_until: float = float("-inf")
 
-    def look(self, lease: Manifest | None, now: float) -> None:
+    def look(self, lease: KubeObject | None, now: float) -> None:
         """Take note of the Lease as it is."""
         spec = lease["spec"] if lease is not None else {}
         record = (spec.get("holderIdentity"), spec.get("renewTime"), spec.get("leaseTransitions"))
         if record != self.seen:
             self.seen, self.seen_at = record, now
 
-    def expires_at(self, lease: Manifest | None) -> float:
+    def expires_at(self, lease: KubeObject | None) -> float:
         """When the Lease that was looked at last may be taken, unless it changes until then."""
         spec = lease["spec"] if lease is not None else {}
         if not spec.get("holderIdentity"):

@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol
 
 from kinema_api import generation, names, serving, training
 from kinema_operator.core.errors import ApiError, NotLeading
-from kinema_operator.core.plan import Key, Manifest
-from kinema_operator.core.standing import Look, Refusal, trouble_of
+from kinema_operator.core.kstatus import Findings, Refusal, trouble_of
+from kinema_operator.core.plan import Key, KubeObject
 from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.shell.writer import controller_uid
 
@@ -65,11 +65,11 @@ class Owned:
         self._told: dict[str, _Told] = {}
         """By namespace: of those in which a Job lacks pods."""
 
-    async def look(self, obj: Manifest) -> tuple[Look, float | None]:
+    async def look(self, obj: KubeObject) -> tuple[Findings, float | None]:
         """What its children say, and seconds after which to look again."""
         kind, metadata = obj["kind"], obj["metadata"]
         if kind == generation.KIND:
-            return Look(), None
+            return Findings(), None
         labels = {_LABELS[kind]: metadata["name"]}
         jobs = [j for j in self._cache.list("Job", metadata["namespace"], labels) if _owned(j, obj)]
         deployments = self._cache.list("Deployment", metadata["namespace"], labels)
@@ -81,7 +81,7 @@ class Owned:
         self._keep(key, lacks)
         refusals = [r for job in lacking if (r := await self._refusal(job, lacks[job["metadata"]["uid"]]))]
         refusals += [r for d in deployments if _owned(d, obj) and (r := _replica_failure(d))]
-        return Look(tuple(refusals), trouble_of(pods)), LACKING_SECONDS if lacking else None
+        return Findings(tuple(refusals), trouble_of(pods)), LACKING_SECONDS if lacking else None
 
     def forget(self, key: Key) -> None:
         """The resource is gone."""
@@ -93,7 +93,7 @@ class Owned:
         elif self._lacking.pop(key, None) and all(other.namespace != key.namespace for other in self._lacking):
             self._told.pop(key.namespace, None)
 
-    async def _refusal(self, job: Manifest, lack: _Lack) -> Refusal | None:
+    async def _refusal(self, job: KubeObject, lack: _Lack) -> Refusal | None:
         metadata, at = job["metadata"], self._clock()
         if at - lack.since >= LACKING_SECONDS:
             lack.since = at
@@ -123,11 +123,11 @@ class Owned:
             return told.messages
 
 
-def _owned(child: Manifest, obj: Manifest) -> bool:
+def _owned(child: KubeObject, obj: KubeObject) -> bool:
     return bool(controller_uid(child) == obj["metadata"]["uid"])
 
 
-def _lacks_pods(job: Manifest, pods: Iterable[Manifest]) -> bool:
+def _lacks_pods(job: KubeObject, pods: Iterable[KubeObject]) -> bool:
     spec, status = job.get("spec") or {}, job.get("status") or {}
     over = any(c.get("type") in ("Complete", "Failed", "SuccessCriteriaMet") for c in status.get("conditions") or ())
     if over or spec.get("suspend") or job["metadata"].get("deletionTimestamp"):
@@ -136,7 +136,7 @@ def _lacks_pods(job: Manifest, pods: Iterable[Manifest]) -> bool:
     return bool(there < int(spec.get("parallelism") or 1) - int(status.get("succeeded") or 0))
 
 
-def _replica_failure(deployment: Manifest) -> Refusal | None:
+def _replica_failure(deployment: KubeObject) -> Refusal | None:
     for condition in (deployment.get("status") or {}).get("conditions") or ():
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             name = deployment["metadata"]["name"]

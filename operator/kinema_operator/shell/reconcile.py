@@ -19,13 +19,13 @@ from typing import Any
 
 from kinema_api import names
 from kinema_api.errors import InvalidManifest, KinemaApiError
-from kinema_operator.core.controller import AnyController, Farewell
+from kinema_operator.core.controller import AnyController, DeletionHandler
 from kinema_operator.core.errors import NamespaceEnding, OperatorError
-from kinema_operator.core.plan import Event, Key, Manifest, Plan, WireStatus
+from kinema_operator.core.kstatus import CONTENDED, REFUSED, Findings, Refusal, finish, with_condition
+from kinema_operator.core.plan import Event, Key, KubeObject, Plan, WireStatus
 from kinema_operator.core.refusals import Refusals, refusal_of
 from kinema_operator.core.resources import ref_to
 from kinema_operator.core.semantic import keeping_unknown, merge_patch
-from kinema_operator.core.standing import CONTENDED, REFUSED, Look, Refusal, finish, with_condition
 from kinema_operator.core.unreadable import leave_alone
 from kinema_operator.shell import metrics
 from kinema_operator.shell.cache import ObjectCache
@@ -33,7 +33,7 @@ from kinema_operator.shell.claims import Claims
 from kinema_operator.shell.client import Client
 from kinema_operator.shell.events import EventPoster
 from kinema_operator.shell.owned import Owned
-from kinema_operator.shell.queue import WorkQueue
+from kinema_operator.shell.workqueue import WorkQueue
 from kinema_operator.shell.writer import Trust, Writer, controller_uid
 
 PROGRESS_FIELDS = frozenset({"progress", "queuePosition", "waiting", "lastActiveTime", "credentialsExpire"})
@@ -50,7 +50,7 @@ DONE = "Succeeded"
 STAND_BACK_SECONDS = 15.0
 """How often it is looked whether another install's claim on a namespace has run out."""
 
-_Write = tuple[Manifest | None, str, Awaitable[Any]]
+_Write = tuple[KubeObject | None, str, Awaitable[Any]]
 """What is sent (None: a patch or a deletion), its kind and name, and the request."""
 
 
@@ -114,7 +114,7 @@ class Reconciler:
             self._owned.forget(key)
             self._queue.forget(key)
             controller = self._controllers[key.kind]
-            if isinstance(controller, Farewell):
+            if isinstance(controller, DeletionHandler):
                 await controller.gone(key, self._cache)
             return None
         if not _guarded(obj) and self._ends(obj):
@@ -138,7 +138,7 @@ class Reconciler:
             await self._let_go(obj)
             return None
 
-    async def _stand_back(self, obj: Manifest, other: str) -> float:
+    async def _stand_back(self, obj: KubeObject, other: str) -> float:
         """Another install reconciles this namespace: report it once and write nothing else."""
         assert self._claims is not None
         own = self._claims.install
@@ -150,7 +150,7 @@ class Reconciler:
         return STAND_BACK_SECONDS
 
     async def _carry_out(
-        self, key: Key, obj: Manifest, resource: Any, controller: AnyController, plan: Plan
+        self, key: Key, obj: KubeObject, resource: Any, controller: AnyController, plan: Plan
     ) -> float | None:
         remembered = self._remembered.setdefault(key, Remembered())
         failed: list[Exception] = []
@@ -209,10 +209,10 @@ class Reconciler:
                 refusals.refused(refusal, manifest, self._clock())
                 metrics.REFUSALS.labels(what.partition(" ")[0], refusal.reason).inc()
 
-    async def _tell(self, key: Key, obj: Manifest, plan: Plan, remembered: Remembered) -> float | None:
+    async def _tell(self, key: Key, obj: KubeObject, plan: Plan, remembered: Remembered) -> float | None:
         """Write the status and post the events; seconds after which to look again."""
         look, look_again = await self._owned.look(obj)
-        look = Look((*remembered.refusals.standing, *look.refusals), look.trouble)
+        look = Findings((*remembered.refusals.standing, *look.refusals), look.trouble)
         # Nobody would make the refused object once the resource is done, so until then it is not.
         held = bool(look.refusals) and not isinstance(plan.status, WireStatus) and _enters_done(obj, plan)
         status = self._status(obj, Plan() if held else plan, look)
@@ -225,7 +225,7 @@ class Reconciler:
             self._events.tell(obj, event)
         return min((wait for wait in waits if wait is not None), default=None)
 
-    def _status(self, obj: Manifest, plan: Plan, look: Look) -> Mapping[str, Any]:
+    def _status(self, obj: KubeObject, plan: Plan, look: Findings) -> Mapping[str, Any]:
         before: Mapping[str, Any] = obj.get("status") or {}
         if isinstance(plan.status, WireStatus):
             return plan.status.wire if plan.status.finished else finish(obj, plan.status.wire, look, self._now())
@@ -234,7 +234,7 @@ class Reconciler:
         after = keeping_unknown(before, plan.status.to_wire(), type(plan.status))
         return finish(obj, after, look, self._now())
 
-    def _ends(self, obj: Manifest) -> bool:
+    def _ends(self, obj: KubeObject) -> bool:
         """Whether the namespace of `obj` is being deleted."""
         metadata = obj["metadata"]
         there = self._ending.get(metadata["namespace"])
@@ -251,7 +251,7 @@ class Reconciler:
             str(obj["metadata"]["uid"]) for kind in self._controllers for obj in self._cache.list(kind, namespace)
         )
 
-    async def _let_go(self, obj: Manifest) -> None:
+    async def _let_go(self, obj: KubeObject) -> None:
         """Delete the Jobs of `obj`, whose namespace is being deleted.
 
         Namespaces lose their pods before anything else (KEP-5080), and a Job with a backoff per index keeps the
@@ -262,7 +262,7 @@ class Reconciler:
                 await self._client.delete(ref_to(job))
 
     async def _write_status(
-        self, remembered: Remembered, obj: Manifest, status: Mapping[str, Any], *, words_may_wait: bool
+        self, remembered: Remembered, obj: KubeObject, status: Mapping[str, Any], *, words_may_wait: bool
     ) -> float | None:
         """Write what differs; seconds to wait if the difference is mere progress and it is too early for that."""
         before: Mapping[str, Any] = obj.get("status") or {}
@@ -300,16 +300,16 @@ def _differ_in_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> boo
     return said(before) == said(after)
 
 
-def _enters_done(obj: Manifest, plan: Plan) -> bool:
+def _enters_done(obj: KubeObject, plan: Plan) -> bool:
     before = (obj.get("status") or {}).get("phase")
     return before != DONE and getattr(plan.status, "phase", None) == DONE
 
 
-def _what(manifest: Manifest) -> str:
+def _what(manifest: KubeObject) -> str:
     return f"{manifest['kind']} {manifest['metadata']['name']}"
 
 
-def _refused_events(obj: Manifest, refusals: Iterable[Refusal]) -> Iterable[Event]:
+def _refused_events(obj: KubeObject, refusals: Iterable[Refusal]) -> Iterable[Event]:
     """News of what is refused now and was not, or for another reason."""
     conditions = (obj.get("status") or {}).get("conditions") or ()
     told = next((str(c.get("message")) for c in conditions if c.get("type") == REFUSED), "")
@@ -328,6 +328,6 @@ async def _tried(doing: Awaitable[None], failed: list[Exception]) -> None:
         failed.append(error)
 
 
-def _guarded(obj: Manifest) -> bool:
+def _guarded(obj: KubeObject) -> bool:
     """Whether something outside the cluster is cleaned before the object goes."""
     return names.FINALIZER in (obj["metadata"].get("finalizers") or ())

@@ -17,11 +17,11 @@ from aiohttp import web
 from kinema_api.errors import KinemaApiError
 from kinema_operator.core.controller import AnyController
 from kinema_operator.core.errors import Conflict, OperatorError
-from kinema_operator.core.plan import Key, Manifest
+from kinema_operator.core.plan import Key, KubeObject
 from kinema_operator.core.resources import CHILD_KINDS, CUSTOM_KINDS, MANAGED_SELECTOR, NODE_KIND, ref_to
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell import metrics
-from kinema_operator.shell.access import Access, Answering, require_right
+from kinema_operator.shell.access import Access, HttpEndpoint, require_right
 from kinema_operator.shell.cache import ObjectCache, name_of
 from kinema_operator.shell.claims import Claims
 from kinema_operator.shell.client import Client
@@ -30,9 +30,9 @@ from kinema_operator.shell.events import EventPoster
 from kinema_operator.shell.health import Probes
 from kinema_operator.shell.informer import Informer
 from kinema_operator.shell.leader import Leader
-from kinema_operator.shell.queue import Claim, Priority, WorkQueue
 from kinema_operator.shell.reconcile import Reconciler
 from kinema_operator.shell.stopwatch import Stopwatch
+from kinema_operator.shell.workqueue import Claim, Priority, WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Runtime:
         metrics.REGISTRY.unregister(self._state)
         self.over.set()
 
-    def saw(self, change: str | None, obj: Manifest) -> None:
+    def saw(self, change: str | None, obj: KubeObject) -> None:
         """Kopf's watches tell of a custom resource; what the informers knew already wakes nobody twice."""
         if change == "DELETED":
             self.cache.discard(ref_to(obj), obj["metadata"]["uid"])
@@ -120,7 +120,7 @@ class Runtime:
 
     def _routes(self) -> dict[int, list[web.RouteDef]]:
         """What people may ask, by port."""
-        answering = [controller for controller in self._controllers if isinstance(controller, Answering)]
+        answering = [controller for controller in self._controllers if isinstance(controller, HttpEndpoint)]
         access = Access(self.client)
         routes = [route for controller in answering for route in controller.routes(access, self.cache)]
         return {self._settings.links_port: routes} if self._settings.links and routes else {}
@@ -135,7 +135,7 @@ class Runtime:
             stale_seconds=self._settings.watch_stale_seconds,
         )
 
-    def _wake(self, obj: Manifest, priority: Priority = Priority.LIVE) -> None:
+    def _wake(self, obj: KubeObject, priority: Priority = Priority.LIVE) -> None:
         if not self._working or obj["kind"] == NODE_KIND:
             # A standby looks at everything when its turn comes. A node is nobody's: its pods tell what becomes of it.
             return
@@ -147,7 +147,7 @@ class Runtime:
                 else:
                     self._queue.add(key, priority)
 
-    def _settles(self, obj: Manifest) -> bool:
+    def _settles(self, obj: KubeObject) -> bool:
         """Whether more of the same will follow at once: a pod that has not begun to run, a Job that has not ended."""
         metadata, told = obj["metadata"], obj.get("status") or {}
         if metadata.get("deletionTimestamp") or self.cache.get(obj["kind"], *name_of(obj)) is None:

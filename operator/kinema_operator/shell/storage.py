@@ -22,12 +22,12 @@ from kinema_api.errors import StorageDenied, StorageError, StorageUnreachable, S
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreKey
 from kinema_api.objectstores import open_store
 from kinema_api.storehttp import StoreHttp
+from kinema_operator.core.egress import StoreNotAllowed, require_allowed
 from kinema_operator.core.errors import Denied
-from kinema_operator.core.network import StoreNotAllowed, require_allowed
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import SECRETS_ROLE, store_location
 from kinema_operator.shell.fenced import FencedStore
-from kinema_operator.shell.lanes import LINE_SECONDS, OWN_SLOTS, TENANT_SLOTS, Lane, ask
+from kinema_operator.shell.store_limits import LINE_SECONDS, OWN_SLOTS, TENANT_SLOTS, StoreLimit, ask
 from kinema_operator.shell.sts import MAX_POLICY_BYTES, assume_role, scoped_policy
 
 __all__ = ["MAX_POLICY_BYTES", "SecretMissing", "StoreNotAllowed", "StoreSource", "Stores", "scoped_policy"]
@@ -112,7 +112,7 @@ class Stores:
         self._client = client
         self._fence = lambda: fence() if (fence := getattr(client, "fence", None)) else None
         self._opened: dict[Scope, _Opened] = {}
-        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._call_limits: dict[tuple[str, str], StoreLimit] = {}
 
     async def for_object(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
         """The store that a spec names, or the operator's own. Nothing is asked of the store itself.
@@ -194,15 +194,15 @@ class Stores:
             opened = replace(found, read_at=time.monotonic())
         else:
             store = FencedStore(open_store(location, keys), self._fence)
-            store.lane = self._lane(scope[0], location.endpoint)
+            store.call_limit = self._call_limit(scope[0], location.endpoint)
             opened = _Opened(store, keys, StoreHttp(STS_CONNECTIONS, location.ca_bundle), time.monotonic())
         self._opened[scope] = opened
         self._prune()
         return opened
 
-    def _lane(self, namespace: str, endpoint: str) -> Lane:
+    def _call_limit(self, namespace: str, endpoint: str) -> StoreLimit:
         slots = TENANT_SLOTS if namespace else OWN_SLOTS
-        return self._lanes.setdefault((namespace, endpoint), Lane(endpoint, slots))
+        return self._call_limits.setdefault((namespace, endpoint), StoreLimit(endpoint, slots))
 
     def _prune(self) -> None:
         """Forget stores that nobody has asked for: specs may name any number of them."""
@@ -211,7 +211,9 @@ class Stores:
         old = time.monotonic() - 2 * SECRET_TTL_SECONDS
         self._opened = {scope: opened for scope, opened in self._opened.items() if opened.read_at > old or not scope[0]}
         known = {(scope[0], opened.store.location.endpoint) for scope, opened in self._opened.items()}
-        self._lanes = {at: lane for at, lane in self._lanes.items() if at in known or not lane.idle}
+        self._call_limits = {
+            at: call_limit for at, call_limit in self._call_limits.items() if at in known or not call_limit.idle
+        }
 
     async def _keys_of(self, namespace: str, artifact_store: ArtifactStore) -> StoreCredentials:
         name = artifact_store.secret_ref.name

@@ -14,7 +14,7 @@ from typing import Any
 
 from kinema_api import names
 from kinema_operator.core.errors import ForeignObject
-from kinema_operator.core.plan import Apply, Manifest
+from kinema_operator.core.plan import Apply, KubeObject
 from kinema_operator.core.resources import ref_to
 from kinema_operator.core.semantic import APPLIED_ANNOTATION, covers, with_digest
 from kinema_operator.shell import metrics
@@ -41,7 +41,7 @@ class Writer:
         self._cache = cache
         self._client = client
         self._clock = clock
-        self._right: dict[tuple[str, str, str], tuple[Manifest, Manifest]] = {}
+        self._right: dict[tuple[str, str, str], tuple[KubeObject, KubeObject]] = {}
         """What was last found to say what it should, with what said so: the very objects, which nobody changes."""
 
     async def write(self, wanted: Apply, trust: Trust) -> None:
@@ -75,17 +75,17 @@ class Writer:
         if not watched:
             trust.seen[name] = (desired["metadata"].get("annotations", {}).get(APPLIED_ANNOTATION, ""), self._clock())
 
-    def _remember(self, name: tuple[str, str, str], live: Manifest, said: Manifest) -> None:
+    def _remember(self, name: tuple[str, str, str], live: KubeObject, said: KubeObject) -> None:
         if len(self._right) >= MAX_RIGHT:
             self._right.clear()
         self._right[name] = (live, said)
 
-    def _trusted(self, trust: Trust, name: tuple[str, str, str], desired: Manifest) -> bool:
+    def _trusted(self, trust: Trust, name: tuple[str, str, str], desired: KubeObject) -> bool:
         digest, seen_at = trust.seen.get(name, ("", 0.0))
         same = digest == desired["metadata"]["annotations"][APPLIED_ANNOTATION]
         return same and self._clock() - seen_at < UNWATCHED_TRUST_SECONDS
 
-    async def _change(self, live: Manifest, desired: Manifest) -> None:
+    async def _change(self, live: KubeObject, desired: KubeObject) -> None:
         metadata = desired["metadata"]
         current = await self._client.get(desired["kind"], metadata["namespace"], metadata["name"])
         if current is not None:
@@ -110,7 +110,7 @@ def as_applied(entries: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
     return [{**entry, "operation": "Apply"} if ours(entry, "Update") else entry for entry in entries]
 
 
-def require_same_owner(live: Manifest, desired: Manifest) -> None:
+def require_same_owner(live: KubeObject, desired: KubeObject) -> None:
     """Refuse to touch what belongs to somebody else.
 
     Raises:
@@ -125,7 +125,7 @@ def require_same_owner(live: Manifest, desired: Manifest) -> None:
         )
 
 
-def _require_made_here(live: Manifest) -> None:
+def _require_made_here(live: KubeObject) -> None:
     """Refuse to change what Kinema has not made: an object that nobody owns may be anybody's.
 
     Raises:
@@ -139,7 +139,7 @@ def _require_made_here(live: Manifest) -> None:
         )
 
 
-def controller_uid(obj: Manifest) -> str | None:
+def controller_uid(obj: KubeObject) -> str | None:
     """UID of the controlling owner, if there is one."""
     for owner in obj["metadata"].get("ownerReferences") or ():
         if owner.get("controller"):

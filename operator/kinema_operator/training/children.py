@@ -17,7 +17,7 @@ from kinema_api.evaluation import Evaluation
 from kinema_api.objectstore import StoreLocation
 from kinema_api.run import EvaluationConfig, PublicationConfig, RunConfig
 from kinema_api.training import VideoModelTraining
-from kinema_operator.core.plan import Apply, Event, Manifest, Patch, Ref
+from kinema_operator.core.plan import Apply, Event, KubeObject, Patch, Ref
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import store_location
 from kinema_operator.training.objects.evaluator import evaluation_job
@@ -156,7 +156,7 @@ def objects(view: View) -> tuple[Apply, ...]:
     return tuple(found)
 
 
-def _another_store(view: View, app: specs.AppDef, config: RunConfig) -> Manifest:
+def _another_store(view: View, app: specs.AppDef, config: RunConfig) -> KubeObject:
     making = Making(
         taken={pod.name for pod in view.stores},
         image=view.job.image if view.job else "",
@@ -173,14 +173,14 @@ def resize(view: View) -> tuple[Patch, ...]:
     found = view.job
     if found is None or found.finished or found.parallelism == view.nodes:
         return ()
-    body: Manifest = {"spec": {"parallelism": view.nodes, "completions": view.nodes}}
+    body: KubeObject = {"spec": {"parallelism": view.nodes, "completions": view.nodes}}
     return (Patch(_job_ref(view, found.name, found.uid), found.resource_version, body),)
 
 
 def resize_groups(view: View) -> tuple[Patch, ...]:
     """The least size of a group, for stores that take it in while they serve."""
     wanted = view.spec.min_nodes
-    body: Manifest = {"metadata": {"annotations": {ANNOTATION_MIN_NODES: str(wanted)}}}
+    body: KubeObject = {"metadata": {"annotations": {ANNOTATION_MIN_NODES: str(wanted)}}}
     stores = (pod for pod in view.stores if pod.generation is not None and pod.deletion_time is None and not pod.over)
     return tuple(Patch(_pod_ref(view, p), p.resource_version, body) for p in stores if p.min_nodes != wanted)
 

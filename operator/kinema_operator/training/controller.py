@@ -15,7 +15,7 @@ from kinema_api.training_status import VideoModelTrainingStatus
 from kinema_operator.core.conditions import Moment
 from kinema_operator.core.controller import Cache
 from kinema_operator.core.errors import AlreadyExists, Denied
-from kinema_operator.core.plan import Effect, Key, Manifest, Plan, Ref
+from kinema_operator.core.plan import Effect, Key, KubeObject, Plan, Ref
 from kinema_operator.core.resources import ref_to
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell.storage import Stores
@@ -36,16 +36,16 @@ class ApiClient(Protocol):
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """One object by its name, or None."""
 
-    async def post(self, manifest: Manifest) -> dict[str, Any]:
+    async def post(self, manifest: KubeObject) -> dict[str, Any]:
         """Make the object."""
 
-    async def apply(self, manifest: Manifest) -> dict[str, Any]:
+    async def apply(self, manifest: KubeObject) -> dict[str, Any]:
         """Server-side apply."""
 
     async def delete(self, ref: Ref) -> bool:
         """Delete the object; whether it was there."""
 
-    async def patch(self, ref: Ref, body: Manifest, resource_version: str | None) -> dict[str, Any]:
+    async def patch(self, ref: Ref, body: KubeObject, resource_version: str | None) -> dict[str, Any]:
         """JSON merge patch; with None onto whatever version of the object there is."""
 
 
@@ -62,7 +62,7 @@ class TrainingController:
         self._stores = stores
         self._observer = Observer(settings, client, stores, Trainers(settings, progress_port))
 
-    def keys_for(self, obj: Manifest) -> Iterable[Key]:
+    def keys_for(self, obj: KubeObject) -> Iterable[Key]:
         """The training itself, and whatever carries its label."""
         metadata = obj["metadata"]
         if obj["kind"] == self.kind:
@@ -75,7 +75,7 @@ class TrainingController:
         name = (metadata.get("labels") or {}).get(names.LABEL_TRAINING)
         return [Key(self.kind, metadata["namespace"], name)] if name else []
 
-    def parse(self, obj: Manifest) -> VideoModelTraining:
+    def parse(self, obj: KubeObject) -> VideoModelTraining:
         """See `VideoModelTraining.parse`."""
         return VideoModelTraining.parse(obj)
 
@@ -170,7 +170,7 @@ class TrainingController:
         body = {"metadata": {"finalizers": [*others, names.FINALIZER] if wanted else others}}
         await self._client.patch(ref_to(live), body, live["metadata"]["resourceVersion"])
 
-    async def _put(self, secret: Manifest) -> None:
+    async def _put(self, secret: KubeObject) -> None:
         """A plain POST costs the API server half of an apply, and most Secrets are new."""
         try:
             await self._client.post(secret)
@@ -178,7 +178,7 @@ class TrainingController:
             await self._require_own(secret)
             await self._client.apply(secret)
 
-    async def _require_own(self, secret: Manifest) -> None:
+    async def _require_own(self, secret: KubeObject) -> None:
         metadata = secret["metadata"]
         try:
             live = await self._client.get("Secret", metadata["namespace"], metadata["name"])

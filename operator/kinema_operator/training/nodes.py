@@ -21,7 +21,7 @@ from kinema_api import names
 from kinema_api.base import find_condition
 from kinema_api.wire import TrainerProgress
 from kinema_operator.core.controller import Cache
-from kinema_operator.core.plan import Event, Manifest, Patch, Plan, Ref
+from kinema_operator.core.plan import Event, KubeObject, Patch, Plan, Ref
 from kinema_operator.core.resources import NODE_KIND
 from kinema_operator.training.observed import NodeTrouble, Observed, PodSeen
 from kinema_operator.training.read import FAILURE_COUNTS
@@ -51,14 +51,14 @@ NO_RIGHTS: Final = (
 
 def with_node(pod: PodSeen, cache: Cache) -> PodSeen:
     """`pod` with what is wrong with its node."""
-    if not pod.node or cache.sight(NODE_KIND) != "listed":
+    if not pod.node or cache.list_state(NODE_KIND) != "listed":
         return pod
     node = cache.get(NODE_KIND, "", pod.node)
     trouble = trouble_of(node)
     return dataclasses.replace(pod, trouble=trouble, trouble_since=_since(node)) if trouble else pod
 
 
-def trouble_of(node: Manifest | None) -> NodeTrouble | None:
+def trouble_of(node: KubeObject | None) -> NodeTrouble | None:
     """What is wrong with a node; None for a healthy one."""
     if node is None or node["metadata"].get("deletionTimestamp"):
         return "deleted"
@@ -69,17 +69,17 @@ def trouble_of(node: Manifest | None) -> NodeTrouble | None:
     return "not ready" if ready == "False" else None
 
 
-def _ready(node: Manifest) -> Mapping[str, Any]:
+def _ready(node: KubeObject) -> Mapping[str, Any]:
     conditions = (node.get("status") or {}).get("conditions") or ()
     return next((condition for condition in conditions if condition["type"] == "Ready"), {})
 
 
-def _since(node: Manifest | None) -> datetime | None:
+def _since(node: KubeObject | None) -> datetime | None:
     said = _ready(node).get("lastTransitionTime") if node else None
     return datetime.fromisoformat(said) if said else None
 
 
-def to_ask(view: View, pods: Iterable[Manifest]) -> list[Manifest]:
+def to_ask(view: View, pods: Iterable[KubeObject]) -> list[KubeObject]:
     """Trainers at work on troubled nodes: only these are asked whether they live."""
     asked = {pod.name for pod in view.trainers if pod.trouble and not _ended(pod)}
     return [pod for pod in pods if pod["metadata"]["name"] in asked]
@@ -152,7 +152,7 @@ def healthy_again(view: View) -> tuple[Patch, ...]:
     progress = view.progress
     if progress is None or progress.world_size == 0:
         return ()
-    zero: Manifest = {"metadata": {"annotations": dict.fromkeys(FAILURE_COUNTS, "0")}}
+    zero: KubeObject = {"metadata": {"annotations": dict.fromkeys(FAILURE_COUNTS, "0")}}
     return tuple(
         Patch(_ref(view, pod), None, zero)
         for pod in view.trainers

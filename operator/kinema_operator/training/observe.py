@@ -17,14 +17,13 @@ from kinema_api.reports import read_result
 from kinema_api.training import KIND, VideoModelTraining
 from kinema_operator.core.controller import Cache
 from kinema_operator.core.errors import Denied
-from kinema_operator.core.plan import Key
-from kinema_operator.core.plan import Manifest as KubernetesObject
+from kinema_operator.core.plan import Key, KubeObject
 from kinema_operator.core.resources import NODE_KIND
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import storage_reason, store_location
 from kinema_operator.shell.conditional_writes import ConditionalStores
-from kinema_operator.shell.lanes import ask
 from kinema_operator.shell.storage import SecretReader, Stores
+from kinema_operator.shell.store_limits import ask
 from kinema_operator.training import fence, nodes, shared, standing
 from kinema_operator.training.objects.secret import expiry, secret_name
 from kinema_operator.training.observed import (
@@ -109,7 +108,7 @@ class Observer:
         """The store gave no credentials: the next look tells why."""
         self._refusals[training.metadata.uid] = error
 
-    def _from_cache(self, training: VideoModelTraining, cache: Cache) -> tuple[Observed, list[KubernetesObject]]:
+    def _from_cache(self, training: VideoModelTraining, cache: Cache) -> tuple[Observed, list[KubeObject]]:
         meta = training.metadata
         labels = {names.LABEL_TRAINING: meta.name}
         jobs = [job for job in cache.list("Job", meta.namespace, labels) if _belongs(job, meta.uid)]
@@ -123,7 +122,7 @@ class Observer:
         seen = Observed(
             jobs=tuple(read_job(job) for job in sorted(jobs, key=_name)),
             pods=tuple(nodes.with_node(read_pod(pod), cache) for pod in sorted(pods, key=_name)),
-            nodes_watched=cache.sight(NODE_KIND) != "refused",
+            nodes_watched=cache.list_state(NODE_KIND) != "refused",
             stores_named=shared.stores_named(cache, meta.namespace),
             older=shared.of_older_versions(training, cache),
             model_exists=exists,
@@ -150,7 +149,7 @@ class Observer:
             return dataclasses.replace(seen, storage_problem=_problem(error))
         return dataclasses.replace(seen, resume=resume)
 
-    async def _attempt(self, view: View, pods: list[KubernetesObject], cache: Cache) -> Observed:
+    async def _attempt(self, view: View, pods: list[KubeObject], cache: Cache) -> Observed:
         meta, status = view.training.metadata, view.status
         view = await self._with_secret(view)
         running = {pod.name for pod in view.trainers if pod.running}
@@ -330,11 +329,11 @@ def _with(view: View, seen: Observed) -> View:
     return View(view.training, seen, view.settings, view.now)
 
 
-def _belongs(obj: KubernetesObject, uid: str) -> bool:
+def _belongs(obj: KubeObject, uid: str) -> bool:
     return any(owner["uid"] == uid for owner in obj["metadata"].get("ownerReferences") or ())
 
 
-def _is_of(pod: KubernetesObject, uids: set[str], owners: set[str], jobs: set[str]) -> bool:
+def _is_of(pod: KubeObject, uids: set[str], owners: set[str], jobs: set[str]) -> bool:
     """Whether a pod with the label of a training of this name is a pod of the training with one of these uids.
 
     Args:
@@ -354,7 +353,7 @@ def _is_of(pod: KubernetesObject, uids: set[str], owners: set[str], jobs: set[st
     return bool(above["kind"] == "Job" and above["uid"] not in jobs)
 
 
-def _name(obj: KubernetesObject) -> str:
+def _name(obj: KubeObject) -> str:
     return str(obj["metadata"]["name"])
 
 

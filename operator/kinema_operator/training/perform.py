@@ -12,8 +12,8 @@ from kinema_api import layout
 from kinema_api.objectstore import ObjectStore
 from kinema_api.training import VideoModelTraining
 from kinema_operator.core.settings import Settings
-from kinema_operator.shell.lanes import ask
 from kinema_operator.shell.storage import Stores
+from kinema_operator.shell.store_limits import ask
 from kinema_operator.training import fence
 from kinema_operator.training.effects import (
     CleanAttempts,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from kinema_api import launch, names
-from kinema_operator.core.plan import Manifest
+from kinema_operator.core.plan import KubeObject
 from kinema_operator.training.failure import parse_last_word
 from kinema_operator.training.objects.rendezvous_pod import ANNOTATION_GENERATION, ANNOTATION_MIN_NODES
 from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen
@@ -21,7 +21,7 @@ _FAULTLESS_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 MAX_DIGITS: Final = 18
 
 
-def read_job(job: Manifest) -> JobSeen:
+def read_job(job: KubeObject) -> JobSeen:
     """A Job of a training."""
     metadata, spec = job["metadata"], job["spec"]
     finished: Literal["Complete", "Failed"] | None = None
@@ -52,7 +52,7 @@ def read_job(job: Manifest) -> JobSeen:
     )
 
 
-def read_pod(pod: Manifest) -> PodSeen:
+def read_pod(pod: KubeObject) -> PodSeen:
     """A trainer, an evaluator or a rendezvous store."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     component = (metadata.get("labels") or {}).get(names.LABEL_COMPONENT, "")
@@ -107,12 +107,12 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
-def _template(job: Manifest) -> Mapping[str, Any]:
+def _template(job: KubeObject) -> Mapping[str, Any]:
     found: Mapping[str, Any] = (job["spec"].get("template") or {}).get("spec") or {}
     return found
 
 
-def _image(job: Manifest) -> str:
+def _image(job: KubeObject) -> str:
     containers = _template(job).get("containers") or ()
     return next((str(c.get("image") or "") for c in containers if c.get("name") == launch.TRAINER_ROLE), "")
 

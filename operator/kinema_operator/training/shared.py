@@ -14,7 +14,7 @@ from typing import Any, Final
 from kinema_api import names
 from kinema_api.training import KIND, VideoModelTraining
 from kinema_operator.core.controller import Cache
-from kinema_operator.core.plan import Manifest, Ref
+from kinema_operator.core.plan import KubeObject, Ref
 from kinema_operator.core.resources import ref_to
 from kinema_operator.shell.writer import controller_uid
 
@@ -29,14 +29,14 @@ class StoresNamed:
         self._of: dict[tuple[str, str], str] = {}
         self._named: dict[str, Counter[str]] = {}
 
-    def put(self, obj: Manifest) -> None:
+    def put(self, obj: KubeObject) -> None:
         """Take in a training, in place of the one of the same name."""
         self.remove(obj)
         metadata, endpoint = obj["metadata"], _endpoint(obj)
         self._of[(metadata["namespace"], metadata["name"])] = endpoint
         self._named.setdefault(metadata["namespace"], Counter())[endpoint] += 1
 
-    def remove(self, obj: Manifest) -> None:
+    def remove(self, obj: KubeObject) -> None:
         """Let go of the training of this name."""
         namespace = obj["metadata"]["namespace"]
         endpoint = self._of.pop((namespace, obj["metadata"]["name"]), None)
@@ -57,7 +57,7 @@ class StoresNamed:
 def stores_named(cache: Cache, namespace: str) -> tuple[str, ...]:
     """Endpoints of the stores that the trainings of a namespace name."""
     view: Any = getattr(cache, "view", None)
-    if view is not None and cache.sight(KIND) != "unknown":
+    if view is not None and cache.list_state(KIND) != "unknown":
         kept: StoresNamed = view(KIND, StoresNamed)
         return kept.of(namespace)
     found = StoresNamed()
@@ -66,7 +66,7 @@ def stores_named(cache: Cache, namespace: str) -> tuple[str, ...]:
     return found.of(namespace)
 
 
-def is_shared(obj: Manifest) -> bool:
+def is_shared(obj: KubeObject) -> bool:
     """Whether the object is one of those that a namespace has once."""
     return (obj["kind"], obj["metadata"]["name"]) in SHARED
 
@@ -89,15 +89,15 @@ def of_older_versions(training: VideoModelTraining, cache: Cache) -> tuple[Ref, 
         ("Service", names.pods_service_name(meta.name)),
         ("NetworkPolicy", names.network_policy_name(meta.name)),
     )
-    found: Iterable[Manifest | None] = (cache.get(kind, meta.namespace, name) for kind, name in wanted)
+    found: Iterable[KubeObject | None] = (cache.get(kind, meta.namespace, name) for kind, name in wanted)
     return tuple(ref_to(obj) for obj in found if obj and controller_uid(obj) == meta.uid and not _leaves(obj))
 
 
-def _leaves(obj: Manifest) -> bool:
+def _leaves(obj: KubeObject) -> bool:
     return bool(obj["metadata"].get("deletionTimestamp"))
 
 
-def _endpoint(obj: Manifest) -> str:
+def _endpoint(obj: KubeObject) -> str:
     """As the spec has it, which may be anything: an operator that is older than the CRD reads it too."""
     store = (obj.get("spec") or {}).get("artifactStore")
     return str(store.get("endpoint") or "") if isinstance(store, dict) else ""

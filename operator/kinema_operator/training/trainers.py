@@ -17,7 +17,7 @@ import aiohttp
 from kinema_api import names
 from kinema_api.errors import UnsafeName
 from kinema_api.wire import TrainerProgress
-from kinema_operator.core.plan import Key, Manifest
+from kinema_operator.core.plan import Key, KubeObject
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell import pod_http
 from kinema_operator.training.observed import GroupSeen
@@ -77,11 +77,11 @@ class Trainers:
         self._port = port
         self._known: dict[Key, _Known] = {}
 
-    async def progress(self, key: Key, run: int, attempt: int, pods: Iterable[Manifest]) -> TrainerProgress | None:
+    async def progress(self, key: Key, run: int, attempt: int, pods: Iterable[KubeObject]) -> TrainerProgress | None:
         """What the group says through its rank 0; None if nobody does. `pods` are the running ones."""
         return (await self.group(key, run, attempt, pods)).progress
 
-    async def group(self, key: Key, run: int, attempt: int, pods: Iterable[Manifest], least: int = 1) -> GroupSeen:
+    async def group(self, key: Key, run: int, attempt: int, pods: Iterable[KubeObject], least: int = 1) -> GroupSeen:
         """What the group says through its rank 0, and for how long nothing has moved.
 
         Args:
@@ -141,7 +141,7 @@ class Trainers:
         elif _has_none(known, addresses, answers):
             known.speaker = known.progress = None
 
-    async def silent(self, pods: Iterable[Manifest]) -> frozenset[str]:
+    async def silent(self, pods: Iterable[KubeObject]) -> frozenset[str]:
         """Names of the pods that answer none of `LAST_TRIES` questions; one without an address never will."""
         left = {pod["metadata"]["name"]: (pod.get("status") or {}).get("podIP") for pod in pods}
         asked = {name: address for name, address in left.items() if address}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from kinema_api.base import ApiModel, Quantity, Worded, cel_rules
+from kinema_api.base import ApiModel, Matches, Quantity, cel_rules
 from kinema_api.errors import UnstructuralSchema
 from kinema_api.schema import convert, structural_schema, without_defaults
 
@@ -113,7 +113,7 @@ def test_a_type_by_its_names_on_the_wire() -> None:
         """All of it."""
 
         inner: Inner = Inner()
-        word: Annotated[str, Field(max_length=9), Worded("^a", "begin with a")] | None = None
+        word: Annotated[str, Field(max_length=9), Matches("^a", "begin with a")] | None = None
         mode: Literal["x"] = "x"
         since: datetime | None = None
 

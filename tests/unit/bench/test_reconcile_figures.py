@@ -11,10 +11,10 @@ from bench import finished
 from bench.starts import histogram_percentile, read
 from kinema_api.generation import VideoGeneration
 from kinema_api.training import VideoModelTraining
+from kinema_operator.core.kstatus import Findings, finish
 from kinema_operator.core.plan import Plan
 from kinema_operator.core.semantic import keeping_unknown, merge_patch
 from kinema_operator.core.settings import Settings
-from kinema_operator.core.standing import Look, finish
 from kinema_operator.generation import plan as generation_plan
 from kinema_operator.generation.observed import Observed as GenerationObserved
 from kinema_operator.training.observed import Observed
@@ -106,4 +106,4 @@ def test_an_operator_has_nothing_to_do_for_what_has_ended(index: int) -> None:
     after: Any = obj["status"]
     if plan.status is not None:
         after = keeping_unknown(after, plan.status.to_wire(), type(plan.status))  # type: ignore[union-attr]
-    assert merge_patch(obj["status"], finish(obj, after, Look(), NOW)) == {}
+    assert merge_patch(obj["status"], finish(obj, after, Findings(), NOW)) == {}

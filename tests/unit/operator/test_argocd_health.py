@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kinema_operator.core.standing import Look, Refusal, finish
+from kinema_operator.core.kstatus import Findings, Refusal, finish
 
 SCRIPT = Path(__file__).resolve().parents[3] / "manifests" / "argocd" / "health.lua"
 LUA = os.environ.get("KINEMA_LUA") or shutil.which("lua5.4") or shutil.which("lua5.1") or shutil.which("lua")
@@ -37,18 +37,18 @@ def health(obj: dict[str, Any]) -> str:
     return done.stdout.strip()
 
 
-def told(kind: str, phase: str, look: Look | None = None, **conditions: str) -> dict[str, Any]:
+def told(kind: str, phase: str, look: Findings | None = None, **conditions: str) -> dict[str, Any]:
     obj: dict[str, Any] = {"kind": kind, "metadata": {"name": "one", "generation": 3}}
     time = "2026-03-01T00:00:00Z"
     there = [
         {"type": t, "status": status, "reason": "Because", "message": "why", "lastTransitionTime": time}
         for t, status in conditions.items()
     ]
-    status = finish(obj, {"phase": phase, "conditions": there}, look or Look(), NOW)
+    status = finish(obj, {"phase": phase, "conditions": there}, look or Findings(), NOW)
     return {**obj, "status": status}
 
 
-REFUSED = Look(refusals=(Refusal("Job one", "QuotaExceeded", "exceeded quota"),))
+REFUSED = Findings(refusals=(Refusal("Job one", "QuotaExceeded", "exceeded quota"),))
 CASES = [
     (told("VideoModelTraining", "Succeeded", Succeeded="True"), "Healthy"),
     (told("VideoModelTraining", "Failed", Failed="True"), "Degraded"),

@@ -107,7 +107,7 @@ async def test_objects_of_the_namespace_and_a_mask(store: FolderStore) -> None:
     [
         (Known(), "InputNotFound", False, "create it or correct the name"),
         (Known(first=generation()), "InputNotReady", False, "has not succeeded yet"),
-        (Known(first=done("Failed")), "InputFailed", True, "failed, so there is no clip of it"),
+        (Known(first=done("Failed")), "InputFailed", True, "failed, so it has no clip"),
         (Known(first=done("Cancelled")), "InputFailed", True, "create another VideoGeneration"),
         (Known(first=done()), "InputNotFound", False, "does not exist; upload it or correct the uri"),
     ],

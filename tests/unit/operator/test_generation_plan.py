@@ -22,11 +22,11 @@ from kinema_operator.generation.observed import (
     Copy,
     Inspection,
     Model,
+    NoResponse,
     Observed,
+    OrderRefusal,
     Problem,
-    Refusal,
     SignedAddress,
-    Silent,
     Turn,
     Unknown,
 )
@@ -144,7 +144,7 @@ def test_an_order_that_nobody_waits_for_is_stopped_first() -> None:
         ("Running", on_server(order("failed", error="disk full")), "disk full"),
         ("Running", on_server(order("cancelled")), "cancelled"),
         ("Scheduled", on_server(order("denoising", attempt=2)), "later attempt"),
-        ("Scheduled", on_server(Unknown(), refusal=Refusal("outdated", "later attempt")), "later attempt"),
+        ("Scheduled", on_server(Unknown(), refusal=OrderRefusal("outdated", "later attempt")), "later attempt"),
         ("Running", on_server(order("succeeded", result=result("thumbnail.webp"))), "other files than ordered"),
         ("Running", on_server(order("succeeded", result=result("video.mp4", "../x"))), "other files than ordered"),
         (
@@ -168,7 +168,7 @@ def test_a_failed_attempt_sends_the_request_back_to_the_line(phase: str, observe
     [
         on_server(server=None),
         on_server(Unknown(), server=pod(terminating=True)),
-        on_server(Silent("no answer"), server=pod(terminating=True)),
+        on_server(NoResponse("no answer"), server=pod(terminating=True)),
         on_server(order("cancelled"), server=pod(terminating=True)),
         on_server(order("failed", error="killed"), server=pod(terminating=True)),
     ],
@@ -190,7 +190,7 @@ def test_planned_stops_of_servers_exhaust_no_attempts(phase: str, observed: Obse
     "observed",
     [
         on_server(order("failed", error="odd size", retriable=False)),
-        on_server(Unknown(), refusal=Refusal("never", "odd size")),
+        on_server(Unknown(), refusal=OrderRefusal("never", "odd size")),
     ],
 )
 def test_a_request_at_fault_fails_with_the_servers_sentence(observed: Observed) -> None:
@@ -199,12 +199,12 @@ def test_a_request_at_fault_fails_with_the_servers_sentence(observed: Observed) 
 
 
 def test_a_busy_server_costs_no_failure() -> None:
-    decided = plan(clip(status("Scheduled")), on_server(Unknown(), refusal=Refusal("busy", "busy")), SETTINGS, NOW)
+    decided = plan(clip(status("Scheduled")), on_server(Unknown(), refusal=OrderRefusal("busy", "busy")), SETTINGS, NOW)
     assert (after(decided).phase, after(decided).failures) == ("Pending", 0)
 
 
 def test_silence_is_borne_for_a_while_then_the_only_pod_is_replaced() -> None:
-    silent = on_server(Silent("no answer within 3 s"))
+    silent = on_server(NoResponse("no answer within 3 s"))
     first = plan(clip(status("Running")), silent, SETTINGS, NOW)
     assert condition(first, "Running").status == "Unknown"
     assert after(first).phase == "Running"
@@ -213,7 +213,7 @@ def test_silence_is_borne_for_a_while_then_the_only_pod_is_replaced() -> None:
     given_up = plan(clip(after(first)), silent, SETTINGS, later + timedelta(seconds=1))
     assert (after(given_up).phase, after(given_up).failures) == ("Pending", 1)
     assert given_up.delete == (pod().ref,)
-    others = Observed(Model(DIGEST), servers=2, server=pod(), answer=Silent("no answer"))
+    others = Observed(Model(DIGEST), servers=2, server=pod(), answer=NoResponse("no answer"))
     assert plan(clip(after(first)), others, SETTINGS, later + timedelta(seconds=1)).delete == ()
     heard = plan(clip(after(first)), on_server(order("denoising", step=1)), SETTINGS, later)
     assert condition(heard, "Running").status == "True"
@@ -297,7 +297,7 @@ def test_cancelling_waits_until_the_server_has_let_go() -> None:
     running = plan(clip(status("Running"), cancel=True), on_server(order("denoising")), SETTINGS, NOW)
     assert running.effects == (CancelOrder(pod(), "uid-clip"),)
     assert after(running).phase == "Running"
-    for answer in (order("cancelled"), order("succeeded"), Unknown(), Silent("no answer")):
+    for answer in (order("cancelled"), order("succeeded"), Unknown(), NoResponse("no answer")):
         assert after(plan(clip(status("Running"), cancel=True), on_server(answer), SETTINGS, NOW)).phase == "Cancelled"
     assert after(plan(clip(cancel=True), Observed(None), SETTINGS, NOW)).phase == "Cancelled"
 
@@ -315,7 +315,7 @@ def test_the_deadline_fails_what_waits_but_not_what_is_rendered() -> None:
 answers = st.one_of(
     st.none(),
     st.just(Unknown()),
-    st.just(Silent("no answer")),
+    st.just(NoResponse("no answer")),
     st.builds(
         order,
         st.sampled_from(["loading", "denoising", "encoding", "succeeded", "failed", "cancelled"]),
@@ -332,7 +332,9 @@ observations = st.builds(
     turn=st.sampled_from([None, Turn(pod(1)), Turn(pod(1), "uid-other"), Turn(pod(1), "uid-clip")]),
     server=st.sampled_from([None, pod(), pod(terminating=True), pod(ended=True), pod(ready=False)]),
     answer=answers,
-    refusal=st.sampled_from([None, Refusal("busy", "b"), Refusal("outdated", "o"), Refusal("never", "n")]),
+    refusal=st.sampled_from(
+        [None, OrderRefusal("busy", "b"), OrderRefusal("outdated", "o"), OrderRefusal("never", "n")]
+    ),
     inspection=st.sampled_from(
         [
             None,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kinema_api.generation import KIND
 from kinema_operator.core.plan import Key
 from kinema_operator.core.settings import Settings
-from kinema_operator.dispatch.queue import Request, assign, idle_servers, position, waiting_line
+from kinema_operator.dispatch.requests import Request, assign, idle_servers, position, request_queue
 from kinema_operator.dispatch.server_pod import ServerPod
 from kinema_operator.generation.controller import GenerationController
 
@@ -45,12 +45,12 @@ servers = st.lists(
 def test_everyone_computes_the_same_line_and_the_same_choice(
     all_requests: list[Request], pods: list[ServerPod], random: st.DataObject
 ) -> None:
-    line = waiting_line(all_requests, DIGEST, DIGEST)
+    line = request_queue(all_requests, DIGEST, DIGEST)
     chosen = assign(line, idle_servers(pods, all_requests))
     shuffled, moved = list(all_requests), list(pods)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     random.shuffle(moved)  # type: ignore[attr-defined]
-    assert waiting_line(shuffled, DIGEST, DIGEST) == line
+    assert request_queue(shuffled, DIGEST, DIGEST) == line
     assert assign(line, idle_servers(moved, shuffled)) == chosen
 
 
@@ -58,7 +58,7 @@ def test_everyone_computes_the_same_line_and_the_same_choice(
 def test_servers_go_to_the_first_in_line_one_each_and_never_to_a_busy_one(
     all_requests: list[Request], pods: list[ServerPod]
 ) -> None:
-    line = waiting_line(all_requests, DIGEST, DIGEST)
+    line = request_queue(all_requests, DIGEST, DIGEST)
     idle = idle_servers(pods, all_requests)
     chosen = assign(line, idle)
     assert list(chosen) == [waiting.name for waiting in line[: len(idle)]]
@@ -69,7 +69,7 @@ def test_servers_go_to_the_first_in_line_one_each_and_never_to_a_busy_one(
 
 @given(requests)
 def test_who_came_first_stands_first(all_requests: list[Request]) -> None:
-    line = waiting_line(all_requests, DIGEST, DIGEST)
+    line = request_queue(all_requests, DIGEST, DIGEST)
     assert [(r.created, r.name) for r in line] == sorted((r.created, r.name) for r in line)
     assert all(r.digest in (None, DIGEST) and r.phase == "Pending" for r in line)
     for place, waiting in enumerate(line):
@@ -84,8 +84,8 @@ def test_a_request_that_failed_on_a_server_gets_another_if_there_is_one() -> Non
 
 def test_requests_not_pinned_yet_stand_in_the_line_of_the_current_digest() -> None:
     unpinned = Request("clip", "tiny", "2026-01-01T00:00:00Z")
-    assert waiting_line([unpinned], DIGEST, current=DIGEST) == (unpinned,)
-    assert waiting_line([unpinned], DIGEST, current=OTHER) == ()
+    assert request_queue([unpinned], DIGEST, current=DIGEST) == (unpinned,)
+    assert request_queue([unpinned], DIGEST, current=OTHER) == ()
 
 
 def clip(name: str, phase: str | None = None, **spec: object) -> dict[str, object]:

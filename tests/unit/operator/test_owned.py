@@ -10,8 +10,8 @@ import pytest
 from kinema_operator.core.plan import Key
 from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.shell.owned import LACKING_SECONDS, PODS_REFUSED, Owned
-from kinema_operator.shell.queue import WorkQueue
 from kinema_operator.shell.reconcile import Reconciler
+from kinema_operator.shell.workqueue import WorkQueue
 
 LABEL = "kinema.dev/training"
 

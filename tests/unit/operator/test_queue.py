@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from examples import examples
 from kinema_operator.core.plan import Key
 from kinema_operator.core.settings import Settings
-from kinema_operator.shell.queue import AGEING_SECONDS, Priority, Schedule, WorkQueue
 from kinema_operator.shell.runtime import Runtime
+from kinema_operator.shell.workqueue import AGEING_SECONDS, Priority, Schedule, WorkQueue
 
 KEYS = st.sampled_from("abcde")
 

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from kinema_api.wire import OrderedModel, OrderState, WorkOrder
-from kinema_operator.generation.observed import Refusal, Silent, Unknown
+from kinema_operator.generation.observed import NoResponse, OrderRefusal, Unknown
 from kinema_operator.generation.server_client import MAX_ANSWER_BYTES, ServerClient
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -64,7 +64,7 @@ def answer(status: int, body: object) -> Handler:
 async def test_answers_to_an_order(serve: Serve, status: int, kind: str | None) -> None:
     client = await serve(answer(status, {"error": "a sentence; do this"}))
     refusal = await client.send(LOOPBACK, ORDER)
-    assert refusal == (Refusal(kind, "a sentence; do this") if kind else None)  # type: ignore[arg-type]
+    assert refusal == (OrderRefusal(kind, "a sentence; do this") if kind else None)  # type: ignore[arg-type]
 
 
 async def test_the_state_of_an_order(serve: Serve) -> None:
@@ -77,7 +77,7 @@ async def test_the_state_of_an_order(serve: Serve) -> None:
 @pytest.mark.parametrize("body", ["not a state", {"uid": 1}, []])
 async def test_nonsense_is_silence(serve: Serve, body: object) -> None:
     client = await serve(answer(200, body))
-    assert isinstance(await client.order(LOOPBACK, "u"), Silent)
+    assert isinstance(await client.order(LOOPBACK, "u"), NoResponse)
 
 
 async def test_an_answer_without_end_is_silence(serve: Serve) -> None:
@@ -89,7 +89,7 @@ async def test_an_answer_without_end_is_silence(serve: Serve) -> None:
         return response
 
     client = await serve(handler)
-    assert isinstance(await client.order(LOOPBACK, "u"), Silent)
+    assert isinstance(await client.order(LOOPBACK, "u"), NoResponse)
 
 
 async def test_a_redirect_is_not_followed(serve: Serve) -> None:
@@ -100,13 +100,13 @@ async def test_a_redirect_is_not_followed(serve: Serve) -> None:
         raise web.HTTPFound("/elsewhere")
 
     client = await serve(handler)
-    assert isinstance(await client.order(LOOPBACK, "u"), Silent)
+    assert isinstance(await client.order(LOOPBACK, "u"), NoResponse)
     assert asked == ["/v1/orders/u"]
 
 
 async def test_nobody_there_is_silence() -> None:
     client = ServerClient(0.3, 1)
-    assert isinstance(await client.order(LOOPBACK, "u"), Silent)
+    assert isinstance(await client.order(LOOPBACK, "u"), NoResponse)
     assert await client.send(LOOPBACK, ORDER) is None
     await client.cancel(LOOPBACK, "u")
     await client.close()

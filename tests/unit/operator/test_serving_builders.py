@@ -10,7 +10,7 @@ import yaml
 
 from kinema_api import launch, names
 from kinema_api.serving import VideoModel
-from kinema_operator.core import network, pods
+from kinema_operator.core import egress, pods
 from kinema_operator.core.settings import Settings
 from kinema_operator.serving.objects import deployment
 from kinema_operator.serving.objects.deployment import server_deployment
@@ -194,6 +194,6 @@ def test_a_language_model_is_named_to_servers_and_within_their_reach() -> None:
     ],
 )
 def test_store_egress_is_as_narrow_as_the_endpoint_allows(endpoint: str, port: int, to: Any) -> None:
-    rule = network.store_egress(endpoint)
+    rule = egress.store_egress(endpoint)
     assert rule["ports"] == [{"protocol": "TCP", "port": port}]
     assert rule.get("to") == to

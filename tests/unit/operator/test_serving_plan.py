@@ -14,7 +14,7 @@ from kinema_api.base import find_condition
 from kinema_api.serving import Serving, VideoModel, VideoModelStatus
 from kinema_operator.core.plan import Key, Plan, Ref
 from kinema_operator.core.settings import Settings
-from kinema_operator.dispatch.queue import Request
+from kinema_operator.dispatch.requests import Request
 from kinema_operator.dispatch.server_pod import DELETION_COST_ANNOTATION, ServerPod
 from kinema_operator.serving.observed import Demand, Observed, Served, Source
 from kinema_operator.serving.plan import plan

@@ -13,7 +13,7 @@ from kinema_api.base import Condition, find_condition
 from kinema_api.serving import VideoModel, VideoModelStatus
 from kinema_operator.core.plan import Plan, Ref
 from kinema_operator.core.settings import Settings
-from kinema_operator.dispatch.queue import Request, idle_servers, request
+from kinema_operator.dispatch.requests import Request, idle_servers, request
 from kinema_operator.dispatch.server_pod import ServerPod, server_pod
 from kinema_operator.serving.controller import ModelController
 from kinema_operator.serving.observed import Observed, Served, Source

@@ -15,7 +15,7 @@ from kinema_api import launch, names
 from kinema_api.serving import KIND, VideoModel
 from kinema_operator.core import pods
 from kinema_operator.core.ownership import controller_reference
-from kinema_operator.core.plan import Manifest
+from kinema_operator.core.plan import KubeObject
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.labels import server_labels, server_selector
 
@@ -48,7 +48,7 @@ LIVENESS: Final = {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold":
 
 def server_deployment(
     model: VideoModel, digest: str, replicas: int, settings: Settings, order_key: str = ""
-) -> Manifest:
+) -> KubeObject:
     """The Deployment of `replicas` servers of `digest` (`sha256:<hex>`).
 
     `order_key`: the public key by which they know the operator's orders; servers without one take none from outside.

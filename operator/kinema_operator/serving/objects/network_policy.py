@@ -10,17 +10,17 @@ from collections.abc import Iterable
 
 from kinema_api import names
 from kinema_api.serving import KIND, VideoModel
-from kinema_operator.core import network
+from kinema_operator.core import egress
 from kinema_operator.core.ownership import controller_reference
-from kinema_operator.core.plan import Manifest
+from kinema_operator.core.plan import KubeObject
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.labels import model_selector
 
 
-def server_network_policy(model: VideoModel, store_endpoints: Iterable[str], settings: Settings) -> Manifest:
+def server_network_policy(model: VideoModel, store_endpoints: Iterable[str], settings: Settings) -> KubeObject:
     """The policy for all servers of `model`; `store_endpoints`: where its weights and its requests' clips lie."""
     operator = {
-        "namespaceSelector": {"matchLabels": {network.NAMESPACE_NAME_LABEL: settings.pod_namespace}},
+        "namespaceSelector": {"matchLabels": {egress.NAMESPACE_NAME_LABEL: settings.pod_namespace}},
         "podSelector": {
             "matchLabels": {names.LABEL_COMPONENT: names.COMPONENT_OPERATOR},
         },
@@ -43,8 +43,8 @@ def server_network_policy(model: VideoModel, store_endpoints: Iterable[str], set
                 {"from": [monitoring], "ports": [{"protocol": "TCP", "port": names.SERVER_METRICS_PORT}]},
             ],
             "egress": [
-                network.dns_egress(),
-                *network.store_egresses((*store_endpoints, settings.expansion_url or "")),
+                egress.dns_egress(),
+                *egress.store_egresses((*store_endpoints, settings.expansion_url or "")),
             ],
         },
     }

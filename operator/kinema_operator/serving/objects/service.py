@@ -5,12 +5,12 @@ from __future__ import annotations
 from kinema_api import names
 from kinema_api.serving import KIND, VideoModel
 from kinema_operator.core.ownership import controller_reference
-from kinema_operator.core.plan import Manifest
+from kinema_operator.core.plan import KubeObject
 from kinema_operator.dispatch.labels import server_labels, server_selector
 from kinema_operator.serving.objects.deployment import METRICS_PORT_NAME
 
 
-def server_service(model: VideoModel, digest: str) -> Manifest:
+def server_service(model: VideoModel, digest: str) -> KubeObject:
     """The Service of the servers of `digest`."""
     name = model.metadata.name
     return {

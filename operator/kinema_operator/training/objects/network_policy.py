@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Final
 
 from kinema_api import names
-from kinema_operator.core.network import NAMESPACE_NAME_LABEL, dns_egress, is_allowed, store_egresses
-from kinema_operator.core.plan import Manifest
+from kinema_operator.core.egress import NAMESPACE_NAME_LABEL, dns_egress, is_allowed, store_egresses
+from kinema_operator.core.plan import KubeObject
 from kinema_operator.core.settings import Settings
 from kinema_operator.training.objects import ownership
 
@@ -22,7 +22,7 @@ CACHED_NAMESPACES: Final = 1024
 """Every look at every training asks for the same policy."""
 
 
-def network_policy(namespace: str, endpoints: Iterable[str], settings: Settings) -> Manifest:
+def network_policy(namespace: str, endpoints: Iterable[str], settings: Settings) -> KubeObject:
     """The policy of a namespace whose trainings keep their artefacts at `endpoints`; those not allowed open no way."""
     own, allowed = settings.store_endpoint, settings.allowed_stores
     return _network_policy(namespace, frozenset(endpoints), own, allowed, settings.pod_namespace)
@@ -31,7 +31,7 @@ def network_policy(namespace: str, endpoints: Iterable[str], settings: Settings)
 @lru_cache(CACHED_NAMESPACES)
 def _network_policy(
     namespace: str, endpoints: frozenset[str], own: str, allowed: tuple[str, ...], operators_namespace: str
-) -> Manifest:
+) -> KubeObject:
     stores = {endpoint for endpoint in endpoints if endpoint == own or is_allowed(endpoint, own, allowed)}
     trainings = {"podSelector": {"matchExpressions": [{"key": names.LABEL_TRAINING, "operator": "Exists"}]}}
     watchers = (

@@ -8,12 +8,12 @@ from kinema_api import names
 from kinema_api.training import KIND, VideoModelTraining
 from kinema_operator.core.ownership import controller_reference
 
-Manifest = dict[str, Any]
+JsonDict = dict[str, Any]
 
 
 def labels(
     training: VideoModelTraining, component: str, run: int | None = None, attempt: int | None = None
-) -> Manifest:
+) -> JsonDict:
     """Labels of an object; those of one attempt carry its run and attempt."""
     found = names.common_labels(training.metadata.name, component)
     found[names.LABEL_TRAINING] = training.metadata.name
@@ -40,12 +40,12 @@ def scale_selector(training: VideoModelTraining) -> str:
     return f"{names.LABEL_TRAINING}={training.metadata.name},{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}"
 
 
-def shared_metadata(namespace: str, name: str, component: str) -> Manifest:
+def shared_metadata(namespace: str, name: str, component: str) -> JsonDict:
     """Metadata of an object that all trainings of a namespace share: it has no owner."""
     return {"name": name, "namespace": namespace, "labels": names.common_labels(name, component)}
 
 
-def metadata(training: VideoModelTraining, name: str, object_labels: Manifest) -> Manifest:
+def metadata(training: VideoModelTraining, name: str, object_labels: JsonDict) -> JsonDict:
     """Metadata of an object that the training owns."""
     return {
         "name": name,

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from kinema_api import names
 from kinema_api.training import VideoModelTraining
-from kinema_operator.core.plan import Manifest
+from kinema_operator.core.plan import KubeObject
 from kinema_operator.training.objects import ownership
 
 CACHED_NAMESPACES: Final = 1024
@@ -25,7 +25,7 @@ CACHED_NAMESPACES: Final = 1024
 
 
 @lru_cache(CACHED_NAMESPACES)
-def rendezvous_service(namespace: str) -> Manifest:
+def rendezvous_service(namespace: str) -> KubeObject:
     """Headless Service of the rendezvous stores of all trainings of a namespace."""
     selector = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_COMPONENT: names.COMPONENT_STORE}
     return {

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kinema_api import generation
-from kinema_operator.core.controller import Sight
+from kinema_operator.core.controller import ListState
 from kinema_operator.core.errors import Conflict, NotFound
-from kinema_operator.core.plan import Event, Manifest, Ref
+from kinema_operator.core.plan import Event, KubeObject, Ref
 from kinema_operator.core.resources import CHILD_KINDS, CUSTOM_KINDS
 
 
@@ -43,13 +43,15 @@ class ApiMemory:
     def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         return self.objects.get((kind, namespace, name))
 
-    def list(self, kind: str, namespace: str | None = None, labels: dict[str, str] | None = None) -> Iterable[Manifest]:
+    def list(
+        self, kind: str, namespace: str | None = None, labels: dict[str, str] | None = None
+    ) -> Iterable[KubeObject]:
         for (of, within, _), obj in list(self.objects.items()):
             own = obj["metadata"].get("labels", {})
             if of == kind and within == namespace and all(own.get(k) == v for k, v in (labels or {}).items()):
                 yield obj
 
-    def sight(self, kind: str) -> Sight:
+    def list_state(self, kind: str) -> ListState:
         return "listed"
 
     def watches(self, kind: str) -> bool:
@@ -73,7 +75,7 @@ class ApiWrites:
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         return self._memory.get(kind, namespace, name)
 
-    async def apply(self, manifest: Manifest) -> dict[str, Any]:
+    async def apply(self, manifest: KubeObject) -> dict[str, Any]:
         self._wire.step()
         metadata = manifest["metadata"]
         live = self._memory.get(manifest["kind"], metadata["namespace"], metadata["name"]) or {}
@@ -83,7 +85,7 @@ class ApiWrites:
     async def patch(
         self,
         ref: Ref,
-        body: Manifest,
+        body: KubeObject,
         resource_version: str,
         *,
         subresource: str | None = None,
@@ -101,7 +103,7 @@ class ApiWrites:
             attempts.append(made["status"].get("attempt", 0))
         return made
 
-    async def patch_status(self, ref: Ref, status: Manifest, resource_version: str) -> dict[str, Any]:
+    async def patch_status(self, ref: Ref, status: KubeObject, resource_version: str) -> dict[str, Any]:
         return await self.patch(ref, {"status": status}, resource_version)
 
     async def delete(self, ref: Ref) -> bool:
@@ -112,12 +114,12 @@ class ApiWrites:
             del self._memory.objects[(ref.kind, ref.namespace, ref.name)]
         return found
 
-    async def create(self, manifest: Manifest) -> tuple[dict[str, Any], bool]:
+    async def create(self, manifest: KubeObject) -> tuple[dict[str, Any], bool]:
         metadata = manifest["metadata"]
         live = self._memory.get(manifest["kind"], metadata["namespace"], metadata["name"])
         return (live, False) if live is not None else (await self.apply(manifest), True)
 
-    def tell(self, obj: Manifest, event: Event) -> None:
+    def tell(self, obj: KubeObject, event: Event) -> None:
         self._wire.step()
         self._memory.events.append((obj["metadata"]["name"], event.reason))
 

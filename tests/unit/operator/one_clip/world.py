@@ -23,8 +23,8 @@ from kinema_operator.core.plan import Effect, Key
 from kinema_operator.core.settings import Settings
 from kinema_operator.generation.controller import GenerationController
 from kinema_operator.serving.controller import ModelController
-from kinema_operator.shell.queue import WorkQueue
 from kinema_operator.shell.reconcile import Reconciler
+from kinema_operator.shell.workqueue import WorkQueue
 from unit.operator.one_clip.api_memory import ApiMemory, ApiWrites, Killed, Tripwire
 from unit.operator.one_clip.loopback_server import LoopbackServer
 

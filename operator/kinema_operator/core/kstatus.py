@@ -18,7 +18,7 @@ from typing import Any, Final
 from kinema_api import generation, serving, training
 from kinema_api.base import Condition
 from kinema_operator.core.conditions import MAX_MESSAGE
-from kinema_operator.core.plan import Manifest
+from kinema_operator.core.plan import KubeObject
 
 READY: Final = "Ready"
 RECONCILING: Final = "Reconciling"
@@ -68,7 +68,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class PodProblem:
     """Why a pod does not run, in the words of the scheduler or the kubelet."""
 
     reason: str
@@ -76,14 +76,14 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class Look:
+class Findings:
     """What a look has seen beside the plan's own status."""
 
     refusals: tuple[Refusal, ...] = ()
-    trouble: Trouble | None = None
+    trouble: PodProblem | None = None
 
 
-def finish(obj: Manifest, status: Mapping[str, Any], look: Look, now: datetime) -> Wire:
+def finish(obj: KubeObject, status: Mapping[str, Any], look: Findings, now: datetime) -> Wire:
     """`status` of a plan about `obj` with what holds for every kind."""
     kind, at = obj["kind"], int(obj["metadata"].get("generation") or 1)
     told = {c["type"]: {**c, "observedGeneration": at} for c in status.get("conditions") or () if not _stale(c, now)}
@@ -105,7 +105,7 @@ def _stale(condition: Mapping[str, Any], now: datetime) -> bool:
 
 
 def with_condition(
-    obj: Manifest, type_: str, value: str, reason: str, message: str, now: datetime
+    obj: KubeObject, type_: str, value: str, reason: str, message: str, now: datetime
 ) -> list[dict[str, Any]]:
     """The conditions of `obj` as they are, whoever wrote them, with this one set."""
     there = [c for c in (obj.get("status") or {}).get("conditions") or () if isinstance(c, Mapping)]
@@ -115,16 +115,16 @@ def with_condition(
     return [*kept, _condition(type_, value, reason, message, before, at, now)]
 
 
-def trouble_of(pods: Iterable[Manifest]) -> Trouble | None:
+def trouble_of(pods: Iterable[KubeObject]) -> PodProblem | None:
     """The first thing, by pod name, that keeps one of `pods` from running."""
     for pod in sorted(pods, key=lambda p: str(p["metadata"]["name"])):
         found = pod_trouble(pod)
         if found:
-            return Trouble(found.reason, f"Pod {pod['metadata']['name']}: {found.message}")
+            return PodProblem(found.reason, f"Pod {pod['metadata']['name']}: {found.message}")
     return None
 
 
-def pod_trouble(pod: Manifest) -> Trouble | None:
+def pod_trouble(pod: KubeObject) -> PodProblem | None:
     """Why a pod does not run: no node takes it, or one of its containers cannot start, or keeps ending."""
     status = pod.get("status") or {}
     if pod["metadata"].get("deletionTimestamp") or status.get("phase") in ("Succeeded", "Failed"):
@@ -132,7 +132,7 @@ def pod_trouble(pod: Manifest) -> Trouble | None:
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             reason = condition.get("reason") or "Unschedulable"
-            return Trouble(str(reason), str(condition.get("message") or "no node fits"))
+            return PodProblem(str(reason), str(condition.get("message") or "no node fits"))
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason", "") in ("", "ContainerCreating", "PodInitializing"):
@@ -140,7 +140,7 @@ def pod_trouble(pod: Manifest) -> Trouble | None:
         ended = (container.get("lastState") or {}).get("terminated") or {}
         last = f"; it ended with exit code {ended['exitCode']}" if "exitCode" in ended else ""
         said = waiting.get("message") or "see the events of the pod"
-        return Trouble(str(waiting["reason"]), f"container {container.get('name')}: {said}{last}")
+        return PodProblem(str(waiting["reason"]), f"container {container.get('name')}: {said}{last}")
     return None
 
 
@@ -155,7 +155,7 @@ def _refusal(refusals: Sequence[Refusal]) -> _Wanted | None:
     return REFUSED, "True", ordered[0].reason, "; ".join(r.sentence for r in ordered)
 
 
-def _standing(kind: str, phase: str, told: Mapping[str, Wire], look: Look) -> list[_Wanted]:
+def _standing(kind: str, phase: str, told: Mapping[str, Wire], look: Findings) -> list[_Wanted]:
     reason, message = _why(kind, phase, told, look)
     unreadable = _unreadable(told)
     if phase in _DONE[kind] and not unreadable:
@@ -172,7 +172,7 @@ def _unreadable(told: Mapping[str, Wire]) -> bool:
     return accepted.get("status") == "False" and accepted.get("reason") == INVALID_SPEC
 
 
-def _why(kind: str, phase: str, told: Mapping[str, Wire], look: Look) -> tuple[str, str]:
+def _why(kind: str, phase: str, told: Mapping[str, Wire], look: Findings) -> tuple[str, str]:
     if phase not in _ENDED_BADLY.get(kind, ()) and not _unreadable(told):
         refusal = _refusal(look.refusals)
         if refusal:

@@ -1,8 +1,8 @@
-"""A lane per object store: how many calls it may have in hand, who waits, and when it is not asked at all.
+"""Limits the calls in flight to each object store, and pauses calls to a store that fails (a circuit breaker).
 
-A store that does not answer would otherwise take one reconcile after another with it, since each of them waits with a
-worker in hand. One that has not answered yet is asked one thing at a time. Who waits for it gives up soon and comes
-again; once it has failed, everybody is told so at once until its time-out is over, and then one call tries again.
+Without a limit, a store that does not respond would block one reconcile worker after another. A store that has not
+responded yet gets one call at a time. A queued call gives up after LINE_SECONDS; after a failure all calls are refused
+until a pause is over, and then one call probes the store.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from kinema_api.objectstore import ObjectStore
 T = TypeVar("T")
 
 TENANT_SLOTS: Final = 4
-"""Calls that a store of a namespace's own may have in hand."""
+"""Most calls in flight to a store that a namespace specifies."""
 OWN_SLOTS: Final = 16
-"""Calls that the operator's own store may have in hand."""
+"""Most calls in flight to the operator's own store."""
 LINE_SECONDS: Final = 2.0
-"""How long a call waits for its turn at one store."""
+"""How long a call is queued for one store."""
 FIRST_PAUSE_SECONDS: Final = 5.0
 LONGEST_PAUSE_SECONDS: Final = 60.0
-"""Between two tries of a store that does not answer; doubles from the first to the longest."""
+"""Pause between two probes of a failing store; doubles from the first to the longest."""
 
 
-class Lane:
+class StoreLimit:
     """The calls to one store. Belongs to one event loop."""
 
     def __init__(self, endpoint: str, slots: int = TENANT_SLOTS, clock: Callable[[], float] = time.monotonic) -> None:
@@ -121,10 +121,10 @@ class Lane:
 
 
 async def ask(store: ObjectStore, question: Callable[..., T], *args: Any) -> T:
-    """Ask something that blocks on `store`, in the store's own lane if it has one."""
-    lane = getattr(store, "lane", None)
-    if isinstance(lane, Lane):
-        return await lane.run(question, *args)
+    """Run a blocking call on `store` in a thread, within the store's limit if it has one."""
+    call_limit = getattr(store, "call_limit", None)
+    if isinstance(call_limit, StoreLimit):
+        return await call_limit.run(question, *args)
     return await asyncio.to_thread(question, *args)
 
 

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from kinema_api.generation import KIND
 from kinema_operator.core.controller import Cache
-from kinema_operator.core.plan import Manifest
-from kinema_operator.dispatch.queue import Request, request
+from kinema_operator.core.plan import KubeObject
+from kinema_operator.dispatch.requests import Request, request
 
 HEAD: Final = 128
 """How many of the first in line, and of the last that ended, decide about servers: more than a model may have."""
@@ -28,7 +28,7 @@ Place = tuple[str, str]
 
 
 @dataclass
-class ModelLine:
+class RequestQueue:
     """The requests of one model."""
 
     requests: dict[str, Request] = field(default_factory=dict)
@@ -97,15 +97,15 @@ class ModelLine:
                 del self.waiting[request.digest]
 
 
-class Lines:
+class RequestQueues:
     """The lines of all models, fed with VideoGenerations as the API server has them."""
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str, str], Request] = {}
-        self._models: dict[tuple[str, str], ModelLine] = {}
+        self._models: dict[tuple[str, str], RequestQueue] = {}
         self._given: dict[tuple[str, str], dict[str, None]] = {}
 
-    def put(self, obj: Manifest) -> None:
+    def put(self, obj: KubeObject) -> None:
         """Take in an object, in place of the one of the same name. What cannot be read stands in no line."""
         self.remove(obj)
         try:
@@ -114,11 +114,11 @@ class Lines:
             return
         namespace = obj["metadata"]["namespace"]
         self._requests[(namespace, read.name)] = read
-        self._models.setdefault((namespace, read.model), ModelLine()).put(read)
+        self._models.setdefault((namespace, read.model), RequestQueue()).put(read)
         for name in read.given:
             self._given.setdefault((namespace, name), {})[read.name] = None
 
-    def remove(self, obj: Manifest) -> None:
+    def remove(self, obj: KubeObject) -> None:
         """Let go of the object of this name."""
         namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
         known = self._requests.pop((namespace, name), None)
@@ -134,26 +134,26 @@ class Lines:
             if not waiting:
                 self._given.pop((namespace, given), None)
 
-    def of(self, namespace: str, model: str) -> ModelLine:
+    def of(self, namespace: str, model: str) -> RequestQueue:
         """The line of a model; an empty one if nobody asks for it."""
-        return self._models.get((namespace, model)) or ModelLine()
+        return self._models.get((namespace, model)) or RequestQueue()
 
     def waiting_for(self, namespace: str, name: str) -> list[str]:
         """Requests that wait, and that are given the clip of the request `name`."""
         return list(self._given.get((namespace, name), ()))
 
 
-def lines_of(cache: Cache, namespace: str) -> Lines:
+def queues_of(cache: Cache, namespace: str) -> RequestQueues:
     """The lines as a cache keeps them; one that keeps none is walked through."""
     view: Any = getattr(cache, "view", None)
     if view is not None:
-        kept: Lines = view(KIND, Lines)
+        kept: RequestQueues = view(KIND, RequestQueues)
         return kept
     return _filled(cache.list(KIND, namespace))
 
 
-def _filled(objects: Iterable[Manifest]) -> Lines:
-    lines = Lines()
+def _filled(objects: Iterable[KubeObject]) -> RequestQueues:
+    lines = RequestQueues()
     for obj in objects:
         lines.put(obj)
     return lines

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from kinema_operator.core.plan import Manifest
+from kinema_operator.core.plan import KubeObject
 from kinema_operator.dispatch.server_pod import FAILING, UNSCHEDULABLE, ServerPod, newest_template
 
 TERMINAL: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
 ASSIGNED: Final = frozenset({"Scheduled", "Running"})
-IN_LINE: Final = frozenset(
+QUEUED_REASONS: Final = frozenset(
     {
         "ModelNotFound",
         "ModelNotReady",
@@ -76,7 +76,7 @@ class Request:
         return self.active and not self.assigned and not self.held
 
 
-def request(manifest: Manifest) -> Request:
+def request(manifest: KubeObject) -> Request:
     """A VideoGeneration of the API server as a Request; reads raw JSON, since a line may be thousands long."""
     metadata: Mapping[str, Any] = manifest["metadata"]
     spec: Mapping[str, Any] = manifest.get("spec") or {}
@@ -98,10 +98,10 @@ def request(manifest: Manifest) -> Request:
 
 def _holds(condition: Mapping[str, Any]) -> bool:
     unmet = condition.get("type") in ("Accepted", "Scheduled") and condition.get("status") == "False"
-    return unmet and condition.get("reason") not in IN_LINE
+    return unmet and condition.get("reason") not in QUEUED_REASONS
 
 
-def given_to(manifest: Manifest) -> tuple[str, ...]:
+def given_to(manifest: KubeObject) -> tuple[str, ...]:
     """Names of the requests whose clips a VideoGeneration that waits is given."""
     spec: Mapping[str, Any] = manifest.get("spec") or {}
     if ((manifest.get("status") or {}).get("phase") or "Pending") != "Pending":
@@ -110,7 +110,7 @@ def given_to(manifest: Manifest) -> tuple[str, ...]:
     return tuple({name: None for name in names if name})
 
 
-def waiting_line(requests: Iterable[Request], digest: str, current: str | None) -> tuple[Request, ...]:
+def request_queue(requests: Iterable[Request], digest: str, current: str | None) -> tuple[Request, ...]:
     """Who waits for `digest`, in order; requests that are not pinned yet wait for the model's `current` one."""
     waiting = (r for r in requests if r.waiting and (r.digest or current) == digest)
     return tuple(sorted(waiting, key=lambda r: (r.created, r.name)))
