@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from kubernetes.config import incluster_config
 
 from kinema_cli.main import main
 
@@ -75,19 +76,28 @@ def kubeconfig(port: int, **user: Any) -> dict[str, Any]:
     }
 
 
-def in_a_pod(tmp_path: Path, port: int, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a pod whose own cluster answers on this port; HOME is an empty folder."""
+InAPod = Callable[..., Result]
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> dict[str, str]:
+    """The variables of a pod but the port of its cluster; its files are in the test's folder, HOME is empty."""
     (tmp_path / "token").write_text("a-pods-token")
     (tmp_path / "ca.crt").write_text("a certificate")
-    (tmp_path / "home").mkdir(exist_ok=True)
-    # Of the variables only the path matters: no kubeconfig of whoever runs the tests.
-    basic = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-    basic.setdefault("PYTHONPATH", os.pathsep.join(sys.path))
-    own = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(port), "HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-c", IN_A_POD, str(tmp_path / "token"), str(tmp_path / "ca.crt"), *arguments]
-    return subprocess.run(
-        command, env={**basic, **own, **environment}, capture_output=True, text=True, timeout=120, check=False
-    )
+    (tmp_path / "home").mkdir()
+    return {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "HOME": str(tmp_path / "home")}
+
+
+@pytest.fixture
+def in_a_pod(tmp_path: Path, pod: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> InAPod:
+    """The command in a pod whose own cluster answers on a port."""
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+
+    def run(port: int, *arguments: str, **environment: str) -> Result:
+        return CliRunner().invoke(main, arguments, env={**pod, "KUBERNETES_SERVICE_PORT": str(port), **environment})
+
+    return run
 
 
 def broken(tmp_path: Path, what: str, port: int) -> str:
@@ -140,29 +150,36 @@ FAULTS = [
 
 @pytest.mark.parametrize("what", FAULTS)
 def test_a_broken_kubeconfig_is_told_and_the_pods_own_cluster_is_not_asked(
-    tmp_path: Path, what: str, server: ThreadingHTTPServer
+    tmp_path: Path, what: str, server: ThreadingHTTPServer, in_a_pod: InAPod
 ) -> None:
     path = broken(tmp_path, what, server.server_port)
-    done = in_a_pod(tmp_path, server.server_port, "get", "trainings", KUBECONFIG=path)
-    assert done.returncode == 3, done.stderr
+    done = in_a_pod(server.server_port, "get", "trainings", KUBECONFIG=path)
+    assert done.exit_code == 3, done.stderr
     assert path in done.stderr, done.stderr
     assert "correct KUBECONFIG" in done.stderr
-    assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
     assert _Asked.asked == ()
 
 
-def test_a_context_that_is_not_there_is_told(tmp_path: Path, server: ThreadingHTTPServer) -> None:
+def test_a_context_that_is_not_there_is_told(tmp_path: Path, server: ThreadingHTTPServer, in_a_pod: InAPod) -> None:
     (tmp_path / "theirs").write_text(yaml.safe_dump(kubeconfig(server.server_port)))
-    done = in_a_pod(tmp_path, 1, "get", "--context", "gone", KUBECONFIG=str(tmp_path / "theirs"))
-    assert (done.returncode, "gone" in done.stderr) == (3, True), done.stderr
+    done = in_a_pod(1, "get", "--context", "gone", KUBECONFIG=str(tmp_path / "theirs"))
+    assert (done.exit_code, "gone" in done.stderr) == (3, True), done.stderr
     assert _Asked.asked == ()
 
 
-def test_a_pod_without_a_kubeconfig_asks_its_own_cluster(tmp_path: Path) -> None:
-    done = in_a_pod(tmp_path, 1, "get", "trainings")
+def test_a_pod_without_a_kubeconfig_asks_its_own_cluster(tmp_path: Path, pod: dict[str, str]) -> None:
+    """In a process of its own, where nothing has been imported before."""
+    # Of the variables only the path matters: no kubeconfig of whoever runs the tests.
+    basic = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    basic.setdefault("PYTHONPATH", os.pathsep.join(sys.path))
+    environment = {**basic, **pod, "KUBERNETES_SERVICE_PORT": "1"}
+    files = [str(tmp_path / "token"), str(tmp_path / "ca.crt")]
+    command = [sys.executable, "-c", IN_A_POD, *files, "get", "trainings"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 3
     assert "KUBECONFIG" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from kinema_model.config import ModelConfig
 from kinema_model.video_model import VideoModel
 
 PROMPT = "a red square moves right"
+POLL_SECONDS = 0.005
 
 
 def write_manifest(folder: Path) -> str:
@@ -181,6 +182,8 @@ class Server:
             state = OrderState.parse(body)
             if done(state):
                 return state
+            # The server has the same processor: without it the test would mostly ask.
+            await asyncio.sleep(POLL_SECONDS)
 
     async def ended(self, uid: str) -> OrderState:
         return await self.until(uid, lambda s: s.phase in ("succeeded", "failed", "cancelled"))

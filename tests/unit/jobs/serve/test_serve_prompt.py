@@ -40,13 +40,9 @@ async def test_words_that_were_never_seen_and_what_was_cut_are_told(
 ) -> None:
     _, taken = await server.submit(make_order(prompt=prompt))
     assert taken["phase"] == "loading"
-    while True:
-        status, state = await server.ask("GET", "/v1/orders/uid-1")
-        assert status == 200
-        if state["phase"] in ("succeeded", "failed"):
-            break
-    assert state["phase"] == "succeeded", state
-    heard = state["result"].get("prompt", {})
+    state = await server.ended("uid-1")
+    assert state.phase == "succeeded", state
+    heard = state.result.to_wire().get("prompt", {})
     assert heard.get("unseenWords", []) == unseen
     assert heard.get("limit") == 128
     assert bool(heard.get("cut")) is cut
