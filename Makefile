@@ -47,7 +47,8 @@ integration: $(STAMP)  ## Tests against a real API server, object store, chart a
 
 soak: $(STAMP) cluster  ## What takes long: all examples of property tests, every sample judged, every pair of faults
 	@$(BIN)/python dev/cluster build $(PROGRAMS) >/dev/null
-	@KINEMA_EXAMPLES=1 $(BIN)/python -m pytest $(AGAIN) -m 'soak or hypothesis' tests/unit tests/integration
+	@KINEMA_EXAMPLES=1 $(BIN)/python -m pytest -q $(AGAIN) -n logical --maxprocesses 4 --dist worksteal tests/unit
+	@$(BIN)/python -m pytest $(AGAIN) -m soak tests/integration
 	@$(BIN)/python -m pytest $(AGAIN) -m soak tests/e2e
 	@KINEMA_CHAOS_PAIRS=all $(BIN)/python dev/chaos
 

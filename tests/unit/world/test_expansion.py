@@ -119,7 +119,7 @@ def test_a_rich_caption_has_nothing_to_add(which: tuple[SceneKind, int], seed: i
 @pytest.mark.parametrize("kind", SceneKind)
 def test_no_word_is_added_that_the_world_does_not_say_of_such_a_scene(kind: SceneKind) -> None:
     told, added = (defaultdict(set), defaultdict(set))
-    for index in range(150):
+    for index in range(examples(150)):
         scene = WORLDS[kind].scene(index)
         for facts, seen in ((scene.facts, told), (parse_caption(expand(scene.captions.short, index).rich), added)):
             for shot in facts.shots:

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from examples import examples
 from kinema_world import SceneKind, ShapeMix, Video, World, WorldConfig
 from kinema_world.reader import agreement, read
 
-CLIPS = 10
+CLIPS = examples(10)
 SHAPES = ShapeMix(frames=(16, 24), sides=(32, 64))
 
 

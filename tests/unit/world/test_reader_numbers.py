@@ -1,14 +1,18 @@
 """What is read in numbers: places, speeds, times of events, accelerations."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
+from examples import examples
 from kinema_world import Motion, Scene, SceneKind, ShapeMix, World, WorldConfig
 from kinema_world.reader import Reading, read
 
-CLIPS = 10
+CLIPS = examples(10)
 
 
+@cache
 def _read(kind: SceneKind, *, sides: tuple[int, int] = (48, 80), frames: int = 24) -> list[tuple[Scene, Reading]]:
     world = World(WorldConfig(seed=12, kinds={kind: 1.0}, shapes=ShapeMix(frames=(frames,), sides=sides)))
     clips = [world.sample(index) for index in range(CLIPS)]

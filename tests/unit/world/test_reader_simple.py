@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from examples import examples
 from kinema_world import Attributes, Video, World, coverage
 from kinema_world.errors import ClipError
 from kinema_world.reader import parse
@@ -48,7 +49,7 @@ def test_a_shape_that_moves_aslant_has_no_direction() -> None:
 @pytest.mark.parametrize("size", [(8, 24, 24), (8, 32, 48), (16, 64, 36)])
 def test_true_clips_are_read(size: tuple[int, int, int]) -> None:
     world = World.fixed(11, *size, 8)
-    clips = [world.sample(index) for index in range(120)]
+    clips = [world.sample(index) for index in range(examples(120))]
     assert sum(parse(clip.video) == clip.scene.attributes for clip in clips) >= 0.99 * len(clips)
 
 

@@ -6,7 +6,7 @@ from kinema_world import COLOURS, DIRECTIONS, SHAPES, SPEEDS, Motion, Scene, Sce
 from kinema_world.splits import BANDS, HELD_OUT_BANDS, combination_held_out, speed_held_out
 from kinema_world.vocabulary import speed_word
 
-SCENES = 2000
+SCENES = 800
 
 
 def _held_out(scene: Scene) -> bool:

@@ -14,6 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from unit.jobs.serve.conftest import POLL_SECONDS
+
 Order = Callable[..., dict[str, Any]]
 SERVING = re.compile(rb"serving sha256:\S+ on port (\d+), ready after")
 
@@ -65,21 +67,22 @@ async def test_it_serves_and_ends_cleanly_in_the_middle_of_an_order(process: Any
     base = f"http://127.0.0.1:{await process.port()}"
     async with aiohttp.ClientSession(base) as session:
         await session.post("/v1/orders", json=make_order())
-        while (await _state(session))["phase"] != "succeeded":
-            pass
+        await _until(session, lambda state: state["phase"] == "succeeded")
         await session.post("/v1/orders", json=make_order(attempt=2, steps=200, size="128x128", seconds=4))
-        while (await _state(session))["step"] == 0:
-            pass
+        await _until(session, lambda state: state["step"] > 0)
         assert await process.end() == 0
     assert b"attempt 2: cancelled" in process.log
     assert b"Traceback" not in process.log
 
 
-async def _state(session: aiohttp.ClientSession) -> dict[str, Any]:
-    async with session.get("/v1/orders/uid-1") as response:
-        body: dict[str, Any] = await response.json()
-    assert body["phase"] != "failed", body
-    return body
+async def _until(session: aiohttp.ClientSession, done: Callable[[dict[str, Any]], bool]) -> None:
+    while True:
+        async with session.get("/v1/orders/uid-1") as response:
+            state: dict[str, Any] = await response.json()
+        assert state["phase"] != "failed", state
+        if done(state):
+            return
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def test_a_digest_that_is_none_is_a_usage_error() -> None:
