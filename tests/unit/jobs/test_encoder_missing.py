@@ -15,7 +15,7 @@ from kinema_jobs.evaluate import pod as evaluation
 from kinema_jobs.serve import process as server
 from kinema_jobs.train.__main__ import main as train
 from kinema_model.errors import TextEncoderMissing
-from kinema_model.text.encoder import weights as encoder_weights
+from kinema_model.text import weights as encoder_weights
 from kinema_model.text.weights import bundled_folder
 from unit.jobs.doors import BAD_REQUEST, NO_MODEL, Door
 
