@@ -22,13 +22,13 @@ from kinema_model.streaming.stream import Shot, StreamOptions, stream
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.text.reading import Reading, known_words, read, vocabulary
 
-# As kinema_api.generation has them, which a test sees to: what is measured is what users get.
+# As kinema_api.clip has them, which a test sees to: what is measured is what users get.
 DEFAULT_STEPS: Final = 16
 DEFAULT_GUIDANCE: Final = 2.0
 
 
 # An edit keeps motion and composition and changes what is shown; a blend has more to make up.
-_STRENGTH: Final = {Task.EDIT: 0.7, Task.BLEND: 0.85}
+DEFAULT_STRENGTHS: Final = {Task.EDIT: 0.7, Task.BLEND: 0.85}
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Pipeline:
         if given.source is not None and given.mask is None:
             begin = self._codec.encode(given.source[None])[0]
         parts = condition(self.config, self._codec, begin, self.config.rate(asked.get("fps")), given)
-        start = _STRENGTH.get(task, 1.0) if strength is None else strength
+        start = DEFAULT_STRENGTHS.get(task, 1.0) if strength is None else strength
         latents = self._denoise([(prompt, parts)], [seed], asked, start)
         made = self._codec.decode(latents[0][None])[0].cpu()
         pasted = paste(made, given, self.config.patch)

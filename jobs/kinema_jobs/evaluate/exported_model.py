@@ -20,6 +20,7 @@ from typing import Final
 from kinema_api import head as heads
 from kinema_api import layout
 from kinema_api.base import utc_now
+from kinema_api.clip import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
 from kinema_api.errors import BrokenManifest, ObjectMissing, StaleWrite
 from kinema_api.evaluation import CAPTIONS, METRICS
 from kinema_api.manifest import Manifest, ManifestFile
@@ -172,6 +173,8 @@ def _measure(config: EvaluationConfig, model: Path, folder: Path) -> EvaluationR
         plan = Plan(
             clips=wanted.clips,
             seed=wanted.seed,
+            steps=DEFAULT_STEPS,
+            guidance_scale=DEFAULT_GUIDANCE_SCALE,
             world=load_world(model),
             sections=tuple(dict.fromkeys(wanted.sections or SECTIONS)),
         )

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from kinema_api import clip as api
 from kinema_api.generation import VideoGenerationSpec
 from kinema_evaluation import Plan
 from kinema_model.artefact import save_model
@@ -15,7 +16,7 @@ from kinema_model.diffusion.sampler import Guidance, euler_levels, initial_noise
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify
-from kinema_model.pipeline import Pipeline
+from kinema_model.pipeline import DEFAULT_STRENGTHS, Pipeline
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.video_model import VideoModel
 from unit.model.clips import clip
@@ -132,6 +133,10 @@ def test_what_is_measured_is_what_users_get() -> None:
     asked = VideoGenerationSpec.model_validate({"modelRef": {"name": "m"}, "prompt": PROMPT})
     plan = Plan()
     assert (plan.steps, plan.guidance_scale) == (asked.steps, asked.guidance_scale)
+
+
+def test_an_edit_left_to_itself_is_as_strong_as_users_get_it() -> None:
+    assert {task.value: strength for task, strength in DEFAULT_STRENGTHS.items()} == api.DEFAULT_STRENGTHS
 
 
 def test_a_pipeline_left_to_itself_makes_what_users_get(
