@@ -6,13 +6,17 @@ all figures as one object; else a table of attributes with their accuracy, chanc
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import click
+
+from kinema_api.clip import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
 from kinema_evaluation import SECTIONS, Plan, Report, evaluate
 from kinema_evaluation.errors import EvaluationError
 from kinema_jobs.clip.rendering import open_pipeline
@@ -27,25 +31,83 @@ from kinema_world.stored import load_world
 ABLATIONS: Final = "ablations"
 DEFAULT_CLIPS: Final = 128
 DEFAULT_SECONDS: Final = 20.0
+_FOLDER: Final = click.Path(path_type=Path)
 
 
 def main() -> int:
     """Exit codes: 0 done, 1 no usable model, 2 bad arguments."""
-    arguments = _arguments()
+    try:
+        return int(_command.main(prog_name="python -m kinema_jobs.evaluate", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+
+
+def _seconds(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 10 <= number <= 600:
+        raise click.BadParameter("must be from 10 to 600")
+    return number
+
+
+def _labelled(value: str) -> tuple[str, Path]:
+    label, _, folder = value.partition("=")
+    if not label or not folder:
+        raise click.BadParameter("must be LABEL=FOLDER")
+    return label, Path(folder)
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    model: Path
+    out: Path | None
+    clips: int
+    seed: int
+    section: tuple[str, ...]
+    seconds: float
+    beside: tuple[tuple[str, Path], ...]
+    json: bool
+
+    def __post_init__(self) -> None:
+        labels = [label for label, _ in self.beside]
+        if len(set(labels)) < len(labels):
+            raise click.UsageError("--beside gives one label to two models. Give each its own.")
+        if labels and ABLATIONS not in (self.section or SECTIONS):
+            raise click.UsageError(f"--beside is compared in the section {ABLATIONS}. Add --section {ABLATIONS}.")
+
+
+@click.command(help=__doc__)
+@click.option("--model", required=True, type=_FOLDER, help="A model folder, or a folder used as a store.")
+@click.option("--out", type=_FOLDER, help="Folder for report.json and report.html; without it none are written.")
+@click.option(
+    "--clips", type=click.IntRange(2), default=DEFAULT_CLIPS, show_default=True, help="Clips of each group of captions."
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Sets prompts and noise.")
+@click.option("--section", multiple=True, type=click.Choice(SECTIONS), help="Only this one; may be given again.")
+@click.option(
+    "--seconds", type=_seconds, default=DEFAULT_SECONDS, show_default=True, help="Length of streams, 10 to 600."
+)
+@click.option(
+    "--beside",
+    type=_labelled,
+    multiple=True,
+    metavar="LABEL=FOLDER",
+    help="Another model on the same scenes and seeds; may be given again.",
+)
+@click.option("--json", is_flag=True, help="JSON lines instead of a table.")
+def _command(**given: Any) -> int:
+    arguments = _Arguments(**given)
     started = time.monotonic()
     try:
         bundled_folder()
         model = _identity(arguments.model)
         others = {label: _identity(path) for label, path in arguments.beside}
-        plan = Plan(
-            clips=arguments.clips,
-            seed=arguments.seed,
-            seconds=arguments.seconds,
-            world=load_world(Path(model.folder)),
-            sections=tuple(arguments.section or SECTIONS),
-        )
         beside = {label: open_pipeline(Path(other.folder)) for label, other in others.items()}
-        report = evaluate(open_pipeline(Path(model.folder)), plan, _tell if arguments.json else _silent, beside)
+        pipeline = open_pipeline(Path(model.folder))
+        report = evaluate(pipeline, _plan(arguments, model), _tell if arguments.json else _silent, beside)
         origin = Origin(model.folder, model.digest, round(time.monotonic() - started, 1), others)
         files = write_report(report, origin, arguments.out) if arguments.out else []
     except (JobError, EvaluationError, ModelError, WorldError, OSError) as error:
@@ -56,6 +118,19 @@ def main() -> int:
     else:
         print("\n".join([table(report), *map(str, files)]))
     return 0
+
+
+def _plan(arguments: _Arguments, model: Identity) -> Plan:
+    """What is measured, with the steps and the guidance that users get."""
+    return Plan(
+        clips=arguments.clips,
+        seed=arguments.seed,
+        seconds=arguments.seconds,
+        steps=DEFAULT_STEPS,
+        guidance_scale=DEFAULT_GUIDANCE_SCALE,
+        world=load_world(Path(model.folder)),
+        sections=arguments.section or SECTIONS,
+    )
 
 
 def _identity(path: Path) -> Identity:
@@ -84,65 +159,6 @@ def table(report: Report) -> str:
         accuracy, chance, parser = ("" if cell is None else f"{cell:.1%}" for cell in cells)
         lines.append(f"{name:<58} {accuracy:>9} {chance:>7} {parser:>7}")
     return "\n".join([*lines, *(f"{name}: {why}" for name, why in report.absent.items())])
-
-
-def _arguments() -> argparse.Namespace:
-    parser = _parser()
-    arguments = parser.parse_args()
-    labels = [label for label, _ in arguments.beside]
-    if len(set(labels)) < len(labels):
-        parser.error("--beside gives one label to two models. Give each its own.")
-    if labels and ABLATIONS not in (arguments.section or SECTIONS):
-        parser.error(f"--beside is compared in the section {ABLATIONS}. Add --section {ABLATIONS}.")
-    return arguments
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m kinema_jobs.evaluate", description=__doc__)
-    parser.add_argument("--model", required=True, type=Path, help="a model folder, or a folder used as a store")
-    parser.add_argument("--out", type=Path, help="folder for report.json and report.html; without it none are written")
-    parser.add_argument("--clips", type=_several, default=DEFAULT_CLIPS, help="clips of each group of captions")
-    parser.add_argument("--seed", type=_natural, default=0, help="sets prompts and noise")
-    parser.add_argument("--section", action="append", choices=SECTIONS, help="only this one; may be given again")
-    parser.add_argument("--seconds", type=_long, default=DEFAULT_SECONDS, help="length of streams, 10 to 600")
-    parser.add_argument(
-        "--beside",
-        type=_labelled,
-        action="append",
-        default=[],
-        metavar="LABEL=FOLDER",
-        help="another model on the same scenes and seeds; may be given again",
-    )
-    parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
-    return parser
-
-
-def _several(value: str) -> int:
-    number = int(value)
-    if number < 2:
-        raise argparse.ArgumentTypeError("must be at least 2")
-    return number
-
-
-def _long(value: str) -> float:
-    number = float(value)
-    if not 10 <= number <= 600:
-        raise argparse.ArgumentTypeError("must be from 10 to 600")
-    return number
-
-
-def _labelled(value: str) -> tuple[str, Path]:
-    label, _, folder = value.partition("=")
-    if not label or not folder:
-        raise argparse.ArgumentTypeError("must be LABEL=FOLDER")
-    return label, Path(folder)
-
-
-def _natural(value: str) -> int:
-    number = int(value)
-    if not 0 <= number < 2**31:
-        raise argparse.ArgumentTypeError("must be from 0 to 2147483647")
-    return number
 
 
 if __name__ == "__main__":

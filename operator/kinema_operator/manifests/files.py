@@ -6,13 +6,12 @@ python -m kinema_operator.manifests --check    fail if one on disk differs, and 
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import yaml
 
 from kinema_api.crd import KINDS, crd
@@ -104,14 +103,21 @@ def _read(path: Path) -> str | None:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code: 1 when --check finds drift."""
-    parser = argparse.ArgumentParser(prog="python -m kinema_operator.manifests", description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
-    parser.add_argument("--root", type=Path, default=REPOSITORY, help="the repository")
-    arguments = parser.parse_args(argv)
-    if not arguments.check:
-        write_files(arguments.root)
+    try:
+        return int(_command.main(argv, prog_name="python -m kinema_operator.manifests", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+
+
+@click.command(help=(__doc__ or "").splitlines()[0])
+@click.option("--check", is_flag=True, help="Write nothing; fail if a file is out of date.")
+@click.option("--root", type=click.Path(path_type=Path), default=REPOSITORY, help="The repository.")
+def _command(check: bool, root: Path) -> int:
+    if not check:
+        write_files(root)
         return 0
-    stale = stale_files(arguments.root)
+    stale = stale_files(root)
     for path in stale:
-        print(f"{path} is out of date: run `python -m kinema_operator.manifests`", file=sys.stderr)
+        click.echo(f"{path} is out of date: run `python -m kinema_operator.manifests`", err=True)
     return 1 if stale else 0
