@@ -16,7 +16,7 @@ from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
 from kinema_model.network.attention import Segments
 from kinema_model.network.config import PUBLISHED, NetworkConfig
-from kinema_model.network.folder import load_experts, load_network
+from kinema_model.network.folder import load_network
 from kinema_model.network.pack import Box, Pack, Part, Sample, pack_samples, unpack
 from kinema_model.network.places import place_channel
 from kinema_model.network.transformer import VideoTransformer
@@ -200,16 +200,6 @@ def test_a_folder_written_by_diffusers_is_read_whole_and_in_shards(tmp_path: Pat
     for folder in ("whole", "pipeline"):
         with torch.no_grad():
             _agree(_ours(load_network(tmp_path / folder), inputs), _theirs(theirs, inputs, False), folder)
-
-
-def test_two_experts_are_read_with_their_boundary(tmp_path: Path) -> None:
-    for seed, name in enumerate(("transformer", "transformer_2")):
-        _pair(SMALL, seed)[0].save_pretrained(tmp_path / name)
-    (tmp_path / "model_index.json").write_text('{"_class_name": "WanPipeline", "boundary_ratio": 0.875}')
-    experts = load_experts(tmp_path)
-    assert experts.boundary == 0.875
-    assert [experts.at(level) is experts.noisy for level in (1.0, 0.875, 0.87, 0.0)] == [True, True, False, False]
-    assert not torch.equal(experts.noisy.proj_out.weight, experts.clean.proj_out.weight)
 
 
 def test_segments_of_a_wan_text_hold_its_padding() -> None:

@@ -81,4 +81,4 @@ PUBLISHED: Final[dict[str, NetworkConfig]] = {
     "wan2.2-a14b": _wan(40, 13824, 40),
     "wan2.2-ti2v-5b": _wan(24, 14336, 30, in_channels=48, out_channels=48),
 }
-"""Networks of open weights; a `wan2.2-a14b` is two of them, see `experts`."""
+"""Networks of open weights; a `wan2.2-a14b` is two of them, one for high and one for low noise levels."""

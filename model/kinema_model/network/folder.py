@@ -1,7 +1,7 @@
 """Networks as folders in the diffusers format: config.json beside safetensors, whole or in shards.
 
 Nothing that was stored is run: pickled weights are refused. A folder of a whole pipeline holds its network below
-`transformer/`, and a second one for low noise levels below `transformer_2/`.
+`transformer/`.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from kinema_model.errors import BrokenArtefact, ConfigError
+from kinema_model.errors import BrokenArtefact
 from kinema_model.network.config import NetworkConfig
 from kinema_model.network.transformer import VideoTransformer
 
@@ -115,29 +115,3 @@ def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor],
             raise BrokenArtefact(f"{path}: {name} is {tensor.dtype}, not floating point. {_ADVICE}")
         if not bool(torch.isfinite(tensor).all()):
             raise BrokenArtefact(f"{path}: {name} holds NaN or infinity. {_ADVICE}")
-
-
-class Experts:
-    """Two networks that share a clip's way from noise: one above a noise level, one below (Wan 2.2 A14B)."""
-
-    def __init__(self, noisy: VideoTransformer, clean: VideoTransformer, boundary: float) -> None:
-        if not 0 < boundary < 1:
-            raise ConfigError(f"A boundary of {boundary} lies outside the noise levels. Use one between 0 and 1.")
-        self.noisy, self.clean, self.boundary = noisy, clean, boundary
-
-    def at(self, level: float) -> VideoTransformer:
-        """The network for this noise level."""
-        return self.noisy if level >= self.boundary else self.clean
-
-
-def load_experts(folder: Path, dtype: torch.dtype = torch.float32) -> Experts:
-    """Both networks of a pipeline's folder and the boundary that its model_index.json names.
-
-    Raises `BrokenArtefact` or `ConfigError` that names the file at fault.
-    """
-    index = folder / "model_index.json"
-    boundary = read_json(index).get("boundary_ratio")
-    if not isinstance(boundary, float):
-        raise BrokenArtefact(f"{index} names no boundary_ratio between its two networks. {_ADVICE}")
-    noisy, clean = (load_network(folder / name, dtype) for name in ("transformer", "transformer_2"))
-    return Experts(noisy, clean, boundary)
