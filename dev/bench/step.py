@@ -37,11 +37,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.device import DEVICE, GPU, compile_blocks, has_compiler, published_peak, wait
 from bench.shapes import WORLD_PATCH, mix
+from bench.waste import measure_waste
 from kinema_model.draws import Stream, generator
 from kinema_model.network.config import PUBLISHED
 from kinema_model.network.flops import forward_flops, training_flops
 from kinema_model.network.pack import Box
-from kinema_model.packing.planning import StepPlanner, StreamState, measure_waste, patches
+from kinema_model.packing.planning import StepPlanner, StreamState, patches
 from kinema_world import SceneKind
 from kinema_world.scene import ClipShape
 from stage.measure import machine, result

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from kinema_model.packing.planning import Load
+from kinema_model.packing.sharing import Load
 
 _FILE: Final = "pieces.json"
 

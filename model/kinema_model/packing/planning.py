@@ -1,37 +1,22 @@
-"""Which samples make a step, and which rank computes which: a fixed budget of tokens, filled by clips of any shape.
+"""Which samples make a step: a fixed budget of tokens, filled by clips of any shape.
 
-What a step holds follows from the stream of samples alone. How a step is shared out follows from the step and the
-number of ranks. So a run that was interrupted or resized takes the same steps.
+What a step holds follows from the stream of samples alone, so a run that was interrupted or resized takes the same
+steps.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from heapq import heapreplace
 from itertools import chain, count, islice
 from math import prod
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from kinema_model.errors import ConfigError, ShapeError
-
-if TYPE_CHECKING:
-    from kinema_model.source import Shape
+from kinema_model.source import Shape
 
 LOOK_AHEAD: Final = 16
 STATE_NUMBERS: Final = 1 + LOOK_AHEAD
 _REMEMBERED: Final = 4096
-# Slowest rank over the mean that needs no more work on it.
-_CLOSE: Final = 1.001
-_LEAST_GAIN: Final = 1e-6
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a sample costs: tokens, and FLOPs of its share of a training step."""
-
-    sample: int
-    tokens: int
-    flops: float
 
 
 @dataclass(frozen=True)
@@ -139,104 +124,9 @@ def _fill(sizes: Sequence[int], room: int) -> list[int]:
     return chosen[::-1]
 
 
-def share(loads: Sequence[Load], ranks: int) -> list[list[Load]]:
-    """A step's samples for each rank, such that the slowest has little more FLOPs than the mean.
-
-    Longest first to the least loaded (Graham 1969, SIAM J. Appl. Math. 17), then moves and exchanges that relieve the
-    slowest rank, until none does or it is close to the mean. Fewer samples than ranks leave ranks without any.
-    Raises `ConfigError`.
-    """
-    if ranks < 1:
-        raise ConfigError(f"A step cannot be shared among {ranks} ranks. Give at least 1.")
-    shares: list[list[Load]] = [[] for _ in range(ranks)]
-    lightest = [(0.0, rank) for rank in range(ranks)]
-    for load in sorted(loads, key=lambda each: (-each.flops, each.sample)):
-        work, rank = lightest[0]
-        shares[rank].append(load)
-        heapreplace(lightest, (work + load.flops, rank))
-    enough = _CLOSE * _work(loads) / ranks
-    while _relieve(shares, enough):
-        pass
-    return [sorted(mine, key=lambda each: each.sample) for mine in shares]
-
-
-def _work(mine: Sequence[Load]) -> float:
-    return sum(load.flops for load in mine)
-
-
-def _relieve(shares: list[list[Load]], enough: float) -> bool:
-    """Move a sample from the slowest rank, or exchange it for a smaller one; False if it is fast enough or none can."""
-    slow, *others = sorted(shares, key=_work, reverse=True)
-    if _work(slow) <= enough:
-        return False
-    for other in reversed(others):
-        half = (_work(slow) - _work(other)) / 2
-        given, taken = min(
-            ((given, taken) for given in slow for taken in (*other, None)),
-            key=lambda pair: abs(half - _relief(*pair)),
-        )
-        # Something is asked for, so that rounding cannot have two ranks exchange for ever.
-        if abs(half - _relief(given, taken)) < (1 - _LEAST_GAIN) * half:
-            slow.remove(given)
-            other.append(given)
-            if taken is not None:
-                other.remove(taken)
-                slow.append(taken)
-            return True
-    return False
-
-
-def _relief(given: Load, taken: Load | None) -> float:
-    return given.flops - (taken.flops if taken is not None else 0)
-
-
-@dataclass(frozen=True)
-class Waste:
-    """What a run pays for beside its clips, as shares.
-
-    `filler`: of the budget, tokens that no clip used. `rounding`: of the clips' pixels, those beyond whole patches,
-    which are cropped. `imbalance`: FLOPs of the slowest rank over the mean, the mean of all steps; `worst_imbalance`
-    is that of the worst step.
-    """
-
-    filler: float
-    rounding: float
-    imbalance: float
-    worst_imbalance: float
-
-
-def patches(shape: "Shape", patch: tuple[int, int, int]) -> int:
+def patches(shape: Shape, patch: tuple[int, int, int]) -> int:
     """Tokens of a clip cropped to whole patches. Raises `ShapeError` where it is smaller than one."""
     cells = [size // side for size, side in zip((shape.frames, shape.height, shape.width), patch, strict=True)]
     if not all(cells):
         raise ShapeError(f"A clip of {shape} is smaller than a patch of {patch}. Give larger clips or smaller patches.")
     return prod(cells)
-
-
-def measure_waste(
-    shape_of: Callable[[int], "Shape"],
-    flops_of: Callable[[int], float],
-    patch: tuple[int, int, int],
-    *,
-    budget: int,
-    ranks: int,
-    steps: int,
-) -> Waste:
-    """The waste of `steps` steps from a stream's begin, where `flops_of(tokens)` tells what a sample costs."""
-    planner = StepPlanner(lambda sample: patches(shape_of(sample), patch), budget)
-    state, used, pixels, imbalances = StreamState(), 0, 0, []
-    for _ in range(steps):
-        samples, state = planner.plan(state)
-        shapes = [shape_of(sample) for sample in samples]
-        tokens = [patches(shape, patch) for shape in shapes]
-        loads = [Load(sample, n, flops_of(n)) for sample, n in zip(samples, tokens, strict=True)]
-        work = [_work(mine) for mine in share(loads, ranks)]
-        used += sum(tokens)
-        pixels += sum(shape.frames * shape.height * shape.width for shape in shapes)
-        imbalances.append(max(work) / (sum(work) / ranks))
-    return Waste(
-        filler=1 - used / (steps * budget),
-        rounding=1 - used * prod(patch) / pixels,
-        imbalance=sum(imbalances) / steps,
-        worst_imbalance=max(imbalances),
-    )

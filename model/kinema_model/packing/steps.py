@@ -11,7 +11,8 @@ from typing import Final
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.network.flops import training_flops
-from kinema_model.packing.planning import Load, StepPlanner, StreamState, patches, share
+from kinema_model.packing.planning import StepPlanner, StreamState, patches
+from kinema_model.packing.sharing import Load, share
 from kinema_model.source import Source
 
 # Text states of a usual caption; they hardly weigh beside a clip's own tokens.

@@ -17,7 +17,7 @@ from kinema_jobs.train.fitting import Fitting, fit
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.memory import Need
 from kinema_model.config import ModelConfig
-from kinema_model.packing.planning import Load
+from kinema_model.packing.sharing import Load
 from unit.jobs.rounds import CLIP, config, entered, group, lease, on_ranks
 
 SHAPES = {"frames": [4, 8], "fps": [8, 12], "minSide": 16, "maxSide": 32}
