@@ -4,13 +4,13 @@
 `kinema_world.reader` reads them back from pixels alone.
 """
 
-from kinema_world.captions import caption_of, captions_of, prompts, rich_caption, short_caption
+from kinema_world.captions import caption_of, prompts, rich_caption, short_caption
 from kinema_world.config import ShapeMix, WorldConfig
 from kinema_world.drawing import draw, draw_many
 from kinema_world.facts import Facts, ObjectFacts, ShotFacts
 from kinema_world.geometry import coverage
 from kinema_world.parsing import parse_caption
-from kinema_world.scene import ClipShape, Look, Scene, Shot, Track
+from kinema_world.scene import ClipShape, Scene, Track
 from kinema_world.vocabulary import (
     COLOURS,
     DIRECTIONS,
@@ -35,20 +35,17 @@ __all__ = [
     "Clip",
     "ClipShape",
     "Facts",
-    "Look",
     "Motion",
     "ObjectFacts",
     "Scene",
     "SceneKind",
     "ShapeMix",
-    "Shot",
     "ShotFacts",
     "Track",
     "Video",
     "World",
     "WorldConfig",
     "caption_of",
-    "captions_of",
     "combinations",
     "coverage",
     "draw",

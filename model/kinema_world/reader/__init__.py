@@ -5,7 +5,7 @@ one and bears what a small model draws.
 """
 
 from kinema_world.reader.clips import read
-from kinema_world.reader.reading import ObjectReading, Reading, ShotReading, agreement
+from kinema_world.reader.reading import ObjectReading, Reading, agreement
 from kinema_world.reader.simple import parse
 
-__all__ = ["ObjectReading", "Reading", "ShotReading", "agreement", "parse", "read"]
+__all__ = ["ObjectReading", "Reading", "agreement", "parse", "read"]
