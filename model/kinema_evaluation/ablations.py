@@ -162,7 +162,7 @@ def sizes_of(world: WorldConfig, config: ModelConfig) -> list[tuple[int, int]]:
 
 
 def whole(clip: Video, fps: float) -> float | None:
-    """Share of the objects of a clip that are wholly seen in every frame, None where there is no object."""
+    """Share of the objects of a clip (T, H, W, 3) that are wholly seen in every frame, None where there is none."""
     things = [thing for shot in read(clip, fps).shots for thing in shot.objects]
     if not things:
         return None

@@ -202,7 +202,7 @@ def simple_facts(colour: str, shape: str, direction: str) -> Facts:
 
 
 def read_all(clips: Sequence[Video], scenes: Sequence[Scene]) -> list[Facts]:
-    """What is read of clips that were made for these scenes, as far as short captions speak of it."""
+    """What is read of clips (T, H, W, 3) that were made for these scenes, as far as short captions speak of it."""
     return [facts_read(clip, scene.kind, scene.shape.fps).brief() for clip, scene in zip(clips, scenes, strict=True)]
 
 

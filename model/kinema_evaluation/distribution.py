@@ -28,7 +28,7 @@ Damage = Callable[[Video, float, int], Video]
 
 
 def shuffled(clip: Video, amount: float, seed: int) -> Video:
-    """This share of the frames change places."""
+    """`amount` in [0, 1] of the frames of a clip (T, H, W, 3) change places."""
     draw = generator(Stream.EVALUATION, 1, seed)
     chosen = draw.permutation(len(clip))[: round(amount * len(clip))]
     order = np.arange(len(clip))
@@ -37,13 +37,13 @@ def shuffled(clip: Video, amount: float, seed: int) -> Video:
 
 
 def frozen(clip: Video, amount: float, seed: int) -> Video:
-    """The last share of the clip stands still."""
+    """The last `amount` in [0, 1] of a clip (T, H, W, 3) stands still."""
     last = round((1 - amount) * (len(clip) - 1))
     return clip[np.minimum(np.arange(len(clip)), last)]
 
 
 def blurred(clip: Video, amount: float, seed: int) -> Video:
-    """Smoothed by binomial filters along rows and columns."""
+    """A clip (T, H, W, 3) smoothed by binomial filters along rows and columns, `amount` in [0, 1] of the most."""
     soft: FloatArray = clip.astype(np.float32)
     for _ in range(round(amount * _MOST_BLUR)):
         for axis in (1, 2):
@@ -87,7 +87,10 @@ def asked_scenes(examination: Examination) -> list[Scene]:
 
 
 def drawn(examination: Examination, scenes: Sequence[Scene]) -> list[Video]:
-    """The model's clips by the captions of scenes. Raises `Absent` where it does not make clips from words."""
+    """The model's clips (T, H, W, 3) by the captions of scenes.
+
+    Raises `Absent` where it does not make clips from words.
+    """
     if not examination.can(Task.TEXT):
         raise Absent("The model was not trained to make clips from words alone.")
     return examination.draw([scene.captions.short for scene in scenes], [scene.shape for scene in scenes])

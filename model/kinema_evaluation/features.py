@@ -126,6 +126,7 @@ class StateNet(nn.Module):
         return torch.cat((seen, area[..., None] / _SIDE**2 * 10), dim=2).flatten(1)
 
     def forward(self, frames: Tensor) -> Tensor:
+        """What is told of clips (B, 9, 3, 32, 32) as `shrunk` makes them: (B, S) in the layout of `state`."""
         told: Tensor = self.states(self.features(frames))
         return told
 
@@ -142,9 +143,10 @@ def shrunk(clips: Sequence[Video]) -> Tensor:
 
 
 def state(scene: Scene) -> Floats:
-    """What is to be told of a clip: of each colour whether it is there, its shape and where at three moments; ground.
+    """What is to be told of a clip, (S,): of each colour whether it is there, its shape and where; then the ground.
 
-    Places are shares of the frame around its middle and 0 for what is not in view.
+    Places are told at three moments, as shares of the frame around its middle, and 0 for what is not in view. The
+    ground is the share of the frames that each background has.
     """
     last = scene.shape.frames - 1
     moments = [round(last * part / (_MOMENTS - 1)) for part in range(_MOMENTS)]

@@ -78,7 +78,10 @@ def rescaled(scene: Scene, factor: float) -> Scene:
 
 
 def velocity_errors(scene: Scene, clip: Video, first: int) -> list[float]:
-    """|v - v_true| / |v_true| of each moving object that truth shows long enough from frame `first` on."""
+    """|v - v_true| / |v_true| of each moving object that truth shows long enough from frame `first` on.
+
+    `clip` uint8 (T, H, W, 3) was made for the scene.
+    """
     errors = []
     there = objects(clip, scene.shape.fps)
     for track in followed(scene, first):
@@ -101,7 +104,10 @@ def followed(scene: Scene, first: int) -> list[Track]:
 
 
 def steady(scene: Scene, clip: Video, first: int) -> float:
-    """1 where each object that the caption names has one velocity in both halves of the time it is seen, else 0."""
+    """1 where each object that the caption names has one velocity in both halves of the time it is seen, else 0.
+
+    `clip` uint8 (T, H, W, 3) was made for the scene.
+    """
     there = objects(clip, scene.shape.fps)
     for track in scene.shots[0].tracks:
         if track.motion is not Motion.STRAIGHT:
@@ -127,7 +133,10 @@ def _alike(one: Floats, other: Floats, share: float) -> bool:
 
 
 def reflects(scene: Scene, clip: Video, first: int) -> float:
-    """1 where the object turns back at walls, each time with its angle and its speed, and goes on, else 0."""
+    """1 where the object turns back at walls, each time with its angle and its speed, and goes on, else 0.
+
+    `clip` uint8 (T, H, W, 3) was made for the scene.
+    """
     track = scene.shots[0].tracks[0]
     thing = objects(clip, scene.shape.fps).get(track.look.colour)
     if thing is None or not thing.bounces:

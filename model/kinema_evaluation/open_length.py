@@ -109,7 +109,7 @@ def _slanting(scene: Scene) -> bool:
 
 
 def true_stream(scene: Scene, lengths: Sequence[int]) -> Iterator[Video]:
-    """Chunks of so many frames of the object that bounces on for ever."""
+    """Chunks (t, H, W, 3) of so many frames each, of the object that bounces on for ever."""
     first = 0
     for length in lengths:
         yield true_clips([going_on(scene, first, length)])[0]

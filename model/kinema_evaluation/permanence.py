@@ -126,7 +126,7 @@ def _in_time(case: Hidden, thing: ObjectReading) -> bool:
 
 
 def extrapolated(case: Hidden, true: Video) -> Video:
-    """What goes on with the velocity and the look that are read of the given frames of the true clip."""
+    """What goes on with the velocity and the look that are read of the given frames of the true clip (T, H, W, 3)."""
     scene, shot = case.scene, case.scene.shots[0]
     thing = objects(true[: case.given], scene.shape.fps).get(case.track.look.colour)
     centres = places(thing, case.given)
@@ -153,7 +153,7 @@ def _velocity(centres: Floats, fps: float) -> Floats | None:
 
 
 def always_present(case: Hidden, true: Video) -> Video:
-    """The true clip with the object drawn over the screen."""
+    """The true clip (T, H, W, 3) with the object drawn over the screen."""
     shot = case.scene.shots[0]
     bare = replace(shot, screen=None)
     with_object, without = true_clips(

@@ -227,7 +227,10 @@ class Examination:
         return found
 
     def draw(self, prompts: Sequence[str], shapes: Sequence[ClipShape], first_seed: int = 0) -> list[Video]:
-        """The model's clip of each prompt, each of its own shape; those of one shape are drawn together."""
+        """The model's clip (T, H, W, 3) of each prompt, each of its own shape; those of one shape are drawn together.
+
+        Raises `ModelError` where the model does not make such clips.
+        """
         clips: dict[int, Video] = {}
         for shape in dict.fromkeys(shapes):
             places = [place for place, one in enumerate(shapes) if one == shape]
@@ -249,7 +252,7 @@ class Examination:
         return [clips[place] for place in range(len(prompts))]
 
     def complete(self, task: Task, prompts: Sequence[str], givens: Sequence[Given]) -> list[Video]:
-        """The model's clip around what each prompt is given, in its own shape."""
+        """The model's clip (T, H, W, 3) around what each prompt is given, in its own shape. Raises `ModelError`."""
         clips = []
         for place, (prompt, given) in enumerate(zip(prompts, givens, strict=True)):
             self.on_progress(f"{self.section}: {task}", place, len(prompts))
@@ -266,13 +269,13 @@ class Examination:
         return clips
 
     def stream(self, shots: Sequence[Shot], place: int) -> Iterator[Video]:
-        """The model's stream of these shots, chunk after chunk, in its own size."""
+        """The model's stream of these shots in its own size, chunk (t, H, W, 3) after chunk. Raises `ModelError`."""
         return self.model.stream(
             shots, self.seed_of(place), steps=self.plan.steps, guidance_scale=self.plan.guidance_scale
         )
 
     def extend(self, scenes: Sequence[Scene], given: Sequence[int]) -> list[Video]:
-        """The model's way on from so many first frames of each scene's true clip."""
+        """The model's way on (T, H, W, 3) from so many first frames of each scene's true clip. Raises `ModelError`."""
         truth = true_clips(scenes)
         givens = [
             given_for(Task.EXTEND, self.shape.frames, pixels(clip[:count]))
@@ -304,12 +307,15 @@ def new_speed(scene: Scene) -> bool:
 
 
 def true_clips(scenes: Sequence[Scene]) -> list[Video]:
-    """The scenes as the world draws them."""
+    """The scenes as the world draws them, uint8 (T, H, W, 3) each."""
     return [clip.numpy() for clip in draw_many(scenes)]
 
 
 def facts_read(video: Video, kind: SceneKind, fps: float) -> Facts:
-    """What can be told of a clip; simple scenes have a reader of their own, which bears what a small model draws."""
+    """What can be told of a clip uint8 (T, H, W, 3).
+
+    Simple scenes have a reader of their own, which bears what a small model draws. Raises `ClipError`.
+    """
     if kind is not SceneKind.SIMPLE:
         return read(video, fps).facts
     found = parse(video)

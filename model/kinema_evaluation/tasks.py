@@ -61,12 +61,15 @@ class Bench:
         return self.examination.shape.frames
 
     def ask(self, task: Task, givens: Sequence[Given], captions: Sequence[Captions] = ()) -> list[Video]:
-        """The model's clips by the captions of the scenes, or by others."""
+        """The model's clips (T, H, W, 3) by the captions of the scenes, or by others. Raises `ModelError`."""
         prompts = [said.short for said in captions or [scene.captions for scene in self.scenes]]
         return self.examination.complete(task, prompts, givens)
 
     def jumps(self, clips: Sequence[Video], seams: Sequence[int]) -> list[float]:
-        """The largest velocity jump of the first object at any of the seams; unreadable is as much as a whole side."""
+        """The largest velocity jump of the first object at any seam, in px per frame, of each clip (T, H, W, 3).
+
+        What is unreadable counts as much as a whole side. `seams` are the first frames of what follows.
+        """
         found = []
         for scene, clip in zip(self.scenes, clips, strict=True):
             centres = visible_centres(clip, scene.shots[0].tracks[0].look.colour)
@@ -76,7 +79,7 @@ class Bench:
         return found
 
     def seam_row(self, task: Task, clips: Sequence[Video], seams: Sequence[int]) -> Row:
-        """How seams compare with the same frames of true clips."""
+        """How seams of clips (T, H, W, 3) compare with the same frames of true clips."""
         mine = self.jumps(clips, seams)
         return self.jump_row(task, mine, self.jumps(self.truth, seams))
 
@@ -86,13 +89,13 @@ class Bench:
         return _row(SEAM, task, _SEAM_MEANING, ratio_of_means(mine, true, _LEAST_JUMP), _MOST_JUMP, unreadable)
 
     def given_row(self, task: Task, clips: Sequence[Video], frames: Sequence[int]) -> Row:
-        """Whether these frames are those of the true clips."""
+        """Whether these frames of clips (T, H, W, 3) are those of the true clips."""
         places = list(frames)
         same = [float(np.array_equal(c[places], t[places])) for c, t in zip(clips, self.truth, strict=True)]
         return _row(GIVEN, task, _GIVEN_MEANING, mean(same), 1.0)
 
     def sheet(self, task: Task, clips: Sequence[Video], scenes: Sequence[Scene] | None = None) -> Sheet:
-        """The first clips of a task."""
+        """The first clips (T, H, W, 3) of a task."""
         pairs = list(zip(scenes or self.scenes, clips, strict=True))[:_SHOWN]
         return Sheet(f"{task}", tuple(Shown(scene.captions.short, clip) for scene, clip in pairs))
 

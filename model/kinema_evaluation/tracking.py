@@ -47,7 +47,10 @@ def visible_centres(video: Video, colour: str) -> Floats:
 
 
 def velocity(centres: Floats, first: int, end: int, fps: float) -> Floats | None:
-    """Of the straight line through the centres in frames [first, end), in px/s; None of fewer than three."""
+    """Velocity (2,) in px/s of the straight line through centres (T, 2) in frames [first, end).
+
+    None of fewer than three centres; NaN stands for a frame without one.
+    """
     frames = np.flatnonzero(~np.isnan(centres[first:end, 0])) + first
     if len(frames) < _LEAST_POINTS:
         return None

@@ -155,10 +155,12 @@ class ModelConfig(BaseModel):
         return _validated({**preset, **fields}, f"preset {name!r}")
 
     def to_json(self) -> str:
+        """The content of `kinema.json`."""
         return self.model_dump_json(indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "ModelConfig":
+        """The config that `to_json` wrote. Raises `ConfigError`, naming the fields that do not fit."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:

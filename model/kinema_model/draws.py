@@ -46,6 +46,6 @@ def normal(stream: Stream, seed: int, samples: Sequence[int], step: int, shape: 
 
 
 def uniform(stream: Stream, seed: int, samples: Sequence[int], step: int) -> Tensor:
-    """Uniform float32 in [0, 1), one per sample."""
+    """Float32 (len(samples),), uniform in [0, 1), value i drawn for samples[i] alone."""
     values = [generator(stream, seed, sample, step).random() for sample in samples]
     return torch.tensor(values, dtype=torch.float32)

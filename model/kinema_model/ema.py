@@ -24,16 +24,18 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
+        """Take the parameters of `model` into the average, once per optimizer step."""
         weights = [p.detach().float() for _, p in model.named_parameters()]
         self.updates += 1
         decay = min(self.decay, self.updates / (_WARM_UP + self.updates))
         torch._foreach_lerp_(list(self.shadow.values()), weights, 1 - decay)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The average by parameter name, and the number of `updates`; tensors only, as DCP wants."""
+        """`shadow.<parameter>` in its shape and float32, and `updates` () int64; tensors only, as DCP wants."""
         return {**{f"shadow.{k}": v for k, v in self.shadow.items()}, "updates": torch.tensor(self.updates)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state_dict` gave. Raises `ShapeError` for the average of another model."""
         if set(state) != {*(f"shadow.{k}" for k in self.shadow), "updates"}:
             raise ShapeError("The averaged weights are of another model. Resume with the model's own config.")
         for name, shadow in self.shadow.items():
@@ -41,6 +43,7 @@ class Ema:
         self.updates = int(state["updates"])
 
     def to(self, device: torch.device | str) -> "Ema":
+        """This average, moved to `device`."""
         self.shadow = {name: tensor.to(device) for name, tensor in self.shadow.items()}
         return self
 

@@ -110,7 +110,11 @@ class Pipeline:
         seeds: Sequence[int],
         **asked: Unpack[Asked],
     ) -> Video:
-        """Clips uint8 (B, T, H, W, 3), one per prompt and seed, denoised together."""
+        """Clips uint8 (B, T, H, W, 3), one per prompt and seed, denoised together.
+
+        Raises `PromptError` for an empty prompt, `ShapeError` for a size or rate that the model does not make or a
+        negative seed, `SamplingStopped` when `should_stop` said so, and `NotFinite`.
+        """
         if any(not isinstance(prompt, str) or not prompt.strip() for prompt in prompts):
             raise PromptError("A prompt is empty. Say in a few words what the clip shows.")
         if any(seed < 0 for seed in seeds):
@@ -132,7 +136,8 @@ class Pipeline:
         """A clip around what is given, which comes out bit for bit; see `given.given_for`.
 
         `strength` in (0, 1] is the noise level at which an edit or a blend begins: the more, the less remains of its
-        source. Raises `TaskError` for a task that the model was not trained for, else as `generate`.
+        source. Raises `TaskError` for a task that the model was not trained for, `PromptError` for an edit without a
+        prompt, else as `generate`.
         """
         check_task(task, self.config.tasks)
         if not prompt.strip() and task is Task.EDIT:
@@ -157,8 +162,8 @@ class Pipeline:
     ) -> Iterator[Video]:
         """Chunks uint8 (t, H, W, 3) of a clip of open length, each made when it is asked for; see `streaming.stream`.
 
-        Steps are counted over all chunks. Raises `TaskError` for a model that was not trained to stream, else as
-        `generate`.
+        Steps are counted over all chunks. Raises `TaskError` for a model that was not trained to stream, `ShapeError`
+        where `frames` is asked for, else as `generate`.
         """
         if asked.get("frames") is not None:
             raise ShapeError("A stream is as long as its shots. Leave frames out and give each shot its seconds.")

@@ -15,13 +15,24 @@ class Shape(Protocol):
     """Size of a clip: frames, pixels, and frames per second."""
 
     @property
-    def frames(self) -> int: ...
+    def frames(self) -> int:
+        """Frames of the clip."""
+        ...
+
     @property
-    def height(self) -> int: ...
+    def height(self) -> int:
+        """Rows of a frame in pixels."""
+        ...
+
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """Columns of a frame in pixels."""
+        ...
+
     @property
-    def fps(self) -> float: ...
+    def fps(self) -> float:
+        """Frames per second."""
+        ...
 
 
 @dataclass(frozen=True)

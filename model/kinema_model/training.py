@@ -91,7 +91,10 @@ class TrainingObjective:
         return flow_loss(model, clean, noise, lowest_level(self.config))
 
     def batch(self, indices: Sequence[int], step: int) -> tuple[Pack, Tensor]:
-        """Clean latents of the samples as a pack that holds their levels, and noise (N, C pt ph pw)."""
+        """Clean latents of the samples as a pack that holds their levels, and noise (N, C pt ph pw).
+
+        `indices` are positions of the source, and N counts the tokens of all samples. Raises what the source raises.
+        """
         clips = self.source.clips(indices)
         lessons = [self._lesson(clip, index, step) for clip, index in zip(clips, indices, strict=True)]
         texts = self._texts([lesson.captions for lesson in lessons], indices, step)

@@ -46,7 +46,10 @@ class Validation:
 
     @torch.no_grad()
     def loss(self, model: VideoModel, weights: Mapping[str, Tensor]) -> float:
-        """Mean squared velocity error per token of the model with these weights, such as `Ema.shadow`."""
+        """Mean squared velocity error per token of the model with these weights, such as `Ema.shadow`.
+
+        `weights` holds the parameters of `VideoModel` by name, each in its own shape.
+        """
         return float(
             flow_loss(
                 lambda pack: functional_call(model, dict(weights), (pack,)),

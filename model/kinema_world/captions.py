@@ -41,10 +41,12 @@ class Style:
     participle: bool = False
 
     def name(self, thing: ObjectFacts) -> str:
+        """An object as this style names it: `a small red square`."""
         size = f"{thing.size} " if thing.size else ""
         return self.noun.format(size=size, colour=thing.colour, shape=thing.shape)
 
     def verb(self, stem: str) -> str:
+        """The form of a verb of `VERBS` in this style: `moves`, `moving`, or `goes` for `move`."""
         return VERBS[self.move if stem == "move" else stem][self.participle]
 
 

@@ -21,6 +21,7 @@ _EVERYTHING_SEEN: Final = 1 - 1e-9
 
 
 def pick(draw: np.random.Generator, choices: Sequence[str]) -> str:
+    """One of the choices, each equally often."""
     return choices[int(draw.integers(len(choices)))]
 
 
@@ -65,6 +66,7 @@ def draw_start(draw: np.random.Generator, look: Look, shape: ClipShape, course: 
 
 
 def unit(heading: str) -> Floats:
+    """The unit vector (2,) of a heading, as (columns, rows)."""
     return np.array(DIRECTIONS[heading], dtype=np.float64)
 
 

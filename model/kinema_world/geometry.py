@@ -34,7 +34,11 @@ AREAS: Final[dict[str, float]] = {
 
 
 def distance(shape: str, rows: Tensor, columns: Tensor, radius: Tensor) -> Tensor:
-    """Signed distance in pixels to the outline, negative inside, from offsets in pixels to the centre of mass."""
+    """Signed distance in pixels to the outline, negative inside, from offsets in pixels to the centre of mass.
+
+    `rows`, `columns` and `radius` (pixels) broadcast to the shape of the result. Beyond the corners of squares and
+    triangles it is the distance to a side's line, which is less than that to the corner.
+    """
     if shape == "circle":
         return torch.hypot(rows, columns) - radius
     if shape == "square":
@@ -45,12 +49,15 @@ def distance(shape: str, rows: Tensor, columns: Tensor, radius: Tensor) -> Tenso
 
 
 def covered(signed: Tensor) -> Tensor:
-    """Coverage of pixels in [0, 1] from signed distances: the outline is smoothed over one pixel."""
+    """Coverage of pixels in [0, 1] from signed distances of any shape, in pixels: edges are one pixel wide."""
     return (0.5 - signed).clamp_(0, 1)
 
 
 def coverage(shape: str, rows: FloatArray, columns: FloatArray, radius: FloatArray | float) -> FloatArray:
-    """How much of each pixel a shape covers, in [0, 1], from offsets in pixels to its centre of mass."""
+    """How much of each pixel a shape covers, in [0, 1], from offsets in pixels to its centre of mass.
+
+    `rows`, `columns` and `radius` (pixels) broadcast to the shape of the result, which is float32.
+    """
     parts = [torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in (rows, columns, radius)]
     result: FloatArray = covered(distance(shape, *parts)).numpy()
     return result

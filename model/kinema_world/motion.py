@@ -31,12 +31,15 @@ class Course:
 
 
 def straight(start: Floats, velocity: Floats, times: Floats) -> Course:
-    """Uniform motion."""
+    """Uniform motion from `start` (2,) with `velocity` (2,) per second, at `times` (T,) in seconds."""
     return Course(start + times[:, None] * velocity, np.broadcast_to(velocity, (len(times), 2)))
 
 
 def bouncing(start: Floats, velocity: Floats, box: Box, times: Floats) -> Course:
-    """Uniform motion that is mirrored at the sides of a box, without loss."""
+    """Uniform motion that is mirrored at the sides of a box, without loss.
+
+    `start` (2,) lies in the box, `velocity` (2,) is per second, `times` (T,) are in seconds.
+    """
     positions, velocities = np.empty((len(times), 2)), np.empty((len(times), 2))
     bounces: list[Bounce] = []
     for axis, walls in enumerate((("left", "right"), ("top", "bottom"))):
@@ -108,7 +111,10 @@ def _flights(drop: float, gravity: float, restitution: float, least_rise: float)
 
 
 def elastic(normal: Floats, velocities: tuple[Floats, Floats], masses: tuple[float, float]) -> tuple[Floats, Floats]:
-    """Velocities after an elastic collision of two smooth discs; `normal` is the unit vector from first to second."""
+    """Velocities (2,) after an elastic collision of two smooth discs, momentum and energy being kept.
+
+    `normal` (2,) is the unit vector from the first disc to the second.
+    """
     first, second = velocities
     m, n = masses
     exchanged = 2 * ((first - second) @ normal) / (m + n) * normal

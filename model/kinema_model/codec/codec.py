@@ -35,12 +35,15 @@ class PixelCodec:
     channels = 3
 
     def encode(self, video: Tensor) -> Tensor:
+        """The video (B, 3, T, H, W) in [-1, 1] as it is."""
         return video
 
     def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, 3, T, H, W) held within [-1, 1]."""
         return latents.clamp(-1, 1)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(3, T, H, W) of a clip of this many frames and pixels."""
         return self.channels, frames, height, width
 
 

@@ -57,7 +57,8 @@ def dissolved(first: Tensor, last: Tensor) -> Tensor:
 def draw_given(task: Task, video: Tensor, draw: np.random.Generator) -> Given:
     """What a training sample of this task is given of the clip (3, T, H, W) that it is practised on.
 
-    A clip too short to leave something to be made is given nothing: it trains text alone.
+    A clip too short to leave something to be made is given nothing: it trains text alone. Raises `TaskError` for a task
+    that another one trains.
     """
     frames = video.shape[1]
     if task in (Task.TEXT, Task.PICTURE) or frames < 2:

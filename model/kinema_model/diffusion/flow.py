@@ -51,7 +51,7 @@ class FlowLoss:
 
     @property
     def mean(self) -> Tensor:
-        """Of what there is here; a group of processes divides by its own count."""
+        """() mean over the tokens that there are here; a group of processes divides by its own count."""
         return self.total / self.count.clamp(min=1)
 
 

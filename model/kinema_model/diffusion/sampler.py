@@ -32,12 +32,15 @@ class Guidance:
 
 
 def initial_noise(seed: int, shape: Sequence[int], chunk: int = 0) -> Tensor:
-    """Noise of this shape that belongs to the seed and the chunk alone, not to what else is in a batch."""
+    """Standard normal float32 of `shape`, by the seed and the chunk alone, not by what else is in a batch."""
     return normal(Stream.INITIAL_NOISE, seed, [chunk], 0, shape)[0]
 
 
 def euler_levels(steps: int, shift: float, start: float = 1.0) -> list[float]:
-    """steps + 1 levels from `start` down to 0; a shift above 1 spends more of them near noise."""
+    """`steps` + 1 levels from `start` in (0, 1] down to 0; a shift above 1 spends more of them near noise.
+
+    Steps are even before the shift (Esser et al. 2024, arXiv:2403.03206, section 5.3.2). Raises `ShapeError`.
+    """
     if steps < 1:
         raise ShapeError(f"{steps} denoising steps cannot make a clip. Use at least 1.")
     if not 0 < start <= 1:
@@ -60,13 +63,15 @@ def sample(
     on_step: OnStep | None = None,
     should_stop: ShouldStop | None = None,
 ) -> list[Tensor]:
-    """Latents (C, T, H, W) of the first part of each sample, made where its levels are above 0.
+    """Latents (C, T, H, W) of the first part of each sample, made where its levels are above 0, by Euler steps.
 
-    A token's level is that of its part times the falling `levels`; what a part holds where its level is 0 is given
-    and stays as it is. Where the first of `levels` is below 1, the clip begins as what its part holds, noised so far.
-    Clips that are made in chunks name the `chunk`, so that each has noise of its own.
-    `on_step(done, steps)` is called after each step; `should_stop()` is asked before each. Raises `SamplingStopped`,
-    and `NotFinite` for a model that overflows.
+    A token's level is that of its part times the falling `levels`; what a part holds where its level is 0 is given and
+    stays as it is. Where the first of `levels` is below 1, the clip begins as what its part holds, noised so far. Clips
+    that are made in chunks name the `chunk`, so that each has noise of its own. `on_step(done, steps)` is called after
+    each step; `should_stop()` is asked before each.
+
+    Raises `SamplingStopped`, `NotFinite` for a model that overflows, and `ShapeError` for another number of seeds than
+    of samples.
     """
     if len(seeds) != len(samples):
         raise ShapeError(f"{len(seeds)} seeds do not fit {len(samples)} prompts. Give one seed per prompt.")

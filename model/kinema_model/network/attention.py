@@ -38,6 +38,7 @@ class Segments:
 
     @property
     def longest(self) -> int:
+        """Rows of the longest segment."""
         return max(self.lengths)
 
     def to(self, device: torch.device | str) -> "Segments":
@@ -95,7 +96,7 @@ class Sight:
 
     @cached_property
     def block_mask(self) -> "BlockMask":
-        """`spans` as FlexAttention takes them, made once for all layers of a pass."""
+        """`spans` as a mask (1, 1, N, K) of FlexAttention, made once for all layers of a pass."""
         from torch.nn.attention.flex_attention import create_block_mask
 
         assert self.spans is not None

@@ -26,7 +26,8 @@ _ADVICE: Final = "Publish the model again, or fetch a fresh copy."
 def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> VideoTransformer:
     """The network in `folder` or in its `transformer/`, in eval mode, on the CPU; it has learnt no null token.
 
-    Raises `BrokenArtefact` or `ConfigError` that names the file at fault.
+    Tensors are cast to `dtype` in the shapes that config.json gives. Raises `BrokenArtefact` or `ConfigError` that
+    names the file at fault.
     """
     if not (folder / CONFIG_FILE).is_file() and (folder / "transformer" / CONFIG_FILE).is_file():
         folder = folder / "transformer"
@@ -100,7 +101,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
-    """Names, shapes, types and finiteness against a state dict. Raises `BrokenArtefact`, naming file and tensor."""
+    """Compare names, shapes, types and finiteness of weights with the state dict that is expected.
+
+    Raises `BrokenArtefact` that names the file, the first tensor at fault, and both shapes where they differ.
+    """
     if missing := sorted(expected.keys() - weights.keys()):
         raise BrokenArtefact(f"{path} lacks {missing[0]} ({len(missing)} missing in all). {_ADVICE}")
     if unknown := sorted(weights.keys() - expected.keys()):

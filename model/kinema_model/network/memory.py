@@ -27,7 +27,7 @@ class LayerMemory:
     own: KeyValues | None = None
 
     def join(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the past and behind them those of this pass, which are noted."""
+        """Keys and values (past + n, H, d): the past, and behind it those (n, H, d) of this pass, noted in `own`."""
         self.own = KeyValues(keys, values)
         if self.past is None:
             return keys, values

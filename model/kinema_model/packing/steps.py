@@ -38,7 +38,7 @@ class Step:
         return sum(load.tokens for load in self.loads)
 
     def of(self, rank: int, ranks: int) -> list[int]:
-        """Ids of a rank's clips: none where there are fewer clips than ranks."""
+        """Ids of a rank's clips: none where there are fewer clips than ranks. Raises `ConfigError`."""
         if not 0 <= rank < ranks:
             raise ConfigError(f"Rank {rank} is outside a group of {ranks}. Give a rank below the group's size.")
         return [load.sample for load in share(self.loads, ranks)[rank]]

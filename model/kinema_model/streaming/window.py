@@ -86,14 +86,17 @@ class Window:
 
     @torch.inference_mode()
     def keep(self, part: Part, texts: Sequence[Tensor]) -> None:
-        """Take a finished chunk in, at the level of its part, once for each text; the oldest one leaves."""
+        """Take a finished chunk in, at the level of its part; the oldest one leaves.
+
+        It is seen once for each text (L, text_dim).
+        """
         if len(part.times) > 1:
             self._pace = float(part.times[1] - part.times[0])
         self.chunks.append(self._kept(self.view(), part, texts, len(part.times) * self._pace))
 
     @torch.inference_mode()
     def refer(self, parts: Sequence[Part], texts: Sequence[Tensor]) -> None:
-        """See these parts from now on, in place of the references so far."""
+        """See these parts from now on, once for each text (L, text_dim), in place of the references so far."""
         self.references = tuple(self._kept(self._looking(()), part, texts, 0.0) for part in parts)
 
     def _looking(self, seen: tuple[Kept, ...]) -> View:

@@ -29,7 +29,10 @@ _LEAST_TRAVEL: Final = 0.03
 
 
 def scenery_of(pixels: FloatArray, base: FloatArray, objects: Mask) -> bool:
-    """Whether there is more behind the objects than the plain colour `base`."""
+    """Whether there is more behind the objects than the plain colour `base`.
+
+    `pixels` float (T, H, W, 3) over `base` (3,); `objects` (T, H, W) are pixels to leave out.
+    """
     there = (np.linalg.norm(pixels - base, axis=-1) > _SCENERY) & ~objects
     return bool(there.mean() >= _LEAST_SCENERY)
 

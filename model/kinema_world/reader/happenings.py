@@ -42,12 +42,13 @@ class Stage:
 
     @property
     def side(self) -> int:
+        """The shorter side in pixels."""
         height, width = self.pixels.shape[1:3]
         return int(min(height, width))
 
     @property
     def step(self) -> Floats:
-        """Motion of the view in px per frame."""
+        """Motion (2,) of the view in px per frame, as (columns, rows); none where it is not known."""
         return np.array(self.camera or (0.0, 0.0))
 
 

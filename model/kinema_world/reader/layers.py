@@ -55,7 +55,7 @@ def backgrounds(pixels: FloatArray) -> FloatArray:
 
 
 def background_word(colour: FloatArray) -> str | None:
-    """The name of the nearest background, if it is near."""
+    """The name of the background nearest to a colour (3,) in 0 to 255, if it is near."""
     palette = np.array(list(BACKGROUNDS.values()), dtype=np.float32)
     distances = np.linalg.norm(palette - colour, axis=-1)
     nearest = int(distances.argmin())
@@ -63,7 +63,7 @@ def background_word(colour: FloatArray) -> str | None:
 
 
 def find_cut(bases: FloatArray) -> int | None:
-    """The frame from which the background is another one, if it changes once and for good."""
+    """The frame from which the background (T, 3) is another one, if it changes once and for good."""
     if len(bases) < 4 or np.isnan(bases).any():
         return None
     steps = np.linalg.norm(np.diff(bases, axis=0), axis=-1)
@@ -134,7 +134,7 @@ def _coverage(pixels: FloatArray, behind: FloatArray, name: str, core: Mask, oth
 
 
 def steepened(coverage: FloatArray) -> FloatArray:
-    """What the steeper edges make of a template's coverage, so that both can be compared."""
+    """What the steeper edges make of a template's coverage in [0, 1], in its shape, so that both can be compared."""
     return np.asarray(np.clip((coverage - 0.5) * _STEEPNESS + 0.5, 0, 1), dtype=np.float32)
 
 
@@ -153,4 +153,5 @@ def grown(mask: Mask, by: int) -> Mask:
 
 
 def as_float(video: Video) -> FloatArray:
+    """The clip (T, H, W, 3) as float32, still 0 to 255."""
     return video.astype(np.float32)

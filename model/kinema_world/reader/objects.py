@@ -45,7 +45,7 @@ class Sighting:
 
     @property
     def hidden(self) -> Mask:
-        """Frames in which nothing of it is seen."""
+        """Frames (T,) in which nothing of it is seen."""
         gone: Mask = self.shares < _HIDDEN
         return gone
 

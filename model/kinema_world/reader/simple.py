@@ -59,7 +59,10 @@ def parse(video: Video) -> Attributes | None:
 
 
 def read_colour(pixels: FloatArray, visible: Mask) -> str | None:
-    """The palette colour that most of the visible pixels are nearest to."""
+    """The palette colour that most of the visible pixels are nearest to.
+
+    `pixels` float (T, H, W, 3), `visible` (T, H, W). None where no colour has a majority.
+    """
     seen = pixels[visible]
     scaled = seen / seen.max(axis=-1, keepdims=True)
     palette = np.array(list(COLOURS.values()), dtype=np.float32)
