@@ -79,6 +79,19 @@ def sample(
     made = pack.token_levels[:, None]
     x = pack.tokens + levels[0] * made * (_noise(samples, seeds, patch, chunk).to(device) - pack.tokens)
     velocity = _guided(model, samples, pack, patch, guidance)
+    x = _integrated(x, made, velocity, levels, on_step, should_stop)
+    return [parts[0] for parts in unpack(x, pack, patch)]
+
+
+def _integrated(
+    x: Tensor,
+    made: Tensor,
+    velocity: Callable[[Tensor, float], Tensor],
+    levels: Sequence[float],
+    on_step: OnStep | None,
+    should_stop: ShouldStop | None,
+) -> Tensor:
+    """Tokens (N, C pt ph pw) after Euler steps, those that are `made` (N, 1). Raises `SamplingStopped`, `NotFinite`."""
     steps = len(levels) - 1
     for done, (level, following) in enumerate(pairwise(levels), start=1):
         if should_stop is not None and should_stop():
@@ -91,7 +104,7 @@ def sample(
             "The model's numbers ran out of range while it made this clip. Ask another model, or publish this one "
             "again from a training with a lower learning rate."
         )
-    return [parts[0] for parts in unpack(x, pack, patch)]
+    return x
 
 
 def _noise(samples: Sequence[Sample], seeds: Sequence[int], patch: tuple[int, int, int], chunk: int) -> Tensor:
