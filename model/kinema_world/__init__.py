@@ -23,7 +23,7 @@ from kinema_world.vocabulary import (
     Video,
     combinations,
 )
-from kinema_world.world import Clip, World
+from kinema_world.world import DrawnClip, World
 
 __all__ = [
     "COLOURS",
@@ -32,8 +32,8 @@ __all__ = [
     "SIZES",
     "SPEEDS",
     "Attributes",
-    "Clip",
     "ClipShape",
+    "DrawnClip",
     "Facts",
     "Motion",
     "ObjectFacts",

@@ -46,7 +46,7 @@ _REMEMBERED: Final = 1024
 
 
 @dataclass(frozen=True)
-class Clip:
+class DrawnClip:
     """One sample: video uint8 (T, H, W, 3), its caption, and its truth."""
 
     video: Video
@@ -98,10 +98,10 @@ class World:
         """
         return self.config.only_shape or self.scene(index).shape
 
-    def sample(self, index: int) -> Clip:
-        """Clip `index` with its short caption."""
+    def sample(self, index: int) -> DrawnClip:
+        """Clip `index` with its short caption. Raises `WorldConfigError`."""
         scene = self.scene(index)
-        return Clip(draw_scene(scene).numpy(), scene.captions.short, scene)
+        return DrawnClip(draw_scene(scene).numpy(), scene.captions.short, scene)
 
     def clips(self, indices: Sequence[int], device: torch.device | str = "cpu") -> list[tuple[Tensor, Scene]]:
         """Videos uint8 (T, H, W, 3) on `device`, each of its own shape, with their scenes."""

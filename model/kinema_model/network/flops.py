@@ -45,5 +45,6 @@ def training_flops(
     """FLOPs of forward and backward: each product has two gradients, so three times `forward_flops`.
 
     Nothing is recomputed. That the first layers need no gradient by their input is left out of account.
+    Raises `ShapeError`.
     """
     return 3 * forward_flops(config, clips, texts, levels, images)

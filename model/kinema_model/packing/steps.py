@@ -63,7 +63,7 @@ class Steps:
         self._planner = StepPlanner(self._tokens, budget)
 
     def walk(self, first: int, end: int, state: StreamState) -> Iterator[Step]:
-        """Steps `first` to `end` - 1, where `state` is what step `first` - 1 left."""
+        """Steps `first` to `end` - 1, where `state` is what step `first` - 1 left. Raises `ShapeError`."""
         for number in range(first, end):
             samples, state = self._planner.plan(state)
             yield Step(number, tuple(self._load(sample) for sample in samples), state)

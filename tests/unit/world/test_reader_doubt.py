@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kinema_world import COLOURS, Clip, Motion, SceneKind, ShapeMix, Video, World, WorldConfig, coverage
+from kinema_world import COLOURS, DrawnClip, Motion, SceneKind, ShapeMix, Video, World, WorldConfig, coverage
 from kinema_world.errors import ClipError
 from kinema_world.reader import agreement, read
 from kinema_world.vocabulary import BACKGROUNDS
@@ -11,7 +11,7 @@ from kinema_world.vocabulary import BACKGROUNDS
 SIDE = 48
 
 
-def _clips(kind: SceneKind, count: int = 6) -> list[Clip]:
+def _clips(kind: SceneKind, count: int = 6) -> list[DrawnClip]:
     shapes = ShapeMix(frames=(24,), fps=(12,), sides=(SIDE, SIDE))
     world = World(WorldConfig(seed=4, kinds={kind: 1.0}, shapes=shapes))
     return [world.sample(index) for index in range(count)]
