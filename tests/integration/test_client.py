@@ -125,7 +125,7 @@ async def test_a_server_that_does_not_answer_is_unavailable(connection: Connecti
     listener = await asyncio.start_server(silent, "127.0.0.1", 0)
     connection.server = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     hung = Client(connection, 0.2)
-    with pytest.raises(Unavailable, match="it is tried again"):
+    with pytest.raises(Unavailable, match="the operator retries"):
         await hung.get("Pod", "n", "p")
     with pytest.raises(Unavailable):
         async with hung.watch("Pod", "n", {}, 0.2):

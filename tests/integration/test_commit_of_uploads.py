@@ -119,4 +119,4 @@ async def test_a_still_of_unbounded_size_is_not_committed(minio_endpoint: str) -
     found = await uploads.committed()
     assert uploads.lies() == {}
     assert found.broken is not None
-    assert f"may have {16 << 20} at most" in found.broken
+    assert f"more than the {16 << 20} allowed" in found.broken

@@ -190,11 +190,11 @@ def answering(status: int, body: bytes, **headers: str) -> Iterator[tuple[Object
 @pytest.mark.parametrize(
     ("status", "body", "headers", "error", "words"),
     [
-        (412, b"", {}, StaleWrite, "somebody else"),
-        (409, b"<Error><Code>ConditionalRequestConflict</Code></Error>", {}, StaleWrite, "somebody else"),
+        (412, b"", {}, StaleWrite, "another client meanwhile"),
+        (409, b"<Error><Code>ConditionalRequestConflict</Code></Error>", {}, StaleWrite, "another client meanwhile"),
         (409, b"<Error><Code>NoSuchBucket</Code></Error>", {}, BucketMissing, "create it"),
         (501, b"<Error><Code>NotImplemented</Code></Error>", {}, StoreLacksConditionalWrites, "use one that does"),
-        (503, b"<Error><Code>SlowDown</Code></Error>", {}, StorageUnreachable, "tried again"),
+        (503, b"<Error><Code>SlowDown</Code></Error>", {}, StorageUnreachable, "the operation is retried"),
         (200, b"", {}, StorageError, "no ETag"),
         (302, b"", {"Location": "http://127.0.0.1:9/elsewhere"}, StoreUnusable, "redirects"),
         (400, b"<html>not a store</html>", {}, StorageError, "400"),
