@@ -10,6 +10,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):$(TOOLS)/bin
 STAMP := $(VENV)/.synced
 # Real processes on a busy machine: one more try, which the summary shows as rerun.
 AGAIN := --reruns 1
+# Integration tests mostly wait; those of a file share its servers.
+SIDE_BY_SIDE := -n 2 --dist loadfile
 PROGRAMS := etcd kube-apiserver kube-controller-manager minio helm
 LOCK_FLAGS = --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
@@ -43,12 +45,12 @@ test: $(STAMP)  ## Everything that must hold: check, a real API server, behaviou
 
 integration: $(STAMP)  ## Tests against a real API server, object store, chart and trainers as local processes; no cluster
 	@$(BIN)/python dev/cluster build $(PROGRAMS) >/dev/null
-	@$(BIN)/python -m pytest $(AGAIN) -m 'not soak' tests/integration
+	@$(BIN)/python -m pytest $(AGAIN) $(SIDE_BY_SIDE) -m 'not soak' tests/integration
 
 soak: $(STAMP) cluster  ## What takes long: all examples of property tests, every sample judged, every pair of faults
 	@$(BIN)/python dev/cluster build $(PROGRAMS) >/dev/null
 	@KINEMA_EXAMPLES=1 $(BIN)/python -m pytest -q $(AGAIN) -n logical --maxprocesses 4 --dist worksteal tests/unit
-	@$(BIN)/python -m pytest $(AGAIN) -m soak tests/integration
+	@$(BIN)/python -m pytest $(AGAIN) $(SIDE_BY_SIDE) -m soak tests/integration
 	@$(BIN)/python -m pytest $(AGAIN) -m soak tests/e2e
 	@KINEMA_CHAOS_PAIRS=all $(BIN)/python dev/chaos
 

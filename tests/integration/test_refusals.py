@@ -10,7 +10,7 @@ import pytest
 
 from integration.attempts_operator import KIND, training
 from integration.operators import replica
-from integration.server import Server, until
+from integration.server import WAIT_SECONDS, Server, until
 from kinema_api import names
 from kinema_operator.core.errors import ApiError
 from kinema_operator.core.resources import RESOURCES, Resource, ref_to
@@ -18,7 +18,7 @@ from kinema_operator.shell.client import Client
 
 pytestmark = pytest.mark.apiserver
 
-SECONDS = 12.0
+SECONDS = WAIT_SECONDS
 NAME = "one"
 
 

@@ -11,14 +11,14 @@ from integration.attempts_operator import KIND, training
 from integration.kinds import GENERATION, MODEL, TRAINING
 from integration.kubectl import Kubectl, changed
 from integration.operators import KINEMA, replica
-from integration.server import Server, until
+from integration.server import WAIT_SECONDS, Server, until
 from kinema_api import names
 from kinema_operator.core.resources import ref_to
 from kinema_operator.shell.client import Client
 
 pytestmark = pytest.mark.apiserver
 
-SECONDS = 15.0
+SECONDS = WAIT_SECONDS
 SUSPENDED = changed(TRAINING, "spec.suspend", True)
 
 

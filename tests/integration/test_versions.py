@@ -16,13 +16,13 @@ from integration.attempts_operator import training
 from integration.kinds import GENERATION, MODEL, TRAINING
 from integration.kubectl import Kubectl, changed
 from integration.operators import ATTEMPTS, KINEMA, replica
-from integration.server import REPOSITORY, install_crds, until
+from integration.server import REPOSITORY, WAIT_SECONDS, install_crds, until
 
 pytestmark = pytest.mark.apiserver
 
 NEWER = {"vmt": "Distilling", "vmodel": "Canary", "vgen": "Moderating"}
 """A phase of each kind that this operator does not know."""
-SECONDS = 15.0
+SECONDS = WAIT_SECONDS
 
 
 def newer(crd: dict[str, Any]) -> dict[str, Any]:
