@@ -12,6 +12,8 @@ STAMP := $(VENV)/.synced
 AGAIN := --reruns 1
 # Integration tests mostly wait; those of a file share its servers.
 SIDE_BY_SIDE := -n 2 --dist loadfile
+# To read the types of torch and others takes mypy a minute; a fresh checkout begins with what another one has read.
+TYPES := $(HOME)/.cache/kinema/mypy
 PROGRAMS := etcd kube-apiserver kube-controller-manager minio helm
 LOCK_FLAGS = --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
@@ -63,7 +65,10 @@ upgrade-test: $(STAMP) cluster  ## make upgrade-test FROM=<rev>: from that revis
 check: $(STAMP)  ## Format, lint, types, import contracts, generated files, workflows, unit tests (under two minutes)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@[ -d .mypy_cache ] || cp -r $(TYPES) .mypy_cache 2>/dev/null || true
 	@$(BIN)/mypy
+	@[ $(TYPES) -nt requirements/dev.txt ] \
+	  || { cp -r .mypy_cache $(TYPES).$$$$ && rm -rf $(TYPES) && mv $(TYPES).$$$$ $(TYPES); }
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m kinema_operator.manifests --check
 	@$$($(BIN)/python dev/cluster path actionlint)
