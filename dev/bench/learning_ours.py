@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from kinema_model.codec.codec import make_codec, to_uint8
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.diffusion.flow import Velocity
 from kinema_model.diffusion.sampler import Guidance, euler_levels, sample
-from kinema_model.draws import Stream, generator
 from kinema_model.network.pack import Sample
+from kinema_model.rng import RngStream, generator
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
-from kinema_model.video_model import VideoModel
 from kinema_world import (
     Attributes,
     Motion,
@@ -64,7 +64,7 @@ def held_out(attributes: Attributes) -> bool:
 def questions(count: int, seed: int) -> list[Question]:
     """Unseen prompts, each held-out combination equally often, in an order set by seed."""
     unseen = [attributes for attributes in combinations() if held_out(attributes)]
-    order = generator(Stream.PROMPTS, seed)
+    order = generator(RngStream.PROMPTS, seed)
     asked = [unseen[int(i)] for _ in range(-(-count // len(unseen))) for i in order.permutation(len(unseen))]
     return [Question(caption_of(a), a, _FIRST_SEED + seed * count + i) for i, a in enumerate(asked[:count])]
 
@@ -140,7 +140,7 @@ class FlowObjective:
         return self.task.video(torch.stack(latents))
 
 
-def our_model(config: ModelConfig, seed: int) -> VideoModel:
+def our_model(config: ModelConfig, seed: int) -> VideoDenoiser:
     """A fresh network, its first weights set by the seed."""
     torch.manual_seed(seed)
-    return VideoModel(config)
+    return VideoDenoiser(config)

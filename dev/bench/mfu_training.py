@@ -22,6 +22,7 @@ from bench.shapes import WORLD_PATCH
 from kinema_model.codec.codec import to_float
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser, lowest_level
 from kinema_model.diffusion.flow import flow_loss
 from kinema_model.ema import Ema
 from kinema_model.network.config import NetworkConfig
@@ -30,7 +31,6 @@ from kinema_model.network.pack import Box, Pack, Sample, pack_samples
 from kinema_model.packing.planning import StepPlanner, StreamState, patches
 from kinema_model.text.encoder import TEXT_DIM, TextEncoder
 from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, make_optimizer
-from kinema_model.video_model import VideoModel, lowest_level
 from kinema_world import World
 
 # Pixels of a side that make one latent.
@@ -126,7 +126,7 @@ class Training:
     def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
         torch.manual_seed(0)
         with torch.device(DEVICE):
-            self.model = VideoModel(config)
+            self.model = VideoDenoiser(config)
         for parameter in self.model.parameters():
             if not bool(parameter.any()):
                 nn.init.normal_(parameter, std=_STD)

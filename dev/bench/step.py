@@ -38,11 +38,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.device import DEVICE, GPU, compile_blocks, has_compiler, published_peak, wait
 from bench.shapes import WORLD_PATCH, mix
 from bench.waste import measure_waste
-from kinema_model.draws import Stream, generator
 from kinema_model.network.config import PUBLISHED
 from kinema_model.network.flops import forward_flops, training_flops
 from kinema_model.network.pack import Box
 from kinema_model.packing.planning import StepPlanner, StreamState, patches
+from kinema_model.rng import RngStream, generator
 from kinema_world import SceneKind
 from kinema_world.scene import ClipShape
 from stage.measure import machine, result
@@ -65,7 +65,7 @@ BACKENDS = ("_flash_3", "flash", "_native_cudnn", "_native_flash", "native") if 
 
 def shape_of(sample: int) -> ClipShape:
     """The shape that a scene of any kind draws."""
-    draw = generator(Stream.WORLD_PLAN, 0, sample)
+    draw = generator(RngStream.WORLD_PLAN, 0, sample)
     kinds = [kind for kind in SceneKind if mix(TOKENS).rhythms(kind)]
     return mix(TOKENS).draw(draw, kinds[int(draw.integers(len(kinds)))])
 

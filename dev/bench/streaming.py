@@ -35,14 +35,14 @@ def streamed(seconds: float) -> None:
 
     from kinema_model.codec.codec import PixelCodec
     from kinema_model.config import ModelConfig
+    from kinema_model.denoiser import VideoDenoiser
     from kinema_model.streaming.stream import Shot, Streamer, StreamOptions, trained_streaming
     from kinema_model.text.encoder import TextEncoder
-    from kinema_model.video_model import VideoModel
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = ModelConfig.from_preset("tiny", places="space", streaming=STREAMING)
-    model, encoder = VideoModel(config).eval().requires_grad_(False), TextEncoder()
+    model, encoder = VideoDenoiser(config).eval().requires_grad_(False), TextEncoder()
     encoder.encode(["a red square moves right"])
     before = peak()
     options = StreamOptions(SIDE, SIDE, config.fps, STEPS, guidance_scale=2.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from kinema_evaluation import Plan, Report, evaluate
-from kinema_evaluation.plan import Examination
+from kinema_evaluation import EvaluationPlan, Report, evaluate
+from kinema_evaluation.plan import EvaluationContext
 from proof.folder import Folder
 from proof.recorded import Recorded
 from proof.settings import FINAL, POINTS, Settings
@@ -48,7 +48,7 @@ class Examiner:
         absent = {
             name: self._folder.records[key] for name in SECTIONS if (key := f"absent {name}") in self._folder.records
         }
-        return Examination(model, plan, self._tell, beside=self._earlier()).report(sections, absent)
+        return EvaluationContext(model, plan, self._tell, beside=self._earlier()).report(sections, absent)
 
     def _earlier(self) -> dict[str, Recorded]:
         """Models of the compute points before the last."""
@@ -58,9 +58,9 @@ class Examiner:
         settings, folder = self._settings, self._folder
         return Recorded(folder.point(point), settings.config, folder.clips, self._slice, settings.device)
 
-    def _plan(self, sections: tuple[str, ...]) -> Plan:
+    def _plan(self, sections: tuple[str, ...]) -> EvaluationPlan:
         settings = self._settings
-        return Plan(
+        return EvaluationPlan(
             clips=settings.clips,
             steps=settings.steps,
             seconds=settings.stream_seconds,

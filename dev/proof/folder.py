@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from kinema_evaluation import Section, Sheet, Shown
+from kinema_evaluation import ContactSheet, ReportClip, Section
 from stage.slices import StateFile, replace_file
 
 _SNAPSHOT: Final = "training.pt"
@@ -84,9 +84,9 @@ class Folder:
             return None
         with np.load(self._sheets(name), allow_pickle=False) as clips:
             sheets = tuple(
-                Sheet(
+                ContactSheet(
                     sheet["title"],
-                    tuple(Shown(one["label"], clips[one["clip"]], one["good"]) for one in sheet["shown"]),
+                    tuple(ReportClip(one["label"], clips[one["clip"]], one["good"]) for one in sheet["shown"]),
                 )
                 for sheet in record["sheets"]
             )

@@ -19,12 +19,12 @@ from torch import nn
 
 from bench import device
 from kinema_model.artefact import save_model
+from kinema_model.denoiser import VideoDenoiser, lowest_level
 from kinema_model.diffusion.flow import flow_loss
 from kinema_model.ema import Ema
 from kinema_model.errors import ConfigError
 from kinema_model.packing.planning import StreamState
 from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, learning_rate_share, make_optimizer
-from kinema_model.video_model import VideoModel, lowest_level
 from kinema_world.stored import world_files
 from proof.folder import Folder
 from proof.settings import POINTS, Settings
@@ -83,7 +83,7 @@ class Trainer:
         self._settings, self._folder, self._clock = settings, folder, clock
         self._device = torch.device(settings.device)
         torch.manual_seed(settings.seed)
-        self.model = VideoModel(settings.config).to(self._device)
+        self.model = VideoDenoiser(settings.config).to(self._device)
         self._optimizer, _ = make_optimizer(self.model, settings.rate, 1)
         self.ema = Ema(self.model, EMA_DECAY)
         self._make_supply = supply

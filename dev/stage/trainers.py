@@ -20,7 +20,7 @@ from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
-from kinema_api.wire import LastWord
+from kinema_api.wire import TerminationMessage
 from kinema_jobs.local.site import LOOPBACK, SCRATCH_ENV, Folders, local_site
 from kinema_jobs.train.progress import ProgressFile, read_progress
 from kinema_model.config import PRESETS
@@ -122,9 +122,9 @@ class Trainers:
         """What a node last wrote."""
         return read_progress(self.folders.progress(index)) or ProgressFile(run=0, attempt=0)
 
-    def last_word(self, index: int) -> LastWord:
+    def termination_message(self, index: int) -> TerminationMessage:
         """What a node said as it ended."""
-        return LastWord.model_validate_json(self.folders.last_word(index).read_bytes())
+        return TerminationMessage.model_validate_json(self.folders.termination_message(index).read_bytes())
 
     def log(self, name: int | str) -> str:
         """What a process has printed."""

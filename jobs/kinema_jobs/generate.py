@@ -24,7 +24,7 @@ from kinema_api import layout
 from kinema_api.clip import ClipRequest
 from kinema_api.clip_options import clip_options, given_fields
 from kinema_api.errors import InvalidManifest
-from kinema_api.wire import HeardPrompt
+from kinema_api.wire import EncodedPrompt
 from kinema_jobs.clip.expansion import ExpansionSettings
 from kinema_jobs.clip.inputs import NAMES
 from kinema_jobs.clip.make import Given, MadeClip, Stage, make_clip, resolve
@@ -149,7 +149,7 @@ def _clip(made: MadeClip) -> dict[str, Any]:
     }
 
 
-def _heard(heard: HeardPrompt) -> dict[str, Any]:
+def _heard(heard: EncodedPrompt) -> dict[str, Any]:
     """What became of the words, as `status.prompt` of a VideoGeneration says it."""
     return {**heard.to_wire(), "cut": heard.cut or None}
 

@@ -13,8 +13,8 @@ from typing import Final
 
 from kinema_evaluation.bootstrap import mean
 from kinema_evaluation.captions import EVERYTHING, marks, read_all
-from kinema_evaluation.plan import Absent, Examination, true_clips
-from kinema_evaluation.report import Row, Section, Sheet, Shown
+from kinema_evaluation.plan import EvaluationContext, SkippedSection, true_clips
+from kinema_evaluation.report import ContactSheet, ReportClip, Row, Section
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ShapeError
@@ -59,13 +59,13 @@ class _Drawn:
         return {EVERYTHING: dict(enumerate(right)), IN_FRAME: framed}
 
 
-def examine(examination: Examination) -> Section:
-    """Raises `Absent` where the model makes no clips from words, or its clip shows no scene of its world."""
+def examine(examination: EvaluationContext) -> Section:
+    """Raises `SkippedSection` where the model makes no clips from words, or its clip shows no scene of its world."""
     if not examination.can(Task.TEXT):
-        raise Absent("The model was not trained to make clips from words alone.")
+        raise SkippedSection("The model was not trained to make clips from words alone.")
     kinds = examination.kinds()
     if not kinds:
-        raise Absent("The model's own clip is too short or too small for every kind of scene of its world.")
+        raise SkippedSection("The model's own clip is too short or too small for every kind of scene of its world.")
     own = examination.shape
     scenes = _scenes(examination, kinds, own)
     short = _Drawn(SHORT, scenes, _asked(examination, scenes, [scene.shape for scene in scenes]))
@@ -93,12 +93,12 @@ class _Part:
     """What one comparison adds to the section."""
 
     rows: Sequence[Row] = ()
-    sheets: Sequence[Sheet] = ()
+    sheets: Sequence[ContactSheet] = ()
     remarks: Sequence[str] = ()
 
 
 def _aspects(
-    examination: Examination, kinds: Sequence[SceneKind], sizes: Sequence[tuple[int, int]], short: _Drawn
+    examination: EvaluationContext, kinds: Sequence[SceneKind], sizes: Sequence[tuple[int, int]], short: _Drawn
 ) -> _Part:
     """The prompts and seeds of short captions at every other aspect of the model's world."""
     own = examination.shape
@@ -122,7 +122,7 @@ def _aspects(
     return _Part(rows, list(_sheets(drawn)))
 
 
-def _beside(examination: Examination, kinds: Sequence[SceneKind], sizes: Sequence[tuple[int, int]]) -> _Part:
+def _beside(examination: EvaluationContext, kinds: Sequence[SceneKind], sizes: Sequence[tuple[int, int]]) -> _Part:
     """Other models on the same scenes and seeds, in all aspects of this model's world by turns."""
     if not examination.beside:
         return _Part()
@@ -169,12 +169,12 @@ def whole(clip: Video, fps: float) -> float | None:
     return sum(all(centre is not None for centre in thing.centres) for thing in things) / len(things)
 
 
-def _scenes(examination: Examination, kinds: Sequence[SceneKind], shape: ClipShape) -> list[Scene]:
+def _scenes(examination: EvaluationContext, kinds: Sequence[SceneKind], shape: ClipShape) -> list[Scene]:
     """Scenes of the model's world in one shape; equal ones of simple scenes whatever the shape."""
     return examination.scenes(examination.world_of(kinds, examination.world.split, shape=shape), examination.plan.clips)
 
 
-def _asked(examination: Examination, scenes: Sequence[Scene], shapes: Sequence[ClipShape]) -> list[Video]:
+def _asked(examination: EvaluationContext, scenes: Sequence[Scene], shapes: Sequence[ClipShape]) -> list[Video]:
     return examination.draw([scene.captions.short for scene in scenes], shapes)
 
 
@@ -231,11 +231,11 @@ def _differences(drawn: _Drawn, reference: _Drawn) -> Iterator[Row]:
             )
 
 
-def _sheets(drawn: Sequence[_Drawn]) -> Iterator[Sheet]:
+def _sheets(drawn: Sequence[_Drawn]) -> Iterator[ContactSheet]:
     """Each scene with the clips of all settings side by side."""
     for place, scene in enumerate(drawn[0].scenes[:_SHOWN]):
-        shown = tuple(Shown(one.name, one.clips[place], one.figures[EVERYTHING][place] == 1.0) for one in drawn)
-        yield Sheet(f"Side by side: {scene.captions.short}", shown)
+        shown = tuple(ReportClip(one.name, one.clips[place], one.figures[EVERYTHING][place] == 1.0) for one in drawn)
+        yield ContactSheet(f"Side by side: {scene.captions.short}", shown)
 
 
 def _always_seen(scene: Scene) -> bool:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kinema_evaluation.errors import MeasureError
 from kinema_evaluation.report import Score
-from kinema_model.draws import Stream, generator
+from kinema_model.rng import RngStream, generator
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,7 +60,7 @@ def ratio_of_means(values: Sequence[float], reference: Sequence[float], least: f
 
 def _picks(count: int, which: int = 0) -> npt.NDArray[np.int64]:
     """Clips of each resample (R, count): the same ones whenever so many clips are measured."""
-    return generator(Stream.BOOTSTRAP, which, count).integers(count, size=(_RESAMPLES, count))
+    return generator(RngStream.BOOTSTRAP, which, count).integers(count, size=(_RESAMPLES, count))
 
 
 def _score(value: float, drawn: Floats, clips: int) -> Score:

@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 
 from kinema_evaluation.bootstrap import mean, share
-from kinema_evaluation.plan import Absent, Examination, facts_read, true_clips
-from kinema_evaluation.report import Row, Section, Sheet, Shown
+from kinema_evaluation.plan import EvaluationContext, SkippedSection, facts_read, true_clips
+from kinema_evaluation.report import ContactSheet, ReportClip, Row, Section
 from kinema_model.conditions.tasks import Task
 from kinema_world import (
     Facts,
@@ -206,19 +206,19 @@ def read_all(clips: Sequence[Video], scenes: Sequence[Scene]) -> list[Facts]:
     return [facts_read(clip, scene.kind, scene.shape.fps).brief() for clip, scene in zip(clips, scenes, strict=True)]
 
 
-def examine(examination: Examination) -> Section:
+def examine(examination: EvaluationContext) -> Section:
     """Captions of the model's world, like those of its training and with something held out of it.
 
     Raises:
-        Absent: the model makes no clips from words, or its clip shows no scene of its world.
+        SkippedSection: the model makes no clips from words, or its clip shows no scene of its world.
     """
     if not examination.can(Task.TEXT):
-        raise Absent("The model was not trained to make clips from words alone.")
+        raise SkippedSection("The model was not trained to make clips from words alone.")
     kinds = examination.kinds()
     if not kinds:
-        raise Absent("The model's own clip is too short or too small for every kind of scene of its world.")
+        raise SkippedSection("The model's own clip is too short or too small for every kind of scene of its world.")
     rows: list[Row] = []
-    sheets: list[Sheet] = []
+    sheets: list[ContactSheet] = []
     for number, (group, scenes) in enumerate(examination.groups(kinds, examination.plan.clips).items()):
         prompts = [scene.captions.short for scene in scenes]
         clips = examination.draw(prompts, [scene.shape for scene in scenes], number * examination.plan.clips)
@@ -237,15 +237,15 @@ def examine(examination: Examination) -> Section:
 
 def _sheet(
     group: str, prompts: Sequence[str], clips: Sequence[Video], asked: Sequence[Facts], found: Sequence[Facts]
-) -> Sheet:
+) -> ContactSheet:
     shown = []
     for prompt, clip, wanted, told in list(zip(prompts, clips, asked, found, strict=True))[:_SHOWN]:
         good = all(mark.right == mark.asked for mark in marks(wanted, told))
-        shown.append(Shown(prompt, clip, good))
-    return Sheet(f"The first clips, {group}", tuple(shown))
+        shown.append(ReportClip(prompt, clip, good))
+    return ContactSheet(f"The first clips, {group}", tuple(shown))
 
 
-def _remarks(examination: Examination, kinds: Sequence[SceneKind], rows: Sequence[Row]) -> Iterator[str]:
+def _remarks(examination: EvaluationContext, kinds: Sequence[SceneKind], rows: Sequence[Row]) -> Iterator[str]:
     left_out = [kind for kind in examination.world.wanted if kind not in kinds]
     if left_out:
         yield f"Not shown in the model's own clip, so not asked: {', '.join(left_out)}."

@@ -11,10 +11,10 @@ import numpy as np
 
 from kinema_evaluation.distances import Floats, frechet, median_distance, mmd
 from kinema_evaluation.features import LEAST_R2, FeatureNet, feature_net
-from kinema_evaluation.plan import Absent, Examination, true_clips
+from kinema_evaluation.plan import EvaluationContext, SkippedSection, true_clips
 from kinema_evaluation.report import Curve, Row, Score, Section
 from kinema_model.conditions.tasks import Task
-from kinema_model.draws import Stream, generator
+from kinema_model.rng import RngStream, generator
 from kinema_world import Scene, Video, World
 from kinema_world.vocabulary import FloatArray
 
@@ -29,7 +29,7 @@ Damage = Callable[[Video, float, int], Video]
 
 def shuffled(clip: Video, amount: float, seed: int) -> Video:
     """`amount` in [0, 1] of the frames of a clip (T, H, W, 3) change places."""
-    draw = generator(Stream.EVALUATION, 1, seed)
+    draw = generator(RngStream.EVALUATION, 1, seed)
     chosen = draw.permutation(len(clip))[: round(amount * len(clip))]
     order = np.arange(len(clip))
     order[np.sort(chosen)] = chosen
@@ -56,15 +56,15 @@ def blurred(clip: Video, amount: float, seed: int) -> Video:
 DAMAGES: Final[dict[str, Damage]] = {"shuffle": shuffled, "freeze": frozen, "blur": blurred}
 
 
-def net_of(examination: Examination) -> FeatureNet:
+def net_of(examination: EvaluationContext) -> FeatureNet:
     """The feature network of the model's world and shape.
 
     Raises:
-        Absent: it explains too little of the state for its distances to mean anything.
+        SkippedSection: it explains too little of the state for its distances to mean anything.
     """
     kinds = examination.kinds()
     if not kinds:
-        raise Absent("The model's own clip is too short or too small for every kind of scene of its world.")
+        raise SkippedSection("The model's own clip is too short or too small for every kind of scene of its world.")
 
     def tell(done: int, total: int) -> None:
         examination.on_progress(f"{examination.section}: feature network", done, total)
@@ -72,34 +72,34 @@ def net_of(examination: Examination) -> FeatureNet:
     world = examination.world_of(kinds).config.model_copy(update={"seed": 0})
     net = feature_net(world, examination.plan.cache, tell)
     if net.r2 < LEAST_R2:
-        raise Absent(
+        raise SkippedSection(
             f"The feature network explains {net.r2:.2f} of the state of clips it never saw, less than {LEAST_R2}: "
             "distances in its features would say too little."
         )
     return net
 
 
-def asked_scenes(examination: Examination) -> list[Scene]:
+def asked_scenes(examination: EvaluationContext) -> list[Scene]:
     """Scenes like those of training, whose captions the model draws."""
     return examination.scenes(
         examination.world_of(examination.kinds(), examination.world.split), examination.plan.clips
     )
 
 
-def drawn(examination: Examination, scenes: Sequence[Scene]) -> list[Video]:
+def drawn(examination: EvaluationContext, scenes: Sequence[Scene]) -> list[Video]:
     """The model's clips (T, H, W, 3) by the captions of scenes.
 
-    Raises `Absent` where it does not make clips from words.
+    Raises `SkippedSection` where it does not make clips from words.
     """
     if not examination.can(Task.TEXT):
-        raise Absent("The model was not trained to make clips from words alone.")
+        raise SkippedSection("The model was not trained to make clips from words alone.")
     return examination.draw([scene.captions.short for scene in scenes], [scene.shape for scene in scenes])
 
 
-def examine(examination: Examination) -> Section:
-    """Raises `Absent` where the model makes no clips from words, or no trustworthy feature network was found."""
+def examine(examination: EvaluationContext) -> Section:
+    """Raises `SkippedSection` if the model makes no clips from text, or no reliable feature network was found."""
     if not examination.can(Task.TEXT):
-        raise Absent("The model was not trained to make clips from words alone.")
+        raise SkippedSection("The model was not trained to make clips from words alone.")
     net = net_of(examination)
     scenes = asked_scenes(examination)
     others = _others(examination, len(scenes))
@@ -119,7 +119,7 @@ def examine(examination: Examination) -> Section:
     )
 
 
-def _others(examination: Examination, count: int) -> list[Video]:
+def _others(examination: EvaluationContext, count: int) -> list[Video]:
     """True clips of other scenes of the same world."""
     world = examination.world_of(examination.kinds(), examination.world.split)
     other = World(world.config.model_copy(update={"seed": world.config.seed + 32}))

@@ -17,10 +17,10 @@ from kinema_evaluation import (
     tasks,
 )
 from kinema_evaluation.errors import PlanError
-from kinema_evaluation.plan import Absent, Examination, OnProgress, Plan, Renderer
+from kinema_evaluation.plan import EvaluationContext, EvaluationPlan, OnProgress, Renderer, SkippedSection
 from kinema_evaluation.report import Report, Section
 
-_EXAMINERS: Final[Mapping[str, Callable[[Examination], Section]]] = {
+_EXAMINERS: Final[Mapping[str, Callable[[EvaluationContext], Section]]] = {
     "captions": captions.examine,
     "motion": motion.examine,
     "permanence": permanence.examine,
@@ -40,7 +40,7 @@ def _silent(section: str, done: int, total: int) -> None:
 
 def evaluate(
     pipeline: Renderer,
-    plan: Plan,
+    plan: EvaluationPlan,
     on_progress: OnProgress = _silent,
     beside: Mapping[str, Renderer] = MappingProxyType({}),
 ) -> Report:
@@ -55,12 +55,12 @@ def evaluate(
         raise PlanError("Models beside this one are compared in the section 'ablations'. Ask for it too.")
     if ablations.THIS in beside:
         raise PlanError(f"The label {ablations.THIS!r} stands for the model itself. Choose another.")
-    examination = Examination(pipeline, plan, on_progress, beside=beside)
+    examination = EvaluationContext(pipeline, plan, on_progress, beside=beside)
     sections: dict[str, Section] = {}
     absent: dict[str, str] = {}
     for name in plan.sections:
         try:
             sections[name] = _EXAMINERS[name](examination.of(name))
-        except Absent as reason:
+        except SkippedSection as reason:
             absent[name] = str(reason)
     return examination.report(sections, absent)

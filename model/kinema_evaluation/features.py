@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kinema_evaluation.plan import true_clips
-from kinema_model.draws import Stream, generator
+from kinema_model.rng import RngStream, generator
 from kinema_world import COLOURS, SHAPES, Scene, Video, World, WorldConfig
 from kinema_world.vocabulary import BACKGROUNDS
 
@@ -215,7 +215,7 @@ def _fit(net: StateNet, frames: Tensor, states: Tensor, epochs: int, on_progress
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
     step = 0
     for epoch in range(epochs):
-        order = generator(Stream.EVALUATION, 0, epoch).permutation(len(frames))
+        order = generator(RngStream.EVALUATION, 0, epoch).permutation(len(frames))
         for first in range(0, len(frames) - _BATCH + 1, _BATCH):
             part = order[first : first + _BATCH]
             loss = F.mse_loss(net(frames[part]), states[part])

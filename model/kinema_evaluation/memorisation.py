@@ -9,7 +9,7 @@ from typing import Final
 from kinema_evaluation.bootstrap import median
 from kinema_evaluation.distances import nearest
 from kinema_evaluation.distribution import asked_scenes, drawn, net_of
-from kinema_evaluation.plan import Absent, Examination, true_clips
+from kinema_evaluation.plan import EvaluationContext, SkippedSection, true_clips
 from kinema_evaluation.report import Row, Score, Section
 from kinema_model.conditions.tasks import Task
 from kinema_world import Scene, Video, World
@@ -23,16 +23,16 @@ _BAR: Final = 0.8
 _LEAST: Final = 1e-6
 
 
-def examine(examination: Examination) -> Section:
-    """Raises `Absent` where the training's clips are not known or none is of the model's own shape."""
+def examine(examination: EvaluationContext) -> Section:
+    """Raises `SkippedSection` where the training's clips are not known or none is of the model's own shape."""
     if examination.plan.world is None:
-        raise Absent("The model does not tell which clips it was trained on.")
+        raise SkippedSection("The model does not tell which clips it was trained on.")
     if not examination.can(Task.TEXT):
-        raise Absent("The model was not trained to make clips from words alone.")
+        raise SkippedSection("The model was not trained to make clips from words alone.")
     net = net_of(examination)
     shown = _of_one_shape(examination, World(examination.world))
     if not shown:
-        raise Absent("None of the first training clips is of the model's own shape.")
+        raise SkippedSection("None of the first training clips is of the model's own shape.")
     # Neither the scenes that the model is asked for nor the fresh ones.
     seed = examination.world_of(examination.kinds()).config.seed + _UNSEEN
     unseen = World(examination.world.model_copy(update={"seed": seed}))
@@ -71,14 +71,14 @@ def _section(score: Score | None, floor: Score | None, repeats: Score | None, co
     )
 
 
-def _of_one_shape(examination: Examination, world: World) -> list[Video]:
+def _of_one_shape(examination: EvaluationContext, world: World) -> list[Video]:
     """The first clips of a world, as far as they have the model's own shape."""
     count = _PER_CLIP * examination.plan.clips
     scenes: list[Scene] = examination.scenes(world, count, lambda scene: scene.shape == examination.shape)
     return true_clips(scenes)
 
 
-def _fresh(examination: Examination, count: int) -> list[Video]:
+def _fresh(examination: EvaluationContext, count: int) -> list[Video]:
     """True clips that are neither in the training nor among those compared with."""
     world = examination.world_of(examination.kinds(), examination.world.split)
     other = World(world.config.model_copy(update={"seed": world.config.seed + 32}))

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kinema_evaluation.bootstrap import mean, median
-from kinema_evaluation.plan import SEEN, Absent, Examination, true_clips
-from kinema_evaluation.report import Row, Section, Sheet, Shown
+from kinema_evaluation.plan import SEEN, EvaluationContext, SkippedSection, true_clips
+from kinema_evaluation.report import ContactSheet, ReportClip, Row, Section
 from kinema_evaluation.tracking import Floats, objects, places, velocity
 from kinema_model.conditions.tasks import Task
 from kinema_world import Motion, Scene, SceneKind, Track, Video
@@ -231,11 +231,11 @@ def _gravity(*, same: bool) -> Law:
     return Law(GRAVITY, meaning, partial(falls, same_gravity=same), _asks_to_fly)
 
 
-def examine(examination: Examination) -> Section:
-    """Raises `Absent` where nothing in the model's world moves by a law that can be marked."""
+def examine(examination: EvaluationContext) -> Section:
+    """Raises `SkippedSection` where nothing in the model's world moves by a law that can be marked."""
     kinds = examination.kinds()
     rows: list[Row] = []
-    sheets: list[Sheet] = []
+    sheets: list[ContactSheet] = []
     straight = [kind for kind in (SceneKind.SIMPLE, SceneKind.SEVERAL) if kind in kinds]
     extends = examination.can(Task.EXTEND)
     if straight and extends:
@@ -247,7 +247,7 @@ def examine(examination: Examination) -> Section:
     if SceneKind.GRAVITY in kinds:
         rows += _law_rows(examination, [SceneKind.GRAVITY], _gravity(same=extends), given=extends)
     if not rows:
-        raise Absent("Nothing in the model's world moves straight ahead, bounces or falls within its own clip.")
+        raise SkippedSection("Nothing in the model's world moves straight ahead, bounces or falls within its own clip.")
     remarks = [] if extends else ["Not trained to extend, so asked in words: how fast objects should be is not told."]
     return Section(
         title="Motion",
@@ -258,7 +258,7 @@ def examine(examination: Examination) -> Section:
     )
 
 
-def _velocity_rows(examination: Examination, kinds: Sequence[SceneKind], sheets: list[Sheet]) -> list[Row]:
+def _velocity_rows(examination: EvaluationContext, kinds: Sequence[SceneKind], sheets: list[ContactSheet]) -> list[Row]:
     first = given_frames(examination.shape.frames)
     groups = examination.groups(kinds, examination.plan.completions)
     simple = [scene for scene in groups[SEEN] if scene.kind is SceneKind.SIMPLE]
@@ -304,7 +304,7 @@ def _error_rows(errors: Sequence[Sequence[float]], truth: Sequence[Sequence[floa
     ]
 
 
-def _law_rows(examination: Examination, kinds: Sequence[SceneKind], law: Law, *, given: bool) -> list[Row]:
+def _law_rows(examination: EvaluationContext, kinds: Sequence[SceneKind], law: Law, *, given: bool) -> list[Row]:
     rows = []
     plan = examination.plan
     first = given_frames(examination.shape.frames) if given else 0
@@ -323,9 +323,11 @@ def _law_rows(examination: Examination, kinds: Sequence[SceneKind], law: Law, *,
     return rows
 
 
-def _sheet(title: str, scenes: Sequence[Scene], clips: Sequence[Video], errors: Sequence[Sequence[float]]) -> Sheet:
+def _sheet(
+    title: str, scenes: Sequence[Scene], clips: Sequence[Video], errors: Sequence[Sequence[float]]
+) -> ContactSheet:
     shown = [
-        Shown(scene.captions.short, clip, max(off) <= _NEAR)
+        ReportClip(scene.captions.short, clip, max(off) <= _NEAR)
         for scene, clip, off in list(zip(scenes, clips, errors, strict=True))[:_SHOWN]
     ]
-    return Sheet(title, tuple(shown))
+    return ContactSheet(title, tuple(shown))

@@ -13,8 +13,8 @@ import numpy as np
 
 from kinema_evaluation.bootstrap import mean
 from kinema_evaluation.drift import ENDS, HOLDS, Drift, Stream, attributes, controls, drift
-from kinema_evaluation.plan import Absent, Examination, true_clips
-from kinema_evaluation.report import Curve, Row, Section, Sheet, Shown
+from kinema_evaluation.plan import EvaluationContext, SkippedSection, true_clips
+from kinema_evaluation.report import ContactSheet, Curve, ReportClip, Row, Section
 from kinema_evaluation.staged import going_on
 from kinema_model.config import StreamingConfig
 from kinema_model.streaming.chunking import chunk_rows
@@ -59,16 +59,16 @@ class _Judged:
     model: list[Drift] = field(default_factory=list)
     truth: list[Drift] = field(default_factory=list)
     rules: dict[str, list[Drift]] = field(default_factory=dict)
-    sheets: list[Sheet] = field(default_factory=list)
+    sheets: list[ContactSheet] = field(default_factory=list)
 
 
-def examine(examination: Examination) -> Section:
-    """Raises `Absent` where the model does not stream, or its world has nothing that stays in view."""
+def examine(examination: EvaluationContext) -> Section:
+    """Raises `SkippedSection` where the model does not stream, or its world has nothing that stays in view."""
     streaming = examination.model.config.streaming
     if streaming is None:
-        raise Absent("The model was not trained to stream, so it makes no clip of open length.")
+        raise SkippedSection("The model was not trained to stream, so it makes no clip of open length.")
     if SceneKind.BOUNCE not in examination.kinds():
-        raise Absent(
+        raise SkippedSection(
             "The model's world has no scenes that bounce within its own clip, and nothing else in it stays in view "
             "for a minute by its law. Train on a world with bounces."
         )
@@ -80,7 +80,7 @@ def examine(examination: Examination) -> Section:
         judged.truth.append(truth)
         _judge(examination, streaming, scene, lengths, place, judged)
     if not judged.model:
-        raise Absent("No scene of the model's world bounces at a slant without coming back to where it was.")
+        raise SkippedSection("No scene of the model's world bounces at a slant without coming back to where it was.")
     return Section(
         title="Drift",
         question=f"Does a clip of {examination.plan.seconds:g} s stay what it was, to its end?",
@@ -91,7 +91,7 @@ def examine(examination: Examination) -> Section:
     )
 
 
-def _chosen(examination: Examination, lengths: Sequence[int]) -> Iterator[tuple[Scene, Drift]]:
+def _chosen(examination: EvaluationContext, lengths: Sequence[int]) -> Iterator[tuple[Scene, Drift]]:
     """Scenes at a slant whose true course repeats no second, with that truth as it is judged."""
     world = examination.world_of((SceneKind.BOUNCE,), examination.world.split)
     left = examination.plan.streams
@@ -117,7 +117,7 @@ def true_stream(scene: Scene, lengths: Sequence[int]) -> Iterator[Video]:
 
 
 def _judge(
-    examination: Examination,
+    examination: EvaluationContext,
     streaming: StreamingConfig,
     scene: Scene,
     lengths: Sequence[int],
@@ -147,14 +147,14 @@ def _judge(
         judged.sheets.append(_sheet(scene.captions.short, told, kept, streaming.chunk_frames / fps))
 
 
-def _sheet(prompt: str, told: Drift, kept: dict[int, Video], seconds: float) -> Sheet:
+def _sheet(prompt: str, told: Drift, kept: dict[int, Video], seconds: float) -> ContactSheet:
     shown = [
-        Shown(
+        ReportClip(
             f"{told.chunks[number].at:.1f} to {told.chunks[number].at + seconds:.1f} s", chunk, told.right[number] == 1
         )
         for number, chunk in kept.items()
     ]
-    return Sheet(f"Chunks of one stream: {prompt}", tuple(shown))
+    return ContactSheet(f"Chunks of one stream: {prompt}", tuple(shown))
 
 
 def _rows(judged: _Judged) -> Iterator[Row]:

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from kinema_evaluation.bootstrap import mean
-from kinema_evaluation.plan import Absent, Examination, true_clips
-from kinema_evaluation.report import Row, Score, Section, Sheet, Shown
+from kinema_evaluation.plan import EvaluationContext, SkippedSection, true_clips
+from kinema_evaluation.report import ContactSheet, ReportClip, Row, Score, Section
 from kinema_evaluation.tracking import Floats, objects, places, velocity
 from kinema_model.conditions.tasks import Task
 from kinema_world import Scene, SceneKind, Track, Video
@@ -163,14 +163,16 @@ def always_present(case: Hidden, true: Video) -> Video:
     return np.where(differs, with_object, true)
 
 
-def examine(examination: Examination) -> Section:
-    """Raises `Absent` where the model's world hides nothing, or the model cannot go on from given frames."""
+def examine(examination: EvaluationContext) -> Section:
+    """Raises `SkippedSection` where the model's world hides nothing, or the model cannot go on from given frames."""
     if SceneKind.OCCLUDE not in examination.kinds():
-        raise Absent("Nothing in the model's world passes behind a screen within the model's own clip.")
+        raise SkippedSection("Nothing in the model's world passes behind a screen within the model's own clip.")
     if not examination.can(Task.EXTEND):
-        raise Absent("The model was not trained to extend: in words alone, nothing fixes what must come back, or when.")
+        raise SkippedSection(
+            "The model was not trained to extend: in words alone, nothing fixes what must come back, or when."
+        )
     rows: list[Row] = []
-    sheets: list[Sheet] = []
+    sheets: list[ContactSheet] = []
     count = examination.plan.completions
     for group, scenes in examination.groups([SceneKind.OCCLUDE], _MORE * count).items():
         cases = [case for scene in scenes if (case := hidden(scene)) is not None][:count]
@@ -183,10 +185,10 @@ def examine(examination: Examination) -> Section:
         }
         rows += _rows(group, verdicts, _judged(cases, truth), controls)
         shown = [
-            Shown(case.scene.captions.short, clip, verdict[EVERYTHING])
+            ReportClip(case.scene.captions.short, clip, verdict[EVERYTHING])
             for case, clip, verdict in list(zip(cases, clips, verdicts, strict=True))[:_SHOWN]
         ]
-        sheets.append(Sheet(f"Given all until the object is hidden, {group}", tuple(shown)))
+        sheets.append(ContactSheet(f"Given all until the object is hidden, {group}", tuple(shown)))
     return Section(
         title="Permanence",
         question="Is what went behind a screen still there, and does it come out as it should?",

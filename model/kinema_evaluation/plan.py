@@ -91,7 +91,7 @@ class Renderer(Protocol):
         """Chunks uint8 (t, H, W, 3) of a clip of open length."""
 
 
-class Plan(BaseModel):
+class EvaluationPlan(BaseModel):
     """How many clips, from which seed, and with which settings of the sampler.
 
     `world` is what the model was trained on; None stands for one simple object over black in the model's own shape.
@@ -121,16 +121,16 @@ class Plan(BaseModel):
         return max(2, self.clips // 16)
 
 
-class Absent(Exception):
+class SkippedSection(Exception):
     """A section does not apply; the words say why in one line."""
 
 
 @dataclass(frozen=True)
-class Examination:
+class EvaluationContext:
     """A model, the plan, and everything that sections need to ask it something."""
 
     model: Renderer
-    plan: Plan
+    plan: EvaluationPlan
     on_progress: OnProgress
     section: str = ""
     beside: Mapping[str, Renderer] = field(default_factory=dict)
@@ -287,7 +287,7 @@ class Examination:
         """A seed of the sampler that no training and no person used."""
         return _FIRST_SEED + self.plan.seed * 100_000 + place
 
-    def of(self, section: str) -> "Examination":
+    def of(self, section: str) -> "EvaluationContext":
         """The same for another section, whose scenes are its own."""
         return replace(self, section=section)
 

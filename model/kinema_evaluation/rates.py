@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from kinema_evaluation.bootstrap import mean, median
-from kinema_evaluation.plan import Absent, Examination, true_clips
-from kinema_evaluation.report import Curve, Row, Section, Sheet, Shown
+from kinema_evaluation.plan import EvaluationContext, SkippedSection, true_clips
+from kinema_evaluation.report import ContactSheet, Curve, ReportClip, Row, Section
 from kinema_evaluation.tracking import Floats, objects, places, velocity
 from kinema_model.conditions.tasks import Task
 from kinema_world import ClipShape, Scene, SceneKind, Track, Video
@@ -36,13 +36,15 @@ Speeds = dict[int, list[float | None]]
 """Of each rate the mean speed in px/s of the objects of each clip, None where one cannot be read."""
 
 
-def examine(examination: Examination) -> Section:
-    """Raises `Absent` where the model knows one rate, or its world has nothing that moves straight ahead."""
+def examine(examination: EvaluationContext) -> Section:
+    """Raises `SkippedSection` where the model knows one rate, or its world has nothing that moves straight ahead."""
     config = examination.model.config
     if len(config.rates) < 2:
-        raise Absent("The model was trained at one frame rate, so it cannot be asked for equal speed at others.")
+        raise SkippedSection(
+            "The model was trained at one frame rate, so it cannot be asked for equal speed at others."
+        )
     if not examination.can(Task.TEXT):
-        raise Absent("The model was not trained to make clips from words alone.")
+        raise SkippedSection("The model was not trained to make clips from words alone.")
     shapes = _shapes(examination)
     scenes, simple = _scenes(examination, shapes[config.fps])
     prompts = [scene.captions.short if simple else scene.captions.rich for scene in scenes]
@@ -67,7 +69,7 @@ def examine(examination: Examination) -> Section:
     )
 
 
-def _shapes(examination: Examination) -> dict[int, ClipShape]:
+def _shapes(examination: EvaluationContext) -> dict[int, ClipShape]:
     """The clip at each rate, of one length in seconds that all of them have been seen in."""
     own, config = examination.shape, examination.model.config
     longest = min(config.max_frames, max(examination.world.shapes.frames))
@@ -78,7 +80,7 @@ def _shapes(examination: Examination) -> dict[int, ClipShape]:
     }
 
 
-def _scenes(examination: Examination, shape: ClipShape) -> tuple[list[Scene], bool]:
+def _scenes(examination: EvaluationContext, shape: ClipShape) -> tuple[list[Scene], bool]:
     """Scenes of objects that move straight ahead, and whether their captions alone fix how fast."""
     for kind in (SceneKind.SIMPLE, SceneKind.SEVERAL):
         if kind in examination.world.wanted and shape.frames >= _LEAST_FRAMES:
@@ -88,7 +90,7 @@ def _scenes(examination: Examination, shape: ClipShape) -> tuple[list[Scene], bo
                 continue
             if scenes := examination.scenes(world, examination.plan.completions):
                 return scenes, kind is SceneKind.SIMPLE
-    raise Absent("Nothing in the model's world moves straight ahead for five frames of its lowest rate.")
+    raise SkippedSection("Nothing in the model's world moves straight ahead for five frames of its lowest rate.")
 
 
 def at_rate(scene: Scene, shape: ClipShape) -> Scene:
@@ -210,16 +212,16 @@ def _curve(told: Speeds, beside: Mapping[str, Speeds]) -> Curve:
     )
 
 
-def _sheets(prompts: Sequence[str], clips: Mapping[int, Sequence[Video]], told: Speeds) -> list[Sheet]:
+def _sheets(prompts: Sequence[str], clips: Mapping[int, Sequence[Video]], told: Speeds) -> list[ContactSheet]:
     """Each prompt at all rates side by side, every clip at its own."""
     sheets = []
     for place, prompt in enumerate(prompts[:_SHOWN]):
         good = equal([told[rate][place] for rate in told])
         shown = [
-            Shown(f"{rate} fps: {_words(told[rate][place])}", clips[rate][place], good, fps=float(rate))
+            ReportClip(f"{rate} fps: {_words(told[rate][place])}", clips[rate][place], good, fps=float(rate))
             for rate in told
         ]
-        sheets.append(Sheet(f"At every rate: {prompt}", tuple(shown)))
+        sheets.append(ContactSheet(f"At every rate: {prompt}", tuple(shown)))
     return sheets
 
 

@@ -63,7 +63,7 @@ class Curve(_Data):
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class ReportClip:
     """A clip uint8 (T, H, W, 3) to look at, whether it was right where that was judged, and how fast to show it."""
 
     label: str
@@ -73,11 +73,11 @@ class Shown:
 
 
 @dataclass(frozen=True, eq=False)
-class Sheet:
+class ContactSheet:
     """Clips that are looked at together."""
 
     title: str
-    shown: tuple[Shown, ...]
+    shown: tuple[ReportClip, ...]
 
 
 class Section(_Data):
@@ -90,7 +90,7 @@ class Section(_Data):
     rows: tuple[Row, ...]
     curves: tuple[Curve, ...] = ()
     remarks: tuple[str, ...] = ()
-    sheets: tuple[Sheet, ...] = Field(default=(), exclude=True)
+    sheets: tuple[ContactSheet, ...] = Field(default=(), exclude=True)
 
     def row(self, name: str, group: str = "") -> Row:
         """The row of this name and group. Raises `KeyError` where there is none."""

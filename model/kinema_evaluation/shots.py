@@ -13,8 +13,8 @@ import numpy as np
 from kinema_evaluation.bootstrap import mean
 from kinema_evaluation.captions import EVERYTHING as ALL_MARKS
 from kinema_evaluation.captions import marks
-from kinema_evaluation.plan import Absent, Examination, true_clips
-from kinema_evaluation.report import Row, Section, Sheet, Shown
+from kinema_evaluation.plan import EvaluationContext, SkippedSection, true_clips
+from kinema_evaluation.report import ContactSheet, ReportClip, Row, Section
 from kinema_model.streaming.stream import Shot
 from kinema_world import Facts, ObjectFacts, Scene, SceneKind, ShotFacts, Video
 from kinema_world.reader import read
@@ -40,7 +40,7 @@ Pair = tuple[ShotFacts, ShotFacts]
 
 
 @dataclass(frozen=True)
-class _Told:
+class _TwoShotClip:
     """A clip of two shots, and where the second begins."""
 
     video: Video
@@ -59,20 +59,22 @@ class _Told:
         return first, second
 
 
-def examine(examination: Examination) -> Section:
-    """Raises `Absent` where the model does not stream or its world has no scenes of two shots."""
+def examine(examination: EvaluationContext) -> Section:
+    """Raises `SkippedSection` where the model does not stream or its world has no scenes of two shots."""
     if examination.model.config.streaming is None:
-        raise Absent("The model was not trained to stream, and only a stream has shots with prompts of their own.")
+        raise SkippedSection(
+            "The model was not trained to stream, and only a stream has shots with prompts of their own."
+        )
     if SceneKind.TWO_SHOT not in examination.kinds():
-        raise Absent(
+        raise SkippedSection(
             "The model's world has no scenes of two shots within its own clip. Train on a world with two-shot."
         )
     rows: list[Row] = []
-    sheets: list[Sheet] = []
+    sheets: list[ContactSheet] = []
     for group, scenes in examination.groups((SceneKind.TWO_SHOT,), examination.plan.completions).items():
         told = _streamed(examination, scenes)
         truth = [
-            _Told(clip, scene.shots[1].first, scene.shape.fps)
+            _TwoShotClip(clip, scene.shots[1].first, scene.shape.fps)
             for scene, clip in zip(scenes, true_clips(scenes), strict=True)
         ]
         verdicts = [verdict(scene, clip.facts) for scene, clip in zip(scenes, told, strict=True)]
@@ -87,7 +89,7 @@ def examine(examination: Examination) -> Section:
     )
 
 
-def _streamed(examination: Examination, scenes: Sequence[Scene]) -> list[_Told]:
+def _streamed(examination: EvaluationContext, scenes: Sequence[Scene]) -> list[_TwoShotClip]:
     config = examination.model.config
     told = []
     for place, scene in enumerate(scenes):
@@ -95,7 +97,7 @@ def _streamed(examination: Examination, scenes: Sequence[Scene]) -> list[_Told]:
         seconds = [shot.frames / scene.shape.fps for shot in scene.shots]
         shots = [Shot(prompt, time) for prompt, time in zip(scene.captions.shots, seconds, strict=True)]
         video = np.concatenate(list(examination.stream(shots, place)))
-        told.append(_Told(video, config.rows_for(seconds[0]) * config.patch[0], config.fps))
+        told.append(_TwoShotClip(video, config.rows_for(seconds[0]) * config.patch[0], config.fps))
     examination.on_progress(examination.section, len(scenes), len(scenes))
     return told
 
@@ -156,16 +158,16 @@ def _rows(
 
 
 def _sheets(
-    group: str, scenes: Sequence[Scene], told: Sequence[_Told], verdicts: Sequence[dict[str, bool]]
-) -> list[Sheet]:
+    group: str, scenes: Sequence[Scene], told: Sequence[_TwoShotClip], verdicts: Sequence[dict[str, bool]]
+) -> list[ContactSheet]:
     """Each clip's two shots side by side."""
     sheets = []
     for scene, clip, right in list(zip(scenes, told, verdicts, strict=True))[:_SHOWN]:
         recurring = right[COLOUR] and right[SHAPE] and right[SIZE]
         kept = "the recurring object kept" if recurring else "the recurring object changed"
         shown = tuple(
-            Shown(prompt, part, right[name])
+            ReportClip(prompt, part, right[name])
             for prompt, part, name in zip(scene.captions.shots, clip.parts, (FIRST, SECOND), strict=True)
         )
-        sheets.append(Sheet(f"Two shots, {group}: {kept}", shown))
+        sheets.append(ContactSheet(f"Two shots, {group}: {kept}", shown))
     return sheets

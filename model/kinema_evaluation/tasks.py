@@ -15,8 +15,8 @@ from kinema_evaluation import staged
 from kinema_evaluation.bootstrap import mean, ratio_of_means
 from kinema_evaluation.captions import EVERYTHING, marks, read_all
 from kinema_evaluation.motion import given_frames
-from kinema_evaluation.plan import SEEN, Absent, Examination, facts_read, true_clips
-from kinema_evaluation.report import Row, Score, Section, Sheet, Shown
+from kinema_evaluation.plan import SEEN, EvaluationContext, SkippedSection, facts_read, true_clips
+from kinema_evaluation.report import ContactSheet, ReportClip, Row, Score, Section
 from kinema_evaluation.tracking import Floats, jump, velocity, visible_centres
 from kinema_model.codec.codec import pixels
 from kinema_model.conditions.given import Given, given_for
@@ -51,7 +51,7 @@ _GIVEN_MEANING: Final = "what was given comes out bit for bit"
 class Bench:
     """The scenes that tasks are asked about, with their true clips and the model's clips of one task."""
 
-    examination: Examination
+    examination: EvaluationContext
     scenes: Sequence[Scene]
     truth: Sequence[Video]
 
@@ -94,13 +94,13 @@ class Bench:
         same = [float(np.array_equal(c[places], t[places])) for c, t in zip(clips, self.truth, strict=True)]
         return _row(GIVEN, task, _GIVEN_MEANING, mean(same), 1.0)
 
-    def sheet(self, task: Task, clips: Sequence[Video], scenes: Sequence[Scene] | None = None) -> Sheet:
+    def sheet(self, task: Task, clips: Sequence[Video], scenes: Sequence[Scene] | None = None) -> ContactSheet:
         """The first clips (T, H, W, 3) of a task."""
         pairs = list(zip(scenes or self.scenes, clips, strict=True))[:_SHOWN]
-        return Sheet(f"{task}", tuple(Shown(scene.captions.short, clip) for scene, clip in pairs))
+        return ContactSheet(f"{task}", tuple(ReportClip(scene.captions.short, clip) for scene, clip in pairs))
 
 
-Found = tuple[list[Row], Sheet]
+Found = tuple[list[Row], ContactSheet]
 
 
 def _row(
@@ -309,17 +309,17 @@ _JUDGES: Final[dict[Task, Callable[[Bench], Found]]] = {
 }
 
 
-def examine(examination: Examination) -> Section:
-    """Raises `Absent` where the model's own clip shows no object on a plain course."""
+def examine(examination: EvaluationContext) -> Section:
+    """Raises `SkippedSection` where the model's own clip shows no object on a plain course."""
     kind = next((one for one in _PLAIN if one in examination.kinds()), None)
     if kind is None or examination.shape.frames < _LEAST_FRAMES:
-        raise Absent("The model's own clip shows no object on a plain course, by which a task could be judged.")
+        raise SkippedSection("The model's own clip shows no object on a plain course, by which a task could be judged.")
     scenes = examination.groups([kind], examination.plan.completions)[SEEN]
     if not scenes:
-        raise Absent(f"The model's world leaves no scene of the kind {kind.value!r} in the model's own clip.")
+        raise SkippedSection(f"The model's world leaves no scene of the kind {kind.value!r} in the model's own clip.")
     bench = Bench(examination, scenes, true_clips(scenes))
     rows: list[Row] = []
-    sheets: list[Sheet] = []
+    sheets: list[ContactSheet] = []
     for task, judge in _JUDGES.items():
         if examination.can(task):
             found, sheet = judge(bench)
@@ -334,7 +334,7 @@ def examine(examination: Examination) -> Section:
     )
 
 
-def _remarks(examination: Examination, kind: SceneKind) -> Iterator[str]:
+def _remarks(examination: EvaluationContext, kind: SceneKind) -> Iterator[str]:
     missing = [task for task in Task if not examination.can(task)]
     if missing:
         yield f"Not trained, so not asked: {', '.join(missing)}."

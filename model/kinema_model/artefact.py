@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from kinema_model.config import MODEL_FILE, ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.errors import BrokenArtefact, ConfigError
 from kinema_model.network.folder import (
     WEIGHTS_FILE,
@@ -26,7 +27,6 @@ from kinema_model.network.folder import (
     refuse_pickles,
     write_config,
 )
-from kinema_model.video_model import VideoModel
 
 NULL_TEXT_FILE: Final = "null_text.safetensors"
 CARD_FILE: Final = "card.md"
@@ -41,7 +41,7 @@ _DIGEST_KEY: Final = "tensors_sha256"
 class LoadedModel:
     """A model ready to sample from, on the CPU unless told otherwise, and the config it was built by."""
 
-    model: VideoModel
+    model: VideoDenoiser
     config: ModelConfig
 
 
@@ -54,8 +54,8 @@ def save_model(
 ) -> None:
     """Write the model's files; the folder is made where it is missing.
 
-    `model_ema_state` holds the parameters of `VideoModel(config)` by name, as `Ema.shadow` does; `beside` are texts by
-    file name that tell what they were trained on. Raises `BrokenArtefact` where the parameters are not those of the
+    `model_ema_state` has the parameters of `VideoDenoiser(config)` by name, like `Ema.shadow`; `beside` has more text
+    files by name, which describe the training data. Raises `BrokenArtefact` where the parameters are not those of the
     config, or not finite, before anything is written.
     """
     target = Path(folder)
@@ -90,14 +90,14 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Loaded
         check_weights(found, wanted, source / file)
         weights |= found
     with torch.device("meta"):
-        model = VideoModel(config)
+        model = VideoDenoiser(config)
     model.load_state_dict(weights, assign=True)
     return LoadedModel(model.to(device).eval().requires_grad_(False), config)
 
 
 def _expected(config: ModelConfig) -> dict[str, Tensor]:
     with torch.device("meta"):
-        return VideoModel(config).state_dict()
+        return VideoDenoiser(config).state_dict()
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:

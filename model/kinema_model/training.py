@@ -20,13 +20,13 @@ from kinema_model.conditions.conditioning import condition
 from kinema_model.conditions.given import NOTHING, Given, draw_given, practised
 from kinema_model.conditions.tasks import Task, draw_task
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import lowest_level
 from kinema_model.diffusion.flow import FlowLoss, Velocity, flow_loss, shift_levels
-from kinema_model.draws import Stream, generator, normal, uniform
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify
+from kinema_model.rng import RngStream, generator, normal, uniform
 from kinema_model.source import Captions, Clip, Source
 from kinema_model.streaming.chunking import chunked_sample
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.video_model import lowest_level
 
 TEXT_DROPOUT: Final = 0.1
 GRADIENT_CLIP: Final = 1.0
@@ -107,10 +107,10 @@ class TrainingObjective:
     def _lesson(self, clip: Clip, index: int, step: int) -> _Lesson:
         """A clip of the source as the sample's task practises on it."""
         if self.config.streaming is not None:
-            chunking = generator(Stream.STREAMING, self.seed, index, step)
+            chunking = generator(RngStream.STREAMING, self.seed, index, step)
             if chunking.random() < self.streaming_share:
                 return _Lesson(clip.video, NOTHING, clip, clip.captions, chunking)
-        draw = generator(Stream.TASK, self.seed, index, step)
+        draw = generator(RngStream.TASK, self.seed, index, step)
         task = draw_task(self.tasks, draw)
         video, captions, other = to_float(clip.video[None])[0], clip.captions, None
         if task is Task.BLEND:
@@ -125,7 +125,7 @@ class TrainingObjective:
 
     def _sample(self, lesson: _Lesson, text: Tensor, index: int, step: int) -> Sample:
         """The clip's latents at the sample's level and what its task gives it or, of a streaming model, in chunks."""
-        level = torch.sigmoid(normal(Stream.LEVEL, self.seed, [index], step, ())[0])
+        level = torch.sigmoid(normal(RngStream.LEVEL, self.seed, [index], step, ())[0])
         if lesson.chunking is not None and self.config.streaming is not None:
             clip = lesson.clip
             # Without a text there is none for any shot; a single shot keeps the wording that was drawn for it.
@@ -140,17 +140,17 @@ class TrainingObjective:
     def _noise(self, sample: Sample, index: int, step: int) -> Tensor:
         """Noise for the clip itself and for its reference; what a task gives stands at level 0 and needs none."""
         clip, *beside = sample.parts
-        rows = [patchify(normal(Stream.NOISE, self.seed, [index], step, clip.latents.shape)[0], self.config.patch)]
+        rows = [patchify(normal(RngStream.NOISE, self.seed, [index], step, clip.latents.shape)[0], self.config.patch)]
         for part in beside:
             noise = part.latents
             if bool(part.levels.any()):
-                noise = normal(Stream.REFERENCE_NOISE, self.seed, [index], step, part.latents.shape)[0]
+                noise = normal(RngStream.REFERENCE_NOISE, self.seed, [index], step, part.latents.shape)[0]
             rows.append(patchify(noise, self.config.patch))
         return torch.cat(rows)
 
     def _texts(self, captions: Sequence[Captions], indices: Sequence[int], step: int) -> list[Tensor]:
-        dropped = uniform(Stream.TEXT_DROPOUT, self.seed, indices, step) < self.text_dropout
-        rich = uniform(Stream.CAPTION, self.seed, indices, step) < self.rich_captions
+        dropped = uniform(RngStream.TEXT_DROPOUT, self.seed, indices, step) < self.text_dropout
+        rich = uniform(RngStream.CAPTION, self.seed, indices, step) < self.rich_captions
         told = [one.rich if long else one.short for one, long in zip(captions, rich.tolist(), strict=True)]
         kept = ["" if gone else caption for caption, gone in zip(told, dropped.tolist(), strict=True)]
         return self.encoder.encode(kept)

@@ -14,12 +14,12 @@ from torch.func import functional_call
 from kinema_model.codec.codec import make_codec, to_float
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser, lowest_level
 from kinema_model.diffusion.flow import flow_loss
-from kinema_model.draws import Stream, normal
 from kinema_model.network.pack import Sample, pack_samples, patchify
+from kinema_model.rng import RngStream, normal
 from kinema_model.source import Source
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.video_model import VideoModel, lowest_level
 
 CLIPS: Final = 16
 # Beyond every seed that a training can have, so that no training has drawn this noise.
@@ -39,16 +39,16 @@ class Validation:
         for number, (clip, text) in enumerate(zip(clips, texts, strict=True)):
             part = whole_clip(config, codec.encode(to_float(clip.video[None]))[0], clip.fps)
             samples.append(Sample((replace(part, levels=part.levels * (number + 0.5) / CLIPS),), text))
-            noise = normal(Stream.NOISE, _SEED, [number], 0, part.latents.shape)[0]
+            noise = normal(RngStream.NOISE, _SEED, [number], 0, part.latents.shape)[0]
             noises.append(patchify(noise, config.patch))
         self._pack = pack_samples(samples, config.patch).to(device)
         self._noise = torch.cat(noises).to(device)
 
     @torch.no_grad()
-    def loss(self, model: VideoModel, weights: Mapping[str, Tensor]) -> float:
+    def loss(self, model: VideoDenoiser, weights: Mapping[str, Tensor]) -> float:
         """Mean squared velocity error per token of the model with these weights, such as `Ema.shadow`.
 
-        `weights` holds the parameters of `VideoModel` by name, each in its own shape.
+        `weights` holds the parameters of `VideoDenoiser` by name, each in its own shape.
         """
         return float(
             flow_loss(

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from kinema_model.draws import Stream, generator
+from kinema_model.rng import RngStream, generator
 from kinema_model.source import Captions
 from kinema_world.errors import CaptionError
 from kinema_world.facts import Facts, ObjectFacts, ShotFacts
@@ -86,7 +86,7 @@ def rich_caption(facts: Facts) -> str:
     parts = []
     for number, shot in enumerate(facts.shots):
         known = {(thing.colour, thing.shape) for thing in facts.shots[0].objects} if number else set()
-        parts.append(f"Shot {number + 1}: {_paragraph(shot, facts.kind, known)}")
+        parts.append(f"SceneShot {number + 1}: {_paragraph(shot, facts.kind, known)}")
     return " ".join(parts)
 
 
@@ -99,7 +99,7 @@ def caption_of(attributes: Attributes) -> str:
 def prompts(count: int, seed: int) -> list[tuple[str, Attributes]]:
     """Canonical prompts with what they ask for; combinations come equally often, in an order set by seed."""
     all_of_them = combinations()
-    draw = generator(Stream.PROMPTS, seed)
+    draw = generator(RngStream.PROMPTS, seed)
     order: list[int] = []
     while len(order) < count:
         order.extend(int(i) for i in draw.permutation(len(all_of_them)))

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 
 from kinema_world.geometry import REACH
-from kinema_world.motion import Course, Floats
-from kinema_world.scene import FRAME_NAME, SCREEN_NAME, ClipShape, Look, Rectangle, Track, visible_share
+from kinema_world.motion import Floats, Trajectory
+from kinema_world.scene import FRAME_NAME, SCREEN_NAME, Appearance, ClipShape, Rectangle, Track, visible_share
 from kinema_world.splits import BANDS
 from kinema_world.vocabulary import COLOURS, DIRECTIONS, SHAPES, SIZES, Motion
 
@@ -27,14 +27,14 @@ def pick(draw: np.random.Generator, choices: Sequence[str]) -> str:
 
 def draw_looks(
     draw: np.random.Generator, side: int, count: int, *, sizes: Sequence[str] = tuple(SIZES), shape: str | None = None
-) -> list[Look]:
+) -> list[Appearance]:
     """Objects that differ in colour."""
     colours = draw.permutation(list(COLOURS))[:count]
     looks = []
     for colour in colours:
         size = pick(draw, sizes)
         radius = side * float(draw.uniform(*SIZES[size]))
-        looks.append(Look(str(colour), shape or pick(draw, SHAPES), size, radius))
+        looks.append(Appearance(str(colour), shape or pick(draw, SHAPES), size, radius))
     return looks
 
 
@@ -48,13 +48,13 @@ def draw_speed(draw: np.random.Generator, least: float, most: float) -> float | 
     return float(np.exp(draw.uniform(np.log(low), np.log(high))))
 
 
-def inside(look: Look, shape: ClipShape) -> tuple[tuple[float, float], tuple[float, float]]:
+def inside(look: Appearance, shape: ClipShape) -> tuple[tuple[float, float], tuple[float, float]]:
     """(low, high) of the centre along columns and rows for which the object is wholly in the frame."""
     left, right, top, bottom = look.extents
     return (left, shape.width - right), (top, shape.height - bottom)
 
 
-def draw_start(draw: np.random.Generator, look: Look, shape: ClipShape, course: Floats) -> Floats | None:
+def draw_start(draw: np.random.Generator, look: Appearance, shape: ClipShape, course: Floats) -> Floats | None:
     """A place for a course's origin such that the object is wholly in the frame all the way (T, 2)."""
     start = np.empty(2)
     for axis, (low, high) in enumerate(inside(look, shape)):
@@ -82,14 +82,14 @@ def apart(tracks: Sequence[Track], side: int) -> bool:
 
 
 def track_of(
-    look: Look,
+    look: Appearance,
     motion: Motion | None,
     heading: str | None,
     speed: float | None,
-    course: Course,
+    course: Trajectory,
     shape: ClipShape,
     *,
-    camera: Course | None = None,
+    camera: Trajectory | None = None,
     screen: Rectangle | None = None,
     touches: tuple[float, ...] = (),
     rebounds: int | None = None,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kinema_world.geometry import covered, distance
 from kinema_world.motion import Floats
-from kinema_world.scene import ClipShape, Scene, Shot, Track
+from kinema_world.scene import ClipShape, Scene, SceneShot, Track
 from kinema_world.vocabulary import BACKGROUNDS, COLOURS, SCREEN_STRIPES, TRAIL_WIDTH
 
 # Width of a stripe of the screen, in shares of the shorter side; the gap to the next is as wide.
@@ -84,7 +84,7 @@ class _Grid:
         return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(self.device)
 
 
-def _draw_background(frames: Tensor, shot: Shot, grid: _Grid) -> None:
+def _draw_background(frames: Tensor, shot: SceneShot, grid: _Grid) -> None:
     """Fills frames (T, 3, H, W): the plain colour, and the landmarks where the camera has them in view."""
     plain = grid.tensor(BACKGROUNDS[shot.background])
     frames[:] = plain[:, None, None]
@@ -117,7 +117,7 @@ class _Layer:
     colours: Floats
 
 
-def _layers(shots: Sequence[tuple[int, Shot]]) -> Iterator[_Layer]:
+def _layers(shots: Sequence[tuple[int, SceneShot]]) -> Iterator[_Layer]:
     """What lies on the backgrounds, from the bottom up; a row occurs at most once in each layer."""
     stacks: dict[tuple[int, str], list[tuple[int, Track]]] = defaultdict(list)
     for first, shot in shots:
@@ -166,7 +166,7 @@ def _trail_distance(layer: _Layer, grid: _Grid) -> Tensor:
     return torch.hypot(beyond_rows[:, :, None], beyond_columns[:, None])
 
 
-def _draw_screen(frames: Tensor, shot: Shot, grid: _Grid) -> None:
+def _draw_screen(frames: Tensor, shot: SceneShot, grid: _Grid) -> None:
     """The striped screen over frames (T, 3, H, W)."""
     if shot.screen is None:
         return

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from kinema_model.draws import Stream, generator
+from kinema_model.rng import RngStream, generator
 from kinema_world.captions import VERBS, rich_caption
 from kinema_world.errors import CaptionError
 from kinema_world.facts import Facts, ObjectFacts, ShotFacts
@@ -66,7 +66,7 @@ def expand(prompt: str, seed: int) -> Expansion:
     most = _MOST_OBJECTS if len(said.shots) == 1 else _MOST_OBJECTS_OF_TWO_SHOTS
     if any(len(shot.objects) > most for shot in said.shots):
         return _unchanged(prompt, "names more objects than the world shows at once")
-    rich = rich_caption(_completed(said, generator(Stream.CAPTION, seed)))
+    rich = rich_caption(_completed(said, generator(RngStream.CAPTION, seed)))
     # The parser looks for what it knows and passes over the rest; a prompt may not lose a word that way.
     if _content(text) - _content(rich):
         return _unchanged(prompt, "says more than the world has words for")

@@ -22,7 +22,7 @@ class Bounce:
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class Trajectory:
     """Where an object is and how fast, at each asked time (T, 2), and where it bounces on the way."""
 
     positions: Floats
@@ -30,12 +30,12 @@ class Course:
     bounces: tuple[Bounce, ...] = ()
 
 
-def straight(start: Floats, velocity: Floats, times: Floats) -> Course:
+def straight(start: Floats, velocity: Floats, times: Floats) -> Trajectory:
     """Uniform motion from `start` (2,) with `velocity` (2,) per second, at `times` (T,) in seconds."""
-    return Course(start + times[:, None] * velocity, np.broadcast_to(velocity, (len(times), 2)))
+    return Trajectory(start + times[:, None] * velocity, np.broadcast_to(velocity, (len(times), 2)))
 
 
-def bouncing(start: Floats, velocity: Floats, box: Box, times: Floats) -> Course:
+def bouncing(start: Floats, velocity: Floats, box: Box, times: Floats) -> Trajectory:
     """Uniform motion that is mirrored at the sides of a box, without loss.
 
     `start` (2,) lies in the box, `velocity` (2,) is per second, `times` (T,) are in seconds.
@@ -53,7 +53,7 @@ def bouncing(start: Floats, velocity: Floats, box: Box, times: Floats) -> Course
         positions[:, axis] = low + np.where(odd, room - inside, inside)
         velocities[:, axis] = np.where(odd, -speed, speed)
         bounces += _crossings(float(start[axis]) - low, speed, room, int(copy[-1] * np.sign(speed)), walls)
-    return Course(positions, velocities, tuple(sorted(bounces, key=lambda bounce: bounce.time)))
+    return Trajectory(positions, velocities, tuple(sorted(bounces, key=lambda bounce: bounce.time)))
 
 
 def _crossings(start: float, speed: float, room: float, count: int, walls: tuple[str, str]) -> list[Bounce]:

@@ -21,15 +21,15 @@ from kinema_world.casting import (
 )
 from kinema_world.motion import (
     Bounce,
-    Course,
     Floats,
+    Trajectory,
     bouncing,
     elastic,
     falling,
     rebounds,
     straight,
 )
-from kinema_world.scene import ClipShape, Collision, Look, Shot, Track
+from kinema_world.scene import Appearance, ClipShape, Collision, SceneShot, Track
 from kinema_world.vocabulary import (
     DIAGONALS,
     DIRECTIONS,
@@ -73,14 +73,14 @@ def one_shot(
     *,
     gravity: float | None = None,
     collision: Collision | None = None,
-) -> tuple[Shot, ...]:
+) -> tuple[SceneShot, ...]:
     """A clip of one shot before a plain background, seen by a camera at rest."""
     background = pick(draw, PLAIN_BACKGROUNDS)
     still = np.zeros((shape.frames, 2))
-    return (Shot(0, shape.frames, background, tracks, still, gravity=gravity, collision=collision),)
+    return (SceneShot(0, shape.frames, background, tracks, still, gravity=gravity, collision=collision),)
 
 
-def make_simple(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...]:
+def make_simple(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...]:
     """One shape over black that starts near the centre and crosses a third of the frame, whatever the rate."""
     attributes = _SIMPLE[int(draw.integers(len(_SIMPLE)))]
     colour, outline, direction = str(attributes.colour), str(attributes.shape), str(attributes.direction)
@@ -90,12 +90,12 @@ def make_simple(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...]
     whole = travel * unit(direction)
     path = start + np.linspace(0, 1, shape.frames)[:, None] * whole
     velocity = whole * shape.fps / max(shape.frames - 1, 1)
-    course = Course(path, np.broadcast_to(velocity, path.shape))
-    track = track_of(Look(colour, outline, None, float(radius)), Motion.STRAIGHT, direction, None, course, shape)
-    return (Shot(0, shape.frames, "black", (track,), np.zeros((shape.frames, 2))),)
+    course = Trajectory(path, np.broadcast_to(velocity, path.shape))
+    track = track_of(Appearance(colour, outline, None, float(radius)), Motion.STRAIGHT, direction, None, course, shape)
+    return (SceneShot(0, shape.frames, "black", (track,), np.zeros((shape.frames, 2))),)
 
 
-def draw_straight(draw: np.random.Generator, look: Look, shape: ClipShape) -> Track | None:
+def draw_straight(draw: np.random.Generator, look: Appearance, shape: ClipShape) -> Track | None:
     """An object that moves along an axis and stays in the frame."""
     heading = pick(draw, tuple(DIRECTIONS))
     axis = 0 if heading in ("left", "right") else 1
@@ -107,11 +107,11 @@ def draw_straight(draw: np.random.Generator, look: Look, shape: ClipShape) -> Tr
     start = draw_start(draw, look, shape, course.positions)
     if start is None:
         return None
-    moved = Course(start + course.positions, course.velocities)
+    moved = Trajectory(start + course.positions, course.velocities)
     return track_of(look, Motion.STRAIGHT, heading, speed, moved, shape)
 
 
-def make_several(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] | None:
+def make_several(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """Two or three objects, each straight ahead, that never touch."""
     count = int(draw.integers(2, 4))
     sizes = ("small", "medium", "large") if count == 2 else ("small", "medium")
@@ -122,7 +122,7 @@ def make_several(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...
     return one_shot(draw, shape, tuple(tracks))
 
 
-def make_bounce(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] | None:
+def make_bounce(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """One object that bounces off the frame's walls, once to three times."""
     (look,) = draw_looks(draw, shape.side, 1)
     heading = pick(draw, (*DIRECTIONS, *DIAGONALS))
@@ -149,7 +149,7 @@ def _spaced(bounces: tuple[Bounce, ...], speed: float, shape: ClipShape) -> bool
     return least * shape.fps >= _EVENT_GAP and least * speed >= LEAST_TRAVEL
 
 
-def make_gravity(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] | None:
+def make_gravity(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """One object that falls from rest and, if the clip is long enough, bounces with loss and comes to rest."""
     (look,) = draw_looks(draw, shape.side, 1)
     (left, right), (top, floor) = inside(look, shape)
@@ -164,7 +164,7 @@ def make_gravity(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...
     if not _fall_seen(heights, touches, len(rebounds(*law)), shape):
         return None
     column = float(draw.uniform(left, right))
-    course = Course(
+    course = Trajectory(
         np.stack((np.full(shape.frames, column), floor - heights), axis=1),
         np.stack((np.zeros(shape.frames), -upwards), axis=1),
     )
@@ -184,7 +184,7 @@ def _fall_seen(heights: Floats, touches: tuple[float, ...], all_touches: int, sh
     return bool(left >= _EVENT_GAP and since.max() >= _LEAST_RISE_SEEN * shape.side)
 
 
-def make_collide(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] | None:
+def make_collide(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """A disc that runs into another one at rest; masses are equal, or go by area."""
     looks = draw_looks(draw, shape.side, 2, sizes=("small", "medium"), shape="circle")
     masses = (1.0, 1.0) if draw.integers(2) else (looks[0].radius ** 2, looks[1].radius ** 2)
@@ -215,16 +215,16 @@ def make_collide(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...
     return one_shot(draw, shape, tracks, collision=Collision(meeting, (0, 1)))
 
 
-def _broken(start: Floats, before: Floats, after: Floats, time: float, shape: ClipShape) -> Course:
+def _broken(start: Floats, before: Floats, after: Floats, time: float, shape: ClipShape) -> Trajectory:
     """Straight ahead with one velocity until `time`, and with another from then on."""
     times = times_of(shape)[:, None]
     positions = start + np.where(times < time, times * before, time * before + (times - time) * after)
-    return Course(positions, np.where(times < time, before, after))
+    return Trajectory(positions, np.where(times < time, before, after))
 
 
 def _both_inside(
-    draw: np.random.Generator, looks: list[Look], courses: tuple[Course, Course], shape: ClipShape
-) -> tuple[Course, Course] | None:
+    draw: np.random.Generator, looks: list[Appearance], courses: tuple[Trajectory, Trajectory], shape: ClipShape
+) -> tuple[Trajectory, Trajectory] | None:
     """Both courses moved by one offset so that both discs stay in the frame, or None where they cannot."""
     offset = np.empty(2)
     for axis in (0, 1):
@@ -235,5 +235,5 @@ def _both_inside(
         if least > most:
             return None
         offset[axis] = draw.uniform(least, most)
-    first, second = (Course(course.positions + offset, course.velocities) for course in courses)
+    first, second = (Trajectory(course.positions + offset, course.velocities) for course in courses)
     return first, second

@@ -53,7 +53,7 @@ class Rectangle:
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """What an object looks like; `size` is None where the scene does not name it. `radius` in pixels."""
 
     colour: str
@@ -87,7 +87,7 @@ class Track:
     floor are at times in seconds from the shot's first frame.
     """
 
-    look: Look
+    look: Appearance
     motion: Motion | None
     heading: str | None
     speed: float | None
@@ -117,7 +117,7 @@ class Track:
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
+class SceneShot:
     """What happens between two cuts: frames [first, first + frames) of the clip.
 
     `landmarks` stand in the world, `screen` before everything. `camera` (T, 2) is the view's offset in the world
@@ -149,7 +149,7 @@ class Scene:
 
     kind: SceneKind
     shape: ClipShape
-    shots: tuple[Shot, ...]
+    shots: tuple[SceneShot, ...]
     captions: Captions
 
     @property
@@ -174,12 +174,12 @@ class Scene:
         return facts_of(self.kind, self.shots)
 
 
-def facts_of(kind: SceneKind, shots: tuple[Shot, ...]) -> Facts:
+def facts_of(kind: SceneKind, shots: tuple[SceneShot, ...]) -> Facts:
     """What captions may say of shots."""
     return Facts(kind, tuple(shot.facts(bare=kind is SceneKind.IMAGE) for shot in shots))
 
 
-def visible_share(look: Look, positions: Floats, screen: Rectangle | None, shape: ClipShape) -> Floats:
+def visible_share(look: Appearance, positions: Floats, screen: Rectangle | None, shape: ClipShape) -> Floats:
     """Share (T,) of an object's area that the frame and a screen across it leave to be seen.
 
     Exact as long as an object crosses edges along one axis at a time, which holds for all that the world makes.
@@ -194,6 +194,6 @@ def visible_share(look: Look, positions: Floats, screen: Rectangle | None, shape
     return seen - _share_between(look, positions, axis, *ends)
 
 
-def _share_between(look: Look, positions: Floats, axis: int, low: float, high: float) -> Floats:
+def _share_between(look: Appearance, positions: Floats, axis: int, low: float, high: float) -> Floats:
     before, until = (area_before(look.shape, axis, (end - positions[:, axis]) / look.radius) for end in (low, high))
     return until - before

@@ -19,9 +19,9 @@ from kinema_world.casting import (
     track_of,
     unit,
 )
-from kinema_world.motion import Course, Floats, straight
+from kinema_world.motion import Floats, Trajectory, straight
 from kinema_world.moving import draw_straight, one_shot, times_of
-from kinema_world.scene import ClipShape, Look, Rectangle, Shot, Track
+from kinema_world.scene import Appearance, ClipShape, Rectangle, SceneShot, Track
 from kinema_world.vocabulary import (
     COLOURS,
     DIRECTIONS,
@@ -45,7 +45,7 @@ _LEAST_TRAIL: Final = 0.2
 _CUT: Final = (0.38, 0.62)
 
 
-def make_occlude(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] | None:
+def make_occlude(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """One object that passes wholly behind a screen and comes out again."""
     (look,) = draw_looks(draw, shape.side, 1, sizes=("small", "medium"))
     heading = pick(draw, tuple(DIRECTIONS))
@@ -62,15 +62,17 @@ def make_occlude(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...
     start = draw_start(draw, look, shape, course.positions)
     if start is None:
         return None
-    course = Course(start + course.positions, course.velocities)
+    course = Trajectory(start + course.positions, course.velocities)
     screen = _screen(draw, look, axis, course.positions[:, axis], speed * shape.side / shape.fps, shape)
     track = track_of(look, Motion.PASS, heading, speed, course, shape, screen=screen)
-    shot = Shot(0, shape.frames, pick(draw, SCENERY_BACKGROUNDS), (track,), np.zeros((shape.frames, 2)), screen=screen)
+    shot = SceneShot(
+        0, shape.frames, pick(draw, SCENERY_BACKGROUNDS), (track,), np.zeros((shape.frames, 2)), screen=screen
+    )
     return (shot,)
 
 
 def _screen(
-    draw: np.random.Generator, look: Look, axis: int, places: Floats, step: float, shape: ClipShape
+    draw: np.random.Generator, look: Appearance, axis: int, places: Floats, step: float, shape: ClipShape
 ) -> Rectangle:
     """A screen across the whole frame that the path (T,) starts before and ends behind; `step` in px per frame."""
     before, after = look.extents[2 * axis : 2 * axis + 2]
@@ -83,7 +85,7 @@ def _screen(
     return Rectangle(0, begin, shape.width, begin + thickness, SCREEN)
 
 
-def make_pan(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] | None:
+def make_pan(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """A camera that pans over landmarks, past one object at rest or in motion."""
     (look,) = draw_looks(draw, shape.side, 1)
     pan = pick(draw, tuple(DIRECTIONS))
@@ -103,12 +105,14 @@ def make_pan(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] | 
     start = draw_start(draw, look, shape, course.positions - camera.positions)
     if start is None:
         return None
-    course = Course(start + course.positions, course.velocities)
+    course = Trajectory(start + course.positions, course.velocities)
     motion = Motion.STRAIGHT if moves else Motion.STILL
     track = track_of(look, motion, heading, speed, course, shape, camera=camera)
     landmarks = _landmarks(draw, camera.positions, shape)
     background = pick(draw, SCENERY_BACKGROUNDS)
-    return (Shot(0, shape.frames, background, (track,), camera.positions, landmarks, pan=pan, pan_speed=pan_speed),)
+    return (
+        SceneShot(0, shape.frames, background, (track,), camera.positions, landmarks, pan=pan, pan_speed=pan_speed),
+    )
 
 
 def _landmarks(draw: np.random.Generator, camera: Floats, shape: ClipShape) -> tuple[Rectangle, ...]:
@@ -128,7 +132,7 @@ def _landmarks(draw: np.random.Generator, camera: Floats, shape: ClipShape) -> t
     return tuple(landmarks)
 
 
-def make_paint(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] | None:
+def make_paint(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """A brush that leaves a trail behind it, which stays."""
     (look,) = draw_looks(draw, shape.side, 1, sizes=("small", "medium"))
     trail = pick(draw, [colour for colour in COLOURS if colour != look.colour])
@@ -142,11 +146,11 @@ def make_paint(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] 
     start = draw_start(draw, look, shape, course.positions)
     if start is None:
         return None
-    course = Course(start + course.positions, course.velocities)
+    course = Trajectory(start + course.positions, course.velocities)
     return one_shot(draw, shape, (track_of(look, Motion.PAINT, heading, speed, course, shape, trail=trail),))
 
 
-def make_image(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] | None:
+def make_image(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """One frame with one to three objects."""
     count = int(draw.integers(1, 4))
     sizes = ("small", "medium", "large") if count < 3 else ("small", "medium")
@@ -154,7 +158,9 @@ def make_image(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] 
     return one_shot(draw, shape, tuple(tracks)) if apart(tracks, shape.side) else None
 
 
-def _at_rest(draw: np.random.Generator, looks: list[Look], shape: ClipShape, motion: Motion | None) -> list[Track]:
+def _at_rest(
+    draw: np.random.Generator, looks: list[Appearance], shape: ClipShape, motion: Motion | None
+) -> list[Track]:
     tracks = []
     for look in looks:
         start = draw_start(draw, look, shape, np.zeros((1, 2)))
@@ -163,7 +169,7 @@ def _at_rest(draw: np.random.Generator, looks: list[Look], shape: ClipShape, mot
     return tracks
 
 
-def make_two_shot(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ...] | None:
+def make_two_shot(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """Two shots before different backgrounds; the first object of the first comes back in the second."""
     cut = round(shape.frames * float(draw.uniform(*_CUT)))
     lengths = (cut, shape.frames - cut)
@@ -176,11 +182,11 @@ def make_two_shot(draw: np.random.Generator, shape: ClipShape) -> tuple[Shot, ..
         tracks = _small_cast(draw, looks, part)
         if tracks is None:
             return None
-        shots.append(Shot(number * cut, length, str(background), tuple(tracks), np.zeros((length, 2))))
+        shots.append(SceneShot(number * cut, length, str(background), tuple(tracks), np.zeros((length, 2))))
     return tuple(shots)
 
 
-def _small_cast(draw: np.random.Generator, looks: list[Look], shape: ClipShape) -> list[Track] | None:
+def _small_cast(draw: np.random.Generator, looks: list[Appearance], shape: ClipShape) -> list[Track] | None:
     """Each object straight ahead or at rest, apart from the others."""
     tracks: list[Track] = []
     for look in looks:

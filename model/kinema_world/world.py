@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinema_model.draws import Stream, generator
+from kinema_model.rng import RngStream, generator
 from kinema_world.captions import captions_of, draw_style
 from kinema_world.config import ShapeMix, WorldConfig
 from kinema_world.drawing import draw as draw_scene
 from kinema_world.drawing import draw_many
 from kinema_world.errors import WorldConfigError
 from kinema_world.moving import make_bounce, make_collide, make_gravity, make_several, make_simple
-from kinema_world.scene import ClipShape, Scene, Shot, facts_of
+from kinema_world.scene import ClipShape, Scene, SceneShot, facts_of
 from kinema_world.splits import Split, combination_held_out, fits, speed_held_out
 from kinema_world.staging import make_image, make_occlude, make_paint, make_pan, make_two_shot
 from kinema_world.vocabulary import Motion, SceneKind, Video
 
-Maker = Callable[[np.random.Generator, ClipShape], tuple[Shot, ...] | None]
+Maker = Callable[[np.random.Generator, ClipShape], tuple[SceneShot, ...] | None]
 MAKERS: Final[dict[SceneKind, Maker]] = {
     SceneKind.SIMPLE: make_simple,
     SceneKind.SEVERAL: make_several,
@@ -79,8 +79,8 @@ class World:
         return self._scene(index)
 
     def _made(self, index: int) -> Scene:
-        plan = generator(Stream.WORLD_PLAN, self.config.seed, index)
-        draw = generator(Stream.WORLD, self.config.seed, index)
+        plan = generator(RngStream.WORLD_PLAN, self.config.seed, index)
+        draw = generator(RngStream.WORLD, self.config.seed, index)
         kind = self._kinds[int(plan.choice(len(self._kinds), p=self._weights))]
         for attempt in range(_MOST_DRAWS):
             if attempt % _DRAWS_PER_SHAPE == 0:
@@ -109,7 +109,7 @@ class World:
         return list(zip(draw_many(scenes, device), scenes, strict=True))
 
 
-def belongs(shots: tuple[Shot, ...], split: Split) -> bool:
+def belongs(shots: tuple[SceneShot, ...], split: Split) -> bool:
     """Whether shots may be shown in a split."""
     tracks = [track for shot in shots for track in shot.tracks]
     combinations = [
@@ -120,5 +120,5 @@ def belongs(shots: tuple[Shot, ...], split: Split) -> bool:
     return fits(split, combinations, [speed_held_out(speed) for speed in speeds if speed is not None])
 
 
-def _told(kind: SceneKind, shape: ClipShape, shots: tuple[Shot, ...], draw: np.random.Generator) -> Scene:
+def _told(kind: SceneKind, shape: ClipShape, shots: tuple[SceneShot, ...], draw: np.random.Generator) -> Scene:
     return Scene(kind, shape, shots, captions_of(facts_of(kind, shots), draw_style(draw)))

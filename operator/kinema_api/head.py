@@ -80,7 +80,7 @@ class Head(ApiModel):
 
 
 @dataclass(frozen=True)
-class SeenHead:
+class VersionedHead:
     """A head, and the version in which it was read."""
 
     head: Head
@@ -88,7 +88,7 @@ class SeenHead:
     """None: there is no head yet, and `head` is what a first one starts from."""
 
 
-def read(store: ObjectStore, attempt: str) -> SeenHead | None:
+def read(store: ObjectStore, attempt: str) -> VersionedHead | None:
     """The head of the attempt with this prefix; None if it has none. Blocks.
 
     Raises:
@@ -106,10 +106,10 @@ def read(store: ObjectStore, attempt: str) -> SeenHead | None:
         return None
     except ObjectTooLarge as error:
         raise BrokenManifest(str(error)) from None
-    return SeenHead(Head.from_bytes(content, key), found.etag)
+    return VersionedHead(Head.from_bytes(content, key), found.etag)
 
 
-def adopt(store: ObjectStore, attempt: str) -> SeenHead:
+def adopt(store: ObjectStore, attempt: str) -> VersionedHead:
     """The head of an attempt, or a first one that names what manifests without a head have committed. Blocks.
 
     Raises:
@@ -125,7 +125,7 @@ def adopt(store: ObjectStore, attempt: str) -> SeenHead:
     folders = tuple(key.removeprefix(attempt).removesuffix(layout.MANIFEST) for *_, key in reversed(at))
     exported = layout.EXPORT_FOLDER if layout.export_prefix(attempt) + layout.MANIFEST in keys else None
     newest = at[-1][0] if at else 0
-    return SeenHead(Head(round=newest, checkpoints=folders[:MAX_CHECKPOINTS], export=exported), None)
+    return VersionedHead(Head(round=newest, checkpoints=folders[:MAX_CHECKPOINTS], export=exported), None)
 
 
 def named(attempt: str, head: Head | None, keys: Iterable[str]) -> list[str]:
@@ -202,7 +202,7 @@ def close(store: ObjectStore, attempt: str, *, weak: bool = False) -> Head:
             seen = adopt(store, attempt)
         except BrokenManifest:
             found = store.stat(layout.head_key(attempt))
-            seen = SeenHead(Head(), found.etag if found else None)
+            seen = VersionedHead(Head(), found.etag if found else None)
         if seen.head.closed:
             return seen.head
         closed = seen.head.model_copy(update={"closed": True, "counter": seen.head.counter + 1})

@@ -117,7 +117,7 @@ class EvaluationResult(ApiModel):
     """How long measuring took."""
 
 
-class LastWord(ApiModel):
+class TerminationMessage(ApiModel):
     """A trainer's or an evaluator's termination message."""
 
     failure_class: FailureClass
@@ -232,7 +232,7 @@ class UploadedFile(ApiModel):
     bytes: Annotated[int, Field(ge=0, le=MAX_ARTEFACT_BYTES)]
 
 
-class HeardPrompt(ApiModel):
+class EncodedPrompt(ApiModel):
     """What the model heard of the words of an order."""
 
     tokens: Count = 0
@@ -255,7 +255,7 @@ class OrderResult(ApiModel):
     encode_seconds: Number
     seams: Annotated[tuple[Seam, ...], Field(max_length=1024)] = ()
     expanded_prompt: Annotated[str, Field(max_length=MAX_SAID_AT_LENGTH)] | None = None
-    prompt: HeardPrompt | None = None
+    prompt: EncodedPrompt | None = None
 
 
 class OrderState(ApiModel):

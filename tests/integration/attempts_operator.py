@@ -27,7 +27,7 @@ LOST = f"{names.GROUP}/lost"
 
 
 @dataclass(frozen=True)
-class Seen:
+class KeySpan:
     """What there is."""
 
     jobs: tuple[KubeObject, ...]
@@ -48,11 +48,11 @@ class AttemptsController:
     def parse(self, obj: KubeObject) -> tuple[KubeObject, VideoModelTraining]:
         return obj, VideoModelTraining.parse(obj)
 
-    async def observe(self, key: Key, resource: Any, cache: Cache) -> Seen:
+    async def observe(self, key: Key, resource: Any, cache: Cache) -> KeySpan:
         labels = {names.LABEL_TRAINING: key.name}
-        return Seen(tuple(cache.list("Job", key.namespace, labels)), tuple(cache.list("Pod", key.namespace, labels)))
+        return KeySpan(tuple(cache.list("Job", key.namespace, labels)), tuple(cache.list("Pod", key.namespace, labels)))
 
-    def plan(self, resource: tuple[KubeObject, VideoModelTraining], observed: Seen, now: datetime) -> Plan:
+    def plan(self, resource: tuple[KubeObject, VideoModelTraining], observed: KeySpan, now: datetime) -> Plan:
         obj, training = resource
         status = training.status
         lost = [job for job in observed.jobs if job["metadata"]["labels"].get(LOST)]

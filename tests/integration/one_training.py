@@ -24,7 +24,7 @@ from kinema_api.objectstores import open_store
 from kinema_api.run import PublicationConfig, RunConfig
 from kinema_api.wire import EvaluationResult, TrainerProgress
 from kinema_jobs.train.publication import publish
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
 from kinema_operator.core.errors import Conflict
 from kinema_operator.core.resources import ref_to
 from kinema_operator.core.settings import Settings
@@ -194,7 +194,7 @@ async def publisher_does_its_work(client: Client, namespace: str, settings: Sett
     store = await pods_store(client, namespace, settings, names.publication_secret_name(NAME))
     export = config.export
     assert config.model_digest == digest
-    await asyncio.to_thread(publish, store, export, digest, Patience(10.0))
+    await asyncio.to_thread(publish, store, export, digest, RetryPolicy(10.0))
     pod = await start_pod(client, namespace, job, 0)
     await set_pod(client, pod, "Succeeded", {"running": None, "terminated": {"exitCode": 0}})
     return store

@@ -18,7 +18,7 @@ from kinema_cli.main import main
 from kinema_model.artefact import save_model
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
-from kinema_model.video_model import VideoModel
+from kinema_model.denoiser import VideoDenoiser
 from kinema_world import WorldConfig
 from kinema_world.stored import WORLD_FILE, world_files
 from stage.trainers import tiny_training
@@ -31,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     save_model(
         folder,
-        dict(VideoModel(config).named_parameters()),
+        dict(VideoDenoiser(config).named_parameters()),
         config,
         "# A model for tests",
         world_files(WorldConfig(seed=1)),

@@ -17,7 +17,7 @@ from kinema_jobs.clip.media import write_mp4
 from kinema_model.artefact import save_model
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
-from kinema_model.video_model import VideoModel
+from kinema_model.denoiser import VideoDenoiser
 from kinema_world import World
 
 
@@ -26,7 +26,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2)
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+    save_model(folder, dict(VideoDenoiser(config).named_parameters()), config, "# A model for tests")
     return folder
 
 
@@ -90,7 +90,7 @@ def test_a_job_that_ends_without_a_word_names_what_it_needs() -> None:
 
 def test_a_clip_is_extended_from_a_file_and_its_prompt_said_at_length(tmp_path: Path) -> None:
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, tasks=(Task.TEXT, Task.EXTEND))
-    save_model(tmp_path / "model", dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+    save_model(tmp_path / "model", dict(VideoDenoiser(config).named_parameters()), config, "# A model for tests")
     clip, out = tmp_path / "first.mp4", tmp_path / "longer.mp4"
     write_mp4(World.fixed(3, 8, 24, 24, 8).sample(1).video, 8, clip)
     arguments = ["generate", "a red square moves right", "--local", str(tmp_path / "model"), "--out", str(out)]

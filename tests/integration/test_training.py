@@ -81,8 +81,8 @@ def test_a_misconfigured_worker_is_a_user_error(trainers: Make) -> None:
     group = trainers(tiny_training(10, nodes=1, model={"preset": "tiny", "overrides": {"heads": 5}}))
     group.start(0)
     assert group.exit_code(0) == 2
-    assert group.last_word(0).failure_class == "user_error"
-    assert "width 128 is not a multiple of 5 heads" in group.last_word(0).message
+    assert group.termination_message(0).failure_class == "user_error"
+    assert "width 128 is not a multiple of 5 heads" in group.termination_message(0).message
 
 
 def test_a_finished_run_leaves_a_model_and_sends_late_comers_home(trainers: Make, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_leaver_says_so_and_loses_no_step(pair: Trainers) -> None:
     before = together(pair)
     pair.signal(1, signal.SIGTERM)
     assert pair.exit_code(1) == 44
-    assert pair.last_word(1).failure_class == "preemption"
+    assert pair.termination_message(1).failure_class == "preemption"
     after = pair.until_steps(0, 1)
     assert after.round > before.round
     last = max(at for at in manifests(pair) if at[1] == before.round)[0]
@@ -179,7 +179,7 @@ def test_nan_is_numerics(pair: Trainers, trainers: Make) -> None:
     group.start_service()
     group.start(0)
     assert group.exit_code(0) == 41
-    word = group.last_word(0)
+    word = group.termination_message(0)
     assert (word.failure_class, word.step) == ("numerics", step)
     assert "is nan: lower optimization.learningRate" in word.message
 

@@ -13,7 +13,7 @@ from kinema_api.manifest import Manifest, ManifestFile
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
 from kinema_api.objectstores import S3Store
 from kinema_jobs.train.publication import publish
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
 from kinema_operator.training import fence
 from kinema_operator.training.effects import PruneCheckpoints
 from kinema_operator.training.fence import read_export
@@ -48,7 +48,7 @@ def write(store: ObjectStore, prefix: str, kind: str, files: dict[str, bytes], *
     return manifest
 
 
-PATIENCE = Patience(5.0)
+PATIENCE = RetryPolicy(5.0)
 
 
 def export(store: ObjectStore, name: str, **files: bytes) -> tuple[str, Manifest]:

@@ -41,7 +41,7 @@ from kinema_api import layout, names
 from kinema_api.errors import StorageDenied
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import open_store
-from kinema_api.wire import LastWord, TrainerProgress
+from kinema_api.wire import TerminationMessage, TrainerProgress
 from kinema_operator.core.plan import Ref
 from kinema_operator.core.resources import ref_to
 from kinema_operator.core.settings import Settings
@@ -189,7 +189,7 @@ async def test_a_failed_attempt_is_followed_by_one_that_resumes(
         store = await pods_store(client, home, settings)
         checkpoint = layout.checkpoint_prefix(config_of(job).prefix, 10, 1)
         write(store, checkpoint, "checkpoint", 1, 10, b"state")
-        await end_pod(client, pod, 41, LastWord(failure_class="numerics", message="loss is NaN at step 12"))
+        await end_pod(client, pod, 41, TerminationMessage(failure_class="numerics", message="loss is NaN at step 12"))
 
         async def old_job_gone() -> bool:
             return await client.get("Job", home, names.job_name(NAME, 1, 1)) is None
@@ -201,7 +201,7 @@ async def test_a_failed_attempt_is_followed_by_one_that_resumes(
         assert (found["attempt"], found["restarts"]) == (2, {"numerics": 1})
 
 
-async def end_pod(client: Client, pod: dict[str, Any], code: int, word: LastWord) -> None:
+async def end_pod(client: Client, pod: dict[str, Any], code: int, word: TerminationMessage) -> None:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     ended = {
         "exitCode": code,
@@ -222,7 +222,7 @@ async def test_a_user_error_is_told_in_the_trainers_words(
         pod = await start_pod(client, home, await job_of(client, home, 1), 0)
         await reaches(client, home, "Training")
         said = "model.overrides.width 65 is not a multiple of heads 4"
-        await end_pod(client, pod, 2, LastWord(failure_class="user_error", message=said))
+        await end_pod(client, pod, 2, TerminationMessage(failure_class="user_error", message=said))
         found = await reaches(client, home, "Failed")
         assert said in condition(found, "Failed")["message"]
         assert condition(found, "Failed")["reason"] == "UserError"

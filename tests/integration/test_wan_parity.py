@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.network.attention import Segments
 from kinema_model.network.config import PUBLISHED, NetworkConfig
 from kinema_model.network.folder import load_network
 from kinema_model.network.pack import Box, Pack, Part, Sample, pack_samples, unpack
-from kinema_model.network.places import place_channel
+from kinema_model.network.position_channel import position_channel
 from kinema_model.network.transformer import VideoTransformer
-from kinema_model.video_model import VideoModel
 
 TOLERANCE = 2e-5
 SMALL = NetworkConfig(
@@ -180,7 +180,7 @@ def test_half_precision_loses_no_more_than_theirs(per_token: bool) -> None:
 
 def test_a_trained_model_opens_in_diffusers_and_says_the_same(tmp_path: Path) -> None:
     config = ModelConfig.from_preset("tiny", width=24, depth=2, heads=2)
-    model = VideoModel(config)
+    model = VideoDenoiser(config)
     _awake(model, 5)
     save_model(tmp_path, dict(model.named_parameters()), config, "# A model")
     theirs = WanTransformer3DModel.from_pretrained(tmp_path)
@@ -188,7 +188,7 @@ def test_a_trained_model_opens_in_diffusers_and_says_the_same(tmp_path: Path) ->
     inputs = _inputs(config.network, 2, size, per_token=False)
     latents = inputs["x"][:, : config.channels]
     pack = _packed({**inputs, "x": latents}, config.patch)
-    told = place_channel(pack, config.patch, time=True)
+    told = position_channel(pack, config.patch, time=True)
     channel = torch.stack([parts[0] for parts in unpack(told, pack, config.patch)])
     expected = _theirs(theirs, {**inputs, "x": torch.cat((latents, channel), dim=1)}, per_token=False)
     levels = pack.token_levels[:, None]

@@ -13,14 +13,14 @@ from kinema_api.objectstore import ObjectStore
 from kinema_jobs.model_folder import sha256_of
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
-from kinema_model.video_model import VideoModel
+from kinema_model.denoiser import VideoDenoiser
 
 
 def publish(store: ObjectStore, folder: Path) -> Manifest:
     """Write the model to `folder` and publish it; its manifest."""
     config = ModelConfig.from_preset("tiny")
     torch.manual_seed(0)
-    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+    save_model(folder, dict(VideoDenoiser(config).named_parameters()), config, "# A model for tests")
     files = tuple(
         ManifestFile(name=p.name, sha256=sha256_of(p), bytes=p.stat().st_size) for p in sorted(folder.iterdir())
     )

@@ -13,11 +13,11 @@ from bench.latte.patches import padded, patchify, unpatchify
 from bench.learning_contender import Objective, Trained
 from bench.learning_ours import GUIDANCE, FlowObjective, Task
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import velocity_to
 from kinema_model.diffusion.flow import Velocity
 from kinema_model.diffusion.sampler import initial_noise
-from kinema_model.draws import Stream, uniform
 from kinema_model.network.pack import Pack
-from kinema_model.video_model import velocity_to
+from kinema_model.rng import RngStream, uniform
 from kinema_world import Video
 
 
@@ -34,7 +34,7 @@ class DdpmObjective:
         indices = self.task.indices(step)
         pack, noises = self.task.objective.batch(indices, step)
         clean, noise = (latents_of(rows, pack, self.task.config) for rows in (pack.tokens, noises))
-        times = (uniform(Stream.LEVEL, self.task.seed, indices, step) * STEPS).long()
+        times = (uniform(RngStream.LEVEL, self.task.seed, indices, step) * STEPS).long()
         emitted = model(self._ddpm.noised(clean, noise, times), times, *texts_of(pack))
         return self._ddpm.loss(emitted, clean, noise, times).mean
 

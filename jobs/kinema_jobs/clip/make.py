@@ -14,11 +14,11 @@ from typing import Any, Literal, Protocol
 
 from kinema_api.clip import MAX_SEED, ClipRequest
 from kinema_api.inputs import Region
-from kinema_api.wire import HeardPrompt
+from kinema_api.wire import EncodedPrompt
 from kinema_jobs.clip.expansion import ExpansionSettings, expand_prompt
 from kinema_jobs.clip.inputs import Name, Work, open_footage
 from kinema_jobs.clip.media import write_artefacts
-from kinema_jobs.clip.rendering import ClipShape, ResolvedRequest, clip_shape, render, request_record
+from kinema_jobs.clip.rendering import OutputShape, ResolvedRequest, output_shape, render, request_record
 from kinema_model.conditions.conditioning import Seam
 from kinema_model.conditions.tasks import Task, check_task
 from kinema_model.config import ModelConfig
@@ -54,10 +54,10 @@ class MadeClip:
     """The files of a clip, the video first as kinema_jobs.clip.media writes them, and what is to be told of it."""
 
     files: tuple[Path, ...]
-    shape: ClipShape
+    shape: OutputShape
     seams: tuple[Seam, ...]
     expanded_prompt: str | None
-    heard: HeardPrompt
+    heard: EncodedPrompt
     denoise_seconds: float
     encode_seconds: float
 
@@ -90,7 +90,7 @@ def make_clip(
     footage = {name: open_footage(name, path, largest, watch.stopped) for name, path in given.files.items()}
     work = Work(Task(clip.task), footage, clip.input_seconds, given.region)
     work.check()
-    shape = clip_shape(pipeline.config, clip, work.task, work.size)
+    shape = output_shape(pipeline.config, clip, work.task, work.size)
     watch.stage("denoising")
     started = time.monotonic()
     rendered = render(pipeline, request, work, shape, watch.step, watch.stopped)
@@ -104,6 +104,6 @@ def make_clip(
     return MadeClip(tuple(files), shape, rendered.seams, expanded, heard, *seconds)
 
 
-def _heard(pipeline: Pipeline, request: ResolvedRequest) -> HeardPrompt:
+def _heard(pipeline: Pipeline, request: ResolvedRequest) -> EncodedPrompt:
     reading = pipeline.reading([request.heard, *(shot.prompt for shot in request.clip.shots)])
-    return HeardPrompt(tokens=reading.tokens, limit=MAX_TOKENS, cut=reading.cut, unseen_words=reading.unseen)
+    return EncodedPrompt(tokens=reading.tokens, limit=MAX_TOKENS, cut=reading.cut, unseen_words=reading.unseen)

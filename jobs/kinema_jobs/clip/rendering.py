@@ -53,7 +53,7 @@ class ResolvedRequest:
 
 
 @dataclass(frozen=True)
-class ClipShape:
+class OutputShape:
     """A clip's extent: frames, pixels, frames per second."""
 
     frames: int
@@ -79,9 +79,9 @@ def check_size(request: ClipRequest) -> None:
         check_frame_size(height, width)
 
 
-def clip_shape(
+def output_shape(
     config: ModelConfig, request: ClipRequest, task: Task = Task.TEXT, given: tuple[int, int] | None = None
-) -> ClipShape:
+) -> OutputShape:
     """The clip that this model renders. Raises `ShapeError`, saying what it can do, and `TaskError` for shots.
 
     Without a size it is that of what is `given`, (height, width), else the model's own.
@@ -107,7 +107,7 @@ def clip_shape(
     if request.shots:
         trained_streaming(config)
     if task is Task.PICTURE:
-        return ClipShape(1, height, width, float(fps))
+        return OutputShape(1, height, width, float(fps))
     lengths = (request.seconds, *(shot.seconds for shot in request.shots))
     frames = sum(config.rows_for(seconds, fps) for seconds in lengths) * config.patch[0]
     if frames < config.least_rows * config.patch[0]:
@@ -116,7 +116,7 @@ def clip_shape(
         raise ShapeError(
             f"This model cannot render {request.seconds:g} seconds: ask for at most {config.max_frames / fps:g}."
         )
-    return ClipShape(frames, height, width, float(fps))
+    return OutputShape(frames, height, width, float(fps))
 
 
 def _parse_size(size: str) -> tuple[int, int]:
@@ -148,7 +148,7 @@ def open_pipeline(folder: Path) -> Pipeline:
     return Pipeline(folder, device=device, texts=texts_beside)
 
 
-def require_memory(config: ModelConfig, request: ClipRequest, shape: ClipShape, device: torch.device) -> None:
+def require_memory(config: ModelConfig, request: ClipRequest, shape: OutputShape, device: torch.device) -> None:
     """Refuse a clip that cannot be held. Raises `ShapeError` where it never can, `MemoryShort` where it cannot now.
 
     What is counted is a lower bound: the feed-forward of one block, in and out, of all tokens that are denoised
@@ -177,7 +177,12 @@ class Rendered:
 
 
 def render(
-    pipeline: Pipeline, request: ResolvedRequest, work: Work, shape: ClipShape, on_step: OnStep, should_stop: ShouldStop
+    pipeline: Pipeline,
+    request: ResolvedRequest,
+    work: Work,
+    shape: OutputShape,
+    on_step: OnStep,
+    should_stop: ShouldStop,
 ) -> Rendered:
     """Denoise and decode one clip.
 
@@ -204,7 +209,12 @@ def render(
 
 
 def _rendered(
-    pipeline: Pipeline, request: ResolvedRequest, work: Work, shape: ClipShape, on_step: OnStep, should_stop: ShouldStop
+    pipeline: Pipeline,
+    request: ResolvedRequest,
+    work: Work,
+    shape: OutputShape,
+    on_step: OnStep,
+    should_stop: ShouldStop,
 ) -> Rendered:
     how: dict[str, Any] = {
         "seed": request.seed,
@@ -228,7 +238,7 @@ def _rendered(
     return Rendered(done.video, done.seams)
 
 
-def _streams(config: ModelConfig, request: ClipRequest, shape: ClipShape) -> bool:
+def _streams(config: ModelConfig, request: ClipRequest, shape: OutputShape) -> bool:
     """Whether a clip of words alone is made chunk after chunk."""
     return bool(request.shots) or shape.frames > config.max_frames
 
@@ -238,7 +248,7 @@ def _shots(request: ResolvedRequest) -> list[Shot]:
     return [first, *(Shot(shot.prompt, shot.seconds, shot.like or 0) for shot in request.clip.shots)]
 
 
-def request_record(request: ResolvedRequest, work: Work, shape: ClipShape, rendered: Rendered) -> dict[str, Any]:
+def request_record(request: ResolvedRequest, work: Work, shape: OutputShape, rendered: Rendered) -> dict[str, Any]:
     """What request.json says: all that is needed to make the same clip again with the same model."""
     return {
         "task": work.task.value,

@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from kinema_api.clip import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
-from kinema_evaluation import SECTIONS, Plan, Report, evaluate
+from kinema_evaluation import SECTIONS, EvaluationPlan, Report, evaluate
 from kinema_evaluation.errors import EvaluationError
 from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import JobError
@@ -120,9 +120,9 @@ def _command(**given: Any) -> int:
     return 0
 
 
-def _plan(arguments: _Arguments, model: Identity) -> Plan:
+def _plan(arguments: _Arguments, model: Identity) -> EvaluationPlan:
     """What is measured, with the steps and the guidance that users get."""
-    return Plan(
+    return EvaluationPlan(
         clips=arguments.clips,
         seed=arguments.seed,
         seconds=arguments.seconds,

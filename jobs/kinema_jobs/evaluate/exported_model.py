@@ -28,7 +28,7 @@ from kinema_api.objectstore import ObjectStore
 from kinema_api.reports import read_result
 from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EvaluationResult
-from kinema_evaluation import SECTIONS, Plan, Report, evaluate
+from kinema_evaluation import SECTIONS, EvaluationPlan, Report, evaluate
 from kinema_evaluation.errors import EvaluationError
 from kinema_evaluation.plan import SEEN
 from kinema_jobs.clip.rendering import open_pipeline
@@ -38,7 +38,7 @@ from kinema_jobs.model_folder import check_file, check_name, sha256_of
 from kinema_jobs.train.failures import BadConfiguration, StorageFailure
 from kinema_jobs.train.fence import Fence
 from kinema_jobs.train.settings import PodSettings
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
 from kinema_model.errors import ModelError
 from kinema_world.errors import WorldError
 from kinema_world.stored import load_world
@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class _Bucket:
     store: ObjectStore
-    patience: Patience
+    patience: RetryPolicy
     weak: bool
 
     @property
@@ -97,7 +97,7 @@ def make_report(config: EvaluationConfig, settings: PodSettings) -> EvaluationRe
         StorageFailure: the store stayed away, another model lies there by now, or another evaluator writes there.
         BadConfiguration: the model cannot be measured as it is asked for.
     """
-    bucket = _Bucket(settings.open_store(), Patience(settings.storage_patience_seconds), settings.weak_fence)
+    bucket = _Bucket(settings.open_store(), RetryPolicy(settings.storage_patience_seconds), settings.weak_fence)
     if found := _committed(bucket, config):
         return found
     scratch = Path(tempfile.mkdtemp(prefix="kinema-evaluation-", dir=settings.scratch))
@@ -170,7 +170,7 @@ def _measure(config: EvaluationConfig, model: Path, folder: Path) -> EvaluationR
     wanted = config.evaluation
     started = time.monotonic()
     try:
-        plan = Plan(
+        plan = EvaluationPlan(
             clips=wanted.clips,
             seed=wanted.seed,
             steps=DEFAULT_STEPS,

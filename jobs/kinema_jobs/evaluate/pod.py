@@ -12,7 +12,7 @@ import logging
 from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EXIT_CODES
 from kinema_jobs.train.command_line import end_on_sigterm, read_config, require_text_encoder
-from kinema_jobs.train.failures import last_word, leave_last_word
+from kinema_jobs.train.failures import termination_message, write_termination_message
 from kinema_jobs.train.settings import PodSettings
 
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         make_report(config, settings)
     except Exception as error:
         logging.getLogger(__name__).info("The evaluation ends with an error", exc_info=True)
-        word = last_word(error, None)
-        leave_last_word(word)
+        word = termination_message(error, None)
+        write_termination_message(word)
         return EXIT_CODES[word.failure_class]
     return 0

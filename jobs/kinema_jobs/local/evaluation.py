@@ -18,7 +18,7 @@ from kinema_api.objectstore import ObjectStore
 from kinema_api.reports import read_result
 from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
-from kinema_api.wire import EvaluationResult, LastWord
+from kinema_api.wire import EvaluationResult, TerminationMessage
 from kinema_jobs.local.site import Folders, LocalRun, place
 from kinema_jobs.train.failures import TrainingFailure
 
@@ -52,7 +52,12 @@ def measure(
             raise TrainingFailure(f"the run ended without a model below {config.prefix}: see its logs")
         digest = Manifest.read(store, prefix + layout.MANIFEST).digest()
         asked = launch.evaluation_config(training, config.run, config.attempt, digest, wanted)
-        _run(launch.evaluation_app(asked, replace(site, termination_log=str(own.last_word(macros.replica_id)))), own)
+        _run(
+            launch.evaluation_app(
+                asked, replace(site, termination_log=str(own.termination_message(macros.replica_id)))
+            ),
+            own,
+        )
         result = read_result(store, layout.evaluation_prefix(config.prefix))
     except (BrokenManifest, StorageError) as error:
         raise TrainingFailure(str(error)) from None
@@ -71,10 +76,10 @@ def _run(app: Any, own: Folders) -> None:
         run.close()
     if code == 0:
         return
-    path = own.last_word(0)
+    path = own.termination_message(0)
     if not path.is_file():
         raise TrainingFailure(f"the evaluation ended with {code}: see its logs in {own.logs}")
-    word = LastWord.model_validate_json(path.read_bytes())
+    word = TerminationMessage.model_validate_json(path.read_bytes())
     failure = TrainingFailure(f"{word.message} (logs in {own.logs})")
     failure.failure_class = word.failure_class  # type: ignore[misc]  # as the process saw it
     raise failure

@@ -19,7 +19,7 @@ from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.run import RunConfig
 from kinema_api.training import KIND, VideoModelTraining
-from kinema_api.wire import LastWord
+from kinema_api.wire import TerminationMessage
 from kinema_jobs.local.evaluation import measure
 from kinema_jobs.local.site import Folders, LocalRun, local_site, place
 from kinema_jobs.train.command_line import require_text_encoder
@@ -172,9 +172,9 @@ class _Watch:
 
     def _raise_failure(self, codes: list[int | None]) -> None:
         for worker, code in enumerate(codes):
-            path = self._folders.last_word(worker)
+            path = self._folders.termination_message(worker)
             if code and worker not in self._killed and path.is_file():
-                word = LastWord.model_validate_json(path.read_bytes())
+                word = TerminationMessage.model_validate_json(path.read_bytes())
                 failure = TrainingFailure(f"{word.message} (agent {worker}; logs in {self._folders.logs})", word.step)
                 failure.failure_class = word.failure_class  # type: ignore[misc]  # as the agent saw it
                 raise failure

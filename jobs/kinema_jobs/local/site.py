@@ -40,7 +40,7 @@ class Folders:
         """The progress file of a worker; its index may be TorchX's macro."""
         return self.work / f"progress-{worker}.json"
 
-    def last_word(self, worker: int | str) -> Path:
+    def termination_message(self, worker: int | str) -> Path:
         """What a worker that failed has to say."""
         return self.work / f"last-word-{worker}.json"
 
@@ -62,7 +62,7 @@ def local_site(
         credentials_file=str(credentials or ""),
         progress_port=0,
         progress_file=str(folders.progress(macros.replica_id)),
-        termination_log=str(folders.last_word(macros.replica_id)),
+        termination_log=str(folders.termination_message(macros.replica_id)),
         image="local",
         ca_file=str(ca_file or ""),
     )

@@ -15,7 +15,7 @@ from kinema_api.base import ApiModel
 from kinema_api.errors import InvalidManifest
 from kinema_api.signature import Claim, NotSigned, Verifier
 from kinema_api.wire import OrderState, ServerState, WorkOrder, unknown_fields
-from kinema_jobs.clip.rendering import check_size, clip_shape
+from kinema_jobs.clip.rendering import check_size, output_shape
 from kinema_jobs.serve.listening import has_asked
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderBook, OrderRefused
@@ -128,7 +128,7 @@ class _Handlers:
         try:
             check_size(order)
             if self._models.pipeline is not None:
-                clip_shape(self._models.pipeline.config, order, Task(order.task))
+                output_shape(self._models.pipeline.config, order, Task(order.task))
         except ModelError as error:
             raise OrderRefused(400, str(error)) from None
 

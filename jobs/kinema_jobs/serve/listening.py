@@ -16,7 +16,7 @@ _asked: WeakSet[object] = WeakSet()
 """Connections on which a whole head of a request has come."""
 
 
-class ImpatientSite(web.BaseSite):
+class TimeoutSite(web.BaseSite):
     """Like SockSite; a connection without a request after `patience` seconds is closed."""
 
     def __init__(self, runner: web.AppRunner, listener: socket.socket, patience: float) -> None:

@@ -29,7 +29,7 @@ class OrderRefused(Exception):
 
 
 @dataclass(eq=False)
-class OrderInHand:
+class ActiveOrder:
     """One attempt at one generation, as this server knows it. Written by its worker thread and the event loop."""
 
     order: WorkOrder
@@ -68,7 +68,7 @@ class OrderInHand:
         metrics.GENERATIONS.labels(phase).inc()
 
 
-Run = Callable[[OrderInHand], Awaitable[None]]
+Run = Callable[[ActiveOrder], Awaitable[None]]
 
 
 class OrderBook:
@@ -77,11 +77,11 @@ class OrderBook:
     def __init__(self, run: Run, remembered: int) -> None:
         self._run = run
         self._remembered = remembered
-        self._orders: OrderedDict[str, OrderInHand] = OrderedDict()
+        self._orders: OrderedDict[str, ActiveOrder] = OrderedDict()
         self._draining = False
 
     @property
-    def current(self) -> OrderInHand | None:
+    def current(self) -> ActiveOrder | None:
         """The order in hand."""
         return next((o for o in reversed(self._orders.values()) if not o.ended), None)
 
@@ -148,8 +148,8 @@ class OrderBook:
         _, pending = await asyncio.wait(pending, timeout=STOPPING_SECONDS)
         return not pending
 
-    def _start(self, order: WorkOrder) -> OrderInHand:
-        taken = OrderInHand(order)
+    def _start(self, order: WorkOrder) -> ActiveOrder:
+        taken = ActiveOrder(order)
         self._orders.pop(order.uid, None)
         self._orders[order.uid] = taken
         while len(self._orders) > self._remembered:
@@ -157,7 +157,7 @@ class OrderBook:
         taken.task = asyncio.create_task(self._work(taken))
         return taken
 
-    async def _work(self, taken: OrderInHand) -> None:
+    async def _work(self, taken: ActiveOrder) -> None:
         metrics.BUSY.set(1)
         try:
             await self._run(taken)

@@ -17,7 +17,7 @@ from aiohttp import web
 from kinema_api.listening import listen
 from kinema_api.names import ENV_ORDER_KEY, ENV_POD_UID, SERVER_PORT
 from kinema_api.signature import Verifier
-from kinema_jobs.serve.listening import ImpatientSite
+from kinema_jobs.serve.listening import TimeoutSite
 from kinema_jobs.serve.settings import ServerSettings
 from kinema_model.errors import TextEncoderMissing
 from kinema_model.text.weights import bundled_folder
@@ -138,7 +138,7 @@ def _runner(app: web.Application) -> web.AppRunner:
 
 async def _listen(runner: web.AppRunner, host: str | None, port: int, patience: float) -> None:
     await runner.setup()
-    await ImpatientSite(runner, listen(port, host), patience).start()
+    await TimeoutSite(runner, listen(port, host), patience).start()
 
 
 def _ports(runner: web.AppRunner) -> str:

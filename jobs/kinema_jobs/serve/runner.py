@@ -23,7 +23,7 @@ from kinema_jobs.errors import DeviceLost, FileUnusable, JobError, ModelTooLarge
 from kinema_jobs.serve import metrics
 from kinema_jobs.serve.device import is_poisoned
 from kinema_jobs.serve.model_cache import ModelCache
-from kinema_jobs.serve.orders import OrderInHand
+from kinema_jobs.serve.orders import ActiveOrder
 from kinema_jobs.serve.transfer import Transfers
 from kinema_model.errors import BrokenArtefact, ModelError, SamplingStopped
 from kinema_model.pipeline import Pipeline
@@ -45,7 +45,7 @@ class _Stopped(Exception):
 class _OrderWatch:
     """Tells whoever asks for the order's state how far it is, and Prometheus how long its steps take."""
 
-    def __init__(self, taken: OrderInHand) -> None:
+    def __init__(self, taken: ActiveOrder) -> None:
         self._taken = taken
         self._last = 0.0
 
@@ -74,7 +74,7 @@ class OrderRunner:
         self.broken = asyncio.Event()
         """Set: the device answers nothing any more in this process, which has to end."""
 
-    async def run(self, taken: OrderInHand) -> None:
+    async def run(self, taken: ActiveOrder) -> None:
         """Carry an order out; however it ends, `taken` says so."""
         log.info("order %s: taken, %s", _name(taken), _describe(taken.order.prompt))
         try:
@@ -114,7 +114,7 @@ class OrderRunner:
         """Run what blocks or computes in the one rendering thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    async def _carry_out(self, taken: OrderInHand) -> None:
+    async def _carry_out(self, taken: ActiveOrder) -> None:
         pipeline, load_seconds = await self._load(taken)
         request = await _unless_stopped(taken, resolve(taken.order, pipeline.config, self._expanding))
         with (
@@ -145,21 +145,21 @@ class OrderRunner:
         )
         taken.end("succeeded")
 
-    async def _fetch(self, taken: OrderInHand, folder: Path) -> Given:
+    async def _fetch(self, taken: ActiveOrder, folder: Path) -> Given:
         """What the order's task works on, brought to `folder`."""
         inputs = taken.order.inputs
         fetching = (self._transfers.fetch_input(one, folder / one.name) for one in inputs)
         await _unless_stopped(taken, _all(fetching))
         return Given({one.name: folder / one.name for one in inputs}, taken.order.mask_region)
 
-    async def _upload(self, taken: OrderInHand, made: MadeClip) -> tuple[UploadedFile, ...]:
+    async def _upload(self, taken: ActiveOrder, made: MadeClip) -> tuple[UploadedFile, ...]:
         order = taken.order
         by_name = {path.name: path for path in made.files}
         transfers = self._transfers.trusting(order.ca_bundle)
         uploads = (transfers.upload(target.name, target.url, by_name[target.name]) for target in order.uploads)
         return tuple(await _unless_stopped(taken, _all(uploads)))
 
-    async def _load(self, taken: OrderInHand) -> tuple[Pipeline, float]:
+    async def _load(self, taken: ActiveOrder) -> tuple[Pipeline, float]:
         if self._models.pipeline is not None:
             return self._models.pipeline, 0.0
         started = time.monotonic()
@@ -178,7 +178,7 @@ async def _all(several: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-async def _unless_stopped(taken: OrderInHand, work: Coroutine[Any, Any, T]) -> T:
+async def _unless_stopped(taken: ActiveOrder, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when the order is stopped. Raises `_Stopped`."""
     working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(taken.stop.wait())
@@ -199,7 +199,7 @@ def _about(order: WorkOrder) -> dict[str, Any]:
     return {"modelDigest": order.model.digest, "uid": order.uid, "attempt": order.attempt, **where}
 
 
-def _name(taken: OrderInHand) -> str:
+def _name(taken: ActiveOrder) -> str:
     return f"{taken.order.namespace}/{taken.order.name} attempt {taken.order.attempt}"
 
 

@@ -12,7 +12,7 @@ import sys
 from kinema_api.run import RunConfig
 from kinema_api.wire import EXIT_CODES
 from kinema_jobs.train.command_line import read_config, require_text_encoder
-from kinema_jobs.train.failures import BadConfiguration, TrainingFailure, last_word, leave_last_word
+from kinema_jobs.train.failures import BadConfiguration, TrainingFailure, termination_message, write_termination_message
 from kinema_jobs.train.settings import TrainerSettings
 from kinema_jobs.train.shape import model_config_of
 from kinema_model.errors import ModelError
@@ -32,10 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if not isinstance(error, TrainingFailure):
             logging.getLogger(__name__).exception("the agent failed")
-        word = last_word(error, None)
+        word = termination_message(error, None)
     if word is None:
         return 0
-    leave_last_word(word)
+    write_termination_message(word)
     return EXIT_CODES[word.failure_class]
 
 

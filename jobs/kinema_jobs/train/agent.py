@@ -26,7 +26,7 @@ from torch.distributed.elastic.rendezvous import (
 )
 
 from kinema_api.run import GRACE_MARGIN_SECONDS, leaving_seconds
-from kinema_api.wire import LastWord
+from kinema_api.wire import TerminationMessage
 from kinema_jobs.rendezvous.elastic import KinemaRendezvous
 from kinema_jobs.rendezvous.membership import Notice
 from kinema_jobs.train import failures
@@ -66,7 +66,7 @@ class TrainingAgent(LocalElasticAgent):
             monitor_interval=settings.monitor_seconds,
         )
         super().__init__(spec, DefaultLogsSpecs(log_dir=os.devnull), start_method="forkserver")
-        self.word: LastWord | None = None
+        self.word: TerminationMessage | None = None
         self.done = False
         self._rendezvous_handler = rendezvous
         self._assign = assign
@@ -103,11 +103,11 @@ class TrainingAgent(LocalElasticAgent):
             self.done = True
             raise RendezvousGracefulExitError(str(error)) from None
         except RendezvousConnectionError as error:
-            return self._failed(LastWord(failure_class="network", message=str(error), step=self._step()))
+            return self._failed(TerminationMessage(failure_class="network", message=str(error), step=self._step()))
         except (RendezvousGracefulExitError, SignalException):
             self._told_to_leave = True
         self._kill(group)
-        return self._failed(LastWord(failure_class="preemption", message=_LEFT, step=self._step()))
+        return self._failed(TerminationMessage(failure_class="preemption", message=_LEFT, step=self._step()))
 
     def _assign_worker_ranks(
         self, store: Any, group_rank: int, group_world_size: int, spec: WorkerSpec
@@ -129,7 +129,7 @@ class TrainingAgent(LocalElasticAgent):
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         self._lease.ask_to_stop(False)
         self._assignment = self._assign(self._rendezvous_handler)
-        self._assignment.last_word.unlink(missing_ok=True)
+        self._assignment.termination_message.unlink(missing_ok=True)
         for local_rank in range(worker_group.spec.local_world_size):
             self._assignment.abort_file(local_rank).unlink(missing_ok=True)
         worker_group.spec.args = (self._assignment,)
@@ -212,7 +212,7 @@ class TrainingAgent(LocalElasticAgent):
             if self._smaller_pieces():
                 return None
             message = failures.out_of_memory_advice("the kernel killed the worker for memory")
-            return self._failed(LastWord(failure_class="out_of_memory", message=message, step=self._step()))
+            return self._failed(TerminationMessage(failure_class="out_of_memory", message=message, step=self._step()))
         return self._crashed(codes)
 
     def _without_its_peers(self, failure: ProcessFailure) -> bool:
@@ -231,7 +231,7 @@ class TrainingAgent(LocalElasticAgent):
         message = (
             f"{self._fruitless} rounds in a row ended without a step: see that pods of this training reach each other"
         )
-        return self._failed(LastWord(failure_class="network", message=message, step=self._step()))
+        return self._failed(TerminationMessage(failure_class="network", message=message, step=self._step()))
 
     def _smaller_pieces(self) -> bool:
         """Have workers compute less at once from the next round on; False where they compute single clips already."""
@@ -252,19 +252,19 @@ class TrainingAgent(LocalElasticAgent):
             logger.warning("a worker died with %s; it is started again", codes)
             return None
         message = f"workers died with {codes}, {self._crashes} times in a row: see the trainer's log"
-        return self._failed(LastWord(failure_class="unknown", message=message, step=self._step()))
+        return self._failed(TerminationMessage(failure_class="unknown", message=message, step=self._step()))
 
-    def _failed(self, word: LastWord) -> RunResult:
+    def _failed(self, word: TerminationMessage) -> RunResult:
         self.word = word
         return RunResult(state=WorkerState.FAILED)
 
     # What is known.
 
-    def _own_word(self) -> LastWord | None:
-        path = self._assignment.last_word if self._assignment else None
+    def _own_word(self) -> TerminationMessage | None:
+        path = self._assignment.termination_message if self._assignment else None
         if path is None or not path.is_file():
             return None
-        return LastWord.model_validate_json(path.read_bytes())
+        return TerminationMessage.model_validate_json(path.read_bytes())
 
     def _stepped(self) -> bool:
         """Whether the present round has done a step."""

@@ -25,7 +25,7 @@ class Assignment:
     place: Place
     lease: Path
     scratch: Path
-    last_word: Path
+    termination_message: Path
     port: int
     """Where the agent serves /progress."""
 

@@ -33,7 +33,7 @@ from kinema_jobs.train import resume
 from kinema_jobs.train.finite import require_finite
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.head import AttemptHead, RoundTaken, Start
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Checkpoints:
         config: RunConfig,
         group: Group,
         store: ObjectStore,
-        patience: Patience,
+        patience: RetryPolicy,
         scratch: Path,
         *,
         weak_fence: bool = False,

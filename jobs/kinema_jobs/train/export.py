@@ -8,13 +8,13 @@ from pathlib import Path
 from kinema_api import layout
 from kinema_api.run import RunConfig
 from kinema_jobs.train.checkpoint import Checkpoints
-from kinema_jobs.train.fitting import Fitting
+from kinema_jobs.train.train_state import TrainState
 from kinema_model.artefact import save_model
 from kinema_model.text.encoder import MAX_TOKENS
 from kinema_model.text.reading import LANGUAGES, vocabulary, write_vocabulary
 
 
-def export(config: RunConfig, round_: int, fitting: Fitting, checkpoints: Checkpoints, scratch: Path) -> None:
+def export(config: RunConfig, round_: int, fitting: TrainState, checkpoints: Checkpoints, scratch: Path) -> None:
     """Commit the averaged weights, written below the round's own folder; called by rank 0 alone.
 
     Raises as `Checkpoints.commit_export` does.

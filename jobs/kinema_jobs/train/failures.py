@@ -26,7 +26,7 @@ from typing import ClassVar, Final
 from kinema_api import launch
 from kinema_api.errors import KinemaApiError
 from kinema_api.training_status import FailureClass
-from kinema_api.wire import EXIT_CODES, LastWord
+from kinema_api.wire import EXIT_CODES, TerminationMessage
 from kinema_jobs.errors import JobError
 from kinema_jobs.memory import is_out_of_memory
 
@@ -156,32 +156,34 @@ def is_lost_peer(error: BaseException) -> bool:
     )
 
 
-def last_word(error: BaseException, step: int | None) -> LastWord:
+def termination_message(error: BaseException, step: int | None) -> TerminationMessage:
     """The failure class and sentence of an exception that ended a worker."""
     if isinstance(error, TrainingFailure):
         at = error.step if error.step is not None else step
-        return LastWord(failure_class=error.failure_class, message=str(error)[:_LONGEST_MESSAGE], step=at)
+        return TerminationMessage(failure_class=error.failure_class, message=str(error)[:_LONGEST_MESSAGE], step=at)
     if is_broken_hardware(error):
-        return LastWord(failure_class="hardware", message=hardware_advice(error), step=step)
+        return TerminationMessage(failure_class="hardware", message=hardware_advice(error), step=step)
     if any(is_out_of_memory(each) for each in _own_causes(error)):
         message = out_of_memory_advice("memory ran out")
-        return LastWord(failure_class="out_of_memory", message=message, step=step)
+        return TerminationMessage(failure_class="out_of_memory", message=message, step=step)
     if isinstance(error, KinemaApiError):
-        return LastWord(failure_class="network", message=str(error)[:_LONGEST_MESSAGE], step=step)
+        return TerminationMessage(failure_class="network", message=str(error)[:_LONGEST_MESSAGE], step=step)
     name = type(error).__name__
     message = f"{name}: {error}; see the log for where it happened"[:_LONGEST_MESSAGE]
-    return LastWord(failure_class="unknown", message=message, step=step)
+    return TerminationMessage(failure_class="unknown", message=message, step=step)
 
 
-def word_of_exit_code(code: int, step: int | None) -> LastWord | None:
+def word_of_exit_code(code: int, step: int | None) -> TerminationMessage | None:
     """The last word of a worker that could not write one, as on a full disk; None for a code of no class."""
     for failure_class, own in EXIT_CODES.items():
         if own == code and failure_class != "unknown":
-            return LastWord(failure_class=failure_class, message="see the trainer's log for what happened", step=step)
+            return TerminationMessage(
+                failure_class=failure_class, message="see the trainer's log for what happened", step=step
+            )
     return None
 
 
-def leave_last_word(word: LastWord) -> None:
+def write_termination_message(word: TerminationMessage) -> None:
     """Leave the last word where Kubernetes looks for it, and on stderr."""
     print(f"{word.failure_class}: {word.message}", file=sys.stderr)
     if place := os.environ.get(launch.ENV_TERMINATION_LOG):

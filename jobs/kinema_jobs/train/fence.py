@@ -13,7 +13,7 @@ from kinema_api import head as heads
 from kinema_api.errors import ObjectMissing, StaleWrite, StoreLacksConditionalWrites
 from kinema_api.objectstore import ObjectStore
 from kinema_jobs.train.failures import StorageFailure
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Fence:
     """Conditional writes to a store; `weak` as in kinema_api.head.write."""
 
     store: ObjectStore
-    patience: Patience
+    patience: RetryPolicy
     weak: bool
 
     def write(self, request: Callable[[], str]) -> str:

@@ -14,14 +14,14 @@ from typing import Final
 from kinema_api import head as heads
 from kinema_api import layout
 from kinema_api.errors import StaleWrite
-from kinema_api.head import Head, SeenHead
+from kinema_api.head import Head, VersionedHead
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_jobs.rendezvous.errors import StaleRound, Superseded
 from kinema_jobs.rendezvous.questions import Place
 from kinema_jobs.train.failures import AttemptOver
 from kinema_jobs.train.fence import Fence
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
 
 _OVER: Final = "the attempt is over and its successor goes on: nothing of this one is committed any more"
 
@@ -47,13 +47,13 @@ class Start:
 class AttemptHead:
     """Rank 0's side of the head; `weak` as in kinema_api.head.write."""
 
-    def __init__(self, store: ObjectStore, attempt: str, place: Place, patience: Patience, *, weak: bool) -> None:
+    def __init__(self, store: ObjectStore, attempt: str, place: Place, patience: RetryPolicy, *, weak: bool) -> None:
         self._store = store
         self._attempt = attempt
         self._place = place
         self._patience = patience
         self._fence = Fence(store, patience, weak)
-        self._seen = SeenHead(Head(), None)
+        self._seen = VersionedHead(Head(), None)
         self._lineage: tuple[str, ...] = ()
 
     def claim(self) -> Start:
@@ -175,7 +175,7 @@ class AttemptHead:
         try:
             weak = self._fence.weak
             etag = self._fence.write(lambda: heads.write(self._store, self._attempt, head, before, weak=weak))
-            self._seen = SeenHead(head, etag)
+            self._seen = VersionedHead(head, etag)
         except StaleWrite:
             # A write whose answer was lost is done again, and refused: no two heads are equal, so this one is ours.
             found = self._patience(lambda: heads.read(self._store, self._attempt))

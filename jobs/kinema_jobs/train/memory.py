@@ -23,7 +23,7 @@ from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.pieces import PieceLimit
 from kinema_model.config import ModelConfig
-from kinema_model.video_model import VideoModel
+from kinema_model.denoiser import VideoDenoiser
 
 STATE_BYTES: Final = 24
 """Bytes a parameter while it is trained in float32."""
@@ -37,17 +37,17 @@ BOUND_SHARE: Final = 0.5
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryEstimate:
     """Bytes that a model in training needs at least: of its parameters, and of every token in a step."""
 
     parameters: int
     token: int
 
     @classmethod
-    def of(cls, model: ModelConfig) -> Need:
+    def of(cls, model: ModelConfig) -> MemoryEstimate:
         """Counted on torch's meta device, which makes no weights."""
         with torch.device("meta"):
-            parameters = sum(p.numel() for p in VideoModel(model).parameters())
+            parameters = sum(p.numel() for p in VideoDenoiser(model).parameters())
         network = model.network
         row = _KEPT_OF_WIDTH * network.width + _KEPT_OF_HIDDEN * network.ffn_dim
         return cls(parameters, _FLOAT_BYTES * network.num_layers * row)
@@ -74,7 +74,7 @@ def require_memory(model: ModelConfig, batch_tokens: int, group: Group, largest:
     free = free_memory(group.device)
     if free is None:
         return PieceLimit(share, clip)
-    need = Need.of(model)
+    need = MemoryEstimate.of(model)
     if need.step(clip) > free:
         raise BadConfiguration(
             f"this model of {need.parameters:,} parameters needs at least {in_gib(need.step(clip))} of memory to train "

@@ -31,12 +31,12 @@ from kinema_jobs.train.failures import MemoryExhausted, NumericsFailure, out_of_
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.pieces import PieceLimit, pieces
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.diffusion.flow import LEVEL_BINS, FlowLoss
 from kinema_model.ema import Ema
 from kinema_model.packing.planning import StreamState
 from kinema_model.packing.steps import Step, Steps
 from kinema_model.training import GRADIENT_CLIP, TrainingObjective
-from kinema_model.video_model import VideoModel
 
 _RECENT_STEPS: Final = 20
 Batch = tuple[Step, list[int]]
@@ -58,25 +58,25 @@ class Shares(IterableDataset[Batch]):
             yield step, step.of(self._group.rank, self._group.world_size)
 
 
-def nothing(model: VideoModel) -> FlowLoss:
+def nothing(model: VideoDenoiser) -> FlowLoss:
     """A loss of no token that still gives every parameter a gradient, of zero."""
     total = torch.stack([p.sum() for p in model.parameters()]).sum() * 0.0
     zeros = torch.zeros(LEVEL_BINS, device=total.device)
     return FlowLoss(total, zeros.sum(), zeros, zeros)
 
 
-class VideoModelModule(LightningModule):
+class DenoiserModule(LightningModule):
     """Trains a video model by the model package's objective. `after_step` is called between steps, on every rank."""
 
     def __init__(
         self,
-        model: VideoModel,
+        model: VideoDenoiser,
         objective: TrainingObjective,
         optimizer: tuple[Optimizer, LambdaLR],
         ema: Ema,
         group: Group,
         lease: Lease,
-        after_step: Callable[[VideoModelModule], None],
+        after_step: Callable[[DenoiserModule], None],
         skipped: Collection[int] = (),
         limit: PieceLimit | None = None,
     ) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from kinema_api.errors import StorageError
 from kinema_api.run import RunConfig
-from kinema_api.wire import LastWord
+from kinema_api.wire import TerminationMessage
 from kinema_jobs.train.assignment import Assignment
 from kinema_jobs.train.failures import BadConfiguration, HardwareFailure, hardware_advice, is_broken_hardware
 from kinema_jobs.train.lease import Lease
@@ -26,7 +26,7 @@ WARM_MODULE: Final = "kinema_jobs.train.worker"
 logger = logging.getLogger(__name__)
 
 
-def run_node(config: RunConfig, settings: TrainerSettings) -> LastWord | None:
+def run_node(config: RunConfig, settings: TrainerSettings) -> TerminationMessage | None:
     """Take part in a run until it is done (None) or this node has to end (its last word).
 
     Raises:
@@ -77,7 +77,7 @@ def _nothing() -> None:
 
 def _attend(
     config: RunConfig, settings: TrainerSettings, telemetry: Telemetry, scratch: Path, port: int
-) -> LastWord | None:
+) -> TerminationMessage | None:
     import torch
 
     from kinema_jobs.rendezvous.elastic import KinemaRendezvous

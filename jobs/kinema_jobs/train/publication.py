@@ -19,11 +19,11 @@ from kinema_api.errors import BrokenManifest, ObjectMissing, StaleWrite
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_api.run import PublicationConfig
-from kinema_api.wire import EXIT_CODES, EXPORT_BROKEN_EXIT, LastWord
+from kinema_api.wire import EXIT_CODES, EXPORT_BROKEN_EXIT, TerminationMessage
 from kinema_jobs.train.command_line import end_on_sigterm, read_config
-from kinema_jobs.train.failures import last_word, leave_last_word
+from kinema_jobs.train.failures import termination_message, write_termination_message
 from kinema_jobs.train.settings import PodSettings
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
 
 REMEDY: Final = "the export is made again"
 
@@ -37,20 +37,20 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = read_config(PublicationConfig, "kinema_jobs.train.publication", __doc__, argv)
         settings = PodSettings.from_environment()
-        patience = Patience(settings.storage_patience_seconds)
+        patience = RetryPolicy(settings.storage_patience_seconds)
         publish(settings.open_store(), config.export, config.model_digest, patience)
     except BrokenManifest as error:
-        leave_last_word(LastWord(failure_class="unknown", message=str(error)))
+        write_termination_message(TerminationMessage(failure_class="unknown", message=str(error)))
         return EXPORT_BROKEN_EXIT
     except Exception as error:
         logger.info("Publishing ends with an error", exc_info=True)
-        word = last_word(error, None)
-        leave_last_word(word)
+        word = termination_message(error, None)
+        write_termination_message(word)
         return EXIT_CODES[word.failure_class]
     return 0
 
 
-def publish(store: ObjectStore, export: str, digest: str, patience: Patience) -> None:
+def publish(store: ObjectStore, export: str, digest: str, patience: RetryPolicy) -> None:
     """Make models/<digest>/ of what lies below `export`. Blocks.
 
     Raises:
@@ -73,7 +73,7 @@ def publish(store: ObjectStore, export: str, digest: str, patience: Patience) ->
     patience(lambda: store.put(target + layout.MANIFEST, manifest.to_bytes(), "application/json"))
 
 
-def _copy(store: ObjectStore, source: str, target: str, wanted: tuple[str, int], patience: Patience) -> None:
+def _copy(store: ObjectStore, source: str, target: str, wanted: tuple[str, int], patience: RetryPolicy) -> None:
     try:
         found = patience(lambda: store.stat(source))
         if found is None:

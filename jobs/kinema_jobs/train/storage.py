@@ -17,7 +17,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class Patience:
+class RetryPolicy:
     """Tries a storage request until it succeeds or the store has been away for `seconds`."""
 
     def __init__(self, seconds: float) -> None:

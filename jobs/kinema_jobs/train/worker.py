@@ -25,12 +25,12 @@ from kinema_jobs.train import failures, group
 from kinema_jobs.train.assignment import DONE, STOPPED, Assignment
 from kinema_jobs.train.checkpoint import Checkpoints
 from kinema_jobs.train.export import export
-from kinema_jobs.train.fitting import Fitting, fit
 from kinema_jobs.train.head_watch import HeadWatch
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.progress import ProgressFile, read_progress, write_progress
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
+from kinema_jobs.train.train_state import TrainState, fit
 
 _WATCHDOG_SECONDS: Final = 0.2
 ADDRESSES_FILE: Final = "addresses.json"
@@ -66,9 +66,9 @@ def run_worker(assignment: Assignment) -> str:
             logger.warning("a peer is lost: %s", str(error).splitlines()[0])
             _leave(failures.PEER_LOST)
         logger.exception("the worker failed")
-        word = failures.last_word(error, worker.step)
+        word = failures.termination_message(error, worker.step)
         with suppress(OSError):  # a full disk; the exit code tells the class as well
-            assignment.last_word.write_text(word.model_dump_json(by_alias=True, exclude_none=True))
+            assignment.termination_message.write_text(word.model_dump_json(by_alias=True, exclude_none=True))
         _leave(EXIT_CODES[word.failure_class])
 
 
@@ -104,10 +104,10 @@ class _Worker:
         """See run_worker."""
         given, config = self._given, self._config
         self._group = group.enter(given.place, given.settings)
-        fitting = Fitting.build(config, self._group)
+        fitting = TrainState.build(config, self._group)
         self._limit_pieces(fitting)
         store = given.settings.open_store()
-        patience = Patience(given.settings.storage_patience_seconds)
+        patience = RetryPolicy(given.settings.storage_patience_seconds)
         weak = given.settings.weak_fence
         checkpoints = Checkpoints(config, self._group, store, patience, given.scratch, weak_fence=weak)
         # Nothing is told and no step is done before the bucket has this round as the one that may commit.
@@ -129,7 +129,7 @@ class _Worker:
         self._finished()
         return DONE
 
-    def _limit_pieces(self, fitting: Fitting) -> None:
+    def _limit_pieces(self, fitting: TrainState) -> None:
         """Compute no more at once than this node has learnt to; tell the agent, which halves it if that is too much."""
         limit, kept = fitting.limit, PieceLimit.read(self._given.scratch)
         if limit is None:
@@ -142,7 +142,7 @@ class _Worker:
 
     # Where to go on.
 
-    def _resume(self, fitting: Fitting, checkpoints: Checkpoints, committed: Sequence[str]) -> None:
+    def _resume(self, fitting: TrainState, checkpoints: Checkpoints, committed: Sequence[str]) -> None:
         """Go on from the best checkpoint that is whole for every rank."""
         prefixes = self._group.broadcast(checkpoints.candidates(committed) if self._group.rank == 0 else None)
         round_ = self._group.place.number
@@ -156,7 +156,7 @@ class _Worker:
         logger.info("round %d starts from scratch", round_)
         self._update(checkpoint=None, step=0)
 
-    def _load(self, fitting: Fitting, checkpoints: Checkpoints, prefix: str, manifest: Manifest) -> None:
+    def _load(self, fitting: TrainState, checkpoints: Checkpoints, prefix: str, manifest: Manifest) -> None:
         checkpoints.head.goes_on_from(prefix)
         state = fitting.state()
         checkpoints.load(prefix, state)
@@ -170,7 +170,7 @@ class _Worker:
 
     # Between two steps.
 
-    def _after_step(self, fitting: Fitting, checkpoints: Checkpoints) -> None:
+    def _after_step(self, fitting: TrainState, checkpoints: Checkpoints) -> None:
         if self._watch:
             self._watch.require_held()
         self.step = fitting.step
@@ -191,14 +191,14 @@ class _Worker:
             )
         self._write_progress(at_once=first or due)
 
-    def _validate(self, fitting: Fitting) -> None:
+    def _validate(self, fitting: TrainState) -> None:
         """Rank 0 measures; the others wait for it here, so that none of them counts it as time of the checkpoint."""
         began = time.monotonic()
         loss = self._group.broadcast(fitting.validation_loss() if self._group.rank == 0 else None)
         seconds = self._progress.validation_stall_seconds + time.monotonic() - began
         self._update(validation_loss=loss, validation_stall_seconds=seconds)
 
-    def _step_progress(self, fitting: Fitting) -> None:
+    def _step_progress(self, fitting: TrainState) -> None:
         now, seconds = time.time(), fitting.step_seconds
         self._update(
             step=fitting.step,

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from kinema_model.diffusion.flow import Velocity, shift_levels
-from kinema_model.draws import Stream, normal
 from kinema_model.errors import NotFinite, SamplingStopped, ShapeError
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify, unpack
+from kinema_model.rng import RngStream, normal
 
 OnStep = Callable[[int, int], None]
 ShouldStop = Callable[[], bool]
@@ -33,7 +33,7 @@ class Guidance:
 
 def initial_noise(seed: int, shape: Sequence[int], chunk: int = 0) -> Tensor:
     """Standard normal float32 of `shape`, by the seed and the chunk alone, not by what else is in a batch."""
-    return normal(Stream.INITIAL_NOISE, seed, [chunk], 0, shape)[0]
+    return normal(RngStream.INITIAL_NOISE, seed, [chunk], 0, shape)[0]
 
 
 def euler_levels(steps: int, shift: float, start: float = 1.0) -> list[float]:

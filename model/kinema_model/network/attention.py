@@ -1,8 +1,9 @@
 """Attention within the segments of a packed sequence, behind one function that hides the kernel.
 
 A segment of queries sees the segment of keys with the same number and nothing else. On a GPU that can, one
-variable-length kernel takes the whole pack; everywhere else each segment is its own scaled dot product. A `Sight` tells
-where segments see more than themselves, as chunks of a stream do: that takes FlexAttention, or copies of shared keys.
+variable-length kernel takes the whole pack; everywhere else each segment is its own scaled dot product. An
+`AttentionPattern` specifies segments that attend to more than themselves, such as chunks of a stream: that takes
+FlexAttention, or copies of shared keys.
 """
 
 import inspect
@@ -47,7 +48,7 @@ class Segments:
 
 
 @dataclass(frozen=True)
-class Seen:
+class KeySpan:
     """So many neighbouring rows of keys, and the first and the last segment of queries that see them."""
 
     count: int
@@ -56,7 +57,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Sight:
+class AttentionPattern:
     """Which keys every segment of queries sees, `keys` telling how many.
 
     `taken` (K,) are the rows that stand as keys, of what is remembered and behind it the pack's own, and `places`
@@ -73,12 +74,14 @@ class Sight:
     spans: Tensor | None = None
 
     @classmethod
-    def own(cls, segments: Segments) -> "Sight":
+    def own(cls, segments: Segments) -> "AttentionPattern":
         """Every segment sees itself."""
         return cls(segments, segments)
 
     @classmethod
-    def across(cls, lengths: Sequence[int], seen: Sequence[Seen], device: torch.device | str = "cpu") -> "Sight":
+    def across(
+        cls, lengths: Sequence[int], seen: Sequence[KeySpan], device: torch.device | str = "cpu"
+    ) -> "AttentionPattern":
         """Segments of these lengths over keys that more than one of them may see; `seen` covers all rows in order."""
         rows: list[list[Tensor]] = [[] for _ in lengths]
         starts = accumulate((block.count for block in seen), initial=0)
@@ -109,14 +112,14 @@ class Sight:
 
         return create_block_mask(sees, None, None, len(segment), len(first), device=first.device)
 
-    def to(self, device: torch.device | str) -> "Sight":
+    def to(self, device: torch.device | str) -> "AttentionPattern":
         """The same on `device`."""
         held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value.to(device) for name, value in held.items() if value is not None})
 
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Segments, Segments], Tensor]
-SharedKernel = Callable[[Tensor, Tensor, Tensor, Sight], Tensor]
+SharedKernel = Callable[[Tensor, Tensor, Tensor, AttentionPattern], Tensor]
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, queries: Segments, keys: Segments) -> Tensor:
@@ -124,11 +127,11 @@ def attention(q: Tensor, k: Tensor, v: Tensor, queries: Segments, keys: Segments
     return choose_kernel(q.device, q.dtype)(q, k, v, queries, keys)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, pattern: AttentionPattern) -> Tensor:
     """As `attention`, over the keys that each segment sees: k and v (K, H, d)."""
-    if sight.rows is None:
-        return attention(q, k, v, sight.queries, sight.keys)
-    return choose_shared_kernel(q.device, q.dtype)(q, k, v, sight)
+    if pattern.rows is None:
+        return attention(q, k, v, pattern.queries, pattern.keys)
+    return choose_shared_kernel(q.device, q.dtype)(q, k, v, pattern)
 
 
 @lru_cache(maxsize=8)
@@ -193,18 +196,18 @@ def _varlen() -> Callable[..., Tensor | tuple[Tensor, ...]]:
     return varlen_attn
 
 
-def _gathered(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
+def _gathered(q: Tensor, k: Tensor, v: Tensor, pattern: AttentionPattern) -> Tensor:
     """Keys copied for each segment that sees them: exact, with no score computed in vain, for more memory."""
-    assert sight.rows is not None
-    k, v = k.index_select(0, sight.rows), v.index_select(0, sight.rows)
-    return attention(q, k, v, sight.queries, sight.keys)
+    assert pattern.rows is not None
+    k, v = k.index_select(0, pattern.rows), v.index_select(0, pattern.rows)
+    return attention(q, k, v, pattern.queries, pattern.keys)
 
 
-def _block_sparse(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
+def _block_sparse(q: Tensor, k: Tensor, v: Tensor, pattern: AttentionPattern) -> Tensor:
     """FlexAttention, which skips the blocks that nobody sees and copies nothing."""
     # (1, H, N, d), as it takes them.
     q, k, v = (each.transpose(0, 1)[None] for each in (q, k, v))
-    mixed = _flex(q.device.type)(q, k, v, block_mask=sight.block_mask)
+    mixed = _flex(q.device.type)(q, k, v, block_mask=pattern.block_mask)
     assert isinstance(mixed, Tensor)
     return mixed[0].transpose(0, 1)
 

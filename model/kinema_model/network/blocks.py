@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kinema_model.network.attention import Segments, Sight, attend, attention
+from kinema_model.network.attention import AttentionPattern, Segments, attend, attention
 from kinema_model.network.config import NetworkConfig
-from kinema_model.network.memory import LayerMemory
+from kinema_model.network.kv_cache import LayerKVCache
 from kinema_model.network.modulation import adaptive_norm, gated
 from kinema_model.network.rope import RopeTable, apply_rope
 
@@ -56,7 +56,7 @@ class Context:
     `runs` are the tokens that share a text, `clips` those that share an image.
     """
 
-    sight: Sight
+    pattern: AttentionPattern
     rope: RopeTable
     key_rope: RopeTable
     level_index: Tensor
@@ -66,7 +66,7 @@ class Context:
     clips: Segments
     image: Tensor | None = None
     images: Segments | None = None
-    memory: LayerMemory | None = None
+    kv_cache: LayerKVCache | None = None
 
 
 class Attention(nn.Module):
@@ -101,12 +101,12 @@ class SelfAttention(Attention):
         v = self._heads(self.to_v(x))
         q = apply_rope(self._normed(self.to_q(x), self.norm_q), context.rope).to(v.dtype)
         k = self._normed(self.to_k(x), self.norm_k)
-        if context.memory is not None:
-            k, v = context.memory.join(k, v)
-        if (taken := context.sight.taken) is not None:
+        if context.kv_cache is not None:
+            k, v = context.kv_cache.join(k, v)
+        if (taken := context.pattern.taken) is not None:
             k, v = k.index_select(0, taken), v.index_select(0, taken)
         k = apply_rope(k, context.key_rope).to(v.dtype)
-        return self._out(attend(q, k, v, context.sight))
+        return self._out(attend(q, k, v, context.pattern))
 
 
 class CrossAttention(Attention):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kinema_model.errors import ShapeError
-from kinema_model.network.attention import Seen, Segments, Sight
+from kinema_model.network.attention import AttentionPattern, KeySpan, Segments
 
 Box = tuple[int, int, int]
 """Frames, rows and columns."""
@@ -32,23 +32,25 @@ class Chunks:
     context: int = 0
 
 
-def sight_of(chunks: Sequence[Chunks | None], boxes: Sequence[Sequence[Box]], places: Tensor) -> Sight:
+def attention_pattern(
+    chunks: Sequence[Chunks | None], boxes: Sequence[Sequence[Box]], places: Tensor
+) -> AttentionPattern:
     """The sight of a pack whose samples have these chunks, or None, and boxes of tokens; places (N, 3).
 
     Raises `ShapeError` for chunks that are not the clip's rows.
     """
     sizes = [[prod(box) for box in parts] for parts in boxes]
     if not any(chunks):
-        return Sight.own(Segments.of([sum(mine) for mine in sizes], places.device))
+        return AttentionPattern.own(Segments.of([sum(mine) for mine in sizes], places.device))
     lengths: list[int] = []
-    seen: list[Seen] = []
-    copies: list[tuple[Seen, Tensor, Tensor]] = []
+    seen: list[KeySpan] = []
+    copies: list[tuple[KeySpan, Tensor, Tensor]] = []
     start = 0
     for mine, parts, tokens in zip(chunks, boxes, sizes, strict=True):
         first = len(lengths)
         if mine is None:
             lengths.append(sum(tokens))
-            seen.append(Seen(sum(tokens), first, first))
+            seen.append(KeySpan(sum(tokens), first, first))
         else:
             _check(mine, parts[0])
             of_chunks, of_references = _chunked(mine, parts, first)
@@ -57,17 +59,17 @@ def sight_of(chunks: Sequence[Chunks | None], boxes: Sequence[Sequence[Box]], pl
             here = places[start : start + sum(tokens)]
             copies += _before_windows(mine, here, tokens, start, first)
         start += sum(tokens)
-    sight = Sight.across(lengths, [*seen, *(block for block, _, _ in copies)], places.device)
+    pattern = AttentionPattern.across(lengths, [*seen, *(block for block, _, _ in copies)], places.device)
     if not copies:
-        return sight
+        return pattern
     own = torch.arange(len(places), device=places.device)
-    return Sight(
-        sight.queries,
-        sight.keys,
+    return AttentionPattern(
+        pattern.queries,
+        pattern.keys,
         torch.cat([own, *(rows for _, rows, _ in copies)]),
         torch.cat([places, *(moved for _, _, moved in copies)]),
-        sight.rows,
-        sight.spans,
+        pattern.rows,
+        pattern.spans,
     )
 
 
@@ -76,21 +78,21 @@ def _check(chunks: Chunks, box: Box) -> None:
         raise ShapeError(f"Chunks of {chunks.rows} rows do not fit a clip of {box[0]}. Give rows that sum up to it.")
 
 
-def _chunked(chunks: Chunks, parts: Sequence[Box], first: int) -> tuple[list[Seen], list[Seen]]:
+def _chunked(chunks: Chunks, parts: Sequence[Box], first: int) -> tuple[list[KeySpan], list[KeySpan]]:
     """Who sees the chunks and the references of one sample, its segments counted from `first`."""
     count = len(chunks.rows)
     area = prod(parts[0][1:])
     of_chunks = [
-        Seen(rows * area, first + number, first + min(number + chunks.window, count - 1))
+        KeySpan(rows * area, first + number, first + min(number + chunks.window, count - 1))
         for number, rows in enumerate(chunks.rows)
     ]
     alone = enumerate(parts[1:], start=first + count)
-    return of_chunks, [Seen(prod(box), number, number) for number, box in alone]
+    return of_chunks, [KeySpan(prod(box), number, number) for number, box in alone]
 
 
 def _before_windows(
     chunks: Chunks, places: Tensor, tokens: Sequence[int], start: int, first: int
-) -> list[tuple[Seen, Tensor, Tensor]]:
+) -> list[tuple[KeySpan, Tensor, Tensor]]:
     """The references of one sample once more for each chunk that sees them: rows, and places moved with its window.
 
     One key cannot be as far from two windows, so each window has its own.
@@ -104,5 +106,5 @@ def _before_windows(
         begin = area * sum(chunks.rows[: max(0, number - chunks.window)])
         moved = places[references].clone()
         moved[:, 0] += places[begin, 0] - places[0, 0]
-        copies.append((Seen(len(references), first + number, first + number), start + references, moved))
+        copies.append((KeySpan(len(references), first + number, first + number), start + references, moved))
     return copies

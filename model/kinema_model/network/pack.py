@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from kinema_model.errors import ShapeError
-from kinema_model.network.attention import Segments, Sight
+from kinema_model.network.attention import AttentionPattern, Segments
 from kinema_model.network.chunks import Box as Box
-from kinema_model.network.chunks import Chunks, sight_of
+from kinema_model.network.chunks import Chunks, attention_pattern
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Pack:
     tokens (N, C pt ph pw); places (N, 3) on the rotary axes, and the same scaled to [-1, 1] over the first part of
     each sample; levels (U,) are the distinct ones and level_index (N,) points into them; context (N,) is True where a
     token is noised but not to be learnt; text (M, text_dim) and textless (M,), True where a row stands for no text;
-    image (I, image_dim). `runs` are the tokens that share a text, `sight` tells which tokens see which.
+    image (I, image_dim). `runs` are the tokens that share a text, `pattern` tells which tokens see which.
     """
 
     tokens: Tensor
@@ -71,7 +71,7 @@ class Pack:
     level_index: Tensor
     context: Tensor
     clips: Segments
-    sight: Sight
+    pattern: AttentionPattern
     runs: Segments
     text: Tensor
     textless: Tensor
@@ -94,7 +94,7 @@ class Pack:
         """The same pack on another device."""
         moved: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in moved.items():
-            if isinstance(value, Tensor | Segments | Sight):
+            if isinstance(value, Tensor | Segments | AttentionPattern):
                 moved[name] = value.to(device)
         return replace(self, **moved)
 
@@ -141,7 +141,7 @@ def pack_samples(samples: Sequence[Sample], patch: Box) -> Pack:
         level_index=level_index,
         context=torch.cat([_context(sample, mine) for sample, mine in zip(samples, boxes, strict=True)]).to(device),
         clips=Segments.of([sum(map(prod, mine)) for mine in boxes], device),
-        sight=sight_of([sample.chunks for sample in samples], boxes, absolute),
+        pattern=attention_pattern([sample.chunks for sample in samples], boxes, absolute),
         runs=Segments.of([count for count, _ in runs], device),
         text=torch.cat(texts),
         textless=torch.cat(textless),

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from kinema_model.errors import ShapeError
 from kinema_model.network.blocks import Block, Context, FeedForward, FP32LayerNorm
 from kinema_model.network.config import NetworkConfig
-from kinema_model.network.memory import Memory
+from kinema_model.network.kv_cache import KVCache
 from kinema_model.network.modulation import LEVEL_SCALE, TimestepEmbedding, adaptive_norm, sinusoids
 from kinema_model.network.pack import Pack
 from kinema_model.network.rope import rope_table
@@ -96,10 +96,10 @@ class VideoTransformer(nn.Module):
         self.scale_shift_table = nn.Parameter(torch.zeros(1, 2, d))
         self.null_text = nn.Parameter(torch.zeros(config.text_dim)) if null_text else None
 
-    def forward(self, pack: Pack, memory: Memory | None = None) -> Tensor:
+    def forward(self, pack: Pack, kv_cache: KVCache | None = None) -> Tensor:
         """(N, pt ph pw C_out) in the order of the pack's tokens. Raises `ShapeError`.
 
-        A `memory` puts keys and values of earlier tokens before the pack's own, for a sight that takes them, and notes
+        `kv_cache` prepends keys and values of earlier tokens to the pack's own, for patterns that use them, and keeps
         those of this pass.
         """
         self._check(pack)
@@ -107,7 +107,7 @@ class VideoTransformer(nn.Module):
         embedded, modulation = self.condition_embedder.levels(pack.levels)
         context = self._context(pack)
         for number, block in enumerate(self.blocks):
-            layer = context if memory is None else replace(context, memory=memory.layers[number])
+            layer = context if kv_cache is None else replace(context, kv_cache=kv_cache.layers[number])
             x = block(x, modulation, layer)
         shift, scale = (self.scale_shift_table.float() + embedded[:, None]).unbind(1)
         emitted: Tensor = self.proj_out(adaptive_norm(x, shift, scale, pack.level_index, self.config.eps))
@@ -115,7 +115,7 @@ class VideoTransformer(nn.Module):
 
     def _context(self, pack: Pack) -> Context:
         embedder = self.condition_embedder
-        states, places = pack.text, pack.sight.places
+        states, places = pack.text, pack.pattern.places
         if self.null_text is not None:
             states = torch.where(pack.textless[:, None], self.null_text.to(states.dtype), states)
         image = None
@@ -123,7 +123,7 @@ class VideoTransformer(nn.Module):
             image = embedder.image_embedder(pack.image)
         rope = rope_table(self.config.attention_head_dim, pack.places)
         return Context(
-            sight=pack.sight,
+            pattern=pack.pattern,
             rope=rope,
             key_rope=rope if places is None else rope_table(self.config.attention_head_dim, places),
             level_index=pack.level_index,

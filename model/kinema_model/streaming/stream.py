@@ -16,14 +16,14 @@ from torch import Tensor
 from kinema_model.codec.codec import Codec, Video, to_uint8
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig, StreamingConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.diffusion.sampler import NO_GUIDANCE, Guidance, OnStep, ShouldStop, euler_levels, sample
-from kinema_model.draws import Stream, normal
 from kinema_model.errors import PromptError, ShapeError, TaskError
 from kinema_model.network.pack import Part, Sample
+from kinema_model.rng import RngStream, normal
 from kinema_model.streaming.chunking import chunk_rows, reference_of
 from kinema_model.streaming.window import Window
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.video_model import VideoModel
 
 # Draws of a chunk's noise by what it is for: 0 begins the chunk (`sampler.initial_noise`), 1 stays on it as context, 2
 # on the beginning of a shot as its reference.
@@ -69,7 +69,7 @@ class _Chunk:
 
 
 def stream(
-    model: VideoModel,
+    model: VideoDenoiser,
     codec: Codec,
     encoder: TextEncoder,
     shots: Sequence[Shot],
@@ -118,7 +118,7 @@ class Streamer:
 
     def __init__(
         self,
-        model: VideoModel,
+        model: VideoDenoiser,
         streaming: StreamingConfig,
         codec: Codec,
         encoder: TextEncoder,
@@ -190,7 +190,7 @@ class Streamer:
     def _noised(self, part: Part, chunk: _Chunk, purpose: int) -> Part:
         """What is finished as later chunks see it, and as training shows it: slightly noised."""
         level = self._streaming.context_level
-        noise = normal(Stream.INITIAL_NOISE, self._seed, [chunk.number], purpose, part.latents.shape)[0]
+        noise = normal(RngStream.INITIAL_NOISE, self._seed, [chunk.number], purpose, part.latents.shape)[0]
         noisy = (1 - level) * part.latents + level * noise.to(part.latents.device)
         return replace(part, latents=noisy, levels=torch.full_like(part.levels, level))
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from kinema_model.config import ModelConfig, StreamingConfig
-from kinema_model.network.attention import Segments, Sight
-from kinema_model.network.memory import KeyValues, Memory
+from kinema_model.denoiser import VideoDenoiser
+from kinema_model.network.attention import AttentionPattern, Segments
+from kinema_model.network.kv_cache import KeyValues, KVCache
 from kinema_model.network.pack import Pack, Part, Sample, pack_samples
-from kinema_model.video_model import VideoModel
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedChunk:
     """Finished tokens as later chunks see them: `layers` for all texts of a pass, places (n, 3) for one of them.
 
     Times of a chunk are counted from its own beginning, those of a reference from the window's.
@@ -35,19 +35,19 @@ class Kept:
 class View:
     """A model that sees what is kept before the tokens of a pack, one sample for each text; it is a `Velocity`."""
 
-    model: VideoModel
-    seen: tuple[Kept, ...]
-    memory: Memory
+    model: VideoDenoiser
+    seen: tuple[CachedChunk, ...]
+    kv_cache: KVCache
 
     def __call__(self, pack: Pack) -> Tensor:
         """(N, C pt ph pw). All samples of the pack are the same chunk; their places are moved behind what is seen."""
         begin = sum(kept.extent for kept in self.seen)
         ahead = torch.tensor([begin, 0.0, 0.0], device=pack.places.device)
         pack = replace(pack, places=pack.places + ahead)
-        velocity: Tensor = self.model(replace(pack, sight=self._sight(pack)), self.memory)
+        velocity: Tensor = self.model(replace(pack, pattern=self._pattern(pack)), self.kv_cache)
         return velocity
 
-    def _sight(self, pack: Pack) -> Sight:
+    def _pattern(self, pack: Pack) -> AttentionPattern:
         """Each sample sees its own share of all that is kept, then itself."""
         copies, (own, *_) = len(pack.clips.lengths), pack.clips.lengths
         begins = [sum(kept.extent for kept in self.seen[:number]) for number in range(len(self.seen))]
@@ -59,7 +59,7 @@ class View:
         blocks = torch.split(rows, [copies * n for n in counts])
         taken = [block.view(copies, -1)[copy] for copy in range(copies) for block in blocks]
         keys = Segments.of([sum(counts)] * copies, pack.places.device)
-        return Sight(pack.clips, keys, torch.cat(taken), torch.cat(places).repeat(copies, 1))
+        return AttentionPattern(pack.clips, keys, torch.cat(taken), torch.cat(places).repeat(copies, 1))
 
 
 class Window:
@@ -67,7 +67,7 @@ class Window:
 
     def __init__(
         self,
-        model: VideoModel,
+        model: VideoDenoiser,
         streaming: StreamingConfig,
         device: torch.device | str = "cpu",
         fps: float | None = None,
@@ -75,8 +75,8 @@ class Window:
         self.config: ModelConfig = model.config
         # What a token row takes of the time axis. Chunks tell it themselves, all but those of a single row.
         self._pace = self.config.reference_fps / (self.config.fps if fps is None else fps)
-        self.chunks: deque[Kept] = deque(maxlen=streaming.window_chunks)
-        self.references: tuple[Kept, ...] = ()
+        self.chunks: deque[CachedChunk] = deque(maxlen=streaming.window_chunks)
+        self.references: tuple[CachedChunk, ...] = ()
         self._model = model
         self._device = torch.device(device)
 
@@ -99,11 +99,11 @@ class Window:
         """See these parts from now on, once for each text (L, text_dim), in place of the references so far."""
         self.references = tuple(self._kept(self._looking(()), part, texts, 0.0) for part in parts)
 
-    def _looking(self, seen: tuple[Kept, ...]) -> View:
+    def _looking(self, seen: tuple[CachedChunk, ...]) -> View:
         depth = self.config.network.num_layers
-        return View(self._model, seen, Memory.of(depth, [kept.layers for kept in seen]))
+        return View(self._model, seen, KVCache.of(depth, [kept.layers for kept in seen]))
 
-    def _kept(self, view: View, part: Part, texts: Sequence[Tensor], extent: float) -> Kept:
+    def _kept(self, view: View, part: Part, texts: Sequence[Tensor], extent: float) -> CachedChunk:
         pack = pack_samples([Sample((part,), text) for text in texts], self.config.patch).to(self._device)
         view(pack)
-        return Kept(view.memory.own, pack.places[: pack.clips.lengths[0]], extent)
+        return CachedChunk(view.kv_cache.own, pack.places[: pack.clips.lengths[0]], extent)

@@ -6,7 +6,7 @@ import numpy as np
 
 from kinema_world.errors import ClipError
 from kinema_world.reader.camera import camera_step, scenery_of
-from kinema_world.reader.happenings import Stage, alone, find_trail, meeting, painting
+from kinema_world.reader.events import Stage, alone, find_trail, meeting, painting
 from kinema_world.reader.layers import (
     LEAST_AREA,
     Layer,
@@ -21,7 +21,7 @@ from kinema_world.reader.layers import (
     scenery_behind,
 )
 from kinema_world.reader.objects import sight
-from kinema_world.reader.reading import Meeting, ObjectReading, Reading, ShotReading, Trail
+from kinema_world.reader.reading import Contact, ObjectReading, Reading, ShotReading, Trail
 from kinema_world.vocabulary import FloatArray, Video
 
 # Pixels around an object that its soft edge may tint.
@@ -63,7 +63,7 @@ def _read_shot(pixels: FloatArray, bases: FloatArray, first: int, fps: float) ->
     return ShotReading(first, len(pixels), background_word(base), camera, tuple(objects), met)
 
 
-def _read_objects(layers: list[Layer], stage: Stage) -> tuple[list[ObjectReading], Meeting | None]:
+def _read_objects(layers: list[Layer], stage: Stage) -> tuple[list[ObjectReading], Contact | None]:
     ink = find_trail(layers)
     trail = None
     if ink is not None:

@@ -28,7 +28,7 @@ _LEAST_LEAD: Final = 1.15
 
 
 @dataclass(frozen=True, eq=False)
-class Sighting:
+class ColourTrack:
     """One colour in T frames: centres (T, 2), share of its usual area (T,), and where it is wholly seen (T,).
 
     What is not compact is scattered over the frame: a colour, but no object.
@@ -56,7 +56,7 @@ class Sighting:
         return left * radius, right * radius, top * radius, bottom * radius
 
 
-def sight(layer: Layer) -> Sighting:
+def sight(layer: Layer) -> ColourTrack:
     """Measures one colour. Its shape and size are None where no template fits."""
     areas = layer.coverage.sum(axis=(1, 2), dtype=np.float64)
     usual = float(np.quantile(areas, 0.9))
@@ -68,7 +68,9 @@ def sight(layer: Layer) -> Sighting:
     compact = _spread(layer.coverage, centres, whole) < _SCATTERED * usual
     shape, radius = _fit(layer.coverage, centres, areas, whole)
     size = size_word(radius / min(layer.coverage.shape[1:])) if radius else None
-    return Sighting(layer.colour, shape, size, radius or float((usual / np.pi) ** 0.5), centres, shares, whole, compact)
+    return ColourTrack(
+        layer.colour, shape, size, radius or float((usual / np.pi) ** 0.5), centres, shares, whole, compact
+    )
 
 
 def _spread(masks: FloatArray, centres: Floats, whole: Mask) -> float:

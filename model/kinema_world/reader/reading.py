@@ -31,7 +31,7 @@ class Fall:
 
 
 @dataclass(frozen=True)
-class Hiding:
+class Occlusion:
     """Wholly hidden in frames first to last; came out at `exit_side`, seen again from `exit_time` seconds on."""
 
     first: int
@@ -49,7 +49,7 @@ class Trail:
 
 
 @dataclass(frozen=True)
-class Meeting:
+class Contact:
     """Two objects, named by colour, touched at a frame and changed course."""
 
     frame: float
@@ -70,7 +70,7 @@ class ObjectReading:
     velocity: Point | None = None
     bounces: tuple[WallBounce, ...] = ()
     fall: Fall | None = None
-    hiding: Hiding | None = None
+    hiding: Occlusion | None = None
     trail: Trail | None = None
 
     def facts(self, side: int) -> ObjectFacts:
@@ -99,7 +99,7 @@ class ShotReading:
     background: str | None
     camera: Point | None
     objects: tuple[ObjectReading, ...]
-    meeting: Meeting | None = None
+    meeting: Contact | None = None
 
     def facts(self, side: int) -> ShotFacts:
         """In words; `side` is the shorter side of the frame in pixels."""

@@ -32,7 +32,7 @@ from kinema_api.generation import (
     VideoGeneration,
     VideoGenerationStatus,
 )
-from kinema_api.wire import HeardPrompt, OrderResult, OrderState
+from kinema_api.wire import EncodedPrompt, OrderResult, OrderState
 from kinema_operator.core.conditions import Moment
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.server_pod import ServerPod
@@ -208,7 +208,7 @@ def delivered(generation: VideoGeneration, status: Status, at: Moment, result: O
     )
 
 
-def _heard(told: HeardPrompt | None) -> PromptStatus | None:
+def _heard(told: EncodedPrompt | None) -> PromptStatus | None:
     if told is None:
         return None
     words = tuple(word[:256] for word in told.unseen_words[:MAX_UNSEEN_WORDS])

@@ -13,7 +13,7 @@ from typing import Final
 
 from kinema_api import names
 from kinema_api.training_status import FailureClass
-from kinema_api.wire import EXIT_CODES, LastWord
+from kinema_api.wire import EXIT_CODES, TerminationMessage
 from kinema_operator.core.settings import Settings
 from kinema_operator.training.observed import PodEnd, PodSeen
 from kinema_operator.training.view import View
@@ -111,10 +111,10 @@ def describe(pod: PodSeen, end: PodEnd) -> str:
     return f"{pod.name}: {said}"[:_MESSAGE_LENGTH]
 
 
-def parse_last_word(message: str) -> LastWord | None:
+def parse_termination_message(message: str) -> TerminationMessage | None:
     """A trainer's termination message, or None if it left none that can be read."""
     try:
-        return LastWord.model_validate_json(message)
+        return TerminationMessage.model_validate_json(message)
     except ValueError:
         return None
 

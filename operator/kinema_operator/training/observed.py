@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from kinema_api import layout, names
-from kinema_api.wire import EvaluationResult, LastWord, TrainerProgress
+from kinema_api.wire import EvaluationResult, TerminationMessage, TrainerProgress
 from kinema_operator.core.plan import Ref
 
 
@@ -50,7 +50,7 @@ class PodEnd:
     message: str = ""
     disrupted: bool = False
     """The pod has the condition DisruptionTarget (KEP-3329)."""
-    word: LastWord | None = None
+    word: TerminationMessage | None = None
     finished: datetime | None = None
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from kinema_api import launch, names
 from kinema_operator.core.plan import KubeObject
-from kinema_operator.training.failure import parse_last_word
+from kinema_operator.training.failure import parse_termination_message
 from kinema_operator.training.objects.rendezvous_pod import ANNOTATION_GENERATION, ANNOTATION_MIN_NODES
 from kinema_operator.training.observed import JobSeen, PodEnd, PodSeen
 
@@ -130,7 +130,7 @@ def _end(status: Mapping[str, Any], state: Mapping[str, Any]) -> PodEnd | None:
             reason=terminated.get("reason") or "",
             message=said.strip().rpartition("\n")[2],
             disrupted=disrupted,
-            word=parse_last_word(said),
+            word=parse_termination_message(said),
             finished=_time(terminated.get("finishedAt")),
         )
     if status.get("phase") == "Failed":

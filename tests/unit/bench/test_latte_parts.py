@@ -9,15 +9,15 @@ from bench.latte.contender import as_velocity
 from bench.latte.network import Block, Latte, LatteConfig, Part, parameter_count
 from bench.learning_ours import Task, our_model
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.network.blocks import Attention
 from kinema_model.network.blocks import Block as OurBlock
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.video_model import VideoModel
 
 TINY = ModelConfig.from_preset("tiny", width=32, depth=2, frames=4)
 
 
-def latte_like(ours: VideoModel) -> Latte:
+def latte_like(ours: VideoDenoiser) -> Latte:
     """Latte with all parts, at our sizes and with our weights."""
     network = ours.config.network
     found = Latte(
@@ -38,7 +38,7 @@ def latte_like(ours: VideoModel) -> Latte:
     return found
 
 
-def renamed(ours: VideoModel) -> dict[str, Tensor]:
+def renamed(ours: VideoDenoiser) -> dict[str, Tensor]:
     """Our weights by the names of the baseline."""
     network = ours.network
     embedder, cells = network.condition_embedder, network.config.patch_size

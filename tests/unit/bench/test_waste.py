@@ -6,11 +6,11 @@ import pytest
 
 from bench.waste import measure_waste
 from kinema_model.config import PRESETS
-from kinema_model.draws import Stream, generator
 from kinema_model.errors import ShapeError
 from kinema_model.network.config import PUBLISHED, NetworkConfig
 from kinema_model.network.flops import training_flops
 from kinema_model.packing.planning import patches
+from kinema_model.rng import RngStream, generator
 from kinema_world import SceneKind, ShapeMix
 from kinema_world.scene import ClipShape
 
@@ -25,7 +25,7 @@ STEPS = 200
 @cache
 def _mixed(sample: int) -> ClipShape:
     """The shape that a scene of some kind draws first: 1 to 64 frames, 32 to 128 px, 9:16 to 16:9, 8, 12 and 24 fps."""
-    draw = generator(Stream.WORLD_PLAN, 5, sample)
+    draw = generator(RngStream.WORLD_PLAN, 5, sample)
     kinds = tuple(SceneKind)
     return ShapeMix().draw(draw, kinds[int(draw.integers(len(kinds)))])
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kinema_evaluation import Plan, Renderer, Report, Row, Section, evaluate
+from kinema_evaluation import EvaluationPlan, Renderer, Report, Row, Section, evaluate
 from kinema_evaluation.ablations import IN_FRAME, RICH, SHORT, THIS, sizes_of
 from kinema_evaluation.captions import EVERYTHING
 from kinema_evaluation.errors import PlanError
@@ -24,7 +24,7 @@ def _cropped(clip: Video) -> Video:
 
 
 def _report(model: Renderer, world: WorldConfig = SEVERAL, **beside: Renderer) -> Report:
-    return evaluate(model, Plan(clips=5, world=world, sections=("ablations",)), beside=beside)
+    return evaluate(model, EvaluationPlan(clips=5, world=world, sections=("ablations",)), beside=beside)
 
 
 def _difference(section: Section, group: str, name: str = EVERYTHING) -> Row:
@@ -107,7 +107,7 @@ def test_what_cannot_be_compared_is_named(known: list[Scene]) -> None:
     section = _report(model, square=Square(known, config_of())).sections["ablations"]
     assert any("square was not compared: width 40" in remark for remark in section.remarks)
     with pytest.raises(PlanError, match="'ablations'"):
-        evaluate(model, Plan(clips=4, world=SEVERAL, sections=("captions",)), beside={"other": model})
+        evaluate(model, EvaluationPlan(clips=4, world=SEVERAL, sections=("captions",)), beside={"other": model})
     with pytest.raises(PlanError, match="Choose another"):
         _report(model, **{THIS: model})
     silent = Detailed(known, config_of(tasks=(Task.EXTEND,)))

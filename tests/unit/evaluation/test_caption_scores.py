@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kinema_evaluation import Plan, Section, evaluate
+from kinema_evaluation import EvaluationPlan, Section, evaluate
 from kinema_evaluation.captions import BOUND_SHAPE, EVERYTHING, marks, simple_facts
 from kinema_evaluation.plan import NEW_COMBINATIONS, SEEN
 from kinema_model.conditions.tasks import Task
@@ -27,7 +27,7 @@ SEVERAL = WorldConfig(kinds={SceneKind.SEVERAL: 1.0})
 def _captions(
     known: list[Scene], world: WorldConfig, lie: Lie | None = None, spoil: Spoil | None = None, clips: int = 6
 ) -> Section:
-    plan = Plan(clips=clips, world=world, sections=("captions",))
+    plan = EvaluationPlan(clips=clips, world=world, sections=("captions",))
     return evaluate(Pretender(known, config_of(), lie, spoil), plan).sections["captions"]
 
 
@@ -97,11 +97,11 @@ def test_a_superfluous_object_costs_a_right_one() -> None:
 
 
 def test_what_does_not_apply_is_named_and_left_out(known: list[Scene]) -> None:
-    plan = Plan(clips=2, world=SIMPLE, sections=("captions",))
+    plan = EvaluationPlan(clips=2, world=SIMPLE, sections=("captions",))
     report = evaluate(Pretender(known, config_of(tasks=(Task.FILL,))), plan)
     assert report.sections == {}
     assert "words alone" in report.absent["captions"]
-    nothing_held_out = Plan(clips=2, sections=("captions",))
+    nothing_held_out = EvaluationPlan(clips=2, sections=("captions",))
     report = evaluate(Pretender(known, config_of()), nothing_held_out)
     assert {row.group for row in report.sections["captions"].rows} == {SEEN}
     assert not report.subject.world_known

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kinema_evaluation import Plan, Report, distribution, evaluate, features
+from kinema_evaluation import EvaluationPlan, Report, distribution, evaluate, features
 from kinema_evaluation.distances import frechet, median_distance, mmd, nearest
 from kinema_evaluation.distribution import DAMAGES, FRECHET, MMD
 from kinema_evaluation.errors import MeasureError
@@ -40,7 +40,7 @@ def plain_features(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _report(known: list[Scene], section: str, spoil: Spoil | None = None, clips: int = 24) -> Report:
-    plan = Plan(clips=clips, world=SEVERAL, sections=(section,))
+    plan = EvaluationPlan(clips=clips, world=SEVERAL, sections=(section,))
     return evaluate(Pretender(known, config_of(), None, spoil), plan)
 
 
@@ -104,7 +104,7 @@ def test_a_model_that_repeats_its_training_is_found_out(known: list[Scene]) -> N
 
 @pytest.mark.usefixtures("plain_features")
 def test_memorisation_needs_to_know_the_training(known: list[Scene]) -> None:
-    report = evaluate(Pretender(known, config_of()), Plan(clips=4, sections=("memorisation",)))
+    report = evaluate(Pretender(known, config_of()), EvaluationPlan(clips=4, sections=("memorisation",)))
     assert "does not tell" in report.absent["memorisation"]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kinema_evaluation import Plan, Section, evaluate
+from kinema_evaluation import EvaluationPlan, Section, evaluate
 from kinema_evaluation.motion import BEYOND, ERROR, GRAVITY, KEPT, REFLECTION, STEADY, given_frames
 from kinema_evaluation.plan import NEW_SPEEDS, SEEN
 from kinema_model.conditions.tasks import Task
@@ -16,7 +16,7 @@ TEXT_ONLY = (Task.TEXT,)
 def _motion(
     known: list[Scene], kind: SceneKind, spoil: Spoil | None = None, tasks: tuple[Task, ...] = EVERY_TASK
 ) -> Section:
-    plan = Plan(clips=5, world=WorldConfig(kinds={kind: 1.0}), sections=("motion",))
+    plan = EvaluationPlan(clips=5, world=WorldConfig(kinds={kind: 1.0}), sections=("motion",))
     return evaluate(Pretender(known, config_of(tasks=tasks), None, spoil), plan).sections["motion"]
 
 
@@ -96,6 +96,6 @@ def test_a_fall_under_another_gravity_is_told(known: list[Scene]) -> None:
 
 
 def test_a_world_without_laws_is_named(known: list[Scene]) -> None:
-    plan = Plan(clips=4, world=WorldConfig(kinds={SceneKind.IMAGE: 1.0}), sections=("motion",))
+    plan = EvaluationPlan(clips=4, world=WorldConfig(kinds={SceneKind.IMAGE: 1.0}), sections=("motion",))
     report = evaluate(Pretender(known, config_of()), plan)
     assert "moves straight ahead" in report.absent["motion"]

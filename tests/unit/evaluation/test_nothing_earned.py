@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kinema_evaluation import Plan, evaluate
+from kinema_evaluation import EvaluationPlan, evaluate
 from kinema_evaluation.tasks import GIVEN, OUTSIDE
 from kinema_world import Scene, SceneKind, Video, WorldConfig
 from unit.evaluation.pretenders import Pretender, config_of
@@ -19,7 +19,9 @@ def _empty(clip: Video) -> Video:
 
 @pytest.mark.parametrize("kind", LAWFUL)
 def test_of_given_and_asked_clips(known: list[Scene], kind: SceneKind) -> None:
-    plan = Plan(clips=4, world=WorldConfig(kinds={kind: 1.0}), sections=("captions", "motion", "permanence", "tasks"))
+    plan = EvaluationPlan(
+        clips=4, world=WorldConfig(kinds={kind: 1.0}), sections=("captions", "motion", "permanence", "tasks")
+    )
     report = evaluate(Pretender(known, config_of(), None, _empty), plan)
     rows = [row for section in report.sections.values() for row in section.rows if row.name not in KEEPS]
     assert rows

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kinema_evaluation import Plan, Report, evaluate
+from kinema_evaluation import EvaluationPlan, Report, evaluate
 from kinema_evaluation.drift import COPY_LAST, FROZEN, LOOPED
 from kinema_evaluation.open_length import EVERYTHING, FIRST, LAST, LAWFUL, NEW, TRUE
 from kinema_evaluation.report import Row
@@ -16,7 +16,7 @@ BOUNCE = WorldConfig(kinds={SceneKind.BOUNCE: 1.0})
 
 
 def _report(known: list[Scene], spoil: Spoil | None = None, *, seconds: float = 10, clips: int = 16) -> Report:
-    plan = Plan(clips=clips, world=BOUNCE, sections=("drift",), seconds=seconds)
+    plan = EvaluationPlan(clips=clips, world=BOUNCE, sections=("drift",), seconds=seconds)
     return evaluate(Pretender(known, streaming_config(), None, spoil), plan)
 
 
@@ -89,7 +89,7 @@ def _without_bounces(world: WorldConfig) -> WorldConfig:
 
 
 def test_models_that_cannot_are_named(known: list[Scene]) -> None:
-    plan = Plan(clips=32, world=BOUNCE, sections=("drift",))
+    plan = EvaluationPlan(clips=32, world=BOUNCE, sections=("drift",))
     assert "not trained to stream" in evaluate(Pretender(known, config_of()), plan).absent["drift"]
     still = plan.model_copy(update={"world": _without_bounces(BOUNCE)})
     assert "no scenes that bounce" in evaluate(Pretender(known, streaming_config()), still).absent["drift"]

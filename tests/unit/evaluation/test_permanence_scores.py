@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kinema_evaluation import Plan, Report, Section, evaluate
+from kinema_evaluation import EvaluationPlan, Report, Section, evaluate
 from kinema_evaluation.permanence import ALWAYS_PRESENT, EVERYTHING, EXTRAPOLATED, hidden
 from kinema_evaluation.plan import SEEN
 from kinema_model.conditions.tasks import Task
@@ -23,7 +23,7 @@ def _report(
     tasks: tuple[Task, ...] = EVERY_TASK,
     world: WorldConfig = OCCLUDE,
 ) -> Report:
-    plan = Plan(clips=24, world=world, sections=("permanence",))
+    plan = EvaluationPlan(clips=24, world=world, sections=("permanence",))
     return evaluate(Pretender(known, config_of(tasks=tasks), lie, spoil), plan)
 
 

@@ -6,7 +6,7 @@ from typing import Unpack
 import numpy as np
 import pytest
 
-from kinema_evaluation import Plan, Renderer, Report, evaluate
+from kinema_evaluation import EvaluationPlan, Renderer, Report, evaluate
 from kinema_evaluation.rates import DEAF, EQUAL, MEAN, OFF, equal
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
@@ -24,7 +24,9 @@ def _config(rates: tuple[int, ...] = RATES, tasks: tuple[Task, ...] = (Task.TEXT
 
 
 def _report(model: Renderer, kind: SceneKind = SceneKind.SIMPLE) -> Report:
-    return evaluate(model, Plan(clips=16, world=WorldConfig(kinds={kind: 1.0}, shapes=MIX), sections=("rates",)))
+    return evaluate(
+        model, EvaluationPlan(clips=16, world=WorldConfig(kinds={kind: 1.0}, shapes=MIX), sections=("rates",))
+    )
 
 
 class Deaf(Pretender):

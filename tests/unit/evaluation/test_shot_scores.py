@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kinema_evaluation import Plan, Report, Section, evaluate
+from kinema_evaluation import EvaluationPlan, Report, Section, evaluate
 from kinema_evaluation.plan import NEW_COMBINATIONS, SEEN
 from kinema_evaluation.shots import COLOUR, EVERYTHING, FIRST, SECOND, SHAPE, SIZE
 from kinema_world import Scene, SceneKind, Video, WorldConfig
@@ -15,7 +15,7 @@ TWO_SHOT = WorldConfig(kinds={SceneKind.TWO_SHOT: 1.0})
 
 
 def _report(known: list[Scene], lie: Lie | None = None, spoil: Spoil | None = None, clips: int = 24) -> Report:
-    plan = Plan(clips=clips, world=TWO_SHOT, sections=("shots",))
+    plan = EvaluationPlan(clips=clips, world=TWO_SHOT, sections=("shots",))
     return evaluate(Pretender(known, streaming_config(frames=24), lie, spoil), plan)
 
 
@@ -96,7 +96,7 @@ def test_shots_that_do_not_follow_their_prompts_are_told(known: list[Scene], spo
 
 
 def test_models_that_cannot_are_named(known: list[Scene]) -> None:
-    plan = Plan(clips=8, world=TWO_SHOT, sections=("shots",))
+    plan = EvaluationPlan(clips=8, world=TWO_SHOT, sections=("shots",))
     assert "not trained to stream" in evaluate(Pretender(known, config_of()), plan).absent["shots"]
     single = plan.model_copy(update={"world": WorldConfig(kinds={SceneKind.SEVERAL: 1.0})})
     assert "no scenes of two shots" in evaluate(Pretender(known, streaming_config()), single).absent["shots"]

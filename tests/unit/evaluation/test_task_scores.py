@@ -6,7 +6,7 @@ from typing import Unpack
 import numpy as np
 import pytest
 
-from kinema_evaluation import Plan, Section, evaluate, staged
+from kinema_evaluation import EvaluationPlan, Section, evaluate, staged
 from kinema_evaluation.plan import true_clips
 from kinema_evaluation.tasks import (
     CHANGED,
@@ -29,7 +29,7 @@ WORLD = WorldConfig(kinds={SceneKind.SEVERAL: 1.0})
 
 
 def _tasks(known: list[Scene], lie: Lie | None = None, spoil: Spoil | None = None, *, careful: bool = True) -> Section:
-    plan = Plan(clips=8, world=WORLD, sections=("tasks",))
+    plan = EvaluationPlan(clips=8, world=WORLD, sections=("tasks",))
     return evaluate(Pretender(known, config_of(), lie, spoil, careful=careful), plan).sections["tasks"]
 
 
@@ -105,7 +105,7 @@ class Fader(Pretender):
 
 
 def test_a_crossfade_is_smooth_and_a_cut_is_not(known: list[Scene]) -> None:
-    plan = Plan(clips=8, world=WORLD, sections=("tasks",))
+    plan = EvaluationPlan(clips=8, world=WORLD, sections=("tasks",))
     section = evaluate(Fader(known, config_of()), plan).sections["tasks"]
     assert section.row(SMOOTH, Task.BLEND).reached
     assert section.row(GIVEN, Task.BLEND).reached
@@ -113,7 +113,7 @@ def test_a_crossfade_is_smooth_and_a_cut_is_not(known: list[Scene]) -> None:
 
 
 def test_models_are_asked_for_what_they_were_trained_for(known: list[Scene]) -> None:
-    plan = Plan(clips=4, world=WORLD, sections=("tasks",))
+    plan = EvaluationPlan(clips=4, world=WORLD, sections=("tasks",))
     section = evaluate(Pretender(known, config_of(tasks=(Task.IMAGE,))), plan).sections["tasks"]
     assert {row.group for row in section.rows} == {Task.IMAGE}
     assert "extend" in section.remarks[0]

@@ -17,8 +17,8 @@ from kinema_jobs.local.__main__ import main as run_local
 from kinema_model.artefact import save_model
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.text.reading import vocabulary, write_vocabulary
-from kinema_model.video_model import VideoModel
 from kinema_world import WorldConfig
 from kinema_world.stored import texts_of, world_files
 
@@ -31,7 +31,9 @@ def publish(folder: Path, *tasks: Task) -> Path:
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, tasks=tasks, max_side=64)
     torch.manual_seed(0)
     world = WorldConfig(seed=1)
-    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests", world_files(world))
+    save_model(
+        folder, dict(VideoDenoiser(config).named_parameters()), config, "# A model for tests", world_files(world)
+    )
     # As a training's export has them; without this file every rendering draws the world's captions for seconds.
     write_vocabulary(folder, vocabulary(texts_of(world, scenes=50)))
     return folder

@@ -31,7 +31,7 @@ from kinema_jobs.rendezvous.errors import StaleRound, Superseded
 from kinema_jobs.rendezvous.questions import Place
 from kinema_jobs.train.failures import AttemptOver
 from kinema_jobs.train.head import AttemptHead, RoundTaken, Start
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
 from kinema_operator.training import fence
 
 ATTEMPT = layout.attempt_prefix("team", "tiny", "uid", 1, 1)
@@ -139,7 +139,7 @@ class Group:
     def _train_a_round(self) -> None:
         token = f"{self.name}-{self.round}"
         place = Place("uid/1/1", self.round, token, "m", 0, 1, 0, 1, "x:1", self.name, self.generation)
-        head = AttemptHead(self.store, ATTEMPT, place, Patience(1), weak=False)
+        head = AttemptHead(self.store, ATTEMPT, place, RetryPolicy(1), weak=False)
         start = head.claim()
         self.claims += 1
         if start.exported:
@@ -334,9 +334,9 @@ def test_a_head_names_nothing_outside_its_attempt(tmp_path: Path, export: str) -
 
 def test_an_export_is_committed_once_below_its_round(tmp_path: Path) -> None:
     store = bucket(str(tmp_path))
-    first = AttemptHead(store, ATTEMPT, place("a", 1), Patience(1), weak=False)
+    first = AttemptHead(store, ATTEMPT, place("a", 1), RetryPolicy(1), weak=False)
     assert first.claim() == Start(exported=False)
-    second = AttemptHead(store, ATTEMPT, place("b", 2), Patience(1), weak=False)
+    second = AttemptHead(store, ATTEMPT, place("b", 2), RetryPolicy(1), weak=False)
     second.claim()
     writer = Group("b", store, round=2)
     prefix = layout.export_prefix(ATTEMPT, 2)
@@ -347,7 +347,7 @@ def test_an_export_is_committed_once_below_its_round(tmp_path: Path) -> None:
         first.commit_export(layout.export_prefix(ATTEMPT, 1), late._write(layout.export_prefix(ATTEMPT, 1), "model", 3))
     assert heads.export_of(store, ATTEMPT) == prefix
     assert store.sha256(prefix + "w.distcp")[0] == model.files[0].sha256, "the zombie wrote elsewhere"
-    assert AttemptHead(store, ATTEMPT, place("c", 3), Patience(1), weak=False).claim().exported
+    assert AttemptHead(store, ATTEMPT, place("c", 3), RetryPolicy(1), weak=False).claim().exported
 
 
 def place(service: str, number: int) -> Place:

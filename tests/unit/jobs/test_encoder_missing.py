@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kinema_api import launch, objectstore
-from kinema_api.wire import EXIT_CODES, LastWord
+from kinema_api.wire import EXIT_CODES, TerminationMessage
 from kinema_jobs.evaluate import pod as evaluation
 from kinema_jobs.serve import process as server
 from kinema_jobs.train.__main__ import main as train
@@ -41,7 +41,7 @@ def word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_trainer_ends_with_the_remedy(word: Path) -> None:
     config = {**RUN, **SPEC, "checkpointEvery": 10}
     assert train(["--config", json.dumps(config)]) == EXIT_CODES["user_error"]
-    said = LastWord.model_validate_json(word.read_bytes())
+    said = TerminationMessage.model_validate_json(word.read_bytes())
     assert said.failure_class == "user_error"
     assert said.message.endswith(COMMAND)
 
@@ -49,7 +49,7 @@ def test_a_trainer_ends_with_the_remedy(word: Path) -> None:
 def test_an_evaluator_ends_with_the_remedy(word: Path) -> None:
     config = {**RUN, "modelDigest": f"sha256:{'0' * 64}", "evaluation": {}}
     assert evaluation.main(["--config", json.dumps(config)]) == EXIT_CODES["user_error"]
-    assert LastWord.model_validate_json(word.read_bytes()).message.endswith(COMMAND)
+    assert TerminationMessage.model_validate_json(word.read_bytes()).message.endswith(COMMAND)
 
 
 def test_a_server_opens_no_port(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,8 +21,8 @@ from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.reports import read_result
 from kinema_api.run import EvaluationConfig
-from kinema_api.wire import EXIT_CODES, EvaluationResult, LastWord
-from kinema_evaluation import SECTIONS, Plan, Report, Row, Score, Section
+from kinema_api.wire import EXIT_CODES, EvaluationResult, TerminationMessage
+from kinema_evaluation import SECTIONS, EvaluationPlan, Report, Row, Score, Section
 from kinema_evaluation.report import Subject
 from kinema_jobs.evaluate import exported_model as evaluation_report
 from kinema_jobs.evaluate import pod as evaluation
@@ -33,8 +33,8 @@ from kinema_jobs.train.failures import BadConfiguration, StorageFailure
 from kinema_jobs.train.settings import PodSettings
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.errors import ConfigError
-from kinema_model.video_model import VideoModel
 from kinema_world import World
 from kinema_world.stored import world_files
 
@@ -46,7 +46,7 @@ def row(name: str, value: float, group: str = "seen") -> Row:
     return Row(name=name, group=group, meaning="what", score=Score(value=value, clips=4))
 
 
-def report(plan: Plan) -> Report:
+def report(plan: EvaluationPlan) -> Report:
     rows = (row("colour", 0.75), row("everything", 0.5), row("colour", 0.25, "held-out speeds"), row("binding", 1.0))
     subject = Subject(
         preset="tiny", tasks=("text",), frames=6, height=16, width=24, fps=8, world=WORLD, world_known=True
@@ -63,11 +63,11 @@ def report(plan: Plan) -> Report:
 
 
 @pytest.fixture
-def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[EvaluationPlan]:
     """How each evaluation was asked for; none of them takes time."""
-    asked: list[Plan] = []
+    asked: list[EvaluationPlan] = []
 
-    def evaluate(pipeline: Any, plan: Plan, on_progress: Any) -> Report:
+    def evaluate(pipeline: Any, plan: EvaluationPlan, on_progress: Any) -> Report:
         asked.append(plan)
         on_progress("captions", plan.clips, plan.clips)
         return report(plan)
@@ -98,7 +98,7 @@ def config(store: ObjectStore, tmp_path: Path) -> EvaluationConfig:
     """The evaluation of a model that was never trained, whose export is committed."""
     shape = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2)
     torch.manual_seed(0)
-    save_model(tmp_path / "made", dict(VideoModel(shape).named_parameters()), shape, "# A model", world_files(WORLD))
+    save_model(tmp_path / "made", dict(VideoDenoiser(shape).named_parameters()), shape, "# A model", world_files(WORLD))
     made = sorted((tmp_path / "made").iterdir())
     files = tuple(ManifestFile(name=p.name, sha256=sha256_of(p), bytes=p.stat().st_size) for p in made)
     manifest = Manifest(
@@ -118,7 +118,7 @@ def committed(store: ObjectStore, config: EvaluationConfig) -> Manifest:
 
 
 def test_the_report_is_committed_whole(
-    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, plans: list[Plan]
+    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, plans: list[EvaluationPlan]
 ) -> None:
     result = make_report(config, settings)
     assert result.accuracy == {"colour": 0.75, "everything": 0.5}
@@ -136,7 +136,7 @@ def test_the_report_is_committed_whole(
 
 
 def test_what_is_committed_is_not_measured_again(
-    config: EvaluationConfig, settings: PodSettings, plans: list[Plan]
+    config: EvaluationConfig, settings: PodSettings, plans: list[EvaluationPlan]
 ) -> None:
     assert make_report(config, settings) == make_report(config, settings)
     assert len(plans) == 1
@@ -144,7 +144,7 @@ def test_what_is_committed_is_not_measured_again(
 
 @pytest.mark.parametrize("torn", [layout.EVALUATION_RESULT, layout.MANIFEST])
 def test_what_is_torn_is_measured_again(
-    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, plans: list[Plan], torn: str
+    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, plans: list[EvaluationPlan], torn: str
 ) -> None:
     make_report(config, settings)
     prefix = layout.evaluation_prefix(config.prefix)
@@ -182,10 +182,10 @@ def asleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], objec
 def test_the_report_of_another_evaluator_that_was_quicker_is_taken_over(
     config: EvaluationConfig, settings: PodSettings, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def quicker(pipeline: Any, plan: Plan, on_progress: Any) -> Report:
+    def quicker(pipeline: Any, plan: EvaluationPlan, on_progress: Any) -> Report:
         return report(plan)
 
-    def slower(pipeline: Any, plan: Plan, on_progress: Any) -> Report:
+    def slower(pipeline: Any, plan: EvaluationPlan, on_progress: Any) -> Report:
         monkeypatch.setattr(evaluation_report, "evaluate", quicker)
         make_report(config, settings)
         return report(plan).model_copy(update={"sections": {}})
@@ -202,7 +202,7 @@ def test_an_evaluator_that_slept_writes_nothing_over_a_committed_report(
     config: EvaluationConfig,
     settings: PodSettings,
     store: ObjectStore,
-    plans: list[Plan],
+    plans: list[EvaluationPlan],
     asleep: Callable[[int, Callable[[], object]], None],
     write: int,
 ) -> None:
@@ -217,7 +217,7 @@ def test_an_evaluator_that_finds_another_one_writing_says_what_comes_next(
     config: EvaluationConfig,
     settings: PodSettings,
     store: ObjectStore,
-    plans: list[Plan],
+    plans: list[EvaluationPlan],
     asleep: Callable[[int, Callable[[], object]], None],
 ) -> None:
     prefix = layout.evaluation_prefix(config.prefix)
@@ -234,7 +234,7 @@ def test_the_manifest_of_a_report_on_another_model_is_not_written_over(
     config: EvaluationConfig,
     settings: PodSettings,
     store: ObjectStore,
-    plans: list[Plan],
+    plans: list[EvaluationPlan],
     asleep: Callable[[int, Callable[[], object]], None],
 ) -> None:
     key = layout.evaluation_prefix(config.prefix) + layout.MANIFEST
@@ -245,7 +245,7 @@ def test_the_manifest_of_a_report_on_another_model_is_not_written_over(
 
 
 def test_a_write_whose_answer_is_lost_is_known_again(
-    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, plans: list[Plan], monkeypatch: Any
+    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, plans: list[EvaluationPlan], monkeypatch: Any
 ) -> None:
     put_if, lost = FolderStore.put_if, set[str]()
 
@@ -263,12 +263,16 @@ def test_a_write_whose_answer_is_lost_is_known_again(
     assert whole(store, config)
 
 
-def test_without_sections_all_are_asked_for(config: EvaluationConfig, settings: PodSettings, plans: list[Plan]) -> None:
+def test_without_sections_all_are_asked_for(
+    config: EvaluationConfig, settings: PodSettings, plans: list[EvaluationPlan]
+) -> None:
     make_report(config.model_copy(update={"evaluation": Evaluation()}), settings)
     assert plans[0].sections == SECTIONS
 
 
-def test_another_model_is_not_measured(config: EvaluationConfig, settings: PodSettings, plans: list[Plan]) -> None:
+def test_another_model_is_not_measured(
+    config: EvaluationConfig, settings: PodSettings, plans: list[EvaluationPlan]
+) -> None:
     other = config.model_copy(update={"model_digest": "sha256:" + "0" * 64})
     with pytest.raises(StorageFailure, match="holds the model sha256:"):
         make_report(other, settings)
@@ -277,7 +281,7 @@ def test_another_model_is_not_measured(config: EvaluationConfig, settings: PodSe
 
 @pytest.mark.parametrize("what", ["changed", "missing"])
 def test_a_model_that_is_not_whole_is_not_measured(
-    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, plans: list[Plan], what: str
+    config: EvaluationConfig, settings: PodSettings, store: ObjectStore, plans: list[EvaluationPlan], what: str
 ) -> None:
     key = layout.export_prefix(config.prefix) + "kinema.json"
     if what == "changed":
@@ -302,10 +306,10 @@ def test_what_the_model_refuses_is_the_users_to_correct(
 
 
 def test_the_process_ends_with_the_code_of_its_failure(
-    config: EvaluationConfig, settings: PodSettings, plans: list[Plan]
+    config: EvaluationConfig, settings: PodSettings, plans: list[EvaluationPlan]
 ) -> None:
-    def word() -> LastWord:
-        return LastWord.model_validate_json(settings.termination_log.read_bytes())
+    def word() -> TerminationMessage:
+        return TerminationMessage.model_validate_json(settings.termination_log.read_bytes())
 
     argument = config.model_dump_json(by_alias=True)
     assert evaluation.main(["--config", argument]) == 0
@@ -318,7 +322,7 @@ def test_the_process_ends_with_the_code_of_its_failure(
 
 
 def test_every_figure_of_a_summary_may_stand_in_a_gate() -> None:
-    found = report(Plan())
+    found = report(EvaluationPlan())
     assert summary(found).keys() <= set(METRICS)
     assert summary(found)["colour"]["accuracy"] == accuracy(found)["colour"]
     assert EvaluationResult(model_digest="sha256:0", accuracy=accuracy(found), seconds=0.0)

@@ -12,15 +12,15 @@ from kinema_jobs.memory import free_host_memory, in_gib
 from kinema_jobs.rendezvous.questions import Place
 from kinema_jobs.train import memory
 from kinema_jobs.train.failures import BadConfiguration
-from kinema_jobs.train.fitting import Fitting
 from kinema_jobs.train.group import Group
-from kinema_jobs.train.memory import STATE_BYTES, Need, require_memory
+from kinema_jobs.train.memory import STATE_BYTES, MemoryEstimate, require_memory
 from kinema_jobs.train.pieces import PieceLimit
+from kinema_jobs.train.train_state import TrainState
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.diffusion.flow import flow_loss
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
-from kinema_model.video_model import VideoModel
 from kinema_world import World
 from kinema_world.source import WorldSource
 
@@ -80,7 +80,7 @@ def test_without_a_limit_the_machine_s_memory_counts(tmp_path: Path, limit: str)
 def test_activations_are_counted_from_below_and_closely(shape: tuple[int, int, int]) -> None:
     width, depth, heads = shape
     config = ModelConfig.from_preset("tiny", width=width, depth=depth, heads=heads)
-    model = VideoModel(config)
+    model = VideoDenoiser(config)
     objective = TrainingObjective(config, TextEncoder(), WorldSource(World.fixed(7, 8, 24, 24, 8)), 1)
     clean, noise = objective.batch(range(16), 0)
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
@@ -95,7 +95,7 @@ def test_activations_are_counted_from_below_and_closely(shape: tuple[int, int, i
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         flow_loss(model, clean, noise)
     counted = sum(storage.nbytes() for storage in kept.values())
-    need = Need.of(config)
+    need = MemoryEstimate.of(config)
     assert 0.9 * counted < len(clean.tokens) * need.token <= counted
     assert need.state == STATE_BYTES * sum(p.numel() for p in model.parameters())
 
@@ -108,7 +108,7 @@ def group(world: int = 1) -> Group:
 
 CONFIG = ModelConfig.from_preset("tiny")
 CLIP = CONFIG.tokens_per_clip
-NEED = Need.of(CONFIG)
+NEED = MemoryEstimate.of(CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_where_nothing_tells_what_is_free_nothing_is_refused(monkeypatch: pytest
 def test_counting_draws_nothing_from_the_seed() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    Need.of(CONFIG)
+    MemoryEstimate.of(CONFIG)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -167,4 +167,4 @@ def test_a_model_of_a_trillion_parameters_is_refused_before_its_weights_are_made
     with pytest.raises(
         BadConfiguration, match=r"model of 1,\d{3},\d{3},\d{3},\d{3} parameters.*spec\.model\.overrides"
     ):
-        Fitting.build(config, group())
+        TrainState.build(config, group())

@@ -14,9 +14,9 @@ from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_jobs.train.checkpoint import Checkpoints
 from kinema_jobs.train.failures import NumericsFailure
-from kinema_jobs.train.fitting import Fitting, fit
 from kinema_jobs.train.group import Group
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
+from kinema_jobs.train.train_state import TrainState, fit
 from kinema_model.diffusion.flow import FlowLoss
 from kinema_model.training import learning_rate_share
 from unit.jobs.rounds import config, entered, lease, on_ranks
@@ -29,7 +29,7 @@ def alone() -> Iterator[Group]:
         yield group
 
 
-def explode(fitting: Fitting, at: int, *, until: int = 99, here: bool = True) -> None:
+def explode(fitting: TrainState, at: int, *, until: int = 99, here: bool = True) -> None:
     """From step `at` on to before `until` the loss stays as it is, and one weight's gradient is infinite."""
     whole = fitting.objective.loss
 
@@ -56,12 +56,12 @@ class _Only(torch.autograd.Function):
         return gradients[0], gradients[0]
 
 
-def numbers(fitting: Fitting) -> list[torch.Tensor]:
+def numbers(fitting: TrainState) -> list[torch.Tensor]:
     return [p.detach().clone() for p in fitting.model.parameters()]
 
 
 def test_a_finite_loss_with_an_infinite_gradient_never_reaches_the_weights(alone: Group, tmp_path: Path) -> None:
-    fitting = Fitting.build(config(), alone)
+    fitting = TrainState.build(config(), alone)
     explode(fitting, at=2)
     before: list[list[torch.Tensor]] = []
     failure = None
@@ -79,7 +79,7 @@ def test_a_finite_loss_with_an_infinite_gradient_never_reaches_the_weights(alone
 
 @pytest.mark.parametrize("part", ["model", "ema", "optimizer"])
 def test_a_state_that_is_not_finite_is_never_committed(alone: Group, tmp_path: Path, part: str) -> None:
-    fitting = Fitting.build(config(), alone)
+    fitting = TrainState.build(config(), alone)
     for parameter in fitting.model.parameters():
         parameter.grad = torch.ones_like(parameter)
     fitting.optimizer.step()
@@ -90,7 +90,7 @@ def test_a_state_that_is_not_finite_is_never_committed(alone: Group, tmp_path: P
     }[part]()
     spoilt.view(-1)[-1] = float("nan")
     store = open_store(StoreLocation(endpoint=f"file://{tmp_path}/store", bucket="b"), None)
-    checkpoints = Checkpoints(config(), alone, store, Patience(1.0), tmp_path)
+    checkpoints = Checkpoints(config(), alone, store, RetryPolicy(1.0), tmp_path)
     refused = False
     try:
         checkpoints.save(fitting.state(), 3, 9)
@@ -102,7 +102,7 @@ def test_a_state_that_is_not_finite_is_never_committed(alone: Group, tmp_path: P
 
 def _trained(group: Group, folder: Path, skipped: tuple[int, ...]) -> Any:
     changes = {"skippedSteps": skipped} if skipped else {}
-    fitting = Fitting.build(config(**changes), group)
+    fitting = TrainState.build(config(**changes), group)
     explode(fitting, at=1, until=2, here=group.rank == 1)
     steps: list[tuple[int, float]] = []
     told = "nothing"
@@ -113,7 +113,7 @@ def _trained(group: Group, folder: Path, skipped: tuple[int, ...]) -> Any:
     return told, steps, [g["lr"] for g in fitting.optimizer.param_groups]
 
 
-def weight_of(fitting: Fitting) -> float:
+def weight_of(fitting: TrainState) -> float:
     return sum(float(p.detach().double().abs().sum()) for p in fitting.model.parameters())
 
 

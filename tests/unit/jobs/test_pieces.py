@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from kinema_jobs.train import memory
 from kinema_jobs.train.failures import TrainingFailure
-from kinema_jobs.train.fitting import Fitting, fit
 from kinema_jobs.train.group import Group
-from kinema_jobs.train.memory import Need
+from kinema_jobs.train.memory import MemoryEstimate
+from kinema_jobs.train.train_state import TrainState, fit
 from kinema_model.config import ModelConfig
 from kinema_model.packing.sharing import Load
 from unit.jobs.rounds import CLIP, config, entered, group, lease, on_ranks
@@ -27,8 +27,8 @@ MIXED = {
 }
 
 
-def need() -> Need:
-    return Need.of(ModelConfig.from_preset("tiny", width=24, depth=1, heads=2))
+def need() -> MemoryEstimate:
+    return MemoryEstimate.of(ModelConfig.from_preset("tiny", width=24, depth=1, heads=2))
 
 
 def taught(group: Group, folder: Path, free: int | None, changes: dict[str, Any]) -> tuple[str, list[Any], list[int]]:
@@ -36,7 +36,7 @@ def taught(group: Group, folder: Path, free: int | None, changes: dict[str, Any]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "free_memory", lambda device: free)
         try:
-            fitting = Fitting.build(config(**changes), group)
+            fitting = TrainState.build(config(**changes), group)
         except TrainingFailure as error:
             return str(error), [], []
     torch.manual_seed(0)
@@ -63,7 +63,7 @@ def test_a_step_that_fits_three_workers_is_trained_by_two(monkeypatch: pytest.Mo
     refusals = []
     for world in (3, 2, 1):
         try:
-            Fitting.build(config(optimization={"steps": 2, "batchTokens": 6 * CLIP, "seed": 1}), group(0, world))
+            TrainState.build(config(optimization={"steps": 2, "batchTokens": 6 * CLIP, "seed": 1}), group(0, world))
         except TrainingFailure as error:
             refusals.append(f"{world} workers: {error}")
     assert refusals == []

@@ -12,9 +12,9 @@ from kinema_api.errors import BrokenManifest
 from kinema_api.objectstore import ObjectStat, StoreLocation
 from kinema_api.objectstores import FolderStore
 from kinema_jobs.train.checkpoint import Checkpoints
-from kinema_jobs.train.failures import last_word
+from kinema_jobs.train.failures import termination_message
 from kinema_jobs.train.group import Group
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
 from unit.jobs.rounds import config, on_ranks
 
 RANKS = 2
@@ -40,7 +40,7 @@ class Watched(FolderStore):
 def checkpoints_of(here: Group, folder: Path) -> tuple[Checkpoints, Watched]:
     store = Watched(StoreLocation(endpoint=f"file://{folder}", bucket="kinema"))
     beside = dataclasses.replace(here, local_rank=here.rank, local_world_size=here.world_size)
-    checkpoints = Checkpoints(config(), beside, store, Patience(5), folder / "scratch")
+    checkpoints = Checkpoints(config(), beside, store, RetryPolicy(5), folder / "scratch")
     if here.rank == 0 and hasattr(checkpoints, "claim"):
         checkpoints.claim()
     return checkpoints, store
@@ -111,6 +111,6 @@ def test_a_checkpoint_that_is_torn_for_one_rank_is_passed_over_by_all(tmp_path: 
 
 
 def test_a_broken_manifest_is_a_failure_of_storage_on_any_rank() -> None:
-    word = last_word(BrokenManifest("the manifest of step 7 is torn; an older checkpoint is used"), 7)
+    word = termination_message(BrokenManifest("the manifest of step 7 is torn; an older checkpoint is used"), 7)
     assert (word.failure_class, word.step) == ("network", 7)
     assert word.message == "the manifest of step 7 is torn; an older checkpoint is used"

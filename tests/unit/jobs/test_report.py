@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema_evaluation import Curve, Report, Row, Score, Section, Sheet, Shown
+from kinema_evaluation import ContactSheet, Curve, Report, ReportClip, Row, Score, Section
 from kinema_evaluation.report import Subject
 from kinema_jobs.evaluate.report import HTML_FILE, JSON_FILE, Identity, Origin, document, write_report
 from kinema_jobs.evaluate.report.words import figure, verdict
@@ -38,7 +38,9 @@ def report() -> Report:
         question="Is it <what> was asked?",
         rows=(row(0.8, floor=score(0.98), chance=1 / 6, unreadable=2, controls={"a rule": score(0.3)}),),
         remarks=("Only & little.",),
-        sheets=(Sheet("Clips", (Shown("a <b>red</b> square", clip, True), Shown("no verdict", clip))),),
+        sheets=(
+            ContactSheet("Clips", (ReportClip("a <b>red</b> square", clip, True), ReportClip("no verdict", clip))),
+        ),
     )
     tasks = Section(
         title="Tasks",

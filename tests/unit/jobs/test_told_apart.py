@@ -27,11 +27,11 @@ from kinema_jobs.train import agent as agents
 from kinema_jobs.train import worker as workers
 from kinema_jobs.train.agent import TrainingAgent
 from kinema_jobs.train.assignment import Assignment
-from kinema_jobs.train.failures import is_lost_peer, last_word
+from kinema_jobs.train.failures import is_lost_peer, termination_message
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.progress import ProgressFile, write_progress
 from kinema_jobs.train.settings import TrainerSettings
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
 from kinema_jobs.train.telemetry import Telemetry
 from unit.jobs.rounds import config, lease, process
 
@@ -40,7 +40,7 @@ NCCL = "NCCL error in: ProcessGroupNCCL.cpp:2093, unhandled cuda error, NCCL ver
 
 def class_of(error: BaseException) -> str:
     """What becomes of a worker that an exception ends."""
-    return "lost peer" if is_lost_peer(error) else last_word(error, 7).failure_class
+    return "lost peer" if is_lost_peer(error) else termination_message(error, 7).failure_class
 
 
 @pytest.mark.parametrize(
@@ -256,9 +256,9 @@ def test_a_page_instead_of_a_store_is_a_matter_of_the_store(page: str, what: str
         "file": lambda: store.put_file("trainings/x", tmp_path / "file"),
     }
     try:
-        Patience(0)(requests[what])
+        RetryPolicy(0)(requests[what])
         told = "nothing"
     except Exception as error:
-        told = last_word(error, None).failure_class
+        told = termination_message(error, None).failure_class
     # A page with 200 in answer to a read is bytes like any others: digests tell that they are none of ours.
     assert told == "network" or ("get" in what and told == "nothing")

@@ -19,13 +19,13 @@ from kinema_jobs.train.failures import (
     NumericsFailure,
     StorageFailure,
     is_lost_peer,
-    last_word,
     oom_kills,
+    termination_message,
 )
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.progress import ProgressFile, read_progress, write_progress
 from kinema_jobs.train.settings import TrainerSettings
-from kinema_jobs.train.storage import Patience
+from kinema_jobs.train.storage import RetryPolicy
 from kinema_jobs.train.telemetry import Telemetry, serve
 
 
@@ -43,7 +43,7 @@ from kinema_jobs.train.telemetry import Telemetry, serve
     ],
 )
 def test_errors_have_a_class_and_a_sentence(error: BaseException, class_: str) -> None:
-    word = last_word(error, 7)
+    word = termination_message(error, 7)
     assert (word.failure_class, word.step) == (class_, 7)
     assert word.message
 
@@ -95,7 +95,7 @@ def test_a_store_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) ->
             raise answer
         return answer
 
-    assert Patience(60)(request) == "here"
+    assert RetryPolicy(60)(request) == "here"
 
 
 def test_patience_ends_with_the_class_network_and_absence_is_an_answer() -> None:
@@ -106,9 +106,9 @@ def test_patience_ends_with_the_class_network_and_absence_is_an_answer() -> None
         raise ObjectMissing("no such key")
 
     with pytest.raises(StorageFailure, match="http://nowhere does not answer"):
-        Patience(0)(away)
+        RetryPolicy(0)(away)
     with pytest.raises(ObjectMissing):
-        Patience(60)(missing)
+        RetryPolicy(60)(missing)
 
 
 def test_progress_metrics_and_health_are_served(tmp_path: Path) -> None:

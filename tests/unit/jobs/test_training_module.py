@@ -10,9 +10,9 @@ import torch
 
 from kinema_api.run import RunConfig
 from kinema_jobs.rendezvous.questions import Place
-from kinema_jobs.train.fitting import Fitting
 from kinema_jobs.train.group import Group, interface_of
 from kinema_jobs.train.module import Shares
+from kinema_jobs.train.train_state import TrainState
 from kinema_model.config import PRESETS
 from kinema_model.packing.planning import StreamState
 
@@ -41,7 +41,7 @@ def group(rank: int, world: int) -> Group:
 def test_samples_follow_the_step_through_every_resize(worlds: list[int]) -> None:
     seen: list[int] = []
     first, state = 0, StreamState()
-    steps = Fitting.build(CONFIG, group(0, 1)).steps
+    steps = TrainState.build(CONFIG, group(0, 1)).steps
     for world in worlds:
         shares = [Shares(steps, first, first + 4, state, group(rank, world)) for rank in range(world)]
         for batches in zip(*shares, strict=True):
@@ -54,7 +54,7 @@ def test_samples_follow_the_step_through_every_resize(worlds: list[int]) -> None
 
 def test_the_mean_of_uneven_shares_is_the_whole_gradient() -> None:
     def gradient(rank: int, world: int) -> torch.Tensor:
-        fitting = Fitting.build(CONFIG, group(rank, world))
+        fitting = TrainState.build(CONFIG, group(rank, world))
         torch.manual_seed(0)
         for parameter in fitting.model.parameters():
             torch.nn.init.normal_(parameter, std=0.02)
@@ -69,7 +69,7 @@ def test_the_mean_of_uneven_shares_is_the_whole_gradient() -> None:
 
 
 def test_state_survives_a_round_trip_and_the_rate_follows_the_step() -> None:
-    one, two = (Fitting.build(CONFIG, group(0, 1)) for _ in range(2))
+    one, two = (TrainState.build(CONFIG, group(0, 1)) for _ in range(2))
     for parameter in one.model.parameters():
         parameter.grad = torch.ones_like(parameter)
     one.optimizer.step()

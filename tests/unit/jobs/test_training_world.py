@@ -12,10 +12,10 @@ from kinema_api.data import WorldData
 from kinema_api.run import RunConfig
 from kinema_jobs.rendezvous.questions import Place
 from kinema_jobs.train.export import card
-from kinema_jobs.train.failures import BadConfiguration, last_word
-from kinema_jobs.train.fitting import Fitting
+from kinema_jobs.train.failures import BadConfiguration, termination_message
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.shape import model_config_of
+from kinema_jobs.train.train_state import TrainState
 from kinema_jobs.train.world import source_of
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import PRESETS, ModelConfig
@@ -101,7 +101,7 @@ def test_a_scene_that_the_clip_cannot_show_is_a_users_error(
     with pytest.raises(BadConfiguration, match=sentence) as refused:
         world(model, scenes=scenes)
     assert "Choose another preset" in str(refused.value)
-    assert last_word(refused.value, None).failure_class == "user_error"
+    assert termination_message(refused.value, None).failure_class == "user_error"
 
 
 def test_clips_of_several_lengths_rates_and_sizes_come_equally_often() -> None:
@@ -142,7 +142,7 @@ def test_a_step_too_small_for_a_clip_names_the_field() -> None:
         update={"optimization": run_config().optimization.model_copy(update={"batch_tokens": 71})}
     )
     with pytest.raises(BadConfiguration, match=r"optimization.batchTokens: A step of 71 tokens .* which has 72"):
-        Fitting.build(config, alone())
+        TrainState.build(config, alone())
 
 
 def test_a_model_records_rates_and_pictures_that_it_is_shown() -> None:
@@ -155,12 +155,12 @@ def test_a_model_records_rates_and_pictures_that_it_is_shown() -> None:
 
 def test_a_trainer_refuses_it_at_its_start() -> None:
     with pytest.raises(BadConfiguration, match="the preset 'tiny', 8 frames of 24x24 px at 8 fps"):
-        Fitting.build(run_config(scenes={"collide": 1}), alone())
+        TrainState.build(run_config(scenes={"collide": 1}), alone())
 
 
 @pytest.mark.parametrize("share", [0, 0.4])
 def test_a_trainer_tells_rich_captions_at_the_share_asked_for(share: float) -> None:
-    fitting = Fitting.build(run_config(richCaptions=share), alone())
+    fitting = TrainState.build(run_config(richCaptions=share), alone())
     assert fitting.objective.rich_captions == share
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.video_model import VideoModel
 from unit.model.clips import small_network
 from unit.one_thread import one_thread as one_thread
 
@@ -25,12 +25,12 @@ def small_config() -> ModelConfig:
 
 
 @pytest.fixture
-def awake() -> Callable[..., VideoModel]:
+def awake() -> Callable[..., VideoDenoiser]:
     """Builds a model with every parameter drawn at random, so that no path is silenced by a zero."""
 
-    def build(config: ModelConfig, seed: int = 0) -> VideoModel:
+    def build(config: ModelConfig, seed: int = 0) -> VideoDenoiser:
         torch.manual_seed(seed)
-        model = VideoModel(config)
+        model = VideoDenoiser(config)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))

@@ -7,16 +7,16 @@ from safetensors.torch import load_file, save_file
 
 from kinema_model.artefact import _digest, load_model, save_model
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.ema import Ema
 from kinema_model.errors import BrokenArtefact
 from kinema_model.network.folder import WEIGHTS_FILE, write_config
-from kinema_model.video_model import VideoModel
 from kinema_world import SceneKind, WorldConfig
 from kinema_world.errors import BrokenWorldFile
 from kinema_world.stored import WORLD_FILE, load_world, world_files
 from unit.model.clips import small_network
 
-Build = Callable[..., VideoModel]
+Build = Callable[..., VideoDenoiser]
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from examples import examples
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.errors import ShapeError
 from kinema_model.network.attention import attend
-from kinema_model.network.chunks import Chunks, sight_of
+from kinema_model.network.chunks import Chunks, attention_pattern
 from kinema_model.network.pack import Cut, Part, Sample, pack_samples
-from kinema_model.video_model import VideoModel
 from unit.model.clips import clip, mixed_samples, small_network
 
-Build = Callable[..., VideoModel]
+Build = Callable[..., VideoDenoiser]
 PATCH = (1, 4, 4)
 ROWS = (2, 1, 2, 2)
 
@@ -71,43 +71,43 @@ def test_chunked_is_full_attention_under_a_mask(clips: list[tuple[Chunks | None,
     ]
     torch.manual_seed(seed)
     q, k, v = (torch.randn(len(told), 2, 6) for _ in range(3))
-    sight = sight_of([chunks for chunks, _ in clips], boxes, torch.zeros(len(told), 3))
-    keys, values = (x if sight.taken is None else x[sight.taken] for x in (k, v))
+    pattern = attention_pattern([chunks for chunks, _ in clips], boxes, torch.zeros(len(told), 3))
+    keys, values = (x if pattern.taken is None else x[pattern.taken] for x in (k, v))
     windows = [chunks.window if chunks else 0 for chunks, _ in clips]
     mask = torch.tensor([[a[0] == b[0] and _visible(a[1:], b[1:], windows[a[0]]) for b in told] for a in told])
     scores = torch.einsum("nhd,mhd->hnm", q, k) / 6**0.5
     expected = torch.einsum("hnm,mhd->nhd", scores.masked_fill(~mask, -torch.inf).softmax(-1), v)
-    assert torch.allclose(attend(q, keys, values, sight), expected, atol=1e-5)
-    if sight.spans is not None:
-        segment = torch.arange(len(sight.queries.lengths)).repeat_interleave(torch.tensor(sight.queries.lengths))
-        spanned = (sight.spans[:, 0] <= segment[:, None]) & (segment[:, None] <= sight.spans[:, 1])
+    assert torch.allclose(attend(q, keys, values, pattern), expected, atol=1e-5)
+    if pattern.spans is not None:
+        segment = torch.arange(len(pattern.queries.lengths)).repeat_interleave(torch.tensor(pattern.queries.lengths))
+        spanned = (pattern.spans[:, 0] <= segment[:, None]) & (segment[:, None] <= pattern.spans[:, 1])
         by_token = torch.zeros(len(told), len(told), dtype=torch.int64)
-        by_token.index_add_(1, torch.arange(len(told)) if sight.taken is None else sight.taken, spanned.long())
+        by_token.index_add_(1, torch.arange(len(told)) if pattern.taken is None else pattern.taken, spanned.long())
         assert torch.equal(by_token, mask.long())
 
 
 def test_a_reference_stands_right_before_the_window_of_whoever_looks() -> None:
     pack = pack_samples([_sample((2, 1, 2, 2), window=1)], PATCH)
-    assert pack.sight.places is not None
-    copies = pack.sight.places[len(pack.tokens) :]
+    assert pack.pattern.places is not None
+    copies = pack.pattern.places[len(pack.tokens) :]
     # Chunks 1, 2 and 3 begin their windows at chunks 0, 1 and 2, which begin at rows 0, 2 and 3.
     assert [time.unique().tolist() for time in copies[:, 0].split(2)] == [[-1.0], [1.0], [2.0]]
     assert torch.equal(copies[:, 1:], pack.places[-2:, 1:].repeat(3, 1))
 
 
-def _velocity(model: VideoModel, samples: list[Sample]) -> list[Tensor]:
+def _velocity(model: VideoDenoiser, samples: list[Sample]) -> list[Tensor]:
     pack = pack_samples(samples, PATCH)
     with torch.no_grad():
         return list(model(pack).split(pack.clips.lengths))
 
 
 @pytest.fixture
-def model(small_config: ModelConfig, awake: Build) -> VideoModel:
+def model(small_config: ModelConfig, awake: Build) -> VideoDenoiser:
     return awake(small_config.model_copy(update={"prediction": "velocity"}))
 
 
 @pytest.mark.parametrize("changed", range(4))
-def test_a_later_chunk_changes_no_earlier_one(model: VideoModel, changed: int) -> None:
+def test_a_later_chunk_changes_no_earlier_one(model: VideoDenoiser, changed: int) -> None:
     sample = _sample(window=3)
     begin = sum(ROWS[:changed])
     latents = sample.parts[0].latents.clone()
@@ -133,7 +133,7 @@ def test_one_layer_sees_nothing_beyond_the_window(awake: Build, small_config: Mo
     assert rows == [False] * 3 + [True] * 4  # the window reaches one chunk back
 
 
-def test_only_later_chunks_see_a_reference_and_it_sees_none(model: VideoModel) -> None:
+def test_only_later_chunks_see_a_reference_and_it_sees_none(model: VideoDenoiser) -> None:
     sample = _sample()
     beside = replace(sample.parts[1], latents=sample.parts[1].latents + 1)
     (before,), (after,) = (
@@ -147,19 +147,19 @@ def test_only_later_chunks_see_a_reference_and_it_sees_none(model: VideoModel) -
     assert torch.allclose(before[-2:], after[-2:], atol=1e-6)
 
 
-def test_chunked_clips_share_a_pack_with_others(model: VideoModel) -> None:
+def test_chunked_clips_share_a_pack_with_others(model: VideoDenoiser) -> None:
     samples = [_sample(), *mixed_samples([(3, 8, 12), (1, 16, 4)], [5, 1]), _sample((3, 1), 2, 0)]
     for together, alone in zip(_velocity(model, samples), samples, strict=True):
         assert torch.allclose(together, _velocity(model, [alone])[0], atol=1e-5)
 
 
-def test_a_single_chunk_is_a_whole_clip_exactly(model: VideoModel) -> None:
+def test_a_single_chunk_is_a_whole_clip_exactly(model: VideoDenoiser) -> None:
     whole = replace(_sample(references=0), chunks=None)
     chunked = replace(whole, chunks=Chunks((sum(ROWS),), 1))
     assert torch.equal(_velocity(model, [whole])[0], _velocity(model, [chunked])[0])
 
 
-def test_a_text_reaches_its_own_rows(model: VideoModel) -> None:
+def test_a_text_reaches_its_own_rows(model: VideoDenoiser) -> None:
     sample = replace(_sample(references=1), chunks=Chunks(ROWS, 0), cuts=(Cut(3, torch.randn(2, 16)),))
     (before,) = _velocity(model, [sample])
     other = replace(sample, cuts=(Cut(3, torch.randn(4, 16)),))
@@ -170,7 +170,7 @@ def test_a_text_reaches_its_own_rows(model: VideoModel) -> None:
     assert same == [True] * 3 + [False] * 4 + [True]
 
 
-def test_a_cut_to_the_same_text_is_no_cut(model: VideoModel) -> None:
+def test_a_cut_to_the_same_text_is_no_cut(model: VideoDenoiser) -> None:
     sample = _sample()
     for text in (sample.text, sample.text[:0]):
         plain = replace(sample, text=text)
@@ -179,7 +179,7 @@ def test_a_cut_to_the_same_text_is_no_cut(model: VideoModel) -> None:
         )
 
 
-def test_gradients_reach_every_weight_and_every_visible_token(model: VideoModel) -> None:
+def test_gradients_reach_every_weight_and_every_visible_token(model: VideoDenoiser) -> None:
     pack = pack_samples([_sample()], PATCH)
     tokens = pack.tokens.clone().requires_grad_()
     out = model(replace(pack, tokens=tokens))

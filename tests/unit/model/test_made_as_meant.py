@@ -9,19 +9,19 @@ from torch import Tensor
 
 from kinema_api import clip as api
 from kinema_api.generation import VideoGenerationSpec
-from kinema_evaluation import Plan
+from kinema_evaluation import EvaluationPlan
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.diffusion.sampler import Guidance, euler_levels, initial_noise, sample
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify
 from kinema_model.pipeline import DEFAULT_STRENGTHS, Pipeline
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.video_model import VideoModel
 from unit.model.clips import clip
 
-Build = Callable[..., VideoModel]
+Build = Callable[..., VideoDenoiser]
 PROMPT = "a red square moves right"
 
 
@@ -30,9 +30,9 @@ def tiny() -> ModelConfig:
     return ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, frames=2, height=8, width_px=16)
 
 
-def all_knowing(config: ModelConfig, clean: Tensor) -> VideoModel:
+def all_knowing(config: ModelConfig, clean: Tensor) -> VideoDenoiser:
     """A model whose last layer says the clean clip, whatever it is shown."""
-    model = VideoModel(config).eval()
+    model = VideoDenoiser(config).eval()
     rows = patchify(clean, config.patch)
     with torch.no_grad():
         model.network.proj_out.weight.zero_()
@@ -131,7 +131,7 @@ def test_a_clip_whose_numbers_overflow_is_an_error_and_no_black_clip(
 
 def test_what_is_measured_is_what_users_get() -> None:
     asked = VideoGenerationSpec.model_validate({"modelRef": {"name": "m"}, "prompt": PROMPT})
-    plan = Plan()
+    plan = EvaluationPlan()
     assert (plan.steps, plan.guidance_scale) == (asked.steps, asked.guidance_scale)
 
 

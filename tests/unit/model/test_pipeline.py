@@ -4,19 +4,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema_evaluation import Plan, Report, evaluate
+from kinema_evaluation import EvaluationPlan, Report, evaluate
 from kinema_model.artefact import save_model
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.ema import Ema
 from kinema_model.errors import PromptError, SamplingStopped, ShapeError
 from kinema_model.pipeline import Pipeline
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.video_model import VideoModel
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path, encoder: TextEncoder, awake: Callable[..., VideoModel]) -> Pipeline:
+def pipeline(tmp_path: Path, encoder: TextEncoder, awake: Callable[..., VideoDenoiser]) -> Pipeline:
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, max_side=64, max_frames=16)
     save_model(tmp_path, Ema(awake(config), 0.9).shadow, config, "# Random weights")
     return Pipeline(tmp_path, text_encoder=encoder)
@@ -97,7 +97,7 @@ def test_empty_prompt_and_negative_seed_are_refused(pipeline: Pipeline) -> None:
 
 
 def test_an_evaluation_of_a_real_pipeline_survives_json(pipeline: Pipeline) -> None:
-    report = evaluate(pipeline, Plan(clips=8, seed=2, steps=1, sections=("captions",)))
+    report = evaluate(pipeline, EvaluationPlan(clips=8, seed=2, steps=1, sections=("captions",)))
     assert Report.model_validate_json(report.model_dump_json()) == report.model_copy(
         update={"sections": {"captions": report.sections["captions"].model_copy(update={"sheets": ()})}}
     )

@@ -8,6 +8,7 @@ import torch
 
 from kinema_model.conditions.tasks import TRAINED_BY, Task
 from kinema_model.config import ModelConfig, StreamingConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.packing.planning import StreamState
 from kinema_model.packing.steps import Steps
 from kinema_model.source import Captions, Clip, Source
@@ -15,7 +16,6 @@ from kinema_model.text.encoder import TextEncoder
 from kinema_model.text.reading import vocabulary
 from kinema_model.training import TrainingObjective
 from kinema_model.validation import Validation
-from kinema_model.video_model import VideoModel
 from kinema_world import ShapeMix, World, WorldConfig
 from kinema_world.scene import ClipShape
 from kinema_world.source import WorldSource
@@ -62,7 +62,7 @@ def config() -> ModelConfig:
 
 def test_recorded_clips_are_trained_on_as_a_world_is(config: ModelConfig, encoder: TextEncoder) -> None:
     source: Source = Recorded()
-    model = VideoModel(config)
+    model = VideoDenoiser(config)
     objective = TrainingObjective(config, encoder, source, 1, tasks=TASKS, rich_captions=0.5)
     (step,) = Steps(source, config, 300).walk(0, 1, StreamState())
     assert step.samples == (0, 1, 2, 3, 4, 5, 6, 7)

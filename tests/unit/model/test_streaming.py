@@ -14,24 +14,24 @@ from kinema_model.artefact import save_model
 from kinema_model.codec.codec import PixelCodec, to_uint8
 from kinema_model.codec.latents import token_times
 from kinema_model.config import ModelConfig, StreamingConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.diffusion.flow import flow_loss
-from kinema_model.draws import Stream, normal
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError, PromptError, SamplingStopped, ShapeError, TaskError
 from kinema_model.network.chunks import Chunks
 from kinema_model.network.pack import Cut, Pack, Part, Sample, pack_samples, patchify
 from kinema_model.pipeline import Pipeline
+from kinema_model.rng import RngStream, normal
 from kinema_model.streaming.chunking import chunk_rows, reference_of
 from kinema_model.streaming.stream import Shot, Streamer, StreamOptions
 from kinema_model.streaming.window import Window
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
-from kinema_model.video_model import VideoModel
 from kinema_world import SceneKind, ShapeMix, World, WorldConfig
 from kinema_world.source import WorldSource
 from unit.model.clips import clip
 
-Build = Callable[..., VideoModel]
+Build = Callable[..., VideoDenoiser]
 STREAMING = StreamingConfig(chunk_frames=2, window_chunks=2, context_level=0.1, reference_frames=1)
 PROMPT = "a red square moves right"
 OTHER = "a red square moves up"
@@ -110,7 +110,7 @@ def test_a_stream_keeps_its_own_rate(tiny: ModelConfig, encoder: TextEncoder, aw
 def test_every_forward_of_a_long_stream_sees_small_positions(pipeline: Pipeline) -> None:
     seen: list[float] = []
     pipeline.model.network.register_forward_pre_hook(
-        lambda _, args: seen.append(float(args[0].sight.places[:, 0].abs().max()))
+        lambda _, args: seen.append(float(args[0].pattern.places[:, 0].abs().max()))
     )
     for _ in pipeline.stream([Shot(PROMPT, 5.0)], 1, steps=1):
         pass
@@ -222,12 +222,12 @@ def test_the_share_of_samples_in_chunks_is_as_said(tiny: ModelConfig, encoder: T
     counts = {}
     for share in (0.0, 0.5, 1.0):
         objective = _objective(tiny, encoder, WORLD, share)
-        counts[share] = sum(objective.batch([index], 0)[0].sight.rows is not None for index in range(60))
+        counts[share] = sum(objective.batch([index], 0)[0].pattern.rows is not None for index in range(60))
     assert counts[0.0] == 0
     assert 18 <= counts[0.5] <= 42
     assert counts[1.0] == 60
     plain = tiny.model_copy(update={"streaming": None})
-    assert _objective(plain, encoder, WORLD).batch([0], 0)[0].sight.rows is None
+    assert _objective(plain, encoder, WORLD).batch([0], 0)[0].pattern.rows is None
 
 
 def test_a_chunk_is_learnt_behind_what_sampling_leaves_there(tiny: ModelConfig, encoder: TextEncoder) -> None:
@@ -286,7 +286,7 @@ def test_shots_have_texts_of_their_own_in_training(tiny: ModelConfig, encoder: T
     ((shown, *_), *_), *_ = pack.boxes
     assert pack.runs.lengths == (scene.cut * rows, (shown - scene.cut) * rows, rows)
     assert torch.equal(pack.text, torch.cat((first, second, first)))
-    ends = np.cumsum(pack.sight.queries.lengths)
+    ends = np.cumsum(pack.pattern.queries.lengths)
     assert scene.cut * rows in ends  # a chunk ends there, though an odd cut is not where chunks of two end
 
 
@@ -325,7 +325,7 @@ def test_a_later_shot_s_reference_is_what_training_builds(
 
 
 def _reference_noise() -> Tensor:
-    noise = normal(Stream.INITIAL_NOISE, 1, [0], 2, (3, 1, 16, 16))[0]
+    noise = normal(RngStream.INITIAL_NOISE, 1, [0], 2, (3, 1, 16, 16))[0]
     return patchify(noise, (1, 8, 8))
 
 
@@ -361,5 +361,5 @@ def test_a_shot_like_itself_forgets_the_first(pipeline: Pipeline) -> None:
         noise = (found.tokens - (1 - level) * clean) / level
         assert abs(float(noise.std()) - 1) < 0.1
     # The first chunk of the second shot has the window alone before it: two chunks of two frames, and itself.
-    keys = [pack.sight.keys.lengths[0] // 4 for pack in packs if float(pack.levels.max()) == 1]
+    keys = [pack.pattern.keys.lengths[0] // 4 for pack in packs if float(pack.levels.max()) == 1]
     assert keys == [2, 2 + 2 + 1, 4 + 2, 4 + 2 + 1, 4 + 2 + 1]

@@ -19,15 +19,15 @@ from kinema_model.conditions.conditioning import condition, made_tokens, paste, 
 from kinema_model.conditions.given import Given, Segment, draw_given, given_for, practised
 from kinema_model.conditions.tasks import TRAINED_BY, Task, check_task, draw_task
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.diffusion.flow import flow_loss
-from kinema_model.draws import Stream, generator
 from kinema_model.ema import Ema
 from kinema_model.errors import ShapeError, TaskError
 from kinema_model.network.pack import Part, Sample, pack_samples
 from kinema_model.pipeline import Pipeline
+from kinema_model.rng import RngStream, generator
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
-from kinema_model.video_model import VideoModel
 from kinema_world import World
 from kinema_world.source import WorldSource
 
@@ -43,7 +43,9 @@ def config() -> ModelConfig:
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path, config: ModelConfig, encoder: TextEncoder, awake: Callable[..., VideoModel]) -> Pipeline:
+def pipeline(
+    tmp_path: Path, config: ModelConfig, encoder: TextEncoder, awake: Callable[..., VideoDenoiser]
+) -> Pipeline:
     save_model(tmp_path, Ema(awake(config), 0.9).shadow, config, "# Random weights")
     return Pipeline(tmp_path, text_encoder=encoder)
 
@@ -70,7 +72,7 @@ def test_conditions_are_the_same_tensors_in_training_and_in_sampling(
     index, step = 11, 5
     objective = TrainingObjective(config, encoder, WorldSource(World.fixed(7, *SHAPE, fps=8)), SEED, tasks={task: 1.0})
     trained, _ = objective.batch([index], step)
-    draw = generator(Stream.TASK, SEED, index, step)
+    draw = generator(RngStream.TASK, SEED, index, step)
     assert draw_task({task: 1.0}, draw) is task
     given = draw_given(task, practised(task, clip(index), clip(index + (1 << 40))), draw)
 

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 
 from examples import examples
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.text.encoder import MAX_TOKENS, TEXT_DIM, TextEncoder
 from kinema_model.text.weights import bundled_folder
 from kinema_model.training import (
@@ -15,7 +16,6 @@ from kinema_model.training import (
     learning_rate_share,
     make_optimizer,
 )
-from kinema_model.video_model import VideoModel
 from kinema_world import SceneKind, World, WorldConfig
 from kinema_world.source import WorldSource
 
@@ -53,7 +53,7 @@ def _told(config: ModelConfig, rich_captions: float, samples: Sequence[int], ste
     return heard.prompts
 
 
-def _gradient(model: VideoModel) -> torch.Tensor:
+def _gradient(model: VideoDenoiser) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
@@ -61,7 +61,7 @@ def _gradient(model: VideoModel) -> torch.Tensor:
 def test_gradient_does_not_depend_on_the_world_size(config: ModelConfig, encoder: TextEncoder, world_size: int) -> None:
     """The mean of the ranks' gradients, as DDP takes it, also where 8 clips fall unevenly on 3 ranks."""
     torch.manual_seed(0)
-    model = VideoModel(config)
+    model = VideoDenoiser(config)
     torch.nn.init.normal_(model.network.proj_out.weight, std=0.1)
     objective = _objective(config, encoder)
     whole = objective.loss(model, range(8), 4)
@@ -77,7 +77,7 @@ def test_gradient_does_not_depend_on_the_world_size(config: ModelConfig, encoder
 
 
 def test_loss_depends_on_seed_sample_and_step_alone(config: ModelConfig, encoder: TextEncoder) -> None:
-    model = VideoModel(config)
+    model = VideoDenoiser(config)
     objective = _objective(config, encoder)
     first = objective.loss(model, [3, 5], 9)
     torch.rand(100)
@@ -143,7 +143,7 @@ def test_no_rich_caption_is_cut_by_the_encoder(kind: SceneKind) -> None:
 def test_a_tiny_model_learns_a_few_clips_by_heart(config: ModelConfig, encoder: TextEncoder) -> None:
     torch.manual_seed(0)
     steps = 100
-    model, objective = VideoModel(config), _objective(config, encoder, dropout=0.0)
+    model, objective = VideoDenoiser(config), _objective(config, encoder, dropout=0.0)
     optimizer, schedule = make_optimizer(model, 5e-3, steps)
 
     def held_back() -> float:
@@ -161,7 +161,7 @@ def test_a_tiny_model_learns_a_few_clips_by_heart(config: ModelConfig, encoder: 
 
 
 def test_only_matrices_decay(config: ModelConfig) -> None:
-    model = VideoModel(config)
+    model = VideoDenoiser(config)
     optimizer, _ = make_optimizer(model, 1e-3, 10)
     names = {parameter: name for name, parameter in model.named_parameters()}
     decaying, others = ({names[p] for p in group["params"]} for group in optimizer.param_groups)

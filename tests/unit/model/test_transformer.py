@@ -6,22 +6,22 @@ import torch
 from torch import Tensor
 
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.errors import ShapeError
-from kinema_model.network.attention import Segments, Sight
+from kinema_model.network.attention import AttentionPattern, Segments
 from kinema_model.network.blocks import Context
 from kinema_model.network.pack import Pack, Sample, pack_samples
 from kinema_model.network.rope import rope_table
 from kinema_model.network.transformer import VideoTransformer
-from kinema_model.video_model import VideoModel
 from unit.model.clips import mixed_samples, small_network
 
-Build = Callable[..., VideoModel]
+Build = Callable[..., VideoDenoiser]
 PATCH = (1, 4, 4)
 SIZES = [(3, 8, 12), (1, 16, 4), (5, 4, 8), (3, 8, 12)]
 TEXTS = [5, 1, 3, 7]
 
 
-def _gradients(model: VideoModel, samples: list[Sample]) -> tuple[list[Tensor], list[Tensor]]:
+def _gradients(model: VideoDenoiser, samples: list[Sample]) -> tuple[list[Tensor], list[Tensor]]:
     """Velocities of every sample, and the gradients of their weighted sum."""
     model.zero_grad()
     pack = pack_samples(samples, PATCH)
@@ -37,17 +37,17 @@ def _gradients(model: VideoModel, samples: list[Sample]) -> tuple[list[Tensor], 
 def test_an_untrained_network_emits_zero(small_config: ModelConfig, prediction: str) -> None:
     config = small_config.model_copy(update={"prediction": prediction})
     pack = pack_samples(mixed_samples(SIZES, TEXTS), PATCH)
-    velocity = VideoModel(config)(pack)
+    velocity = VideoDenoiser(config)(pack)
     implied = pack.tokens / pack.token_levels[:, None] if prediction == "clean" else torch.zeros_like(pack.tokens)
     assert torch.allclose(velocity, implied)
 
 
 def test_untrained_blocks_are_the_identity() -> None:
-    network = VideoModel(ModelConfig.from_preset("tiny", width=24, depth=2, heads=2)).network
+    network = VideoDenoiser(ModelConfig.from_preset("tiny", width=24, depth=2, heads=2)).network
     x, text, places = torch.randn(6, 24), torch.randn(4, 24), torch.rand(6, 3)
     rope, tokens = rope_table(12, places), Segments.of([6])
     context = Context(
-        sight=Sight.own(tokens),
+        pattern=AttentionPattern.own(tokens),
         rope=rope,
         key_rope=rope,
         level_index=torch.zeros(6).long(),
@@ -117,7 +117,7 @@ def test_no_text_means_the_null_token(small_config: ModelConfig, awake: Build) -
 
 def test_clean_prediction_is_the_velocity_it_implies(small_config: ModelConfig, awake: Build) -> None:
     model = awake(small_config)
-    plain = VideoModel(small_config.model_copy(update={"prediction": "velocity"}))
+    plain = VideoDenoiser(small_config.model_copy(update={"prediction": "velocity"}))
     plain.load_state_dict(model.state_dict())
     pack = pack_samples(mixed_samples(SIZES, TEXTS), PATCH)
     implied = (pack.tokens - plain(pack)) / pack.token_levels[:, None]

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.ema import Ema
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective, make_optimizer
 from kinema_model.validation import Validation
-from kinema_model.video_model import VideoModel
 from kinema_world import World
 from kinema_world.source import WorldSource
 
@@ -22,7 +22,7 @@ def test_it_is_the_same_in_every_run_and_falls_with_training(config: ModelConfig
     world = World.fixed(3, config.frames, config.height, config.width_px, config.fps)
     other = World.fixed(4, config.frames, config.height, config.width_px, config.fps)
     torch.manual_seed(0)
-    model = VideoModel(config)
+    model = VideoDenoiser(config)
     ema = Ema(model, 0.9)
     validation = Validation(config, encoder, WorldSource(world))
     before = validation.loss(model, ema.shadow)
@@ -39,7 +39,7 @@ def test_it_is_the_same_in_every_run_and_falls_with_training(config: ModelConfig
 
 
 def test_it_is_told_by_the_given_weights_and_leaves_the_model_as_it_is(
-    config: ModelConfig, encoder: TextEncoder, awake: Callable[..., VideoModel]
+    config: ModelConfig, encoder: TextEncoder, awake: Callable[..., VideoDenoiser]
 ) -> None:
     model, other = awake(config, 1), awake(config, 2)
     validation = Validation(config, encoder, WorldSource(World.fixed(3, 8, 24, 24, 8)))

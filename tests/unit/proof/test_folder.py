@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema_evaluation import Curve, Row, Score, Section, Sheet, Shown
+from kinema_evaluation import ContactSheet, Curve, ReportClip, Row, Score, Section
 from kinema_model.errors import ConfigError
 from proof.folder import Folder
 
@@ -21,8 +21,8 @@ def section() -> Section:
         curves=(Curve(name="over time", across="seconds", x=(0.0, 1.0), y=(1.0, 0.5)),),
         remarks=("so it is",),
         sheets=(
-            Sheet("first", (Shown("a", clips[0], True), Shown("b", clips[1], False))),
-            Sheet("second", (Shown("c", clips[2]),)),
+            ContactSheet("first", (ReportClip("a", clips[0], True), ReportClip("b", clips[1], False))),
+            ContactSheet("second", (ReportClip("c", clips[2]),)),
         ),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kinema_evaluation import Plan
+from kinema_evaluation import EvaluationPlan
 from kinema_model.errors import ConfigError
 from kinema_model.packing.planning import patches
 from kinema_model.packing.steps import Steps
@@ -19,7 +19,7 @@ def test_a_hundredth_scales_seconds_and_clips_and_keeps_streams_of_ten_seconds()
     assert part.seconds == pytest.approx(4.8)
     assert (part.clips, part.stream_seconds) == (2, 10)
     assert (part.tokens, part.steps, part.rate) == (whole.tokens, whole.steps, whole.rate)
-    Plan(clips=part.clips, seconds=part.stream_seconds, steps=part.steps)
+    EvaluationPlan(clips=part.clips, seconds=part.stream_seconds, steps=part.steps)
 
 
 @pytest.mark.parametrize("preset", LESSONS)

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from kinema_evaluation import Shown
+from kinema_evaluation import ReportClip
 from kinema_world import Video
 
 _FRAMES: Final = 8
@@ -34,7 +34,7 @@ class ShownClip:
     strip: str
 
 
-def shown_clip(shown: Shown) -> ShownClip:
+def shown_clip(shown: ReportClip) -> ShownClip:
     """A clip with its pictures."""
     height, width = shown.video.shape[1:3]
     return ShownClip(

@@ -25,7 +25,7 @@ from kinema_jobs.serve.service import open_service
 from kinema_jobs.serve.settings import ServerSettings
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
-from kinema_model.video_model import VideoModel
+from kinema_model.denoiser import VideoDenoiser
 
 PROMPT = "a red square moves right"
 POLL_SECONDS = 0.005
@@ -51,7 +51,7 @@ def model_folder(tmp_path: Path) -> Path:
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2)
     torch.manual_seed(0)
     folder = tmp_path / "published"
-    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+    save_model(folder, dict(VideoDenoiser(config).named_parameters()), config, "# A model for tests")
     write_manifest(folder)
     return folder
 

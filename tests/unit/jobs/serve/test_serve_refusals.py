@@ -15,7 +15,7 @@ from kinema_jobs.clip import rendering
 from kinema_model.artefact import save_model
 from kinema_model.conditions.tasks import TRAINED_BY, Task
 from kinema_model.config import ModelConfig
-from kinema_model.video_model import VideoModel
+from kinema_model.denoiser import VideoDenoiser
 from unit.jobs.serve.conftest import PROMPT, Order, write_manifest
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -28,7 +28,7 @@ def model_folder(tmp_path: Path) -> Path:
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, tasks=tasks)
     torch.manual_seed(0)
     folder = tmp_path / "published"
-    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+    save_model(folder, dict(VideoDenoiser(config).named_parameters()), config, "# A model for tests")
     write_manifest(folder)
     return folder
 

@@ -19,8 +19,8 @@ from kinema_jobs.clip.media import write_mp4
 from kinema_model.artefact import save_model
 from kinema_model.conditions.tasks import TRAINED_BY, Task
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.pipeline import Pipeline
-from kinema_model.video_model import VideoModel
 from kinema_world import World
 from unit.jobs.serve.conftest import PROMPT, Order, write_manifest
 
@@ -33,7 +33,7 @@ def model_folder(tmp_path: Path) -> Path:
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, tasks=TRAINED)
     torch.manual_seed(0)
     folder = tmp_path / "published"
-    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+    save_model(folder, dict(VideoDenoiser(config).named_parameters()), config, "# A model for tests")
     write_manifest(folder)
     return folder
 
@@ -144,7 +144,7 @@ def streaming_model(folder: Path) -> None:
     """The same in a model that was trained to stream."""
     streaming = {"chunk_frames": 4, "window_chunks": 2}
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, places="space", streaming=streaming)
-    save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+    save_model(folder, dict(VideoDenoiser(config).named_parameters()), config, "# A model for tests")
     write_manifest(folder)
 
 
@@ -207,7 +207,7 @@ class TestLargeInputs:
     def model_folder(self, tmp_path: Path) -> Path:
         config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, tasks=TRAINED, max_side=512)
         folder = tmp_path / "published"
-        save_model(folder, dict(VideoModel(config).named_parameters()), config, "# A model for tests")
+        save_model(folder, dict(VideoDenoiser(config).named_parameters()), config, "# A model for tests")
         write_manifest(folder)
         return folder
 

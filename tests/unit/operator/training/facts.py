@@ -9,7 +9,7 @@ from typing import Any
 from kinema_api import names
 from kinema_api.base import find_condition
 from kinema_api.training_status import VideoModelTrainingStatus
-from kinema_api.wire import LastWord
+from kinema_api.wire import TerminationMessage
 from kinema_operator.core.plan import Plan
 from kinema_operator.training.observed import (
     ExportSeen,
@@ -40,7 +40,7 @@ def at_work(now: datetime, **changes: Any) -> Observed:
     return dataclasses.replace(seen, **changes)
 
 
-def failed(now: datetime, code: int, word: LastWord | None = None, **changes: Any) -> Observed:
+def failed(now: datetime, code: int, word: TerminationMessage | None = None, **changes: Any) -> Observed:
     pods = (STORE, trainer("a", now), trainer("b", now, PodEnd(exit_code=code, word=word, finished=now)))
     return at_work(now, pods=pods, **changes)
 

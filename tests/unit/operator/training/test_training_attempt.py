@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kinema_api import names
-from kinema_api.wire import CommittedCheckpoint, LastWord, TrainerProgress
+from kinema_api.wire import CommittedCheckpoint, TerminationMessage, TrainerProgress
 from kinema_operator.training.effects import IssueCredentials, PruneCheckpoints
 from kinema_operator.training.observed import (
     Observed,
@@ -188,7 +188,7 @@ def test_credentials_are_renewed_at_half_of_their_life(make_view: Any, now: date
 
 
 def test_a_user_error_fails_at_once_with_the_trainers_sentence(make_view: Any, now: datetime) -> None:
-    word = LastWord(failure_class="user_error", message="width 65 is not a multiple of heads 4")
+    word = TerminationMessage(failure_class="user_error", message="width 65 is not a multiple of heads 4")
     plan = decide(make_view(TRAINING, failed(now, 2, word, export=NO_EXPORT)))
     assert status_of(plan).phase == "Failed"
     assert condition(plan, "Failed") == ("True", "UserError")

@@ -11,7 +11,7 @@ import pytest
 from kinema_api import names
 from kinema_api.evaluation import METRICS, shortfall
 from kinema_api.run import EvaluationConfig
-from kinema_api.wire import EXIT_CODES, EvaluationResult, LastWord
+from kinema_api.wire import EXIT_CODES, EvaluationResult, TerminationMessage
 from kinema_operator.core.plan import Plan
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import store_location
@@ -199,14 +199,18 @@ def test_a_report_on_another_attempt_or_model_counts_for_nothing(make_view: Any,
 @pytest.mark.parametrize(
     ("code", "word", "sentence"),
     [
-        (EXIT_CODES["user_error"], LastWord(failure_class="user_error", message="no such section"), "no such section"),
+        (
+            EXIT_CODES["user_error"],
+            TerminationMessage(failure_class="user_error", message="no such section"),
+            "no such section",
+        ),
         (EXIT_CODES["out_of_memory"], None, "lower evaluation.clips"),
         (EXIT_CODES["network"], None, "reach the object store"),
         (1, None, "see the evaluator's logs"),
     ],
 )
 def test_a_job_that_failed_ends_the_run(
-    make_view: Any, now: datetime, code: int, word: LastWord | None, sentence: str
+    make_view: Any, now: datetime, code: int, word: TerminationMessage | None, sentence: str
 ) -> None:
     job = dataclasses.replace(MEASURING, finished="Failed", message="BackoffLimitExceeded")
     pods = (evaluator(now, PodEnd(exit_code=code, word=word, finished=now)),)

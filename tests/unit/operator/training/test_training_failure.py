@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kinema_api.training_status import FailureClass
-from kinema_api.wire import EXIT_CODES, LastWord, TrainerProgress
+from kinema_api.wire import EXIT_CODES, TerminationMessage, TrainerProgress
 from kinema_operator.core.settings import Settings
 from kinema_operator.training import failure
 from kinema_operator.training.observed import Observed, PodEnd, PodSeen
@@ -32,7 +32,7 @@ def running(name: str, seconds_ago: float = 600) -> PodSeen:
         (PodEnd(reason="Evicted"), "preemption"),
         (PodEnd(exit_code=2, disrupted=True), "preemption"),
         (PodEnd(exit_code=137, reason="OOMKilled"), "out_of_memory"),
-        (PodEnd(exit_code=1, word=LastWord(failure_class="numerics", message="loss is NaN")), "numerics"),
+        (PodEnd(exit_code=1, word=TerminationMessage(failure_class="numerics", message="loss is NaN")), "numerics"),
         (PodEnd(exit_code=2, reason="Error"), "user_error"),
         (PodEnd(exit_code=40), "out_of_memory"),
         (PodEnd(exit_code=41), "numerics"),
@@ -57,7 +57,7 @@ def test_every_exit_code_is_read_back_as_its_class() -> None:
 
 
 def test_the_cause_is_told_from_its_consequences() -> None:
-    blamed = PodEnd(exit_code=2, word=LastWord(failure_class="user_error", message="heads must divide width"))
+    blamed = PodEnd(exit_code=2, word=TerminationMessage(failure_class="user_error", message="heads must divide width"))
     found = failure.fatal([pod("a", PodEnd(exit_code=43)), pod("b", blamed), pod("c", PodEnd(exit_code=143))])
     assert found == failure.Failure("user_error", "b: heads must divide width")
 
@@ -68,10 +68,10 @@ def test_what_a_new_pod_may_heal_ends_no_attempt(code: int) -> None:
 
 
 def test_a_last_word_that_cannot_be_read_is_no_word() -> None:
-    assert failure.parse_last_word("Traceback ...") is None
-    assert failure.parse_last_word('{"failureClass": "novel", "message": ""}') is None
-    word = failure.parse_last_word('{"failureClass": "numerics", "message": "NaN at step 7", "step": 7}')
-    assert word == LastWord(failure_class="numerics", message="NaN at step 7", step=7)
+    assert failure.parse_termination_message("Traceback ...") is None
+    assert failure.parse_termination_message('{"failureClass": "novel", "message": ""}') is None
+    word = failure.parse_termination_message('{"failureClass": "numerics", "message": "NaN at step 7", "step": 7}')
+    assert word == TerminationMessage(failure_class="numerics", message="NaN at step 7", step=7)
 
 
 def test_trainers_that_die_again_and_again_end_the_attempt() -> None:

@@ -17,7 +17,7 @@ from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.training import VideoModelTraining
 from kinema_api.training_status import FailureClass
-from kinema_api.wire import LastWord, TrainerProgress
+from kinema_api.wire import TerminationMessage, TrainerProgress
 from kinema_operator.core.plan import Key, Plan
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell.cache import ObjectCache
@@ -105,7 +105,7 @@ class Life:
         self.training = self.training.model_copy(
             update={"status": self.training.status.model_copy(update={"phase": "Training"})}
         )
-        word = LastWord(failure_class=failure_class, message=f"the loss of step {at + 1} is nan", step=at)
+        word = TerminationMessage(failure_class=failure_class, message=f"the loss of step {at + 1} is nan", step=at)
         return self.decide(ended(self.now, attempt, code, word, **fields))
 
     def trainers(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Life:
         return dict(jobs[0]["spec"]["template"]["spec"])
 
 
-def ended(now: datetime, attempt: int, code: int, word: LastWord, **fields: Any) -> Observed:
+def ended(now: datetime, attempt: int, code: int, word: TerminationMessage, **fields: Any) -> Observed:
     dead = trainer("b", now, PodEnd(exit_code=code, word=word, finished=now), **fields)
     pods = tuple(dataclasses.replace(pod, attempt=attempt) for pod in (STORE, dead))
     return Observed(pods=pods, credentials_expire=now + LATER, export=ExportSeen(1, attempt))

@@ -20,7 +20,7 @@ class KeyValues:
 
 
 @dataclass
-class LayerMemory:
+class LayerKVCache:
     """One layer's `past`, and in `own` what the latest pass added to it."""
 
     past: KeyValues | None = None
@@ -35,21 +35,21 @@ class LayerMemory:
 
 
 @dataclass
-class Memory:
+class KVCache:
     """A memory for every layer of a network."""
 
-    layers: list[LayerMemory] = field(default_factory=list)
+    layers: list[LayerKVCache] = field(default_factory=list)
 
     @classmethod
-    def of(cls, depth: int, pasts: Sequence[Sequence[KeyValues]] = ()) -> "Memory":
+    def of(cls, depth: int, pasts: Sequence[Sequence[KeyValues]] = ()) -> "KVCache":
         """Of `depth` layers, the past being `pasts` one behind the other, each with a `KeyValues` for every layer."""
         if not pasts:
-            return cls([LayerMemory() for _ in range(depth)])
+            return cls([LayerKVCache() for _ in range(depth)])
         joined = [
             KeyValues(torch.cat([one.keys for one in layer]), torch.cat([one.values for one in layer]))
             for layer in zip(*pasts, strict=True)
         ]
-        return cls([LayerMemory(past) for past in joined])
+        return cls([LayerKVCache(past) for past in joined])
 
     @property
     def own(self) -> tuple[KeyValues, ...]:

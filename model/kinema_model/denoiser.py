@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from kinema_model.config import ModelConfig
-from kinema_model.network.memory import Memory
+from kinema_model.network.kv_cache import KVCache
 from kinema_model.network.pack import Pack
-from kinema_model.network.places import place_channel
+from kinema_model.network.position_channel import position_channel
 from kinema_model.network.transformer import VideoTransformer, initialise
 
 # Below this level the loss of a clean prediction weighs no more than here, so that the division by the level does not
@@ -28,7 +28,7 @@ def velocity_to(clean: Tensor, pack: Pack) -> Tensor:
     return (pack.tokens - clean) / torch.where(levels > 0, levels, torch.inf)
 
 
-class VideoModel(nn.Module):
+class VideoDenoiser(nn.Module):
     """What is trained and sampled from: velocity, the direction from clean to noise, of every token of a pack."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -37,18 +37,18 @@ class VideoModel(nn.Module):
         self.network = VideoTransformer(config.network)
         initialise(self.network)
 
-    def forward(self, pack: Pack, memory: Memory | None = None) -> Tensor:
+    def forward(self, pack: Pack, kv_cache: KVCache | None = None) -> Tensor:
         """(N, C pt ph pw) in the layout of `pack.tokens`. Raises `ShapeError`."""
-        emitted = self._emit(pack, memory)
+        emitted = self._emit(pack, kv_cache)
         if self.config.prediction == "velocity":
             return emitted
         return velocity_to(emitted, pack)
 
-    def _emit(self, pack: Pack, memory: Memory | None) -> Tensor:
+    def _emit(self, pack: Pack, kv_cache: KVCache | None) -> Tensor:
         """What the last layer says, channels first as the inputs are; the published layout has them last."""
         inputs = pack.tokens
         if self.config.places != "none":
-            told = place_channel(pack, self.config.patch, time=self.config.places == "space-time")
+            told = position_channel(pack, self.config.patch, time=self.config.places == "space-time")
             inputs = torch.cat((inputs, told.to(inputs.dtype)), dim=1)
-        emitted: Tensor = self.network(pack.at(inputs, pack.levels), memory)
+        emitted: Tensor = self.network(pack.at(inputs, pack.levels), kv_cache)
         return emitted.view(len(emitted), prod(self.config.patch), -1).transpose(1, 2).flatten(1)

@@ -21,12 +21,13 @@ from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.memory import require_memory
-from kinema_jobs.train.module import Shares, VideoModelModule
+from kinema_jobs.train.module import DenoiserModule, Shares
 from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.shape import model_config_of, task_mix_of
 from kinema_jobs.train.timed_source import TimedSource
 from kinema_jobs.train.world import source_of
 from kinema_model.config import ModelConfig
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.ema import Ema
 from kinema_model.errors import ModelError
 from kinema_model.packing.planning import StreamState
@@ -34,15 +35,14 @@ from kinema_model.packing.steps import Steps
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import EMA_DECAY, TrainingObjective, make_optimizer
 from kinema_model.validation import Validation
-from kinema_model.video_model import VideoModel
 
 
 @dataclass
-class Fitting:
+class TrainState:
     """The network and everything that changes with it."""
 
     model_config: ModelConfig
-    model: VideoModel
+    model: VideoDenoiser
     objective: TrainingObjective
     source: TimedSource
     ema: Ema
@@ -83,7 +83,7 @@ class Fitting:
             source = TimedSource(source_of(config.data.world, model_config))
             steps = steps_of(config, source, model_config)
             limit = require_memory(model_config, optimization.batch_tokens, group, steps.largest)
-            model = VideoModel(model_config)
+            model = VideoDenoiser(model_config)
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
         encoder = TextEncoder(device=group.device)
@@ -151,10 +151,10 @@ class Fitting:
             param_group["lr"] = rate
 
 
-def fit(fitting: Fitting, group: Group, lease: Lease, after_step: Callable[[], None]) -> None:
+def fit(fitting: TrainState, group: Group, lease: Lease, after_step: Callable[[], None]) -> None:
     """Train to the last step or until the group agrees to stop; `after_step` is called between steps."""
 
-    def keep(module: VideoModelModule) -> None:
+    def keep(module: DenoiserModule) -> None:
         assert module.done is not None
         fitting.step, fitting.stream, fitting.tokens = module.done.number + 1, module.done.after, module.done.tokens
         fitting.loss = module.global_loss
@@ -162,7 +162,7 @@ def fit(fitting: Fitting, group: Group, lease: Lease, after_step: Callable[[], N
         fitting.step_seconds, fitting.stopping = module.step_seconds, module.stopping
         after_step()
 
-    module = VideoModelModule(
+    module = DenoiserModule(
         fitting.model,
         fitting.objective,
         (fitting.optimizer, fitting.schedule),

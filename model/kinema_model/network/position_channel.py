@@ -15,7 +15,7 @@ from kinema_model.network.pack import Box, Pack
 _OCTAVES = 4
 
 
-def place_channel(pack: Pack, patch: Box, *, time: bool) -> Tensor:
+def position_channel(pack: Pack, patch: Box, *, time: bool) -> Tensor:
     """(N, pt ph pw): sines and cosines of every token's place, each axis scaled to [-1, 1] over its clip, then zeros.
 
     Without `time` only rows and columns are told, for clips whose length is open.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-class Stream(IntEnum):
+class RngStream(IntEnum):
     """What a draw is for; draws of different streams are independent."""
 
     WORLD = 1
@@ -31,13 +31,13 @@ class Stream(IntEnum):
     REFERENCE_NOISE = 13
 
 
-def generator(stream: Stream, seed: int, sample: int = 0, step: int = 0) -> np.random.Generator:
+def generator(stream: RngStream, seed: int, sample: int = 0, step: int = 0) -> np.random.Generator:
     """A generator for one purpose, run seed, sample and optimizer step (all non-negative)."""
     # The counter's low words advance as numbers are drawn; sample and step sit above them.
     return np.random.Generator(np.random.Philox(key=[seed, int(stream)], counter=[0, 0, sample, step]))
 
 
-def normal(stream: Stream, seed: int, samples: Sequence[int], step: int, shape: Sequence[int]) -> Tensor:
+def normal(stream: RngStream, seed: int, samples: Sequence[int], step: int, shape: Sequence[int]) -> Tensor:
     """Standard normal float32 (len(samples), *shape), row i drawn for samples[i] alone."""
     rows = np.empty((len(samples), math.prod(shape)), dtype=np.float32)
     for row, sample in zip(rows, samples, strict=True):
@@ -45,7 +45,7 @@ def normal(stream: Stream, seed: int, samples: Sequence[int], step: int, shape: 
     return torch.from_numpy(rows).view(len(samples), *shape)
 
 
-def uniform(stream: Stream, seed: int, samples: Sequence[int], step: int) -> Tensor:
+def uniform(stream: RngStream, seed: int, samples: Sequence[int], step: int) -> Tensor:
     """Float32 (len(samples),), uniform in [0, 1), value i drawn for samples[i] alone."""
     values = [generator(stream, seed, sample, step).random() for sample in samples]
     return torch.tensor(values, dtype=torch.float32)

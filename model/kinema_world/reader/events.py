@@ -7,10 +7,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from kinema_world.reader.courses import Piece, break_frame, fall, pieces, point_error
 from kinema_world.reader.layers import Layer, grown
-from kinema_world.reader.objects import Sighting
-from kinema_world.reader.reading import Hiding, Meeting, ObjectReading, Point, Trail, WallBounce
+from kinema_world.reader.objects import ColourTrack
+from kinema_world.reader.reading import Contact, ObjectReading, Occlusion, Point, Trail, WallBounce
+from kinema_world.reader.trajectories import Piece, break_frame, fall, pieces, point_error
 from kinema_world.vocabulary import FloatArray, Motion
 
 Floats = npt.NDArray[np.float64]
@@ -52,7 +52,7 @@ class Stage:
         return np.array(self.camera or (0.0, 0.0))
 
 
-def unmoved(sighting: Sighting) -> ObjectReading:
+def unmoved(sighting: ColourTrack) -> ObjectReading:
     """What is known of an object without its motion."""
     centres = tuple(
         (float(x), float(y)) if seen else None for (x, y), seen in zip(sighting.centres, sighting.whole, strict=True)
@@ -62,16 +62,16 @@ def unmoved(sighting: Sighting) -> ObjectReading:
     return ObjectReading(sighting.colour, sighting.shape, sighting.size, radius, centres, shares)
 
 
-def course_of(sighting: Sighting, stage: Stage) -> tuple[Floats, Floats]:
+def trajectory_of(sighting: ColourTrack, stage: Stage) -> tuple[Floats, Floats]:
     """Frames (n,) in which an object is wholly seen, and its places in the world there (n, 2)."""
     frames = np.flatnonzero(sighting.whole).astype(np.float64)
     return frames, sighting.centres[sighting.whole] + frames[:, None] * stage.step
 
 
-def alone(sighting: Sighting, stage: Stage) -> ObjectReading:
+def alone(sighting: ColourTrack, stage: Stage) -> ObjectReading:
     """An object that meets no other: at rest, straight ahead, off walls, falling, or behind a screen."""
     reading = unmoved(sighting)
-    frames, points = course_of(sighting, stage)
+    frames, points = trajectory_of(sighting, stage)
     # One frame shows no motion; and where the view moves in an unknown way, nothing in the world can be told.
     if len(frames) < 2 or stage.camera is None or not sighting.compact:
         return reading
@@ -98,7 +98,7 @@ def _velocity(piece: Piece, stage: Stage) -> Point:
     return float(piece.step[0] * stage.fps), float(piece.step[1] * stage.fps)
 
 
-def _bounces(found: list[Piece], frames: Floats, sighting: Sighting, stage: Stage) -> tuple[WallBounce, ...] | None:
+def _bounces(found: list[Piece], frames: Floats, sighting: ColourTrack, stage: Stage) -> tuple[WallBounce, ...] | None:
     """One wall for every break, or None where a break is not a mirroring at a wall."""
     bounces = []
     for one, other in pairwise(found):
@@ -112,7 +112,7 @@ def _bounces(found: list[Piece], frames: Floats, sighting: Sighting, stage: Stag
     return tuple(bounces)
 
 
-def _wall(one: Piece, other: Piece, when: float, sighting: Sighting, stage: Stage) -> str | None:
+def _wall(one: Piece, other: Piece, when: float, sighting: ColourTrack, stage: Stage) -> str | None:
     left, right, top, bottom = sighting.extents()
     height, width = stage.pixels.shape[1:3]
     place = one.origin + when * one.step - when * stage.step
@@ -132,7 +132,7 @@ def _wall(one: Piece, other: Piece, when: float, sighting: Sighting, stage: Stag
     return None
 
 
-def _hiding(sighting: Sighting, piece: Piece, stage: Stage) -> Hiding | None:
+def _hiding(sighting: ColourTrack, piece: Piece, stage: Stage) -> Occlusion | None:
     """The one time in which the object is gone between two in which it is seen, if a screen stands where it is."""
     gone = np.flatnonzero(sighting.hidden)
     if not len(gone) or gone[0] == 0 or gone[-1] == len(sighting.hidden) - 1 or np.any(np.diff(gone) > 1):
@@ -148,15 +148,15 @@ def _hiding(sighting: Sighting, piece: Piece, stage: Stage) -> Hiding | None:
     across, down = piece.step
     sideways, upright = ("right" if across > 0 else "left"), ("bottom" if down > 0 else "top")
     exit_side = sideways if abs(across) > abs(down) else upright
-    return Hiding(int(gone[0]), int(gone[-1]), exit_side, float(gone[-1] + 1) / stage.fps)
+    return Occlusion(int(gone[0]), int(gone[-1]), exit_side, float(gone[-1] + 1) / stage.fps)
 
 
-def meeting(first: Sighting, second: Sighting, stage: Stage) -> tuple[Meeting, list[ObjectReading]] | None:
+def meeting(first: ColourTrack, second: ColourTrack, stage: Stage) -> tuple[Contact, list[ObjectReading]] | None:
     """Two objects that touch and change course at that moment, the one that hits named first."""
     error = point_error(stage.side)
     sightings, courses = (first, second), []
     for sighting in sightings:
-        frames, points = course_of(sighting, stage)
+        frames, points = trajectory_of(sighting, stage)
         found = pieces(frames, points, error) if len(frames) > 1 else None
         if found is None or len(found) != 2:
             return None
@@ -175,7 +175,7 @@ def meeting(first: Sighting, second: Sighting, stage: Stage) -> tuple[Meeting, l
     for motion, number, part in ((Motion.HIT, order[0], 0), (Motion.STRUCK, order[1], 1)):
         velocity = _velocity(courses[number][0][part], stage)
         readings.append(replace(unmoved(sightings[number]), motion=motion, velocity=velocity))
-    return Meeting(frame, (readings[0].colour, readings[1].colour)), readings
+    return Contact(frame, (readings[0].colour, readings[1].colour)), readings
 
 
 def find_trail(layers: list[Layer]) -> tuple[int, bool] | None:
@@ -201,7 +201,7 @@ def find_trail(layers: list[Layer]) -> tuple[int, bool] | None:
     return None
 
 
-def painting(sighting: Sighting, stage: Stage, trail: Trail) -> ObjectReading:
+def painting(sighting: ColourTrack, stage: Stage, trail: Trail) -> ObjectReading:
     """A brush on its way, with its trail."""
     reading = alone(sighting, stage)
     return replace(reading, motion=Motion.PAINT if reading.motion is Motion.STRAIGHT else None, trail=trail)
