@@ -86,7 +86,7 @@ def rich_caption(facts: Facts) -> str:
     parts = []
     for number, shot in enumerate(facts.shots):
         known = {(thing.colour, thing.shape) for thing in facts.shots[0].objects} if number else set()
-        parts.append(f"SceneShot {number + 1}: {_paragraph(shot, facts.kind, known)}")
+        parts.append(f"Shot {number + 1}: {_paragraph(shot, facts.kind, known)}")
     return " ".join(parts)
 
 

@@ -96,7 +96,7 @@ def worker_pod(name: str, node: str, annotations: dict[str, str] | None = None) 
             "containers": [container],
             "volumes": [
                 {"name": "tmp", "emptyDir": {}},
-                {"name": "shm", "emptyDir": {"medium": "KVCache"}},
+                {"name": "shm", "emptyDir": {"medium": "Memory"}},
             ],
         },
     }

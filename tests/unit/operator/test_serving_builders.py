@@ -58,7 +58,7 @@ def test_a_pod_can_write_to_tmp_and_shared_memory_only() -> None:
     mounts = {mount["mountPath"]: mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
     assert mounts.keys() == {"/tmp", "/dev/shm"}
     volumes = {volume["name"]: volume["emptyDir"] for volume in spec["volumes"]}
-    assert volumes[mounts["/dev/shm"]]["medium"] == "KVCache"
+    assert volumes[mounts["/dev/shm"]]["medium"] == "Memory"
     assert "medium" not in volumes[mounts["/tmp"]]
 
 

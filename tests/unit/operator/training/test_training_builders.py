@@ -51,7 +51,7 @@ def test_pods_meet_the_restricted_standard(make_training: Any, settings: Setting
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
         volumes = {volume["name"]: volume for volume in spec["volumes"]}
         assert "emptyDir" in volumes[mounts["/tmp"]]
-        assert volumes[mounts["/dev/shm"]]["emptyDir"]["medium"] == "KVCache"
+        assert volumes[mounts["/dev/shm"]]["emptyDir"]["medium"] == "Memory"
 
 
 def test_a_short_absence_of_its_nodes_heartbeat_evicts_no_pod_of_a_training(
