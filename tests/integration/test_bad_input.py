@@ -109,7 +109,10 @@ HEADS = "each head has an even number of channels, at least 6"
         ({"overrides": {"size": "24x264"}}, SIZE),
         ({"overrides": {"heads": 3}}, HEADS),
         ({"overrides": {"width": 16}}, HEADS),
-        ({"streaming": {"chunkFrames": 2, "referenceFrames": 3}}, "lower them to at most chunkFrames"),
+        (
+            {"streaming": {"chunkFrames": 2, "referenceFrames": 3}},
+            "referenceFrames must not exceed chunkFrames: lower referenceFrames",
+        ),
         ({"overrides": {"width": 132, "heads": 6, "size": "256x8"}}, None),
     ],
 )
