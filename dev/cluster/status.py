@@ -47,7 +47,7 @@ def _in_pod(pid: int) -> bool:
 
 
 def _proportional_kib(pid: int) -> int:
-    """KVCache of a process, shared pages divided among those who share them."""
+    """Memory of a process, shared pages divided among those who share them."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

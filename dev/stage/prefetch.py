@@ -47,7 +47,7 @@ class Prefetch(Generic[T]):
         if self._stream is None:
             return self._make(), None
         with torch.cuda.stream(self._stream):
-            # KVCache of the batch before may still be read by what the device has yet to do.
+            # Memory of the batch before may still be read by what the device has yet to do.
             if free is not None:
                 self._stream.wait_event(free)
             return self._make(), self._stream.record_event()
