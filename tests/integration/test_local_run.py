@@ -120,4 +120,4 @@ def test_a_model_is_measured_before_it_is_published(tmp_path: Path, least: float
     assert ("published" in by_name) is (code == 0)
     assert bool(list((tmp_path / "work").glob("store/kinema/models/*"))) is (code == 0)
     if code:
-        assert "The model is not published: colour reached" in str(by_name["error"]["message"])
+        assert "The model is not published: colour is" in str(by_name["error"]["message"])
