@@ -96,7 +96,7 @@ def test_a_model_below_its_gate_is_not_published(namespace: str) -> None:
     status = finished("gated", namespace, "Failed")
     failed = next(c for c in status["conditions"] if c["type"] == "Failed")
     assert failed["reason"] == "GateNotMet"
-    assert "everything reached" in failed["message"]
+    assert "everything is" in failed["message"]
     assert "below the gate of 1" in failed["message"]
     assert "published" not in status
     assert kube.get("vmodel", "gated", namespace) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,8 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def kubectl(kubeconfig: Path, request: pytest.FixtureRequest) -> Kubectl:
-    name = f"v-{abs(hash(request.node.nodeid)) % 10**8}"
+def kubectl(kubeconfig: Path) -> Kubectl:
+    name = f"v-{uuid.uuid4().hex[:10]}"  # another one when a test is run again
     Kubectl(kubeconfig, "default")("create", "namespace", name)
     made = Kubectl(kubeconfig, name)
     made("create", "serviceaccount", "default")
