@@ -19,16 +19,18 @@ class StreamingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    chunk_frames: int = Field(gt=0, description="frames that are made together")
-    window_chunks: int = Field(gt=0, description="chunks before its own that a chunk sees")
+    chunk_frames: int = Field(gt=0, description="frames that are denoised together")
+    window_chunks: int = Field(gt=0, description="chunks before its own that a chunk attends to")
     context_level: float = Field(
         default=0.1,
         ge=0,
         lt=1,
-        description="noise level of finished chunks, so that their small faults are not trusted",
+        description="noise level of finished chunks in the attention context, which keeps errors from accumulating",
     )
     reference_frames: int = Field(
-        default=1, ge=0, description="first frames of a shot that stay in sight when the window has moved on"
+        default=1,
+        ge=0,
+        description="first frames of a shot that stay in the attention context after they have left the window",
     )
 
 
@@ -98,7 +100,7 @@ class ModelConfig(BaseModel):
             if frames % self.patch[0]:
                 raise ValueError(f"streaming.{name} {frames} must be a multiple of the patch's {self.patch[0]} frames")
         if streaming.reference_frames > streaming.chunk_frames:
-            raise ValueError("streaming.reference_frames are of a shot's first chunk; at most chunk_frames fit")
+            raise ValueError("streaming.reference_frames must not exceed streaming.chunk_frames")
 
     @property
     def patch(self) -> tuple[int, int, int]:

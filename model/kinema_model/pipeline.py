@@ -116,7 +116,7 @@ class Pipeline:
         negative seed, `SamplingStopped` when `should_stop` said so, and `NotFinite`.
         """
         if any(not isinstance(prompt, str) or not prompt.strip() for prompt in prompts):
-            raise PromptError("A prompt is empty. Say in a few words what the clip shows.")
+            raise PromptError("A prompt is empty. Describe the clip.")
         if any(seed < 0 for seed in seeds):
             raise ShapeError("A seed is negative. Use 0 or a positive number.")
         t, h, w = self._shape(asked)
@@ -141,7 +141,7 @@ class Pipeline:
         """
         check_task(task, self.config.tasks)
         if not prompt.strip() and task is Task.EDIT:
-            raise PromptError("The prompt is empty. Say what the edited clip shows.")
+            raise PromptError("The prompt is empty. Describe the edited clip.")
         t, h, w = self._shape(asked)
         check_given(given, t, h, w)
         begin = self._blank(t, h, w)

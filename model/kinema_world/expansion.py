@@ -26,8 +26,8 @@ from kinema_world.vocabulary import (
     SceneKind,
 )
 
-COMPLETED: Final = "completed in the words of the world"
-_UNCHANGED: Final = "left as it was, since it {reason}"
+COMPLETED: Final = "expanded with the vocabulary of the world"
+_UNCHANGED: Final = "left unchanged, since it {reason}"
 _MOST_OBJECTS: Final = 3
 _MOST_OBJECTS_OF_TWO_SHOTS: Final = 2
 _SMALLER: Final = tuple(SIZES)[:2]
@@ -69,7 +69,7 @@ def expand(prompt: str, seed: int) -> Expansion:
     rich = rich_caption(_completed(said, generator(RngStream.CAPTION, seed)))
     # The parser looks for what it knows and passes over the rest; a prompt may not lose a word that way.
     if _content(text) - _content(rich):
-        return _unchanged(prompt, "says more than the world has words for")
+        return _unchanged(prompt, "has words outside the vocabulary of the world")
     return Expansion(prompt, rich, COMPLETED)
 
 

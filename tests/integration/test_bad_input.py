@@ -77,7 +77,7 @@ def test_a_shape_that_no_network_has_starts_nothing(tmp_path: Path) -> None:
     ("options", "words"),
     [
         (["--task", "extend", "--input", "none.mp4"], ["The input cannot be read", "No such file"]),
-        (["--task", "extend"], ["Give input"]),
+        (["--task", "extend"], ["Set input"]),
         (["--negative-prompt", "\udcff"], ["negativePrompt: ", "valid string"]),
         (["--size", "33x47"], ["33x47"]),
     ],

@@ -109,7 +109,7 @@ def test_a_clip_is_extended_from_a_file_and_its_prompt_said_at_length(tmp_path: 
     [
         (["--task", "fill"], "not trained for 'fill'"),
         (["--shot", "a blue circle"], "--shot is SECONDS:PROMPT"),
-        (["--shot", "1:a blue circle"], "was not trained for clips of open length"),
+        (["--shot", "1:a blue circle"], "was not trained for streaming"),
     ],
 )
 def test_what_the_model_was_not_trained_for_is_2(model_folder: Path, options: list[str], sentence: str) -> None:

@@ -110,7 +110,7 @@ def test_a_killed_node_is_done_without_and_comes_back(pair: Trainers) -> None:
     grown = together(pair)
     assert grown.round > alone.round
     planned = max(at for at in manifests(pair) if at[1] == alone.round)[0]
-    assert f"round {grown.round} goes on from step {planned} " in pair.log(survivor), "a grow loses no step"
+    assert f"round {grown.round} resumes from step {planned} " in pair.log(survivor), "a grow loses no step"
 
 
 def test_a_frozen_node_neither_trains_nor_commits_in_its_old_round(pair: Trainers) -> None:
@@ -149,7 +149,7 @@ def test_a_leaver_says_so_and_loses_no_step(pair: Trainers) -> None:
     after = pair.until_steps(0, 1)
     assert after.round > before.round
     last = max(at for at in manifests(pair) if at[1] == before.round)[0]
-    assert f"round {after.round} goes on from step {last} " in pair.log(0)
+    assert f"round {after.round} resumes from step {last} " in pair.log(0)
     assert last >= before.step
 
 
@@ -166,7 +166,7 @@ def test_everything_is_restarted_past_a_torn_checkpoint(pair: Trainers) -> None:
     pair.start(0)
     after = pair.until_steps(0, 1)
     assert f"{name} differs from its digest" in pair.log(0)
-    assert f"round {after.round} goes on from step {whole[0]} " in pair.log(0)
+    assert f"round {after.round} resumes from step {whole[0]} " in pair.log(0)
     assert after.round > torn[1], "numbered above what the bucket holds"
 
 

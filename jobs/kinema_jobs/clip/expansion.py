@@ -69,7 +69,7 @@ class ExpansionSettings(BaseSettings):
             first = error.errors()[0]
             name = "".join(f"KINEMA_EXPANSION_{part}: ".upper() for part in first["loc"])
             raise BadSettings(
-                f"{name}{first['msg']}; correct it, or unset KINEMA_EXPANSION_URL to ask no language model"
+                f"{name}{first['msg']}; correct it, or unset KINEMA_EXPANSION_URL to use no language model"
             ) from None
 
 
@@ -101,15 +101,15 @@ async def expand_prompt(prompt: str, seed: int, settings: ExpansionSettings) -> 
     except _NoAnswer as failure:
         reason = str(failure)
     except TimeoutError:
-        reason = f"no answer within {settings.timeout_seconds:g} s"
+        reason = f"no response within {settings.timeout_seconds:g} s"
     except (aiohttp.ClientError, OSError) as error:
         # Its text may hold an address; its class is enough to go by.
         reason = type(error).__name__
     else:
         return Expansion(prompt, rich, f"written by the language model {settings.model}")
-    log.warning("the language model did not expand a prompt (%s): the world's rule takes its place", reason)
+    log.warning("the language model did not expand a prompt (%s): the built-in rules expand it", reason)
     local = expand(prompt, seed)
-    return replace(local, how=f"{local.how}; the language model gave nothing: {reason}")
+    return replace(local, how=f"{local.how}; the language model returned no prompt: {reason}")
 
 
 async def _ask(url: str, prompt: str, seed: int, settings: ExpansionSettings) -> str:
@@ -160,11 +160,11 @@ def answer_text(body: bytes, most: int) -> str:
     try:
         content = _Completion.model_validate_json(body).choices[0].message.content
     except ValidationError:
-        raise _NoAnswer("the answer is no chat completion") from None
+        raise _NoAnswer("the response is not a chat completion") from None
     shown = "".join(c for c in content if c.isspace() or not unicodedata.category(c).startswith("C"))
     text = " ".join(said_prompt(shown).split())
     if len(text) > most:
         text = text[: most + 1].rsplit(" ", 1)[0][:most]
     if not text:
-        raise _NoAnswer("the answer is empty" if not shown.strip() else "the answer holds no prompt")
+        raise _NoAnswer("the response is empty" if not shown.strip() else "the response has no prompt")
     return text

@@ -96,26 +96,26 @@ class Work:
         if task in FROM_WORDS and given:
             raise TaskError(f"{task!r} takes no {min(given)}. Remove it, or name a task such as extend.")
         if task not in FROM_WORDS and "input" not in given:
-            raise TaskError(f"{task!r} works on a clip or a picture. Give input.")
+            raise TaskError(f"{task!r} needs a clip or an image. Set input.")
         if "end" in given and task not in ENDED_TASKS:
-            raise TaskError(f"{task!r} leads nowhere. Remove end, or name one of: {', '.join(ENDED_TASKS)}.")
+            raise TaskError(f"{task!r} takes no end. Remove it, or use one of: {', '.join(ENDED_TASKS)}.")
         if ("mask" in given or self.region) and self.task is not Task.INPAINT:
-            raise TaskError(f"{task!r} takes no mask. Remove it, or name inpaint.")
+            raise TaskError(f"{task!r} takes no mask. Remove it, or use inpaint.")
         if self.input_seconds is not None and task not in EXTENDING_TASKS:
-            raise TaskError(f"{task!r} does not count input seconds. Remove them, or name extend or extend-back.")
+            raise TaskError(f"{task!r} takes no inputSeconds. Remove it, or use extend or extend-back.")
 
     def given(self, frames: int, height: int, width: int, fps: float) -> Given:
         """All that a clip of this shape is given. Raises `ShapeError` and `TaskError` for what does not fit."""
         self.check()
         if frames < 2 and self.task not in (Task.EDIT, Task.INPAINT):
             raise ShapeError(
-                f"{self.task.value!r} is given one frame, and the clip has no other. Ask for more seconds."
+                f"{self.task.value!r} has one input frame, and the clip has no other. Request more seconds."
             )
         for footage in self.footage.values():
             if footage.size != (height, width):
                 raise ShapeError(
                     f"The {footage.name} is {footage.size[1]}x{footage.size[0]} and the clip {width}x{height}. "
-                    "Ask for the input's size, or scale one to the other."
+                    "Request the input's size, or scale the input."
                 )
         task, end = self.task, self.footage.get("end")
         if task is Task.FILL:
@@ -136,7 +136,8 @@ class Work:
         wanted = frames // 2 if self.input_seconds is None else round(self.input_seconds * fps)
         if wanted >= frames:
             raise ShapeError(
-                f"{wanted} of {frames} frames would be given and none made. Ask for more seconds, or show fewer."
+                f"{wanted} of {frames} frames would be taken from the input and none generated. Request more "
+                "seconds, or lower inputSeconds."
             )
         return max(1, wanted)
 
@@ -144,8 +145,7 @@ class Work:
         video = self.footage[name].frames(frames, fps)
         if len(video) < frames:
             raise ShapeError(
-                f"The {name} lasts {len(video) / fps:g} seconds and the clip {frames / fps:g}. "
-                "Ask for no more than it has."
+                f"The {name} lasts {len(video) / fps:g} seconds and the clip {frames / fps:g}. Request at most that."
             )
         return pixels(video)
 

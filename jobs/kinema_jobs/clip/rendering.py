@@ -96,7 +96,7 @@ def output_shape(
     _, patch_h, patch_w = config.patch
     fps = config.rate(request.fps)
     if fps > MAX_FPS:
-        raise ShapeError(f"This model's clips have more than {MAX_FPS} frames a second: name another model.")
+        raise ShapeError(f"This model's clips have more than {MAX_FPS} frames per second: use another model.")
     if height % patch_h or width % patch_w or max(height, width) > config.max_side:
         raise ShapeError(
             f"This model cannot render {width}x{height}: use a width in multiples of {patch_w} and a height in "
@@ -111,10 +111,10 @@ def output_shape(
     lengths = (request.seconds, *(shot.seconds for shot in request.shots))
     frames = sum(config.rows_for(seconds, fps) for seconds in lengths) * config.patch[0]
     if frames < config.least_rows * config.patch[0]:
-        raise ShapeError(f"This model cannot render {request.seconds:g} seconds: ask for at least {2 / fps:g}.")
+        raise ShapeError(f"This model cannot render {request.seconds:g} seconds: request at least {2 / fps:g}.")
     if frames > config.max_frames and config.streaming is None:
         raise ShapeError(
-            f"This model cannot render {request.seconds:g} seconds: ask for at most {config.max_frames / fps:g}."
+            f"This model cannot render {request.seconds:g} seconds: request at most {config.max_frames / fps:g}."
         )
     return OutputShape(frames, height, width, float(fps))
 
@@ -138,7 +138,7 @@ def open_pipeline(folder: Path) -> Pipeline:
     if total is not None and weights > total:
         raise ModelTooLarge(
             f"{folder}: the weights take {in_gib(weights)} of memory and there are {in_gib(total)} on {device.type}: "
-            "give servers more in the VideoModel's spec.serving.resources, or name a smaller model."
+            "give servers more in the VideoModel's spec.serving.resources, or use a smaller model."
         )
     if free is not None and weights > free:
         raise MemoryShort(
@@ -163,9 +163,9 @@ def require_memory(config: ModelConfig, request: ClipRequest, shape: OutputShape
     need = 8 * tokens * halves * (network.width + network.ffn_dim) + 3 * shape.frames * shape.height * shape.width
     clip = f"A clip of {shape.size} with {shape.frames} frames needs at least {in_gib(need)} of memory and"
     if total is not None and need > total:
-        raise ShapeError(f"{clip} there are {in_gib(total)}: ask for a smaller size or fewer seconds.")
+        raise ShapeError(f"{clip} there are {in_gib(total)}: request a smaller size or fewer seconds.")
     if free is not None and need > free:
-        raise MemoryShort(f"{clip} {in_gib(free)} are free now: try again, or ask for a smaller size or fewer seconds.")
+        raise MemoryShort(f"{clip} {in_gib(free)} are free now: try again, or request a smaller size or fewer seconds.")
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,9 @@ def render(
     """
     check_task(work.task, pipeline.config.tasks)
     if request.clip.shots and work.task is not Task.TEXT:
-        raise TaskError(f"Shots are made from words alone. Remove them or the task {work.task.value!r}.")
+        raise TaskError(f"Shots go with the task text alone. Remove them or the task {work.task.value!r}.")
     if request.clip.strength is not None and work.task not in WEAKENED_TASKS:
-        raise TaskError(f"{work.task.value!r} takes no strength. Remove it, or name edit or blend.")
+        raise TaskError(f"{work.task.value!r} takes no strength. Remove it, or use edit or blend.")
     require_memory(pipeline.config, request.clip, shape, pipeline.device)
     try:
         return _rendered(pipeline, request, work, shape, on_step, should_stop)
@@ -204,7 +204,7 @@ def render(
         if pipeline.device.type == "cuda":
             torch.cuda.empty_cache()
         raise MemoryShort(
-            "The clip does not fit into memory now: try again, or ask for a smaller size or fewer seconds."
+            "The clip does not fit into memory now: try again, or request a smaller size or fewer seconds."
         ) from None
 
 

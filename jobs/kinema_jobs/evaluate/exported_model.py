@@ -87,7 +87,7 @@ class _Log:
         now = time.monotonic()
         if section != self._section or done == total or now - self._told >= LOG_SECONDS:
             self._section, self._told = section, now
-            logger.info("Measuring %s: %d of %d clips", section, done, total)
+            logger.info("Evaluating %s: %d of %d clips", section, done, total)
 
 
 def make_report(config: EvaluationConfig, settings: PodSettings) -> EvaluationResult:
@@ -114,7 +114,7 @@ def _committed(bucket: _Bucket, config: EvaluationConfig) -> EvaluationResult | 
     found = bucket.patience(lambda: read_result(bucket.store, layout.evaluation_prefix(config.prefix)))
     if found is None or found.model_digest != config.model_digest:
         return None
-    logger.info("The report on %s is there already", config.model_digest)
+    logger.info("The report on %s exists already", config.model_digest)
     return found
 
 
@@ -138,7 +138,7 @@ def _commit(
             return found
         raise StorageFailure(
             f"another evaluator writes to {bucket.store.uri(prefix)}, and no whole report on {config.model_digest} is "
-            "there yet: the next pod of this evaluation takes over its report, or measures the model again"
+            "there yet: the next pod of this evaluation uses its report, or evaluates the model again"
         ) from None
     logger.info("The report is committed as %s", bucket.store.uri(prefix))
     return result
@@ -150,7 +150,9 @@ def _fetch_model(bucket: _Bucket, config: EvaluationConfig, folder: Path) -> Man
     try:
         prefix = bucket.patience(lambda: heads.export_of(bucket.store, config.prefix))
         if prefix is None:
-            raise StorageFailure(f"{config.prefix} has no committed model any more; the control plane asks for it anew")
+            raise StorageFailure(
+                f"{config.prefix} has no committed model any more; the operator starts another evaluation"
+            )
         manifest = Manifest.from_bytes(bucket.get(prefix + layout.MANIFEST), prefix + layout.MANIFEST)
         if manifest.digest() != config.model_digest:
             raise StorageFailure(
@@ -180,7 +182,7 @@ def _measure(config: EvaluationConfig, model: Path, folder: Path) -> EvaluationR
         )
         report = evaluate(open_pipeline(model), plan, _Log())
     except (EvaluationError, ModelError, WorldError) as error:
-        raise BadConfiguration(f"the model cannot be measured as spec.evaluation asks: {error}") from None
+        raise BadConfiguration(f"the model cannot be evaluated with this spec.evaluation: {error}") from None
     seconds = round(time.monotonic() - started, 1)
     write_report(report, Origin(config.name, config.model_digest, seconds), folder)
     result = EvaluationResult(model_digest=config.model_digest, accuracy=accuracy(report), seconds=seconds)

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 
         make_report(config, settings)
     except Exception as error:
-        logging.getLogger(__name__).info("The evaluation ends with an error", exc_info=True)
+        logging.getLogger(__name__).info("The evaluation failed", exc_info=True)
         word = termination_message(error, None)
         write_termination_message(word)
         return EXIT_CODES[word.failure_class]

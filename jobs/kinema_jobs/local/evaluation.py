@@ -45,7 +45,7 @@ def measure(
     """
     wanted = training.spec.evaluation or Evaluation()
     own = Folders(folders.work / "evaluation")
-    tell({"event": "evaluating", "message": f"the model is measured; logs in {own.logs}"})
+    tell({"event": "evaluating", "message": f"the model is being evaluated; logs in {own.logs}"})
     try:
         prefix = heads.export_of(store, config.prefix)
         if prefix is None:
@@ -88,7 +88,7 @@ def _run(app: Any, own: Folders) -> None:
 def _judge(wanted: Evaluation, result: EvaluationResult, report: str, tell: Callable[[dict[str, Any]], None]) -> None:
     missed = shortfall(wanted.gate, result.accuracy)
     figures = ", ".join(f"{metric} {share:.1%}" for metric, share in result.accuracy.items())
-    message = f"{figures or 'no figure of captions'}; the report is {report}"
+    message = f"{figures or 'no accuracy of captions'}; the report is {report}"
     found = {"report": report, "accuracy": result.accuracy, "passed": not missed, "seconds": result.seconds}
     tell({"event": "evaluated", "message": message, **found})
     if missed:

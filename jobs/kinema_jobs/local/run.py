@@ -88,7 +88,7 @@ def run_local(wanted: LocalTraining, tell: Callable[[Event], None]) -> str:
     """
     require_text_encoder()
     if wanted.kill_after_step is not None and wanted.training.spec.min_nodes >= wanted.training.spec.nodes:
-        raise BadConfiguration("a killed worker is not replaced here: set elastic.minNodes below nodes to go on")
+        raise BadConfiguration("a killed worker is not replaced here: set elastic.minNodes below nodes to continue")
     try:
         store = open_store(wanted.store, wanted.credentials, wanted.ca_file)
         if wanted.store.endpoint.startswith("file://"):
@@ -167,7 +167,7 @@ class _Watch:
             if now.first_step_time is not None and now.first_step_time > since:
                 self._recovered = True
                 seconds = round(now.first_step_time - since, 2)
-                message = f"{now.world_size} agents go on after {seconds} s at step {now.step}"
+                message = f"{now.world_size} agents continue after {seconds} s at step {now.step}"
                 self._tell({"event": "recovered", "seconds": seconds, "step": now.step, "message": message})
 
     def _raise_failure(self, codes: list[int | None]) -> None:

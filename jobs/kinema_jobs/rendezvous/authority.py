@@ -94,7 +94,7 @@ class Authority:
         if run_id != self.run_id:
             raise RendezvousRefused(
                 f"this rendezvous serves {self.run_id!r}, not {run_id!r}: start the worker with the address of its "
-                "own attempt's store"
+                "own attempt's rendezvous"
             )
         self.members[member] = Member(member, now)
 
@@ -109,7 +109,7 @@ class Authority:
         if self.finished:
             out.messages.append((member, {"type": "finished"}))
         elif self._in_round(member):
-            self._ask_to_reform(out, f"{member} came back to wait", planned=False, now=now)
+            self._ask_to_reform(out, f"{member} rejoined", planned=False, now=now)
         elif self.current:
             self._ask_to_reform(out, f"{member} waits to join", planned=True, now=now)
         return out
@@ -154,7 +154,7 @@ class Authority:
         """This service has to go: its round ends at a step boundary, and the next one is formed elsewhere."""
         self.departing = True
         out = Outbox()
-        self._ask_to_reform(out, "the rendezvous leaves its node", planned=True, now=now)
+        self._ask_to_reform(out, "the rendezvous is being moved to another node", planned=True, now=now)
         return out
 
     @property
@@ -169,7 +169,7 @@ class Authority:
         out = Outbox()
         for member in [*self.members.values()]:
             if now - member.last_heard >= self.settings.lost_seconds:
-                self._drop(out, member.id, f"silent for {self.settings.lost_seconds:g} s", now)
+                self._drop(out, member.id, f"no heartbeat for {self.settings.lost_seconds:g} s", now)
         if self._reforming_since is not None and now - self._reforming_since >= self.settings.straggler_seconds:
             for straggler in self._missing():
                 self._drop(out, straggler, "did not come to the next round", now)

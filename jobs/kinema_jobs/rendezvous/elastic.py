@@ -72,11 +72,11 @@ class KinemaRendezvous(RendezvousHandler):
             except (RendezvousRefused, RendezvousUnreachable) as error:
                 raise RendezvousConnectionError(str(error)) from None
             if place is None:
-                raise RendezvousGracefulExitError("told to leave while waiting for a round")
+                raise RendezvousGracefulExitError("asked to stop while waiting for a round")
             try:
                 return self._enter(place, own)
             except DistError as error:
-                logger.warning("round %d: the store at %s is gone (%s)", place.number, place.store, error)
+                logger.warning("round %d: lost the rendezvous store at %s (%s)", place.number, place.store, error)
 
     def is_closed(self) -> bool:
         """Whether the run is done."""

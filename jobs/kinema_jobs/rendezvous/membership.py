@@ -91,8 +91,8 @@ class Membership:
                 self._hang_up()
                 if time.monotonic() - last_contact > self._settings.patience_seconds:
                     raise RendezvousUnreachable(
-                        f"the rendezvous at {self.endpoint} did not answer for {self._settings.patience_seconds:g} s "
-                        f"({error}): see that the store pod runs and that its port is open"
+                        f"the rendezvous at {self.endpoint} did not respond for {self._settings.patience_seconds:g} s "
+                        f"({error}): check that the rendezvous pod runs and that its port is open"
                     ) from None
                 time.sleep(self._settings.retry_seconds)
         return None
@@ -253,7 +253,7 @@ class Membership:
         try:
             self._send(message)
         except OSError:
-            logger.info("the rendezvous was gone before it could be told %s", message["op"])
+            logger.info("lost the rendezvous before sending %s", message["op"])
 
     def _send(self, message: dict[str, Any], connection: socket.socket | None = None) -> None:
         connection = connection or self._socket

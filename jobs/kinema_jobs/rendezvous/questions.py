@@ -58,7 +58,7 @@ def ask(endpoint: str, place: Place, op: str, *, patience: float, **fields: Any)
         except OSError as error:
             if time.monotonic() > until:
                 raise RendezvousUnreachable(
-                    f"the rendezvous at {endpoint} did not answer ({error}): see that the store pod runs"
+                    f"the rendezvous at {endpoint} did not respond ({error}): check that the rendezvous pod runs"
                 ) from None
             time.sleep(settings.retry_seconds)
             continue

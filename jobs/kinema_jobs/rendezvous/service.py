@@ -138,7 +138,7 @@ class RendezvousServer:
     def _of_member(self, message: Message, member: str | None, writer: asyncio.StreamWriter) -> str | None:
         now = time.monotonic()
         if member is None or self._writers.get(member) is not writer:
-            raise StaleRound("this member has been given up: stop its worker and come back as a newcomer")
+            raise StaleRound("this member was removed: stop its worker and join as a new member")
         self._authority.heard(member, now)
         if message["op"] == "ping":
             _write(writer, {"type": "pong"})
@@ -156,7 +156,9 @@ class RendezvousServer:
     def _question(self, message: Message) -> dict[str, Any]:
         authority, number, token = self._authority, int(message["number"]), str(message["token"])
         if message["runId"] != authority.run_id:
-            raise RendezvousRefused(f"this rendezvous serves {authority.run_id!r}: ask your own attempt's store")
+            raise RendezvousRefused(
+                f"this rendezvous serves {authority.run_id!r}: use the rendezvous of your own attempt"
+            )
         if message["op"] == "current":
             return {"current": authority.is_current(number, token, str(message["id"]))}
         if message["op"] == "outdated":
@@ -165,9 +167,9 @@ class RendezvousServer:
             self._send(authority.finish(number, token))
         elif message["op"] == "retire":
             authority.retire(number, token)
-            logger.warning("a newer rendezvous has claimed %s: this one serves nobody any more", authority.run_id)
+            logger.warning("a newer rendezvous has claimed %s: this one stops serving", authority.run_id)
         else:
-            raise RendezvousRefused(f"unknown question {message['op']!r}: see service.py for what can be asked")
+            raise RendezvousRefused(f"unknown question {message['op']!r}: see service.py for the operations")
         return {"ok": True}
 
     def _send(self, out: Outbox) -> None:
@@ -177,7 +179,7 @@ class RendezvousServer:
                 _write(writer, message)
         for member in out.dropped:
             if writer := self._writers.pop(member, None):
-                _write(writer, {"type": "stale", "error": "given up for silence: come back as a newcomer"})
+                _write(writer, {"type": "stale", "error": "removed after missing heartbeats: join as a new member"})
                 writer.close()
 
 

@@ -120,7 +120,7 @@ class _Handlers:
         """Refuse what can never be served, as far as that is known before the model is loaded."""
         if order.model.digest != self._models.digest:
             raise OrderRefused(
-                400, f"this server is for {self._models.digest}, not {order.model.digest}: ask a server of that digest."
+                400, f"this server serves {self._models.digest}, not {order.model.digest}: use a server of that digest."
             )
         names = [upload.name for upload in order.uploads]
         if layout.VIDEO not in names or len(set(names)) != len(names) or not set(names) <= set(ARTEFACTS):
@@ -144,15 +144,13 @@ def _parse(body: bytes) -> WorkOrder:
     unknown = unknown_fields(order, value)
     if unknown:
         # What is not understood would be left out of the clip. A server of the operator's own version understands it.
-        raise OrderRefused(
-            422, f"the order has fields that are not known here ({', '.join(unknown)}): try another server."
-        )
+        raise OrderRefused(422, f"the order has unknown fields ({', '.join(unknown)}): try another server.")
     return order
 
 
 def _known(state: OrderState | None) -> OrderState:
     if state is None:
-        raise OrderRefused(404, "no such order here: a restarted server forgets, give the order another attempt.")
+        raise OrderRefused(404, "no such order: the server may have restarted, start another attempt.")
     return state
 
 
@@ -177,5 +175,5 @@ async def _sentences(request: web.Request, handler: Handler) -> web.StreamRespon
         return web.json_response({"error": "the order is too large: shorten the prompt."}, status=400)
     except web.HTTPException as error:
         return web.json_response(
-            {"error": f"{error.reason}: see kinema_api.wire for what a server answers."}, status=error.status
+            {"error": f"{error.reason}: see kinema_api.wire for the API of a server."}, status=error.status
         )

@@ -16,7 +16,7 @@ STEP_SECONDS: Final = Histogram(
 GENERATIONS: Final = Counter(f"{_PREFIX}_generations_total", "Orders ended, by result.", ["result"])
 MODEL_LOAD_SECONDS: Final = Histogram(
     f"{_PREFIX}_model_load_seconds",
-    "Seconds to fetch, verify and load a model.",
+    "Seconds of downloading, verifying and loading a model.",
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
 )
 ENCODE_SECONDS: Final = Histogram(
@@ -25,9 +25,9 @@ ENCODE_SECONDS: Final = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 DEVICE_SECONDS: Final = Counter(
-    f"{_PREFIX}_device_seconds_total", "Seconds in which the device worked on orders.", ["device"]
+    f"{_PREFIX}_device_seconds_total", "Seconds that the device spent on orders.", ["device"]
 )
-BUSY: Final = Gauge(f"{_PREFIX}_busy", "1 while an order is in hand.")
+BUSY: Final = Gauge(f"{_PREFIX}_busy", "1 while the server renders an order.")
 
 for _result in ("succeeded", "failed", "cancelled"):
     GENERATIONS.labels(_result)  # so that a rate can be taken from the first order on

@@ -84,7 +84,7 @@ class ModelCache:
         if path.exists() and await asyncio.to_thread(sha256_of, path) == file.sha256:
             return
         if url is None:
-            raise ModelUnusable(f"the order has no address for {file.name}: order every file of the manifest.")
+            raise ModelUnusable(f"the order has no URL for {file.name}: include every file of the manifest.")
         partial = path.with_name(f"{file.name}.partial")
         await transfers.fetch(file.name, url, partial, file.bytes)
         await asyncio.to_thread(check_file, partial, file)

@@ -104,7 +104,7 @@ class OrderBook:
                 return known.state()
             if order.attempt < known.order.attempt:
                 raise OrderRefused(
-                    409, f"attempt {known.order.attempt} of this order came already: send a newer attempt."
+                    409, f"attempt {known.order.attempt} of this order was received already: send a newer attempt."
                 )
         if self._draining:
             raise OrderRefused(503, "this server is ending: send the order to another server.")

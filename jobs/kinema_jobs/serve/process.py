@@ -50,7 +50,7 @@ def main() -> int:
     try:
         verifier = _verifier(settings)
     except ValueError as error:
-        log.error("cannot know the operator's orders: %s", error)  # noqa: TRY400
+        log.error("cannot verify orders: %s", error)  # noqa: TRY400
         return 2
     code = asyncio.run(_serve(arguments.digest, ports, settings, verifier, started))
     logging.shutdown()
@@ -100,7 +100,7 @@ async def _serve(
     try:
         await asyncio.to_thread(device.check)
     except RuntimeError as error:
-        log.error("the device does not compute (%s): no order is taken", type(error).__name__)  # noqa: TRY400
+        log.error("the device failed its self-test (%s): no order is accepted", type(error).__name__)  # noqa: TRY400
         return device.EXIT_CODE
     async with open_service(digest, settings) as service:
         app = make_app(service.book, service.models, settings.max_order_bytes, verifier, settings.request_seconds)
@@ -112,14 +112,14 @@ async def _serve(
         log.info("serving %s on port %s, ready after %.1f s", digest, _ports(runner), time.monotonic() - started)
         await _first(ending, service.broken)
         if service.broken.is_set():
-            log.error("ending: the device has failed, and this process with it")
+            log.error("ending: the device has failed")
             # The operator asks every second, and what it hears spares it from waiting for a pod that is gone.
             await asyncio.wait([asyncio.ensure_future(ending.wait())], timeout=LAST_WORD_SECONDS)
             return device.EXIT_CODE
-        log.info("ending: no more orders are taken")
+        log.info("ending: no more orders are accepted")
         if not await service.book.drain(settings.grace_seconds):
             # A denoising step cannot be interrupted; nothing of it is needed.
-            log.warning("the order in hand did not end in time: leaving it")
+            log.warning("the current order did not end in time: abandoning it")
         await runner.cleanup()
         await monitoring.cleanup()
     return 0

@@ -35,7 +35,7 @@ _SALT = secrets.token_bytes(32)
 """So that a log tells equal prompts of one process, and nobody can try guesses on it."""
 
 
-_POISONED = "The server's device has failed and the server starts again: give the order to another one."
+_POISONED = "The server's device has failed and the server restarts: send the order to another server."
 
 
 class _Stopped(Exception):
@@ -82,7 +82,7 @@ class OrderRunner:
                 self._require_device()
                 await self._carry_out(taken)
         except (_Stopped, SamplingStopped):
-            taken.end("cancelled", "Stopped before the clip was done: give another attempt to have it.")
+            taken.end("cancelled", "Stopped before the clip was complete: start another attempt.")
         except (FileUnusable, ModelTooLarge, BrokenArtefact) as error:
             taken.end("failed", str(error), retriable=False)
         except JobError as error:
@@ -97,7 +97,7 @@ class OrderRunner:
                 self.broken.set()
                 taken.end("failed", _POISONED)
             else:
-                said = f"Rendering broke off ({type(error).__name__}): see the server's log, then try again."
+                said = f"Rendering failed ({type(error).__name__}): see the server's log, then try again."
                 taken.end("failed", said)
         log.info("order %s: %s%s", _name(taken), taken.phase, f": {taken.error}" if taken.error else "")
 

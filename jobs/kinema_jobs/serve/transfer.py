@@ -82,7 +82,7 @@ class Transfers:
         trusting = self.trusting(given.ca_bundle)
         digest = await trusting.fetch(given.name, given.url, target, given.bytes, "upload it again, then ask again")
         if given.sha256 is not None and digest != given.sha256:
-            raise FileUnusable(f"the {given.name} is not what it was when it was made: name another clip.")
+            raise FileUnusable(f"the {given.name} has changed since it was rendered: use another clip.")
 
     async def upload(self, name: str, url: str, source: Path) -> UploadedFile:
         """Upload a file whole. Raises `TransferFailed`."""
@@ -131,13 +131,13 @@ class Transfers:
             except aiohttp.ClientConnectorCertificateError as error:
                 raise TransferFailed(
                     f"{name}: the object store's certificate is not trusted (TLS, "
-                    f"{type(error.certificate_error).__name__}); give its authority's certificate as caBundle."
+                    f"{type(error.certificate_error).__name__}); set its CA certificate as caBundle."
                 ) from None
             except (_TryAgain, aiohttp.ClientError, TimeoutError) as error:
                 reason = str(error) if isinstance(error, _TryAgain) else type(error).__name__
             if loop.time() + wait > deadline:
                 raise TransferFailed(
-                    f"{name}: the object store does not answer ({reason}); check the store, then try again."
+                    f"{name}: the object store does not respond ({reason}); check the store, then try again."
                 )
             log.warning("%s: %s; trying again in %.1f s", name, reason, wait)
             await asyncio.sleep(wait)
@@ -159,7 +159,7 @@ def _check(name: str, done: str, status: int) -> None:
         )
     if status not in _OK:
         raise TransferFailed(
-            f"{name} cannot be {done} (status {status}): its signed address may have expired; give another attempt."
+            f"{name} cannot be {done} (status {status}): its presigned URL may have expired; start another attempt."
         )
 
 

@@ -166,7 +166,7 @@ class TrainingAgent(LocalElasticAgent):
                 if self._told_to_leave:
                     membership.leaving()
             if stop_by is not None and time.monotonic() > stop_by:
-                logger.warning("no step boundary within %g s: the worker is killed", patience)
+                logger.warning("the worker did not finish its step within %g s and is killed", patience)
                 self._over(notice)
                 return None
             if notice is not None:
@@ -211,7 +211,7 @@ class TrainingAgent(LocalElasticAgent):
             self._oom_kills = kills
             if self._smaller_pieces():
                 return None
-            message = failures.out_of_memory_advice("the kernel killed the worker for memory")
+            message = failures.out_of_memory_advice("the kernel killed the worker: out of memory")
             return self._failed(TerminationMessage(failure_class="out_of_memory", message=message, step=self._step()))
         return self._crashed(codes)
 
@@ -229,7 +229,8 @@ class TrainingAgent(LocalElasticAgent):
         if self._fruitless < self._settings.fruitless_rounds:
             return None
         message = (
-            f"{self._fruitless} rounds in a row ended without a step: see that pods of this training reach each other"
+            f"{self._fruitless} consecutive rounds ended without a step: check that pods of this training "
+            "can reach each other"
         )
         return self._failed(TerminationMessage(failure_class="network", message=message, step=self._step()))
 
@@ -242,16 +243,16 @@ class TrainingAgent(LocalElasticAgent):
         smaller = replace(limit.halved(), learnt=True)
         smaller.write(self._assignment.scratch)
         self._count("memory")
-        logger.warning("memory ran out over pieces of %d tokens: %d from now on", limit.tokens, smaller.tokens)
+        logger.warning("out of memory with micro-batches of %d tokens: using %d", limit.tokens, smaller.tokens)
         return True
 
     def _crashed(self, codes: list[int]) -> RunResult | None:
         self._crashes = 1 if self._stepped() else self._crashes + 1
         self._count("crash")
         if self._crashes <= self._settings.crashes:
-            logger.warning("a worker died with %s; it is started again", codes)
+            logger.warning("a worker exited with %s and is restarted", codes)
             return None
-        message = f"workers died with {codes}, {self._crashes} times in a row: see the trainer's log"
+        message = f"workers died with {codes}, {self._crashes} consecutive times: see the trainer's log"
         return self._failed(TerminationMessage(failure_class="unknown", message=message, step=self._step()))
 
     def _failed(self, word: TerminationMessage) -> RunResult:
@@ -287,8 +288,8 @@ class TrainingAgent(LocalElasticAgent):
         self._told_to_leave = True
 
 
-_LEFT: Final = "the node was told to leave (SIGTERM): its work goes on elsewhere from the last checkpoint"
+_LEFT: Final = "the node received SIGTERM: its work continues elsewhere from the last checkpoint"
 
 
 def _why(notice: Notice | None) -> str:
-    return notice.reason if notice else "this node was told to leave"
+    return notice.reason if notice else "this node received SIGTERM"

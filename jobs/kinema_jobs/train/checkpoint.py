@@ -159,7 +159,7 @@ class Checkpoints:
         """
         manifest = self.read_manifest(prefix)
         if manifest is None:
-            raise BrokenManifest(f"{self._store.uri(prefix)} has no manifest; an older checkpoint is used")
+            raise BrokenManifest(f"{self._store.uri(prefix)} has no manifest; the run resumes from an older checkpoint")
         folder = self._folder(prefix)
         folder.mkdir(parents=True, exist_ok=True)
         for file in manifest.files:
@@ -175,7 +175,7 @@ class Checkpoints:
             torn = str(error)
         found = [why for why in self._group.gather(torn) if why]
         if found and self._group.rank == 0:
-            logger.warning("torn checkpoint: %s", found[0])
+            logger.warning("incomplete checkpoint: %s", found[0])
         return None if found else manifest
 
     def load(self, prefix: str, state: dict[str, Any]) -> None:
@@ -188,12 +188,16 @@ class Checkpoints:
         try:
             self._patience(lambda: self._store.get_file(prefix + file.name, path, file.bytes))
         except ObjectMissing:
-            raise BrokenManifest(f"{prefix}{file.name} is missing; an older checkpoint is used") from None
+            raise BrokenManifest(f"{prefix}{file.name} is missing; the run resumes from an older checkpoint") from None
         except ObjectTooLarge:
-            raise BrokenManifest(f"{prefix}{file.name} is longer than it was; an older checkpoint is used") from None
+            raise BrokenManifest(
+                f"{prefix}{file.name} is longer than it was; the run resumes from an older checkpoint"
+            ) from None
         if sha256_of(path) != file.sha256:
             path.unlink()
-            raise BrokenManifest(f"{prefix}{file.name} differs from its digest; an older checkpoint is used")
+            raise BrokenManifest(
+                f"{prefix}{file.name} differs from its digest; the run resumes from an older checkpoint"
+            )
 
     def _folder(self, prefix: str) -> Path:
         return self._scratch / "checkpoints" / hashlib.sha256(prefix.encode()).hexdigest()[:16]

@@ -103,7 +103,7 @@ def hardware_advice(what: BaseException) -> str:
     """The sentence for a node that is broken."""
     first = next(iter(str(what).splitlines()), type(what).__name__)
     return (
-        f"this node's hardware or disk failed ({first[:300]}): the run goes on without the node; see its kernel log "
+        f"this node's hardware or disk failed ({first[:300]}): the run continues without the node; see its kernel log "
         "and its disk before it is used again"
     )
 
@@ -169,7 +169,7 @@ def termination_message(error: BaseException, step: int | None) -> TerminationMe
     if isinstance(error, KinemaApiError):
         return TerminationMessage(failure_class="network", message=str(error)[:_LONGEST_MESSAGE], step=step)
     name = type(error).__name__
-    message = f"{name}: {error}; see the log for where it happened"[:_LONGEST_MESSAGE]
+    message = f"{name}: {error}; see the log for the traceback"[:_LONGEST_MESSAGE]
     return TerminationMessage(failure_class="unknown", message=message, step=step)
 
 

@@ -60,7 +60,7 @@ class Group:
         """Raise StaleRound unless this round may still commit."""
         answer = ask(self.endpoint, self.place, "current", id=self.place.member, patience=self.patience)
         if not answer["current"]:
-            raise StaleRound(f"round {self.place.number} is over: nothing of it is committed any more")
+            raise StaleRound(f"round {self.place.number} is over: it commits nothing any more")
 
     def outdated(self, floor: int) -> None:
         """Have the rounds numbered on above `floor`, whose work lies in the bucket."""

@@ -23,14 +23,14 @@ from kinema_jobs.train.failures import AttemptOver
 from kinema_jobs.train.fence import Fence
 from kinema_jobs.train.storage import RetryPolicy
 
-_OVER: Final = "the attempt is over and its successor goes on: nothing of this one is committed any more"
+_OVER: Final = "the attempt is over and has a successor: it commits nothing any more"
 
 
 class RoundTaken(StaleRound):
     """The attempt has seen a round of this number: the group has to come back under a higher one."""
 
     def __init__(self, floor: int) -> None:
-        super().__init__(f"round {floor} has been here before: this group comes back under a higher number")
+        super().__init__(f"round {floor} exists already: this group restarts with a higher number")
         self.floor = floor
 
 
@@ -109,7 +109,7 @@ class AttemptHead:
         """
         found = heads.read(self._store, self._attempt)
         if found is None:
-            raise StaleRound("the head of the attempt is gone: this round holds nothing any more")
+            raise StaleRound("the head of the attempt was deleted: this round commits nothing any more")
         self._require_held(found.head)
 
     def _holds(self, head: Head) -> bool:
@@ -155,7 +155,7 @@ class AttemptHead:
             self._fence.put(key, manifest.to_bytes())
         except StaleWrite:
             # A number belongs to one round: nobody else should have written here.
-            raise StaleRound(f"{key} was written by somebody else: this round commits nothing") from None
+            raise StaleRound(f"{key} was written by another client: this round commits nothing") from None
 
     def _commit(self, **fields: object) -> None:
         head = self._seen.head
@@ -163,7 +163,7 @@ class AttemptHead:
             self._write(head.model_copy(update={"counter": head.counter + 1, **fields}))
         except StaleWrite:
             self._patience(self.require)
-            raise StaleRound("the head of the attempt was changed by somebody else: nothing is committed") from None
+            raise StaleRound("the head of the attempt was changed by another client: nothing is committed") from None
 
     def _write(self, head: Head) -> None:
         """Replace the head that was seen last.

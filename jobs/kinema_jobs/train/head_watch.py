@@ -44,4 +44,4 @@ class HeadWatch:
                 self._lost = error
             except KinemaApiError as error:
                 # Not to know is no reason to stop: the commit decides.
-                logger.info("the attempt's head cannot be looked at: %s", error)
+                logger.info("cannot read the attempt's head: %s", error)

@@ -122,7 +122,7 @@ class DenoiserModule(LightningModule):
         """One optimizer step on a global batch; a step that is to be skipped takes its samples and changes nothing."""
         self._step_began = time.perf_counter()
         if not self._lease.held():
-            raise StaleRound(f"the lease of round {self._group.place.number} has run out: this worker may not go on")
+            raise StaleRound(f"the lease of round {self._group.place.number} has expired: this worker must stop")
         step, indices = batch
         optimizer, schedule = self._optimizer
         optimizer.zero_grad()
@@ -166,7 +166,7 @@ class DenoiserModule(LightningModule):
         except (MemoryError, RuntimeError) as error:
             if len(piece) > 1 or not is_out_of_memory(error):
                 raise
-            raise MemoryExhausted(out_of_memory_advice("memory ran out over a single clip"), step.number) from error
+            raise MemoryExhausted(out_of_memory_advice("out of memory with a single clip"), step.number) from error
 
     def _agree(self, step: Step, result: FlowLoss | None) -> float:
         """Sum loss and wish to stop over the group; how many tokens the step's loss counts.

@@ -46,7 +46,7 @@ def run_node(config: RunConfig, settings: TrainerSettings) -> TerminationMessage
         if is_broken_hardware(error):
             raise HardwareFailure(hardware_advice(error)) from None
         raise BadConfiguration(
-            f"this node cannot start ({error}): see that port {settings.progress_port} is free and "
+            f"this node cannot start ({error}): check that port {settings.progress_port} is free and "
             f"{settings.scratch} can be written"
         ) from None
     blank = blank.model_copy(update={"port": server.server_port})

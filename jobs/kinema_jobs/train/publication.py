@@ -25,7 +25,7 @@ from kinema_jobs.train.failures import termination_message, write_termination_me
 from kinema_jobs.train.settings import PodSettings
 from kinema_jobs.train.storage import RetryPolicy
 
-REMEDY: Final = "the export is made again"
+REMEDY: Final = "the model is exported again"
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         write_termination_message(TerminationMessage(failure_class="unknown", message=str(error)))
         return EXPORT_BROKEN_EXIT
     except Exception as error:
-        logger.info("Publishing ends with an error", exc_info=True)
+        logger.info("Publication failed", exc_info=True)
         word = termination_message(error, None)
         write_termination_message(word)
         return EXIT_CODES[word.failure_class]

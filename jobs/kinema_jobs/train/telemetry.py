@@ -70,23 +70,29 @@ class Telemetry(Collector):
     def collect(self) -> Iterable[Metric]:
         """The metrics of this node."""
         now = self.progress()
-        yield _gauge("step", "Optimizer steps done", now.step)
+        yield _gauge("step", "Completed optimizer steps", now.step)
         yield _gauge("steps_wanted", "Optimizer steps in all", now.total_steps)
-        yield _gauge("round", "Number of the present round", now.round)
+        yield _gauge("round", "Number of the current round", now.round)
         yield _gauge("world_size", "Worker processes in the group", now.world_size)
         yield _gauge("rank", "Rank of this node's first worker", now.rank)
         yield _gauge("loss", "Loss of the last step, over the whole group", now.loss)
         yield _level_losses(now.level_losses)
-        yield _gauge("validation_loss", "Loss on clips that are the same in every run", now.validation_loss)
+        yield _gauge("validation_loss", "Validation loss", now.validation_loss)
         yield _gauge("step_seconds", "Median duration of recent steps", now.step_seconds)
         yield _gauge("tokens_per_second", "Latent tokens per second over the whole group", now.tokens_per_second)
-        yield _gauge("data_wait_seconds", "Time spent waiting for clips in this round", now.data_wait_seconds)
-        yield _gauge("checkpoint_seconds", "How long the last checkpoint held up the steps", now.checkpoint_seconds)
-        yield _gauge("checkpoint_stall_seconds", "All such time in this round", now.checkpoint_stall_seconds)
-        yield _gauge("validation_stall_seconds", "Time of validation in this round", now.validation_stall_seconds)
-        yield _gauge("recovery_seconds", "From the end of the last round to the next step", self._recovery(now))
+        yield _gauge("data_wait_seconds", "Seconds of waiting for data in this round", now.data_wait_seconds)
+        yield _gauge(
+            "checkpoint_seconds", "Seconds for which the last checkpoint blocked training", now.checkpoint_seconds
+        )
+        yield _gauge(
+            "checkpoint_stall_seconds",
+            "Seconds for which checkpoints blocked training in this round",
+            now.checkpoint_stall_seconds,
+        )
+        yield _gauge("validation_stall_seconds", "Seconds of validation in this round", now.validation_stall_seconds)
+        yield _gauge("recovery_seconds", "Seconds from the end of the last round to the next step", self._recovery(now))
         recoveries = CounterMetricFamily(
-            "kinema_training_recoveries", "Rounds that ended before the run was done", labels=["reason"]
+            "kinema_training_recoveries", "Rounds that ended before the run was complete", labels=["reason"]
         )
         for reason, count in self._recoveries.items():
             recoveries.add_metric([reason], count)

@@ -57,7 +57,7 @@ class TrainState:
     limit: PieceLimit | None = None
     """How much is computed at once; None: a whole share."""
     step: int = 0
-    """Optimizer steps done, over all rounds."""
+    """Completed optimizer steps, over all rounds."""
     stream: StreamState = field(default_factory=StreamState)
     """How far the source's clips are taken after them."""
     tokens: int = 0
@@ -114,7 +114,7 @@ class TrainState:
 
     @property
     def data_wait_seconds(self) -> float:
-        """Time spent waiting for clips in this round."""
+        """Seconds of waiting for data in this round."""
         return self.source.waited
 
     def validation_loss(self) -> float:

@@ -63,7 +63,7 @@ def run_worker(assignment: Assignment) -> str:
         _leave(failures.STALE_ROUND)
     except Exception as error:
         if failures.is_lost_peer(error):
-            logger.warning("a peer is lost: %s", str(error).splitlines()[0])
+            logger.warning("lost a peer: %s", str(error).splitlines()[0])
             _leave(failures.PEER_LOST)
         logger.exception("the worker failed")
         word = failures.termination_message(error, worker.step)
@@ -150,7 +150,7 @@ class _Worker:
             manifest = checkpoints.fetch_together(prefix)
             if manifest is not None:
                 self._load(fitting, checkpoints, prefix, manifest)
-                logger.info("round %d goes on from step %d (%s)", round_, manifest.step, prefix)
+                logger.info("round %d resumes from step %d (%s)", round_, manifest.step, prefix)
                 return
         checkpoints.head.goes_on_from(None)
         logger.info("round %d starts from scratch", round_)

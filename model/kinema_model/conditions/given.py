@@ -119,9 +119,9 @@ def given_for(task: Task, frames: int, first: Tensor, last: Tensor | None = None
     what is to be made anew. Raises `TaskError` for what is missing, `ShapeError` for what does not fit.
     """
     if task in (Task.FILL, Task.BLEND) and last is None:
-        raise TaskError(f"{task.value!r} leads from one clip to another. Give the second one too.")
+        raise TaskError(f"{task.value!r} needs two clips. Give the second one too.")
     if task is Task.INPAINT and mask is None:
-        raise TaskError("'inpaint' makes a region anew. Give a mask of it.")
+        raise TaskError("'inpaint' needs a mask. Give one.")
     if task in (Task.IMAGE, Task.LOOP) and first.shape[1] != 1:
         raise ShapeError(f"{task.value!r} begins with one picture, not {first.shape[1]} frames. Give one frame.")
     match task:
@@ -142,4 +142,4 @@ def given_for(task: Task, frames: int, first: Tensor, last: Tensor | None = None
                 raise ShapeError(f"A blend of {frames} frames needs two clips of so many. Cut both to that.")
             ends = (Segment(first[:, :1], 0), Segment(last[:, -1:], frames - 1))
             return Given(ends, source=dissolved(first, last))
-    raise TaskError(f"{task.value!r} is given words alone. Leave the clips out, or name another task.")
+    raise TaskError(f"{task.value!r} takes no input. Remove the clips, or use another task.")

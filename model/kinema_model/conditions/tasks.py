@@ -40,7 +40,7 @@ def check_task(task: Task, trained: tuple[Task, ...]) -> None:
     """Raise `TaskError` for a task that a model was not trained for."""
     if not can_do(task, trained):
         known = [name for name in Task if can_do(name, trained)]
-        raise TaskError(f"This model was not trained for {task.value!r}. Ask it for one of: {', '.join(known)}.")
+        raise TaskError(f"This model was not trained for {task.value!r}. Use one of: {', '.join(known)}.")
 
 
 def draw_task(mix: Mapping[Task, float], draw: np.random.Generator) -> Task:

@@ -101,7 +101,7 @@ def _integrated(
             on_step(done, steps)
     if not bool(torch.isfinite(x).all()):
         raise NotFinite(
-            "The model's numbers ran out of range while it made this clip. Ask another model, or publish this one "
+            "The model's outputs were not finite. Use another model, or publish this one "
             "again from a training with a lower learning rate."
         )
     return x

@@ -91,8 +91,8 @@ def trained_streaming(config: ModelConfig) -> StreamingConfig:
     """How this model streams. Raises `TaskError` where it was not trained to."""
     if config.streaming is None:
         raise TaskError(
-            "This model was not trained for clips of open length. Ask it for one clip of at most "
-            f"{config.max_frames} frames, or for a model whose config has streaming."
+            "This model was not trained for streaming. Request one clip of at most "
+            f"{config.max_frames} frames, or use a model trained with streaming."
         )
     return config.streaming
 
@@ -104,7 +104,7 @@ def _check(shots: Sequence[Shot], seed: int) -> None:
         raise ShapeError("The seed is negative. Use 0 or a positive number.")
     for number, shot in enumerate(shots):
         if not shot.prompt.strip():
-            raise PromptError(f"The prompt of shot {number} is empty. Say in a few words what it shows.")
+            raise PromptError(f"The prompt of shot {number} is empty. Describe the shot.")
         if not 0 < shot.seconds < float("inf"):
             raise ShapeError(f"Shot {number} cannot last {shot.seconds:g} s. Give more than 0.")
         if not 0 <= shot.like <= number:

@@ -162,7 +162,7 @@ def _cleaned(prompt: Any) -> str:
         prompt.encode()
     except UnicodeEncodeError as error:
         raise PromptError(
-            f"Character {error.start} of a prompt is half of a surrogate pair, which is no text. Remove it."
+            f"Character {error.start} of a prompt is half of a surrogate pair, which is not valid text. Remove it."
         ) from None
     return " ".join(prompt.split())
 
@@ -174,11 +174,11 @@ def _read_weights(path: Path, device: torch.device) -> _Bert:
     try:
         stored = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise BrokenArtefact(f"{path} cannot be read: {error}. Mend it with: {REPAIR}") from error
+        raise BrokenArtefact(f"{path} cannot be read: {error}. Repair it with: {REPAIR}") from error
     weights: dict[str, Tensor] = {}
     for name, shape in _expected_shapes().items():
         if name not in stored or tuple(stored[name].shape) != shape:
-            raise BrokenArtefact(f"{path} is not MiniLM-L6: {name} is wrong. Mend it with: {REPAIR}")
+            raise BrokenArtefact(f"{path} is not MiniLM-L6: {name} is wrong. Repair it with: {REPAIR}")
         weights[name] = stored[name].to(device)
     return _Bert(weights)
 

@@ -27,5 +27,5 @@ def bundled_folder() -> Path:
     folder = Path(spec.origin).parent / "model"
     for name in (WEIGHTS_FILE, TOKENIZER_FILE):
         if not (folder / name).is_file():
-            raise TextEncoderMissing(f"{folder / name} of the text encoder is missing. Mend it with: {REPAIR}")
+            raise TextEncoderMissing(f"{folder / name} of the text encoder is missing. Repair it with: {REPAIR}")
     return folder

@@ -131,15 +131,15 @@ BROKEN = [
     (answering(LEAK, 401), "status 401"),
     (answering(LEAK, 503), "status 503"),
     (answering(b"", 302, Location="http://127.0.0.1:1/"), "status 302"),
-    (answering(b"a red square"), "no chat completion"),
-    (answering(b"\xff\xfe"), "no chat completion"),
-    (answering(b"[" * 10_000), "no chat completion"),
-    (answering(json.dumps({"choices": []}).encode()), "no chat completion"),
-    (saying(None), "no chat completion"),
-    (saying(["a", "list"]), "no chat completion"),
+    (answering(b"a red square"), "not a chat completion"),
+    (answering(b"\xff\xfe"), "not a chat completion"),
+    (answering(b"[" * 10_000), "not a chat completion"),
+    (answering(json.dumps({"choices": []}).encode()), "not a chat completion"),
+    (saying(None), "not a chat completion"),
+    (saying(["a", "list"]), "not a chat completion"),
     (saying(" \n\u200b\x00 "), "empty"),
     (answering(b" " * (MAX_ANSWER_BYTES + 1)), "too long"),
-    (silent, "no answer within 0.2 s"),
+    (silent, "no response within 0.2 s"),
 ]
 
 
@@ -289,7 +289,7 @@ async def test_a_model_hears_the_prompt_and_not_what_is_said_around_it(start: St
 async def test_an_answer_without_a_prompt_leaves_the_prompt_to_the_rule(start: Start, answer: str) -> None:
     expansion = await expand_prompt(PROMPT, 7, await start(saying(answer)))
     assert expansion.rich == expand(PROMPT, 7).rich
-    assert "the language model gave nothing" in expansion.how
+    assert "the language model returned no prompt" in expansion.how
 
 
 @pytest.mark.parametrize(

@@ -151,11 +151,14 @@ def _with_mask(folder: Path, pixels: Any) -> Work:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda f: work(Task.EXTEND, f), "works on a clip or a picture. Give input"),
-        (lambda f: work(Task.EXTEND, f, "input", input_seconds=1.0), "8 of 8 frames would be given and none made"),
+        (lambda f: work(Task.EXTEND, f), "needs a clip or an image. Set input"),
+        (
+            lambda f: work(Task.EXTEND, f, "input", input_seconds=1.0),
+            "8 of 8 frames would be taken from the input and none generated",
+        ),
         (lambda f: work(Task.FILL, f, "input"), "Give the second one too"),
-        (lambda f: work(Task.INPAINT, f, "input"), "Give a mask of it"),
-        (lambda f: _with_mask(f, np.zeros((24, 24))), "The mask marks nothing. Paint white"),
+        (lambda f: work(Task.INPAINT, f, "input"), "needs a mask"),
+        (lambda f: _with_mask(f, np.zeros((24, 24))), "The mask has no white pixel. Paint white"),
         (lambda f: _with_mask(f, np.full((16, 16), 255)), "The mask is 16x16 and the clip 24x24"),
         (
             lambda f: work(Task.INPAINT, f, "input", region=Region(left=20, top=0, width=8, height=8)),
@@ -170,7 +173,7 @@ def test_what_does_not_fit_the_task_is_refused(tmp_path: Path, make: Callable[[P
 
 def test_a_clip_shorter_than_what_is_asked_for_is_refused(tmp_path: Path) -> None:
     footage = open_footage("input", mp4(tmp_path, shaded(4)), 64)
-    with pytest.raises(ShapeError, match=r"The input lasts 0.5 seconds and the clip 1. Ask for no more than it has"):
+    with pytest.raises(ShapeError, match=r"The input lasts 0.5 seconds and the clip 1. Request at most that"):
         Work(Task.EDIT, {"input": footage}).given(*SHAPE)
 
 

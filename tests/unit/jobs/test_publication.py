@@ -81,7 +81,7 @@ def test_an_export_that_can_never_be_published_has_an_exit_code_of_its_own(bucke
         bucket.store.delete(bucket.export + "model.safetensors")
     digest = "sha256:" + "0" * 64 if fault == "another model" else None
     assert bucket.publish(digest) == EXPORT_BROKEN_EXIT
-    assert "the export is made again" in bucket.word()["message"]
+    assert "the model is exported again" in bucket.word()["message"]
     assert "manifest.json" not in bucket.models()
 
 

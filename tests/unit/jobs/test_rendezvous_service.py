@@ -185,10 +185,10 @@ def test_a_member_tells_for_how_long_it_has_not_heard_the_service() -> None:
 
 
 def test_refusals_are_sentences(service: Service) -> None:
-    with pytest.raises(RendezvousRefused, match="start the worker with the address of its own attempt's store"):
+    with pytest.raises(RendezvousRefused, match="start the worker with the address of its own attempt's rendezvous"):
         Membership(service.endpoint, "uid/1/2", "a", MEMBER).join("127.0.0.1:1", 1)
     nobody = Membership("127.0.0.1:9", RUN, "a", MEMBER)
-    with pytest.raises(RendezvousUnreachable, match="see that the store pod runs"):
+    with pytest.raises(RendezvousUnreachable, match="check that the rendezvous pod runs"):
         nobody.join("127.0.0.1:1", 1)
 
 

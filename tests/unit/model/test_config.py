@@ -44,7 +44,10 @@ def test_overrides_replace_fields_and_leave_the_preset_alone() -> None:
         ({"rates": [12, 24]}, "have the clip's own, 8, among them"),
         ({"streaming": {"chunk_frames": 4, "window_chunks": 2}}, "set places to 'space' or 'none'"),
         ({**STREAMING, "streaming": {"chunk_frames": 0, "window_chunks": 2}}, "chunk_frames"),
-        ({**STREAMING, "streaming": {"chunk_frames": 4, "window_chunks": 2, "reference_frames": 5}}, "at most chunk_"),
+        (
+            {**STREAMING, "streaming": {"chunk_frames": 4, "window_chunks": 2, "reference_frames": 5}},
+            "must not exceed streaming.chunk_",
+        ),
         ({**STREAMING, "streaming": {"chunk_frames": 4, "window_chunks": 2, "context_level": 1}}, "context_level"),
     ],
 )

@@ -169,7 +169,7 @@ def test_shots_that_cannot_be_made_are_refused_at_once(
 def test_a_model_that_was_not_trained_for_it_refuses(tmp_path: Path, encoder: TextEncoder, awake: Build) -> None:
     config = ModelConfig.from_preset("tiny", width=24, depth=1, heads=2)
     save_model(tmp_path, Ema(awake(config), 0.9).shadow, config, "# Random weights")
-    with pytest.raises(TaskError, match="not trained for clips of open length"):
+    with pytest.raises(TaskError, match="not trained for streaming"):
         Pipeline(tmp_path, text_encoder=encoder).stream([Shot(PROMPT, 1.0)], 1)
 
 

@@ -228,7 +228,7 @@ def test_a_seam_is_measured_before_pasting() -> None:
 
 
 def test_a_task_that_was_not_trained_is_refused_with_those_that_were(pipeline: Pipeline) -> None:
-    with pytest.raises(TaskError, match=r"not trained for 'inpaint'. Ask it for one of: text, image, edit"):
+    with pytest.raises(TaskError, match=r"not trained for 'inpaint'. Use one of: text, image, edit"):
         check_task(Task.INPAINT, (Task.TEXT, Task.IMAGE))
     check_task(Task.EDIT, (Task.TEXT,))
     with pytest.raises(TaskError, match=r"needs no training of its own. Train 'text' for it"):
@@ -239,9 +239,9 @@ def test_a_task_that_was_not_trained_is_refused_with_those_that_were(pipeline: P
     ("make", "sentence"),
     [
         (lambda v: given_for(Task.FILL, 8, v[:, :1]), "Give the second one too"),
-        (lambda v: given_for(Task.INPAINT, 8, v), "Give a mask of it"),
+        (lambda v: given_for(Task.INPAINT, 8, v), "needs a mask"),
         (lambda v: given_for(Task.IMAGE, 8, v), "Give one frame"),
-        (lambda v: given_for(Task.TEXT, 8, v), "Leave the clips out"),
+        (lambda v: given_for(Task.TEXT, 8, v), "Remove the clips"),
         (lambda v: given_for(Task.BLEND, 8, v, v[:, :4]), "two clips of so many"),
         (lambda v: parts_of_tiny(Given((Segment(v[:, :, :16], 0),))), r"Give \(3, t, 24, 24\)"),
         (lambda v: parts_of_tiny(Given((Segment(v[:, :1], 9),))), "Use 0 to 8"),

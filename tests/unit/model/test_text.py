@@ -74,7 +74,7 @@ def test_any_text_is_encoded_or_refused(prompt: str, encoder: TextEncoder) -> No
     try:
         prompt.encode()
     except UnicodeEncodeError:
-        with pytest.raises(PromptError, match="half of a surrogate pair, which is no text"):
+        with pytest.raises(PromptError, match="half of a surrogate pair, which is not valid text"):
             encoder.encode([prompt])
         return
     (states,) = encoder.encode([prompt])

@@ -48,7 +48,7 @@ def _answer(name: str, request: dict[str, Any]) -> Iterator[tuple[bytes, bytes]]
         raise Unreadable(error.strerror or type(error).__name__) from None
     if kind.reader == "clip":
         if name == "mask":
-            raise Refused("The mask is a clip. Give a PNG, JPEG or WebP, white where the clip is to be made anew.")
+            raise Refused("The mask is a clip. Give a PNG, JPEG or WebP, white where the clip is to be regenerated.")
         clip = clips.Clip(name, path, kind.format, largest)
         if request["want"] == "size":
             yield b"S", json.dumps([*clip.size(), True]).encode()

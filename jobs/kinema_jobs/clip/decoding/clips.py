@@ -186,11 +186,11 @@ class Clip:
         if not streams and not opened.streams.audio:
             raise Unreadable(_DAMAGED)
         if not streams:
-            raise Refused(f"The {self.name} holds no moving pictures. Give a clip or a picture.")
+            raise Refused(f"The {self.name} has no video. Give a clip or an image.")
         stream = streams[0]
         context = stream.codec_context
         if context is None or context.codec.name not in DECODERS:
-            raise Refused(f"The {self.name} is in a codec that is not read. Use H.264, HEVC, VP8, VP9, AV1 or MPEG-4.")
+            raise Refused(f"The {self.name} has an unsupported codec. Use H.264, HEVC, VP8, VP9, AV1 or MPEG-4.")
         if max(context.width, context.height) > self.largest:
             raise too_large(self.name, context.width, context.height, self.largest)
         colour.check_clip(self.name, context)

@@ -84,4 +84,4 @@ def check_png(name: str, path: Path) -> None:
 
 
 def _sentence(name: str, what: str) -> str:
-    return f"The {name} is in {what}, and only SDR is read. Convert it to SDR (BT.709) first."
+    return f"The {name} is in {what}, and only SDR is supported. Convert it to SDR (BT.709) first."

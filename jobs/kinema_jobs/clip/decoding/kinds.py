@@ -57,16 +57,17 @@ def kind_of(name: str, head: bytes) -> Kind:
     for at, magic, what in _NAMED:
         if head[at:].startswith(magic):
             raise Refused(
-                f"The {name} is {what}, which is not read. Save it as an MP4 or a WebM, or a still as a PNG or a JPEG."
+                f"The {name} is {what}, which is not supported. Save it as an MP4 or a WebM, or a still as a PNG "
+                "or a JPEG."
             )
-    raise Unreadable("its kind is not known")
+    raise Unreadable("its format is unknown")
 
 
 def _iso(name: str, brands: list[bytes]) -> Kind:
     if b"avif" in brands or b"avis" in brands:
         return Kind("picture", "AVIF")
     if _HEIF_BRANDS.intersection(brands):
-        raise Refused(f"The {name} is a HEIC picture, which is not read. Save it as a JPEG, a PNG or an AVIF.")
+        raise Refused(f"The {name} is a HEIC picture, which is not supported. Save it as a JPEG, a PNG or an AVIF.")
     return Kind("clip", "mp4")
 
 

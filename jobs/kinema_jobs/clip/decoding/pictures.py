@@ -19,7 +19,7 @@ _WHITE: Final = 128
 _CLEAR: Final = 64
 """How far from black or white a pixel of a mask may be, as edges are that were drawn softly or packed by JPEG."""
 _UNCLEAR_SHARE: Final = 0.25
-_PAINT: Final = "Paint white what is to be made anew"
+_PAINT: Final = "Paint white what is to be regenerated"
 _BACKGROUND: Final = (255, 255, 255, 255)
 _DEEP: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 """Pillow's modes for 16 bits of grey."""
@@ -96,7 +96,7 @@ def mask(name: str, path: Path, format_: str, largest: int) -> Pixels:
             )
         marked = np.asarray(Image.fromarray(colours).convert("L")) >= _WHITE
     if not marked.any():
-        raise Refused(f"The mask marks nothing. {_PAINT}.")
+        raise Refused(f"The mask has no white pixel. {_PAINT}.")
     return np.where(marked, np.uint8(255), np.uint8(0))
 
 

@@ -112,7 +112,7 @@ class _Pipe:
         view, filled = memoryview(taken), 0
         while filled < length:
             if self._should_stop():
-                raise SamplingStopped("Stopped while an input was read.")
+                raise SamplingStopped("Stopped while reading an input.")
             if time.monotonic() > self._deadline:
                 raise _TooLong
             if self._poll.poll(_POLL_SECONDS * 1000):

@@ -69,5 +69,5 @@ def subject_line(report: Report) -> str:
     known = "trained on" if subject.world_known else "taken to be trained on"
     return (
         f"Preset {subject.preset}, {subject.frames} frames of {subject.width} x {subject.height} px at {subject.fps} "
-        f"per second; {known} scenes of the kinds {kinds}; practised for {', '.join(subject.tasks)}."
+        f"per second; {known} scenes of the kinds {kinds}; trained for {', '.join(subject.tasks)}."
     )

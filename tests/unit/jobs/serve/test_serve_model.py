@@ -45,7 +45,7 @@ async def test_another_digest_than_the_servers_is_refused(server: Any, make_orde
     order["model"]["digest"] = "sha256:" + "0" * 64
     status, body = await server.submit(order)
     assert status == 400
-    assert "ask a server of that digest" in body["error"]
+    assert "use a server of that digest" in body["error"]
 
 
 async def test_a_manifest_of_another_digest_is_refused(server: Any, store: Any, make_order: Order) -> None:

@@ -69,7 +69,7 @@ def given(store: Any, name: str, content: bytes) -> dict[str, Any]:
         ("extend", {"input": b"not a film"}, "The input cannot be read"),
         ("image", {"input": PNG}, "The input cannot be read"),
         ("inpaint", {"input": b"....ftypisom", "mask": PNG}, "cannot be read"),
-        ("extend", {}, "'extend' works on a clip or a picture. Give input."),
+        ("extend", {}, "'extend' needs a clip or an image. Set input."),
         ("text", {"input": PNG + b"x"}, "The input cannot be read"),
     ],
 )

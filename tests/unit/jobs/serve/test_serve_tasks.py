@@ -95,7 +95,7 @@ async def test_a_task_is_carried_out_and_recorded(
 @pytest.mark.parametrize(
     ("fields", "change", "sentence"),
     [
-        ({"task": "inpaint"}, {}, "not trained for 'inpaint'. Ask it for one of: text, picture, image"),
+        ({"task": "inpaint"}, {}, "not trained for 'inpaint'. Use one of: text, picture, image"),
         ({"task": "extend", "size": "16x16"}, {}, "The input is 24x24 and the clip 16x16"),
         ({"task": "extend"}, {"sha256": "0" * 64}, "the input is not what it was when it was made: name another"),
         ({"task": "extend"}, {"bytes": 10}, "longer than the 10 bytes promised: upload it again, then ask again"),
@@ -180,7 +180,7 @@ class TestLongClips:
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"shots": [{"prompt": "a blue circle", "seconds": 1}]}, "was not trained for clips of open length"),
+        ({"shots": [{"prompt": "a blue circle", "seconds": 1}]}, "was not trained for streaming"),
         ({"seconds": 30}, "This model cannot render 30 seconds: ask for at most 8"),
     ],
 )
