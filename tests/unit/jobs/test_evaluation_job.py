@@ -239,7 +239,7 @@ def test_the_manifest_of_a_report_on_another_model_is_not_written_over(
 ) -> None:
     key = layout.evaluation_prefix(config.prefix) + layout.MANIFEST
     asleep(4, lambda: store.put(key, b"of another model"))
-    with pytest.raises(StorageFailure, match=r"no whole report on sha256:.* measures the model again"):
+    with pytest.raises(StorageFailure, match=r"no whole report on sha256:.* next pod"):
         make_report(config, settings)
     assert store.get(key) == b"of another model"
 
@@ -301,7 +301,7 @@ def test_what_the_model_refuses_is_the_users_to_correct(
         raise ConfigError("There is no section 'drift'.")
 
     monkeypatch.setattr(evaluation_report, "evaluate", refuse)
-    with pytest.raises(BadConfiguration, match=r"as spec\.evaluation asks: There is no section"):
+    with pytest.raises(BadConfiguration, match=r"cannot be evaluated with this spec\.evaluation: There is no section"):
         make_report(config, settings)
 
 

@@ -137,7 +137,7 @@ def test_an_animated_picture_is_refused_as_one(tmp_path: Path, name: str) -> Non
 )
 def test_a_kind_that_is_not_read_is_refused_by_its_name(tmp_path: Path, head: bytes, what: str) -> None:
     (tmp_path / "input").write_bytes(head + bytes(600))
-    with pytest.raises(ShapeError, match=rf"The input is an? {what}.* not read"):
+    with pytest.raises(ShapeError, match=rf"The input is an? {what}.* not supported"):
         shown(tmp_path / "input")
 
 
@@ -145,7 +145,7 @@ def test_a_kind_that_is_not_read_is_refused_by_its_name(tmp_path: Path, head: by
 def test_a_png_in_hdr_is_refused(tmp_path: Path, transfer: int, what: str) -> None:
     rows = zlib.compress((b"\0" + bytes(72)) * 16)
     path = _png(tmp_path, (24, 16, 8, 2), (b"cICP", bytes([9, transfer, 0, 1])), (b"IDAT", rows))
-    with pytest.raises(ShapeError, match=rf"HDR \({what}\), and only SDR is read"):
+    with pytest.raises(ShapeError, match=rf"HDR \({what}\), and only SDR is supported"):
         shown(path)
 
 

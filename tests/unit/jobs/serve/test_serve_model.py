@@ -76,7 +76,7 @@ async def test_a_file_without_an_address_or_object_is_named(server: Any, store: 
     order = make_order()
     order["model"]["files"] = [f for f in order["model"]["files"] if f["file"]["name"] != "card.md"]
     await server.submit(order)
-    assert "no address for card.md" in (await server.ended("uid-1")).error
+    assert "no URL for card.md" in (await server.ended("uid-1")).error
 
     del store.objects["card.md"]
     await server.submit(make_order(uid="uid-2"))

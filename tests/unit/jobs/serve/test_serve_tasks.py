@@ -97,7 +97,7 @@ async def test_a_task_is_carried_out_and_recorded(
     [
         ({"task": "inpaint"}, {}, "not trained for 'inpaint'. Use one of: text, picture, image"),
         ({"task": "extend", "size": "16x16"}, {}, "The input is 24x24 and the clip 16x16"),
-        ({"task": "extend"}, {"sha256": "0" * 64}, "the input is not what it was when it was made: name another"),
+        ({"task": "extend"}, {"sha256": "0" * 64}, "the input has changed since it was rendered: use another clip"),
         ({"task": "extend"}, {"bytes": 10}, "longer than the 10 bytes promised: upload it again, then ask again"),
         ({"task": "fill"}, {}, "Give the second one too"),
     ],
@@ -181,7 +181,7 @@ class TestLongClips:
     ("fields", "sentence"),
     [
         ({"shots": [{"prompt": "a blue circle", "seconds": 1}]}, "was not trained for streaming"),
-        ({"seconds": 30}, "This model cannot render 30 seconds: ask for at most 8"),
+        ({"seconds": 30}, "This model cannot render 30 seconds: request at most 8"),
     ],
 )
 async def test_a_model_that_does_not_stream_refuses_long_clips(
