@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 from PIL import Image, ImageDraw, ImageFont
 
-SCALE = 6
+SCALE = 7
 GAP = 12
 TEXT = 26
 BACKGROUND = (255, 255, 255)
