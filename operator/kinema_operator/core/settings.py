@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages that are logged."""
 
-    reconcile_concurrency: int = Field(default=32, ge=1)
+    reconcile_concurrency: int = Field(default=64, ge=1)
     """Resources reconciled at a time; those of one namespace take at most half of what others leave free."""
     backoff_initial_seconds: float = 0.5
     """Wait after the first failed reconcile of a key; doubles up to backoff_max_seconds."""
