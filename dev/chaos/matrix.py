@@ -90,8 +90,8 @@ class Scene:
         now = runs.training_status(TRAINING, self.namespace)
         newest = max(p.round for _, p in self.whole() or group)
         rounds = f"{newest - round_} rounds" if now["attempt"] == attempt else f"attempt {now['attempt']}"
-        rest, all_ = (f"{at - began:.1f} s" if at else "only after the fault" for at in again)
-        return f"the rest stepped after {rest}, all {NODES} after {all_}; {rounds}"
+        rest, all_ = (f"after {at - began:.1f} s" if at else "once the fault was over" for at in again)
+        return f"the rest stepped {rest}, all {NODES} {all_}; {rounds}"
 
     def _watch(self, seconds: float, round_: int) -> tuple[float | None, float | None]:
         """While a fault lasts: when a later round first stepped, and when one of all nodes did."""
