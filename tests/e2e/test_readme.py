@@ -78,7 +78,7 @@ def test_readme_for_a_platform_team(shell: Shell, folder: Path) -> None:
 
 def test_readme_for_a_pipeline_and_a_person(shell: Shell, short: Path) -> None:
     shell(block("A CI pipeline"), short)
-    shell(block("A person who wants a clip"), short)
+    shell(block("A user who wants a clip"), short)
     with av.open(str(short / "clip.mp4")) as clip:
         stream = clip.streams.video[0]
         assert (stream.width, stream.height) == (24, 24)

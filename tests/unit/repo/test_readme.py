@@ -61,3 +61,10 @@ def test_the_line_for_completion_prints_a_script_that_completes() -> None:
     words = {variable: "bash_complete", "COMP_WORDS": "kinema ge", "COMP_CWORD": "1"}
     completed = CliRunner().invoke(main, prog_name="kinema", env=words).output
     assert {line.split(",")[1] for line in completed.splitlines()} == {"generate", "get"}
+
+
+def test_every_section_that_is_run_on_a_cluster_is_there_with_its_commands() -> None:
+    runs = re.findall(r'block\("(.*?)"\)', (REPOSITORY / "tests" / "e2e" / "test_readme.py").read_text())
+    sections = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL))
+    assert runs
+    assert [heading for heading in runs if "```sh\n" not in sections.get(heading, "")] == []
