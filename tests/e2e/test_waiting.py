@@ -11,6 +11,16 @@ from stage import faults, install, kube, runs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 PATIENT_STEPS = 120
+AWAY_SECONDS = 40.0
+"""Longer than any call to a store may take."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def odd(namespace: str) -> None:
+    """A training that can never run. It is begun first: it fails while other tests wait."""
+    bad = training("odd", 20)
+    bad["spec"]["data"]["world"]["scenes"] = {"bounce": 1}
+    kube.apply(bad, namespace)
 
 
 def store_spec(secret: str, bucket: str = "kinema") -> dict[str, Any]:
@@ -59,9 +69,6 @@ def test_a_namespace_that_is_closed_a_missing_secret_wrong_keys_and_a_missing_bu
 
 
 def test_a_configuration_that_can_never_run_fails_at_once_with_the_trainers_sentence(namespace: str) -> None:
-    bad = training("odd", 20)
-    bad["spec"]["data"]["world"]["scenes"] = {"bounce": 1}
-    kube.apply(bad, namespace)
     status = finished("odd", namespace, "Failed", seconds=180)
     failed = next(c for c in status["conditions"] if c["type"] == "Failed")
     assert "data.world.scenes and shapes do not fit the clip of the preset 'tiny'" in failed["message"]
@@ -72,7 +79,7 @@ def test_a_store_that_is_away_for_a_while_loses_nothing(namespace: str) -> None:
     kube.apply(training("patient", PATIENT_STEPS), namespace)
     kube.until(lambda: runs.stepping("patient", namespace, 2), "two stepping workers", 180)
     pod = next(p for p in kube.items("pods", install.SYSTEM) if p["metadata"]["name"].startswith("minio"))
-    with faults.paused(pod["metadata"]["uid"], seconds=60):
+    with faults.paused(pod["metadata"]["uid"], seconds=AWAY_SECONDS):
         pass
     status = finished("patient", namespace)
     assert status["attempt"] == 1
