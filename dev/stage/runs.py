@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -33,7 +34,7 @@ class TrainerPod:
                 f"http://{self.ip}:{names.PROGRESS_PORT}/progress", timeout=PROBE_SECONDS
             ) as answer:
                 return TrainerProgress.model_validate_json(answer.read())
-        except (urllib.error.URLError, OSError, ValueError):
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
             return None
 
 
