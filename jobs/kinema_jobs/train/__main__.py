@@ -15,12 +15,13 @@ from kinema_jobs.train.command_line import read_config, require_text_encoder
 from kinema_jobs.train.failures import BadConfiguration, TrainingFailure, termination_message, write_termination_message
 from kinema_jobs.train.settings import TrainerSettings
 from kinema_jobs.train.shape import model_config_of
+from kinema_jobs.train.torch_logs import LOG_FORMAT
 from kinema_model.errors import ModelError
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the agent of this node."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     try:
         config = _config(argv)
         require_text_encoder()

@@ -19,6 +19,7 @@ from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.progress import ProgressFile, write_progress
 from kinema_jobs.train.settings import TrainerSettings
 from kinema_jobs.train.telemetry import Telemetry, serve
+from kinema_jobs.train.torch_logs import use_plain_format
 
 WARM_MODULE: Final = "kinema_jobs.train.worker"
 """What the fork server imports once, so that a round does not."""
@@ -84,6 +85,7 @@ def _attend(
     from kinema_jobs.rendezvous.membership import Membership
     from kinema_jobs.train.agent import TrainingAgent
 
+    use_plain_format()
     lease = Lease(scratch / "lease", create=True)
     slots = max(1, torch.cuda.device_count())
     membership = Membership(settings.rendezvous, config.rendezvous_id, settings.pod_name, on_lease=lease.grant)

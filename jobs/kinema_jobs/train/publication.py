@@ -24,6 +24,7 @@ from kinema_jobs.train.command_line import end_on_sigterm, read_config
 from kinema_jobs.train.failures import termination_message, write_termination_message
 from kinema_jobs.train.settings import PodSettings
 from kinema_jobs.train.storage import RetryPolicy
+from kinema_jobs.train.torch_logs import LOG_FORMAT
 
 REMEDY: Final = "the model is exported again"
 
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 def main(argv: list[str] | None = None) -> int:
     """Publish one model."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     end_on_sigterm()
     try:
         config = read_config(PublicationConfig, "kinema_jobs.train.publication", __doc__, argv)

@@ -30,6 +30,7 @@ from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.progress import ProgressFile, read_progress, write_progress
 from kinema_jobs.train.storage import RetryPolicy
+from kinema_jobs.train.torch_logs import LOG_FORMAT
 from kinema_jobs.train.train_state import TrainState, fit
 
 _WATCHDOG_SECONDS: Final = 0.2
@@ -44,7 +45,7 @@ def run_worker(assignment: Assignment) -> str:
 
     Any other end leaves through os._exit with the code of its class, since a broken group's destructors can hang.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, force=True)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     # The agent decides when to stop: a signal to the whole process group is meant for it.
     for number in (signal.SIGTERM, signal.SIGINT):
