@@ -17,6 +17,11 @@ FRONT = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURIT
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(r"`((?:docs|manifests|charts|requirements|images|tests)/[\w./-]+)`")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+MODULES = [
+    str(path.relative_to(REPOSITORY))
+    for folder in ("operator", "model", "jobs", "dev", "images", "tests", "demo", ".githooks")
+    for path in (REPOSITORY / folder).rglob("*.py")
+]
 
 
 def prose(page: Path) -> str:
@@ -57,6 +62,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", [*FRONT, *PAGES], ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_paths_are_those_of_files(page: Path) -> None:
     assert [path for path in PATH.findall(prose(page)) if not (REPOSITORY / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", [*FRONT, *PAGES], ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_modules_that_a_page_names_are_there(page: Path) -> None:
+    """A page may leave out the folders that its text has named; CHANGES tells of what was."""
+    named = set(re.findall(r"`([\w/.-]+\.py)(?=[`, (])", page.read_text()))
+    assert {name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in MODULES)} == set()
 
 
 def test_pages_of_the_site_link_to_pages_of_the_site() -> None:
