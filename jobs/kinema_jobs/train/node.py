@@ -21,7 +21,7 @@ from kinema_jobs.train.settings import TrainerSettings
 from kinema_jobs.train.telemetry import Telemetry, serve
 from kinema_jobs.train.torch_logs import use_plain_format
 
-WARM_MODULE: Final = "kinema_jobs.train.worker"
+PRELOADED: Final = ["kinema_jobs.train.fork_server", "kinema_jobs.train.worker"]
 """What the fork server imports once, so that a round does not."""
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def run_node(config: RunConfig, settings: TrainerSettings) -> TerminationMessage
 
 def _start_fork_server() -> None:
     """Let it import the worker's modules beside this process's own imports."""
-    multiprocessing.set_forkserver_preload([WARM_MODULE])
+    multiprocessing.set_forkserver_preload(PRELOADED)
     multiprocessing.forkserver.ensure_running()
 
 

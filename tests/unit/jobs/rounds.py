@@ -20,7 +20,7 @@ from kinema_api.run import RunConfig
 from kinema_jobs.rendezvous.questions import Place
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
-from kinema_jobs.train.node import WARM_MODULE
+from kinema_jobs.train.node import PRELOADED
 from kinema_model.config import PRESETS
 
 CLIP = PRESETS["tiny"].tokens_per_clip
@@ -80,7 +80,7 @@ def entered(rank: int, world: int, store: dist.Store) -> Iterator[Group]:
 
 def process(target: Callable[..., Any], *arguments: Any) -> BaseProcess:
     """A process that works on `target(*arguments)`, forked like an agent's workers where torch is imported already."""
-    multiprocessing.set_forkserver_preload([WARM_MODULE])
+    multiprocessing.set_forkserver_preload(PRELOADED)
     made = multiprocessing.get_context("forkserver").Process(target=target, args=arguments)
     made.start()
     return made
