@@ -15,7 +15,7 @@ import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import urllib3
 from minio.credentials.credentials import Credentials
@@ -66,6 +66,21 @@ def put_if(
         AnsweredError: another refusal.
     """
     url = urlsplit(address)
+    sent = _signed(url, region, keys, data, etag, content_type)
+    answer = http.urlopen(
+        "PUT", urlunsplit(url), body=data, headers=sent, redirect=False, retries=False, preload_content=False
+    )
+    try:
+        said = answer.read(MAX_ANSWER_BYTES)
+    finally:
+        answer.release_conn()
+    return _outcome(answer.status, str(answer.headers.get("ETag") or ""), said, address)
+
+
+def _signed(
+    url: SplitResult, region: str, keys: Credentials, data: bytes, etag: str | None, content_type: str
+) -> dict[str, str]:
+    """Headers of the PUT, its condition among them, under AWS Signature Version 4."""
     now = datetime.now(UTC)
     digest = hashlib.sha256(data).hexdigest()
     headers: dict[str, str | list[str] | tuple[str]] = {
@@ -84,15 +99,7 @@ def put_if(
     signed = sign_v4_s3(
         method="PUT", url=url, region=region, headers=headers, credentials=keys, content_sha256=digest, date=now
     )
-    sent = {name: str(value) for name, value in signed.items()}
-    answer = http.urlopen(
-        "PUT", urlunsplit(url), body=data, headers=sent, redirect=False, retries=False, preload_content=False
-    )
-    try:
-        said = answer.read(MAX_ANSWER_BYTES)
-    finally:
-        answer.release_conn()
-    return _outcome(answer.status, str(answer.headers.get("ETag") or ""), said, address)
+    return {name: str(value) for name, value in signed.items()}
 
 
 def _outcome(status: int, etag: str, said: bytes, address: str) -> str:
