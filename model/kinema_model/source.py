@@ -1,7 +1,7 @@
-"""What a training asks of its data, whatever they are: a synthetic world is the first source, recorded clips another.
+"""The data of a training behind one protocol: the synthetic world is the first source, recorded clips will be another.
 
-Samples are told apart by their position alone, so that a training which was stopped or resized goes on with the very
-clips that follow, and no process has to remember which it has seen.
+A sample is identified by its position alone, so a training that was stopped or resized continues with the clips that
+follow, and no process keeps a record of the clips it has used.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,25 +37,25 @@ class Shape(Protocol):
 
 @dataclass(frozen=True)
 class Captions:
-    """What may be said of a clip: briefly, at length, and of each shot alone."""
+    """The captions of a clip: a short one, a rich one, and one for each shot."""
 
     short: str
     rich: str
     shots: tuple[str, ...]
 
     def then(self, other: "Captions") -> "Captions":
-        """What may be said of a clip that turns from this into another."""
+        """The captions of a clip that blends from this clip into another."""
         short, rich = f"{self.short}, then {other.short}", f"{self.rich} Then {other.rich}"
         return Captions(short, rich, (*self.shots, *other.shots))
 
     def and_back(self) -> "Captions":
-        """What may be said of a clip that turns back on its way and ends where it began."""
+        """The captions of a clip that ends with the frame that it began with."""
         return Captions(f"{self.short} and back", f"{self.rich} Then it all goes back.", self.shots)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One sample: pixels uint8 (T, H, W, 3), frames per second, what is said of it, and where its shots begin.
+    """One sample: pixels uint8 (T, H, W, 3), frames per second, captions, and the first frame of each shot.
 
     `starts` are the first frames of its shots, 0 foremost, as many as `captions.shots`.
     """
@@ -78,7 +78,7 @@ class Source(Protocol):
         ...
 
     def shape(self, index: int) -> Shape:
-        """The shape of the clip at a position, for what plans ahead; cheaper than the clip."""
+        """The shape of the clip at a position, for planning; cheaper than the clip."""
         ...
 
     def largest_shapes(self) -> Sequence[Shape]:
@@ -94,9 +94,9 @@ class Source(Protocol):
         ...
 
     def texts(self) -> Iterable[str]:
-        """Texts that hold every word which is said of its clips."""
+        """Texts that together contain every word of its captions."""
         ...
 
     def files(self) -> Mapping[str, str]:
-        """Texts by file name, to lie beside a model's weights and tell what it was trained on."""
+        """Text files by name that are stored beside a model's weights and describe its training data."""
         ...

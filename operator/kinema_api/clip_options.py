@@ -1,6 +1,6 @@
 """The fields of a clip as options of a command line, made from kinema_api.clip: types, defaults, bounds and help.
 
-Bounds are not checked here: whoever parses the request refuses what is out of them, in the words of the API.
+Bounds are not checked here: `ClipRequest.parse` checks them, with the messages of the API.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kinema_api.schema import Schema, structural_schema
 
 Command = Callable[..., Any]
 WORDS: Final = ("prompt", "negative_prompt", "shots")
-"""Fields that hold what a person says, which stands in no argv: everybody on the machine can read those."""
+"""Fields with text of a user, which is never passed by argv: every user of the machine can read a process's argv."""
 _SHOT: Final = "--shot"
 _TYPES: Final[dict[str, click.ParamType[Any]]] = {"integer": click.INT, "number": click.FLOAT, "string": click.STRING}
 
@@ -31,10 +31,10 @@ def _shot(said: str) -> Shot:
 
 
 def clip_options(files: click.ParamType[Any], named: str | None = None) -> Callable[[Command], Command]:
-    """Adds an option for each field of a clip but the prompt, which the command gets by its Python name.
+    """A decorator that adds an option for each field of a clip except the prompt, under the field's Python name.
 
-    `files` is the type of input, end and mask, and `named` says in the help how they are named. What is not given is
-    None, of shots an empty tuple.
+    `files` is the type of input, end and mask; `named` describes their values in the help. An option that is not given
+    is None, for shots an empty tuple.
     """
     schema = structural_schema(ClipSpec)["properties"]
 
@@ -48,7 +48,7 @@ def clip_options(files: click.ParamType[Any], named: str | None = None) -> Calla
 
 
 def given_fields(options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that are fields of a clip and were given."""
+    """The options that are fields of a clip and were given."""
     return {name: options[name] for name in ClipSpec.model_fields if options.get(name) not in (None, ())}
 
 
