@@ -151,29 +151,29 @@ class TrainState:
             param_group["lr"] = rate
 
 
-def fit(fitting: TrainState, group: Group, lease: Lease, after_step: Callable[[], None]) -> None:
+def fit(state: TrainState, group: Group, lease: Lease, after_step: Callable[[], None]) -> None:
     """Train to the last step or until the group agrees to stop; `after_step` is called between steps."""
 
     def keep(module: DenoiserModule) -> None:
         assert module.done is not None
-        fitting.step, fitting.stream, fitting.tokens = module.done.number + 1, module.done.after, module.done.tokens
-        fitting.loss = module.global_loss
-        fitting.level_losses = module.level_losses
-        fitting.step_seconds, fitting.stopping = module.step_seconds, module.stopping
+        state.step, state.stream, state.tokens = module.done.number + 1, module.done.after, module.done.tokens
+        state.loss = module.global_loss
+        state.level_losses = module.level_losses
+        state.step_seconds, state.stopping = module.step_seconds, module.stopping
         after_step()
 
     module = DenoiserModule(
-        fitting.model,
-        fitting.objective,
-        (fitting.optimizer, fitting.schedule),
-        fitting.ema,
+        state.model,
+        state.objective,
+        (state.optimizer, state.schedule),
+        state.ema,
         group,
         lease,
         keep,
-        fitting.skipped,
-        fitting.limit,
+        state.skipped,
+        state.limit,
     )
-    shares = Shares(fitting.steps, fitting.step, fitting.total, fitting.stream, group)
+    shares = Shares(state.steps, state.step, state.total, state.stream, group)
     if len(shares):
         _trainer(group).fit(module, DataLoader(shares, batch_size=None))
 
