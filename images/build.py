@@ -81,7 +81,7 @@ class Recipe:
 CONTROL_PLANE: Final = Recipe(
     "control-plane",
     "requirements/control-plane.txt",
-    ("kinema_jobs", "kinema_evaluation", "kinema_world", "kinema_model"),
+    ("kinema_jobs", "kinema_evaluation", "kinema_dataset", "kinema_world", "kinema_model"),
 )
 WORKER: Final = Recipe("worker", "requirements/worker.txt", ("kinema_operator", "kinema_cli"))
 

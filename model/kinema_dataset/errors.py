@@ -1,0 +1,20 @@
+"""One tree of errors of this package, so that a caller can catch everything that it refuses with one clause.
+
+Every message names the argument or field, and ends with what to do about it.
+"""
+
+
+class DatasetError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class FramesError(DatasetError):
+    """An array is not frames: uint8 of shape (T, H, W, 3)."""
+
+
+class ThresholdsError(DatasetError):
+    """Thresholds contradict each other, or are out of bounds."""
+
+
+class SignatureError(DatasetError):
+    """Signatures that are compared are not of one form, or two clips have the same name."""
