@@ -15,6 +15,7 @@ from kinema_api.generation import Artefact, VideoArtefact, VideoGenerationStatus
 from kinema_api.training import ArtifactsRecord
 from kinema_api.training_status import NodeCount, PublishedModel, VideoModelTrainingStatus
 from kinema_operator.core.kstatus import Findings, finish
+from stage.objects import resource
 
 DIGEST = "sha256:" + "5" * 64
 HOURS = 5
@@ -24,7 +25,7 @@ def finished(namespace: str, index: int) -> dict[str, Any]:
     """Every third one a training, of which every other one failed; the rest generations."""
     if index % 3:
         spec = {"modelRef": {"name": "tiny-world"}, "prompt": f"a red square moves right, number {index}", "seconds": 1}
-        return _resource(generation.KIND, namespace, f"clip-{index:04d}", spec)
+        return resource(generation.KIND, f"clip-{index:04d}", spec, namespace)
     spec = {
         "model": {"preset": "tiny"},
         "data": {"world": {"seed": index}},
@@ -32,7 +33,7 @@ def finished(namespace: str, index: int) -> dict[str, Any]:
         "nodes": 2,
         "publish": {"model": "tiny-world"},
     }
-    return _resource(training.KIND, namespace, f"done-{index:04d}", spec)
+    return resource(training.KIND, f"done-{index:04d}", spec, namespace)
 
 
 def plural(obj: dict[str, Any]) -> str:
@@ -109,8 +110,3 @@ def _condition(type_: str, value: bool, reason: str, message: str, at: datetime)
     return Condition(
         type=type_, status="True" if value else "False", reason=reason, message=message, last_transition_time=at
     )
-
-
-def _resource(kind: str, namespace: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    metadata = {"namespace": namespace, "name": name}
-    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}

@@ -24,10 +24,12 @@ from cluster.apiserver import ApiServer
 from integration.operators import Replica
 from integration.server import install_crds, make_namespace, until
 from kinema_api import names
+from kinema_api.training import KIND
 from kinema_operator.shell.client import Client
 from kinema_operator.shell.connection import Connection
 from stage.bad_stores import KEYS, bad_store
 from stage.measure import machine, result
+from stage.objects import resource
 
 OBJECTS = int(os.environ.get("KINEMA_BENCH_OBJECTS", "60"))
 SAMPLES = int(os.environ.get("KINEMA_BENCH_SAMPLES", "8"))
@@ -43,12 +45,6 @@ EVERYWHERE = (
 DIGEST = "sha256:" + "0" * 64
 
 
-def resource(kind: str, namespace: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    """A custom resource."""
-    metadata = {"namespace": namespace, "name": name}
-    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
-
-
 def training(namespace: str, name: str, store: dict[str, Any] | None = None) -> dict[str, Any]:
     """A small training; without a `store` it uses the operator's own."""
     spec: dict[str, Any] = {
@@ -57,7 +53,7 @@ def training(namespace: str, name: str, store: dict[str, Any] | None = None) -> 
         "optimization": {"steps": 100},
         "nodes": 1,
     }
-    return resource("VideoModelTraining", namespace, name, spec | ({"artifactStore": store} if store else {}))
+    return resource(KIND, name, spec | ({"artifactStore": store} if store else {}), namespace)
 
 
 def crowd(namespace: str, store: dict[str, Any]) -> list[dict[str, Any]]:
@@ -69,10 +65,10 @@ def crowd(namespace: str, store: dict[str, Any]) -> list[dict[str, Any]]:
             made.append(training(namespace, name, store))
         elif number % 3 == 1:
             spec: dict[str, Any] = {"source": {"digest": DIGEST}, "artifactStore": store}
-            made.append(resource("VideoModel", namespace, name, spec))
+            made.append(resource("VideoModel", name, spec, namespace))
         else:
             spec = {"modelRef": {"name": f"r-{number - 1:03d}"}, "prompt": "a red square", "artifactStore": store}
-            made.append(resource("VideoGeneration", namespace, name, spec))
+            made.append(resource("VideoGeneration", name, spec, namespace))
     return made
 
 
@@ -85,7 +81,7 @@ async def delays(client: Client, kind: str) -> list[float]:
         await client.create(training(OTHER, name))
 
         async def told(name: str = name) -> bool:
-            seen = await client.get("VideoModelTraining", OTHER, name)
+            seen = await client.get(KIND, OTHER, name)
             return bool(((seen or {}).get("status") or {}).get("conditions"))
 
         await until(told, f"a condition of {name}", LIMIT_SECONDS)

@@ -35,9 +35,10 @@ from bench import finished
 from bench.starts import Starts, histogram_percentile, is_write, moment, read
 from cluster.settings import Settings
 from kinema_api import names
-from kinema_api.training import PLURAL
+from kinema_api.training import KIND, PLURAL
 from stage import install, kube
 from stage.measure import machine, percentile, quiet, result
+from stage.objects import resource
 
 NAMESPACE = "kinema-bench-reconcile"
 SYSTEM = "kinema-system"
@@ -57,18 +58,14 @@ AUDIT = Settings.from_environment().audit_log.parent
 
 def training(index: int) -> dict[str, Any]:
     """A training that no node can run."""
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": "VideoModelTraining",
-        "metadata": {"name": f"many-{index:04d}", "namespace": NAMESPACE},
-        "spec": {
-            "model": {"preset": "tiny"},
-            "data": {"world": {"seed": index}},
-            "optimization": {"steps": 100},
-            "nodes": 2,
-            "worker": {"nodeSelector": NOWHERE},
-        },
+    spec = {
+        "model": {"preset": "tiny"},
+        "data": {"world": {"seed": index}},
+        "optimization": {"steps": 100},
+        "nodes": 2,
+        "worker": {"nodeSelector": NOWHERE},
     }
+    return resource(KIND, f"many-{index:04d}", spec, NAMESPACE)
 
 
 def plain_job(index: int) -> dict[str, Any]:

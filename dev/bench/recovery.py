@@ -26,13 +26,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from kinema_api import names
-from stage import beds, faults, install, kube, runs
+from stage import beds, faults, install, kube, objects, runs
 from stage.measure import machine, percentile, result
 
 NAMESPACE = "kinema-bench-recovery"
 NODES = 3
 EVERY_STEPS = 20
+CHECKPOINT = {"everySteps": EVERY_STEPS, "keep": 3}
 KILLS = int(os.environ.get("KINEMA_BENCH_KILLS", "20"))
 KILLS_PER_RUN = int(os.environ.get("KINEMA_BENCH_KILLS_PER_RUN", "5"))
 NODE_LOSSES = int(os.environ.get("KINEMA_BENCH_NODE_LOSSES", "4"))
@@ -41,23 +41,6 @@ WHOLE_SECONDS = 420.0
 RECOVERY_SECONDS = 120.0
 NODE_LOSS_SECONDS = 240.0
 LOG_SECONDS = 0.03
-
-
-def manifest(name: str) -> dict[str, Any]:
-    """A run that outlasts its kills."""
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": "VideoModelTraining",
-        "metadata": {"name": name},
-        "spec": {
-            "model": {"preset": "tiny"},
-            "data": {"world": {"seed": 7}},
-            "optimization": {"steps": STEPS, "batchTokens": 1024, "learningRate": 3e-4, "seed": 1},
-            "nodes": NODES,
-            "elastic": {"minNodes": 1, "maxNodes": NODES},
-            "checkpoint": {"everySteps": EVERY_STEPS, "keep": 3},
-        },
-    }
 
 
 class StepLog:
@@ -183,7 +166,7 @@ def main() -> int:
     while len(samples) < KILLS or len(losses) < NODE_LOSSES:
         name = f"recovery-{len(ends)}"
         kube.kubectl("delete", "vmt", name, "-n", NAMESPACE, "--ignore-not-found")
-        kube.apply(manifest(name), NAMESPACE)
+        kube.apply(objects.tiny_training(name, STEPS, NODES, 3e-4, checkpoint=CHECKPOINT), NAMESPACE)
         with StepLog(name) as log:
             kills = (one_kill(log, name, chance) for _ in range(min(KILLS_PER_RUN, KILLS - len(samples))))
             samples.extend(measured for measured in kills if measured)

@@ -11,7 +11,7 @@ from typing import Any
 
 from chaos.witness import Witness
 from kinema_api import names
-from stage import beds, faults, install, kube, runs
+from stage import beds, faults, install, kube, objects, runs
 
 TRAINING = "suffers"
 NODES = 3
@@ -45,8 +45,9 @@ class Scene:
         kube.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", seconds=300)
         kube.until(beds.all_ready, "every node Ready", 120)
         kube.restricted_namespace(self.namespace)
-        made = _training("made", steps=40, publish={"model": "made"})
-        kube.apply([made, _training(TRAINING, STEPS, nodes=NODES)], self.namespace)
+        made = objects.tiny_training("made", 40, nodes=1, publish={"model": "made"})
+        steps_on = objects.tiny_training(TRAINING, STEPS, NODES, checkpoint={"everySteps": 20, "keep": 3})
+        kube.apply([made, steps_on], self.namespace)
         kube.until(lambda: runs.ended("made", self.namespace) == "Succeeded", "a model", MODEL_SECONDS)
         kube.until(self.whole, "the group at work", WHOLE_SECONDS)
         self.witness = self._stack.enter_context(Witness(TRAINING, self.namespace))
@@ -130,11 +131,7 @@ class Scene:
     def _ask(self) -> None:
         name = f"clip-{len(self._asked)}"
         self._asked.append(name)
-        spec = {"modelRef": {"name": "made"}, "prompt": "a red square moves right", "seconds": 1, "size": "24x24"}
-        kube.apply(
-            {"apiVersion": names.API_VERSION, "kind": "VideoGeneration", "metadata": {"name": name}, "spec": spec},
-            self.namespace,
-        )
+        kube.apply(objects.short_clip(name, "made"), self.namespace)
 
     def conclude(self) -> str:
         """Everything asked for is delivered, and nothing is left of what is deleted.
@@ -164,23 +161,6 @@ class Scene:
 
         kube.until(nothing_left, "nothing left, neither objects nor processes", GONE_SECONDS)
         return f"{len(self._asked)} generations delivered, {len(self.witness.commits)} commits, nothing left"
-
-
-def _training(name: str, steps: int, nodes: int = 1, **more: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": "VideoModelTraining",
-        "metadata": {"name": name},
-        "spec": {
-            "model": {"preset": "tiny"},
-            "data": {"world": {"seed": 7}},
-            "optimization": {"steps": steps, "batchTokens": 1024, "learningRate": 1e-4, "seed": 1},
-            "nodes": nodes,
-            "elastic": {"minNodes": 1, "maxNodes": max(nodes, 1)},
-            "checkpoint": {"everySteps": 20, "keep": 3},
-            **more,
-        },
-    }
 
 
 # Faults

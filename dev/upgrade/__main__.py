@@ -13,13 +13,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cluster.settings import Settings
-from kinema_api import names
-from stage import install, kube, runs
+from stage import install, kube, objects, runs
 
 NAMESPACE = "kinema-upgrade"
 TRAINING, MODEL = "through", "served"
@@ -65,8 +63,7 @@ install.upgrade(content, "--set", sys.argv[1])
 
 def generate(name: str) -> float:
     """Ask for a clip and wait for it; the seconds that it took."""
-    spec = {"modelRef": {"name": MODEL}, "prompt": "a red square moves right", "seconds": 1, "size": "24x24"}
-    kube.apply(_object("VideoGeneration", name, spec), NAMESPACE)
+    kube.apply(objects.short_clip(name, MODEL), NAMESPACE)
     began = time.monotonic()
 
     def done() -> bool:
@@ -77,22 +74,6 @@ def generate(name: str) -> float:
 
     kube.until(done, f"delivery of {name}", SECONDS)
     return time.monotonic() - began
-
-
-def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def _training(name: str, steps: int, **more: Any) -> dict[str, Any]:
-    spec = {
-        "model": {"preset": "tiny"},
-        "data": {"world": {"seed": 7}},
-        "optimization": {"steps": steps, "batchTokens": 1024, "learningRate": 1e-4, "seed": 1},
-        "nodes": 2,
-        "elastic": {"minNodes": 1, "maxNodes": 2},
-        "checkpoint": {"everySteps": 20, "keep": 2},
-    }
-    return _object("VideoModelTraining", name, {**spec, **more})
 
 
 def main() -> int:
@@ -107,9 +88,9 @@ def main() -> int:
         # The key of the store outlives its release, and an older chart knows nothing of it.
         kube.kubectl("delete", "namespace", install.SYSTEM, "--ignore-not-found", seconds=300)
         install_from(tree)
-        kube.apply(_training(MODEL, 40, publish={"model": MODEL}), NAMESPACE)
+        kube.apply(objects.tiny_training(MODEL, 40, publish={"model": MODEL}), NAMESPACE)
         kube.until(lambda: runs.ended(MODEL, NAMESPACE) == "Succeeded", "a model", SECONDS)
-        kube.apply(_training(TRAINING, 1_000_000), NAMESPACE)
+        kube.apply(objects.tiny_training(TRAINING, 1_000_000), NAMESPACE)
         group = kube.until(lambda: runs.stepping(TRAINING, NAMESPACE, 2), "the group at work", SECONDS)
         print(f"before: a clip in {generate('before'):.1f} s", flush=True)
         pods = {pod.uid for pod, _ in group}

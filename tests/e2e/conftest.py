@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stage import install, kube, runs
+from stage import install, kube, objects, runs
 
 RUN_SECONDS = 600.0
 GONE_SECONDS = 180.0
@@ -47,21 +47,8 @@ def _namespace_is_there(name: str) -> bool:
 
 def training(name: str, steps: int, **spec: Any) -> dict[str, Any]:
     """A training of the tiny model on two nodes of at most three, published under its own name."""
-    return {
-        "apiVersion": "kinema.dev/v1alpha1",
-        "kind": "VideoModelTraining",
-        "metadata": {"name": name},
-        "spec": {
-            "model": {"preset": "tiny"},
-            "data": {"world": {"seed": 7}},
-            "optimization": {"steps": steps, "batchTokens": 1024, "learningRate": 3e-3, "seed": 1},
-            "nodes": 2,
-            "elastic": {"minNodes": 1, "maxNodes": 3},
-            "checkpoint": {"everySteps": 20, "keep": 2},
-            "publish": {"model": name},
-            **spec,
-        },
-    }
+    usual = {"elastic": {"minNodes": 1, "maxNodes": 3}, "publish": {"model": name}}
+    return objects.tiny_training(name, steps, learning_rate=3e-3, **(usual | spec))
 
 
 def finished(name: str, namespace: str, phase: str = "Succeeded", seconds: float = RUN_SECONDS) -> dict[str, Any]:

@@ -11,24 +11,9 @@ from typing import Any
 import pytest
 
 from stage import faults, kube, runs
+from stage.objects import short_clip
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-
-
-def generation(name: str, model: str, **spec: Any) -> dict[str, Any]:
-    """A request for a one-second clip."""
-    return {
-        "apiVersion": "kinema.dev/v1alpha1",
-        "kind": "VideoGeneration",
-        "metadata": {"name": name},
-        "spec": {
-            "modelRef": {"name": model},
-            "prompt": "a red square moves right",
-            "seconds": 1,
-            "size": "24x24",
-            **spec,
-        },
-    }
 
 
 def reached(name: str, namespace: str, phase: str, seconds: float = 300) -> dict[str, Any]:
@@ -56,7 +41,7 @@ def server_uid(status: dict[str, Any], namespace: str) -> str:
 
 def test_a_clip_is_served_from_zero_and_opens_from_outside(published: tuple[str, str]) -> None:
     namespace, model = published
-    kube.apply(generation("first", model, seed=5), namespace)
+    kube.apply(short_clip("first", model, seed=5), namespace)
     status = reached("first", namespace, "Succeeded")
     assert "url" not in status["video"]
     clip = download("first", namespace)
@@ -71,7 +56,7 @@ def test_a_clip_is_served_from_zero_and_opens_from_outside(published: tuple[str,
 
 def test_a_killed_server_is_replaced_and_one_result_stands(published: tuple[str, str]) -> None:
     namespace, model = published
-    kube.apply(generation("killed", model, steps=200, seed=1), namespace)
+    kube.apply(short_clip("killed", model, steps=200, seed=1), namespace)
     status = reached("killed", namespace, "Running")
     assert faults.kill_pod(server_uid(status, namespace)) > 0
     ended = reached("killed", namespace, "Succeeded")
@@ -81,7 +66,7 @@ def test_a_killed_server_is_replaced_and_one_result_stands(published: tuple[str,
 
 def test_a_frozen_server_that_wakes_up_changes_no_byte(published: tuple[str, str]) -> None:
     namespace, model = published
-    kube.apply(generation("frozen", model, steps=200, seed=2), namespace)
+    kube.apply(short_clip("frozen", model, steps=200, seed=2), namespace)
     status = reached("frozen", namespace, "Running")
     uid = server_uid(status, namespace)
     assert faults.signal_pod(uid, signal.SIGSTOP) > 0
@@ -95,7 +80,7 @@ def test_a_frozen_server_that_wakes_up_changes_no_byte(published: tuple[str, str
 
 def test_a_cancelled_request_ends(published: tuple[str, str]) -> None:
     namespace, model = published
-    kube.apply(generation("unwanted", model, steps=200), namespace)
+    kube.apply(short_clip("unwanted", model, steps=200), namespace)
     reached("unwanted", namespace, "Running")
     kube.kubectl("patch", "vgen", "unwanted", "-n", namespace, "--type=merge", "-p", '{"spec":{"cancel":true}}')
     reached("unwanted", namespace, "Cancelled", seconds=60)
@@ -103,7 +88,7 @@ def test_a_cancelled_request_ends(published: tuple[str, str]) -> None:
 
 def test_a_model_that_is_not_there_is_waited_for(published: tuple[str, str]) -> None:
     namespace, _ = published
-    kube.apply(generation("early", "not-there"), namespace)
+    kube.apply(short_clip("early", "not-there"), namespace)
 
     def waits() -> bool:
         status = (kube.get("vgen", "early", namespace) or {}).get("status", {})
