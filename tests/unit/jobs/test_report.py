@@ -30,43 +30,49 @@ def row(value: float, **fields: object) -> Row:
     return Row.model_validate({"name": "colour", "group": "seen", "meaning": "what", "score": score(value), **fields})
 
 
-@pytest.fixture
-def report() -> Report:
+def captions() -> Section:
     clip = np.random.default_rng(0).integers(0, 255, (6, 16, 24, 3), dtype=np.uint8)
-    captions = Section(
+    shown = (ReportClip("a <b>red</b> square", clip, True), ReportClip("no verdict", clip))
+    return Section(
         title="Captions",
         question="Is it <what> was asked?",
         rows=(row(0.8, floor=score(0.98), chance=1 / 6, unreadable=2, controls={"a rule": score(0.3)}),),
         remarks=("Only & little.",),
-        sheets=(
-            ContactSheet("Clips", (ReportClip("a <b>red</b> square", clip, True), ReportClip("no verdict", clip))),
-        ),
+        sheets=(ContactSheet("Clips", shown),),
     )
-    tasks = Section(
+
+
+def tasks() -> Section:
+    return Section(
         title="Tasks",
         question="?",
         rows=(row(7.0, unit="ratio", better="lower", bar=2.0), row(1.0, name="given frames", bar=1.0)),
         curves=(Curve(name="distance", across="blur", x=(0.0, 0.5, 1.0), y=(0.1, 0.4, 0.9)),),
     )
-    drift = Section(
+
+
+def drift() -> Section:
+    over_time = Curve(
+        name="right over time",
+        across="seconds",
+        x=(0.0, 30.0, 60.0),
+        y=(1.0, 0.9, 0.7),
+        beside={"true clips": (1.0, 1.0, 1.0), "frozen": (1.0, 0.0, 0.0), "looped": (1.0, 0.0, 0.0)},
+    )
+    return Section(
         title="Drift",
         question="?",
         rows=(
             row(0.9, name="everything", group="", controls={"frozen": score(0.0)}),
             row(0.4, name="attributes, last 10 s", group=""),
         ),
-        curves=(
-            Curve(
-                name="right over time",
-                across="seconds",
-                x=(0.0, 30.0, 60.0),
-                y=(1.0, 0.9, 0.7),
-                beside={"true clips": (1.0, 1.0, 1.0), "frozen": (1.0, 0.0, 0.0), "looped": (1.0, 0.0, 0.0)},
-            ),
-        ),
+        curves=(over_time,),
     )
+
+
+def ablations() -> Section:
     change = Score(value=-0.125, low=-0.25, high=-0.05, clips=20)
-    choices = Section(
+    return Section(
         title="Choices",
         question="?",
         rows=(
@@ -75,6 +81,10 @@ def report() -> Report:
             row(0.0, name="more than this model", group="4x", unit="difference").model_copy(update={"score": change}),
         ),
     )
+
+
+@pytest.fixture
+def report() -> Report:
     world = World.fixed(0, 6, 16, 24, 8).config
     subject = Subject(
         preset="tiny", tasks=("text",), frames=6, height=16, width=24, fps=8, world=world, world_known=False
@@ -86,7 +96,7 @@ def report() -> Report:
         steps=4,
         guidance_scale=2.0,
         beside=("4x",),
-        sections={"captions": captions, "tasks": tasks, "drift": drift, "ablations": choices},
+        sections={"captions": captions(), "tasks": tasks(), "drift": drift(), "ablations": ablations()},
         absent={"permanence": "Nothing is hidden."},
     )
 
