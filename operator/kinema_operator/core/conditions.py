@@ -13,7 +13,7 @@ MAX_MESSAGE: Final = 1024
 
 
 @dataclass(frozen=True)
-class Moment:
+class PlanTime:
     """When a plan is made and which generation of the spec it is about."""
 
     now: datetime

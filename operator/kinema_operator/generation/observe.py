@@ -24,7 +24,7 @@ from kinema_operator.dispatch.server_pod import ServerPod, ServerProblem, server
 from kinema_operator.generation import record
 from kinema_operator.generation.commit import ReportedFile, inspect, leftovers, sign_again
 from kinema_operator.generation.inputs import Inputs, InputUnusable, uploads_of
-from kinema_operator.generation.observed import Inspection, Model, Observed, OrderRefusal, Problem, Turn
+from kinema_operator.generation.observed import AssignedServer, Inspection, Model, Observed, OrderRefusal, Problem
 from kinema_operator.generation.record import CommitRecord
 from kinema_operator.generation.server_client import ServerClient
 from kinema_operator.generation.stores import clip_store, weights_store
@@ -131,20 +131,20 @@ class GenerationObserver:
         line = queues_of(self.cache, metadata.namespace).of(metadata.namespace, self.generation.spec.model_ref.name)
         held = status.model_digest is None or metadata.name in line.held
         looked = await self._before_a_server(digest) if held else Observed()
-        turn = None if looked.problem else await self._turn(line, digest, current)
-        if turn is not None and not held:
+        assigned = None if looked.problem else await self._assigned_server(line, digest, current)
+        if assigned is not None and not held:
             looked = await self._before_a_server(digest)
         return dataclasses.replace(
             looked,
             model=model,
             position=line.position(metadata.name, digest, current),
             servers=self._ready(digest),
-            turn=turn,
+            assigned=assigned,
             trouble=self._trouble(digest),
         )
 
-    async def _turn(self, line: RequestQueue, digest: str, current: str | None) -> Turn | None:
-        """A server whose turn it is and that answers: one that hangs would only cost the request an attempt.
+    async def _assigned_server(self, line: RequestQueue, digest: str, current: str | None) -> AssignedServer | None:
+        """The server that takes the request next, if it answers: one that hangs would only cost the request an attempt.
 
         Where the one that it should get does not answer, or is still busy with an order that nobody waits for, it
         gets the next one that nobody else is about to get.
@@ -157,15 +157,15 @@ class GenerationObserver:
         if own is None:
             return None
         taken = {server.uid for server in chosen.values()}
-        later: Turn | None = None
+        later: AssignedServer | None = None
         for server in (own, *(s for s in idle if s.uid not in taken and s.uid != own.uid)):
             state = await self.client.server(server.address, server.uid) if server.address else None
             if state is None:
                 continue
             if state.order in (None, self.generation.metadata.uid):
-                return Turn(server, state.order)
+                return AssignedServer(server, state.order)
             stopping = self.client.stopping_seconds(server.address, state.order)
-            later = later or Turn(server, state.order, stopping)
+            later = later or AssignedServer(server, state.order, stopping)
         return later
 
     async def _before_a_server(self, digest: str) -> Observed:

@@ -72,8 +72,8 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A server whose turn it is to take this request."""
+class AssignedServer:
+    """The server that takes this request next."""
 
     server: ServerPod
     in_hand: str | None = None
@@ -138,7 +138,7 @@ class Observed:
     """How many stand before it."""
     servers: int = 0
     """Servers of its digest that are ready."""
-    turn: Turn | None = None
+    assigned: AssignedServer | None = None
     server: ServerPod | None = None
     """The pod that the attempt was given to, if that very pod is still there."""
     answer: Answer | None = None

@@ -14,7 +14,7 @@ from kinema_api import layout
 from kinema_api.base import find_condition
 from kinema_api.generation import VideoGeneration
 from kinema_api.wire import OrderState
-from kinema_operator.core.conditions import Moment
+from kinema_operator.core.conditions import PlanTime
 from kinema_operator.core.plan import Event, Plan, Ref
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.requests import ASSIGNED, TERMINAL
@@ -44,7 +44,7 @@ def plan(generation: VideoGeneration, observed: Observed, settings: Settings, no
         return Plan()
     if generation.status.phase in TERMINAL:
         return Ended(generation, observed, settings, now).decide()
-    return _Step(generation, observed, settings, Moment(now, generation.metadata.generation)).decide()
+    return _Step(generation, observed, settings, PlanTime(now, generation.metadata.generation)).decide()
 
 
 def broken_off(observed: Observed, words: str) -> Observed:
@@ -56,7 +56,7 @@ def broken_off(observed: Observed, words: str) -> Observed:
 class _Step:
     """One decision; holds what every part of it asks about."""
 
-    def __init__(self, generation: VideoGeneration, observed: Observed, settings: Settings, at: Moment) -> None:
+    def __init__(self, generation: VideoGeneration, observed: Observed, settings: Settings, at: PlanTime) -> None:
         self.generation = generation
         self.observed = observed
         self.settings = settings
@@ -92,21 +92,21 @@ class _Step:
         if observed.problem is not None:
             return self._not_yet(observed.problem.reason, observed.problem.message)
         self.status = to.accepted(self.generation, self.status, self.at, digest, observed.model.store, observed.inputs)
-        if observed.turn is not None and not self._backing_off():
-            return self._take_turn()
+        if observed.assigned is not None and not self._backing_off():
+            return self._schedule()
         return self._queue()
 
-    def _take_turn(self) -> Plan:
-        turn = self.observed.turn
-        assert turn is not None
-        if turn.in_hand is not None and turn.in_hand != self.generation.metadata.uid:
+    def _schedule(self) -> Plan:
+        assigned = self.observed.assigned
+        assert assigned is not None
+        if assigned.in_hand is not None and assigned.in_hand != self.generation.metadata.uid:
             queued, poll = self._queue(), self.settings.generation_poll_seconds
-            if turn.stopping_seconds >= self.settings.server_unmeasured_seconds:
-                return Plan(status=queued.status, delete=(turn.server.ref,), requeue_after=poll)
-            stop = CancelOrder(turn.server, turn.in_hand)
+            if assigned.stopping_seconds >= self.settings.server_unmeasured_seconds:
+                return Plan(status=queued.status, delete=(assigned.server.ref,), requeue_after=poll)
+            stop = CancelOrder(assigned.server, assigned.in_hand)
             return Plan(status=queued.status, effects=(stop,), requeue_after=poll)
-        status = to.scheduled(self.status, self.at, turn.server)
-        event = Event("Scheduled", f"attempt {status.attempt} is assigned to {turn.server.name}")
+        status = to.scheduled(self.status, self.at, assigned.server)
+        event = Event("Scheduled", f"attempt {status.attempt} is assigned to {assigned.server.name}")
         return Plan(status=status, events=(event,), requeue_after=self.settings.generation_poll_seconds)
 
     def _queue(self) -> Plan:

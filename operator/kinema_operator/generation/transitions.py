@@ -33,7 +33,7 @@ from kinema_api.generation import (
     VideoGenerationStatus,
 )
 from kinema_api.wire import EncodedPrompt, OrderResult, OrderState
-from kinema_operator.core.conditions import Moment
+from kinema_operator.core.conditions import PlanTime
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.server_pod import ServerPod
 from kinema_operator.generation.observed import CommittedFile, SignedAddress
@@ -57,7 +57,7 @@ def chosen_seed(uid: str) -> int:
     return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:_SEED_BYTES])
 
 
-def not_accepted(status: Status, at: Moment, reason: str, message: str) -> Status:
+def not_accepted(status: Status, at: PlanTime, reason: str, message: str) -> Status:
     """Waits for something that may yet appear, before the model is fixed."""
     return change(status, phase="Pending", conditions=at.mark(status.conditions, "Accepted", False, reason, message))
 
@@ -65,7 +65,7 @@ def not_accepted(status: Status, at: Moment, reason: str, message: str) -> Statu
 def accepted(
     generation: VideoGeneration,
     status: Status,
-    at: Moment,
+    at: PlanTime,
     digest: str,
     weights: ArtifactStore | None = None,
     inputs: tuple[PinnedInput, ...] = (),
@@ -84,7 +84,7 @@ def accepted(
     )
 
 
-def queued(status: Status, at: Moment, position: int | None, reason: str, message: str) -> Status:
+def queued(status: Status, at: PlanTime, position: int | None, reason: str, message: str) -> Status:
     """Waits for a server; after a failed attempt the reason for that stays to be read."""
     before = find_condition(status.conditions, "Scheduled")
     conditions = status.conditions
@@ -93,7 +93,7 @@ def queued(status: Status, at: Moment, position: int | None, reason: str, messag
     return change(status, phase="Pending", queue_position=position, conditions=conditions)
 
 
-def scheduled(status: Status, at: Moment, server: ServerPod) -> Status:
+def scheduled(status: Status, at: PlanTime, server: ServerPod) -> Status:
     """Gives the next attempt to a server. Written before the server hears of it."""
     return change(
         status,
@@ -108,12 +108,12 @@ def scheduled(status: Status, at: Moment, server: ServerPod) -> Status:
     )
 
 
-def unscheduled(status: Status, at: Moment, reason: str, message: str) -> Status:
+def unscheduled(status: Status, at: PlanTime, reason: str, message: str) -> Status:
     """The server had its hands full: back to the line, without blame."""
     return change(status, phase="Pending", conditions=at.mark(status.conditions, "Scheduled", False, reason, message))
 
 
-def running(generation: VideoGeneration, status: Status, at: Moment, state: OrderState) -> Status:
+def running(generation: VideoGeneration, status: Status, at: PlanTime, state: OrderState) -> Status:
     """The server works on it."""
     return change(
         status,
@@ -145,7 +145,7 @@ def _progress(before: GenerationProgress | None, state: OrderState, now: datetim
     )
 
 
-def silent(status: Status, at: Moment, message: str) -> Status:
+def silent(status: Status, at: PlanTime, message: str) -> Status:
     """The server has not answered; the condition's transition time says since when."""
     return change(status, conditions=at.mark(status.conditions, "Running", "Unknown", SERVER_SILENT, message))
 
@@ -156,7 +156,7 @@ def silent_since(status: Status) -> datetime | None:
     return found.last_transition_time if found and found.status == "Unknown" else None
 
 
-def heard(status: Status, at: Moment) -> Status:
+def heard(status: Status, at: PlanTime) -> Status:
     """The server answers again, but has not begun."""
     if silent_since(status) is None:
         return status
@@ -165,7 +165,7 @@ def heard(status: Status, at: Moment) -> Status:
     )
 
 
-def retrying(status: Status, at: Moment, message: str) -> Status:
+def retrying(status: Status, at: PlanTime, message: str) -> Status:
     """The attempt has failed; the request goes back to the line. The server stays named, so another is preferred."""
     conditions = at.mark(status.conditions, "Scheduled", False, RETRYING, message)
     conditions = at.mark(conditions, "Running", False, RETRYING, message)
@@ -174,7 +174,7 @@ def retrying(status: Status, at: Moment, message: str) -> Status:
     )
 
 
-def disrupted(status: Status, at: Moment, message: str) -> Status:
+def disrupted(status: Status, at: PlanTime, message: str) -> Status:
     """Its server was taken away, which is nobody's fault: back to the line at once."""
     conditions = at.mark(status.conditions, "Scheduled", False, DISRUPTED, message)
     if find_condition(conditions, "Running") is not None:
@@ -182,7 +182,7 @@ def disrupted(status: Status, at: Moment, message: str) -> Status:
     return change(status, phase="Pending", progress=None, delivery=None, conditions=conditions)
 
 
-def delivered(generation: VideoGeneration, status: Status, at: Moment, result: OrderResult) -> Status:
+def delivered(generation: VideoGeneration, status: Status, at: PlanTime, result: OrderResult) -> Status:
     """Fixes the one attempt that will be committed. Written before anything is copied."""
     started = status.timings or Timings(queued_seconds=_since_creation(generation, at.now))
     return change(
@@ -228,7 +228,7 @@ def unheard(status: Status) -> str | None:
     return f"the model ignored part of the prompt: {'; '.join(parts)}"[:1000] if parts else None
 
 
-def succeeded(status: Status, at: Moment, delivery: Delivery, files: tuple[CommittedFile, ...]) -> Status:
+def succeeded(status: Status, at: PlanTime, delivery: Delivery, files: tuple[CommittedFile, ...]) -> Status:
     """The clip is at its final place."""
     by_name = {file.name: _artefact(file) for file in files}
     video = by_name[layout.VIDEO]
@@ -279,17 +279,17 @@ def forgotten(status: Status) -> Status:
     return change(status, video=None, thumbnail=None, spritesheet=None, cleaned=False)
 
 
-def failed(status: Status, at: Moment, reason: str, message: str) -> Status:
+def failed(status: Status, at: PlanTime, reason: str, message: str) -> Status:
     """It will never be; the sentence says why."""
     return _ended(status, at, "Failed", reason, message)
 
 
-def cancelled(status: Status, at: Moment) -> Status:
+def cancelled(status: Status, at: PlanTime) -> Status:
     """It was asked to stop and has."""
     return _ended(status, at, "Cancelled", "CancelRequested", "spec.cancel is true")
 
 
-def _ended(status: Status, at: Moment, phase: str, reason: str, message: str) -> Status:
+def _ended(status: Status, at: PlanTime, phase: str, reason: str, message: str) -> Status:
     conditions = at.mark(status.conditions, phase, True, reason, message)
     conditions = at.mark(conditions, "Succeeded", False, reason, message)
     if find_condition(conditions, "Running") is not None:
@@ -305,7 +305,7 @@ def _ended(status: Status, at: Moment, phase: str, reason: str, message: str) ->
     )
 
 
-def waits_for_store(status: Status, at: Moment, reason: str, message: str) -> Status:
+def waits_for_store(status: Status, at: PlanTime, reason: str, message: str) -> Status:
     """The clip is rendered, and the store does not let it be committed yet."""
     return change(status, conditions=at.mark(status.conditions, "Succeeded", False, reason, message))
 

@@ -11,7 +11,7 @@ from kinema_api import generation, names
 from kinema_api.base import Condition, find_condition
 from kinema_api.serving import ModelPhase, VideoModel, VideoModelStatus
 from kinema_operator.core import egress
-from kinema_operator.core.conditions import Moment
+from kinema_operator.core.conditions import PlanTime
 from kinema_operator.core.plan import Apply, Event, Key, Patch, Plan, Ref
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.requests import Request, assign, idle_servers, request_queue
@@ -184,7 +184,7 @@ def _status(
     given = former or digest
     replicas = next((s.replicas for s in scales if s.digest == given), 0)
     ready = _available(observed, given)
-    at = Moment(now, model.metadata.generation)
+    at = PlanTime(now, model.metadata.generation)
     source = observed.source
     kept = bool(digest and not source.digest)
     conditions = at.mark(
@@ -212,7 +212,7 @@ def _status(
 
 
 def _rolled_out(
-    conditions: tuple[Condition, ...], at: Moment, observed: Observed, digest: str | None, former: str | None
+    conditions: tuple[Condition, ...], at: PlanTime, observed: Observed, digest: str | None, former: str | None
 ) -> tuple[Condition, ...]:
     """Tells of a roll-over while there is one, and that it is done."""
     trouble = _trouble(observed, digest)

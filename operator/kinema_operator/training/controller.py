@@ -12,7 +12,7 @@ from kinema_api import names, training
 from kinema_api.errors import StorageError
 from kinema_api.training import VideoModelTraining
 from kinema_api.training_status import VideoModelTrainingStatus
-from kinema_operator.core.conditions import Moment
+from kinema_operator.core.conditions import PlanTime
 from kinema_operator.core.controller import Cache
 from kinema_operator.core.errors import AlreadyExists, Denied
 from kinema_operator.core.plan import Effect, Key, KubeObject, Plan, Ref
@@ -94,7 +94,7 @@ class TrainingController:
             return plan
         if not self._stores.shares_keys(found.metadata.namespace, own):
             return plan
-        conditions = Moment(now, found.metadata.generation).mark(
+        conditions = PlanTime(now, found.metadata.generation).mark(
             plan.status.conditions,
             "StorageScoped",
             False,

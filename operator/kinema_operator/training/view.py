@@ -10,7 +10,7 @@ from kinema_api import layout, names
 from kinema_api.training import MAX_NODES, VideoModelTraining, VideoModelTrainingSpec
 from kinema_api.training_status import VideoModelTrainingStatus
 from kinema_api.wire import TrainerProgress
-from kinema_operator.core.conditions import Moment
+from kinema_operator.core.conditions import PlanTime
 from kinema_operator.core.settings import Settings
 from kinema_operator.training.observed import ExportSeen, JobSeen, Observed, PodSeen, ReportSeen, ResumePoint
 
@@ -164,7 +164,7 @@ class View:
         self, status: Status, type_: ConditionType, value: bool | Literal["Unknown"], reason: str, message: str
     ) -> Status:
         """`status` with a condition set."""
-        at = Moment(self.now, self.training.metadata.generation)
+        at = PlanTime(self.now, self.training.metadata.generation)
         return change(status, conditions=at.mark(status.conditions, type_, value, reason, message))
 
     def with_status(self, status: Status) -> View:

@@ -18,6 +18,7 @@ from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.server_pod import ServerPod
 from kinema_operator.generation.effects import CancelOrder, Commit, SendOrder
 from kinema_operator.generation.observed import (
+    AssignedServer,
     CommittedFile,
     Copy,
     Inspection,
@@ -27,7 +28,6 @@ from kinema_operator.generation.observed import (
     OrderRefusal,
     Problem,
     SignedAddress,
-    Turn,
     Unknown,
 )
 from kinema_operator.generation.plan import plan
@@ -123,7 +123,7 @@ def test_acceptance_fixes_model_and_seed() -> None:
 
 
 def test_an_attempt_is_written_before_its_server_hears_of_it() -> None:
-    decided = plan(clip(), Observed(Model(DIGEST), 0, 1, Turn(pod())), SETTINGS, NOW)
+    decided = plan(clip(), Observed(Model(DIGEST), 0, 1, AssignedServer(pod())), SETTINGS, NOW)
     assert (after(decided).phase, after(decided).attempt, after(decided).server_uid) == ("Scheduled", 1, "u0")
     assert decided.effects == ()
     sent = plan(clip(after(decided)), on_server(Unknown()), SETTINGS, NOW)
@@ -131,7 +131,7 @@ def test_an_attempt_is_written_before_its_server_hears_of_it() -> None:
 
 
 def test_an_order_that_nobody_waits_for_is_stopped_first() -> None:
-    decided = plan(clip(), Observed(Model(DIGEST), 0, 1, Turn(pod(), "uid-other")), SETTINGS, NOW)
+    decided = plan(clip(), Observed(Model(DIGEST), 0, 1, AssignedServer(pod(), "uid-other")), SETTINGS, NOW)
     assert decided.effects == (CancelOrder(pod(), "uid-other"),)
     assert after(decided).attempt == 0
 
@@ -180,8 +180,8 @@ def test_planned_stops_of_servers_exhaust_no_attempts(phase: str, observed: Obse
     for _ in range(SETTINGS.generation_attempts + 1):
         now = after(plan(clip(now), observed, SETTINGS, NOW))
         assert (now.phase, now.failures) == ("Pending", 0)
-        turn = Observed(Model(DIGEST), 0, 1, Turn(pod()))
-        now = after(plan(clip(now), turn, SETTINGS, NOW))
+        assigned = Observed(Model(DIGEST), 0, 1, AssignedServer(pod()))
+        now = after(plan(clip(now), assigned, SETTINGS, NOW))
         assert now.phase == "Scheduled"
         now = now.model_copy(update={"phase": phase})
 
@@ -220,10 +220,10 @@ def test_silence_is_borne_for_a_while_then_the_only_pod_is_replaced() -> None:
 
 
 def test_the_next_attempt_waits_a_little_longer_after_each_failure() -> None:
-    turn = Observed(Model(DIGEST), 0, 2, Turn(pod(1)))
+    assigned = Observed(Model(DIGEST), 0, 2, AssignedServer(pod(1)))
     failed = after(plan(clip(status("Running")), on_server(Unknown()), SETTINGS, NOW))
-    assert after(plan(clip(failed), turn, SETTINGS, NOW)).attempt == 1
-    assert after(plan(clip(failed), turn, SETTINGS, NOW + timedelta(seconds=1))).attempt == 2
+    assert after(plan(clip(failed), assigned, SETTINGS, NOW)).attempt == 1
+    assert after(plan(clip(failed), assigned, SETTINGS, NOW + timedelta(seconds=1))).attempt == 2
 
 
 def test_the_delivery_is_written_before_anything_is_copied_and_decides_alone() -> None:
@@ -329,7 +329,9 @@ observations = st.builds(
     model=st.sampled_from([None, Model(None, "wait"), Model(DIGEST)]),
     position=st.one_of(st.none(), st.integers(0, 40)),
     servers=st.integers(0, 2),
-    turn=st.sampled_from([None, Turn(pod(1)), Turn(pod(1), "uid-other"), Turn(pod(1), "uid-clip")]),
+    assigned=st.sampled_from(
+        [None, AssignedServer(pod(1)), AssignedServer(pod(1), "uid-other"), AssignedServer(pod(1), "uid-clip")]
+    ),
     server=st.sampled_from([None, pod(), pod(terminating=True), pod(ended=True), pod(ready=False)]),
     answer=answers,
     refusal=st.sampled_from(
