@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kinema_api.base import ApiModel
-from kinema_jobs.clip.spoken import said_prompt
+from kinema_jobs.clip.llm_answer import prompt_in_answer
 from kinema_jobs.errors import BadSettings
 from kinema_world.expansion import Expansion, expand
 
@@ -162,7 +162,7 @@ def answer_text(body: bytes, most: int) -> str:
     except ValidationError:
         raise _NoAnswer("the response is not a chat completion") from None
     shown = "".join(c for c in content if c.isspace() or not unicodedata.category(c).startswith("C"))
-    text = " ".join(said_prompt(shown).split())
+    text = " ".join(prompt_in_answer(shown).split())
     if len(text) > most:
         text = text[: most + 1].rsplit(" ", 1)[0][:most]
     if not text:

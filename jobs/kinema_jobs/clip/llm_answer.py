@@ -52,7 +52,7 @@ _REFUSAL: Final = re.compile(
 )
 
 
-def said_prompt(text: str) -> str:
+def prompt_in_answer(text: str) -> str:
     """The prompt in an answer; empty where the answer is a refusal or nothing but words around a prompt."""
     text = text.replace("\u2019", "'").replace("\r\n", "\n")
     text = _CLOSED_THOUGHT.sub(" ", _CHANNEL.sub("", text))
