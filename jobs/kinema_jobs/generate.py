@@ -27,7 +27,7 @@ from kinema_api.errors import InvalidManifest
 from kinema_api.wire import EncodedPrompt
 from kinema_jobs.clip.expansion import ExpansionSettings
 from kinema_jobs.clip.inputs import NAMES
-from kinema_jobs.clip.make import Given, MadeClip, Stage, make_clip, resolve
+from kinema_jobs.clip.make import InputFiles, MadeClip, Stage, make_clip, resolve
 from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import JobError
 from kinema_jobs.model_folder import find_model, sha256_of, verify_folder
@@ -70,7 +70,7 @@ def _generate(model: Path, prompt: str | None, words: str | None, out: Path, **o
     files = {name: fields.pop(name) for name in NAMES if name in fields}
     request = ClipRequest.parse({to_camel(name): value for name, value in fields.items()} | said)
     bundled_folder()
-    _make(model, request, Given(files), out)
+    _make(model, request, InputFiles(files), out)
 
 
 def _hear() -> dict[str, Any]:
@@ -104,7 +104,7 @@ class _Lines:
         return False
 
 
-def _make(model: Path, request: ClipRequest, given: Given, out: Path) -> None:
+def _make(model: Path, request: ClipRequest, inputs: InputFiles, out: Path) -> None:
     started = time.monotonic()
     folder = find_model(model)
     digest = verify_folder(folder)
@@ -112,7 +112,7 @@ def _make(model: Path, request: ClipRequest, given: Given, out: Path) -> None:
     lines = _Lines(folder, digest, started)
     resolved = asyncio.run(resolve(request, pipeline.config, ExpansionSettings.from_environment()))
     with tempfile.TemporaryDirectory(prefix="kinema-clip-") as scratch:
-        made = make_clip(pipeline, resolved, given, Path(scratch), lines, {"modelDigest": digest})
+        made = make_clip(pipeline, resolved, inputs, Path(scratch), lines, {"modelDigest": digest})
         paths = _move(made.files, out)
     spent = lines.load_seconds + made.denoise_seconds
     timings = {

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kinema_evaluation.report import Report, Section, Subject
 from kinema_model.codec.codec import pixels
-from kinema_model.conditions.given import Given, given_for
+from kinema_model.conditions.task_inputs import TaskInputs, inputs_for
 from kinema_model.conditions.tasks import Task, can_do
 from kinema_model.config import ModelConfig
 from kinema_model.pipeline import DEFAULT_GUIDANCE, DEFAULT_STEPS, Asked, Completed
@@ -77,7 +77,7 @@ class Renderer(Protocol):
         task: Task,
         prompt: str,
         seed: int,
-        given: Given,
+        inputs: TaskInputs,
         **asked: Unpack[Asked],
     ) -> Completed:
         """A clip around what is given."""
@@ -251,16 +251,16 @@ class EvaluationContext:
         self.on_progress(self.section, len(prompts), len(prompts))
         return [clips[place] for place in range(len(prompts))]
 
-    def complete(self, task: Task, prompts: Sequence[str], givens: Sequence[Given]) -> list[Video]:
+    def complete(self, task: Task, prompts: Sequence[str], inputs: Sequence[TaskInputs]) -> list[Video]:
         """The model's clip (T, H, W, 3) around what each prompt is given, in its own shape. Raises `ModelError`."""
         clips = []
-        for place, (prompt, given) in enumerate(zip(prompts, givens, strict=True)):
+        for place, (prompt, each) in enumerate(zip(prompts, inputs, strict=True)):
             self.on_progress(f"{self.section}: {task}", place, len(prompts))
             made = self.model.complete(
                 task,
                 prompt,
                 self.seed_of(place),
-                given,
+                each,
                 steps=self.plan.steps,
                 guidance_scale=self.plan.guidance_scale,
             )
@@ -274,14 +274,14 @@ class EvaluationContext:
             shots, self.seed_of(place), steps=self.plan.steps, guidance_scale=self.plan.guidance_scale
         )
 
-    def extend(self, scenes: Sequence[Scene], given: Sequence[int]) -> list[Video]:
+    def extend(self, scenes: Sequence[Scene], lengths: Sequence[int]) -> list[Video]:
         """The model's way on (T, H, W, 3) from so many first frames of each scene's true clip. Raises `ModelError`."""
         truth = true_clips(scenes)
-        givens = [
-            given_for(Task.EXTEND, self.shape.frames, pixels(clip[:count]))
-            for clip, count in zip(truth, given, strict=True)
+        inputs = [
+            inputs_for(Task.EXTEND, self.shape.frames, pixels(clip[:count]))
+            for clip, count in zip(truth, lengths, strict=True)
         ]
-        return self.complete(Task.EXTEND, [scene.captions.short for scene in scenes], givens)
+        return self.complete(Task.EXTEND, [scene.captions.short for scene in scenes], inputs)
 
     def seed_of(self, place: int) -> int:
         """A seed of the sampler that no training and no person used."""

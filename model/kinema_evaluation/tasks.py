@@ -19,7 +19,7 @@ from kinema_evaluation.plan import SEEN, EvaluationContext, SkippedSection, fact
 from kinema_evaluation.report import ContactSheet, ReportClip, Row, Score, Section
 from kinema_evaluation.tracking import Floats, jump, velocity, visible_centres
 from kinema_model.codec.codec import pixels
-from kinema_model.conditions.given import Given, given_for
+from kinema_model.conditions.task_inputs import TaskInputs, inputs_for
 from kinema_model.conditions.tasks import Task
 from kinema_model.source import Captions
 from kinema_world import Scene, SceneKind, Video
@@ -60,10 +60,10 @@ class Bench:
         """Length of every clip."""
         return self.examination.shape.frames
 
-    def ask(self, task: Task, givens: Sequence[Given], captions: Sequence[Captions] = ()) -> list[Video]:
+    def ask(self, task: Task, inputs: Sequence[TaskInputs], captions: Sequence[Captions] = ()) -> list[Video]:
         """The model's clips (T, H, W, 3) by the captions of the scenes, or by others. Raises `ModelError`."""
         prompts = [said.short for said in captions or [scene.captions for scene in self.scenes]]
-        return self.examination.complete(task, prompts, givens)
+        return self.examination.complete(task, prompts, inputs)
 
     def jumps(self, clips: Sequence[Video], seams: Sequence[int]) -> list[float]:
         """The largest velocity jump of the first object at any seam, in px per frame, of each clip (T, H, W, 3).
@@ -156,8 +156,8 @@ def _from_words(bench: Bench, task: Task, scenes: Sequence[Scene], truth: Sequen
 
 
 def _image(bench: Bench) -> Found:
-    givens = [given_for(Task.IMAGE, bench.frames, pixels(clip[:1])) for clip in bench.truth]
-    clips = bench.ask(Task.IMAGE, givens)
+    inputs = [inputs_for(Task.IMAGE, bench.frames, pixels(clip[:1])) for clip in bench.truth]
+    clips = bench.ask(Task.IMAGE, inputs)
     kept, floor = (
         mean([float(_looks(c[1:], s)) for s, c in zip(bench.scenes, of, strict=True)]) for of in (clips, bench.truth)
     )
@@ -172,16 +172,16 @@ def _image(bench: Bench) -> Found:
 
 def _extend(bench: Bench) -> Found:
     count = given_frames(bench.frames)
-    givens = [given_for(Task.EXTEND, bench.frames, pixels(clip[:count])) for clip in bench.truth]
-    clips = bench.ask(Task.EXTEND, givens)
+    inputs = [inputs_for(Task.EXTEND, bench.frames, pixels(clip[:count])) for clip in bench.truth]
+    clips = bench.ask(Task.EXTEND, inputs)
     rows = [bench.seam_row(Task.EXTEND, clips, [count]), bench.given_row(Task.EXTEND, clips, range(count))]
     return rows, bench.sheet(Task.EXTEND, clips)
 
 
 def _extend_back(bench: Bench) -> Found:
     first = bench.frames - given_frames(bench.frames)
-    givens = [given_for(Task.EXTEND_BACK, bench.frames, pixels(clip[first:])) for clip in bench.truth]
-    clips = bench.ask(Task.EXTEND_BACK, givens)
+    inputs = [inputs_for(Task.EXTEND_BACK, bench.frames, pixels(clip[first:])) for clip in bench.truth]
+    clips = bench.ask(Task.EXTEND_BACK, inputs)
     given = range(first, bench.frames)
     rows = [bench.seam_row(Task.EXTEND_BACK, clips, [first]), bench.given_row(Task.EXTEND_BACK, clips, given)]
     return rows, bench.sheet(Task.EXTEND_BACK, clips)
@@ -189,15 +189,15 @@ def _extend_back(bench: Bench) -> Found:
 
 def _fill(bench: Bench) -> Found:
     last = bench.frames - 1
-    givens = [given_for(Task.FILL, bench.frames, pixels(clip[:1]), pixels(clip[-1:])) for clip in bench.truth]
-    clips = bench.ask(Task.FILL, givens)
+    inputs = [inputs_for(Task.FILL, bench.frames, pixels(clip[:1]), pixels(clip[-1:])) for clip in bench.truth]
+    clips = bench.ask(Task.FILL, inputs)
     rows = [bench.seam_row(Task.FILL, clips, [1, last]), bench.given_row(Task.FILL, clips, [0, last])]
     return rows, bench.sheet(Task.FILL, clips)
 
 
 def _loop(bench: Bench) -> Found:
-    givens = [given_for(Task.LOOP, bench.frames, pixels(clip[:1])) for clip in bench.truth]
-    clips = bench.ask(Task.LOOP, givens, [scene.captions.and_back() for scene in bench.scenes])
+    inputs = [inputs_for(Task.LOOP, bench.frames, pixels(clip[:1])) for clip in bench.truth]
+    clips = bench.ask(Task.LOOP, inputs, [scene.captions.and_back() for scene in bench.scenes])
     # Frames around the seam in the order in which they are shown, so that the seam lies in the middle.
     around = [np.concatenate((clip[-2:], clip[:2])) for clip in clips]
     middle = bench.frames // 2
@@ -228,11 +228,11 @@ def _inpaint(bench: Bench) -> Found:
     masks = [staged.region(scene, other) for scene, other in zip(bench.scenes, asked, strict=True)]
     reach = max(bench.examination.model.config.patch[1:]) // 2
     outside = [staged.far_outside(mask, reach).numpy() for mask in masks]
-    givens = [
-        given_for(Task.INPAINT, bench.frames, pixels(clip), mask=mask)
+    inputs = [
+        inputs_for(Task.INPAINT, bench.frames, pixels(clip), mask=mask)
         for clip, mask in zip(bench.truth, masks, strict=True)
     ]
-    clips = bench.ask(Task.INPAINT, givens, [scene.captions for scene in asked])
+    clips = bench.ask(Task.INPAINT, inputs, [scene.captions for scene in asked])
     same = [
         float(np.array_equal(clip[there], true[there]))
         for clip, true, there in zip(clips, bench.truth, outside, strict=True)
@@ -251,8 +251,8 @@ def _inpaint(bench: Bench) -> Found:
 
 def _edit(bench: Bench) -> Found:
     asked = [staged.relooked(scene, shape_too=False) for scene in bench.scenes]
-    givens = [given_for(Task.EDIT, bench.frames, pixels(clip)) for clip in bench.truth]
-    clips = bench.ask(Task.EDIT, givens, [scene.captions for scene in asked])
+    inputs = [inputs_for(Task.EDIT, bench.frames, pixels(clip)) for clip in bench.truth]
+    clips = bench.ask(Task.EDIT, inputs, [scene.captions for scene in asked])
     right, floor = ([float(_edited(s, c)) for s, c in zip(asked, of, strict=True)] for of in (clips, true_clips(asked)))
     meaning = "the object has the new colour and still moves as in the source (20 %)"
     row = _row(CHANGED, Task.EDIT, meaning, mean(right), _MOSTLY, floor=mean(floor))
@@ -270,12 +270,12 @@ def _edited(asked: Scene, clip: Video) -> bool:
 
 def _blend(bench: Bench) -> Found:
     seconds = [*bench.truth[1:], bench.truth[0]]
-    givens = [
-        given_for(Task.BLEND, bench.frames, pixels(first), pixels(second))
+    inputs = [
+        inputs_for(Task.BLEND, bench.frames, pixels(first), pixels(second))
         for first, second in zip(bench.truth, seconds, strict=True)
     ]
     told = [scene.captions for scene in bench.scenes]
-    clips = bench.ask(Task.BLEND, givens, [one.then(other) for one, other in pairwise([*told, told[0]])])
+    clips = bench.ask(Task.BLEND, inputs, [one.then(other) for one, other in pairwise([*told, told[0]])])
     ends = [
         float(np.array_equal(clip[0], first[0]) and np.array_equal(clip[-1], second[-1]))
         for clip, first, second in zip(clips, bench.truth, seconds, strict=True)

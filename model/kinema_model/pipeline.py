@@ -13,7 +13,7 @@ from torch import Tensor
 from kinema_model.artefact import load_model
 from kinema_model.codec.codec import Video, make_codec, to_uint8
 from kinema_model.conditions.conditioning import Seam, condition, paste, seams
-from kinema_model.conditions.given import NOTHING, Given, check_given
+from kinema_model.conditions.task_inputs import NO_INPUTS, TaskInputs, check_inputs
 from kinema_model.conditions.tasks import Task, check_task
 from kinema_model.diffusion.sampler import Guidance, OnStep, ShouldStop, euler_levels, sample
 from kinema_model.errors import PromptError, ShapeError
@@ -120,7 +120,7 @@ class Pipeline:
         if any(seed < 0 for seed in seeds):
             raise ShapeError("A seed is negative. Use 0 or a positive number.")
         t, h, w = self._shape(asked)
-        parts = condition(self.config, self._codec, self._blank(t, h, w), self.config.rate(asked.get("fps")), NOTHING)
+        parts = condition(self.config, self._codec, self._blank(t, h, w), self.config.rate(asked.get("fps")), NO_INPUTS)
         latents = self._denoise([(prompt, parts) for prompt in prompts], seeds, asked)
         return np.asarray(to_uint8(self._codec.decode(torch.stack(latents))).cpu().numpy())
 
@@ -129,11 +129,11 @@ class Pipeline:
         task: Task,
         prompt: str,
         seed: int,
-        given: Given,
+        inputs: TaskInputs,
         strength: float | None = None,
         **asked: Unpack[Asked],
     ) -> Completed:
-        """A clip around what is given, which comes out bit for bit; see `given.given_for`.
+        """A clip around what is given, which comes out bit for bit; see `task_inputs.inputs_for`.
 
         `strength` in (0, 1] is the noise level at which an edit or a blend begins: the more, the less remains of its
         source. Raises `TaskError` for a task that the model was not trained for, `PromptError` for an edit without a
@@ -143,16 +143,16 @@ class Pipeline:
         if not prompt.strip() and task is Task.EDIT:
             raise PromptError("The prompt is empty. Describe the edited clip.")
         t, h, w = self._shape(asked)
-        check_given(given, t, h, w)
+        check_inputs(inputs, t, h, w)
         begin = self._blank(t, h, w)
-        if given.source is not None and given.mask is None:
-            begin = self._codec.encode(given.source[None])[0]
-        parts = condition(self.config, self._codec, begin, self.config.rate(asked.get("fps")), given)
+        if inputs.source is not None and inputs.mask is None:
+            begin = self._codec.encode(inputs.source[None])[0]
+        parts = condition(self.config, self._codec, begin, self.config.rate(asked.get("fps")), inputs)
         start = DEFAULT_STRENGTHS.get(task, 1.0) if strength is None else strength
         latents = self._denoise([(prompt, parts)], [seed], asked, start)
         made = self._codec.decode(latents[0][None])[0].cpu()
-        pasted = paste(made, given, self.config.patch)
-        return Completed(np.asarray(to_uint8(pasted[None]).numpy())[0], tuple(seams(made, given)))
+        pasted = paste(made, inputs, self.config.patch)
+        return Completed(np.asarray(to_uint8(pasted[None]).numpy())[0], tuple(seams(made, inputs)))
 
     def stream(
         self,

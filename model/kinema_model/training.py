@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from kinema_model.codec.codec import Codec, make_codec, to_float
 from kinema_model.conditions.conditioning import condition
-from kinema_model.conditions.given import NOTHING, Given, draw_given, practised
+from kinema_model.conditions.task_inputs import NO_INPUTS, TaskInputs, draw_inputs, training_clip
 from kinema_model.conditions.tasks import Task, draw_task
 from kinema_model.config import ModelConfig
 from kinema_model.denoiser import lowest_level
@@ -48,7 +48,7 @@ class _Lesson:
     """
 
     video: Tensor
-    given: Given
+    inputs: TaskInputs
     clip: Clip
     captions: Captions
     chunking: np.random.Generator | None = None
@@ -109,7 +109,7 @@ class TrainingObjective:
         if self.config.streaming is not None:
             chunking = generator(RngStream.STREAMING, self.seed, index, step)
             if chunking.random() < self.streaming_share:
-                return _Lesson(clip.video, NOTHING, clip, clip.captions, chunking)
+                return _Lesson(clip.video, NO_INPUTS, clip, clip.captions, chunking)
         draw = generator(RngStream.TASK, self.seed, index, step)
         task = draw_task(self.tasks, draw)
         video, captions, other = to_float(clip.video[None])[0], clip.captions, None
@@ -120,8 +120,8 @@ class TrainingObjective:
                 captions = captions.then(further.captions)
         if task is Task.LOOP:
             captions = captions.and_back()
-        practice = practised(task, video, other)
-        return _Lesson(practice, draw_given(task, practice, draw), clip, captions)
+        practice = training_clip(task, video, other)
+        return _Lesson(practice, draw_inputs(task, practice, draw), clip, captions)
 
     def _sample(self, lesson: _Lesson, text: Tensor, index: int, step: int) -> Sample:
         """The clip's latents at the sample's level and what its task gives it or, of a streaming model, in chunks."""
@@ -133,7 +133,7 @@ class TrainingObjective:
             texts = self.encoder.encode(clip.captions.shots) if cut else [text] * len(clip.starts)
             return chunked_sample(self.config, self.config.streaming, self._codec, clip, texts, level, lesson.chunking)
         latents = self._codec.encode(lesson.video[None])[0]
-        whole, *beside = condition(self.config, self._codec, latents, lesson.clip.fps, lesson.given)
+        whole, *beside = condition(self.config, self._codec, latents, lesson.clip.fps, lesson.inputs)
         shifted = shift_levels(level, self.config.shift_for(whole.levels.numel()))
         return Sample((replace(whole, levels=whole.levels * shifted), *beside), text)
 

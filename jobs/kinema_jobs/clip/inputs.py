@@ -1,4 +1,4 @@
-"""What a request is given, clips, pictures and masks that anybody may have made, and what a task makes of it.
+"""The inputs of a request: clips, pictures and masks that any client may have made, and what a task makes of them.
 
 Files are hostile: a process of its own reads them (kinema_jobs.clip.decoding), which can be killed and whose memory is
 bounded.
@@ -19,7 +19,7 @@ from kinema_api.inputs import ENDED_TASKS, EXTENDING_TASKS, FROM_WORDS, Region
 from kinema_jobs.clip.decoding.process import ShouldStop, Source
 from kinema_jobs.clip.media import Video
 from kinema_model.codec.codec import pixels
-from kinema_model.conditions.given import Given, given_for
+from kinema_model.conditions.task_inputs import TaskInputs, inputs_for
 from kinema_model.conditions.tasks import Task
 from kinema_model.errors import ShapeError, TaskError
 
@@ -32,7 +32,7 @@ def _never() -> bool:
 
 
 @dataclass(frozen=True)
-class Footage:
+class InputClip:
     """An input file whose size is known: `size` is (height, width) in pixels as it is seen on a screen."""
 
     name: Name
@@ -64,72 +64,72 @@ class Footage:
         return mask.expand(frames, *mask.shape)
 
 
-def open_footage(name: Name, path: Path, largest: int, should_stop: ShouldStop = _never) -> Footage:
-    """Tell what a file is and how large.
+def open_input(name: Name, path: Path, largest: int, should_stop: ShouldStop = _never) -> InputClip:
+    """Read what kind of file an input is, and its size.
 
     Raises `ShapeError` for what is none of the known kinds, too large, or nothing that can be shown as it is meant, and
     `SamplingStopped`, as all later reading, once `should_stop` says so.
     """
     source = Source(name, path, largest, should_stop)
     size, moving = source.size()
-    return Footage(name, path, size, moving, source)
+    return InputClip(name, path, size, moving, source)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a task is done on: its files by name, and how much of them."""
+    """The inputs of a task: its clips by name, and how much of them it uses."""
 
     task: Task
-    footage: dict[Name, Footage]
+    clips: dict[Name, InputClip]
     input_seconds: float | None = None
     region: Region | None = None
 
     @property
     def size(self) -> tuple[int, int] | None:
         """(height, width) in pixels of the clip that is worked on, if any."""
-        given = self.footage.get("input")
-        return given.size if given else None
+        clip = self.clips.get("input")
+        return clip.size if clip else None
 
     def check(self) -> None:
         """Refuse what the task lacks or has no use for. Raises `TaskError`."""
-        task, given = self.task.value, set(self.footage)
-        if task in FROM_WORDS and given:
-            raise TaskError(f"{task!r} takes no {min(given)}. Remove it, or name a task such as extend.")
-        if task not in FROM_WORDS and "input" not in given:
+        task, names = self.task.value, set(self.clips)
+        if task in FROM_WORDS and names:
+            raise TaskError(f"{task!r} takes no {min(names)}. Remove it, or name a task such as extend.")
+        if task not in FROM_WORDS and "input" not in names:
             raise TaskError(f"{task!r} needs a clip or an image. Set input.")
-        if "end" in given and task not in ENDED_TASKS:
+        if "end" in names and task not in ENDED_TASKS:
             raise TaskError(f"{task!r} takes no end. Remove it, or use one of: {', '.join(ENDED_TASKS)}.")
-        if ("mask" in given or self.region) and self.task is not Task.INPAINT:
+        if ("mask" in names or self.region) and self.task is not Task.INPAINT:
             raise TaskError(f"{task!r} takes no mask. Remove it, or use inpaint.")
         if self.input_seconds is not None and task not in EXTENDING_TASKS:
             raise TaskError(f"{task!r} takes no inputSeconds. Remove it, or use extend or extend-back.")
 
-    def given(self, frames: int, height: int, width: int, fps: float) -> Given:
-        """All that a clip of this shape is given. Raises `ShapeError` and `TaskError` for what does not fit."""
+    def task_inputs(self, frames: int, height: int, width: int, fps: float) -> TaskInputs:
+        """What the model takes for a clip of this shape. Raises `ShapeError` and `TaskError` for what does not fit."""
         self.check()
         if frames < 2 and self.task not in (Task.EDIT, Task.INPAINT):
             raise ShapeError(
                 f"{self.task.value!r} has one input frame, and the clip has no other. Request more seconds."
             )
-        for footage in self.footage.values():
-            if footage.size != (height, width):
+        for clip in self.clips.values():
+            if clip.size != (height, width):
                 raise ShapeError(
-                    f"The {footage.name} is {footage.size[1]}x{footage.size[0]} and the clip {width}x{height}. "
+                    f"The {clip.name} is {clip.size[1]}x{clip.size[0]} and the clip {width}x{height}. "
                     "Request the input's size, or scale the input."
                 )
-        task, end = self.task, self.footage.get("end")
+        task, end = self.task, self.clips.get("end")
         if task is Task.FILL:
             last = None if end is None else pixels(end.frames(1, fps))
-            return given_for(task, frames, pixels(self.footage["input"].frames(1, fps, last=True)), last)
+            return inputs_for(task, frames, pixels(self.clips["input"].frames(1, fps, last=True)), last)
         if task in (Task.IMAGE, Task.LOOP):
-            return given_for(task, frames, pixels(self.footage["input"].frames(1, fps)))
+            return inputs_for(task, frames, pixels(self.clips["input"].frames(1, fps)))
         if task in (Task.EXTEND, Task.EXTEND_BACK):
             few = self._shown(frames, fps)
-            return given_for(task, frames, pixels(self.footage["input"].frames(few, fps, last=task is Task.EXTEND)))
+            return inputs_for(task, frames, pixels(self.clips["input"].frames(few, fps, last=task is Task.EXTEND)))
         first = self._whole("input", frames, fps)
         second = None if end is None else self._whole("end", frames, fps)
         mask = self._mask(frames, height, width) if task is Task.INPAINT else None
-        return given_for(task, frames, first, second, mask)
+        return inputs_for(task, frames, first, second, mask)
 
     def _shown(self, frames: int, fps: float) -> int:
         """Frames of the input that an extended clip shows; at least one is left to be made."""
@@ -142,7 +142,7 @@ class Work:
         return max(1, wanted)
 
     def _whole(self, name: Name, frames: int, fps: float) -> Tensor:
-        video = self.footage[name].frames(frames, fps)
+        video = self.clips[name].frames(frames, fps)
         if len(video) < frames:
             raise ShapeError(
                 f"The {name} lasts {len(video) / fps:g} seconds and the clip {frames / fps:g}. Request at most that."
@@ -150,8 +150,8 @@ class Work:
         return pixels(video)
 
     def _mask(self, frames: int, height: int, width: int) -> Tensor | None:
-        if "mask" in self.footage:
-            return self.footage["mask"].made(frames)
+        if "mask" in self.clips:
+            return self.clips["mask"].made(frames)
         if self.region is None:
             return None
         box = self.region

@@ -16,7 +16,7 @@ from kinema_api.clip import MAX_SEED, ClipRequest
 from kinema_api.inputs import Region
 from kinema_api.wire import EncodedPrompt
 from kinema_jobs.clip.expansion import ExpansionSettings, expand_prompt
-from kinema_jobs.clip.inputs import Name, Work, open_footage
+from kinema_jobs.clip.inputs import Name, Work, open_input
 from kinema_jobs.clip.media import write_artefacts
 from kinema_jobs.clip.rendering import OutputShape, ResolvedRequest, output_shape, render, request_record
 from kinema_model.conditions.conditioning import Seam
@@ -42,8 +42,8 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True)
-class Given:
-    """What a clip is made of, as files on this machine, and the box that is to be made anew."""
+class InputFiles:
+    """The inputs of a clip as files on this machine, and the box in pixels that is generated anew."""
 
     files: Mapping[Name, Path] = field(default_factory=dict)
     region: Region | None = None
@@ -76,19 +76,19 @@ async def resolve(request: ClipRequest, config: ModelConfig, expanding: Expansio
 def make_clip(
     pipeline: Pipeline,
     request: ResolvedRequest,
-    given: Given,
+    inputs: InputFiles,
     folder: Path,
     watch: Watch,
     about: Mapping[str, Any],
 ) -> MadeClip:
     """Read the inputs, denoise, and write the files of the clip into `folder`. Blocks.
 
-    `about` is added to request.json. Raises what `render` and `open_footage` do.
+    `about` is added to request.json. Raises what `render` and `open_input` do.
     """
     clip = request.clip
     largest = pipeline.config.max_side
-    footage = {name: open_footage(name, path, largest, watch.stopped) for name, path in given.files.items()}
-    work = Work(Task(clip.task), footage, clip.input_seconds, given.region)
+    clips = {name: open_input(name, path, largest, watch.stopped) for name, path in inputs.files.items()}
+    work = Work(Task(clip.task), clips, clip.input_seconds, inputs.region)
     work.check()
     shape = output_shape(pipeline.config, clip, work.task, work.size)
     watch.stage("denoising")

@@ -42,7 +42,7 @@ class ResolvedRequest:
 
     @property
     def heard(self) -> str:
-        """The words that the model is given."""
+        """The prompt that the model encodes."""
         return self.expansion.rich if self.expansion else self.clip.prompt
 
     @property
@@ -80,17 +80,17 @@ def check_size(request: ClipRequest) -> None:
 
 
 def output_shape(
-    config: ModelConfig, request: ClipRequest, task: Task = Task.TEXT, given: tuple[int, int] | None = None
+    config: ModelConfig, request: ClipRequest, task: Task = Task.TEXT, input_size: tuple[int, int] | None = None
 ) -> OutputShape:
     """The clip that this model renders. Raises `ShapeError`, saying what it can do, and `TaskError` for shots.
 
-    Without a size it is that of what is `given`, (height, width), else the model's own.
+    Without a requested size it is `input_size`, (height, width) in pixels, else the model's own.
 
     The number of frames is the nearest that is whole patches, so that a clip may differ from `seconds` by less
     than one patch of frames; a picture is one frame, whatever the seconds.
     """
     check_size(request)
-    height, width = given or (config.height, config.width_px)
+    height, width = input_size or (config.height, config.width_px)
     if request.size is not None:
         width, height = _parse_size(request.size)
     _, patch_h, patch_w = config.patch
@@ -170,7 +170,7 @@ def require_memory(config: ModelConfig, request: ClipRequest, shape: OutputShape
 
 @dataclass(frozen=True)
 class Rendered:
-    """A clip uint8 (T, H, W, 3), and how well it met what it was given."""
+    """A clip uint8 (T, H, W, 3), and how well it meets its inputs at their seams."""
 
     video: Video
     seams: tuple[Seam, ...] = ()
@@ -233,8 +233,8 @@ def _rendered(
         return Rendered(np.concatenate(list(pipeline.stream(_shots(request), **how))))
     if work.task in (Task.TEXT, Task.PICTURE):
         return Rendered(pipeline.generate(request.heard, **how))
-    given = work.given(shape.frames, shape.height, shape.width, shape.fps)
-    done = pipeline.complete(work.task, request.heard, given=given, strength=request.strength, **how)
+    inputs = work.task_inputs(shape.frames, shape.height, shape.width, shape.fps)
+    done = pipeline.complete(work.task, request.heard, inputs=inputs, strength=request.strength, **how)
     return Rendered(done.video, done.seams)
 
 
@@ -252,7 +252,7 @@ def request_record(request: ResolvedRequest, work: Work, shape: OutputShape, ren
     """What request.json says: all that is needed to make the same clip again with the same model."""
     return {
         "task": work.task.value,
-        "inputs": {name: sha256_of(footage.path) for name, footage in work.footage.items()},
+        "inputs": {name: sha256_of(clip.path) for name, clip in work.clips.items()},
         "inputSeconds": work.input_seconds,
         "maskRegion": work.region.to_wire() if work.region else None,
         "strength": request.clip.strength,

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from kinema_api.generation import Seam
 from kinema_api.wire import OrderResult, UploadedFile, WorkOrder
 from kinema_jobs.clip.expansion import ExpansionSettings
-from kinema_jobs.clip.make import Given, MadeClip, Stage, make_clip, resolve
+from kinema_jobs.clip.make import InputFiles, MadeClip, Stage, make_clip, resolve
 from kinema_jobs.errors import DeviceLost, FileUnusable, JobError, ModelTooLarge
 from kinema_jobs.serve import metrics
 from kinema_jobs.serve.device import is_poisoned
@@ -121,10 +121,10 @@ class OrderRunner:
             tempfile.TemporaryDirectory(prefix="kinema-inputs-") as inputs,
             tempfile.TemporaryDirectory(prefix="kinema-order-") as folder,
         ):
-            given = await self._fetch(taken, Path(inputs))
+            input_files = await self._fetch(taken, Path(inputs))
             about = _about(taken.order)
             made = await self.in_thread(
-                lambda: make_clip(pipeline, request, given, Path(folder), _OrderWatch(taken), about)
+                lambda: make_clip(pipeline, request, input_files, Path(folder), _OrderWatch(taken), about)
             )
             metrics.DEVICE_SECONDS.labels(pipeline.device.type).inc(made.denoise_seconds)
             started = time.monotonic()
@@ -145,12 +145,12 @@ class OrderRunner:
         )
         taken.end("succeeded")
 
-    async def _fetch(self, taken: ActiveOrder, folder: Path) -> Given:
+    async def _fetch(self, taken: ActiveOrder, folder: Path) -> InputFiles:
         """What the order's task works on, brought to `folder`."""
         inputs = taken.order.inputs
         fetching = (self._transfers.fetch_input(one, folder / one.name) for one in inputs)
         await _unless_stopped(taken, _all(fetching))
-        return Given({one.name: folder / one.name for one in inputs}, taken.order.mask_region)
+        return InputFiles({one.name: folder / one.name for one in inputs}, taken.order.mask_region)
 
     async def _upload(self, taken: ActiveOrder, made: MadeClip) -> tuple[UploadedFile, ...]:
         order = taken.order

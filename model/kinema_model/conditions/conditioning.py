@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 from kinema_model.codec.codec import Codec
 from kinema_model.codec.latents import token_times, whole_clip
-from kinema_model.conditions.given import Given, Segment, check_given
+from kinema_model.conditions.task_inputs import Segment, TaskInputs, check_inputs
 from kinema_model.config import ModelConfig
 from kinema_model.network.pack import Part
 
 
-def condition(config: ModelConfig, codec: Codec, latents: Tensor, fps: float, given: Given) -> tuple[Part, ...]:
+def condition(config: ModelConfig, codec: Codec, latents: Tensor, fps: float, inputs: TaskInputs) -> tuple[Part, ...]:
     """The clip's own part and those of what it is given, levels 0 where given and 1 where it is to be made.
 
     `latents` (C, T, H, W) stand wherever the clip is to be made: in training its own, in sampling whatever the noise
@@ -26,11 +26,11 @@ def condition(config: ModelConfig, codec: Codec, latents: Tensor, fps: float, gi
     """
     clip = whole_clip(config, latents, fps)
     frames, height, width = latents.shape[1:]  # the pixel codec keeps sizes
-    check_given(given, frames, height, width)
-    if given.source is not None and given.mask is not None:
-        clip = _masked(config, codec, clip, given.source, given.mask)
+    check_inputs(inputs, frames, height, width)
+    if inputs.source is not None and inputs.mask is not None:
+        clip = _masked(config, codec, clip, inputs.source, inputs.mask)
     beside = []
-    for segment in given.segments:
+    for segment in inputs.segments:
         if segment.at == 0:
             clip = _begun(config, codec, clip, segment)
         else:
@@ -93,7 +93,7 @@ class Seam:
     usual: float
 
 
-def seams(made: Tensor, given: Given) -> list[Seam]:
+def seams(made: Tensor, inputs: TaskInputs) -> list[Seam]:
     """Jumps of a clip (3, T, H, W) in [-1, 1] as it was made, before anything is pasted.
 
     A segment at the start is compared across its last frame, one that was made as well with what was made there; a
@@ -103,7 +103,7 @@ def seams(made: Tensor, given: Given) -> list[Seam]:
     steps = (made[:, 1:] - made[:, :-1]).abs().mean(dim=(0, 2, 3))
     usual = float(steps.mean()) if len(steps) else 0.0
     found = []
-    for segment in given.segments:
+    for segment in inputs.segments:
         count = segment.video.shape[1]
         if segment.at == 0 and count < frames:
             found.append(Seam(count, float((made[:, count] - segment.video[:, -1]).abs().mean()), usual))
@@ -114,17 +114,17 @@ def seams(made: Tensor, given: Given) -> list[Seam]:
     return found
 
 
-def paste(made: Tensor, given: Given, patch: tuple[int, int, int]) -> Tensor:
+def paste(made: Tensor, inputs: TaskInputs, patch: tuple[int, int, int]) -> Tensor:
     """The clip (3, T, H, W) with all that was given bit for bit in its place.
 
     Around a mask, what was made fades into the source over the patches that the mask was rounded outward to.
     """
     clip = made.clone()
-    if given.source is not None and given.mask is not None:
-        share = _faded(given.mask, max(patch[1:]))
-        clip = torch.where(share == 0, given.source, given.source + share * (made - given.source))
+    if inputs.source is not None and inputs.mask is not None:
+        share = _faded(inputs.mask, max(patch[1:]))
+        clip = torch.where(share == 0, inputs.source, inputs.source + share * (made - inputs.source))
         clip = torch.where(share == 1, made, clip)
-    for segment in given.segments:
+    for segment in inputs.segments:
         count = min(segment.video.shape[1], clip.shape[1] - segment.at)
         clip[:, segment.at : segment.at + count] = segment.video[:, :count]
     return clip

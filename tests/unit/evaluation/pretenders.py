@@ -10,7 +10,7 @@ from kinema_evaluation.open_length import true_stream
 from kinema_evaluation.plan import true_clips
 from kinema_model.codec.codec import pixels
 from kinema_model.conditions.conditioning import paste
-from kinema_model.conditions.given import Given
+from kinema_model.conditions.task_inputs import TaskInputs
 from kinema_model.conditions.tasks import TRAINED_BY, Task
 from kinema_model.config import ModelConfig, StreamingConfig
 from kinema_model.pipeline import Asked, Completed
@@ -77,16 +77,16 @@ class Pretender:
         task: Task,
         prompt: str,
         seed: int,
-        given: Given,
+        inputs: TaskInputs,
         **how: Unpack[Asked],
     ) -> Completed:
         """As `Pipeline.complete`: of the scenes with this prompt, the one whose true clip has the given frames."""
         shape = ClipShape(self.config.frames, self.config.height, self.config.width_px, self.config.fps)
         first = prompt.split(", then ")[0] if task is Task.BLEND else prompt
         candidates = self._asked(first.removesuffix(" and back"), shape)
-        scene = min(candidates, key=lambda one: self._distance(one, given))
+        scene = min(candidates, key=lambda one: self._distance(one, inputs))
         made = pixels(self._drawn(scene))
-        made = paste(made, given, self.config.patch) if self._careful else made
+        made = paste(made, inputs, self.config.patch) if self._careful else made
         video = ((made + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 3, 0).numpy()
         return Completed(video, ())
 
@@ -116,10 +116,10 @@ class Pretender:
     def _asked(self, prompt: str, shape: ClipShape) -> list[Scene]:
         return [scene for scene in self._known if scene.captions.short == prompt and scene.shape == shape]
 
-    def _distance(self, scene: Scene, given: Given) -> float:
+    def _distance(self, scene: Scene, inputs: TaskInputs) -> float:
         true = pixels(true_clips([scene])[0])
         distance = 0.0
-        for segment in given.segments:
+        for segment in inputs.segments:
             there = true[:, segment.at : segment.at + segment.video.shape[1]]
             if there.shape == segment.video.shape:
                 distance += float((there - segment.video).abs().mean())

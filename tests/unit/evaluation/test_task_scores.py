@@ -19,7 +19,7 @@ from kinema_evaluation.tasks import (
 )
 from kinema_model.codec.codec import to_uint8
 from kinema_model.conditions.conditioning import paste
-from kinema_model.conditions.given import Given
+from kinema_model.conditions.task_inputs import TaskInputs
 from kinema_model.conditions.tasks import Task
 from kinema_model.pipeline import Asked, Completed
 from kinema_world import COLOURS, Scene, SceneKind, ShapeMix, Video, World, WorldConfig
@@ -97,10 +97,10 @@ def test_a_still_loop_has_no_seam_and_does_not_move(known: list[Scene]) -> None:
 class Fader(Pretender):
     """Blends by showing both clips at once, as given."""
 
-    def complete(self, task: Task, prompt: str, seed: int, given: Given, **how: Unpack[Asked]) -> Completed:
-        if task is not Task.BLEND or given.source is None:
-            return super().complete(task, prompt, seed, given, **how)
-        video = to_uint8(paste(given.source, given, self.config.patch)[None])[0].numpy()
+    def complete(self, task: Task, prompt: str, seed: int, inputs: TaskInputs, **how: Unpack[Asked]) -> Completed:
+        if task is not Task.BLEND or inputs.source is None:
+            return super().complete(task, prompt, seed, inputs, **how)
+        video = to_uint8(paste(inputs.source, inputs, self.config.patch)[None])[0].numpy()
         return Completed(video, ())
 
 

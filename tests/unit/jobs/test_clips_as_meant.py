@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
-from kinema_jobs.clip.inputs import open_footage
+from kinema_jobs.clip.inputs import open_input
 from kinema_jobs.clip.media import Video, write_mp4
 from kinema_model.errors import ShapeError
 
@@ -35,10 +35,10 @@ TURNS = {
 PEAK = """
 import json, resource, sys
 from pathlib import Path
-from kinema_jobs.clip.inputs import open_footage
+from kinema_jobs.clip.inputs import open_input
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    open_footage("input", Path(sys.argv[1]), 64).frames(8, 8)
+    open_input("input", Path(sys.argv[1]), 64).frames(8, 8)
     said = ""
 except Exception as error:
     said = str(error)
@@ -76,7 +76,7 @@ def h264(folder: Path, frames: Iterable[Video], pix_fmt: str = "yuv420p", name: 
 
 
 def shown(path: Path, largest: int = 64) -> Video:
-    return open_footage("input", path, largest).frames(8, 8)
+    return open_input("input", path, largest).frames(8, 8)
 
 
 def turned(path: Path, signs: tuple[int, int, int, int]) -> Path:
@@ -93,9 +93,9 @@ def turned(path: Path, signs: tuple[int, int, int, int]) -> Path:
 def test_a_clip_is_shown_as_its_display_matrix_turns_it(tmp_path: Path, how: str) -> None:
     signs, expected = TURNS[how]
     write_mp4(np.stack([quarters()] * 2), 8, tmp_path / "input.mp4")
-    footage = open_footage("input", turned(tmp_path / "input.mp4", signs), 64)
-    frame, meant = footage.frames(1, 8)[0].astype(int), expected(quarters()).astype(int)
-    assert footage.size == meant.shape[:2]
+    clip = open_input("input", turned(tmp_path / "input.mp4", signs), 64)
+    frame, meant = clip.frames(1, 8)[0].astype(int), expected(quarters()).astype(int)
+    assert clip.size == meant.shape[:2]
     for y, x in ((8, 8), (8, -8), (-8, 8), (-8, -8)):
         assert np.abs(frame[y, x] - meant[y, x]).max() <= 12
 
@@ -115,9 +115,9 @@ def test_hdr_is_refused_in_a_sentence(tmp_path: Path, transfer: int, what: str, 
 
 
 def test_pixels_that_are_not_square_are_made_square(tmp_path: Path) -> None:
-    footage = open_footage("input", h264(tmp_path, [quarters(32, 36)], sample_aspect_ratio=Fraction(4, 3)), 64)
-    frame = footage.frames(1, 8)[0].astype(int)
-    assert (footage.size, frame.shape) == ((32, 48), (32, 48, 3))
+    clip = open_input("input", h264(tmp_path, [quarters(32, 36)], sample_aspect_ratio=Fraction(4, 3)), 64)
+    frame = clip.frames(1, 8)[0].astype(int)
+    assert (clip.size, frame.shape) == ((32, 48), (32, 48, 3))
     assert np.abs(frame[8, 8] - RED).max() <= 12
     assert np.abs(frame[8, 40] - BLUE).max() <= 12
 
@@ -205,7 +205,7 @@ def test_a_webm_cut_off_is_refused_and_not_taken_for_a_short_clip(tmp_path: Path
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 2 // 3])
     with pytest.raises(ShapeError, match="damaged or cut off"):
-        open_footage("input", path, 64).frames(99, 8, last=True)
+        open_input("input", path, 64).frames(99, 8, last=True)
 
 
 def test_frames_of_uneven_length_are_shown_for_as_long_as_they_last(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_frames_of_uneven_length_are_shown_for_as_long_as_they_last(tmp_path: Pa
             frame.pts, frame.time_base = at, Fraction(1, 8)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    levels = [round(float(frame.mean()) / 40) * 40 for frame in open_footage("input", path, 64).frames(6, 8)]
+    levels = [round(float(frame.mean()) / 40) * 40 for frame in open_input("input", path, 64).frames(6, 8)]
     assert levels == [40, 120, 120, 120, 120, 200]
 
 

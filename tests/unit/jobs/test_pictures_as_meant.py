@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema_jobs.clip.inputs import Work, open_footage
+from kinema_jobs.clip.inputs import Work, open_input
 from kinema_jobs.clip.media import Video, write_mp4
 from kinema_model.conditions.tasks import Task
 from kinema_model.errors import ShapeError
@@ -38,7 +38,7 @@ def quarters() -> Image.Image:
 
 
 def shown(path: Path) -> Video:
-    return open_footage("input", path, 64).frames(1, 8)[0]
+    return open_input("input", path, 64).frames(1, 8)[0]
 
 
 def saved(folder: Path, image: Image.Image, name: str = "input.png", **how: Any) -> Path:
@@ -53,9 +53,9 @@ def test_a_photo_is_shown_upright_however_the_camera_was_held(tmp_path: Path, or
     exif[ORIENTATION] = orientation
     how = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {"lossless": True} if suffix == "webp" else {}
     path = saved(tmp_path, quarters().transpose(UNTURN[orientation]), f"held.{suffix}", exif=exif, **how)
-    footage = open_footage("input", path, 64)
-    frame = footage.frames(1, 8)[0]
-    assert (footage.size, frame.shape) == ((16, 24), (16, 24, 3))
+    clip = open_input("input", path, 64)
+    frame = clip.frames(1, 8)[0]
+    assert (clip.size, frame.shape) == ((16, 24), (16, 24, 3))
     assert np.abs(frame.astype(int) - np.asarray(quarters()).astype(int)).max() <= 12
 
 
@@ -110,8 +110,8 @@ def test_a_print_in_four_inks_is_shown_in_its_colours(tmp_path: Path) -> None:
 
 
 def test_a_still_avif_is_a_picture(tmp_path: Path) -> None:
-    footage = open_footage("input", saved(tmp_path, quarters(), "x.avif", quality=100), 64)
-    frames = footage.frames(5, 8)
+    clip = open_input("input", saved(tmp_path, quarters(), "x.avif", quality=100), 64)
+    frames = clip.frames(5, 8)
     assert frames.shape == (1, 16, 24, 3)
     assert np.abs(frames[0, 4, 4].astype(int) - RED).max() <= 24
 
@@ -177,9 +177,9 @@ def _holed(colour: tuple[int, int, int]) -> Image.Image:
 
 def _marked(folder: Path, mask: Image.Image) -> Any:
     write_mp4(np.full((8, 24, 24, 3), 90, np.uint8), 8, folder / "clip.mp4")
-    clip = open_footage("input", folder / "clip.mp4", 64)
-    painted = open_footage("mask", saved(folder, mask, "mask.png"), 64)
-    made = Work(Task.INPAINT, {"input": clip, "mask": painted}).given(8, 24, 24, 8.0).mask
+    clip = open_input("input", folder / "clip.mp4", 64)
+    painted = open_input("mask", saved(folder, mask, "mask.png"), 64)
+    made = Work(Task.INPAINT, {"input": clip, "mask": painted}).task_inputs(8, 24, 24, 8.0).mask
     assert made is not None
     return made[0]
 

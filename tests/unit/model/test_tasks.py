@@ -16,7 +16,7 @@ from kinema_model import pipeline as pipeline_module
 from kinema_model.artefact import save_model
 from kinema_model.codec.codec import make_codec, to_float
 from kinema_model.conditions.conditioning import condition, made_tokens, paste, seams
-from kinema_model.conditions.given import Given, Segment, draw_given, given_for, practised
+from kinema_model.conditions.task_inputs import Segment, TaskInputs, draw_inputs, inputs_for, training_clip
 from kinema_model.conditions.tasks import TRAINED_BY, Task, check_task, draw_task
 from kinema_model.config import ModelConfig
 from kinema_model.denoiser import VideoDenoiser
@@ -56,9 +56,9 @@ def clip(index: int) -> Tensor:
     return to_float(video[None])[0]
 
 
-def parts(config: ModelConfig, given: Given, latents: Tensor | None = None) -> tuple[Part, ...]:
+def parts(config: ModelConfig, inputs: TaskInputs, latents: Tensor | None = None) -> tuple[Part, ...]:
     blank = torch.zeros(3, *SHAPE)
-    return condition(config, make_codec(config), blank if latents is None else latents, config.fps, given)
+    return condition(config, make_codec(config), blank if latents is None else latents, config.fps, inputs)
 
 
 def pixels(video: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -74,7 +74,7 @@ def test_conditions_are_the_same_tensors_in_training_and_in_sampling(
     trained, _ = objective.batch([index], step)
     draw = generator(RngStream.TASK, SEED, index, step)
     assert draw_task({task: 1.0}, draw) is task
-    given = draw_given(task, practised(task, clip(index), clip(index + (1 << 40))), draw)
+    inputs = draw_inputs(task, training_clip(task, clip(index), clip(index + (1 << 40))), draw)
 
     asked: list[Sample] = []
 
@@ -83,7 +83,7 @@ def test_conditions_are_the_same_tensors_in_training_and_in_sampling(
         return [samples[0].parts[0].latents]
 
     monkeypatch.setattr(pipeline_module, "sample", keep)
-    pipeline.complete(task, "a red square", 1, given)
+    pipeline.complete(task, "a red square", 1, inputs)
     sampled = pack_samples(asked, config.patch)
 
     held = trained.token_levels == 0
@@ -110,7 +110,7 @@ def objective_free(pack: object) -> Tensor:
 
 def test_a_given_frame_later_in_the_clip_is_encoded_alone_at_its_own_time(config: ModelConfig) -> None:
     video = clip(2)
-    whole, beside = parts(config, Given((Segment(video[:, 5:6], 5),)))
+    whole, beside = parts(config, TaskInputs((Segment(video[:, 5:6], 5),)))
     assert torch.equal(beside.latents, video[:, 5:6])
     assert float(beside.times[0]) == pytest.approx(5 / config.fps * config.reference_fps)
     assert float(beside.levels.max()) == 0
@@ -132,7 +132,7 @@ def test_a_mask_is_rounded_outward_to_patches(row: int, column: int, height: int
     # Nothing of the region leaks into what is given, not even where a patch's edge is outside the mask.
     video = clip(3)
     changed = torch.where(mask, -video, video)
-    one, other = (parts(config, Given(source=source, mask=mask))[0].latents for source in (video, changed))
+    one, other = (parts(config, TaskInputs(source=source, mask=mask))[0].latents for source in (video, changed))
     assert torch.equal(one, other)
 
 
@@ -140,10 +140,10 @@ def test_a_mask_is_rounded_outward_to_patches(row: int, column: int, height: int
 def test_given_frames_come_out_bit_for_bit(task: Task, pipeline: Pipeline) -> None:
     video, other = clip(4), clip(5)
     few = {Task.IMAGE: 1, Task.LOOP: 1, Task.BLEND: 8}.get(task, 3)
-    given = given_for(task, 8, video[:, :few], other[:, : few if task is Task.BLEND else 2])
-    done = pipeline.complete(task, "a red square moves right", 1, given, steps=2)
+    inputs = inputs_for(task, 8, video[:, :few], other[:, : few if task is Task.BLEND else 2])
+    done = pipeline.complete(task, "a red square moves right", 1, inputs, steps=2)
     assert (done.video.shape, done.video.dtype) == ((8, 24, 24, 3), np.uint8)
-    for segment in given.segments:
+    for segment in inputs.segments:
         count = min(segment.video.shape[1], 8 - segment.at)
         assert np.array_equal(done.video[segment.at : segment.at + count], pixels(segment.video[:, :count]))
     assert done.seams
@@ -153,7 +153,7 @@ def test_only_the_masked_region_and_a_fading_rim_change(pipeline: Pipeline) -> N
     video = clip(4)
     mask = torch.zeros(SHAPE, dtype=torch.bool)
     mask[:, 8:16, 8:16] = True
-    done = pipeline.complete(Task.INPAINT, "a red square", 1, given_for(Task.INPAINT, 8, video, mask=mask), steps=2)
+    done = pipeline.complete(Task.INPAINT, "a red square", 1, inputs_for(Task.INPAINT, 8, video, mask=mask), steps=2)
     changed = (done.video != pixels(video)).any(axis=-1)
     reach = pipeline.config.patch[1] // 2
     assert changed[:, 8:16, 8:16].mean() > 0.9
@@ -166,28 +166,28 @@ def test_an_edit_keeps_more_of_its_source_the_weaker_it_is(pipeline: Pipeline, m
     # A model that changes nothing shows where the edit begins; what random weights end in says nothing of that.
     monkeypatch.setattr(pipeline.model, "forward", lambda pack: torch.zeros_like(pack.tokens))
     video = clip(4)
-    given = given_for(Task.EDIT, 8, video)
+    inputs = inputs_for(Task.EDIT, 8, video)
     distance = [
         np.abs(
-            pipeline.complete(Task.EDIT, "a blue circle", 1, given, steps=4, strength=strength).video.astype(int)
+            pipeline.complete(Task.EDIT, "a blue circle", 1, inputs, steps=4, strength=strength).video.astype(int)
             - pixels(video)
         ).mean()
         for strength in (0.05, 0.5, 1.0)
     ]
     assert distance[0] < distance[1] < distance[2]
     with pytest.raises(ShapeError, match="more than 0 and at most 1"):
-        pipeline.complete(Task.EDIT, "a blue circle", 1, given, strength=1.5)
+        pipeline.complete(Task.EDIT, "a blue circle", 1, inputs, strength=1.5)
 
 
 def test_pasting_nothing_changes_nothing() -> None:
     made = torch.rand(3, *SHAPE)
-    assert torch.equal(paste(made, Given(), (1, 8, 8)), made)
-    assert seams(made, Given()) == []
+    assert torch.equal(paste(made, TaskInputs(), (1, 8, 8)), made)
+    assert seams(made, TaskInputs()) == []
 
 
 def test_a_loop_is_practised_on_a_clip_that_turns_back() -> None:
     video = clip(6)
-    loop = practised(Task.LOOP, video, None)
+    loop = training_clip(Task.LOOP, video, None)
     assert torch.equal(loop[:, 0], video[:, 0])
     assert torch.equal(loop[:, 4], video[:, 4])
     # The frame behind the last is the first again, one step away from it like any other.
@@ -196,7 +196,7 @@ def test_a_loop_is_practised_on_a_clip_that_turns_back() -> None:
 
 def test_a_blend_is_practised_on_a_clip_that_dissolves() -> None:
     first, last = clip(6), clip(7)
-    blend = practised(Task.BLEND, first, last)
+    blend = training_clip(Task.BLEND, first, last)
     assert torch.equal(blend[:, 0], first[:, 0])
     assert torch.equal(blend[:, -1], last[:, -1])
 
@@ -221,9 +221,9 @@ def test_what_a_clip_was_turned_into_is_told(
 
 def test_a_seam_is_measured_before_pasting() -> None:
     made = torch.zeros(3, 4, 8, 8)
-    (seam,) = seams(made, Given((Segment(torch.ones(3, 1, 8, 8), 0),)))
+    (seam,) = seams(made, TaskInputs((Segment(torch.ones(3, 1, 8, 8), 0),)))
     assert (seam.frame, seam.jump, seam.usual) == (1, 1.0, 0.0)
-    (loop,) = seams(made, Given((Segment(torch.full((3, 1, 8, 8), 0.5), 4),)))
+    (loop,) = seams(made, TaskInputs((Segment(torch.full((3, 1, 8, 8), 0.5), 4),)))
     assert (loop.frame, loop.jump) == (4, 0.5)
 
 
@@ -232,21 +232,24 @@ def test_a_task_that_was_not_trained_is_refused_with_those_that_were(pipeline: P
         check_task(Task.INPAINT, (Task.TEXT, Task.IMAGE))
     check_task(Task.EDIT, (Task.TEXT,))
     with pytest.raises(TaskError, match=r"needs no training of its own. Train 'text' for it"):
-        draw_given(Task.EDIT, clip(1), np.random.default_rng(1))
+        draw_inputs(Task.EDIT, clip(1), np.random.default_rng(1))
 
 
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda v: given_for(Task.FILL, 8, v[:, :1]), "Give the second one too"),
-        (lambda v: given_for(Task.INPAINT, 8, v), "needs a mask"),
-        (lambda v: given_for(Task.IMAGE, 8, v), "Give one frame"),
-        (lambda v: given_for(Task.TEXT, 8, v), "Remove the clips"),
-        (lambda v: given_for(Task.BLEND, 8, v, v[:, :4]), "two clips of so many"),
-        (lambda v: parts_of_tiny(Given((Segment(v[:, :, :16], 0),))), r"Give \(3, t, 24, 24\)"),
-        (lambda v: parts_of_tiny(Given((Segment(v[:, :1], 9),))), "Use 0 to 8"),
-        (lambda v: parts_of_tiny(Given(source=v[:, :4])), r"Give \(3, 8, 24, 24\)"),
-        (lambda v: parts_of_tiny(Given(source=v, mask=torch.ones(8, 9, 9) > 0)), r"Give \(8, 24, 24\) and a source"),
+        (lambda v: inputs_for(Task.FILL, 8, v[:, :1]), "Give the second one too"),
+        (lambda v: inputs_for(Task.INPAINT, 8, v), "needs a mask"),
+        (lambda v: inputs_for(Task.IMAGE, 8, v), "Give one frame"),
+        (lambda v: inputs_for(Task.TEXT, 8, v), "Remove the clips"),
+        (lambda v: inputs_for(Task.BLEND, 8, v, v[:, :4]), "two clips of so many"),
+        (lambda v: parts_of_tiny(TaskInputs((Segment(v[:, :, :16], 0),))), r"Give \(3, t, 24, 24\)"),
+        (lambda v: parts_of_tiny(TaskInputs((Segment(v[:, :1], 9),))), "Use 0 to 8"),
+        (lambda v: parts_of_tiny(TaskInputs(source=v[:, :4])), r"Give \(3, 8, 24, 24\)"),
+        (
+            lambda v: parts_of_tiny(TaskInputs(source=v, mask=torch.ones(8, 9, 9) > 0)),
+            r"Give \(8, 24, 24\) and a source",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_sentence(make: Callable[[Tensor], object], sentence: str) -> None:
@@ -254,5 +257,5 @@ def test_what_does_not_fit_is_refused_with_a_sentence(make: Callable[[Tensor], o
         make(clip(1))
 
 
-def parts_of_tiny(given: Given) -> tuple[Part, ...]:
-    return parts(ModelConfig.from_preset("tiny"), given)
+def parts_of_tiny(inputs: TaskInputs) -> tuple[Part, ...]:
+    return parts(ModelConfig.from_preset("tiny"), inputs)

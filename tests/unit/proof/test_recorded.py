@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kinema_model.conditions.conditioning import Seam
-from kinema_model.conditions.given import NOTHING, Given, Segment
+from kinema_model.conditions.task_inputs import NO_INPUTS, Segment, TaskInputs
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import PRESETS
 from kinema_model.pipeline import Completed
@@ -35,7 +35,7 @@ class Fake:
         asked.append("generate")
         return np.stack([np.full((1, 2, 2, 3), seed, dtype=np.uint8) for seed in seeds])
 
-    def complete(self, task: Task, prompt: str, seed: int, given: Given, **how: Any) -> Completed:
+    def complete(self, task: Task, prompt: str, seed: int, inputs: TaskInputs, **how: Any) -> Completed:
         asked.append("complete")
         return Completed(np.full((1, 2, 2, 3), seed, dtype=np.uint8), (Seam(3, 0.5, 0.25),))
 
@@ -55,15 +55,15 @@ def model(folder: Path, seconds: float = float("inf"), name: str = "32x") -> Rec
     return Recorded(Path("points") / name, PRESETS["tiny"], folder, Slice(seconds), "cpu")
 
 
-def given(value: float) -> Given:
-    return Given(segments=(Segment(torch.full((3, 1, 2, 2), value), 0),))
+def inputs(value: float) -> TaskInputs:
+    return TaskInputs(segments=(Segment(torch.full((3, 1, 2, 2), value), 0),))
 
 
 def test_an_answer_is_made_once(tmp_path: Path) -> None:
     for _ in range(2):
         one = model(tmp_path)
         assert one.generate_batch(["a", "b"], [3, 4], steps=2)[:, 0, 0, 0, 0].tolist() == [3, 4]
-        completed = one.complete(Task.EXTEND, "a", 5, given(0.0), steps=2)
+        completed = one.complete(Task.EXTEND, "a", 5, inputs(0.0), steps=2)
         assert completed.video.max() == 5
         assert completed.seams == (Seam(3, 0.5, 0.25),)
         assert [len(chunk) for chunk in one.stream([Shot("a", 1.0)], 6, steps=2)] == list(CHUNKS)
@@ -79,8 +79,8 @@ def test_other_questions_are_asked_anew(tmp_path: Path) -> None:
         (["a", "b"], [1, 2], {"steps": 3}),
     ):
         one.generate_batch(prompts, seeds, **how)
-    for told in (NOTHING, given(0.0), given(0.5)):
-        one.complete(Task.EXTEND, "a", 1, told)
+    for one_input in (NO_INPUTS, inputs(0.0), inputs(0.5)):
+        one.complete(Task.EXTEND, "a", 1, one_input)
     model(tmp_path, name="1x").generate_batch(["a", "b"], [1, 2])
     assert asked.count("generate") == 5
     assert asked.count("complete") == 3

@@ -39,7 +39,7 @@ def model_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def footage(store: Any, tmp_path: Path) -> dict[str, Any]:
+def upload(store: Any, tmp_path: Path) -> dict[str, Any]:
     """A clip in the store, as an order names it."""
     path = tmp_path / "clip.mp4"
     write_mp4(World.fixed(3, 8, 24, 24, 8).sample(1).video, 8, path)
@@ -72,15 +72,15 @@ def decoded(data: bytes) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("task", ["image", "extend", "extend-back", "fill", "loop", "edit", "blend"])
 async def test_a_task_is_carried_out_and_recorded(
-    server: Any, store: Any, make_order: Order, footage: dict[str, Any], task: str
+    server: Any, store: Any, make_order: Order, upload: dict[str, Any], task: str
 ) -> None:
-    ends = [{**footage, "name": "end"}] if task in ("fill", "blend") else []
-    await server.submit(make_order(task=task, inputs=[footage, *ends]))
+    ends = [{**upload, "name": "end"}] if task in ("fill", "blend") else []
+    await server.submit(make_order(task=task, inputs=[upload, *ends]))
     state = await server.ended("uid-1")
     assert state.phase == "succeeded", state.error
     record = json.loads(store.objects["out/uid-1/1/request.json"])
     assert record["task"] == task
-    assert record["inputs"]["input"] == footage["sha256"]
+    assert record["inputs"]["input"] == upload["sha256"]
     assert state.result is not None
     assert [seam.frame for seam in state.result.seams] == [seam["frame"] for seam in record["seams"]]
     assert bool(state.result.seams) == (task != "edit")
@@ -105,12 +105,12 @@ async def test_a_task_is_carried_out_and_recorded(
 async def test_what_cannot_be_done_fails_for_good_with_a_sentence(
     server: Any,
     make_order: Order,
-    footage: dict[str, Any],
+    upload: dict[str, Any],
     fields: dict[str, Any],
     change: dict[str, Any],
     sentence: str,
 ) -> None:
-    await server.submit(make_order(inputs=[{**footage, **change}], **fields))
+    await server.submit(make_order(inputs=[{**upload, **change}], **fields))
     state = await server.ended("uid-1")
     assert (state.phase, state.retriable) == ("failed", False)
     assert state.error is not None

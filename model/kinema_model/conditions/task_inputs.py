@@ -20,7 +20,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Given:
+class TaskInputs:
     """All that a clip is given. `mask` (T, H, W) is True where `source` (3, T, H, W) is to be made anew.
 
     `segments` may lie anywhere, also right behind the clip. `source` without a mask is what the clip starts from when
@@ -32,10 +32,10 @@ class Given:
     mask: Tensor | None = None
 
 
-NOTHING: Final = Given()
+NO_INPUTS: Final = TaskInputs()
 
 
-def practised(task: Task, video: Tensor, other: Tensor | None) -> Tensor:
+def training_clip(task: Task, video: Tensor, other: Tensor | None) -> Tensor:
     """The clip (3, T, H, W) that this task is practised on, made of a true one and, for a blend, of an `other`.
 
     A loop is a clip that turns back on its way; a blend dissolves from one clip into the other.
@@ -54,7 +54,7 @@ def dissolved(first: Tensor, last: Tensor) -> Tensor:
     return (1 - share) * first + share * last
 
 
-def draw_given(task: Task, video: Tensor, draw: np.random.Generator) -> Given:
+def draw_inputs(task: Task, video: Tensor, draw: np.random.Generator) -> TaskInputs:
     """What a training sample of this task is given of the clip (3, T, H, W) that it is practised on.
 
     A clip too short to leave something to be made is given nothing: it trains text alone. Raises `TaskError` for a task
@@ -62,21 +62,21 @@ def draw_given(task: Task, video: Tensor, draw: np.random.Generator) -> Given:
     """
     frames = video.shape[1]
     if task in (Task.TEXT, Task.PICTURE) or frames < 2:
-        return NOTHING
+        return NO_INPUTS
     few = 1 + int(draw.integers(max(1, frames // 2)))
     match task:
         case Task.INPAINT:
-            return Given(source=video, mask=_random_box(video, draw))
+            return TaskInputs(source=video, mask=_random_box(video, draw))
         case Task.IMAGE:
-            return Given((Segment(video[:, :1], 0),))
+            return TaskInputs((Segment(video[:, :1], 0),))
         case Task.EXTEND:
-            return Given((Segment(video[:, :few], 0),))
+            return TaskInputs((Segment(video[:, :few], 0),))
         case Task.EXTEND_BACK:
-            return Given((Segment(video[:, -few:], frames - few),))
+            return TaskInputs((Segment(video[:, -few:], frames - few),))
         case Task.FILL | Task.BLEND:
-            return Given((Segment(video[:, :1], 0), Segment(video[:, -1:], frames - 1)))
+            return TaskInputs((Segment(video[:, :1], 0), Segment(video[:, -1:], frames - 1)))
         case Task.LOOP:
-            return Given((Segment(video[:, :1], 0), Segment(video[:, :1], frames)))
+            return TaskInputs((Segment(video[:, :1], 0), Segment(video[:, :1], frames)))
     raise TaskError(f"{task.value!r} needs no training of its own. Train {TRAINED_BY[task].value!r} for it.")
 
 
@@ -93,25 +93,27 @@ def _random_box(video: Tensor, draw: np.random.Generator) -> Tensor:
     return mask
 
 
-def check_given(given: Given, frames: int, height: int, width: int) -> None:
+def check_inputs(inputs: TaskInputs, frames: int, height: int, width: int) -> None:
     """Raise `ShapeError` for what does not fit a clip of this shape, naming what and both sizes."""
-    for segment in given.segments:
+    for segment in inputs.segments:
         shape = tuple(segment.video.shape)
         if len(shape) != 4 or shape[0] != 3 or shape[2:] != (height, width):
             raise ShapeError(f"Given frames of shape {shape} do not fit. Give (3, t, {height}, {width}).")
         if not 0 <= segment.at <= frames:
             raise ShapeError(f"Given frames cannot be shown as frame {segment.at}. Use 0 to {frames}.")
-    if given.source is not None and tuple(given.source.shape) != (3, frames, height, width):
+    if inputs.source is not None and tuple(inputs.source.shape) != (3, frames, height, width):
         raise ShapeError(
-            f"A source of shape {tuple(given.source.shape)} does not fit. Give (3, {frames}, {height}, {width})."
+            f"A source of shape {tuple(inputs.source.shape)} does not fit. Give (3, {frames}, {height}, {width})."
         )
-    if given.mask is not None and (given.source is None or tuple(given.mask.shape) != (frames, height, width)):
+    if inputs.mask is not None and (inputs.source is None or tuple(inputs.mask.shape) != (frames, height, width)):
         raise ShapeError(
-            f"A mask of shape {tuple(given.mask.shape)} does not fit. Give ({frames}, {height}, {width}) and a source."
+            f"A mask of shape {tuple(inputs.mask.shape)} does not fit. Give ({frames}, {height}, {width}) and a source."
         )
 
 
-def given_for(task: Task, frames: int, first: Tensor, last: Tensor | None = None, mask: Tensor | None = None) -> Given:
+def inputs_for(
+    task: Task, frames: int, first: Tensor, last: Tensor | None = None, mask: Tensor | None = None
+) -> TaskInputs:
     """What a request for a clip of so many frames gives: `first` and `last` are clips (3, t, H, W) in [-1, 1].
 
     image, loop: `first` is a picture. extend: `first` is what comes before. extend-back: `first` is what comes after.
@@ -126,20 +128,20 @@ def given_for(task: Task, frames: int, first: Tensor, last: Tensor | None = None
         raise ShapeError(f"{task.value!r} begins with one picture, not {first.shape[1]} frames. Give one frame.")
     match task:
         case Task.IMAGE | Task.EXTEND:
-            return Given((Segment(first, 0),))
+            return TaskInputs((Segment(first, 0),))
         case Task.EXTEND_BACK:
-            return Given((Segment(first, frames - first.shape[1]),))
+            return TaskInputs((Segment(first, frames - first.shape[1]),))
         case Task.LOOP:
-            return Given((Segment(first, 0), Segment(first, frames)))
+            return TaskInputs((Segment(first, 0), Segment(first, frames)))
         case Task.EDIT:
-            return Given(source=first)
+            return TaskInputs(source=first)
         case Task.INPAINT:
-            return Given(source=first, mask=mask)
+            return TaskInputs(source=first, mask=mask)
         case Task.FILL if last is not None:
-            return Given((Segment(first, 0), Segment(last, frames - last.shape[1])))
+            return TaskInputs((Segment(first, 0), Segment(last, frames - last.shape[1])))
         case Task.BLEND if last is not None:
             if first.shape != last.shape or first.shape[1] != frames:
                 raise ShapeError(f"A blend of {frames} frames needs two clips of so many. Cut both to that.")
             ends = (Segment(first[:, :1], 0), Segment(last[:, -1:], frames - 1))
-            return Given(ends, source=dissolved(first, last))
+            return TaskInputs(ends, source=dissolved(first, last))
     raise TaskError(f"{task.value!r} takes no input. Remove the clips, or use another task.")
