@@ -193,8 +193,8 @@ def _chance(scenes: Sequence[Scene]) -> float:
     for place, scene in enumerate(scenes):
         for step in range(1, min(len(scenes) - 1, _OTHERS) + 1):
             other = scenes[(place + step) % len(scenes)]
-            told = marks(scene.facts.brief(), other.facts.brief())
-            shares += [mark.right for mark in told if mark.name == EVERYTHING]
+            found = marks(scene.facts.brief(), other.facts.brief())
+            shares += [mark.right for mark in found if mark.name == EVERYTHING]
     return sum(shares) / len(shares) if shares else 0.0
 
 

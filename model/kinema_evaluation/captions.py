@@ -91,10 +91,10 @@ def _single(asked: Facts, found: Facts) -> Iterator[Mark]:
             yield Mark("pan", float(wanted.pan == there.pan), 1.0, int(there.pan is None))
         for field, name in _OF_OBJECTS.items():
             values = Counter(v for thing in wanted.objects if (v := getattr(thing, field)) is not None)
-            told = Counter(v for thing in there.objects if (v := getattr(thing, field)) is not None)
+            present = Counter(v for thing in there.objects if (v := getattr(thing, field)) is not None)
             if count := values.total():
-                right = max(0, (values & told).total() - surplus)
-                yield Mark(name, right, count, max(0, count - told.total()))
+                right = max(0, (values & present).total() - surplus)
+                yield Mark(name, right, count, max(0, count - present.total()))
 
 
 def _bound(asked: Facts, found: Facts) -> dict[str, bool]:
@@ -239,8 +239,8 @@ def _sheet(
     group: str, prompts: Sequence[str], clips: Sequence[Video], asked: Sequence[Facts], found: Sequence[Facts]
 ) -> ContactSheet:
     shown = []
-    for prompt, clip, wanted, told in list(zip(prompts, clips, asked, found, strict=True))[:_SHOWN]:
-        good = all(mark.right == mark.asked for mark in marks(wanted, told))
+    for prompt, clip, wanted, facts in list(zip(prompts, clips, asked, found, strict=True))[:_SHOWN]:
+        good = all(mark.right == mark.asked for mark in marks(wanted, facts))
         shown.append(ReportClip(prompt, clip, good))
     return ContactSheet(f"The first clips, {group}", tuple(shown))
 

@@ -124,10 +124,10 @@ def drift(stream: Stream) -> Drift:
 
 def attributes(things: Sequence[ObjectFacts], seen: Sequence[ObjectReading | ObjectFacts]) -> float:
     """Share of colours and shapes that are there; objects that nobody asked for cost as much as missing ones."""
-    told = {(thing.colour, thing.shape) for thing in seen}
-    colours = {colour for colour, _ in told}
-    right = sum((thing.colour in colours) + ((thing.colour, thing.shape) in told) for thing in things)
-    surplus = 2 * max(0, len(told) - len(things))
+    present = {(thing.colour, thing.shape) for thing in seen}
+    colours = {colour for colour, _ in present}
+    right = sum((thing.colour in colours) + ((thing.colour, thing.shape) in present) for thing in things)
+    surplus = 2 * max(0, len(present) - len(things))
     return max(0, right - surplus) / max(2 * len(things), 1)
 
 

@@ -34,7 +34,7 @@ _SIDE: Final = 32
 # Features of each colour and of the ground.
 _SLOT: Final = 10
 _GROUND: Final = WIDTH - _SLOT * len(COLOURS)
-_LOOK: Final = 32
+_SHAPE_FEATURES: Final = 32
 _CROP: Final = 16
 # A colour counts as near below this distance in [-1, 1]^3, in which no two of the world's are nearer than 1.4.
 _NEAR: Final = 1.15
@@ -88,10 +88,10 @@ class StateNet(nn.Module):
             nn.Conv2d(16, 32, 3, 2, 1),
             nn.GELU(),
             nn.Flatten(),
-            nn.Linear(32 * (_CROP // 4) ** 2, _LOOK),
+            nn.Linear(32 * (_CROP // 4) ** 2, _SHAPE_FEATURES),
             nn.GELU(),
         )
-        seen = _FRAMES * (_LOOK + 3)
+        seen = _FRAMES * (_SHAPE_FEATURES + 3)
         # Where all clips begin alike, half a pixel must weigh as much as a third of the frame does later.
         self.slot = nn.Sequential(nn.BatchNorm1d(seen), nn.Linear(seen, 128), nn.GELU(), nn.Linear(128, _SLOT))
         self.ground = nn.Linear(len(BACKGROUNDS) * _FRAMES, _GROUND)
@@ -121,14 +121,14 @@ class StateNet(nn.Module):
             0, 1
         )
         grid = F.affine_grid(window, [len(window), 1, _CROP, _CROP], align_corners=False)
-        look = self.look(F.grid_sample(maps.reshape(-1, 1, _SIDE, _SIDE), grid, align_corners=False))
-        seen = torch.cat((look.view(*area.shape, _LOOK), middle), dim=2) * enough[..., None]
+        shapes = self.look(F.grid_sample(maps.reshape(-1, 1, _SIDE, _SIDE), grid, align_corners=False))
+        seen = torch.cat((shapes.view(*area.shape, _SHAPE_FEATURES), middle), dim=2) * enough[..., None]
         return torch.cat((seen, area[..., None] / _SIDE**2 * 10), dim=2).flatten(1)
 
     def forward(self, frames: Tensor) -> Tensor:
         """What is told of clips (B, 9, 3, 32, 32) as `shrunk` makes them: (B, S) in the layout of `state`."""
-        told: Tensor = self.states(self.features(frames))
-        return told
+        predicted: Tensor = self.states(self.features(frames))
+        return predicted
 
 
 def shrunk(clips: Sequence[Video]) -> Tensor:
@@ -155,9 +155,9 @@ def state(scene: Scene) -> Floats:
     for shot in scene.shots:
         ground[list(BACKGROUNDS).index(shot.background)] += shot.frames / scene.shape.frames
         for track in shot.tracks:
-            entry = values[list(COLOURS).index(track.look.colour)]
+            entry = values[list(COLOURS).index(track.appearance.colour)]
             entry[0] = 1
-            entry[1 + SHAPES.index(track.look.shape)] = 1
+            entry[1 + SHAPES.index(track.appearance.shape)] = 1
             for number, moment in enumerate(moments):
                 frame = moment - shot.first
                 if 0 <= frame < shot.frames:
@@ -197,11 +197,11 @@ def train(
     frames = torch.cat([shrunk(true_clips(scenes[i : i + _BATCH])) for i in range(0, len(scenes), _BATCH)])
     states = torch.from_numpy(np.stack([state(scene) for scene in scenes])).float()
     spread = states[:clips].std(dim=0)
-    told = spread > 1e-3
-    states = ((states - states[:clips].mean(dim=0)) / spread)[:, told]
+    varying = spread > 1e-3
+    states = ((states - states[:clips].mean(dim=0)) / spread)[:, varying]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = StateNet(int(told.sum()))
+        net = StateNet(int(varying.sum()))
     _fit(net, frames[:clips], states[:clips], epochs, on_progress)
     net.eval().requires_grad_(False)
     left, true = net(frames[clips:]), states[clips:]

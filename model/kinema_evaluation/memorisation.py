@@ -42,8 +42,8 @@ def examine(examination: EvaluationContext) -> Section:
     trained = trained[: len(others)]
 
     def ratios(clips: list[Video]) -> list[float]:
-        told = net.features(clips)
-        pairs = zip(nearest(told, trained), nearest(told, others), strict=True)
+        features = net.features(clips)
+        pairs = zip(nearest(features, trained), nearest(features, others), strict=True)
         return [float((near + _LEAST) / (far + _LEAST)) for near, far in pairs]
 
     score, floor = median(ratios(drawn(examination, scenes))), median(ratios(_fresh(examination, len(scenes))))

@@ -71,7 +71,7 @@ def rescaled(scene: Scene, factor: float) -> Scene:
     tracks = []
     for track in shot.tracks:
         path = track.positions[0] + factor * (track.positions - track.positions[0])
-        seen = visible_share(track.look, path, None, scene.shape)
+        seen = visible_share(track.appearance, path, None, scene.shape)
         moved = replace(track, positions=path, world_positions=path, velocities=factor * track.velocities, visible=seen)
         tracks.append(moved)
     return replace(scene, shots=(replace(shot, tracks=tuple(tracks)),))
@@ -85,11 +85,11 @@ def velocity_errors(scene: Scene, clip: Video, first: int) -> list[float]:
     errors = []
     there = objects(clip, scene.shape.fps)
     for track in followed(scene, first):
-        told = velocity(
-            places(there.get(track.look.colour), scene.shape.frames), first, scene.shape.frames, scene.shape.fps
+        measured = velocity(
+            places(there.get(track.appearance.colour), scene.shape.frames), first, scene.shape.frames, scene.shape.fps
         )
         true = track.velocities[0]
-        off = _LOST if told is None else float(np.linalg.norm(told - true) / np.linalg.norm(true))
+        off = _LOST if measured is None else float(np.linalg.norm(measured - true) / np.linalg.norm(true))
         errors.append(off)
     return errors
 
@@ -112,7 +112,7 @@ def steady(scene: Scene, clip: Video, first: int) -> float:
     for track in scene.shots[0].tracks:
         if track.motion is not Motion.STRAIGHT:
             continue
-        centres = places(there.get(track.look.colour), scene.shape.frames)
+        centres = places(there.get(track.appearance.colour), scene.shape.frames)
         seen = np.flatnonzero(~np.isnan(centres[:, 0]))
         if len(seen) < 2 * _LEAST_MADE:
             return 0.0
@@ -138,7 +138,7 @@ def reflects(scene: Scene, clip: Video, first: int) -> float:
     `clip` uint8 (T, H, W, 3) was made for the scene.
     """
     track = scene.shots[0].tracks[0]
-    thing = objects(clip, scene.shape.fps).get(track.look.colour)
+    thing = objects(clip, scene.shape.fps).get(track.appearance.colour)
     if thing is None or not thing.bounces:
         return 0.0
     centres = places(thing, scene.shape.frames)
@@ -167,7 +167,7 @@ def falls(scene: Scene, clip: Video, first: int, *, same_gravity: bool) -> float
     Every flight that can be told must be a parabola of such an acceleration, and one at least must have been made.
     """
     track, gravity = scene.shots[0].tracks[0], scene.shots[0].gravity
-    thing = objects(clip, scene.shape.fps).get(track.look.colour)
+    thing = objects(clip, scene.shape.fps).get(track.appearance.colour)
     if thing is None or thing.fall is None or gravity is None:
         return 0.0
     side = scene.shape.side
@@ -175,9 +175,9 @@ def falls(scene: Scene, clip: Video, first: int, *, same_gravity: bool) -> float
     per_frame = 2 * scene.shape.fps**2
     bends = ((1 - _NEAR) * least / per_frame, (1 + _NEAR) * most / per_frame)
     heights = places(thing, scene.shape.frames)[:, 1]
-    told = flights(heights, thing.fall.touches, side)
-    right = all(_off_parabola(flight, heights[flight], bends) <= _PARABOLA * side for flight in told)
-    return float(right and any(_is_made(flight, first) for flight in told))
+    seen_flights = flights(heights, thing.fall.touches, side)
+    right = all(_off_parabola(flight, heights[flight], bends) <= _PARABOLA * side for flight in seen_flights)
+    return float(right and any(_is_made(flight, first) for flight in seen_flights))
 
 
 def flights(heights: Floats, touches: Sequence[float], side: int) -> list[Places]:

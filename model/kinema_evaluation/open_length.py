@@ -44,11 +44,11 @@ _MEANING: Final = {
     NEW: "seconds that repeat none before them",
 }
 _FIGURES: Final[dict[str, Callable[[Drift], float]]] = {
-    EVERYTHING: lambda told: float(told.holds),
-    FIRST: lambda told: told.attributes(0, ENDS),
-    LAST: lambda told: told.last,
-    LAWFUL: lambda told: told.lawful,
-    NEW: lambda told: told.new_seconds,
+    EVERYTHING: lambda found: float(found.holds),
+    FIRST: lambda found: found.attributes(0, ENDS),
+    LAST: lambda found: found.last,
+    LAWFUL: lambda found: found.lawful,
+    NEW: lambda found: found.new_seconds,
 }
 
 
@@ -139,18 +139,20 @@ def _judge(
             yield chunk
 
     asked = scene.facts.brief()
-    told = drift(Stream(asked, coming(examination.stream([shot], place)), fps))
-    judged.model.append(told)
+    found = drift(Stream(asked, coming(examination.stream([shot], place)), fps))
+    judged.model.append(found)
     for name, make in controls(kept[0], fps, sum(lengths)).items():
         judged.rules.setdefault(name, []).append(drift(Stream(asked, make(), fps)))
     if place < _SHOWN:
-        judged.sheets.append(_sheet(scene.captions.short, told, kept, streaming.chunk_frames / fps))
+        judged.sheets.append(_sheet(scene.captions.short, found, kept, streaming.chunk_frames / fps))
 
 
-def _sheet(prompt: str, told: Drift, kept: dict[int, Video], seconds: float) -> ContactSheet:
+def _sheet(prompt: str, found: Drift, kept: dict[int, Video], seconds: float) -> ContactSheet:
     shown = [
         ReportClip(
-            f"{told.chunks[number].at:.1f} to {told.chunks[number].at + seconds:.1f} s", chunk, told.right[number] == 1
+            f"{found.chunks[number].at:.1f} to {found.chunks[number].at + seconds:.1f} s",
+            chunk,
+            found.right[number] == 1,
         )
         for number, chunk in kept.items()
     ]
@@ -159,16 +161,16 @@ def _sheet(prompt: str, told: Drift, kept: dict[int, Video], seconds: float) -> 
 
 def _rows(judged: _Judged) -> Iterator[Row]:
     for name, figure in _FIGURES.items():
-        score = mean([figure(told) for told in judged.model])
+        score = mean([figure(found) for found in judged.model])
         if score is None:
             continue
-        ruled = {rule: of for rule, told in judged.rules.items() if (of := mean([figure(one) for one in told]))}
+        ruled = {rule: of for rule, found in judged.rules.items() if (of := mean([figure(one) for one in found]))}
         chance = _chance() if name in (FIRST, LAST) else None
         yield Row(
             name=name,
             meaning=_MEANING[name],
             score=score,
-            floor=mean([figure(told) for told in judged.truth]),
+            floor=mean([figure(found) for found in judged.truth]),
             chance=chance,
             controls=ruled,
         )
@@ -177,7 +179,7 @@ def _rows(judged: _Judged) -> Iterator[Row]:
 def _chance() -> float:
     """Attributes right of one object where any other is drawn."""
     asked = [ObjectFacts(next(iter(COLOURS)), SHAPES[0])]
-    return float(np.mean([attributes(asked, [ObjectFacts(*look)]) for look in product(COLOURS, SHAPES)]))
+    return float(np.mean([attributes(asked, [ObjectFacts(*appearance)]) for appearance in product(COLOURS, SHAPES)]))
 
 
 def _spans(judged: _Judged, seconds: float) -> Iterator[Row]:
@@ -187,7 +189,7 @@ def _spans(judged: _Judged, seconds: float) -> Iterator[Row]:
     for begin in np.arange(0, seconds, ENDS):
         end = min(begin + ENDS, seconds)
         values, truth = (
-            [share for told in of if not np.isnan(share := told.attributes(begin, end))]
+            [share for found in of if not np.isnan(share := found.attributes(begin, end))]
             for of in (judged.model, judged.truth)
         )
         if (score := mean(values)) is not None:
@@ -202,11 +204,11 @@ def _spans(judged: _Judged, seconds: float) -> Iterator[Row]:
 
 
 def _curves(judged: _Judged) -> tuple[Curve, ...]:
-    times = tuple(chunk.at for chunk in min(judged.model, key=lambda told: len(told.chunks)).chunks)
+    times = tuple(chunk.at for chunk in min(judged.model, key=lambda found: len(found.chunks)).chunks)
     figures: dict[str, Callable[[Drift], Sequence[float]]] = {
-        f"{RIGHT}: colour, shape, law and nothing repeated": lambda told: told.right,
-        "colour and shape": lambda told: [chunk.attributes for chunk in told.chunks],
-        LAWFUL: lambda told: [float(chunk.lawful) for chunk in told.chunks],
+        f"{RIGHT}: colour, shape, law and nothing repeated": lambda found: found.right,
+        "colour and shape": lambda found: [chunk.attributes for chunk in found.chunks],
+        LAWFUL: lambda found: [float(chunk.lawful) for chunk in found.chunks],
     }
     beside = {TRUE: judged.truth, **judged.rules}
     return tuple(
@@ -215,18 +217,18 @@ def _curves(judged: _Judged) -> tuple[Curve, ...]:
             across="seconds",
             x=times,
             y=_means(judged.model, figure, len(times)),
-            beside={other: _means(told, figure, len(times)) for other, told in beside.items()},
+            beside={other: _means(found, figure, len(times)) for other, found in beside.items()},
         )
         for name, figure in figures.items()
     )
 
 
 def _means(drifts: Sequence[Drift], figure: Callable[[Drift], Sequence[float]], count: int) -> tuple[float, ...]:
-    return tuple(float(np.mean(at)) for at in zip(*(figure(told)[:count] for told in drifts), strict=True))
+    return tuple(float(np.mean(at)) for at in zip(*(figure(found)[:count] for found in drifts), strict=True))
 
 
 def _passing(judged: _Judged) -> Iterator[str]:
     """A rule that passes shows that the measure cannot tell drift here."""
-    for rule, told in judged.rules.items():
-        if passed := sum(one.holds for one in told):
-            yield f"The control {rule!r} passes in {passed} of {len(told)} streams: there, holding on tells nothing."
+    for rule, found in judged.rules.items():
+        if passed := sum(one.holds for one in found):
+            yield f"The control {rule!r} passes in {passed} of {len(found)} streams: there, holding on tells nothing."

@@ -81,7 +81,7 @@ def hidden(scene: Scene) -> Hidden | None:
     (track,) = shot.tracks
     frames = np.arange(0, shape.frames - 1, _FINE)
     path = track.positions[0] + frames[:, None] / shape.fps * track.velocities[0]
-    unseen = frames[visible_share(track.look, path, shot.screen, shape) < _HIDDEN]
+    unseen = frames[visible_share(track.appearance, path, shot.screen, shape) < _HIDDEN]
     if not len(unseen) or unseen[-1] == frames[-1] or int(unseen[-1]) - int(np.ceil(unseen[0])) + 1 < _LEAST_HIDDEN:
         return None
     return Hidden(scene, float(unseen[0]), float(unseen[-1]))
@@ -94,11 +94,11 @@ def judge(case: Hidden, clip: Video) -> dict[str, bool]:
     verdict = dict.fromkeys((name for name in _MEANING if name != EVERYTHING), False)
     if len(things) == 1 and len(later.shots) == 1:
         (thing,) = things
-        look = case.track.look
+        appearance = case.track.appearance
         verdict |= {
-            "colour": thing.colour == look.colour,
-            "shape": thing.shape == look.shape,
-            "size": thing.facts(case.scene.shape.side).size == look.size,
+            "colour": thing.colour == appearance.colour,
+            "shape": thing.shape == appearance.shape,
+            "size": thing.facts(case.scene.shape.side).size == appearance.size,
             "exit side": _side(case, thing) == case.track.heading,
             "exit time": _in_time(case, thing),
         }
@@ -128,7 +128,7 @@ def _in_time(case: Hidden, thing: ObjectReading) -> bool:
 def extrapolated(case: Hidden, true: Video) -> Video:
     """What goes on with the velocity and the look that are read of the given frames of the true clip (T, H, W, 3)."""
     scene, shot = case.scene, case.scene.shots[0]
-    thing = objects(true[: case.given], scene.shape.fps).get(case.track.look.colour)
+    thing = objects(true[: case.given], scene.shape.fps).get(case.track.appearance.colour)
     centres = places(thing, case.given)
     way = _velocity(centres, scene.shape.fps)
     if thing is None or way is None or thing.shape is None or thing.radius is None:
@@ -136,9 +136,9 @@ def extrapolated(case: Hidden, true: Video) -> Video:
     start = np.flatnonzero(~np.isnan(centres[:, 0]))[0]
     times = (np.arange(scene.shape.frames) - start) / scene.shape.fps
     path = centres[start] + times[:, None] * way
-    look = replace(case.track.look, shape=thing.shape, radius=thing.radius)
-    seen = visible_share(look, path, case.screen, scene.shape)
-    track = replace(case.track, look=look, positions=path, world_positions=path, visible=seen)
+    appearance = replace(case.track.appearance, shape=thing.shape, radius=thing.radius)
+    seen = visible_share(appearance, path, case.screen, scene.shape)
+    track = replace(case.track, appearance=appearance, positions=path, world_positions=path, visible=seen)
     (drawn,) = true_clips([replace(scene, shots=(replace(shot, tracks=(track,)),))])
     return np.concatenate((true[: case.given], drawn[case.given :]))
 

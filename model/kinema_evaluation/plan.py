@@ -295,7 +295,9 @@ class EvaluationContext:
 def new_combination(scene: Scene) -> bool:
     """Whether an object of the scene looks and moves as none in training."""
     return any(
-        combination_held_out(track.look.colour, track.look.shape, track.motion or Motion.STILL, track.heading)
+        combination_held_out(
+            track.appearance.colour, track.appearance.shape, track.motion or Motion.STILL, track.heading
+        )
         for track in scene.tracks
     )
 

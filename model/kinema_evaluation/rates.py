@@ -50,7 +50,7 @@ def examine(examination: EvaluationContext) -> Section:
     prompts = [scene.captions.short if simple else scene.captions.rich for scene in scenes]
     asked = {rate: [at_rate(scene, shape) for scene in scenes] for rate, shape in shapes.items()}
     clips = {rate: examination.draw(prompts, [scene.shape for scene in of]) for rate, of in asked.items()}
-    told = {rate: _speeds(asked[rate], clips[rate]) for rate in shapes}
+    measured = {rate: _speeds(asked[rate], clips[rate]) for rate in shapes}
     truth = {rate: _speeds(asked[rate], true_clips(asked[rate])) for rate in shapes}
     deaf: Speeds = {
         rate: [None if speed is None else speed * rate / config.fps for speed in truth[config.fps]] for rate in shapes
@@ -62,10 +62,10 @@ def examine(examination: EvaluationContext) -> Section:
     return Section(
         title="Frame rates",
         question="Is equal speed in px per second shown at every frame rate?",
-        rows=tuple(_rows(config.fps, told, truth, deaf, simple=simple)),
-        curves=(_curve(told, {TRUE: truth, DEAF: deaf}),),
+        rows=tuple(_rows(config.fps, measured, truth, deaf, simple=simple)),
+        curves=(_curve(measured, {TRUE: truth, DEAF: deaf}),),
         remarks=() if simple else (remark,),
-        sheets=tuple(_sheets(prompts, clips, told)),
+        sheets=tuple(_sheets(prompts, clips, measured)),
     )
 
 
@@ -97,19 +97,19 @@ def at_rate(scene: Scene, shape: ClipShape) -> Scene:
     """A scene of objects that move straight ahead, seen so often and so long as `shape` says."""
     (shot,) = scene.shots
     times = np.arange(shape.frames) / shape.fps
-    tracks = tuple(_looked_at(track, times, shape) for track in shot.tracks)
+    tracks = tuple(_at_times(track, times, shape) for track in shot.tracks)
     still = np.zeros((shape.frames, 2))
     return replace(scene, shape=shape, shots=(replace(shot, frames=shape.frames, tracks=tracks, camera=still),))
 
 
-def _looked_at(track: Track, times: Floats, shape: ClipShape) -> Track:
-    course = straight(track.positions[0], track.velocities[0], times)
+def _at_times(track: Track, times: Floats, shape: ClipShape) -> Track:
+    trajectory = straight(track.positions[0], track.velocities[0], times)
     return replace(
         track,
-        positions=course.positions,
-        world_positions=course.positions,
-        velocities=course.velocities,
-        visible=visible_share(track.look, course.positions, None, shape),
+        positions=trajectory.positions,
+        world_positions=trajectory.positions,
+        velocities=trajectory.velocities,
+        visible=visible_share(track.appearance, trajectory.positions, None, shape),
         hidden_by=(None,) * len(times),
     )
 
@@ -123,12 +123,12 @@ def _speed(scene: Scene, clip: Video) -> float | None:
     there = objects(clip, scene.shape.fps)
     speeds = []
     for track in scene.shots[0].tracks:
-        told = velocity(
-            places(there.get(track.look.colour), scene.shape.frames), 0, scene.shape.frames, scene.shape.fps
+        measured = velocity(
+            places(there.get(track.appearance.colour), scene.shape.frames), 0, scene.shape.frames, scene.shape.fps
         )
-        if told is None or not np.any(told):
+        if measured is None or not np.any(measured):
             return None
-        speeds.append(float(np.linalg.norm(told)))
+        speeds.append(float(np.linalg.norm(measured)))
     return float(np.mean(speeds))
 
 
@@ -138,9 +138,9 @@ def equal(speeds: Sequence[float | None]) -> bool:
     return len(known) == len(speeds) and max(known) <= (1 + _NEAR) * min(known)
 
 
-def _rows(base: int, told: Speeds, truth: Speeds, deaf: Speeds, *, simple: bool) -> list[Row]:
+def _rows(base: int, measured: Speeds, truth: Speeds, deaf: Speeds, *, simple: bool) -> list[Row]:
     score, floor, control = (
-        mean([float(equal(one)) for one in zip(*of.values(), strict=True)]) for of in (told, truth, deaf)
+        mean([float(equal(one)) for one in zip(*of.values(), strict=True)]) for of in (measured, truth, deaf)
     )
     assert score is not None
     assert control is not None
@@ -152,12 +152,12 @@ def _rows(base: int, told: Speeds, truth: Speeds, deaf: Speeds, *, simple: bool)
             floor=floor,
             chance=control.value,
             controls={DEAF: control},
-            unreadable=sum(speed is None for of in told.values() for speed in of),
+            unreadable=sum(speed is None for of in measured.values() for speed in of),
         )
     ]
-    for rate in told:
+    for rate in measured:
         if rate != base:
-            rows += _at_one(base, rate, (told, truth, deaf), simple=simple)
+            rows += _at_one(base, rate, (measured, truth, deaf), simple=simple)
     return rows
 
 
@@ -198,28 +198,28 @@ def _changes(speeds: Sequence[float | None], base: Sequence[float | None]) -> li
     return [(a - b) / usual for a, b in both]
 
 
-def _curve(told: Speeds, beside: Mapping[str, Speeds]) -> Curve:
+def _curve(measured: Speeds, beside: Mapping[str, Speeds]) -> Curve:
     def means(of: Speeds) -> tuple[float, ...]:
-        known = [[speed for speed in of[rate] if speed is not None] for rate in told]
+        known = [[speed for speed in of[rate] if speed is not None] for rate in measured]
         return tuple(float(np.mean(speeds)) if speeds else 0.0 for speeds in known)
 
     return Curve(
         name="mean speed in px/s",
         across="frames per second",
-        x=tuple(float(rate) for rate in told),
-        y=means(told),
+        x=tuple(float(rate) for rate in measured),
+        y=means(measured),
         beside={name: means(of) for name, of in beside.items()},
     )
 
 
-def _sheets(prompts: Sequence[str], clips: Mapping[int, Sequence[Video]], told: Speeds) -> list[ContactSheet]:
+def _sheets(prompts: Sequence[str], clips: Mapping[int, Sequence[Video]], measured: Speeds) -> list[ContactSheet]:
     """Each prompt at all rates side by side, every clip at its own."""
     sheets = []
     for place, prompt in enumerate(prompts[:_SHOWN]):
-        good = equal([told[rate][place] for rate in told])
+        good = equal([measured[rate][place] for rate in measured])
         shown = [
-            ReportClip(f"{rate} fps: {_words(told[rate][place])}", clips[rate][place], good, fps=float(rate))
-            for rate in told
+            ReportClip(f"{rate} fps: {_words(measured[rate][place])}", clips[rate][place], good, fps=float(rate))
+            for rate in measured
         ]
         sheets.append(ContactSheet(f"At every rate: {prompt}", tuple(shown)))
     return sheets

@@ -72,15 +72,15 @@ def examine(examination: EvaluationContext) -> Section:
     rows: list[Row] = []
     sheets: list[ContactSheet] = []
     for group, scenes in examination.groups((SceneKind.TWO_SHOT,), examination.plan.completions).items():
-        told = _streamed(examination, scenes)
+        streamed = _streamed(examination, scenes)
         truth = [
             _TwoShotClip(clip, scene.shots[1].first, scene.shape.fps)
             for scene, clip in zip(scenes, true_clips(scenes), strict=True)
         ]
-        verdicts = [verdict(scene, clip.facts) for scene, clip in zip(scenes, told, strict=True)]
+        verdicts = [verdict(scene, clip.facts) for scene, clip in zip(scenes, streamed, strict=True)]
         floor = [verdict(scene, clip.facts) for scene, clip in zip(scenes, truth, strict=True)]
         rows += _rows(group, verdicts, floor, by_chance(scenes))
-        sheets += _sheets(group, scenes, told, verdicts)
+        sheets += _sheets(group, scenes, streamed, verdicts)
     return Section(
         title="Shots",
         question="Does each shot follow its prompt, and is what comes back the same as before?",
@@ -91,21 +91,21 @@ def examine(examination: EvaluationContext) -> Section:
 
 def _streamed(examination: EvaluationContext, scenes: Sequence[Scene]) -> list[_TwoShotClip]:
     config = examination.model.config
-    told = []
+    streamed = []
     for place, scene in enumerate(scenes):
         examination.on_progress(examination.section, place, len(scenes))
         seconds = [shot.frames / scene.shape.fps for shot in scene.shots]
         shots = [Shot(prompt, time) for prompt, time in zip(scene.captions.shots, seconds, strict=True)]
         video = np.concatenate(list(examination.stream(shots, place)))
-        told.append(_TwoShotClip(video, config.rows_for(seconds[0]) * config.patch[0], config.fps))
+        streamed.append(_TwoShotClip(video, config.rows_for(seconds[0]) * config.patch[0], config.fps))
     examination.on_progress(examination.section, len(scenes), len(scenes))
-    return told
+    return streamed
 
 
 def verdict(scene: Scene, found: Pair) -> dict[str, bool]:
     """What is right of two shots that were asked for by the captions of a scene."""
     asked = scene.facts.brief().shots
-    colour = scene.shots[0].tracks[0].look.colour
+    colour = scene.shots[0].tracks[0].appearance.colour
     before, after = (_of_colour(shot, colour) for shot in found)
     verdicts = {
         FIRST: _follows(asked[0], found[0]),
@@ -158,11 +158,11 @@ def _rows(
 
 
 def _sheets(
-    group: str, scenes: Sequence[Scene], told: Sequence[_TwoShotClip], verdicts: Sequence[dict[str, bool]]
+    group: str, scenes: Sequence[Scene], streamed: Sequence[_TwoShotClip], verdicts: Sequence[dict[str, bool]]
 ) -> list[ContactSheet]:
     """Each clip's two shots side by side."""
     sheets = []
-    for scene, clip, right in list(zip(scenes, told, verdicts, strict=True))[:_SHOWN]:
+    for scene, clip, right in list(zip(scenes, streamed, verdicts, strict=True))[:_SHOWN]:
         recurring = right[COLOUR] and right[SHAPE] and right[SIZE]
         kept = "the recurring object kept" if recurring else "the recurring object changed"
         shown = tuple(

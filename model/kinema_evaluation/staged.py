@@ -17,16 +17,16 @@ from kinema_world.scene import facts_of
 _MARGIN: Final = 1.0
 
 
-def relooked(scene: Scene, *, shape_too: bool) -> Scene:
+def with_new_appearance(scene: Scene, *, shape_too: bool) -> Scene:
     """The scene with its first object in a colour that is not in it, and if asked for in another shape."""
     shot, *rest = scene.shots
     first, *others = shot.tracks
-    used = {track.look.colour for track in scene.tracks}
+    used = {track.appearance.colour for track in scene.tracks}
     palette = list(COLOURS)
-    start = palette.index(first.look.colour)
+    start = palette.index(first.appearance.colour)
     colour = next(c for c in palette[start:] + palette[:start] if c not in used)
-    shape = SHAPES[(SHAPES.index(first.look.shape) + 1) % len(SHAPES)] if shape_too else first.look.shape
-    changed = replace(first, look=replace(first.look, colour=colour, shape=shape))
+    shape = SHAPES[(SHAPES.index(first.appearance.shape) + 1) % len(SHAPES)] if shape_too else first.appearance.shape
+    changed = replace(first, appearance=replace(first.appearance, colour=colour, shape=shape))
     shots = (replace(shot, tracks=(changed, *others)), *rest)
     return replace(scene, shots=shots, captions=captions_of(facts_of(scene.kind, shots)))
 
@@ -36,12 +36,12 @@ def going_on(scene: Scene, first: int, frames: int) -> Scene:
     (shot,), shape = scene.shots, replace(scene.shape, frames=frames)
     (track,) = shot.tracks
     times = (first + np.arange(frames)) / shape.fps
-    course = bouncing(track.positions[0], track.velocities[0], inside(track.look, shape), times)
+    trajectory = bouncing(track.positions[0], track.velocities[0], inside(track.appearance, shape), times)
     moved = replace(
         track,
-        positions=course.positions,
-        world_positions=course.positions,
-        velocities=course.velocities,
+        positions=trajectory.positions,
+        world_positions=trajectory.positions,
+        velocities=trajectory.velocities,
         visible=np.ones(frames),
         hidden_by=(None,) * frames,
     )
@@ -54,7 +54,7 @@ def region(scene: Scene, other: Scene) -> Tensor:
     shape = scene.shape
     lows, highs = [], []
     for track in (scene.shots[0].tracks[0], other.shots[0].tracks[0]):
-        left, right, top, bottom = track.look.extents
+        left, right, top, bottom = track.appearance.extents
         lows.append(track.positions.min(axis=0) - np.array([left, top]) - _MARGIN)
         highs.append(track.positions.max(axis=0) + np.array([right, bottom]) + _MARGIN)
     first = np.maximum(np.floor(np.min(lows, axis=0)).astype(int), 0)

@@ -72,10 +72,10 @@ class Bench:
         """
         found = []
         for scene, clip in zip(self.scenes, clips, strict=True):
-            centres = visible_centres(clip, scene.shots[0].tracks[0].look.colour)
-            told = [jump(centres, seam) for seam in seams]
+            centres = visible_centres(clip, scene.shots[0].tracks[0].appearance.colour)
+            at_seams = [jump(centres, seam) for seam in seams]
             lost = float(scene.shape.side)
-            found.append(max(lost if one is None else one for one in told))
+            found.append(max(lost if one is None else one for one in at_seams))
         return found
 
     def seam_row(self, task: Task, clips: Sequence[Video], seams: Sequence[int]) -> Row:
@@ -126,11 +126,11 @@ def _row(
     )
 
 
-def _looks(clip: Video, scene: Scene) -> bool:
+def _has_appearance(clip: Video, scene: Scene) -> bool:
     """Whether the first object has the scene's colour and shape."""
-    look = scene.shots[0].tracks[0].look
+    appearance = scene.shots[0].tracks[0].appearance
     shots = facts_read(clip, scene.kind, scene.shape.fps).shots
-    return any((thing.colour, thing.shape) == (look.colour, look.shape) for thing in shots[0].objects)
+    return any((thing.colour, thing.shape) == (appearance.colour, appearance.shape) for thing in shots[0].objects)
 
 
 def _text(bench: Bench) -> Found:
@@ -159,7 +159,8 @@ def _image(bench: Bench) -> Found:
     inputs = [inputs_for(Task.IMAGE, bench.frames, pixels(clip[:1])) for clip in bench.truth]
     clips = bench.ask(Task.IMAGE, inputs)
     kept, floor = (
-        mean([float(_looks(c[1:], s)) for s, c in zip(bench.scenes, of, strict=True)]) for of in (clips, bench.truth)
+        mean([float(_has_appearance(c[1:], s)) for s, c in zip(bench.scenes, of, strict=True)])
+        for of in (clips, bench.truth)
     )
     meaning = "the object of the picture has its colour and shape in what follows the picture"
     rows = [
@@ -217,14 +218,14 @@ def _moves_row(bench: Bench, task: Task, clips: Sequence[Video], meaning: str) -
 def _moving(bench: Bench, clips: Sequence[Video]) -> Score | None:
     moves = []
     for scene, clip in zip(bench.scenes, clips, strict=True):
-        centres = visible_centres(clip, scene.shots[0].tracks[0].look.colour)
+        centres = visible_centres(clip, scene.shots[0].tracks[0].appearance.colour)
         seen = centres[~np.isnan(centres[:, 0])]
         moves.append(float(len(seen) > 1 and np.ptp(seen, axis=0).max() > _LEAST_TRAVEL * scene.shape.side))
     return mean(moves)
 
 
 def _inpaint(bench: Bench) -> Found:
-    asked = [staged.relooked(scene, shape_too=True) for scene in bench.scenes]
+    asked = [staged.with_new_appearance(scene, shape_too=True) for scene in bench.scenes]
     masks = [staged.region(scene, other) for scene, other in zip(bench.scenes, asked, strict=True)]
     reach = max(bench.examination.model.config.patch[1:]) // 2
     outside = [staged.far_outside(mask, reach).numpy() for mask in masks]
@@ -239,7 +240,8 @@ def _inpaint(bench: Bench) -> Found:
         if there.mean() > _LEAST_OUTSIDE
     ]
     inside, floor = (
-        mean([float(_looks(c, s)) for s, c in zip(asked, of, strict=True)]) for of in (clips, true_clips(asked))
+        mean([float(_has_appearance(c, s)) for s, c in zip(asked, of, strict=True)])
+        for of in (clips, true_clips(asked))
     )
     meaning = "in the region made anew, the object has the colour and shape of the new caption"
     rows = [_row(INSIDE, Task.INPAINT, meaning, inside, _MOSTLY, floor=floor)]
@@ -250,7 +252,7 @@ def _inpaint(bench: Bench) -> Found:
 
 
 def _edit(bench: Bench) -> Found:
-    asked = [staged.relooked(scene, shape_too=False) for scene in bench.scenes]
+    asked = [staged.with_new_appearance(scene, shape_too=False) for scene in bench.scenes]
     inputs = [inputs_for(Task.EDIT, bench.frames, pixels(clip)) for clip in bench.truth]
     clips = bench.ask(Task.EDIT, inputs, [scene.captions for scene in asked])
     right, floor = ([float(_edited(s, c)) for s, c in zip(asked, of, strict=True)] for of in (clips, true_clips(asked)))
@@ -260,9 +262,9 @@ def _edit(bench: Bench) -> Found:
 
 
 def _edited(asked: Scene, clip: Video) -> bool:
-    look = asked.shots[0].tracks[0].look
+    appearance = asked.shots[0].tracks[0].appearance
     (true,) = true_clips([asked])
-    now, meant = (velocity(visible_centres(of, look.colour), 0, len(of), asked.shape.fps) for of in (clip, true))
+    now, meant = (velocity(visible_centres(of, appearance.colour), 0, len(of), asked.shape.fps) for of in (clip, true))
     if now is None or meant is None:
         return False
     return bool(np.linalg.norm(now - meant) <= _MOTION * np.linalg.norm(meant))
@@ -274,8 +276,8 @@ def _blend(bench: Bench) -> Found:
         inputs_for(Task.BLEND, bench.frames, pixels(first), pixels(second))
         for first, second in zip(bench.truth, seconds, strict=True)
     ]
-    told = [scene.captions for scene in bench.scenes]
-    clips = bench.ask(Task.BLEND, inputs, [one.then(other) for one, other in pairwise([*told, told[0]])])
+    captions = [scene.captions for scene in bench.scenes]
+    clips = bench.ask(Task.BLEND, inputs, [one.then(other) for one, other in pairwise([*captions, captions[0]])])
     ends = [
         float(np.array_equal(clip[0], first[0]) and np.array_equal(clip[-1], second[-1]))
         for clip, first, second in zip(clips, bench.truth, seconds, strict=True)

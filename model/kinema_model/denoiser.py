@@ -48,7 +48,7 @@ class VideoDenoiser(nn.Module):
         """What the last layer says, channels first as the inputs are; the published layout has them last."""
         inputs = pack.tokens
         if self.config.places != "none":
-            told = position_channel(pack, self.config.patch, time=self.config.places == "space-time")
-            inputs = torch.cat((inputs, told.to(inputs.dtype)), dim=1)
+            positions = position_channel(pack, self.config.patch, time=self.config.places == "space-time")
+            inputs = torch.cat((inputs, positions.to(inputs.dtype)), dim=1)
         emitted: Tensor = self.network(pack.at(inputs, pack.levels), kv_cache)
         return emitted.view(len(emitted), prod(self.config.patch), -1).transpose(1, 2).flatten(1)

@@ -151,8 +151,8 @@ class TrainingObjective:
     def _texts(self, captions: Sequence[Captions], indices: Sequence[int], step: int) -> list[Tensor]:
         dropped = uniform(RngStream.TEXT_DROPOUT, self.seed, indices, step) < self.text_dropout
         rich = uniform(RngStream.CAPTION, self.seed, indices, step) < self.rich_captions
-        told = [one.rich if long else one.short for one, long in zip(captions, rich.tolist(), strict=True)]
-        kept = ["" if gone else caption for caption, gone in zip(told, dropped.tolist(), strict=True)]
+        chosen = [one.rich if long else one.short for one, long in zip(captions, rich.tolist(), strict=True)]
+        kept = ["" if gone else caption for caption, gone in zip(chosen, dropped.tolist(), strict=True)]
         return self.encoder.encode(kept)
 
 

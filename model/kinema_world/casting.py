@@ -25,17 +25,17 @@ def pick(draw: np.random.Generator, choices: Sequence[str]) -> str:
     return choices[int(draw.integers(len(choices)))]
 
 
-def draw_looks(
+def draw_appearances(
     draw: np.random.Generator, side: int, count: int, *, sizes: Sequence[str] = tuple(SIZES), shape: str | None = None
 ) -> list[Appearance]:
     """Objects that differ in colour."""
     colours = draw.permutation(list(COLOURS))[:count]
-    looks = []
+    appearances = []
     for colour in colours:
         size = pick(draw, sizes)
         radius = side * float(draw.uniform(*SIZES[size]))
-        looks.append(Appearance(str(colour), shape or pick(draw, SHAPES), size, radius))
-    return looks
+        appearances.append(Appearance(str(colour), shape or pick(draw, SHAPES), size, radius))
+    return appearances
 
 
 def draw_speed(draw: np.random.Generator, least: float, most: float) -> float | None:
@@ -48,17 +48,19 @@ def draw_speed(draw: np.random.Generator, least: float, most: float) -> float | 
     return float(np.exp(draw.uniform(np.log(low), np.log(high))))
 
 
-def inside(look: Appearance, shape: ClipShape) -> tuple[tuple[float, float], tuple[float, float]]:
+def inside(appearance: Appearance, shape: ClipShape) -> tuple[tuple[float, float], tuple[float, float]]:
     """(low, high) of the centre along columns and rows for which the object is wholly in the frame."""
-    left, right, top, bottom = look.extents
+    left, right, top, bottom = appearance.extents
     return (left, shape.width - right), (top, shape.height - bottom)
 
 
-def draw_start(draw: np.random.Generator, look: Appearance, shape: ClipShape, course: Floats) -> Floats | None:
+def draw_start(
+    draw: np.random.Generator, appearance: Appearance, shape: ClipShape, trajectory: Floats
+) -> Floats | None:
     """A place for a course's origin such that the object is wholly in the frame all the way (T, 2)."""
     start = np.empty(2)
-    for axis, (low, high) in enumerate(inside(look, shape)):
-        least, most = low - course[:, axis].min(), high - course[:, axis].max()
+    for axis, (low, high) in enumerate(inside(appearance, shape)):
+        least, most = low - trajectory[:, axis].min(), high - trajectory[:, axis].max()
         if least > most:
             return None
         start[axis] = draw.uniform(least, most)
@@ -74,7 +76,7 @@ def apart(tracks: Sequence[Track], side: int) -> bool:
     """Whether the circles around all objects keep a gap in every frame."""
     for number, one in enumerate(tracks):
         for other in tracks[:number]:
-            reach = sum(REACH[track.look.shape] * track.look.radius for track in (one, other))
+            reach = sum(REACH[track.appearance.shape] * track.appearance.radius for track in (one, other))
             distances = np.linalg.norm(one.positions - other.positions, axis=1)
             if distances.min() < reach + _GAP * side:
                 return False
@@ -82,11 +84,11 @@ def apart(tracks: Sequence[Track], side: int) -> bool:
 
 
 def track_of(
-    look: Appearance,
+    appearance: Appearance,
     motion: Motion | None,
     heading: str | None,
     speed: float | None,
-    course: Trajectory,
+    trajectory: Trajectory,
     shape: ClipShape,
     *,
     camera: Trajectory | None = None,
@@ -96,23 +98,23 @@ def track_of(
     trail: str | None = None,
 ) -> Track:
     """An object on its course in the world, as a camera at rest or on a course of its own sees it."""
-    positions, velocities = course.positions, course.velocities
+    positions, velocities = trajectory.positions, trajectory.velocities
     if camera is not None:
         positions, velocities = positions - camera.positions, velocities - camera.velocities
-    visible = visible_share(look, positions, screen, shape)
+    visible = visible_share(appearance, positions, screen, shape)
     hider = FRAME_NAME if screen is None else SCREEN_NAME
     hidden_by = tuple(None if share > _EVERYTHING_SEEN else hider for share in visible)
     return Track(
-        look,
+        appearance,
         motion,
         heading,
         speed,
         positions,
         velocities,
-        course.positions,
+        trajectory.positions,
         visible,
         hidden_by,
-        course.bounces,
+        trajectory.bounces,
         touches,
         rebounds,
         trail,

@@ -124,12 +124,12 @@ def _layers(shots: Sequence[tuple[int, SceneShot]]) -> Iterator[_Layer]:
         for depth, track in enumerate(shot.tracks, start=1):
             if track.trail:
                 stacks[0, _TRAIL].append((first, track))
-            stacks[depth, track.look.shape].append((first, track))
+            stacks[depth, track.appearance.shape].append((first, track))
     for (_, outline), members in sorted(stacks.items(), key=lambda item: item[0][0]):
         lengths = [len(track.positions) for _, track in members]
         trail = outline == _TRAIL
-        radii = [track.look.radius * (TRAIL_WIDTH if trail else 1) for _, track in members]
-        colours = [COLOURS[track.trail if trail and track.trail else track.look.colour] for _, track in members]
+        radii = [track.appearance.radius * (TRAIL_WIDTH if trail else 1) for _, track in members]
+        colours = [COLOURS[track.trail if trail and track.trail else track.appearance.colour] for _, track in members]
         yield _Layer(
             outline,
             tuple(range(first, first + length) for (first, _), length in zip(members, lengths, strict=True)),

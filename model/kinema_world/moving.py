@@ -11,7 +11,7 @@ import numpy as np
 from kinema_world.casting import (
     LEAST_TRAVEL,
     apart,
-    draw_looks,
+    draw_appearances,
     draw_speed,
     draw_start,
     inside,
@@ -90,33 +90,35 @@ def make_simple(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot,
     whole = travel * unit(direction)
     path = start + np.linspace(0, 1, shape.frames)[:, None] * whole
     velocity = whole * shape.fps / max(shape.frames - 1, 1)
-    course = Trajectory(path, np.broadcast_to(velocity, path.shape))
-    track = track_of(Appearance(colour, outline, None, float(radius)), Motion.STRAIGHT, direction, None, course, shape)
+    trajectory = Trajectory(path, np.broadcast_to(velocity, path.shape))
+    track = track_of(
+        Appearance(colour, outline, None, float(radius)), Motion.STRAIGHT, direction, None, trajectory, shape
+    )
     return (SceneShot(0, shape.frames, "black", (track,), np.zeros((shape.frames, 2))),)
 
 
-def draw_straight(draw: np.random.Generator, look: Appearance, shape: ClipShape) -> Track | None:
+def draw_straight(draw: np.random.Generator, appearance: Appearance, shape: ClipShape) -> Track | None:
     """An object that moves along an axis and stays in the frame."""
     heading = pick(draw, tuple(DIRECTIONS))
     axis = 0 if heading in ("left", "right") else 1
-    low, high = inside(look, shape)[axis]
+    low, high = inside(appearance, shape)[axis]
     speed = draw_speed(draw, LEAST_TRAVEL / shape.seconds, (high - low) / shape.side / shape.seconds)
     if speed is None:
         return None
-    course = straight(np.zeros(2), speed * shape.side * unit(heading), times_of(shape))
-    start = draw_start(draw, look, shape, course.positions)
+    trajectory = straight(np.zeros(2), speed * shape.side * unit(heading), times_of(shape))
+    start = draw_start(draw, appearance, shape, trajectory.positions)
     if start is None:
         return None
-    moved = Trajectory(start + course.positions, course.velocities)
-    return track_of(look, Motion.STRAIGHT, heading, speed, moved, shape)
+    moved = Trajectory(start + trajectory.positions, trajectory.velocities)
+    return track_of(appearance, Motion.STRAIGHT, heading, speed, moved, shape)
 
 
 def make_several(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """Two or three objects, each straight ahead, that never touch."""
     count = int(draw.integers(2, 4))
     sizes = ("small", "medium", "large") if count == 2 else ("small", "medium")
-    looks = draw_looks(draw, shape.side, count, sizes=sizes)
-    tracks = [track for look in looks if (track := draw_straight(draw, look, shape)) is not None]
+    appearances = draw_appearances(draw, shape.side, count, sizes=sizes)
+    tracks = [track for appearance in appearances if (track := draw_straight(draw, appearance, shape)) is not None]
     if len(tracks) < count or not apart(tracks, shape.side):
         return None
     return one_shot(draw, shape, tuple(tracks))
@@ -124,22 +126,22 @@ def make_several(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot
 
 def make_bounce(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """One object that bounces off the frame's walls, once to three times."""
-    (look,) = draw_looks(draw, shape.side, 1)
+    (appearance,) = draw_appearances(draw, shape.side, 1)
     heading = pick(draw, (*DIRECTIONS, *DIAGONALS))
     direction = np.array((DIRECTIONS | DIAGONALS)[heading], dtype=np.float64)
     if heading in DIAGONALS:
         tilt = np.radians(draw.uniform(*_TILT))
         direction *= np.array([np.cos(tilt), np.sin(tilt)])
-    box = inside(look, shape)
+    box = inside(appearance, shape)
     room = max(high - low for low, high in box) / shape.side
     speed = draw_speed(draw, 0.5 * room / shape.seconds, 2.5 * room / shape.seconds)
     if speed is None:
         return None
     start = np.array([draw.uniform(low, high) for low, high in box])
-    course = bouncing(start, speed * shape.side * direction, box, times_of(shape))
-    if not 1 <= len(course.bounces) <= _MOST_BOUNCES or not _spaced(course.bounces, speed, shape):
+    trajectory = bouncing(start, speed * shape.side * direction, box, times_of(shape))
+    if not 1 <= len(trajectory.bounces) <= _MOST_BOUNCES or not _spaced(trajectory.bounces, speed, shape):
         return None
-    return one_shot(draw, shape, (track_of(look, Motion.BOUNCE, heading, speed, course, shape),))
+    return one_shot(draw, shape, (track_of(appearance, Motion.BOUNCE, heading, speed, trajectory, shape),))
 
 
 def _spaced(bounces: tuple[Bounce, ...], speed: float, shape: ClipShape) -> bool:
@@ -151,8 +153,8 @@ def _spaced(bounces: tuple[Bounce, ...], speed: float, shape: ClipShape) -> bool
 
 def make_gravity(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """One object that falls from rest and, if the clip is long enough, bounces with loss and comes to rest."""
-    (look,) = draw_looks(draw, shape.side, 1)
-    (left, right), (top, floor) = inside(look, shape)
+    (appearance,) = draw_appearances(draw, shape.side, 1)
+    (left, right), (top, floor) = inside(appearance, shape)
     drop, gravity = (float(draw.uniform(*limits)) * shape.side for limits in (_DROP, GRAVITY_RANGE))
     restitution = float(draw.uniform(*_RESTITUTION))
     if floor - drop < top:
@@ -164,12 +166,12 @@ def make_gravity(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot
     if not _fall_seen(heights, touches, len(rebounds(*law)), shape):
         return None
     column = float(draw.uniform(left, right))
-    course = Trajectory(
+    trajectory = Trajectory(
         np.stack((np.full(shape.frames, column), floor - heights), axis=1),
         np.stack((np.zeros(shape.frames), -upwards), axis=1),
     )
     counted = min(len(touches), len(rebounds(*law)) - 1)
-    track = track_of(look, Motion.FALL, None, None, course, shape, touches=touches, rebounds=counted)
+    track = track_of(appearance, Motion.FALL, None, None, trajectory, shape, touches=touches, rebounds=counted)
     return one_shot(draw, shape, (track,), gravity=gravity)
 
 
@@ -186,14 +188,14 @@ def _fall_seen(heights: Floats, touches: tuple[float, ...], all_touches: int, sh
 
 def make_collide(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """A disc that runs into another one at rest; masses are equal, or go by area."""
-    looks = draw_looks(draw, shape.side, 2, sizes=("small", "medium"), shape="circle")
-    masses = (1.0, 1.0) if draw.integers(2) else (looks[0].radius ** 2, looks[1].radius ** 2)
+    appearances = draw_appearances(draw, shape.side, 2, sizes=("small", "medium"), shape="circle")
+    masses = (1.0, 1.0) if draw.integers(2) else (appearances[0].radius ** 2, appearances[1].radius ** 2)
     heading = pick(draw, tuple(DIRECTIONS))
     longest = 1.5 * max(shape.height, shape.width) / shape.side
     speed = draw_speed(draw, LEAST_TRAVEL / _MEETING[0] / shape.seconds, longest / shape.seconds)
     if speed is None:
         return None
-    before, reach = speed * shape.side * unit(heading), looks[0].radius + looks[1].radius
+    before, reach = speed * shape.side * unit(heading), appearances[0].radius + appearances[1].radius
     meeting = shape.seconds * float(draw.uniform(*_MEETING))
     across = reach * float(draw.uniform(-_OFF_CENTRE, _OFF_CENTRE))
     normal = unit(heading) * np.sqrt(1 - (across / reach) ** 2) + unit(heading)[::-1] * across / reach
@@ -202,15 +204,15 @@ def make_collide(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot
         _broken(np.zeros(2), before, after[0], meeting, shape),
         _broken(reach * normal + before * meeting, np.zeros(2), after[1], meeting, shape),
     )
-    courses = _both_inside(draw, looks, ways, shape)
+    trajectories = _both_inside(draw, appearances, ways, shape)
     struck = heading_of(*after[1])
     travel = np.linalg.norm(after[1]) * (shape.seconds - meeting)
     spaced = min(meeting, shape.seconds - meeting) * shape.fps >= _EVENT_GAP
-    if courses is None or struck is None or travel < LEAST_TRAVEL * shape.side or not spaced:
+    if trajectories is None or struck is None or travel < LEAST_TRAVEL * shape.side or not spaced:
         return None
     tracks = (
-        track_of(looks[0], Motion.HIT, heading, speed, courses[0], shape),
-        track_of(looks[1], Motion.STRUCK, struck, None, courses[1], shape),
+        track_of(appearances[0], Motion.HIT, heading, speed, trajectories[0], shape),
+        track_of(appearances[1], Motion.STRUCK, struck, None, trajectories[1], shape),
     )
     return one_shot(draw, shape, tracks, collision=Collision(meeting, (0, 1)))
 
@@ -223,17 +225,20 @@ def _broken(start: Floats, before: Floats, after: Floats, time: float, shape: Cl
 
 
 def _both_inside(
-    draw: np.random.Generator, looks: list[Appearance], courses: tuple[Trajectory, Trajectory], shape: ClipShape
+    draw: np.random.Generator,
+    appearances: list[Appearance],
+    trajectories: tuple[Trajectory, Trajectory],
+    shape: ClipShape,
 ) -> tuple[Trajectory, Trajectory] | None:
     """Both courses moved by one offset so that both discs stay in the frame, or None where they cannot."""
     offset = np.empty(2)
     for axis in (0, 1):
-        limits = [inside(look, shape)[axis] for look in looks]
-        paths = [course.positions[:, axis] for course in courses]
+        limits = [inside(appearance, shape)[axis] for appearance in appearances]
+        paths = [trajectory.positions[:, axis] for trajectory in trajectories]
         least = max(low - path.min() for (low, _), path in zip(limits, paths, strict=True))
         most = min(high - path.max() for (_, high), path in zip(limits, paths, strict=True))
         if least > most:
             return None
         offset[axis] = draw.uniform(least, most)
-    first, second = (Trajectory(course.positions + offset, course.velocities) for course in courses)
+    first, second = (Trajectory(trajectory.positions + offset, trajectory.velocities) for trajectory in trajectories)
     return first, second

@@ -87,7 +87,7 @@ class Track:
     floor are at times in seconds from the shot's first frame.
     """
 
-    look: Appearance
+    appearance: Appearance
     motion: Motion | None
     heading: str | None
     speed: float | None
@@ -104,9 +104,9 @@ class Track:
     def facts(self) -> ObjectFacts:
         """What captions may say of it."""
         return ObjectFacts(
-            self.look.colour,
-            self.look.shape,
-            self.look.size,
+            self.appearance.colour,
+            self.appearance.shape,
+            self.appearance.size,
             self.motion,
             self.heading,
             None if self.speed is None else speed_word(self.speed),
@@ -161,7 +161,7 @@ class Scene:
     def attributes(self) -> Attributes:
         """Colour, shape and direction of the first object."""
         first = self.tracks[0]
-        return Attributes(first.look.colour, first.look.shape, first.heading)
+        return Attributes(first.appearance.colour, first.appearance.shape, first.heading)
 
     @property
     def cut(self) -> int | None:
@@ -179,21 +179,23 @@ def facts_of(kind: SceneKind, shots: tuple[SceneShot, ...]) -> Facts:
     return Facts(kind, tuple(shot.facts(bare=kind is SceneKind.IMAGE) for shot in shots))
 
 
-def visible_share(look: Appearance, positions: Floats, screen: Rectangle | None, shape: ClipShape) -> Floats:
+def visible_share(appearance: Appearance, positions: Floats, screen: Rectangle | None, shape: ClipShape) -> Floats:
     """Share (T,) of an object's area that the frame and a screen across it leave to be seen.
 
     Exact as long as an object crosses edges along one axis at a time, which holds for all that the world makes.
     """
     seen = np.ones(len(positions))
     for axis, length in enumerate((shape.width, shape.height)):
-        seen *= _share_between(look, positions, axis, 0, length)
+        seen *= _share_between(appearance, positions, axis, 0, length)
     if screen is None:
         return seen
     upright = screen.top <= 0 and screen.bottom >= shape.height
     axis, ends = (0, (screen.left, screen.right)) if upright else (1, (screen.top, screen.bottom))
-    return seen - _share_between(look, positions, axis, *ends)
+    return seen - _share_between(appearance, positions, axis, *ends)
 
 
-def _share_between(look: Appearance, positions: Floats, axis: int, low: float, high: float) -> Floats:
-    before, until = (area_before(look.shape, axis, (end - positions[:, axis]) / look.radius) for end in (low, high))
+def _share_between(appearance: Appearance, positions: Floats, axis: int, low: float, high: float) -> Floats:
+    before, until = (
+        area_before(appearance.shape, axis, (end - positions[:, axis]) / appearance.radius) for end in (low, high)
+    )
     return until - before

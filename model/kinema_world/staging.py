@@ -11,7 +11,7 @@ import numpy as np
 from kinema_world.casting import (
     LEAST_TRAVEL,
     apart,
-    draw_looks,
+    draw_appearances,
     draw_speed,
     draw_start,
     inside,
@@ -47,10 +47,10 @@ _CUT: Final = (0.38, 0.62)
 
 def make_occlude(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """One object that passes wholly behind a screen and comes out again."""
-    (look,) = draw_looks(draw, shape.side, 1, sizes=("small", "medium"))
+    (appearance,) = draw_appearances(draw, shape.side, 1, sizes=("small", "medium"))
     heading = pick(draw, tuple(DIRECTIONS))
     axis = 0 if heading in ("left", "right") else 1
-    low, high = inside(look, shape)[axis]
+    low, high = inside(appearance, shape)[axis]
     extent = (shape.width, shape.height)[axis] - (high - low)
     most = (high - low) / shape.side / shape.seconds
     # Behind the screen and clear of it on both sides: twice its own length and the frames asked for.
@@ -58,13 +58,13 @@ def make_occlude(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot
     speed = draw_speed(draw, 2 * extent / clear / shape.side / shape.seconds, most)
     if speed is None:
         return None
-    course = straight(np.zeros(2), speed * shape.side * unit(heading), times_of(shape))
-    start = draw_start(draw, look, shape, course.positions)
+    trajectory = straight(np.zeros(2), speed * shape.side * unit(heading), times_of(shape))
+    start = draw_start(draw, appearance, shape, trajectory.positions)
     if start is None:
         return None
-    course = Trajectory(start + course.positions, course.velocities)
-    screen = _screen(draw, look, axis, course.positions[:, axis], speed * shape.side / shape.fps, shape)
-    track = track_of(look, Motion.PASS, heading, speed, course, shape, screen=screen)
+    trajectory = Trajectory(start + trajectory.positions, trajectory.velocities)
+    screen = _screen(draw, appearance, axis, trajectory.positions[:, axis], speed * shape.side / shape.fps, shape)
+    track = track_of(appearance, Motion.PASS, heading, speed, trajectory, shape, screen=screen)
     shot = SceneShot(
         0, shape.frames, pick(draw, SCENERY_BACKGROUNDS), (track,), np.zeros((shape.frames, 2)), screen=screen
     )
@@ -72,10 +72,10 @@ def make_occlude(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot
 
 
 def _screen(
-    draw: np.random.Generator, look: Appearance, axis: int, places: Floats, step: float, shape: ClipShape
+    draw: np.random.Generator, appearance: Appearance, axis: int, places: Floats, step: float, shape: ClipShape
 ) -> Rectangle:
     """A screen across the whole frame that the path (T,) starts before and ends behind; `step` in px per frame."""
-    before, after = look.extents[2 * axis : 2 * axis + 2]
+    before, after = appearance.extents[2 * axis : 2 * axis + 2]
     first, last = places.min() + after + _FRAMES_SEEN * step, places.max() - before - _FRAMES_SEEN * step
     thinnest = before + after + _FRAMES_HIDDEN * step
     thickness = float(draw.uniform(thinnest, max(thinnest, min(last - first, 1.5 * thinnest))))
@@ -87,7 +87,7 @@ def _screen(
 
 def make_pan(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """A camera that pans over landmarks, past one object at rest or in motion."""
-    (look,) = draw_looks(draw, shape.side, 1)
+    (appearance,) = draw_appearances(draw, shape.side, 1)
     pan = pick(draw, tuple(DIRECTIONS))
     longest = max(shape.height, shape.width) / shape.side / shape.seconds
     pan_speed = draw_speed(draw, LEAST_TRAVEL / shape.seconds, longest)
@@ -101,13 +101,13 @@ def make_pan(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ..
     if moves and speed is None:
         return None
     velocity = unit(heading) * speed * shape.side if heading and speed else np.zeros(2)
-    course = straight(np.zeros(2), velocity, times)
-    start = draw_start(draw, look, shape, course.positions - camera.positions)
+    trajectory = straight(np.zeros(2), velocity, times)
+    start = draw_start(draw, appearance, shape, trajectory.positions - camera.positions)
     if start is None:
         return None
-    course = Trajectory(start + course.positions, course.velocities)
+    trajectory = Trajectory(start + trajectory.positions, trajectory.velocities)
     motion = Motion.STRAIGHT if moves else Motion.STILL
-    track = track_of(look, motion, heading, speed, course, shape, camera=camera)
+    track = track_of(appearance, motion, heading, speed, trajectory, shape, camera=camera)
     landmarks = _landmarks(draw, camera.positions, shape)
     background = pick(draw, SCENERY_BACKGROUNDS)
     return (
@@ -134,38 +134,40 @@ def _landmarks(draw: np.random.Generator, camera: Floats, shape: ClipShape) -> t
 
 def make_paint(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """A brush that leaves a trail behind it, which stays."""
-    (look,) = draw_looks(draw, shape.side, 1, sizes=("small", "medium"))
-    trail = pick(draw, [colour for colour in COLOURS if colour != look.colour])
+    (appearance,) = draw_appearances(draw, shape.side, 1, sizes=("small", "medium"))
+    trail = pick(draw, [colour for colour in COLOURS if colour != appearance.colour])
     heading = pick(draw, tuple(DIRECTIONS))
-    low, high = inside(look, shape)[0 if heading in ("left", "right") else 1]
-    least = look.radius / shape.side + _LEAST_TRAIL
+    low, high = inside(appearance, shape)[0 if heading in ("left", "right") else 1]
+    least = appearance.radius / shape.side + _LEAST_TRAIL
     speed = draw_speed(draw, least / shape.seconds, (high - low) / shape.side / shape.seconds)
     if speed is None:
         return None
-    course = straight(np.zeros(2), speed * shape.side * unit(heading), times_of(shape))
-    start = draw_start(draw, look, shape, course.positions)
+    trajectory = straight(np.zeros(2), speed * shape.side * unit(heading), times_of(shape))
+    start = draw_start(draw, appearance, shape, trajectory.positions)
     if start is None:
         return None
-    course = Trajectory(start + course.positions, course.velocities)
-    return one_shot(draw, shape, (track_of(look, Motion.PAINT, heading, speed, course, shape, trail=trail),))
+    trajectory = Trajectory(start + trajectory.positions, trajectory.velocities)
+    return one_shot(draw, shape, (track_of(appearance, Motion.PAINT, heading, speed, trajectory, shape, trail=trail),))
 
 
 def make_image(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...] | None:
     """One frame with one to three objects."""
     count = int(draw.integers(1, 4))
     sizes = ("small", "medium", "large") if count < 3 else ("small", "medium")
-    tracks = _at_rest(draw, draw_looks(draw, shape.side, count, sizes=sizes), shape, None)
+    tracks = _at_rest(draw, draw_appearances(draw, shape.side, count, sizes=sizes), shape, None)
     return one_shot(draw, shape, tuple(tracks)) if apart(tracks, shape.side) else None
 
 
 def _at_rest(
-    draw: np.random.Generator, looks: list[Appearance], shape: ClipShape, motion: Motion | None
+    draw: np.random.Generator, appearances: list[Appearance], shape: ClipShape, motion: Motion | None
 ) -> list[Track]:
     tracks = []
-    for look in looks:
-        start = draw_start(draw, look, shape, np.zeros((1, 2)))
+    for appearance in appearances:
+        start = draw_start(draw, appearance, shape, np.zeros((1, 2)))
         if start is not None:
-            tracks.append(track_of(look, motion, None, None, straight(start, np.zeros(2), times_of(shape)), shape))
+            tracks.append(
+                track_of(appearance, motion, None, None, straight(start, np.zeros(2), times_of(shape)), shape)
+            )
     return tracks
 
 
@@ -174,23 +176,23 @@ def make_two_shot(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneSho
     cut = round(shape.frames * float(draw.uniform(*_CUT)))
     lengths = (cut, shape.frames - cut)
     backgrounds = draw.permutation(list(PLAIN_BACKGROUNDS))[:2]
-    recurring, *others = draw_looks(draw, shape.side, 3, sizes=("small", "medium"))
+    recurring, *others = draw_appearances(draw, shape.side, 3, sizes=("small", "medium"))
     shots = []
     for number, (length, background) in enumerate(zip(lengths, backgrounds, strict=True)):
-        looks = [recurring, others[number]] if draw.integers(2) else [recurring]
+        appearances = [recurring, others[number]] if draw.integers(2) else [recurring]
         part = replace(shape, frames=length)
-        tracks = _small_cast(draw, looks, part)
+        tracks = _small_cast(draw, appearances, part)
         if tracks is None:
             return None
         shots.append(SceneShot(number * cut, length, str(background), tuple(tracks), np.zeros((length, 2))))
     return tuple(shots)
 
 
-def _small_cast(draw: np.random.Generator, looks: list[Appearance], shape: ClipShape) -> list[Track] | None:
+def _small_cast(draw: np.random.Generator, appearances: list[Appearance], shape: ClipShape) -> list[Track] | None:
     """Each object straight ahead or at rest, apart from the others."""
     tracks: list[Track] = []
-    for look in looks:
+    for appearance in appearances:
         moves = draw.random() >= _STILL_SHARE / 2
-        found = [draw_straight(draw, look, shape)] if moves else _at_rest(draw, [look], shape, Motion.STILL)
+        found = [draw_straight(draw, appearance, shape)] if moves else _at_rest(draw, [appearance], shape, Motion.STILL)
         tracks += [track for track in found if track is not None]
-    return tracks if len(tracks) == len(looks) and apart(tracks, shape.side) else None
+    return tracks if len(tracks) == len(appearances) and apart(tracks, shape.side) else None

@@ -113,7 +113,9 @@ def belongs(shots: tuple[SceneShot, ...], split: Split) -> bool:
     """Whether shots may be shown in a split."""
     tracks = [track for shot in shots for track in shot.tracks]
     combinations = [
-        combination_held_out(track.look.colour, track.look.shape, track.motion or Motion.STILL, track.heading)
+        combination_held_out(
+            track.appearance.colour, track.appearance.shape, track.motion or Motion.STILL, track.heading
+        )
         for track in tracks
     ]
     speeds = [track.speed for track in tracks] + [shot.pan_speed for shot in shots]

@@ -33,10 +33,10 @@ def forward_flops(
     layer = 2 * n * (6 * d * d + 2 * d * config.ffn_dim) + 4 * d * d * (m + pictures)
     layer += 4 * d * sum(length * keys for length, keys in zip(clips, seen, strict=True))
     ends = 2 * n * d * (config.in_channels + config.out_channels) * prod(config.patch_size)
-    told = 2 * m * d * (config.text_dim + d) + 2 * levels * d * (config.freq_dim + 7 * d)
+    conditioning = 2 * m * d * (config.text_dim + d) + 2 * levels * d * (config.freq_dim + 7 * d)
     if config.image_dim is not None:
-        told += 2 * pictures * config.image_dim * (config.image_dim + d)
-    return config.num_layers * layer + ends + told
+        conditioning += 2 * pictures * config.image_dim * (config.image_dim + d)
+    return config.num_layers * layer + ends + conditioning
 
 
 def training_flops(

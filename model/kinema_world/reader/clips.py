@@ -6,7 +6,7 @@ import numpy as np
 
 from kinema_world.errors import ClipError
 from kinema_world.reader.camera import camera_step, scenery_of
-from kinema_world.reader.events import Stage, alone, find_trail, meeting, painting
+from kinema_world.reader.events import Stage, alone, contact, find_trail, painting
 from kinema_world.reader.layers import (
     LEAST_AREA,
     Layer,
@@ -20,7 +20,7 @@ from kinema_world.reader.layers import (
     object_layers,
     scenery_behind,
 )
-from kinema_world.reader.objects import sight
+from kinema_world.reader.objects import measure_colour
 from kinema_world.reader.reading import Contact, ObjectReading, Reading, ShotReading, Trail
 from kinema_world.vocabulary import FloatArray, Video
 
@@ -70,12 +70,12 @@ def _read_objects(layers: list[Layer], stage: Stage) -> tuple[list[ObjectReading
         number, stays = ink
         trail = Trail(layers[number].colour, stays)
         layers = layers[:number] + layers[number + 1 :]
-    sightings = [sight(layer) for layer in layers if _is_object(layer, stage)]
-    if trail is not None and len(sightings) == 1:
-        return [painting(sightings[0], stage, trail)], None
-    if len(sightings) == 2 and (met := meeting(sightings[0], sightings[1], stage)) is not None:
+    colour_tracks = [measure_colour(layer) for layer in layers if _is_object(layer, stage)]
+    if trail is not None and len(colour_tracks) == 1:
+        return [painting(colour_tracks[0], stage, trail)], None
+    if len(colour_tracks) == 2 and (met := contact(colour_tracks[0], colour_tracks[1], stage)) is not None:
         return met[1], met[0]
-    return [alone(sighting, stage) for sighting in sightings], None
+    return [alone(colour_track, stage) for colour_track in colour_tracks], None
 
 
 def _is_object(layer: Layer, stage: Stage) -> bool:

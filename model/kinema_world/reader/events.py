@@ -52,28 +52,29 @@ class Stage:
         return np.array(self.camera or (0.0, 0.0))
 
 
-def unmoved(sighting: ColourTrack) -> ObjectReading:
+def unmoved(colour_track: ColourTrack) -> ObjectReading:
     """What is known of an object without its motion."""
     centres = tuple(
-        (float(x), float(y)) if seen else None for (x, y), seen in zip(sighting.centres, sighting.whole, strict=True)
+        (float(x), float(y)) if seen else None
+        for (x, y), seen in zip(colour_track.centres, colour_track.whole, strict=True)
     )
-    shares = tuple(float(share) for share in sighting.shares)
-    radius = sighting.radius if sighting.shape else None
-    return ObjectReading(sighting.colour, sighting.shape, sighting.size, radius, centres, shares)
+    shares = tuple(float(share) for share in colour_track.shares)
+    radius = colour_track.radius if colour_track.shape else None
+    return ObjectReading(colour_track.colour, colour_track.shape, colour_track.size, radius, centres, shares)
 
 
-def trajectory_of(sighting: ColourTrack, stage: Stage) -> tuple[Floats, Floats]:
+def trajectory_of(colour_track: ColourTrack, stage: Stage) -> tuple[Floats, Floats]:
     """Frames (n,) in which an object is wholly seen, and its places in the world there (n, 2)."""
-    frames = np.flatnonzero(sighting.whole).astype(np.float64)
-    return frames, sighting.centres[sighting.whole] + frames[:, None] * stage.step
+    frames = np.flatnonzero(colour_track.whole).astype(np.float64)
+    return frames, colour_track.centres[colour_track.whole] + frames[:, None] * stage.step
 
 
-def alone(sighting: ColourTrack, stage: Stage) -> ObjectReading:
+def alone(colour_track: ColourTrack, stage: Stage) -> ObjectReading:
     """An object that meets no other: at rest, straight ahead, off walls, falling, or behind a screen."""
-    reading = unmoved(sighting)
-    frames, points = trajectory_of(sighting, stage)
+    reading = unmoved(colour_track)
+    frames, points = trajectory_of(colour_track, stage)
     # One frame shows no motion; and where the view moves in an unknown way, nothing in the world can be told.
-    if len(frames) < 2 or stage.camera is None or not sighting.compact:
+    if len(frames) < 2 or stage.camera is None or not colour_track.compact:
         return reading
     if (falling := fall(frames, points, stage.side, stage.fps)) is not None:
         return replace(reading, motion=Motion.FALL, fall=falling)
@@ -83,37 +84,41 @@ def alone(sighting: ColourTrack, stage: Stage) -> ObjectReading:
         return reading
     velocity = _velocity(found[0], stage)
     if len(found) > 1:
-        bounces = _bounces(found, frames, sighting, stage)
+        bounces = _bounces(found, frames, colour_track, stage)
         return replace(reading, motion=Motion.BOUNCE, velocity=velocity, bounces=bounces) if bounces else reading
     travel = float(np.linalg.norm(found[0].step)) * float(frames[-1] - frames[0])
     if travel < _LEAST_TRAVEL * stage.side:
         return replace(reading, motion=Motion.STILL, velocity=(0.0, 0.0))
-    hiding = _hiding(sighting, found[0], stage)
-    if hiding is None and sighting.hidden.any():
+    occlusion = _occlusion(colour_track, found[0], stage)
+    if occlusion is None and colour_track.hidden.any():
         return reading
-    return replace(reading, motion=Motion.PASS if hiding else Motion.STRAIGHT, velocity=velocity, hiding=hiding)
+    return replace(
+        reading, motion=Motion.PASS if occlusion else Motion.STRAIGHT, velocity=velocity, occlusion=occlusion
+    )
 
 
 def _velocity(piece: Piece, stage: Stage) -> Point:
     return float(piece.step[0] * stage.fps), float(piece.step[1] * stage.fps)
 
 
-def _bounces(found: list[Piece], frames: Floats, sighting: ColourTrack, stage: Stage) -> tuple[WallBounce, ...] | None:
+def _bounces(
+    found: list[Piece], frames: Floats, colour_track: ColourTrack, stage: Stage
+) -> tuple[WallBounce, ...] | None:
     """One wall for every break, or None where a break is not a mirroring at a wall."""
     bounces = []
     for one, other in pairwise(found):
         when = break_frame(one, other)
         if when is None or not frames[one.last] - 1 <= when <= frames[other.first] + 1:
             return None
-        wall = _wall(one, other, when, sighting, stage)
+        wall = _wall(one, other, when, colour_track, stage)
         if wall is None:
             return None
         bounces.append(WallBounce(when, wall))
     return tuple(bounces)
 
 
-def _wall(one: Piece, other: Piece, when: float, sighting: ColourTrack, stage: Stage) -> str | None:
-    left, right, top, bottom = sighting.extents()
+def _wall(one: Piece, other: Piece, when: float, colour_track: ColourTrack, stage: Stage) -> str | None:
+    left, right, top, bottom = colour_track.extents()
     height, width = stage.pixels.shape[1:3]
     place = one.origin + when * one.step - when * stage.step
     gaps = {
@@ -132,10 +137,10 @@ def _wall(one: Piece, other: Piece, when: float, sighting: ColourTrack, stage: S
     return None
 
 
-def _hiding(sighting: ColourTrack, piece: Piece, stage: Stage) -> Occlusion | None:
+def _occlusion(colour_track: ColourTrack, piece: Piece, stage: Stage) -> Occlusion | None:
     """The one time in which the object is gone between two in which it is seen, if a screen stands where it is."""
-    gone = np.flatnonzero(sighting.hidden)
-    if not len(gone) or gone[0] == 0 or gone[-1] == len(sighting.hidden) - 1 or np.any(np.diff(gone) > 1):
+    gone = np.flatnonzero(colour_track.hidden)
+    if not len(gone) or gone[0] == 0 or gone[-1] == len(colour_track.hidden) - 1 or np.any(np.diff(gone) > 1):
         return None
     places = piece.origin + gone[:, None] * (piece.step - stage.step)
     height, width = stage.pixels.shape[1:3]
@@ -151,30 +156,30 @@ def _hiding(sighting: ColourTrack, piece: Piece, stage: Stage) -> Occlusion | No
     return Occlusion(int(gone[0]), int(gone[-1]), exit_side, float(gone[-1] + 1) / stage.fps)
 
 
-def meeting(first: ColourTrack, second: ColourTrack, stage: Stage) -> tuple[Contact, list[ObjectReading]] | None:
+def contact(first: ColourTrack, second: ColourTrack, stage: Stage) -> tuple[Contact, list[ObjectReading]] | None:
     """Two objects that touch and change course at that moment, the one that hits named first."""
     error = point_error(stage.side)
-    sightings, courses = (first, second), []
-    for sighting in sightings:
-        frames, points = trajectory_of(sighting, stage)
+    colour_tracks, trajectories = (first, second), []
+    for colour_track in colour_tracks:
+        frames, points = trajectory_of(colour_track, stage)
         found = pieces(frames, points, error) if len(frames) > 1 else None
         if found is None or len(found) != 2:
             return None
-        courses.append((found, break_frame(*found)))
-    (one, when), (other, also) = courses
+        trajectories.append((found, break_frame(*found)))
+    (one, when), (other, also) = trajectories
     if when is None or also is None or abs(when - also) > 2:
         return None
     frame = (when + also) / 2
     gap = np.linalg.norm(one[0].origin + frame * one[0].step - other[0].origin - frame * other[0].step)
-    speeds = [float(np.linalg.norm(found[0].step)) for found, _ in courses]
+    speeds = [float(np.linalg.norm(found[0].step)) for found, _ in trajectories]
     reach = (first.radius or 0) + (second.radius or 0)
     if abs(gap - reach) > _TOUCH * stage.side + max(speeds) / 2:
         return None
     order = (0, 1) if speeds[0] >= speeds[1] else (1, 0)
     readings = []
     for motion, number, part in ((Motion.HIT, order[0], 0), (Motion.STRUCK, order[1], 1)):
-        velocity = _velocity(courses[number][0][part], stage)
-        readings.append(replace(unmoved(sightings[number]), motion=motion, velocity=velocity))
+        velocity = _velocity(trajectories[number][0][part], stage)
+        readings.append(replace(unmoved(colour_tracks[number]), motion=motion, velocity=velocity))
     return Contact(frame, (readings[0].colour, readings[1].colour)), readings
 
 
@@ -201,7 +206,7 @@ def find_trail(layers: list[Layer]) -> tuple[int, bool] | None:
     return None
 
 
-def painting(sighting: ColourTrack, stage: Stage, trail: Trail) -> ObjectReading:
+def painting(colour_track: ColourTrack, stage: Stage, trail: Trail) -> ObjectReading:
     """A brush on its way, with its trail."""
-    reading = alone(sighting, stage)
+    reading = alone(colour_track, stage)
     return replace(reading, motion=Motion.PAINT if reading.motion is Motion.STRAIGHT else None, trail=trail)

@@ -56,7 +56,7 @@ class ColourTrack:
         return left * radius, right * radius, top * radius, bottom * radius
 
 
-def sight(layer: Layer) -> ColourTrack:
+def measure_colour(layer: Layer) -> ColourTrack:
     """Measures one colour. Its shape and size are None where no template fits."""
     areas = layer.coverage.sum(axis=(1, 2), dtype=np.float64)
     usual = float(np.quantile(areas, 0.9))

@@ -70,7 +70,7 @@ class ObjectReading:
     velocity: Point | None = None
     bounces: tuple[WallBounce, ...] = ()
     fall: Fall | None = None
-    hiding: Occlusion | None = None
+    occlusion: Occlusion | None = None
     trail: Trail | None = None
 
     def facts(self, side: int) -> ObjectFacts:
@@ -99,7 +99,7 @@ class ShotReading:
     background: str | None
     camera: Point | None
     objects: tuple[ObjectReading, ...]
-    meeting: Contact | None = None
+    contact: Contact | None = None
 
     def facts(self, side: int) -> ShotFacts:
         """In words; `side` is the shorter side of the frame in pixels."""

@@ -22,7 +22,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
         scenes.append(made)
         return made
 
-    def relooked(one: Scene, *, shape_too: bool) -> Scene:
+    def with_new_appearance(one: Scene, *, shape_too: bool) -> Scene:
         made = relook(one, shape_too=shape_too)
         scenes.append(made)
         return made
@@ -34,8 +34,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
 
     look_at = rates.at_rate
     monkeypatch.setattr(rates, "at_rate", at_rate)
-    relook = staged.relooked
-    monkeypatch.setattr(staged, "relooked", relooked)
+    relook = staged.with_new_appearance
+    monkeypatch.setattr(staged, "with_new_appearance", with_new_appearance)
     rescale = motion.rescaled
     monkeypatch.setattr(World, "scene", scene)
     monkeypatch.setattr(motion, "rescaled", hurried)

@@ -135,9 +135,9 @@ def with_looks(scene: Scene, change: Callable[[list[str]], list[str]], field: st
     """The scene with the colours or shapes of each shot's objects changed."""
     shots = []
     for shot in scene.shots:
-        values = change([getattr(track.look, field) for track in shot.tracks])
+        values = change([getattr(track.appearance, field) for track in shot.tracks])
         tracks = tuple(
-            replace(track, look=replace(track.look, **{field: value}))
+            replace(track, appearance=replace(track.appearance, **{field: value}))
             for track, value in zip(shot.tracks, values, strict=True)
         )
         shots.append(replace(shot, tracks=tracks))

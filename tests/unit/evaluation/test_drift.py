@@ -25,9 +25,9 @@ def _minute(seconds: int = SECONDS) -> tuple[Scene, Video]:
     (shot,) = scene.shots
     (track,) = shot.tracks
     times = np.arange(shape.frames) / FPS
-    course = bouncing(track.positions[0], np.array([11.3, 7.1]), inside(track.look, shape), times)
+    trajectory = bouncing(track.positions[0], np.array([11.3, 7.1]), inside(track.appearance, shape), times)
     ones = np.ones(shape.frames)
-    long = replace(track, positions=course.positions, world_positions=course.positions, visible=ones)
+    long = replace(track, positions=trajectory.positions, world_positions=trajectory.positions, visible=ones)
     still = np.zeros((shape.frames, 2))
     whole = replace(scene, shape=shape, shots=(replace(shot, frames=shape.frames, tracks=(long,), camera=still),))
     return whole, true_clips([whole])[0]

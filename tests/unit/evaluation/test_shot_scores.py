@@ -23,26 +23,26 @@ def _section(known: list[Scene], lie: Lie | None = None, spoil: Spoil | None = N
     return _report(known, lie, spoil).sections["shots"]
 
 
-def _changed(scene: Scene, **look: object) -> Scene:
+def _changed(scene: Scene, **appearance: object) -> Scene:
     """The recurring object with another look in the second shot."""
     first, second = scene.shots
     thing, *others = second.tracks
-    other = replace(thing, look=replace(thing.look, **look))
+    other = replace(thing, appearance=replace(thing.appearance, **appearance))
     return replace(scene, shots=(first, replace(second, tracks=(other, *others))))
 
 
 def _other_colour(scene: Scene) -> Scene:
-    used = {track.look.colour for track in scene.tracks}
+    used = {track.appearance.colour for track in scene.tracks}
     return _changed(scene, colour=next(c for c in ("red", "green", "blue", "yellow", "magenta") if c not in used))
 
 
 def _other_shape(scene: Scene) -> Scene:
-    shape = scene.shots[0].tracks[0].look.shape
+    shape = scene.shots[0].tracks[0].appearance.shape
     return _changed(scene, shape="circle" if shape == "square" else "square")
 
 
 def _other_size(scene: Scene) -> Scene:
-    radius = scene.shots[0].tracks[0].look.radius
+    radius = scene.shots[0].tracks[0].appearance.radius
     small = radius < 0.15 * scene.shape.side
     return _changed(scene, radius=radius * 1.3 if small else radius / 1.3)
 

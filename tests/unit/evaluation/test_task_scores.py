@@ -124,7 +124,7 @@ def test_a_region_holds_the_whole_course_of_the_object(kind: SceneKind) -> None:
     world = World(WorldConfig(kinds={kind: 1.0}, shapes=ShapeMix.fixed(8, 32, 32, 8)))
     for index in range(5):
         scene = world.scene(index)
-        other = staged.relooked(scene, shape_too=True)
+        other = staged.with_new_appearance(scene, shape_too=True)
         first, second = true_clips([scene, other])
         changed = (first != second).any(axis=-1)
         inside = staged.region(scene, other).numpy()

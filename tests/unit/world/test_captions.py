@@ -47,7 +47,7 @@ def test_facts_are_the_state(kind: SceneKind) -> None:
                     continue
                 if said.size:
                     low, high = SIZES[said.size]
-                    assert low <= track.look.radius / scene.shape.side <= high
+                    assert low <= track.appearance.radius / scene.shape.side <= high
                 if said.speed:
                     assert track.speed is not None
                     low, high = SPEEDS[said.speed]

@@ -44,7 +44,7 @@ def test_the_centre_of_mass_is_the_stated_position(kind: SceneKind) -> None:
         (shot,) = clip.scene.shots
         if len(shot.tracks) > 1:
             continue
-        mass = _share(clip.video, shot.tracks[0].look.colour, shot.background).clip(0.02, 1) - 0.02
+        mass = _share(clip.video, shot.tracks[0].appearance.colour, shot.background).clip(0.02, 1) - 0.02
         rows, columns = np.arange(64)[:, None] + 0.5, np.arange(64) + 0.5
         total = mass.sum(axis=(1, 2))
         centres = np.stack(((mass * columns).sum((1, 2)) / total, (mass * rows).sum((1, 2)) / total), axis=1)
@@ -58,7 +58,7 @@ def test_visible_shares_are_what_is_drawn() -> None:
     for index in range(8):
         clip = world.sample(index)
         (_shot,), (track,) = clip.scene.shots, clip.scene.tracks
-        colour = np.array(COLOURS[track.look.colour])
+        colour = np.array(COLOURS[track.appearance.colour])
         near = np.abs(clip.video.astype(int) - colour).max(axis=-1) < 60
         drawn = near.sum(axis=(1, 2)) / near[0].sum()
         assert drawn == pytest.approx(track.visible, abs=0.12)
@@ -69,7 +69,7 @@ def test_a_trail_never_vanishes() -> None:
     for index in range(12):
         clip = world.sample(index)
         (track,) = clip.scene.tracks
-        trail, brush = (np.array(COLOURS[str(name)]) for name in (track.trail, track.look.colour))
+        trail, brush = (np.array(COLOURS[str(name)]) for name in (track.trail, track.appearance.colour))
         painted = np.abs(clip.video.astype(int) - trail).max(axis=-1) < 20
         brushed = np.abs(clip.video.astype(int) - brush).max(axis=-1) < 250
         assert painted[-1].sum() > 10
@@ -85,7 +85,7 @@ def test_the_recurring_object_is_drawn_alike_in_both_shots() -> None:
         areas = []
         for shot in clip.scene.shots:
             part = clip.video[shot.first : shot.first + shot.frames]
-            mass = np.abs(part.astype(int) - COLOURS[shot.tracks[0].look.colour]).max(axis=-1) < 60
+            mass = np.abs(part.astype(int) - COLOURS[shot.tracks[0].appearance.colour]).max(axis=-1) < 60
             areas.append(mass.sum(axis=(1, 2)).mean())
         assert areas[0] == pytest.approx(areas[1], rel=0.12)
 

@@ -19,13 +19,13 @@ speeds = st.floats(-120, 120).filter(lambda value: abs(value) > 1)
 @given(x=st.floats(4, 60), y=st.floats(5, 40), across=speeds, down=speeds)
 def test_reflection_keeps_speed_and_angle(x: float, y: float, across: float, down: float) -> None:
     times = np.linspace(0, 3, 400)
-    course = bouncing(np.array([x, y]), np.array([across, down]), BOX, times)
-    assert np.abs(course.velocities) == pytest.approx(np.broadcast_to(np.abs([across, down]), (400, 2)))
+    trajectory = bouncing(np.array([x, y]), np.array([across, down]), BOX, times)
+    assert np.abs(trajectory.velocities) == pytest.approx(np.broadcast_to(np.abs([across, down]), (400, 2)))
     for axis, (low, high) in enumerate(BOX):
-        assert course.positions[:, axis].min() >= low - 1e-9
-        assert course.positions[:, axis].max() <= high + 1e-9
+        assert trajectory.positions[:, axis].min() >= low - 1e-9
+        assert trajectory.positions[:, axis].max() <= high + 1e-9
     # No step is longer than the speed allows, so nothing jumps.
-    steps = np.linalg.norm(np.diff(course.positions, axis=0), axis=1)
+    steps = np.linalg.norm(np.diff(trajectory.positions, axis=0), axis=1)
     assert steps.max() <= np.hypot(across, down) * times[1] + 1e-9
 
 
@@ -35,8 +35,8 @@ def test_reflection_keeps_speed_and_angle(x: float, y: float, across: float, dow
 @example(x=60.0, y=5.0, across=2.0, down=-35.0)  # it begins at one
 def test_every_bounce_is_at_its_wall_and_turns_the_object(x: float, y: float, across: float, down: float) -> None:
     start, velocity = np.array([x, y]), np.array([across, down])
-    course = bouncing(start, velocity, BOX, np.array([0.0, 2.0]))
-    for bounce in course.bounces:
+    trajectory = bouncing(start, velocity, BOX, np.array([0.0, 2.0]))
+    for bounce in trajectory.bounces:
         around = np.array([bounce.time - 1e-6, bounce.time, bounce.time + 1e-6])
         assume(around[0] > 0)
         moment = bouncing(start, velocity, BOX, around)
@@ -44,9 +44,9 @@ def test_every_bounce_is_at_its_wall_and_turns_the_object(x: float, y: float, ac
         wall = BOX[axis][int(bounce.wall in ("right", "bottom"))]
         assert moment.positions[1, axis] == pytest.approx(wall, abs=1e-3)
         assert moment.velocities[0, axis] == -moment.velocities[2, axis]
-    turns = np.sign(course.velocities[-1] * velocity)
-    sideways = sum(bounce.wall in ("left", "right") for bounce in course.bounces)
-    assert turns.tolist() == [(-1) ** sideways, (-1) ** (len(course.bounces) - sideways)]
+    turns = np.sign(trajectory.velocities[-1] * velocity)
+    sideways = sum(bounce.wall in ("left", "right") for bounce in trajectory.bounces)
+    assert turns.tolist() == [(-1) ** sideways, (-1) ** (len(trajectory.bounces) - sideways)]
 
 
 @settings(max_examples=examples(60), deadline=None)
@@ -97,13 +97,13 @@ def test_collisions_in_scenes_keep_momentum_and_energy_and_touch() -> None:
         first, second = shot.tracks
         before, after = ([track.velocities[frame] for track in shot.tracks] for frame in (0, -1))
         ratios = []
-        for masses in ((1.0, 1.0), (first.look.radius**2, second.look.radius**2)):
+        for masses in ((1.0, 1.0), (first.appearance.radius**2, second.appearance.radius**2)):
             momentum = [sum(m * v for m, v in zip(masses, vs, strict=True)) for vs in (before, after)]
             energy = [sum(m * v @ v for m, v in zip(masses, vs, strict=True)) for vs in (before, after)]
             ratios.append(np.allclose(*momentum) and np.allclose(*energy))
         assert any(ratios)
         gaps = np.linalg.norm(first.positions - second.positions, axis=1)
-        reach = first.look.radius + second.look.radius
+        reach = first.appearance.radius + second.appearance.radius
         step = np.linalg.norm(before[0]) / world.scene(index).shape.fps
         assert reach - 1e-6 <= gaps.min() <= reach + 2 * step
 

@@ -71,7 +71,7 @@ def test_what_vanishes_without_a_screen_is_not_hidden() -> None:
     places: list[tuple[float, float] | None] = [(8.0 + 2 * frame, 24.0) for frame in range(16)]
     places[6:10] = [None] * 4
     (thing,) = read(_drawn(places), 8).shots[0].objects
-    assert thing.hiding is None
+    assert thing.occlusion is None
     assert thing.motion is None
 
 
@@ -117,7 +117,7 @@ def test_played_backwards_motions_turn() -> None:
     for clip in _clips(SceneKind.SEVERAL):
         facts = read(clip.video[::-1].copy(), 12).facts
         turned = {thing.colour: thing.heading for thing in facts.shots[0].objects}
-        assert turned == {track.look.colour: opposite[str(track.heading)] for track in clip.scene.tracks}
+        assert turned == {track.appearance.colour: opposite[str(track.heading)] for track in clip.scene.tracks}
 
 
 def test_a_fall_backwards_is_no_fall() -> None:

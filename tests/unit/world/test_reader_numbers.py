@@ -24,8 +24,8 @@ def test_places_and_velocities(kind: SceneKind) -> None:
     for scene, reading in _read(kind):
         by_colour = {thing.colour: thing for thing in reading.shots[0].objects}
         for track in scene.tracks:
-            thing = by_colour[track.look.colour]
-            assert thing.radius == pytest.approx(track.look.radius, rel=0.06)
+            thing = by_colour[track.appearance.colour]
+            assert thing.radius == pytest.approx(track.appearance.radius, rel=0.06)
             misses = [np.hypot(*(np.array(c) - p)) for c, p in zip(thing.centres, track.positions, strict=True) if c]
             assert len(misses) >= 0.7 * scene.shape.frames
             assert np.mean(misses) < 0.5
@@ -54,22 +54,22 @@ def test_falls_have_their_acceleration_and_touches() -> None:
 
 def test_collisions_have_their_frame_and_order() -> None:
     for scene, reading in _read(SceneKind.COLLIDE):
-        met, collision = reading.shots[0].meeting, scene.shots[0].collision
+        met, collision = reading.shots[0].contact, scene.shots[0].collision
         assert met is not None
         assert collision is not None
         assert met.frame == pytest.approx(collision.time * scene.shape.fps, abs=0.5)
-        assert met.colours == tuple(track.look.colour for track in scene.tracks)
+        assert met.colours == tuple(track.appearance.colour for track in scene.tracks)
 
 
 def test_hidings_have_their_frames_and_exit() -> None:
     exits = {"left": "left", "right": "right", "up": "top", "down": "bottom"}
     for scene, reading in _read(SceneKind.OCCLUDE):
         (thing,), (track,) = reading.shots[0].objects, scene.tracks
-        assert thing.hiding is not None
+        assert thing.occlusion is not None
         hidden = np.flatnonzero(track.visible < 0.04)
-        assert (thing.hiding.first, thing.hiding.last) == pytest.approx((hidden[0], hidden[-1]), abs=2)
-        assert thing.hiding.exit_side == exits[str(track.heading)]
-        assert thing.hiding.exit_time == (thing.hiding.last + 1) / scene.shape.fps
+        assert (thing.occlusion.first, thing.occlusion.last) == pytest.approx((hidden[0], hidden[-1]), abs=2)
+        assert thing.occlusion.exit_side == exits[str(track.heading)]
+        assert thing.occlusion.exit_time == (thing.occlusion.last + 1) / scene.shape.fps
         for frame in hidden:
             assert thing.centres[frame] is None
 

@@ -49,9 +49,9 @@ def test_state_covers_every_frame_of_every_object(kind: SceneKind) -> None:
 def test_objects_stay_in_the_frame_and_differ_in_colour(kind: SceneKind) -> None:
     for scene in _scenes(kind):
         for shot in scene.shots:
-            assert len({track.look.colour for track in shot.tracks}) == len(shot.tracks)
+            assert len({track.appearance.colour for track in shot.tracks}) == len(shot.tracks)
             for track in shot.tracks:
-                for axis, (low, high) in enumerate(inside(track.look, scene.shape)):
+                for axis, (low, high) in enumerate(inside(track.appearance, scene.shape)):
                     assert track.positions[:, axis].min() >= low - 1e-6
                     assert track.positions[:, axis].max() <= high + 1e-6
 
@@ -86,9 +86,9 @@ def test_two_shots_share_one_object() -> None:
     for scene in _scenes(SceneKind.TWO_SHOT):
         first, second = scene.shots
         assert first.background != second.background
-        assert first.tracks[0].look == second.tracks[0].look
+        assert first.tracks[0].appearance == second.tracks[0].appearance
         assert scene.cut == first.frames
-        colours = {track.look.colour for track in scene.tracks}
+        colours = {track.appearance.colour for track in scene.tracks}
         assert len(colours) == len(scene.tracks) - 1
 
 
@@ -138,7 +138,7 @@ def test_simple_scenes_start_near_the_centre_and_cross_a_third() -> None:
         assert np.abs(track.positions[0] - 12).max() <= 0.03 * 24
         travel = np.linalg.norm(track.positions[-1] - track.positions[0])
         assert 0.27 * 24 <= travel <= 0.33 * 24
-        assert 0.22 * 24 <= track.look.radius <= 0.25 * 24
+        assert 0.22 * 24 <= track.appearance.radius <= 0.25 * 24
         assert track.velocities[0] == pytest.approx((track.positions[-1] - track.positions[0]) * 8 / 7)
     assert seen == set(combinations())
 

@@ -12,7 +12,7 @@ SCENES = 800
 def _held_out(scene: Scene) -> bool:
     for track in scene.tracks:
         motion = track.motion or Motion.STILL
-        if combination_held_out(track.look.colour, track.look.shape, motion, track.heading):
+        if combination_held_out(track.appearance.colour, track.appearance.shape, motion, track.heading):
             return True
         if track.speed is not None and speed_held_out(track.speed):
             return True
@@ -25,8 +25,8 @@ def _words(world: World) -> dict[str, set[str]]:
         scene = world.scene(index)
         assert not _held_out(scene)
         for track in scene.tracks:
-            seen["colour"].add(track.look.colour)
-            seen["shape"].add(track.look.shape)
+            seen["colour"].add(track.appearance.colour)
+            seen["shape"].add(track.appearance.shape)
             seen["motion"].add(f"{track.motion} {track.heading}")
             if track.speed is not None:
                 assert track.speed <= 1.1
