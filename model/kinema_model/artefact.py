@@ -1,8 +1,8 @@
-"""A trained model as a folder: weights, config and card, read without running anything that was stored.
+"""A trained model as a folder: weights, config and card, read without running stored code.
 
 config.json and the weights beside it are in the diffusers format, so `WanTransformer3DModel.from_pretrained` opens the
-folder; kinema.json says what the numbers mean, and null_text.safetensors holds the one vector that others lack.
-What tells of the data, such as the world.json of a world, stands beside them as its source writes it.
+folder; kinema.json holds the `ModelConfig`, null_text.safetensors the one parameter that the diffusers format lacks.
+Files that describe the data, such as world.json of a world, lie beside them.
 """
 
 import json
@@ -39,7 +39,7 @@ _DIGEST_KEY: Final = "tensors_sha256"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to sample from, on the CPU unless told otherwise, and the config it was built by."""
+    """A model in eval mode without gradients, and its config."""
 
     model: VideoDenoiser
     config: ModelConfig

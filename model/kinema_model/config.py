@@ -1,4 +1,4 @@
-"""The shape of a model as data, so that a run, an artefact and a server agree on what the model is."""
+"""The config of a model as data, so that a run, an artefact and a server agree on the model."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ MODEL_FILE: Final = "kinema.json"
 
 
 class StreamingConfig(BaseModel):
-    """How a model makes a clip of open length, chunk after chunk, each seeing only what is before it."""
+    """How a model generates a clip of open length: chunk by chunk, each attending to earlier chunks only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,9 +35,9 @@ class StreamingConfig(BaseModel):
 
 
 class ModelConfig(BaseModel):
-    """A network, what its numbers mean, and the clip it draws when nothing else is asked for.
+    """A network, its parameterisation, and the default shape of its clips.
 
-    Sizes are pixels of the decoded clip.
+    Sizes are in pixels of the decoded clip, rates in frames per second.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -119,16 +119,16 @@ class ModelConfig(BaseModel):
         return (self.frames // pt) * (self.height // ph) * (self.width_px // pw)
 
     def rows_for(self, seconds: float, fps: int | None = None) -> int:
-        """Token rows of a clip of so many seconds, at the model's own rate if no other: the nearest, at least one."""
+        """Token rows nearest to so many seconds at `fps` (None: the model's own rate), at least 1."""
         return max(1, round(seconds * (fps or self.fps) / self.patch[0]))
 
     @property
     def least_rows(self) -> int:
-        """Token rows of the shortest clip: two, since one frame shows nothing that a model of clips has seen."""
+        """Token rows of the shortest clip: 2 where one row is a picture that the model was not trained on, else 1."""
         return 1 if Task.PICTURE in self.tasks or self.frames == self.patch[0] or self.patch[0] > 1 else 2
 
     def rate(self, fps: int | None) -> int:
-        """The rate of a clip that is asked for at `fps`, None: at the model's own. Raises `ShapeError`."""
+        """`fps`, or the model's own rate for None. Raises `ShapeError` for a rate that the model was not trained at."""
         known = self.rates or (self.fps,)
         if fps is not None and fps not in known:
             rates = " or ".join(map(str, known))
@@ -138,7 +138,7 @@ class ModelConfig(BaseModel):
         return fps or self.fps
 
     def shift_for(self, tokens: int) -> float:
-        """The shift of levels for a clip of so many tokens: it grows with their root (arXiv:2403.03206, 5.3.2)."""
+        """The shift of levels for so many tokens; it grows with their square root (arXiv:2403.03206, 5.3.2)."""
         return max(1.0, self.level_shift * math.sqrt(tokens / self.tokens_per_clip))
 
     @classmethod

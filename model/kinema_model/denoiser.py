@@ -1,4 +1,4 @@
-"""A network with the meaning of its numbers: packed noisy latents in, velocity out."""
+"""The network with its parameterisation: packed noisy latents in, velocity out."""
 
 from math import prod
 
@@ -11,25 +11,25 @@ from kinema_model.network.pack import Pack
 from kinema_model.network.position_channel import position_channel
 from kinema_model.network.transformer import VideoTransformer, initialise
 
-# Below this level the loss of a clean prediction weighs no more than here, so that the division by the level does not
-# amplify what the network cannot know (as in JiT, arXiv:2511.13720). Sampling divides by the level as it is: anything
-# else would leave noise behind, the more of it the more steps are taken down there.
+# The velocity of a clean prediction is divided by the noise level. Below this level the loss weighs that error as if it
+# were divided by this number, so that it does not grow without bound (as in JiT, arXiv:2511.13720). Sampling divides by
+# the level itself: a larger divisor would leave noise in the clip, more of it the more steps lie below this level.
 LOWEST_DIVISOR = 0.05
 
 
 def lowest_level(config: ModelConfig) -> float:
-    """Below this level the loss of a token weighs less; 0 where no level is special."""
+    """The noise level in [0, 1] below which the loss of a token weighs less; 0 for a prediction of velocity."""
     return LOWEST_DIVISOR if config.prediction == "clean" else 0.0
 
 
 def velocity_to(clean: Tensor, pack: Pack) -> Tensor:
-    """The velocity (N, C pt ph pw) of a pack whose clean tokens are these; what stands at level 0 goes nowhere."""
+    """The velocity (N, C pt ph pw) of a pack from its clean tokens, of the same shape; 0 for tokens at level 0."""
     levels = pack.token_levels[:, None]
     return (pack.tokens - clean) / torch.where(levels > 0, levels, torch.inf)
 
 
 class VideoDenoiser(nn.Module):
-    """What is trained and sampled from: velocity, the direction from clean to noise, of every token of a pack."""
+    """The model that is trained and sampled: the velocity, from clean towards noise, of every token of a pack."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class VideoDenoiser(nn.Module):
         return velocity_to(emitted, pack)
 
     def _emit(self, pack: Pack, kv_cache: KVCache | None) -> Tensor:
-        """What the last layer says, channels first as the inputs are; the published layout has them last."""
+        """The output of the last layer (N, C pt ph pw), channels first; the published layout has them last."""
         inputs = pack.tokens
         if self.config.places != "none":
             positions = position_channel(pack, self.config.patch, time=self.config.places == "space-time")

@@ -1,4 +1,4 @@
-"""The weights that are published: an exponential average of the trained ones, kept in float32."""
+"""The published weights: an exponential moving average (EMA) of the trained ones, in float32."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,9 +12,9 @@ _WARM_UP: Final = 10.0
 
 
 class Ema:
-    """Average of a model's parameters: a <- d a + (1 - d) w, with d growing from 0.1 to `decay`.
+    """Average of a model's parameters: a <- d a + (1 - d) w, with d = min(`decay`, n / (10 + n)) at update n.
 
-    The first weights are random, so an average of full length from the start would remember them too long.
+    The first weights are random, so a full decay from the start would keep them in the average for too long.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -24,18 +24,18 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take the parameters of `model` into the average, once per optimizer step."""
+        """Add the parameters of `model` to the average, once per optimizer step."""
         weights = [p.detach().float() for _, p in model.named_parameters()]
         self.updates += 1
         decay = min(self.decay, self.updates / (_WARM_UP + self.updates))
         torch._foreach_lerp_(list(self.shadow.values()), weights, 1 - decay)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """`shadow.<parameter>` in its shape and float32, and `updates` () int64; tensors only, as DCP wants."""
+        """`shadow.<parameter>` in its shape, float32, and `updates` () int64; tensors only, as DCP requires."""
         return {**{f"shadow.{k}": v for k, v in self.shadow.items()}, "updates": torch.tensor(self.updates)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state_dict` gave. Raises `ShapeError` for the average of another model."""
+        """Restore what `state_dict` returned. Raises `ShapeError` for the average of another model."""
         if set(state) != {*(f"shadow.{k}" for k in self.shadow), "updates"}:
             raise ShapeError("The averaged weights are of another model. Resume with the model's own config.")
         for name, shadow in self.shadow.items():

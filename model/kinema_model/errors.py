@@ -1,6 +1,6 @@
-"""One tree of errors, so that a caller can catch everything this package refuses with one clause.
+"""The errors of this package, with one base class.
 
-Every message ends with a sentence that says what to do about it.
+Every message ends with a sentence that says what to do.
 """
 
 from pydantic import ValidationError
@@ -11,11 +11,11 @@ class ModelError(Exception):
 
 
 class UnknownPreset(ModelError):
-    """A preset was asked for by a name that does not exist."""
+    """There is no preset of this name."""
 
 
 class ConfigError(ModelError):
-    """A model's settings contradict each other."""
+    """Settings contradict each other or are out of range."""
 
 
 class ShapeError(ModelError):
@@ -23,7 +23,7 @@ class ShapeError(ModelError):
 
 
 class TaskError(ModelError):
-    """A task was asked for that the model was not trained for."""
+    """The model was not trained for the task, or the task lacks an input."""
 
 
 class PromptError(ModelError):
@@ -39,11 +39,11 @@ class TextEncoderMissing(ModelError):
 
 
 class NotFinite(ModelError):
-    """A model made NaN or infinity, of which no picture can be drawn."""
+    """The outputs of a model are NaN or infinite."""
 
 
 class SamplingStopped(ModelError):
-    """Sampling was asked to stop before it was done."""
+    """Sampling was stopped before its last step."""
 
 
 def reasons(error: ValidationError, what: str) -> str:

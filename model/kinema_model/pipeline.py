@@ -1,4 +1,4 @@
-"""From a prompt to a clip: everything a server or an evaluation needs of a model folder, in one object."""
+"""From a prompt to a clip: what servers and evaluations use of a model folder."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,25 +22,25 @@ from kinema_model.streaming.stream import Shot, StreamOptions, stream
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.text.reading import Reading, known_words, read, vocabulary
 
-# As kinema_api.clip has them, which a test sees to: what is measured is what users get.
+# Equal to those of kinema_api.clip, which a test checks, so that evaluations measure what clients get.
 DEFAULT_STEPS: Final = 16
 DEFAULT_GUIDANCE: Final = 2.0
 
 
-# An edit keeps motion and composition and changes what is shown; a blend has more to make up.
+# An edit keeps motion and composition; a blend has more to generate.
 DEFAULT_STRENGTHS: Final = {Task.EDIT: 0.7, Task.BLEND: 0.85}
 
 
 @dataclass(frozen=True)
 class Completed:
-    """A clip uint8 (T, H, W, 3) around what was given, and how well it met that before it was pasted."""
+    """A clip uint8 (T, H, W, 3) with its inputs pasted in, and its seams before that."""
 
     video: Video
     seams: tuple[Seam, ...]
 
 
 class Asked(TypedDict, total=False):
-    """How a clip is asked for. What is left out or None is the model's own shape and rate, and as usual."""
+    """Options of a clip: frames, pixels, frames per second and Euler steps. Those left out or None have defaults."""
 
     frames: int | None
     height: int | None
@@ -61,7 +61,7 @@ def _no_texts(_: Path) -> Iterable[str]:
 class Pipeline:
     """A model folder's weights, its codec and the text encoder. Raises `BrokenArtefact` when made.
 
-    `texts` gives what a model was told in training from its folder, for one whose words are not written there.
+    `texts` returns the training texts of a model from its folder, for a folder without a list of words.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class Pipeline:
 
     @cached_property
     def known_words(self) -> frozenset[str]:
-        """Words of the captions that the model was trained on; none where its folder does not tell."""
+        """Words of the captions that the model was trained on; none where they are not known."""
         written = known_words(self._folder)
         return frozenset(vocabulary(self._texts(self._folder))) if written is None else written
 
     def reading(self, prompts: list[str]) -> Reading:
-        """What becomes of the prompts of a clip's shots. Raises `PromptError`."""
+        """What the model reads of the prompts of a clip's shots. Raises `PromptError`."""
         return read(prompts, self._encoder, self.known_words)
 
     def generate(
@@ -95,10 +95,9 @@ class Pipeline:
         seed: int,
         **asked: Unpack[Asked],
     ) -> Video:
-        """A clip uint8 (T, H, W, 3) of the prompt; the model's own shape and rate where they are left out.
+        """A clip uint8 (T, H, W, 3) of the prompt.
 
-        The same arguments give the same clip on the same machine. Raises `PromptError`, `ShapeError` and,
-        when `should_stop` said so, `SamplingStopped`.
+        The same arguments give the same clip on the same machine. Raises as `generate_batch`.
         """
         clips = self.generate_batch([prompt], [seed], **asked)
         clip: Video = clips[0]
@@ -112,8 +111,8 @@ class Pipeline:
     ) -> Video:
         """Clips uint8 (B, T, H, W, 3), one per prompt and seed, denoised together.
 
-        Raises `PromptError` for an empty prompt, `ShapeError` for a size or rate that the model does not make or a
-        negative seed, `SamplingStopped` when `should_stop` said so, and `NotFinite`.
+        Raises `PromptError` for an empty prompt, `ShapeError` for a shape or rate that the model does not generate or a
+        negative seed, `SamplingStopped` when `should_stop` returns True, and `NotFinite`.
         """
         if any(not isinstance(prompt, str) or not prompt.strip() for prompt in prompts):
             raise PromptError("A prompt is empty. Describe the clip.")
@@ -133,11 +132,11 @@ class Pipeline:
         strength: float | None = None,
         **asked: Unpack[Asked],
     ) -> Completed:
-        """A clip around what is given, which comes out bit for bit; see `task_inputs.inputs_for`.
+        """A clip for a task and its inputs, which it contains bit for bit; see `task_inputs.inputs_for`.
 
-        `strength` in (0, 1] is the noise level at which an edit or a blend begins: the more, the less remains of its
-        source. Raises `TaskError` for a task that the model was not trained for, `PromptError` for an edit without a
-        prompt, else as `generate`.
+        `strength` in (0, 1] is the noise level at which sampling begins (SDEdit, Meng et al. 2021): the higher, the
+        less an edit or a blend keeps of its source; by default 0.7 for an edit, 0.85 for a blend, else 1. Raises `TaskError`
+        for a task that the model was not trained for, `PromptError` for an edit without a prompt, else as `generate`.
         """
         check_task(task, self.config.tasks)
         if not prompt.strip() and task is Task.EDIT:
@@ -160,10 +159,10 @@ class Pipeline:
         seed: int,
         **asked: Unpack[Asked],
     ) -> Iterator[Video]:
-        """Chunks uint8 (t, H, W, 3) of a clip of open length, each made when it is asked for; see `streaming.stream`.
+        """Chunks uint8 (t, H, W, 3) of a clip of open length, each generated on demand; see `streaming.stream`.
 
-        Steps are counted over all chunks. Raises `TaskError` for a model that was not trained to stream, `ShapeError`
-        where `frames` is asked for, else as `generate`.
+        `on_step` counts steps over all chunks. Raises `TaskError` for a model that was not trained for streaming,
+        `ShapeError` where `frames` is set, else as `generate`.
         """
         if asked.get("frames") is not None:
             raise ShapeError("A stream is as long as its shots. Leave frames out and give each shot its seconds.")
@@ -184,7 +183,7 @@ class Pipeline:
     def _denoise(
         self, clips: Sequence[tuple[str, tuple[Part, ...]]], seeds: Sequence[int], asked: Asked, start: float = 1.0
     ) -> list[Tensor]:
-        """Latents of each clip, from noise or from level `start` of what its part holds."""
+        """Latents (C, T, H, W) of each clip, from noise or from its part with noise of level `start`."""
         texts = self._encoder.encode([prompt for prompt, _ in clips])
         negative = self._encoder.encode([asked.get("negative_prompt", "")])[0]
         samples = [Sample(parts, text) for (_, parts), text in zip(clips, texts, strict=True)]
@@ -214,7 +213,7 @@ class Pipeline:
     def clip_shape(
         self, frames: int | None = None, height: int | None = None, width: int | None = None
     ) -> tuple[int, int, int]:
-        """Frames, rows and columns of the clip; raises `ShapeError` with the nearest size that works."""
+        """(frames, height, width) of the clip; None: the model's own. Raises `ShapeError`, naming the nearest that fits."""
         config = self.config
         return (
             _fitting(

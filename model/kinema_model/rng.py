@@ -1,7 +1,7 @@
-"""Random numbers that belong to a sample and a step, not to a process: resumed and resized runs are exact.
+"""Random numbers by purpose, seed, sample and step, so that resumed and resized runs draw the same ones.
 
-Philox is counter-based (Salmon et al. 2011, SC'11): a key and a counter name a stream at once, with no state
-to save. What rank draws for a sample, or after how many restarts, cannot change what is drawn.
+Philox is counter-based (Salmon et al. 2011, SC'11): a key and a counter select a stream, with no state to save. Neither
+the rank that draws nor the number of restarts changes the numbers.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class RngStream(IntEnum):
-    """What a draw is for; draws of different streams are independent."""
+    """The purpose of random numbers; numbers of different streams are independent."""
 
     WORLD = 1
     NOISE = 2

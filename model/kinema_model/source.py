@@ -55,9 +55,9 @@ class Captions:
 
 @dataclass(frozen=True)
 class Clip:
-    """One sample: pixels uint8 (T, H, W, 3), frames per second, captions, and the first frame of each shot.
+    """A clip of the data: pixels uint8 (T, H, W, 3), frames per second, and captions.
 
-    `starts` are the first frames of its shots, 0 foremost, as many as `captions.shots`.
+    `starts` are the first frames of its shots, beginning with 0, as many as `captions.shots`.
     """
 
     video: Tensor
@@ -82,7 +82,7 @@ class Source(Protocol):
         ...
 
     def largest_shapes(self) -> Sequence[Shape]:
-        """Shapes of which one has as many tokens as any of its clips, whatever the patches are."""
+        """Shapes among which, for every patch size, is one with as many tokens as its largest clip."""
         ...
 
     def clips(self, indices: Sequence[int]) -> Sequence[Clip]:
@@ -90,7 +90,7 @@ class Source(Protocol):
         ...
 
     def validation(self, count: int) -> Sequence[Clip]:
-        """Clips like its own that no position has: the same ones for every source of this kind and these shapes."""
+        """Clips like its own that no position has; the same for all sources of this kind and these shapes."""
         ...
 
     def texts(self) -> Iterable[str]:

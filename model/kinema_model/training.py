@@ -1,7 +1,7 @@
-"""What a training step computes, free of any trainer: which noise, the loss, the optimiser.
+"""What a training step computes, without a trainer: the noise, the loss and the optimizer.
 
-Nothing here depends on the rank, the number of processes or how often the run was interrupted: every draw comes from
-(seed, sample id, step), and `steps` tells a step's samples, so a resumed or resized run takes the same steps.
+Nothing depends on the rank, the number of processes or interruptions of the run: random numbers are drawn by
+(seed, sample id, step), and `steps` chooses the samples of a step, so a resumed or resized run takes the same steps.
 """
 
 import math
@@ -33,7 +33,7 @@ GRADIENT_CLIP: Final = 1.0
 STREAMING_SHARE: Final = 0.5
 TEXT_ALONE: Final = {Task.TEXT: 1.0}
 EMA_DECAY: Final = 0.99
-# Far beyond any sample id: the clips that others turn into are samples of their own.
+# Beyond any sample id: the second clip of a blend is a sample of its own.
 _PARTNER: Final = 1 << 40
 _BETAS: Final = (0.9, 0.95)
 _WEIGHT_DECAY: Final = 0.01
@@ -42,9 +42,9 @@ _WARM_UP_SHARE: Final = 0.05
 
 @dataclass(frozen=True)
 class _Lesson:
-    """What one sample practises: a clip (3, T, H, W) in [-1, 1], what of it is given, and what is told of it.
+    """A sample of one task: the clip `video` (3, T, H, W) in [-1, 1] that trains it, its inputs, and its captions.
 
-    In chunks, by the draws of `chunking`, it is the `clip` of the source as it is.
+    With `chunking`, which draws the chunk to generate, the sample is the `clip` of the source in streaming mode.
     """
 
     video: Tensor
@@ -55,10 +55,11 @@ class _Lesson:
 
 
 class TrainingObjective:
-    """The loss of a model on samples of a source: each sample a task of the mix, text dropped out at the usual rate.
+    """The loss of a model on samples of a source, with one task of the mix for each sample.
 
-    Of a model that streams, `streaming_share` of the samples are in chunks instead. `rich_captions` is the share that
-    is told its rich caption. Both are drawn anew at each step.
+    `text_dropout` is the share of samples without a caption, for classifier-free guidance (Ho and Salimans 2022),
+    `rich_captions` the share with the rich caption, and `streaming_share` the share of samples of a streaming model
+    that are in chunks and have no task. All are drawn anew at each step.
     """
 
     def __init__(
@@ -86,7 +87,10 @@ class TrainingObjective:
         self._codec: Codec = make_codec(config)
 
     def loss(self, model: Velocity, indices: Sequence[int], step: int) -> FlowLoss:
-        """The loss of these samples at this step; noise, level and dropout depend on (seed, sample, step) alone."""
+        """The loss of these samples at this step; noise, level and dropout depend on (seed, sample, step) alone.
+
+        Levels are logit-normal (Esser et al. 2024, arXiv:2403.03206). Raises what the source raises.
+        """
         clean, noise = self.batch(indices, step)
         return flow_loss(model, clean, noise, lowest_level(self.config))
 
@@ -105,7 +109,7 @@ class TrainingObjective:
         return pack_samples(samples, self.config.patch).to(self.device), torch.cat(noises).to(self.device)
 
     def _lesson(self, clip: Clip, index: int, step: int) -> _Lesson:
-        """A clip of the source as the sample's task practises on it."""
+        """The clip, inputs and captions of a sample for the task that is drawn for it."""
         if self.config.streaming is not None:
             chunking = generator(RngStream.STREAMING, self.seed, index, step)
             if chunking.random() < self.streaming_share:
@@ -124,11 +128,11 @@ class TrainingObjective:
         return _Lesson(practice, draw_inputs(task, practice, draw), clip, captions)
 
     def _sample(self, lesson: _Lesson, text: Tensor, index: int, step: int) -> Sample:
-        """The clip's latents at the sample's level and what its task gives it or, of a streaming model, in chunks."""
+        """The clip at the level drawn for the sample, with the inputs of its task or, for streaming, in chunks."""
         level = torch.sigmoid(normal(RngStream.LEVEL, self.seed, [index], step, ())[0])
         if lesson.chunking is not None and self.config.streaming is not None:
             clip = lesson.clip
-            # Without a text there is none for any shot; a single shot keeps the wording that was drawn for it.
+            # A sample without text has none for any shot; a single shot keeps the caption that was drawn for it.
             cut = len(clip.starts) > 1 and len(text) > 0
             texts = self.encoder.encode(clip.captions.shots) if cut else [text] * len(clip.starts)
             return chunked_sample(self.config, self.config.streaming, self._codec, clip, texts, level, lesson.chunking)
@@ -138,7 +142,7 @@ class TrainingObjective:
         return Sample((replace(whole, levels=whole.levels * shifted), *beside), text)
 
     def _noise(self, sample: Sample, index: int, step: int) -> Tensor:
-        """Noise for the clip itself and for its reference; what a task gives stands at level 0 and needs none."""
+        """(n, C pt ph pw): noise for the clip itself and for its references; inputs are at level 0 and need none."""
         clip, *beside = sample.parts
         rows = [patchify(normal(RngStream.NOISE, self.seed, [index], step, clip.latents.shape)[0], self.config.patch)]
         for part in beside:
@@ -166,7 +170,7 @@ def make_optimizer(
 ) -> tuple[AdamW, LambdaLR]:
     """AdamW and its schedule, stepped once per optimizer step: linear warm-up, then half a cosine to zero.
 
-    Matrices decay; gains, biases, tables and the null token do not, since pulling them to zero means nothing.
+    Weight decay applies to matrices only, not to gains, biases, tables and the null token.
     """
     matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.Conv3d) and m.weight.requires_grad]
     decaying = {id(weight) for weight in matrices}
@@ -177,7 +181,7 @@ def make_optimizer(
 
 
 def learning_rate_share(step: int, steps: int, warm_up_share: float = _WARM_UP_SHARE) -> float:
-    """Share of the full learning rate at `step` of `steps`."""
+    """Share in [0, 1] of the full learning rate at `step` of `steps`, both in optimizer steps."""
     warm_up = max(1, round(steps * warm_up_share))
     if step < warm_up:
         return (step + 1) / warm_up

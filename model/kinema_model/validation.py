@@ -1,6 +1,6 @@
-"""A loss that means the same in every run: always the same clips, noise and levels, told by the published weights.
+"""A loss that can be compared across runs: always the same clips, noise and levels, with the published weights.
 
-The loss of a step is drawn anew each time, so its curve is rough and two runs cannot be compared by it.
+The loss of a training step has other samples each time, so its curve is noisy and runs cannot be compared by it.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ from kinema_model.source import Source
 from kinema_model.text.encoder import TextEncoder
 
 CLIPS: Final = 16
-# Beyond every seed that a training can have, so that no training has drawn this noise.
+# Above every seed that a training can have, so that no training has drawn this noise.
 _SEED: Final = 2**40 + 1
 
 
 class Validation:
-    """Clips of a source that no training takes, with short captions, at levels spread evenly over (0, 1)."""
+    """Clips of a source that no training uses, with short captions, at noise levels spread evenly over (0, 1)."""
 
     def __init__(
         self, config: ModelConfig, encoder: TextEncoder, source: Source, device: torch.device | str = "cpu"

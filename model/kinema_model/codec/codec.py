@@ -1,4 +1,4 @@
-"""Between pixels and latents: the network sees only latents, so a learned codec can replace pixels."""
+"""Codecs between pixels and latents. The network sees latents only, so a learned codec can replace `PixelCodec`."""
 
 from typing import Protocol
 
@@ -14,7 +14,7 @@ Video = npt.NDArray[np.uint8]
 
 
 class Codec(Protocol):
-    """What the rest of the package asks of a codec."""
+    """The interface of a codec."""
 
     def encode(self, video: Tensor) -> Tensor:
         """Video in [-1, 1] (B, 3, T, H, W) -> latents (B, C, T', H', W')."""
@@ -35,11 +35,11 @@ class PixelCodec:
     channels = 3
 
     def encode(self, video: Tensor) -> Tensor:
-        """The video (B, 3, T, H, W) in [-1, 1] as it is."""
+        """Video in [-1, 1] (B, 3, T, H, W), returned unchanged."""
         return video
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, 3, T, H, W) held within [-1, 1]."""
+        """Latents (B, 3, T, H, W), clamped to [-1, 1]."""
         return latents.clamp(-1, 1)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:

@@ -1,1 +1,1 @@
-"""What a clip is asked for with: the tasks, and what of the clip is given."""
+"""The conditions of a clip: its task and the inputs of the task."""

@@ -1,8 +1,8 @@
-"""What is given, as parts of a pack: one path for training and sampling, so that a model meets what it was taught.
+"""The inputs of a task as parts of a pack. Training and sampling share this code, so a model samples as it was trained.
 
-Every given segment is encoded alone, never cut from the latents of a whole clip: a codec that looks around would tell
-of frames that sampling does not have. Frames at the start stand in the clip itself, at level 0; others are parts of
-their own at the time of their first frame.
+Every input segment is encoded alone and never cut from the latents of a whole clip: a codec with a temporal receptive
+field would leak frames that sampling does not have. Frames at the start are tokens of the clip itself, at level 0;
+others are separate parts at the time of their first frame.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from kinema_model.network.pack import Part
 
 
 def condition(config: ModelConfig, codec: Codec, latents: Tensor, fps: float, inputs: TaskInputs) -> tuple[Part, ...]:
-    """The clip's own part and those of what it is given, levels 0 where given and 1 where it is to be made.
+    """The part of the clip and those of its inputs: level 0 for inputs, level 1 for tokens that are generated.
 
-    `latents` (C, T, H, W) stand wherever the clip is to be made: in training its own, in sampling whatever the noise
-    begins from. Raises `ShapeError` for what does not fit.
+    `latents` (C, T, H, W) fill the tokens that are generated: in training the clip's own latents, in sampling those
+    that noise is added to. `fps` is in frames per second. Raises `ShapeError` for inputs that do not fit the clip.
     """
     clip = whole_clip(config, latents, fps)
     frames, height, width = latents.shape[1:]  # the pixel codec keeps sizes
@@ -39,24 +39,24 @@ def condition(config: ModelConfig, codec: Codec, latents: Tensor, fps: float, in
 
 
 def reference(config: ModelConfig, codec: Codec, frames: Tensor, fps: float) -> Part:
-    """Frames (3, t, H, W) in [-1, 1] that stay in sight of a stream: given as any segment is, right before the clip."""
+    """Reference frames (3, t, H, W) in [-1, 1] of a stream, as an input segment that ends where the clip begins."""
     return _beside(config, codec, Segment(frames, -frames.shape[1]), fps)
 
 
 def made_tokens(config: ModelConfig, mask: Tensor) -> Tensor:
-    """A mask of pixels (T, H, W) -> of tokens (T', H', W'): a patch that holds one such pixel is made whole."""
+    """A mask of pixels (T, H, W) -> of tokens (T', H', W'), 1.0 where any pixel of the patch is in the mask, else 0."""
     return F.max_pool3d(mask.float()[None, None], config.patch, config.patch)[0, 0]
 
 
 def _masked(config: ModelConfig, codec: Codec, clip: Part, source: Tensor, mask: Tensor) -> Part:
-    """The source with its hole filled with grey before encoding, in the patches that are not made."""
+    """The clip with the source in the patches outside the mask; the mask is filled with grey before encoding."""
     levels = made_tokens(config, mask)
     encoded = codec.encode((source * ~_pixels(config, levels).bool())[None])[0]
     return _overlaid(config, clip, encoded, levels)
 
 
 def _begun(config: ModelConfig, codec: Codec, clip: Part, segment: Segment) -> Part:
-    """The first frames given, as far as they fill whole rows of tokens."""
+    """The clip with an input segment as its first frames, as far as these fill whole rows of tokens."""
     encoded = codec.encode(segment.video[None])[0]
     rows = encoded.shape[1] // config.patch[0]
     levels = clip.levels.clone()
@@ -86,7 +86,11 @@ def _pixels(config: ModelConfig, tokens: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Seam:
-    """Where a given segment meets what was made: the jump in mean absolute brightness, and a usual step beside it."""
+    """The boundary between an input segment and generated frames, at frame `frame`.
+
+    `jump` is the mean absolute difference of pixels in [-1, 1] between input and generated frame, `usual` the mean of
+    this difference between neighbouring generated frames.
+    """
 
     frame: int
     jump: float
@@ -94,10 +98,10 @@ class Seam:
 
 
 def seams(made: Tensor, inputs: TaskInputs) -> list[Seam]:
-    """Jumps of a clip (3, T, H, W) in [-1, 1] as it was made, before anything is pasted.
+    """Seams of a generated clip (3, T, H, W) in [-1, 1], before the inputs are pasted.
 
-    A segment at the start is compared across its last frame, one that was made as well with what was made there; a
-    usual step is the mean between neighbouring made frames.
+    The last frame of a segment at the start is compared with the generated frame after it. The first frame of any other
+    segment is compared with the generated frame at its place, or with the last one where it follows the clip.
     """
     frames = made.shape[1]
     steps = (made[:, 1:] - made[:, :-1]).abs().mean(dim=(0, 2, 3))
@@ -115,9 +119,9 @@ def seams(made: Tensor, inputs: TaskInputs) -> list[Seam]:
 
 
 def paste(made: Tensor, inputs: TaskInputs, patch: tuple[int, int, int]) -> Tensor:
-    """The clip (3, T, H, W) with all that was given bit for bit in its place.
+    """A generated clip (3, T, H, W) with its inputs pasted in, bit for bit.
 
-    Around a mask, what was made fades into the source over the patches that the mask was rounded outward to.
+    `patch` is (frames, rows, columns). Around a mask the generated pixels fade into the source within half a patch.
     """
     clip = made.clone()
     if inputs.source is not None and inputs.mask is not None:

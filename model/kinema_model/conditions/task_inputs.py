@@ -1,4 +1,4 @@
-"""What a clip is given, in pixels: cut from a true clip in training, taken from a request in sampling."""
+"""The inputs of a task in pixels: cut from a clip of the data in training, taken from a request in sampling."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +13,7 @@ from kinema_model.errors import ShapeError, TaskError
 
 @dataclass(frozen=True)
 class Segment:
-    """Given frames (3, t, H, W) in [-1, 1], the first of them shown as frame `at` of the clip."""
+    """Input frames (3, t, H, W) in [-1, 1]; the first of them is frame `at` of the clip, counted from 0."""
 
     video: Tensor
     at: int
@@ -21,10 +21,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class TaskInputs:
-    """All that a clip is given. `mask` (T, H, W) is True where `source` (3, T, H, W) is to be made anew.
+    """All inputs of a clip. `mask` bool (T, H, W) is True where `source` (3, T, H, W) in [-1, 1] is generated anew.
 
-    `segments` may lie anywhere, also right behind the clip. `source` without a mask is what the clip starts from when
-    it begins at a level below 1.
+    `segments` may lie anywhere in the clip or begin with the frame after its last. A `source` without a mask is what
+    noise is added to when sampling begins at a level below 1 (SDEdit, Meng et al. 2021, arXiv:2108.01073).
     """
 
     segments: tuple[Segment, ...] = ()
@@ -36,9 +36,9 @@ NO_INPUTS: Final = TaskInputs()
 
 
 def training_clip(task: Task, video: Tensor, other: Tensor | None) -> Tensor:
-    """The clip (3, T, H, W) that this task is practised on, made of a true one and, for a blend, of an `other`.
+    """The clip (3, T, H, W) that trains a task, made from `video` and, for a blend, from `other`, of the same shape.
 
-    A loop is a clip that turns back on its way; a blend dissolves from one clip into the other.
+    A loop plays the first half of the clip forwards and then backwards; a blend dissolves from one clip into the other.
     """
     if task is Task.LOOP:
         frames = video.shape[1]
@@ -49,16 +49,16 @@ def training_clip(task: Task, video: Tensor, other: Tensor | None) -> Tensor:
 
 
 def dissolved(first: Tensor, last: Tensor) -> Tensor:
-    """Two clips (3, T, H, W) as one that begins as the first and ends as the last."""
+    """A cross-fade (3, T, H, W) from one clip to another of the same shape."""
     share = torch.linspace(0, 1, first.shape[1])[None, :, None, None]
     return (1 - share) * first + share * last
 
 
 def draw_inputs(task: Task, video: Tensor, draw: np.random.Generator) -> TaskInputs:
-    """What a training sample of this task is given of the clip (3, T, H, W) that it is practised on.
+    """The inputs of a training sample, cut from the clip (3, T, H, W) that `training_clip` returns.
 
-    A clip too short to leave something to be made is given nothing: it trains text alone. Raises `TaskError` for a task
-    that another one trains.
+    A clip of one frame has no inputs, since nothing would be left to generate. Raises `TaskError` for a task that has
+    no training of its own.
     """
     frames = video.shape[1]
     if task in (Task.TEXT, Task.PICTURE) or frames < 2:
@@ -94,7 +94,7 @@ def _random_box(video: Tensor, draw: np.random.Generator) -> Tensor:
 
 
 def check_inputs(inputs: TaskInputs, frames: int, height: int, width: int) -> None:
-    """Raise `ShapeError` for what does not fit a clip of this shape, naming what and both sizes."""
+    """Raise `ShapeError` for inputs that do not fit a clip of this shape, naming the input and both shapes."""
     for segment in inputs.segments:
         shape = tuple(segment.video.shape)
         if len(shape) != 4 or shape[0] != 3 or shape[2:] != (height, width):
@@ -114,11 +114,12 @@ def check_inputs(inputs: TaskInputs, frames: int, height: int, width: int) -> No
 def inputs_for(
     task: Task, frames: int, first: Tensor, last: Tensor | None = None, mask: Tensor | None = None
 ) -> TaskInputs:
-    """What a request for a clip of so many frames gives: `first` and `last` are clips (3, t, H, W) in [-1, 1].
+    """The inputs of a request for a clip of so many frames; `first` and `last` are clips (3, t, H, W) in [-1, 1].
 
-    image, loop: `first` is a picture. extend: `first` is what comes before. extend-back: `first` is what comes after.
-    fill, blend: the clip leads from `first` to `last`. edit, inpaint: `first` is the clip, and `mask` (T, H, W) tells
-    what is to be made anew. Raises `TaskError` for what is missing, `ShapeError` for what does not fit.
+    image, loop: `first` is one frame. extend: the clip begins with `first`. extend-back: it ends with `first`. fill,
+    blend: it leads from `first` to `last`. edit: `first` is the clip that is edited. inpaint: `first` is generated anew
+    where `mask` (T, H, W) is True. Raises `TaskError` for an input that is missing, `ShapeError` for one that does not
+    fit.
     """
     if task in (Task.FILL, Task.BLEND) and last is None:
         raise TaskError(f"{task.value!r} needs two clips. Give the second one too.")

@@ -1,6 +1,6 @@
-"""What a model can be asked to do; all of it is one mechanism: some of a clip is given, the rest is made.
+"""The tasks of a model. All share one mechanism: some tokens of a clip are inputs, the others are generated.
 
-Imports no torch, since the config of a model names its tasks. What is given is described in `given`.
+Imports no torch, since the config of a model names its tasks. The inputs are described in `task_inputs`.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from kinema_model.errors import TaskError
 
 
 class Task(StrEnum):
-    """A way of asking for a clip."""
+    """What is generated, and from which inputs."""
 
     TEXT = "text"
     PICTURE = "picture"
@@ -28,11 +28,11 @@ class Task(StrEnum):
 
 
 TRAINED_BY: Final[dict[Task, Task]] = {Task.EDIT: Task.TEXT}
-"""Tasks that need no training of their own, and the one that teaches what they need."""
+"""Tasks without training of their own, each with the task whose training serves them."""
 
 
 def can_do(task: Task, trained: tuple[Task, ...]) -> bool:
-    """Whether a model trained for these tasks can be asked for this one."""
+    """Whether a model trained for these tasks can do this one."""
     return TRAINED_BY.get(task, task) in trained
 
 
@@ -44,7 +44,7 @@ def check_task(task: Task, trained: tuple[Task, ...]) -> None:
 
 
 def draw_task(mix: Mapping[Task, float], draw: np.random.Generator) -> Task:
-    """One of the mix, by weight."""
+    """A task of the mix, drawn with its weight; weights need not sum to 1."""
     tasks = sorted(mix)
     weights = np.array([mix[task] for task in tasks], dtype=np.float64)
     return tasks[int(draw.choice(len(tasks), p=weights / weights.sum()))]

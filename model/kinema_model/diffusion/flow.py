@@ -1,4 +1,4 @@
-"""Rectified flow: a straight line from a clip to noise, and the loss of a network that tells its direction.
+"""Rectified flow: a straight path from a clip to noise, and the loss of a network that predicts its velocity.
 
 Level 0 is the clean clip and level 1 is noise (Liu et al. 2022, arXiv:2209.03003; Lipman et al. 2022,
 arXiv:2210.02747): x_t = (1 - t) x_0 + t n, and the velocity dx/dt is n - x_0 everywhere on the line.
@@ -17,17 +17,17 @@ LEVEL_BINS = 4
 
 
 def shift_levels(levels: Tensor, shift: float | Tensor) -> Tensor:
-    """Lean levels in [0, 1] towards noise: s t / (1 + (s - 1) t) (Esser et al. 2024, arXiv:2403.03206)."""
-    # The same written so that 0 and 1 are kept exactly.
+    """Levels in [0, 1], shifted towards noise: s t / (1 + (s - 1) t) (Esser et al. 2024, arXiv:2403.03206)."""
+    # The same formula, written so that levels 0 and 1 stay exact.
     return levels / (levels + (1 - levels) / shift)
 
 
 @dataclass(frozen=True)
 class FlowLoss:
-    """Squared velocity error summed over the tokens that count, and how many they are.
+    """The squared velocity error `total` (), summed over the tokens that are learnt, and their number `count` ().
 
-    `bin_total` and `bin_count` (LEVEL_BINS,) are the same by noise level in equal bins, without gradient. A token's
-    error is the mean over its numbers.
+    `bin_total` and `bin_count` (LEVEL_BINS,) are both by noise level, in bins of equal width, without gradient. The
+    error of a token is the mean over its C pt ph pw numbers.
     """
 
     total: Tensor
@@ -36,7 +36,7 @@ class FlowLoss:
     bin_count: Tensor
 
     def detached(self) -> "FlowLoss":
-        """The same numbers without the graph that they came from."""
+        """The same values without their autograd graph."""
         return FlowLoss(self.total.detach(), self.count, self.bin_total, self.bin_count)
 
     @classmethod
@@ -51,15 +51,16 @@ class FlowLoss:
 
     @property
     def mean(self) -> Tensor:
-        """() mean over the tokens that there are here; a group of processes divides by its own count."""
+        """() mean over the tokens counted here; a group of processes divides by the count of the group instead."""
         return self.total / self.count.clamp(min=1)
 
 
 def flow_loss(model: Velocity, clean: Pack, noise: Tensor, lowest: float = 0.0) -> FlowLoss:
-    """Loss of a pack of clean latents at its levels, with noise (N, C pt ph pw).
+    """The flow matching loss of a pack of clean latents at its levels, with standard normal `noise` (N, C pt ph pw).
 
     Below level `lowest` a token weighs (level / lowest)^2: as if an error of the clean clip were divided by `lowest`.
-    Tokens at level 0 are given, not made: they reach the network clean and add nothing to the loss. Nor does context.
+    Tokens at level 0 are inputs: the network sees them clean and they add nothing to the loss. Context tokens add
+    nothing either.
     """
     levels = clean.token_levels
     t = levels[:, None]

@@ -1,9 +1,9 @@
 """Attention within the segments of a packed sequence, behind one function that hides the kernel.
 
-A segment of queries sees the segment of keys with the same number and nothing else. On a GPU that can, one
-variable-length kernel takes the whole pack; everywhere else each segment is its own scaled dot product. An
-`AttentionPattern` specifies segments that attend to more than themselves, such as chunks of a stream: that takes
-FlexAttention, or copies of shared keys.
+A segment of queries attends to the segment of keys with the same number and to nothing else. A GPU with flash attention
+runs one variable-length kernel over the whole pack; other devices compute one scaled dot product per segment. An
+`AttentionPattern` describes segments that attend to more than themselves, such as chunks of a stream. It is computed
+by FlexAttention (Dong et al. 2024, arXiv:2412.05496) or over copies of the shared keys.
 """
 
 import inspect
@@ -26,20 +26,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Segments:
-    """Where a pack's clips lie: `lengths` in tokens, `offsets` (S + 1,) int32 their running sum."""
+    """The bounds of S consecutive segments: `lengths` in tokens, `offsets` (S + 1,) int32 their running sum from 0."""
 
     lengths: tuple[int, ...]
     offsets: Tensor
 
     @classmethod
     def of(cls, lengths: Sequence[int], device: torch.device | str = "cpu") -> "Segments":
-        """Segments one behind the other."""
+        """Segments of these lengths, one after another."""
         offsets = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
         return cls(tuple(lengths), offsets)
 
     @property
     def longest(self) -> int:
-        """Rows of the longest segment."""
+        """Tokens of the longest segment."""
         return max(self.lengths)
 
     def to(self, device: torch.device | str) -> "Segments":
@@ -49,7 +49,7 @@ class Segments:
 
 @dataclass(frozen=True)
 class KeySpan:
-    """So many neighbouring rows of keys, and the first and the last segment of queries that see them."""
+    """`count` consecutive rows of keys, and the first and last segment of queries that attend to them."""
 
     count: int
     first: int
@@ -58,12 +58,12 @@ class KeySpan:
 
 @dataclass(frozen=True)
 class AttentionPattern:
-    """Which keys every segment of queries sees, `keys` telling how many.
+    """The keys that each segment of queries attends to; `keys` has their number for each segment.
 
-    `taken` (K,) are the rows that stand as keys, of what is remembered and behind it the pack's own, and `places`
-    (K, 3) where they stand; without them they are the pack's own. `rows` (M,) names which of the K each segment sees,
-    one segment behind the other, and `spans` (K, 2) the first and last segment that see a key; without them each
-    segment sees the next so many.
+    `taken` (K,) selects the rows that are keys from the cached rows followed by those of the pack, and `places` (K, 3)
+    holds their positions; without both, the keys are the rows of the pack. `rows` (M,) lists which of the K keys each
+    segment attends to, segment after segment, and `spans` (K, 2) the first and last segment that attend to each key;
+    without both, every segment attends to the next `keys.lengths[i]` keys.
     """
 
     queries: Segments
@@ -75,14 +75,14 @@ class AttentionPattern:
 
     @classmethod
     def own(cls, segments: Segments) -> "AttentionPattern":
-        """Every segment sees itself."""
+        """Every segment attends to itself."""
         return cls(segments, segments)
 
     @classmethod
     def across(
         cls, lengths: Sequence[int], seen: Sequence[KeySpan], device: torch.device | str = "cpu"
     ) -> "AttentionPattern":
-        """Segments of these lengths over keys that more than one of them may see; `seen` covers all rows in order."""
+        """Segments of these lengths over keys that they may share; `seen` covers all rows of keys in order."""
         rows: list[list[Tensor]] = [[] for _ in lengths]
         starts = accumulate((block.count for block in seen), initial=0)
         for start, block in zip(starts, seen, strict=False):
@@ -128,7 +128,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, queries: Segments, keys: Segments
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, pattern: AttentionPattern) -> Tensor:
-    """As `attention`, over the keys that each segment sees: k and v (K, H, d)."""
+    """As `attention`, over the keys of the pattern: q (N, H, d), k and v (K, H, d) -> (N, H, d)."""
     if pattern.rows is None:
         return attention(q, k, v, pattern.queries, pattern.keys)
     return choose_shared_kernel(q.device, q.dtype)(q, k, v, pattern)
@@ -144,14 +144,14 @@ def choose_kernel(device: torch.device, dtype: torch.dtype) -> Kernel:
 
 @lru_cache(maxsize=8)
 def choose_shared_kernel(device: torch.device, dtype: torch.dtype) -> SharedKernel:
-    """The same where segments share keys."""
+    """The fastest kernel for segments that share keys; the choice is logged once."""
     kernel: SharedKernel = _block_sparse if _has_flash(device, dtype) else _gathered
     logger.info("attention to shared keys on %s in %s: %s", device, dtype, kernel.__name__.strip("_"))
     return kernel
 
 
 def _has_flash(device: torch.device, dtype: torch.dtype) -> bool:
-    """Flash attention, which stands behind variable lengths, needs half precision and Ampere."""
+    """Flash attention, which the variable-length kernel uses, needs half precision and compute capability 8.0."""
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     major, _ = torch.cuda.get_device_capability(device)
@@ -159,7 +159,7 @@ def _has_flash(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def _segment_by_segment(q: Tensor, k: Tensor, v: Tensor, queries: Segments, keys: Segments) -> Tensor:
-    """Neighbours of equal length share one call, so that a batch of equal clips costs what a batch costs."""
+    """Consecutive segments of equal length share one call, so that equal clips cost no more than a batch."""
     runs = [(n, m, len(list(same))) for (n, m), same in groupby(zip(queries.lengths, keys.lengths, strict=True))]
     rows = [n * count for n, _, count in runs]
     columns = [m * count for _, m, count in runs]
@@ -197,14 +197,14 @@ def _varlen() -> Callable[..., Tensor | tuple[Tensor, ...]]:
 
 
 def _gathered(q: Tensor, k: Tensor, v: Tensor, pattern: AttentionPattern) -> Tensor:
-    """Keys copied for each segment that sees them: exact, with no score computed in vain, for more memory."""
+    """Keys copied for each segment that attends to them: no masked score is computed, at the cost of memory."""
     assert pattern.rows is not None
     k, v = k.index_select(0, pattern.rows), v.index_select(0, pattern.rows)
     return attention(q, k, v, pattern.queries, pattern.keys)
 
 
 def _block_sparse(q: Tensor, k: Tensor, v: Tensor, pattern: AttentionPattern) -> Tensor:
-    """FlexAttention, which skips the blocks that nobody sees and copies nothing."""
+    """FlexAttention, which skips blocks that no query attends to and copies nothing."""
     # (1, H, N, d), as it takes them.
     q, k, v = (each.transpose(0, 1)[None] for each in (q, k, v))
     mixed = _flex(q.device.type)(q, k, v, block_mask=pattern.block_mask)
@@ -214,7 +214,7 @@ def _block_sparse(q: Tensor, k: Tensor, v: Tensor, pattern: AttentionPattern) ->
 
 @lru_cache(maxsize=2)
 def _flex(device_type: str) -> Callable[..., Tensor | tuple[Tensor, ...]]:
-    """FlexAttention is only a kernel once compiled; uncompiled it is the formula, which serves to check the mask."""
+    """FlexAttention is a kernel only when compiled; uncompiled it is the formula, by which tests check the mask."""
     from torch.nn.attention.flex_attention import flex_attention
 
     if device_type != "cuda":

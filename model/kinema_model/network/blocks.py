@@ -1,6 +1,6 @@
-"""The parts of a transformer block, each small enough to be read beside its formula in docs/model.md.
+"""The parts of a transformer block; docs/model.md has their formulas.
 
-Module names are those of the diffusers format, so that a state dict is one and the same here and there.
+Module names are those of the diffusers format, so that state dicts are interchangeable.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class FP32LayerNorm(nn.LayerNorm):
 
 
 class FeedForward(nn.Module):
-    """Linear, GELU, Linear; the hole in `net` stands where others have dropout."""
+    """Linear, GELU, Linear; `net[1]` is an identity in the place of dropout, which keeps the published indices."""
 
     def __init__(self, width: int, hidden: int, out: int, approximate: str) -> None:
         super().__init__()
@@ -51,9 +51,11 @@ class _Projection(nn.Module):
 
 @dataclass(frozen=True)
 class Context:
-    """What every block of one pass looks at: where tokens and keys lie, and the text and image states at width D.
+    """What all blocks of one pass share.
 
-    `runs` are the tokens that share a text, `clips` those that share an image.
+    `rope` and `key_rope` are the tables of `rope.rope_table` for N tokens and K keys, `level_index` (N,) points into
+    the U distinct levels, `text` (M, D) and `image` (I, D) are states at the width of the network. `runs` are the
+    segments of tokens that share a text, `clips` those that share an image.
     """
 
     pattern: AttentionPattern
@@ -85,7 +87,7 @@ class Attention(nn.Module):
         return x.view(*x.shape[:-1], self.heads, -1)
 
     def _normed(self, x: Tensor, norm: nn.RMSNorm) -> Tensor:
-        """In float32, so that what follows rounds once."""
+        """(N, D) -> (N, H, d) in float32, so that rounding happens once, afterwards."""
         return self._heads(F.rms_norm(x.float(), norm.normalized_shape, norm.weight.float(), norm.eps))
 
     def _out(self, mixed: Tensor) -> Tensor:
@@ -94,7 +96,7 @@ class Attention(nn.Module):
 
 
 class SelfAttention(Attention):
-    """Among the tokens that see each other, and those remembered, with rotary positions."""
+    """Attention among the tokens of a pattern and to cached ones, with rotary positions (Su et al. 2021)."""
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """x (N, D) -> (N, D)."""
@@ -110,7 +112,7 @@ class SelfAttention(Attention):
 
 
 class CrossAttention(Attention):
-    """From a clip's tokens to the states of its prompt and, in image-to-video weights, of its image."""
+    """Attention from the tokens of a clip to the states of its prompt and, in image-to-video weights, of its image."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
@@ -149,7 +151,7 @@ class Block(nn.Module):
         self.scale_shift_table = nn.Parameter(torch.zeros(1, 6, d))
 
     def forward(self, x: Tensor, modulation: Tensor, context: Context) -> Tensor:
-        """x (N, D); modulation (U, 6, D) float32 per distinct level -> (N, D)."""
+        """x (N, D) and modulation (U, 6, D) float32 of the U distinct levels -> (N, D)."""
         index = context.level_index
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (self.scale_shift_table.float() + modulation).unbind(1)
         x = gated(x, self.attn1(adaptive_norm(x, shift_a, scale_a, index, self.eps), context), gate_a, index)

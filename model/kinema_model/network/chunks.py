@@ -1,7 +1,7 @@
-"""Which tokens see which in a clip that is made chunk by chunk: all of their own chunk, and backward.
+"""The attention pattern of a clip that is generated chunk by chunk: full within a chunk, and to earlier chunks.
 
-Full attention within a chunk and none forward (block-causal, as in CausVid, arXiv:2412.07772), so that what is finished
-need never be computed again. A window bounds how far back; references stand right before it for ever.
+No chunk attends to a later one (block-causal, as in CausVid, arXiv:2412.07772), so finished chunks need not be computed
+again. A window bounds how many earlier chunks are attended to; reference frames are positioned right before it.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ Box = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Chunks:
-    """Token `rows` of each chunk of a clip, of which every one sees itself and `window` chunks before it.
+    """Token `rows` of each chunk of a clip; a chunk attends to itself and to the `window` chunks before it.
 
-    The sample's other parts are references. Each sees itself alone; every chunk but the first, of which they may be,
-    sees them at their times counted from the beginning of its window. The first `context` chunks are not to be learnt:
-    they stand for what sampling has already made.
+    The other parts of the sample are references, which attend to themselves alone. Every chunk but the first, which
+    they may be cut from, attends to them, with their times counted from the start of its window. The first `context`
+    chunks add nothing to the loss: they are what sampling has already generated.
     """
 
     rows: tuple[int, ...]
@@ -35,9 +35,9 @@ class Chunks:
 def attention_pattern(
     chunks: Sequence[Chunks | None], boxes: Sequence[Sequence[Box]], places: Tensor
 ) -> AttentionPattern:
-    """The sight of a pack whose samples have these chunks, or None, and boxes of tokens; places (N, 3).
+    """The pattern of a pack from the chunks (or None), the boxes of tokens and the positions (N, 3) of its samples.
 
-    Raises `ShapeError` for chunks that are not the clip's rows.
+    Raises `ShapeError` for chunks whose rows do not sum up to those of the clip.
     """
     sizes = [[prod(box) for box in parts] for parts in boxes]
     if not any(chunks):
@@ -79,7 +79,7 @@ def _check(chunks: Chunks, box: Box) -> None:
 
 
 def _chunked(chunks: Chunks, parts: Sequence[Box], first: int) -> tuple[list[KeySpan], list[KeySpan]]:
-    """Who sees the chunks and the references of one sample, its segments counted from `first`."""
+    """The key spans of the chunks and of the references of one sample, its segments numbered from `first`."""
     count = len(chunks.rows)
     area = prod(parts[0][1:])
     of_chunks = [
@@ -93,9 +93,9 @@ def _chunked(chunks: Chunks, parts: Sequence[Box], first: int) -> tuple[list[Key
 def _before_windows(
     chunks: Chunks, places: Tensor, tokens: Sequence[int], start: int, first: int
 ) -> list[tuple[KeySpan, Tensor, Tensor]]:
-    """The references of one sample once more for each chunk that sees them: rows, and places moved with its window.
+    """Copies of the references of one sample, for each chunk that attends to them: rows (n,) and positions (n, 3).
 
-    One key cannot be as far from two windows, so each window has its own.
+    A reference is equally far from every window, so each window has its own copy of the keys, at its own positions.
     """
     references = torch.arange(tokens[0], len(places), device=places.device)
     if not len(references):

@@ -1,7 +1,7 @@
-"""Floating point operations of a network, so that ranks can be given equal work and utilisation can be told.
+"""Floating point operations of a network, by which ranks share work and utilisation is measured.
 
-A multiply-add counts as two. Matrix products and attention are counted; norms, gates and rotations, which move
-memory rather than compute, are not.
+A multiply-add counts as two. Matrix products and attention are counted; norms, gates and rotations, which are
+bound by memory, are not.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def training_flops(
 ) -> int:
     """FLOPs of forward and backward: each product has two gradients, so three times `forward_flops`.
 
-    Nothing is recomputed. That the first layers need no gradient by their input is left out of account.
+    Nothing is recomputed. The first layers count in full, although their inputs need no gradient.
     Raises `ShapeError`.
     """
     return 3 * forward_flops(config, clips, texts, levels, images)

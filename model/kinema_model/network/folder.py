@@ -1,6 +1,6 @@
 """Networks as folders in the diffusers format: config.json beside safetensors, whole or in shards.
 
-Nothing that was stored is run: pickled weights are refused. A folder of a whole pipeline holds its network below
+No stored code is run: pickled weights are refused. A folder of a whole pipeline holds its network below
 `transformer/`.
 """
 
@@ -24,7 +24,7 @@ _ADVICE: Final = "Publish the model again, or fetch a fresh copy."
 
 
 def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> VideoTransformer:
-    """The network in `folder` or in its `transformer/`, in eval mode, on the CPU; it has learnt no null token.
+    """The network in `folder` or in its `transformer/`, in eval mode, on the CPU, without a null token.
 
     Tensors are cast to `dtype` in the shapes that config.json gives. Raises `BrokenArtefact` or `ConfigError` that
     names the file at fault.

@@ -1,7 +1,7 @@
-"""What a network remembers of tokens that are done, so that a long clip costs no more per chunk than a short one.
+"""The KV cache: keys and values of finished tokens, so that a chunk of a long clip costs no more than of a short one.
 
-Keys are kept before their rotation: where a token stands is told anew in every pass, counted from the window's own
-beginning, and positions stay small however long the clip has become.
+Keys are cached before their rotation. Every pass rotates them anew, by positions counted from the start of the window,
+so positions stay small in a clip of any length.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ class KeyValues:
 
 @dataclass
 class LayerKVCache:
-    """One layer's `past`, and in `own` what the latest pass added to it."""
+    """The cache of one layer: `past` is read, `own` holds the keys and values of the latest pass."""
 
     past: KeyValues | None = None
     own: KeyValues | None = None
 
     def join(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (past + n, H, d): the past, and behind it those (n, H, d) of this pass, noted in `own`."""
+        """Keys and values (past + n, H, d): the cached ones, then those (n, H, d) of this pass, which `own` keeps."""
         self.own = KeyValues(keys, values)
         if self.past is None:
             return keys, values
@@ -36,13 +36,13 @@ class LayerKVCache:
 
 @dataclass
 class KVCache:
-    """A memory for every layer of a network."""
+    """The cache of every layer of a network."""
 
     layers: list[LayerKVCache] = field(default_factory=list)
 
     @classmethod
     def of(cls, depth: int, pasts: Sequence[Sequence[KeyValues]] = ()) -> "KVCache":
-        """Of `depth` layers, the past being `pasts` one behind the other, each with a `KeyValues` for every layer."""
+        """A cache of `depth` layers from `pasts`, concatenated in order; each has a `KeyValues` for every layer."""
         if not pasts:
             return cls([LayerKVCache() for _ in range(depth)])
         joined = [

@@ -1,6 +1,6 @@
-"""Noise levels as modulation: computed once per distinct level and looked up, never kept for every token.
+"""Noise levels as modulation (adaLN, Peebles and Xie 2022): computed once per distinct level, never per token.
 
-Plain autograd would keep shift, scale and gate of every token of every layer for the way back (1.1 GiB a layer at
+Plain autograd would keep shift, scale and gate of every token of every layer for the backward pass (1.1 GiB a layer at
 32k tokens of width 1536). The functions here keep the index and look the rows up again.
 """
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 LEVEL_SCALE = 1000.0
-"""Sinusoids are spaced for step counts of about a thousand, as in DDPM (arXiv:2006.11239)."""
+"""A level in [0, 1] times this is a step of DDPM (arXiv:2006.11239), for which the sinusoids are spaced."""
 
 
 def sinusoids(values: Tensor, features: int, longest_period: float = 10_000.0) -> Tensor:
@@ -23,14 +23,14 @@ def sinusoids(values: Tensor, features: int, longest_period: float = 10_000.0) -
 
 
 def summed_by_row(values: Tensor, index: Tensor, rows: int) -> Tensor:
-    """(N, D) -> (rows, D): the sum of the values that share an index."""
+    """Values (N, D) and index (N,) -> (rows, D): the sum of the values that share an index."""
     if rows == 1:
         return values.sum(0, keepdim=True)
     return values.new_zeros(rows, values.shape[1]).index_add_(0, index, values)
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of the table per token; one row is left to broadcasting."""
+    """Rows of the table (U, D) for each token (N, D); a single row is broadcast."""
     return table if len(table) == 1 else table.index_select(0, index)
 
 
@@ -83,7 +83,7 @@ def gated(x: Tensor, update: Tensor, gate: Tensor, index: Tensor) -> Tensor:
 
 
 class TimestepEmbedding(nn.Module):
-    """Sinusoids of a level -> a vector, through a small network."""
+    """The embedding of a noise level, from its sinusoids through two linear layers."""
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Clips of any length, size and frame rate as one sequence without padding, and the way back.
+"""Clips of any length, size and frame rate as one sequence without padding (NaViT, Dehghani et al. 2023), and back.
 
-A clip is one or more parts: boxes of latents with a noise level per token and a place on the time axis. A given
-picture is a part of its own, so it is encoded as inference encodes it and can stand at any moment of the clip.
+A clip is one or more parts: boxes of latents with a noise level per token and positions on the time axis. An input
+image is a part of its own, so that training encodes it as sampling does, at any time of the clip.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from kinema_model.network.chunks import Chunks, attention_pattern
 class Part:
     """Latents (C, T, H, W) of one box, levels of its tokens (T', H', W') in [0, 1], times (T',) of its token rows.
 
-    T', H', W' count patches. `times` are places on the rotary time axis.
+    T', H', W' count patches. `times` are positions on the rotary time axis, in frames at `reference_fps`.
     """
 
     latents: Tensor
@@ -33,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Cut:
-    """From a clip's token row `row` on its text is another: states (L, text_dim)."""
+    """A change of text: from token row `row` of a clip on, its text has the states (L, text_dim)."""
 
     row: int
     text: Tensor
@@ -43,8 +43,8 @@ class Cut:
 class Sample:
     """One clip: its parts, token states of its text (L, text_dim), and of its image (I, image_dim) if any.
 
-    The first part is the clip itself, others are what it is given beside that. An empty text stands for none. `cuts`
-    are in the order of their rows; what is beside the clip goes with `text`. With `chunks` a clip sees only backward.
+    The first part is the clip itself, the others are inputs beside it. An empty text (0, text_dim) is no text. `cuts`
+    are in the order of their rows; parts beside the clip share `text`. With `chunks` no chunk attends to a later one.
     """
 
     parts: tuple[Part, ...]
@@ -58,10 +58,11 @@ class Sample:
 class Pack:
     """Samples as one sequence of N tokens.
 
-    tokens (N, C pt ph pw); places (N, 3) on the rotary axes, and the same scaled to [-1, 1] over the first part of
-    each sample; levels (U,) are the distinct ones and level_index (N,) points into them; context (N,) is True where a
-    token is noised but not to be learnt; text (M, text_dim) and textless (M,), True where a row stands for no text;
-    image (I, image_dim). `runs` are the tokens that share a text, `pattern` tells which tokens see which.
+    tokens (N, C pt ph pw); places (N, 3) are positions on the rotary axes (time, row, column), scaled_places (N, 3) the
+    same scaled to [-1, 1] over the first part of each sample; levels (U,) are the distinct noise levels and level_index
+    (N,) points into them; context (N,) is True for a token that is noised but adds nothing to the loss; text
+    (M, text_dim) and textless (M,), True where a row stands for no text; image (I, image_dim). `runs` are the segments
+    of tokens that share a text, `pattern` says which tokens attend to which.
     """
 
     tokens: Tensor
@@ -77,7 +78,7 @@ class Pack:
     textless: Tensor
     texts: Segments
     boxes: tuple[tuple[Box, ...], ...]
-    """Patches of every part of every sample, in order."""
+    """(frames, rows, columns) in patches, of every part of every sample, in order."""
     image: Tensor | None = None
     images: Segments | None = None
 
@@ -87,7 +88,7 @@ class Pack:
         return self.levels.index_select(0, self.level_index)
 
     def at(self, tokens: Tensor, levels: Tensor) -> Self:
-        """The same pack with other latents, and other levels (U,) in place of the distinct ones."""
+        """The same pack with other tokens (N, C pt ph pw) and other levels (U,) in place of the distinct ones."""
         return replace(self, tokens=tokens, levels=levels)
 
     def to(self, device: torch.device | str) -> Self:
@@ -100,7 +101,7 @@ class Pack:
 
 
 def patchify(latents: Tensor, patch: Box) -> Tensor:
-    """(C, T, H, W) -> (T' H' W', C pt ph pw): one row per patch. Raises `ShapeError`."""
+    """(C, T, H, W) -> (T' H' W', C pt ph pw): one row per patch. Raises `ShapeError` for a part of a patch."""
     c, t, h, w = latents.shape
     pt, ph, pw = patch
     if t % pt or h % ph or w % pw:
@@ -118,7 +119,7 @@ def unpatchify(tokens: Tensor, box: Box, patch: Box) -> Tensor:
 
 
 def pack_samples(samples: Sequence[Sample], patch: Box) -> Pack:
-    """One sequence of all samples' parts, in order. Raises `ShapeError` for parts that contradict themselves."""
+    """All parts of all samples as one sequence, in order. Raises `ShapeError` for shapes that do not fit each other."""
     if not samples or any(not sample.parts for sample in samples):
         raise ShapeError("There is nothing to pack. Give samples with at least one part each.")
     boxes = tuple(tuple(_box(part, patch) for part in sample.parts) for sample in samples)
@@ -172,7 +173,7 @@ def _runs(sample: Sample, boxes: Sequence[Box]) -> list[tuple[int, Tensor]]:
 
 
 def _context(sample: Sample, boxes: Sequence[Box]) -> Tensor:
-    """(n,): True for the tokens that stand for what sampling has already made: finished chunks, and references."""
+    """(n,): True for the tokens that sampling has already generated: finished chunks, and references."""
     tokens = torch.arange(sum(map(prod, boxes)))
     if sample.chunks is None:
         return torch.zeros_like(tokens, dtype=torch.bool)
@@ -193,7 +194,7 @@ def _box(part: Part, patch: Box) -> Box:
 
 
 def _places(sample: Sample, boxes: Sequence[Box]) -> tuple[Tensor, Tensor]:
-    """Places (n, 3) of a sample's tokens on the rotary axes, and scaled by the extent of its first part."""
+    """Positions (n, 3) of the tokens of a sample on the rotary axes, and scaled by the extent of its first part."""
     (frames, height, width), times = boxes[0], sample.parts[0].times
     device = sample.parts[0].latents.device
     grids = []

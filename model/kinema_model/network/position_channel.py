@@ -1,8 +1,8 @@
-"""The channel that tells each token where in its clip it lies.
+"""An input channel with the absolute position of each token in its clip.
 
-Rotary positions alone tell distances only, and in a small world on an empty background nothing else betrays where
-a token is. The channel holds one feature of the place per number of a patch: it is an input like any other, so the
-network stays the published one.
+Rotary positions encode distances only, and on an empty background nothing else shows where a token is. The channel
+holds one feature of the position per number of a patch. It is an input like any other, so the network stays the
+published one.
 """
 
 from math import prod
@@ -16,9 +16,9 @@ _OCTAVES = 4
 
 
 def position_channel(pack: Pack, patch: Box, *, time: bool) -> Tensor:
-    """(N, pt ph pw): sines and cosines of every token's place, each axis scaled to [-1, 1] over its clip, then zeros.
+    """(N, pt ph pw): sines and cosines of positions, each axis scaled to [-1, 1] over its clip, padded with zeros.
 
-    Without `time` only rows and columns are told, for clips whose length is open.
+    Without `time` it holds rows and columns only, for clips of open length.
     """
     octaves = torch.pi / 2 * 2.0 ** torch.arange(_OCTAVES, device=pack.places.device)
     angles = (pack.scaled_places[:, 0 if time else 1 :, None] * octaves).flatten(1)

@@ -1,4 +1,4 @@
-"""The network: a diffusion transformer over packed spacetime patches that is told a noise level per token.
+"""The network: a diffusion transformer over packed spacetime patches, conditioned on a noise level per token.
 
 Sources: DiT (Peebles and Xie 2023, arXiv:2212.09748) for patches and zero initialisation, Wan 2.1
 (arXiv:2503.20314) for the block, Diffusion Forcing (Chen et al. 2024, arXiv:2407.01392) for levels that differ
@@ -79,10 +79,10 @@ class ConditionEmbedder(nn.Module):
 
 
 class VideoTransformer(nn.Module):
-    """Packed noisy latents, levels and text -> what the last layer says of every token.
+    """Packed noisy latents, levels and text -> the output of the last layer for every token.
 
-    The names of its parameters are those of `WanTransformer3DModel`, so weights pass between the two as they are.
-    `null_text`, which stands for no text, is beside them and only where the model has learnt one.
+    Parameter names are those of `WanTransformer3DModel`, so weights are interchangeable. The only other parameter is
+    `null_text` (text_dim,), which stands for no text, in models that have learnt it.
     """
 
     def __init__(self, config: NetworkConfig, *, null_text: bool = True) -> None:
@@ -97,7 +97,7 @@ class VideoTransformer(nn.Module):
         self.null_text = nn.Parameter(torch.zeros(config.text_dim)) if null_text else None
 
     def forward(self, pack: Pack, kv_cache: KVCache | None = None) -> Tensor:
-        """(N, pt ph pw C_out) in the order of the pack's tokens. Raises `ShapeError`.
+        """(N, pt ph pw C_out) in the order of the pack's tokens. Raises `ShapeError` for a pack that does not fit.
 
         `kv_cache` prepends keys and values of earlier tokens to the pack's own, for patterns that use them, and keeps
         those of this pass.
@@ -155,7 +155,7 @@ class VideoTransformer(nn.Module):
 
 
 def initialise(network: VideoTransformer) -> None:
-    """Weights to begin with: every block starts as the identity and the output as zero (DiT, section 3.2)."""
+    """Set the initial weights: every block starts as the identity and the output as zero (DiT, section 3.2)."""
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)

@@ -1,1 +1,1 @@
-"""Clips of any shape in steps of one size: which clips make a step, and which rank computes which."""
+"""Sequence packing: which clips of any shape make a step of one size, and which rank computes which."""

@@ -1,6 +1,6 @@
 """Which samples make a step: a fixed budget of tokens, filled by clips of any shape.
 
-What a step holds follows from the stream of samples alone, so a run that was interrupted or resized takes the same
+The samples of a step depend on the order of samples alone, so a run that was interrupted or resized takes the same
 steps.
 """
 
@@ -21,18 +21,18 @@ _REMEMBERED: Final = 4096
 
 @dataclass(frozen=True)
 class StreamState:
-    """How far the stream is taken: every id below `following` but the `skipped` ones."""
+    """The samples taken so far: every id below `following` except the `skipped` ones."""
 
     following: int = 0
     skipped: tuple[int, ...] = ()
 
     def to_numbers(self) -> list[int]:
-        """`STATE_NUMBERS` numbers, however many are skipped, as a checkpoint wants them: the rest is -1."""
+        """`STATE_NUMBERS` numbers for a checkpoint; unused ones are -1."""
         return [self.following, *self.skipped, *[-1] * (LOOK_AHEAD - len(self.skipped))]
 
     @classmethod
     def from_numbers(cls, numbers: Sequence[int]) -> Self:
-        """Raises `ConfigError` for what `to_numbers` did not write."""
+        """The state that `to_numbers` wrote. Raises `ConfigError` for other numbers."""
         following, *others = numbers or [-1]
         skipped = tuple(each for each in others if each != -1)
         if len(numbers) != STATE_NUMBERS or following < 0 or not all(0 <= each < following for each in skipped):
@@ -41,16 +41,16 @@ class StreamState:
 
     @property
     def taken(self) -> int:
-        """Samples that steps have taken."""
+        """Number of samples taken so far."""
         return self.following - len(self.skipped)
 
 
 class StepPlanner:
-    """Fills steps of `budget` tokens with samples in id order, where `tokens(id)` tells a sample's size.
+    """Fills steps of `budget` tokens with samples in id order; `tokens(id)` is the size of a sample in tokens.
 
-    A step takes samples in order as long as they fit. Then, among the next `look_ahead`, it takes those that fill what
-    is left best. Samples passed over come first in the next step and are all taken there, since together
-    they are no larger than the budget. Nothing depends on the number of ranks.
+    A step takes samples in order as long as they fit. Among the next `look_ahead` it then takes those that fill the
+    rest of the budget best. Skipped samples come first in the next step and are all taken there, since together they
+    are no larger than the budget. Nothing depends on the number of ranks. Raises `ConfigError` for a budget below 1.
     """
 
     def __init__(self, tokens: Callable[[int], int], budget: int, *, look_ahead: int = LOOK_AHEAD) -> None:
@@ -65,7 +65,7 @@ class StepPlanner:
         self.look_ahead = look_ahead
 
     def plan(self, state: StreamState) -> tuple[tuple[int, ...], StreamState]:
-        """Ids of the next step's samples, ascending but for skipped ones, which come first; and where that leaves off.
+        """Ids of the samples of the next step, earlier skipped ones first, else ascending; and the state after it.
 
         Raises:
             ShapeError: a sample is larger than the budget.
@@ -98,7 +98,7 @@ class StepPlanner:
         return size
 
     def _ahead(self, stream: Iterator[int]) -> list[int]:
-        """Samples to choose from: so few that what is passed over fits into one step."""
+        """Samples to choose from: so few that those skipped fit into one step."""
         ahead: list[int] = []
         room = self.budget
         for sample in islice(stream, self.look_ahead):

@@ -1,6 +1,6 @@
-"""Which rank computes which samples of a step, so that none waits long for another.
+"""Which rank computes which samples of a step, so that no rank waits long for another.
 
-How a step is shared out follows from the step and the number of ranks alone.
+The shares depend on the step and the number of ranks alone.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _LEAST_GAIN: Final = 1e-6
 
 @dataclass(frozen=True)
 class Load:
-    """What a sample costs: tokens, and FLOPs of its share of a training step."""
+    """The cost of a sample: its tokens, and the FLOPs of its forward and backward pass."""
 
     sample: int
     tokens: int
@@ -25,11 +25,11 @@ class Load:
 
 
 def share(loads: Sequence[Load], ranks: int) -> list[list[Load]]:
-    """A step's samples for each rank, such that the slowest has little more FLOPs than the mean.
+    """The samples of a step for each rank, such that the slowest rank has little more FLOPs than the mean.
 
     Longest first to the least loaded (Graham 1969, SIAM J. Appl. Math. 17), then moves and exchanges that relieve the
     slowest rank, until none does or it is close to the mean. Fewer samples than ranks leave ranks without any.
-    Raises `ConfigError`.
+    Raises `ConfigError` for fewer than one rank.
     """
     if ranks < 1:
         raise ConfigError(f"A step cannot be shared among {ranks} ranks. Give at least 1.")
@@ -60,7 +60,7 @@ def _relieve(shares: list[list[Load]], enough: float) -> bool:
             ((given, taken) for given in slow for taken in (*other, None)),
             key=lambda pair: abs(half - _relief(*pair)),
         )
-        # Something is asked for, so that rounding cannot have two ranks exchange for ever.
+        # A least gain is required, so that rounding cannot make two ranks exchange samples for ever.
         if abs(half - _relief(given, taken)) < (1 - _LEAST_GAIN) * half:
             slow.remove(given)
             other.append(given)

@@ -1,7 +1,7 @@
-"""The steps of a training: which clips of its data each takes, and which of them each rank computes.
+"""The steps of a training: which clips of the data each takes, and which of them each rank computes.
 
-A step is a function of the source, the budget and the steps before it alone. So a run that was stopped goes on with the
-very clips that follow, whatever the number of ranks is by then.
+A step depends on the source, the budget and the steps before it alone. So a run that was stopped continues with the
+clips that follow, on any number of ranks.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from kinema_model.packing.planning import StepPlanner, StreamState, patches
 from kinema_model.packing.sharing import Load, share
 from kinema_model.source import Source
 
-# Text states of a usual caption; they hardly weigh beside a clip's own tokens.
+# Text states of a usual caption, which cost little compared with the tokens of a clip.
 _TEXT: Final = 20
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step over all ranks: `number` counts from 0, `after` is where the stream is once it is taken."""
+    """One optimiser step over all ranks: `number` counts from 0, `after` is the state of the stream after it."""
 
     number: int
     loads: tuple[Load, ...]
@@ -34,7 +34,7 @@ class Step:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all its clips, without those that stand beside a clip because its task gives them."""
+        """Tokens of all its clips, without those of input parts beside a clip."""
         return sum(load.tokens for load in self.loads)
 
     def of(self, rank: int, ranks: int) -> list[int]:
@@ -63,7 +63,7 @@ class Steps:
         self._planner = StepPlanner(self._tokens, budget)
 
     def walk(self, first: int, end: int, state: StreamState) -> Iterator[Step]:
-        """Steps `first` to `end` - 1, where `state` is what step `first` - 1 left. Raises `ShapeError`."""
+        """Steps `first` to `end` - 1; `state` is the state after step `first` - 1. Raises as `StepPlanner.plan`."""
         for number in range(first, end):
             samples, state = self._planner.plan(state)
             yield Step(number, tuple(self._load(sample) for sample in samples), state)

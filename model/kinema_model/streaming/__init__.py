@@ -1,1 +1,1 @@
-"""Clips of open length, chunk after chunk."""
+"""Clips of open length, generated chunk by chunk."""

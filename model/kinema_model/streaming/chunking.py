@@ -1,8 +1,8 @@
-"""A clip as a streaming model is taught it: one chunk to be made, behind chunks that are finished.
+"""A training clip of a streaming model: finished chunks, and after them one chunk to generate.
 
-That is what sampling asks, chunk after chunk. Finished chunks are slightly noised, since what a model makes is not
-quite what it is taught on (Diffusion Forcing, arXiv:2407.01392, section 3.3). A chunk behind half-noised ones, which
-one pass over a whole clip could teach as well, is never met.
+That is what sampling asks for each chunk. Finished chunks are slightly noised, since generated chunks differ from those
+of the data (Diffusion Forcing, Chen et al. 2024, arXiv:2407.01392, section 3.3). No chunk is trained after half-noised
+ones, since sampling never has them.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from kinema_model.source import Clip
 
 
 def chunk_rows(config: ModelConfig, streaming: StreamingConfig, rows: int) -> list[int]:
-    """Token rows of a shot's chunks: full ones, and at the end what is left."""
+    """Token rows of each chunk of a shot with so many `rows`: full chunks, and the rest in the last one."""
     full = streaming.chunk_frames // config.patch[0]
     return [min(full, rows - first) for first in range(0, rows, full)]
 
@@ -32,7 +32,7 @@ def chunk_rows(config: ModelConfig, streaming: StreamingConfig, rows: int) -> li
 def reference_of(
     config: ModelConfig, streaming: StreamingConfig, codec: Codec, shot: Tensor, fps: float
 ) -> tuple[Part, ...]:
-    """The part that keeps the beginning of a shot uint8 (t, H, W, 3) in sight, or none."""
+    """The reference part from the first frames of a shot uint8 (t, H, W, 3) at `fps` frames per second, or none."""
     frames = min(streaming.reference_frames, streaming.chunk_frames, len(shot))
     if not frames:
         return ()
@@ -48,11 +48,11 @@ def chunked_sample(
     level: Tensor,
     draw: np.random.Generator,
 ) -> Sample:
-    """A clip in streaming mode: `texts` for its shots, `level` () before the shift.
+    """A clip cut off after one chunk, drawn by `draw`, which is the one to generate.
 
-    It ends with the one chunk that is to be made, drawn by `draw`. Those before it stand as sampling leaves finished
-    ones, at `context_level`, and so do the first frames of the first shot beside them: what comes back was there.
-    Chunks end where shots do, as in sampling.
+    `texts` (L, text_dim) are one for each shot, `level` () is its noise level in [0, 1] before the shift. Earlier
+    chunks are context at `context_level`, as sampling leaves finished ones. So are the reference frames, the first of
+    the first shot. Chunks end where shots do, as in sampling.
     """
     whole = whole_clip(config, codec.encode(to_float(clip.video[None]))[0], clip.fps)
     total, height, width = whole.levels.shape

@@ -1,8 +1,8 @@
-"""Clips of open length: one chunk after another from noise, each looking back at a window of what is done.
+"""Clips of open length: one chunk after another from noise, each attending to a window of finished chunks.
 
 The loop is that of CausVid (arXiv:2412.07772) and Self Forcing (arXiv:2506.08009), with full denoising of each chunk.
-Finished chunks are looked at slightly noised, as in training: what a model makes is not quite what it was taught on,
-and noise covers the difference (Diffusion Forcing, arXiv:2407.01392, section 3.3).
+Finished chunks are attended to slightly noised, as in training: generated chunks differ from those of the data, and
+noise hides the difference (Diffusion Forcing, Chen et al. 2024, arXiv:2407.01392, section 3.3).
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,9 +33,9 @@ _AS_REFERENCE: Final = 2
 
 @dataclass(frozen=True)
 class Shot:
-    """So many seconds of a prompt. What comes back in it was first seen in shot `like`, whose beginning stays in sight.
+    """A prompt for so many seconds. The reference frames of the shot are the first frames of shot `like`.
 
-    A shot that names itself brings nothing back: its own beginning is what stays.
+    `like` is the number of an earlier shot, whose objects come back, or of the shot itself.
     """
 
     prompt: str
@@ -45,7 +45,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """How a stream is made: sizes in pixels, its rate, Euler steps of each chunk, and guidance as for any clip."""
+    """How a stream is generated: size in pixels, frames per second, Euler steps of each chunk, and guidance."""
 
     height: int
     width: int
@@ -60,7 +60,7 @@ class StreamOptions:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Token rows of a chunk, its number in the stream, and its shot, which it may begin."""
+    """A chunk of the plan: its number in the stream, its token rows, its shot, and whether it is the first of that."""
 
     number: int
     rows: int
@@ -77,10 +77,11 @@ def stream(
     options: StreamOptions,
     device: torch.device | str = "cpu",
 ) -> Iterator[Video]:
-    """The chunks of a clip, uint8 (t, H, W, 3) each, one after another; what is behind the window is not held.
+    """The chunks of a clip, uint8 (t, H, W, 3) each, one after another; chunks that left the window are not kept.
 
-    Raises `TaskError` for a model that was not trained for it, `PromptError` and `ShapeError` for shots that cannot be
-    made, all before the first chunk is asked for; later `SamplingStopped` when `should_stop` said so.
+    Raises `TaskError` for a model that was not trained for streaming, `PromptError` and `ShapeError` for shots that
+    cannot be generated, all before the first chunk. While chunks are generated it raises `SamplingStopped` when
+    `should_stop` returns True, and `NotFinite`.
     """
     streaming = trained_streaming(model.config)
     _check(shots, seed)
@@ -88,7 +89,7 @@ def stream(
 
 
 def trained_streaming(config: ModelConfig) -> StreamingConfig:
-    """How this model streams. Raises `TaskError` where it was not trained to."""
+    """The streaming config of a model. Raises `TaskError` for a model that was not trained for streaming."""
     if config.streaming is None:
         raise TaskError(
             "This model was not trained for streaming. Request one clip of at most "
@@ -114,7 +115,7 @@ def _check(shots: Sequence[Shot], seed: int) -> None:
 
 
 class Streamer:
-    """One stream on its way: its plan, its texts, and the window that each chunk is made behind."""
+    """The state of one stream: its plan, its texts, and the window that the next chunk attends to."""
 
     def __init__(
         self,
@@ -134,12 +135,12 @@ class Streamer:
         self._device = torch.device(device)
         self._texts = encoder.encode([shot.prompt for shot in shots])
         self._against = encoder.encode([options.negative_prompt])[0]
-        # The beginnings of shots that are or will be asked for, and the shot whose beginning is in sight.
+        # Reference parts of shots that another shot names, and the shot whose references are in use.
         self._beginnings: dict[int, tuple[Part, ...]] = {}
         self._referred: int | None = None
 
     def run(self) -> Iterator[Video]:
-        """Chunks uint8 (t, H, W, 3). Raises `SamplingStopped`."""
+        """Chunks uint8 (t, H, W, 3). Raises `SamplingStopped` and `NotFinite`."""
         plan = _planned(self.config, self._streaming, self._shots, self._options.fps)
         for chunk in plan:
             self._look_at(self._shots[chunk.shot].like)
@@ -152,14 +153,14 @@ class Streamer:
             yield np.asarray(pixels.numpy())
 
     def _look_at(self, shot: int) -> None:
-        """Have the beginning of a shot in sight, from when there is one."""
+        """Use the reference frames of a shot, once that shot has begun."""
         if self._referred == shot or (shot not in self._beginnings and self._referred is None):
             return
         self.window.refer(self._beginnings.get(shot, ()), self._all_texts(shot))
         self._referred = shot if shot in self._beginnings else None
 
     def _made(self, chunk: _Chunk, chunks: int) -> Tensor:
-        """Latents (C, t, H, W) of a chunk, from noise."""
+        """Latents (C, t, H, W) of a chunk, generated from noise."""
         options, steps = self._options, self._options.steps
         part = self._part(chunk)
         text, *against = self._all_texts(chunk.shot)
@@ -179,7 +180,7 @@ class Streamer:
         return latents
 
     def _shift(self, part: Part) -> float:
-        """That of a full chunk, as in training, also where a shot's last one is shorter."""
+        """The shift of a full chunk, as in training, also for a shorter chunk at the end of a shot."""
         full = self._streaming.chunk_frames // self.config.patch[0]
         return self.config.shift_for(full * part.levels[0].numel())
 
@@ -188,7 +189,7 @@ class Streamer:
         self.window.keep(context, self._all_texts(chunk.shot))
 
     def _noised(self, part: Part, chunk: _Chunk, purpose: int) -> Part:
-        """What is finished as later chunks see it, and as training shows it: slightly noised."""
+        """A finished part at `context_level`, as later chunks attend to it in sampling and in training."""
         level = self._streaming.context_level
         noise = normal(RngStream.INITIAL_NOISE, self._seed, [chunk.number], purpose, part.latents.shape)[0]
         noisy = (1 - level) * part.latents + level * noise.to(part.latents.device)
@@ -199,7 +200,7 @@ class Streamer:
         return whole_clip(self.config, torch.zeros(shape), self._options.fps)
 
     def _all_texts(self, shot: int) -> list[Tensor]:
-        """The prompt and, for guidance, what stands against it."""
+        """The states (L, text_dim) of the prompt and, with guidance, of the negative prompt."""
         guided = self._options.guidance_scale != NO_GUIDANCE
         return [self._texts[shot], self._against] if guided else [self._texts[shot]]
 

@@ -1,7 +1,7 @@
-"""What a stream looks back at: keys and values of its last chunks and of its references, and nothing older.
+"""The attention context of a stream: keys and values of its last chunks and of its references.
 
-Its size does not depend on how long the stream has become: a new chunk drives out the oldest, and times are counted
-from the beginning of the window.
+Its size does not grow with the stream: a new chunk replaces the oldest, and times are counted from the start of the
+window.
 """
 
 from collections import deque
@@ -20,27 +20,27 @@ from kinema_model.network.pack import Pack, Part, Sample, pack_samples
 
 @dataclass(frozen=True)
 class CachedChunk:
-    """Finished tokens as later chunks see them: `layers` for all texts of a pass, places (n, 3) for one of them.
+    """Keys and values of a finished chunk: `layers` for all texts of a pass, positions `places` (n, 3) for one text.
 
-    Times of a chunk are counted from its own beginning, those of a reference from the window's.
+    Times of a chunk are counted from its own start, those of a reference from the start of the window.
     """
 
     layers: tuple[KeyValues, ...]
     places: Tensor
     extent: float
-    """What it takes of the window's time axis; a reference stands before the window and takes nothing."""
+    """Its length on the time axis of the window; 0 for a reference, which lies before the window."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A model that sees what is kept before the tokens of a pack, one sample for each text; it is a `Velocity`."""
+    """A model whose packs, one sample for each text, also attend to `seen`; a `Velocity` for `sampler.sample`."""
 
     model: VideoDenoiser
     seen: tuple[CachedChunk, ...]
     kv_cache: KVCache
 
     def __call__(self, pack: Pack) -> Tensor:
-        """(N, C pt ph pw). All samples of the pack are the same chunk; their places are moved behind what is seen."""
+        """(N, C pt ph pw). All samples of the pack are the same chunk; their positions are moved to follow `seen`."""
         begin = sum(kept.extent for kept in self.seen)
         ahead = torch.tensor([begin, 0.0, 0.0], device=pack.places.device)
         pack = replace(pack, places=pack.places + ahead)
@@ -48,7 +48,7 @@ class View:
         return velocity
 
     def _pattern(self, pack: Pack) -> AttentionPattern:
-        """Each sample sees its own share of all that is kept, then itself."""
+        """Each sample attends to its own share of the cached keys, then to itself."""
         copies, (own, *_) = len(pack.clips.lengths), pack.clips.lengths
         begins = [sum(kept.extent for kept in self.seen[:number]) for number in range(len(self.seen))]
         ahead = torch.tensor([[begin, 0.0, 0.0] for begin in begins], device=pack.places.device)
@@ -63,7 +63,7 @@ class View:
 
 
 class Window:
-    """The last chunks of a stream of `fps` frames per second, the model's own by default, and its references."""
+    """The last chunks of a stream of `fps` frames per second (None: the model's own rate), and its references."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Window:
         fps: float | None = None,
     ) -> None:
         self.config: ModelConfig = model.config
-        # What a token row takes of the time axis. Chunks tell it themselves, all but those of a single row.
+        # Length of a token row on the time axis, for chunks of a single row; longer ones have it in their times.
         self._pace = self.config.reference_fps / (self.config.fps if fps is None else fps)
         self.chunks: deque[CachedChunk] = deque(maxlen=streaming.window_chunks)
         self.references: tuple[CachedChunk, ...] = ()
@@ -81,22 +81,19 @@ class Window:
         self._device = torch.device(device)
 
     def view(self) -> View:
-        """The model as the next chunk asks it."""
+        """The model for the next chunk."""
         return self._looking((*self.references, *self.chunks))
 
     @torch.inference_mode()
     def keep(self, part: Part, texts: Sequence[Tensor]) -> None:
-        """Take a finished chunk in, at the level of its part; the oldest one leaves.
-
-        It is seen once for each text (L, text_dim).
-        """
+        """Add a finished chunk, at the levels of its part, once for each text (L, text_dim); the oldest is dropped."""
         if len(part.times) > 1:
             self._pace = float(part.times[1] - part.times[0])
         self.chunks.append(self._kept(self.view(), part, texts, len(part.times) * self._pace))
 
     @torch.inference_mode()
     def refer(self, parts: Sequence[Part], texts: Sequence[Tensor]) -> None:
-        """See these parts from now on, once for each text (L, text_dim), in place of the references so far."""
+        """Replace the references by these parts, once for each text (L, text_dim)."""
         self.references = tuple(self._kept(self._looking(()), part, texts, 0.0) for part in parts)
 
     def _looking(self, seen: tuple[CachedChunk, ...]) -> View:

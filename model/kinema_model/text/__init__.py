@@ -1,1 +1,1 @@
-"""What a model hears of a prompt: the encoder, its weights, and the words that the model knows."""
+"""The text encoder, its weights, and the words that a model was trained on."""

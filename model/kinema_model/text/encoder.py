@@ -1,7 +1,7 @@
-"""Prompts to token states, offline and quickly: MiniLM's weights read straight into a small BERT of our own.
+"""Prompts to token states, offline: the weights of MiniLM in a small BERT of our own.
 
-The package that carries the weights would load them through a stack whose import alone takes seconds, and
-these seconds would be part of every recovery after a crash; see docs/decisions/0003-text-encoder.md.
+The package that ships the weights loads them through libraries whose import takes seconds, which would be part of
+every recovery after a crash; see docs/decisions/0003-text-encoder.md.
 """
 
 from collections import OrderedDict
@@ -91,9 +91,9 @@ def _expected_shapes() -> dict[str, tuple[int, ...]]:
 
 
 class TextEncoder:
-    """Frozen MiniLM-L6 (Wang et al. 2020, arXiv:2002.10957); English, 384 wide, states cached per prompt.
+    """Frozen MiniLM-L6 (Wang et al. 2020, arXiv:2002.10957) for English, 384 wide; states are cached per prompt.
 
-    Weights are read at the first `encode`, so that making the object costs nothing.
+    Weights are read at the first use.
     """
 
     def __init__(self, folder: Path | None = None, device: torch.device | str = "cpu") -> None:
@@ -105,7 +105,8 @@ class TextEncoder:
     def encode(self, prompts: Sequence[str]) -> list[Tensor]:
         """Token states (L, 384) float32 of each prompt, every state normed to mean 0 and variance 1.
 
-        An empty prompt has no states, (0, 384). Raises `PromptError`.
+        An empty prompt has no states, (0, 384). Raises `PromptError` for no prompts, or one that is too long or not
+        text, and at first use `TextEncoderMissing` or `BrokenArtefact`.
         """
         if not prompts:
             raise PromptError("There is no prompt to encode. Give at least one.")
@@ -121,12 +122,12 @@ class TextEncoder:
         return rows
 
     def extent(self, prompt: str) -> tuple[int, str]:
-        """How many tokens of a prompt are heard, MAX_TOKENS at most, and its end that is not. Raises `PromptError`."""
+        """The tokens of a prompt that are encoded, at most MAX_TOKENS, and the text cut off. Raises as `encode`."""
         cleaned = _cleaned(prompt)
         if not cleaned:
             return 0, ""
         heard = self._load()[1].encode(cleaned)
-        # The last token is the one that ends every text; the one before it is the last of the words.
+        # The last token marks the end of the text; the one before it is the last of the words.
         cut = cleaned[heard.offsets[-2][1] :] if heard.overflowing else ""
         return len(heard.ids), cut.strip()
 
@@ -139,7 +140,7 @@ class TextEncoder:
         for i, encoding in enumerate(encodings):
             ids[i, : len(encoding.ids)] = torch.tensor(encoding.ids)
             mask[i, : len(encoding.ids)] = True
-        # Not inference_mode: what is encoded here is kept, and may next be the input of a training step.
+        # Not inference_mode: the states are cached, and may be the input of a training step.
         with torch.inference_mode(mode=False), torch.no_grad():
             states = F.layer_norm(bert(ids.to(self._device), mask.to(self._device)), (TEXT_DIM,))
         for i, prompt in enumerate(prompts):

@@ -1,6 +1,6 @@
-"""How a model reads a prompt: what lies beyond its limit, and which words it never saw in training.
+"""How a model reads a prompt: the text beyond its limit, and the words that were not in its training.
 
-A model of a small world draws something for any words. People should be told that it has never seen a dog.
+A model of a small world draws something for any prompt, so a client is told which words it has never seen.
 """
 
 import json
@@ -21,14 +21,14 @@ _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
 @dataclass(frozen=True)
 class Reading:
-    """What becomes of a prompt."""
+    """What a model reads of a prompt."""
 
     tokens: int
-    """Tokens that the model hears."""
+    """Tokens that the model encodes."""
     cut: str
-    """The end of the prompt that it does not hear."""
+    """The end of the prompt, which is cut off."""
     unseen: tuple[str, ...]
-    """Words that occur in no caption that it was trained on, each once, the first ones."""
+    """Words that occur in no caption of the training, each once, at most MAX_UNSEEN."""
 
 
 def words_of(text: str) -> list[str]:
@@ -37,7 +37,7 @@ def words_of(text: str) -> list[str]:
 
 
 def vocabulary(texts: Iterable[str]) -> tuple[str, ...]:
-    """The words of all the texts that a model is told in training, sorted."""
+    """The words of all texts, sorted."""
     known: set[str] = set()
     for text in texts:
         known.update(words_of(text))
@@ -45,7 +45,7 @@ def vocabulary(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def write_vocabulary(folder: Path, words: tuple[str, ...]) -> None:
-    """Put a model's words beside its weights."""
+    """Write the words of a model beside its weights."""
     content = {"languages": list(LANGUAGES), "words": list(words)}
     (folder / READING_FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
@@ -60,7 +60,7 @@ def known_words(folder: Path) -> frozenset[str] | None:
 
 
 def read(prompts: list[str], encoder: TextEncoder, known: frozenset[str]) -> Reading:
-    """What becomes of the prompts of a clip's shots. Raises `PromptError`."""
+    """What a model reads of the prompts of a clip's shots. Raises as `TextEncoder.extent`."""
     heard, cut = 0, ""
     for prompt in prompts:
         tokens, rest = encoder.extent(prompt)

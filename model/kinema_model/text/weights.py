@@ -1,6 +1,6 @@
-"""Where the text encoder's weights lie, told without importing torch: a process that lacks them ends before it begins.
+"""Where the weights of the text encoder lie. Imports no torch, so that a process without them fails at once.
 
-No extra of the distribution names the package that carries them, since it requires sentence-transformers, of which
+No extra of the distribution names the package that ships them, since it requires sentence-transformers, of which
 nothing is used; see docs/decisions/0003-text-encoder.md.
 """
 
