@@ -1,4 +1,4 @@
-"""How good a model is, read from the pixels of its clips: numbers with intervals, floors, chances and controls."""
+"""The evaluation of a model by the pixels of its clips: scores with intervals, floors, chance and controls."""
 
 from kinema_evaluation.evaluate import evaluate
 from kinema_evaluation.plan import EVALUATION_STEPS, SECTIONS, EvaluationPlan, Renderer

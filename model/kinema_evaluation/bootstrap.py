@@ -1,4 +1,4 @@
-"""How sure a figure is: percentile intervals over clips, since clips are what was drawn at random.
+"""Percentile bootstrap intervals over clips, since clips are what was drawn at random.
 
 Efron (1979), doi:10.1214/aos/1176344552. Attributes of one clip go wrong together, so whole clips are drawn anew and
 never single answers.

@@ -1,4 +1,4 @@
-"""Does a clip show what its caption says: each attribute, and whose attribute it is.
+"""Whether a clip shows what its caption says: each attribute, and which object has it.
 
 Attributes are counted over all objects of a shot, so a red square and a blue circle drawn for a red circle and a blue
 square have every colour and every shape right; only the rows of binding tell that they are on the wrong objects.
@@ -61,7 +61,7 @@ _MEANING: Final = {
 
 @dataclass(frozen=True)
 class Mark:
-    """One attribute of one clip: values asked for, of them right, and of them not told."""
+    """One attribute of one clip: the numbers of right, asked and unreadable values."""
 
     name: str
     right: float
@@ -70,7 +70,7 @@ class Mark:
 
 
 def marks(asked: Facts, found: Facts) -> list[Mark]:
-    """Every attribute that a caption states, held against what was read. A superfluous object costs a right one."""
+    """Every attribute that a caption states, compared with what was read. A superfluous object costs a right one."""
     totals: dict[str, list[float]] = {}
     for mark in _single(asked, found):
         entry = totals.setdefault(mark.name, [0.0, 0.0, 0])

@@ -1,4 +1,4 @@
-"""How far apart two sets of clips are in a feature space, and who is nearest to whom."""
+"""Distances between two sets of clips in a feature space."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,8 @@ Floats = npt.NDArray[np.float64]
 def frechet(one: Floats, other: Floats) -> float:
     """Fréchet distance of two Gaussians with the mean and covariance of features (n, D) and (m, D).
 
-    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), Dowson and Landau (1982). It is too large for few clips, so compare it
+    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), Dowson and Landau (1982), the distance of FVD (Unterthiner et al. 2018,
+    arXiv:1812.01717), here over other features. It is too large for few clips, so compare it
     with that of as many true clips.
 
     Raises:
@@ -34,8 +35,8 @@ def _root(matrix: Floats) -> Floats:
 def mmd(one: Floats, other: Floats, width: float) -> float:
     """Unbiased squared maximum mean discrepancy of features (n, D) and (m, D), Gretton et al. (2012).
 
-    The kernel is exp(-|x - y|^2 / (2 width^2)); around 0, also below it, for two sets of one distribution. Raises as
-    `frechet`.
+    The kernel is exp(-|x - y|^2 / (2 width^2)); KID (Binkowski et al. 2018, arXiv:1801.01401) has a cubic one. Around 0
+    and possibly negative for two sets of one distribution. Raises as `frechet`.
     """
     _check(one, other)
     within = [_mean_off_diagonal(_kernel(of, of, width)) for of in (one, other)]
@@ -54,7 +55,7 @@ def nearest(features: Floats, among: Floats) -> Floats:
 
 
 def squares(one: Floats, other: Floats) -> Floats:
-    """Squared distances (n, m)."""
+    """Squared distances (n, m) between rows of (n, D) and (m, D)."""
     lengths = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None]
     return np.asarray(np.maximum(lengths - 2 * one @ other.T, 0))
 

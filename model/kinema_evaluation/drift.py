@@ -1,4 +1,4 @@
-"""How a long clip is judged: attributes and law of every chunk, and no second that was there before.
+"""The measure of drift in a long clip: attributes and motion of every chunk, and repeated seconds.
 
 Takes any iterable of chunks, so that a minute never has to lie in memory. Three ways of making a minute out of little
 are judged beside it, each on the clip's own beginning: its first frame for ever, its first second over and over, and
@@ -41,7 +41,7 @@ _THUMBNAIL: Final = 8
 
 @dataclass(frozen=True)
 class Chunk:
-    """One chunk, `at` seconds from the start: share of attributes right, and whether all moves by its law."""
+    """One chunk, `at` seconds from the start: the share of right attributes, and whether all motion is lawful."""
 
     at: float
     attributes: float
@@ -97,7 +97,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Stream:
-    """A long clip as it comes: chunks uint8 (T, H, W, 3) at a rate, of a caption that asks for these facts."""
+    """A long clip: chunks uint8 (T, H, W, 3) at `fps` frames per second, and the facts of its caption."""
 
     asked: Facts
     chunks: Iterable[Video]
@@ -105,7 +105,7 @@ class Stream:
 
 
 def drift(stream: Stream) -> Drift:
-    """Judge a long clip while it comes. Raises `MeasureError` for a stream without a chunk."""
+    """Judge a long clip chunk by chunk. Raises `MeasureError` for a stream without a chunk."""
     things = stream.asked.shots[0].objects
     followers = [_Follower(thing, stream.fps) for thing in things if thing.colour and thing.motion is not Motion.STILL]
     thumbnails: list[Floats] = []
@@ -123,7 +123,7 @@ def drift(stream: Stream) -> Drift:
 
 
 def attributes(things: Sequence[ObjectFacts], seen: Sequence[ObjectReading | ObjectFacts]) -> float:
-    """Share of colours and shapes that are there; objects that nobody asked for cost as much as missing ones."""
+    """Share of right colours and shapes; a superfluous object costs as much as a missing one."""
     present = {(thing.colour, thing.shape) for thing in seen}
     colours = {colour for colour, _ in present}
     right = sum((thing.colour in colours) + ((thing.colour, thing.shape) in present) for thing in things)

@@ -1,6 +1,6 @@
-"""One tree of errors of judging; what the model or the world refuses comes as an error of theirs.
+"""The errors of this package, with one base class; those of the model and the world pass through.
 
-Every message ends with a sentence that says what to do about it.
+Every message ends with a sentence that says what to do.
 """
 
 
@@ -9,7 +9,7 @@ class EvaluationError(Exception):
 
 
 class PlanError(EvaluationError):
-    """An evaluation was asked for what it cannot do."""
+    """The plan of an evaluation contradicts itself."""
 
 
 class MeasureError(EvaluationError):

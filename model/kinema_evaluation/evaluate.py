@@ -1,4 +1,4 @@
-"""The one entry: every section that a model can be asked for, and one line for each that does not apply."""
+"""The entry point: all sections that apply to a model, and a reason for each that does not."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -35,7 +35,7 @@ _EXAMINERS: Final[Mapping[str, Callable[[EvaluationContext], Section]]] = {
 
 
 def _silent(section: str, done: int, total: int) -> None:
-    """Told of progress, says nothing."""
+    """Ignores progress."""
 
 
 def evaluate(

@@ -1,8 +1,8 @@
-"""A frozen network whose features tell clips apart by what is in them: it was trained to regress the world's state.
+"""A frozen network for distances between clips, trained to regress the state of the world.
 
-Distances between clips need features that follow what matters here (what is where, when, in which colour and shape),
-and no network that was trained on photographs knows this world. So a small one is trained once on true clips of the
-model's own shape, kept in the user's cache folder, and refused where it explains less than 0.9 of the state.
+The features must depend on what matters here (colour, shape, position and time of objects), and no network trained on
+photographs knows this world. So a small one is trained once on true clips of the model's own shape, kept in the user's
+cache folder, and refused where it explains less than 0.9 of the variance of the state.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ _NEAR: Final = 1.15
 # A colour is in a clip where a pixel comes so near to it, and in a frame where so many pixels do.
 _THERE: Final = 0.3
 _LEAST_AREA: Final = 0.5
-# How sharply a mean colour is told for one of the backgrounds.
+# How sharply a mean colour is assigned to one of the backgrounds.
 _SHARP: Final = 20.0
 # Half the side of a crop in radii of a disc of the object's area.
 _MARGIN: Final = 1.5
@@ -72,7 +72,7 @@ class FeatureNet:
 
 
 class StateNet(nn.Module):
-    """What each colour of the world shows in each frame, then in all of them together; the last layer are features.
+    """A network over the map of each colour in each frame, then over all frames; its last hidden layer is the features.
 
     Objects of a clip differ in colour, so a map of how near each pixel is to a colour holds one object (as the slots of
     arXiv:2006.15055, with colours for keys). A crop around its middle, as large as its area, tells its shape wherever
@@ -110,7 +110,7 @@ class StateNet(nn.Module):
         return torch.cat((slots.view(len(frames), -1), self.ground(ground.flatten(1))), dim=1)
 
     def _followed(self, maps: Tensor) -> Tensor:
-        """(n, 9 x 35): of maps (n, 9, 32, 32) the look in each frame, the area, and the middle from -1 to 1."""
+        """(n, 9 x 35): of maps (n, 9, 32, 32) the shape features in each frame, the middle in [-1, 1], and the area."""
         along = (torch.arange(_SIDE) + 0.5) / _SIDE * 2 - 1
         area = maps.sum(dim=(2, 3))
         enough = (area > _LEAST_AREA).float()
@@ -126,7 +126,7 @@ class StateNet(nn.Module):
         return torch.cat((seen, area[..., None] / _SIDE**2 * 10), dim=2).flatten(1)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """What is told of clips (B, 9, 3, 32, 32) as `shrunk` makes them: (B, S) in the layout of `state`."""
+        """The predicted states (B, S), standardised, of clips (B, 9, 3, 32, 32) from `shrunk`."""
         predicted: Tensor = self.states(self.features(frames))
         return predicted
 
@@ -143,10 +143,10 @@ def shrunk(clips: Sequence[Video]) -> Tensor:
 
 
 def state(scene: Scene) -> Floats:
-    """What is to be told of a clip, (S,): of each colour whether it is there, its shape and where; then the ground.
+    """The state (S,) of a clip: for each colour its presence, shape and positions, then the backgrounds.
 
-    Places are told at three moments, as shares of the frame around its middle, and 0 for what is not in view. The
-    ground is the share of the frames that each background has.
+    Positions are taken at three times, in [-1, 1] over the frame, times the visible share of the object. A background
+    has the share of frames in which it is shown.
     """
     last = scene.shape.frames - 1
     moments = [round(last * part / (_MOMENTS - 1)) for part in range(_MOMENTS)]

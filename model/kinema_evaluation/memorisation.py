@@ -1,4 +1,4 @@
-"""Does the model draw what it learnt, or what it was shown: is the nearest true clip one of its training's.
+"""Whether a model copies clips of its training: is the nearest true clip one of them more often than others.
 
 For each clip of the model, the distance to the nearest training clip over that to the nearest of as many clips of the
 same world that it never saw. Around 1 for a model that draws the world, towards 0 for one that repeats its training.

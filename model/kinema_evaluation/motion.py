@@ -52,7 +52,10 @@ Places = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Law:
-    """`judge` says how right a clip is whose frames from a given one on were made; `asks`, whether a scene tells."""
+    """A law of motion. `judge` scores in [0, 1] a clip uint8 (T, H, W, 3) of a scene, generated from a frame on.
+
+    `asks` says whether the scene shows the law from that frame on.
+    """
 
     name: str
     meaning: str
@@ -61,12 +64,12 @@ class Law:
 
 
 def given_frames(frames: int) -> int:
-    """How much of a clip is given when motion is asked for: enough to tell a velocity, less than half."""
+    """Input frames of a clip of so many frames: enough to read a velocity, less than half."""
     return max(2, round(_GIVEN_SHARE * frames))
 
 
 def rescaled(scene: Scene, factor: float) -> Scene:
-    """A simple scene with its motion so many times as fast."""
+    """A simple scene with its velocities times `factor`."""
     (shot,) = scene.shots
     tracks = []
     for track in shot.tracks:
@@ -78,7 +81,7 @@ def rescaled(scene: Scene, factor: float) -> Scene:
 
 
 def velocity_errors(scene: Scene, clip: Video, first: int) -> list[float]:
-    """|v - v_true| / |v_true| of each moving object that truth shows long enough from frame `first` on.
+    """|v - v_true| / |v_true| of each moving object that is visible long enough from frame `first` on.
 
     `clip` uint8 (T, H, W, 3) was made for the scene.
     """
@@ -162,9 +165,10 @@ def _mirrored(before: Floats, after: Floats, wall: str) -> bool:
 
 
 def falls(scene: Scene, clip: Video, first: int, *, same_gravity: bool) -> float:
-    """1 where the object flies with one acceleration, that of the scene or else any of the world's, else 0.
+    """1 where the object falls with one acceleration, that of the scene or else any of the world's, else 0.
 
-    Every flight that can be told must be a parabola of such an acceleration, and one at least must have been made.
+    `clip` uint8 (T, H, W, 3) was generated for the scene from frame `first` on. Every flight that can be read must be a
+    parabola of such an acceleration, and at least one must be generated.
     """
     track, gravity = scene.shots[0].tracks[0], scene.shots[0].gravity
     thing = objects(clip, scene.shape.fps).get(track.appearance.colour)

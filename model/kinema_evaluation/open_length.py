@@ -1,7 +1,7 @@
 """Does a long clip stay what it was: streams of one object that bounces, judged chunk by chunk to their end.
 
 An object that keeps to its law stays in view for ever only where it turns at walls, so streams are of bounces. They
-are at a slant, and such that the true course repeats no second: one along an axis comes back to where it was by itself.
+are at a slant, and such that the true trajectory repeats no second, as one along an axis does.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ LAWFUL: Final = "moves by the law"
 NEW: Final = "no second repeated"
 RIGHT: Final = "right over time"
 TRUE: Final = "true clips"
-# Scenes looked at for each whose true course repeats nothing.
+# Scenes tried for each whose true trajectory repeats nothing.
 _MORE: Final = 4
 _SHOWN: Final = 3
 _PIECES: Final = 8
@@ -92,7 +92,7 @@ def examine(examination: EvaluationContext) -> Section:
 
 
 def _chosen(examination: EvaluationContext, lengths: Sequence[int]) -> Iterator[tuple[Scene, Drift]]:
-    """Scenes at a slant whose true course repeats no second, with that truth as it is judged."""
+    """Scenes at a slant whose true trajectory repeats no second, with the drift of their true clips."""
     world = examination.world_of((SceneKind.BOUNCE,), examination.world.split)
     left = examination.plan.streams
     for scene in examination.scenes(world, _MORE * left, _slanting):
@@ -109,7 +109,7 @@ def _slanting(scene: Scene) -> bool:
 
 
 def true_stream(scene: Scene, lengths: Sequence[int]) -> Iterator[Video]:
-    """Chunks (t, H, W, 3) of so many frames each, of the object that bounces on for ever."""
+    """Chunks (t, H, W, 3) of so many frames each, of an object that bounces without end."""
     first = 0
     for length in lengths:
         yield true_clips([going_on(scene, first, length)])[0]

@@ -1,4 +1,4 @@
-"""Is what nobody sees still there: the object that went behind a screen must come out as it went in.
+"""Object permanence: an object that goes behind a screen must come out with the same attributes.
 
 Only clips whose object was hidden for three frames or more count. The model is given all up to the first frame in
 which it is, so the law and the given frames fix what must come back, where and when. Two rules are judged on the
@@ -73,7 +73,7 @@ class Hidden:
 def hidden(scene: Scene) -> Hidden | None:
     """When the object of a scene is hidden, None where that is for fewer than three frames.
 
-    In a shorter time nothing is asked: what is always there would come out at nearly the right moment.
+    Shorter times are left out: an object that is drawn all the time would come out at nearly the right time.
     """
     shot, shape = scene.shots[0], scene.shape
     if shot.screen is None:
@@ -126,7 +126,7 @@ def _in_time(case: Hidden, thing: ObjectReading) -> bool:
 
 
 def extrapolated(case: Hidden, true: Video) -> Video:
-    """What goes on with the velocity and the look that are read of the given frames of the true clip (T, H, W, 3)."""
+    """A clip (T, H, W, 3) that extrapolates velocity and appearance read from the input frames of the true clip."""
     scene, shot = case.scene, case.scene.shots[0]
     thing = objects(true[: case.given], scene.shape.fps).get(case.track.appearance.colour)
     centres = places(thing, case.given)

@@ -1,4 +1,4 @@
-"""How an evaluation is made, and the ground that all its sections share: scenes with unused seeds, and their clips."""
+"""The settings of an evaluation, and what all its sections share: scenes with unused seeds, and their clips."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,7 +60,7 @@ OnProgress = Callable[[str, int, int], None]
 
 
 class Renderer(Protocol):
-    """What an evaluation asks of a model; `pipeline.Pipeline` is one."""
+    """The interface of a model for an evaluation; `pipeline.Pipeline` has it."""
 
     config: ModelConfig
 
@@ -80,7 +80,7 @@ class Renderer(Protocol):
         inputs: TaskInputs,
         **asked: Unpack[Asked],
     ) -> Completed:
-        """A clip around what is given."""
+        """A clip uint8 (T, H, W, 3) for a task and its inputs."""
 
     def stream(
         self,
@@ -112,39 +112,39 @@ class EvaluationPlan(BaseModel):
 
     @property
     def completions(self) -> int:
-        """Clips of each task with given frames: these are drawn one by one."""
+        """Clips of each task with input frames; these are generated one by one."""
         return max(2, self.clips // 4)
 
     @property
     def streams(self) -> int:
-        """Long streams, each of which takes as long as many clips."""
+        """Number of long streams, each of which takes as long as many clips."""
         return max(2, self.clips // 16)
 
 
 class SkippedSection(Exception):
-    """A section does not apply; the words say why in one line."""
+    """A section does not apply; the message says why in one line."""
 
 
 @dataclass(frozen=True)
 class EvaluationContext:
-    """A model, the plan, and everything that sections need to ask it something."""
+    """A model, the plan, and what sections need to generate clips."""
 
     model: Renderer
     plan: EvaluationPlan
     on_progress: OnProgress
     section: str = ""
     beside: Mapping[str, Renderer] = field(default_factory=dict)
-    """Other models that are put beside this one, by label."""
+    """Other models that are compared with this one, by label."""
 
     @property
     def shape(self) -> ClipShape:
-        """The clip that the model draws when nothing else is asked for."""
+        """The default shape of the model's clips."""
         config = self.model.config
         return ClipShape(config.frames, config.height, config.width_px, config.fps)
 
     @property
     def world(self) -> WorldConfig:
-        """What the model was trained on, or is taken to have been."""
+        """The world that the model was trained on; where it is not known, simple scenes in the model's own shape."""
         shape = self.shape
         simple = World.fixed(0, shape.frames, shape.height, shape.width, shape.fps).config
         return self.plan.world or simple
@@ -164,7 +164,7 @@ class EvaluationContext:
         )
 
     def report(self, sections: Mapping[str, Section], absent: Mapping[str, str]) -> Report:
-        """What was found, or why not, with all that it rests on."""
+        """The report of these sections, with the settings of the evaluation."""
         plan = self.plan
         return Report(
             subject=self.subject(),
@@ -201,7 +201,7 @@ class EvaluationContext:
         return World(WorldConfig(seed=seed, split=split, kinds=weights, shapes=shapes))
 
     def groups(self, kinds: Sequence[SceneKind], count: int) -> dict[str, list[Scene]]:
-        """Scenes of the model's world: those like its training's, and those with something held out of it."""
+        """Scenes of the model's world: those of the training's split, and those with something held out of it."""
         if self.world.split != "train":
             return {SEEN: self.scenes(self.world_of(kinds, self.world.split), count)}
         found = {SEEN: self.scenes(self.world_of(kinds, "train"), count)}
@@ -213,7 +213,7 @@ class EvaluationContext:
         return found
 
     def scenes(self, world: World, count: int, wanted: Callable[[Scene], bool] | None = None) -> list[Scene]:
-        """The first `count` scenes that are wanted, fewer where those are rare."""
+        """The first `count` scenes that are `wanted`, fewer where those are rare."""
         found: list[Scene] = []
         for index in count_from():
             if len(found) == count or index >= _MOST_SCENES * count:
@@ -227,9 +227,9 @@ class EvaluationContext:
         return found
 
     def draw(self, prompts: Sequence[str], shapes: Sequence[ClipShape], first_seed: int = 0) -> list[Video]:
-        """The model's clip (T, H, W, 3) of each prompt, each of its own shape; those of one shape are drawn together.
+        """The model's clip uint8 (T, H, W, 3) of each prompt and shape; those of one shape share batches.
 
-        Raises `ModelError` where the model does not make such clips.
+        Raises `ModelError` where the model does not generate such clips.
         """
         clips: dict[int, Video] = {}
         for shape in dict.fromkeys(shapes):
@@ -252,7 +252,7 @@ class EvaluationContext:
         return [clips[place] for place in range(len(prompts))]
 
     def complete(self, task: Task, prompts: Sequence[str], inputs: Sequence[TaskInputs]) -> list[Video]:
-        """The model's clip (T, H, W, 3) around what each prompt is given, in its own shape. Raises `ModelError`."""
+        """The model's clip uint8 (T, H, W, 3) for each prompt and its inputs, in its own shape. Raises `ModelError`."""
         clips = []
         for place, (prompt, each) in enumerate(zip(prompts, inputs, strict=True)):
             self.on_progress(f"{self.section}: {task}", place, len(prompts))
@@ -275,7 +275,7 @@ class EvaluationContext:
         )
 
     def extend(self, scenes: Sequence[Scene], lengths: Sequence[int]) -> list[Video]:
-        """The model's way on (T, H, W, 3) from so many first frames of each scene's true clip. Raises `ModelError`."""
+        """The model's clips (T, H, W, 3) that continue the first frames of true clips. Raises `ModelError`."""
         truth = true_clips(scenes)
         inputs = [
             inputs_for(Task.EXTEND, self.shape.frames, pixels(clip[:count]))
@@ -284,7 +284,7 @@ class EvaluationContext:
         return self.complete(Task.EXTEND, [scene.captions.short for scene in scenes], inputs)
 
     def seed_of(self, place: int) -> int:
-        """A seed of the sampler that no training and no person used."""
+        """A seed of the sampler that no training uses."""
         return _FIRST_SEED + self.plan.seed * 100_000 + place
 
     def of(self, section: str) -> "EvaluationContext":
@@ -293,7 +293,7 @@ class EvaluationContext:
 
 
 def new_combination(scene: Scene) -> bool:
-    """Whether an object of the scene looks and moves as none in training."""
+    """Whether an object of the scene has a combination of colour, shape and motion that is held out."""
     return any(
         combination_held_out(
             track.appearance.colour, track.appearance.shape, track.motion or Motion.STILL, track.heading
@@ -303,7 +303,7 @@ def new_combination(scene: Scene) -> bool:
 
 
 def new_speed(scene: Scene) -> bool:
-    """Whether only a speed of the scene is new."""
+    """Whether a speed of the scene is held out and no combination is."""
     speeds = [track.speed for track in scene.tracks] + [shot.pan_speed for shot in scene.shots]
     return not new_combination(scene) and any(speed_held_out(speed) for speed in speeds if speed is not None)
 
@@ -314,9 +314,9 @@ def true_clips(scenes: Sequence[Scene]) -> list[Video]:
 
 
 def facts_read(video: Video, kind: SceneKind, fps: float) -> Facts:
-    """What can be told of a clip uint8 (T, H, W, 3).
+    """The facts that are read from a clip uint8 (T, H, W, 3) at `fps` frames per second.
 
-    Simple scenes have a reader of their own, which bears what a small model draws. Raises `ClipError`.
+    Simple scenes have a reader of their own, which tolerates the blurred clips of small models. Raises `ClipError`.
     """
     if kind is not SceneKind.SIMPLE:
         return read(video, fps).facts

@@ -94,7 +94,7 @@ def _scenes(examination: EvaluationContext, shape: ClipShape) -> tuple[list[Scen
 
 
 def at_rate(scene: Scene, shape: ClipShape) -> Scene:
-    """A scene of objects that move straight ahead, seen so often and so long as `shape` says."""
+    """A scene of objects that move straight ahead, in the frames and at the rate of `shape`."""
     (shot,) = scene.shots
     times = np.arange(shape.frames) / shape.fps
     tracks = tuple(_at_times(track, times, shape) for track in shot.tracks)

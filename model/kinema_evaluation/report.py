@@ -1,4 +1,4 @@
-"""What an evaluation finds, as data: every figure with its interval, its floor, its chance and what it means."""
+"""The report of an evaluation as data: every score with its interval, floor, chance and meaning."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -28,8 +28,8 @@ class Row(_Data):
     """One thing that was measured.
 
     `floor` is the same measure on true clips, `chance` what a model that ignores what it is asked would score, and
-    `controls` what simple rules score on the same clips. `unreadable` counts answers that could not be told from
-    pixels; they are part of the score, as wrong.
+    `controls` what simple rules score on the same clips. `unreadable` counts values that could not be read from
+    pixels; they count as wrong in the score.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Row(_Data):
 
 
 class Curve(_Data):
-    """A figure `y` at each amount `x` of something, and the same figure of what it is held against."""
+    """A figure `y` at each amount `x`, and the same figure of what it is compared with."""
 
     name: str
     across: str
@@ -64,7 +64,7 @@ class Curve(_Data):
 
 @dataclass(frozen=True, eq=False)
 class ReportClip:
-    """A clip uint8 (T, H, W, 3) to look at, whether it was right where that was judged, and how fast to show it."""
+    """A clip uint8 (T, H, W, 3) on the page, its verdict (None: not judged), and its frames per second."""
 
     label: str
     video: Video
@@ -74,7 +74,7 @@ class ReportClip:
 
 @dataclass(frozen=True, eq=False)
 class ContactSheet:
-    """Clips that are looked at together."""
+    """Clips that are shown together."""
 
     title: str
     shown: tuple[ReportClip, ...]
@@ -101,7 +101,7 @@ class Section(_Data):
 
 
 class Subject(_Data):
-    """What was evaluated: the clip that it was asked for, and the world it is judged by."""
+    """What was evaluated: the shape of the model's clips, and its world."""
 
     preset: str
     tasks: tuple[str, ...]
@@ -114,7 +114,7 @@ class Subject(_Data):
 
 
 class Report(_Data):
-    """All sections that apply, by name, and for the others one line why they do not."""
+    """All sections that apply, by name, and for the others the reason in one line."""
 
     subject: Subject
     clips: int

@@ -1,4 +1,4 @@
-"""Scenes changed on purpose: another look, a course that goes on, and the region that holds a whole course."""
+"""Changed scenes: another appearance, a longer trajectory, and the region that holds a trajectory."""
 
 from dataclasses import replace
 from typing import Final
@@ -18,7 +18,7 @@ _MARGIN: Final = 1.0
 
 
 def with_new_appearance(scene: Scene, *, shape_too: bool) -> Scene:
-    """The scene with its first object in a colour that is not in it, and if asked for in another shape."""
+    """The scene with its first object in a colour that is not in it and, with `shape_too`, in another shape."""
     shot, *rest = scene.shots
     first, *others = shot.tracks
     used = {track.appearance.colour for track in scene.tracks}
@@ -32,7 +32,7 @@ def with_new_appearance(scene: Scene, *, shape_too: bool) -> Scene:
 
 
 def going_on(scene: Scene, first: int, frames: int) -> Scene:
-    """Frames [first, first + frames) of a scene of one object that bounces, which goes on doing so for ever."""
+    """Frames [first, first + frames) of a scene of one bouncing object, whose trajectory has no end."""
     (shot,), shape = scene.shots, replace(scene.shape, frames=frames)
     (track,) = shot.tracks
     times = (first + np.arange(frames)) / shape.fps
@@ -50,7 +50,7 @@ def going_on(scene: Scene, first: int, frames: int) -> Scene:
 
 
 def region(scene: Scene, other: Scene) -> Tensor:
-    """A box around the whole course of the first object of both scenes: bool (T, H, W), True inside."""
+    """A box around the trajectory of the first object in both scenes: bool (T, H, W), True inside."""
     shape = scene.shape
     lows, highs = [], []
     for track in (scene.shots[0].tracks[0], other.shots[0].tracks[0]):
@@ -65,5 +65,5 @@ def region(scene: Scene, other: Scene) -> Tensor:
 
 
 def far_outside(mask: Tensor, reach: int) -> Tensor:
-    """Pixels (T, H, W) further than `reach` from a mask, where a completed clip must be what it was given."""
+    """Pixels bool (T, H, W) further than `reach` px from a mask (T, H, W), where a clip must equal its source."""
     return F.max_pool2d(mask.float()[:, None], 2 * reach + 1, 1, reach)[:, 0] == 0

@@ -40,7 +40,7 @@ _MOTION: Final = 0.2
 _LEAST_TRAVEL: Final = 0.04
 _LEAST_OUTSIDE: Final = 0.05
 _SHOWN: Final = 4
-# Kinds whose first object is on a smooth course, the plainest first.
+# Kinds whose first object has a smooth trajectory, the simplest first.
 _PLAIN: Final = (SceneKind.SIMPLE, SceneKind.SEVERAL, SceneKind.BOUNCE)
 _LEAST_FRAMES: Final = 5
 _SEAM_MEANING: Final = "velocity jump where given and made frames meet, as a multiple of that of true clips"
@@ -49,7 +49,7 @@ _GIVEN_MEANING: Final = "what was given comes out bit for bit"
 
 @dataclass(frozen=True)
 class Bench:
-    """The scenes that tasks are asked about, with their true clips and the model's clips of one task."""
+    """The scenes by which all tasks are judged, with their true clips uint8 (T, H, W, 3)."""
 
     examination: EvaluationContext
     scenes: Sequence[Scene]
@@ -312,7 +312,7 @@ _JUDGES: Final[dict[Task, Callable[[Bench], Found]]] = {
 
 
 def examine(examination: EvaluationContext) -> Section:
-    """Raises `SkippedSection` where the model's own clip shows no object on a plain course."""
+    """Raises `SkippedSection` where the model's own clip shows no object on a smooth trajectory."""
     kind = next((one for one in _PLAIN if one in examination.kinds()), None)
     if kind is None or examination.shape.frames < _LEAST_FRAMES:
         raise SkippedSection("The model's own clip shows no object on a plain course, by which a task could be judged.")

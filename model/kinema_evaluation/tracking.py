@@ -1,4 +1,4 @@
-"""Where one object is in each frame of a clip, for measures that need numbers and not words."""
+"""Positions of one object in each frame of a clip, for measures that need numbers instead of words."""
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ def places(thing: ObjectReading | None, frames: int) -> Floats:
 def visible_centres(video: Video, colour: str) -> Floats:
     """Centres (T, 2) of what is seen of an object of one colour before a plain background, NaN where nothing is.
 
-    Where the frame cuts it off, so does it the centre: compare only with another clip of the same course.
+    An object that the frame cuts off has a shifted centre: compare only clips of the same trajectory.
     """
     pixels = as_float(video)
     centres = np.full((len(video), 2), np.nan)

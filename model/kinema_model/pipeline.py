@@ -135,8 +135,9 @@ class Pipeline:
         """A clip for a task and its inputs, which it contains bit for bit; see `task_inputs.inputs_for`.
 
         `strength` in (0, 1] is the noise level at which sampling begins (SDEdit, Meng et al. 2021): the higher, the
-        less an edit or a blend keeps of its source; by default 0.7 for an edit, 0.85 for a blend, else 1. Raises `TaskError`
-        for a task that the model was not trained for, `PromptError` for an edit without a prompt, else as `generate`.
+        less an edit or a blend keeps of its source. None is 0.7 for an edit, 0.85 for a blend, else 1. Raises
+        `TaskError` for a task that the model was not trained for, `PromptError` for an edit without a prompt, else as
+        `generate`.
         """
         check_task(task, self.config.tasks)
         if not prompt.strip() and task is Task.EDIT:
@@ -213,7 +214,7 @@ class Pipeline:
     def clip_shape(
         self, frames: int | None = None, height: int | None = None, width: int | None = None
     ) -> tuple[int, int, int]:
-        """(frames, height, width) of the clip; None: the model's own. Raises `ShapeError`, naming the nearest that fits."""
+        """(frames, height, width); None: the model's own. Raises `ShapeError`, naming the nearest that fits."""
         config = self.config
         return (
             _fitting(

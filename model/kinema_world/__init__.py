@@ -1,6 +1,6 @@
-"""A synthetic world whose truth is known exactly: what a video model is trained on and judged by.
+"""A synthetic world with known ground truth, on which a video model is trained and evaluated.
 
-`World` makes scenes from (seed, index), `drawing` draws them, `captions` speaks of them, and
+`World` makes scenes from (seed, index), `drawing` draws them, `captions` describes them, and
 `kinema_world.reader` reads them back from pixels alone.
 """
 

@@ -1,8 +1,8 @@
 """The grammar of captions: facts to words, and words back to facts.
 
 A short caption names colours, shapes and what happens; a rich one adds sizes, speeds, background, camera and
-shots. Both say nothing that is not so. Short captions come in the canonical style half of the time and in five
-others for the rest, so that a model does not learn one wording.
+shots. Both state facts only. Half of the short captions are in the canonical style, the others in one of five
+paraphrases, so that a model does not learn a single wording.
 """
 
 from collections.abc import Sequence
@@ -75,12 +75,12 @@ def captions_of(facts: Facts, style: Style = CANONICAL) -> Captions:
 
 
 def short_caption(facts: Facts, style: Style = CANONICAL) -> str:
-    """Who does what: `a red square moves right; cut to a red square falls`."""
+    """The objects and what they do: `a red square moves right; cut to a red square falls`."""
     return "; cut to ".join(_sentence(shot, style, facts.kind) for shot in facts.brief().shots)
 
 
 def rich_caption(facts: Facts) -> str:
-    """All that the facts hold, in full sentences; what they leave open is left out."""
+    """All known facts, in full sentences."""
     if len(facts.shots) == 1:
         return _paragraph(facts.shots[0], facts.kind)
     parts = []
@@ -97,7 +97,7 @@ def caption_of(attributes: Attributes) -> str:
 
 
 def prompts(count: int, seed: int) -> list[tuple[str, Attributes]]:
-    """Canonical prompts with what they ask for; combinations come equally often, in an order set by seed."""
+    """Canonical prompts with their attributes; combinations come equally often, in an order drawn by the seed."""
     all_of_them = combinations()
     draw = generator(RngStream.PROMPTS, seed)
     order: list[int] = []

@@ -1,6 +1,6 @@
-"""Draws of looks, speeds and places that the makers of scenes share.
+"""Random appearances, speeds and positions of objects, for the makers of scenes.
 
-A draw that cannot be met gives None: the maker gives up, and the world draws the scene anew.
+A function returns None where no value fits; then the maker returns None too, and the world draws the scene anew.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def pick(draw: np.random.Generator, choices: Sequence[str]) -> str:
 def draw_appearances(
     draw: np.random.Generator, side: int, count: int, *, sizes: Sequence[str] = tuple(SIZES), shape: str | None = None
 ) -> list[Appearance]:
-    """Objects that differ in colour."""
+    """Appearances that differ in colour; `side` is the shorter side of the frame in px."""
     colours = draw.permutation(list(COLOURS))[:count]
     appearances = []
     for colour in colours:
@@ -49,7 +49,7 @@ def draw_speed(draw: np.random.Generator, least: float, most: float) -> float | 
 
 
 def inside(appearance: Appearance, shape: ClipShape) -> tuple[tuple[float, float], tuple[float, float]]:
-    """(low, high) of the centre along columns and rows for which the object is wholly in the frame."""
+    """(low, high) in px of the centre along columns and rows for which the object is wholly in the frame."""
     left, right, top, bottom = appearance.extents
     return (left, shape.width - right), (top, shape.height - bottom)
 
@@ -57,7 +57,7 @@ def inside(appearance: Appearance, shape: ClipShape) -> tuple[tuple[float, float
 def draw_start(
     draw: np.random.Generator, appearance: Appearance, shape: ClipShape, trajectory: Floats
 ) -> Floats | None:
-    """A place for a course's origin such that the object is wholly in the frame all the way (T, 2)."""
+    """An offset (2,) in px that keeps an object on positions (T, 2) wholly in the frame, or None."""
     start = np.empty(2)
     for axis, (low, high) in enumerate(inside(appearance, shape)):
         least, most = low - trajectory[:, axis].min(), high - trajectory[:, axis].max()
@@ -97,7 +97,7 @@ def track_of(
     rebounds: int | None = None,
     trail: str | None = None,
 ) -> Track:
-    """An object on its course in the world, as a camera at rest or on a course of its own sees it."""
+    """The track of an object on a trajectory in the world, as seen by a camera at rest or on its own trajectory."""
     positions, velocities = trajectory.positions, trajectory.velocities
     if camera is not None:
         positions, velocities = positions - camera.positions, velocities - camera.velocities

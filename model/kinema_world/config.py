@@ -46,7 +46,7 @@ NEEDS: Final[dict[SceneKind, tuple[int, float]]] = {
 
 
 class _Strict(BaseModel):
-    """Turns what pydantic finds into this package's error, with the field's name in it."""
+    """Raises this package's error for what pydantic refuses, with the name of the field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -109,7 +109,7 @@ class ShapeMix(_Strict):
         return tuple((h, w) for h in heights for w in widths if low <= w / h <= high)
 
     def rhythms(self, kind: SceneKind) -> list[tuple[int, int]]:
-        """Every (frames, fps) in which a scene of this kind can be seen."""
+        """Every (frames, frames per second) that is long enough for a scene of this kind."""
         if kind is SceneKind.IMAGE:
             return [(1, rate) for rate in self.fps]
         frames, seconds = NEEDS[kind]
@@ -192,7 +192,7 @@ class WorldConfig(_Strict):
 
     @cached_property
     def only_shape(self) -> ClipShape | None:
-        """The shape of every clip, if there is but one."""
+        """The shape of all clips, None where there is more than one."""
         rhythms = {rhythm for kind in self.wanted for rhythm in self.shapes.rhythms(kind)}
         if len(rhythms) > 1 or len(self.shapes.sizes) > 1:
             return None

@@ -1,7 +1,7 @@
-"""Short prompts said at length in the world's own words: a model that was told rich captions does best by such.
+"""Expansion of short prompts to rich captions of the world, for models that were trained on rich captions.
 
-What a prompt says stays as it is. Beside it the world would tell sizes, speeds, background and camera of a scene of
-this kind, so these are drawn, and nothing else: a model never hears what its training could not have said.
+What a prompt says stays as it is. Sizes, speeds, background and camera, which a rich caption of such a scene has, are
+drawn at random where the prompt leaves them open. Nothing else is added, so that the training could have had the text.
 """
 
 from collections import Counter
@@ -46,7 +46,7 @@ _Name = tuple[str | None, str | None]
 
 @dataclass(frozen=True)
 class Expansion:
-    """`rich` is what a model should hear in place of `prompt`; `how` tells where it comes from and quotes neither."""
+    """`rich` is the text to encode instead of `prompt`; `how` says where it comes from and quotes neither."""
 
     prompt: str
     rich: str
@@ -54,9 +54,9 @@ class Expansion:
 
 
 def expand(prompt: str, seed: int) -> Expansion:
-    """A caption of the world, at length; any other prompt unchanged, with the reason.
+    """A prompt in the grammar of captions as a rich caption; any other prompt unchanged, with the reason.
 
-    The same prompt and seed (at least 0) give the same words.
+    The same prompt and seed (at least 0) give the same text.
     """
     text = " ".join(prompt.split())
     try:
@@ -67,7 +67,7 @@ def expand(prompt: str, seed: int) -> Expansion:
     if any(len(shot.objects) > most for shot in said.shots):
         return _unchanged(prompt, "names more objects than the world shows at once")
     rich = rich_caption(_completed(said, generator(RngStream.CAPTION, seed)))
-    # The parser looks for what it knows and passes over the rest; a prompt may not lose a word that way.
+    # The parser ignores words that it does not know; the expanded prompt must not lose one of them.
     if _content(text) - _content(rich):
         return _unchanged(prompt, "has words outside the vocabulary of the world")
     return Expansion(prompt, rich, COMPLETED)

@@ -1,7 +1,7 @@
-"""What a caption claims of a clip, as data: the common ground of captions, scenes and the reader.
+"""What a caption states about a clip, as data that captions, scenes and the reader share.
 
-A scene is turned into facts, facts into words, words back into facts, and the reader gives facts of pixels;
-all four can be compared attribute by attribute.
+Facts come from a scene, from a parsed caption, or from the pixels that the reader reads, so that all of these can be
+compared attribute by attribute.
 """
 
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from kinema_world.vocabulary import Motion, SceneKind
 
 @dataclass(frozen=True)
 class ObjectFacts:
-    """One object in one shot. None stands for "not said" in a caption and for "cannot tell" in a reading.
+    """One object in one shot. None means "not said" in a caption and "cannot be read" in a reading.
 
-    `heading` and `speed` belong to the start of the motion, but to its end for what is struck. `walls` are those
-    that it bounces off, in order; `rebounds` counts how often it leaves the floor again.
+    `heading` and `speed` are those at the start of the motion, for an object that is hit those after it. `walls` are
+    those that it bounces off, in order; `rebounds` counts how often it leaves the floor again.
     """
 
     colour: str | None

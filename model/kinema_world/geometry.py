@@ -49,7 +49,7 @@ def distance(shape: str, rows: Tensor, columns: Tensor, radius: Tensor) -> Tenso
 
 
 def covered(signed: Tensor) -> Tensor:
-    """Coverage of pixels in [0, 1] from signed distances of any shape, in pixels: edges are one pixel wide."""
+    """Coverage in [0, 1] from signed distances (...) in pixels, of the same shape: edges are one pixel wide."""
     return (0.5 - signed).clamp_(0, 1)
 
 
@@ -64,7 +64,7 @@ def coverage(shape: str, rows: FloatArray, columns: FloatArray, radius: FloatArr
 
 
 def area_before(shape: str, axis: int, place: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Share of a shape's area at coordinates below `place` (radii from the centre of mass) along an axis.
+    """Share (T,) of a shape's area at coordinates below `place` (T,), in radii from the centre of mass along an axis.
 
     Axis 0 runs over columns and axis 1 over rows. Exact for each of the three shapes.
     """

@@ -1,4 +1,4 @@
-"""Laws of motion as functions of time in seconds, so that the frame rate changes how often one looks, not what is seen.
+"""Laws of motion as functions of time in seconds, so that the frame rate changes the sampling, not the motion.
 
 Positions are (columns, rows) in any unit of length, rows counting downwards; velocities are per second.
 """
@@ -23,7 +23,7 @@ class Bounce:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Where an object is and how fast, at each asked time (T, 2), and where it bounces on the way."""
+    """Positions (T, 2) and velocities (T, 2) per second of an object at T times, and its bounces."""
 
     positions: Floats
     velocities: Floats
@@ -70,7 +70,7 @@ def _crossings(start: float, speed: float, room: float, count: int, walls: tuple
 
 @dataclass(frozen=True)
 class Flight:
-    """One arc of a fall: leaves `height` above the floor at time `begin` with a velocity (upwards positive)."""
+    """One arc of a fall: at `begin` seconds it leaves `height` above the floor with a velocity, upwards positive."""
 
     begin: float
     height: float
@@ -78,8 +78,9 @@ class Flight:
 
 
 def falling(drop: float, gravity: float, restitution: float, least_rise: float, times: Floats) -> tuple[Floats, Floats]:
-    """Height above the floor and upward velocity (T,) of what falls from rest, loses speed at each bounce and
-    comes to rest where it would rise less than `least_rise`.
+    """Height above the floor (T,) and upward velocity (T,) of a fall from rest that loses speed at each bounce.
+
+    It ends at rest once it would rise less than `least_rise`. `drop` is the first height, `times` (T,) are in seconds.
 
     `gravity` in length per second squared, `restitution` the share of speed that a bounce keeps.
     """
@@ -96,7 +97,7 @@ def falling(drop: float, gravity: float, restitution: float, least_rise: float, 
 
 
 def rebounds(drop: float, gravity: float, restitution: float, least_rise: float) -> tuple[float, ...]:
-    """Times in seconds of every touch of the floor; at the last one the object comes to rest."""
+    """Times in seconds at which a fall touches the floor; at the last one the object comes to rest."""
     return tuple(flight.begin for flight in _flights(drop, gravity, restitution, least_rise)[1:])
 
 
@@ -111,7 +112,7 @@ def _flights(drop: float, gravity: float, restitution: float, least_rise: float)
 
 
 def elastic(normal: Floats, velocities: tuple[Floats, Floats], masses: tuple[float, float]) -> tuple[Floats, Floats]:
-    """Velocities (2,) after an elastic collision of two smooth discs, momentum and energy being kept.
+    """Velocities (2,) after an elastic collision of two smooth discs, which conserves momentum and energy.
 
     `normal` (2,) is the unit vector from the first disc to the second.
     """

@@ -1,7 +1,7 @@
-"""Makers of the scenes that are about motion itself: straight, off walls, under gravity, and into one another.
+"""Makers of scenes of motion: straight, off walls, under gravity, and into one another.
 
-A maker takes the draw and the clip's shape and gives the shots, or None where this draw leads to a scene that
-could not be told from pixels (an event in the last frame, two events at once, objects on top of each other).
+A maker takes a random generator and the shape of the clip and returns the shots, or None for a scene that cannot be
+read from pixels (an event in the last frame, two events at once, objects on top of each other).
 """
 
 from typing import Final
@@ -57,7 +57,7 @@ _LEAST_DROP_SEEN: Final = 0.12
 _LEAST_RISE_SEEN: Final = 0.03
 # Share of the radii's sum by which a collision is off centre.
 _OFF_CENTRE: Final = 0.25
-# When discs meet, in shares of the clip.
+# When discs collide, in shares of the clip.
 _MEETING: Final = (0.3, 0.65)
 
 
@@ -81,7 +81,7 @@ def one_shot(
 
 
 def make_simple(draw: np.random.Generator, shape: ClipShape) -> tuple[SceneShot, ...]:
-    """One shape over black that starts near the centre and crosses a third of the frame, whatever the rate."""
+    """One shape over black that starts near the centre and crosses a third of the shorter side, at any rate."""
     attributes = _SIMPLE[int(draw.integers(len(_SIMPLE)))]
     colour, outline, direction = str(attributes.colour), str(attributes.shape), str(attributes.direction)
     radius = shape.side * draw.uniform(*RADIUS_RANGE)
@@ -230,7 +230,7 @@ def _both_inside(
     trajectories: tuple[Trajectory, Trajectory],
     shape: ClipShape,
 ) -> tuple[Trajectory, Trajectory] | None:
-    """Both courses moved by one offset so that both discs stay in the frame, or None where they cannot."""
+    """Both trajectories moved by one offset so that both discs stay in the frame, or None where they cannot."""
     offset = np.empty(2)
     for axis in (0, 1):
         limits = [inside(appearance, shape)[axis] for appearance in appearances]

@@ -1,7 +1,7 @@
-"""Reads captions of the grammar back into facts, so that a wording can be held against what it should say.
+"""Parses captions of the grammar into facts, so that a caption can be compared with what it should say.
 
-It takes the short captions in every style and the rich ones. The object phrases are found first; what stands
-between one and the next is what the first one does.
+It parses short captions in every style and rich ones. The object phrases are found first; the text between one and
+the next says what the first one does.
 """
 
 import re
@@ -45,7 +45,7 @@ _SHOTS: Final = re.compile(r"; cut to |shot \d+: ")
 
 
 def parse_caption(text: str) -> Facts:
-    """What a caption claims. Raises `CaptionError` where it is not one of the grammar's."""
+    """The facts that a caption states. Raises `CaptionError` for a text outside the grammar."""
     parts = [part for part in _SHOTS.split(text.strip().lower()) if part.strip()]
     shots = tuple(_shot(part, text) for part in parts)
     if not 1 <= len(shots) <= 2:

@@ -1,4 +1,4 @@
-"""The exact truth of a clip: every object in every frame, in pixels and seconds.
+"""The ground truth of a clip: every object in every frame, in pixels and seconds.
 
 Columns run to the right and rows downwards, with (0, 0) at the top left corner of the frame; the centre of the
 first pixel is (0.5, 0.5).
@@ -54,7 +54,7 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class Appearance:
-    """What an object looks like; `size` is None where the scene does not name it. `radius` in pixels."""
+    """Colour, shape, size and radius in px of an object; `size` is None where captions do not name it."""
 
     colour: str
     shape: str
@@ -83,7 +83,7 @@ class Track:
     `positions` (T, 2) in pixels and `velocities` (T, 2) in px/s are (columns, rows) on the screen;
     `world_positions` (T, 2) are where it is in the world, which differs where the camera moves. `visible` (T,) is
     the share of its area that is seen, and `hidden_by` names what hides the rest. `speed` at the start, in
-    shorter sides per second in the world, is None where no word is said about it. `bounces` and `touches` of the
+    shorter sides per second in the world, is None where captions do not name it. `bounces` and `touches` of the
     floor are at times in seconds from the shot's first frame.
     """
 
@@ -118,9 +118,9 @@ class Track:
 
 @dataclass(frozen=True, eq=False)
 class SceneShot:
-    """What happens between two cuts: frames [first, first + frames) of the clip.
+    """Frames [first, first + frames) of a clip, between two cuts.
 
-    `landmarks` stand in the world, `screen` before everything. `camera` (T, 2) is the view's offset in the world
+    `landmarks` are in world coordinates, `screen` covers all else. `camera` (T, 2) is the view's offset in the world
     in pixels, `pan_speed` in shorter sides per second, `gravity` in px/s^2.
     """
 
@@ -137,7 +137,7 @@ class SceneShot:
     collision: Collision | None = None
 
     def facts(self, *, bare: bool = False) -> ShotFacts:
-        """What captions may say of it; a bare shot is one frame, in which nothing moves."""
+        """What captions may say of it; a bare shot is a single frame, without camera motion."""
         speed = None if self.pan_speed is None else speed_word(self.pan_speed)
         pan = None if bare else self.pan or "still"
         return ShotFacts(tuple(track.facts() for track in self.tracks), self.background, pan, speed)
@@ -145,7 +145,7 @@ class SceneShot:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A clip before it is drawn: its truth and what may be said of it."""
+    """A clip before it is drawn: its ground truth and its captions."""
 
     kind: SceneKind
     shape: ClipShape
@@ -180,9 +180,9 @@ def facts_of(kind: SceneKind, shots: tuple[SceneShot, ...]) -> Facts:
 
 
 def visible_share(appearance: Appearance, positions: Floats, screen: Rectangle | None, shape: ClipShape) -> Floats:
-    """Share (T,) of an object's area that the frame and a screen across it leave to be seen.
+    """Visible share (T,) in [0, 1] of an object's area at positions (T, 2) in px, cut off by frame and screen.
 
-    Exact as long as an object crosses edges along one axis at a time, which holds for all that the world makes.
+    Exact as long as an object crosses edges along one axis at a time, which holds for all scenes of the world.
     """
     seen = np.ones(len(positions))
     for axis, length in enumerate((shape.width, shape.height)):

@@ -1,4 +1,4 @@
-"""The world as what a training takes its clips from."""
+"""The world as a source of training clips."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
@@ -16,7 +16,7 @@ _VALIDATION_SEED: Final = 2**40 + 1
 
 
 class WorldSource:
-    """A `kinema_model.source.Source` of a world's clips; `world` tells their scenes too."""
+    """A `kinema_model.source.Source` of a world's clips; `world` has their scenes."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -35,7 +35,7 @@ class WorldSource:
         return self.world.config.largest_shapes()
 
     def clips(self, indices: Sequence[int]) -> list[Clip]:
-        """As `World.clips`, with what a training is told of them. Raises `WorldConfigError`."""
+        """As `World.clips`, with captions and cuts. Raises `WorldConfigError`."""
         return _told(self.world.clips(indices))
 
     def validation(self, count: int) -> list[Clip]:

@@ -1,6 +1,6 @@
-"""What training never shows, decided by a hash, so that the same combinations are kept back everywhere for ever.
+"""What is held out of training, chosen by a hash, so that it is the same in every process and version.
 
-Two things are kept back: combinations of colour, shape and motion (about one in eight), and bands of speed: two
+Two things are held out: combinations of colour, shape and motion (about one in eight), and bands of speed: two
 strictly inside the range that training shows, and all that lies beyond it. Single colours, shapes, motions and
 speed words all remain in training.
 """

@@ -1,6 +1,6 @@
-"""Makers of the scenes that are about how a clip is staged: screens, cameras, traces, cuts and single frames.
+"""Makers of scenes with screens, camera motion, trails, cuts and single frames.
 
-As in `moving`, a maker gives None where the draw leads to a scene that could not be told from pixels.
+As in `moving`, a maker returns None for a scene that cannot be read from pixels.
 """
 
 from dataclasses import replace
@@ -40,7 +40,7 @@ _STILL_SHARE: Final = 0.5
 _CELL: Final = 0.28
 _EMPTY_SHARE: Final = 0.25
 _HALF_SIZES: Final = (0.06, 0.105)
-# What a brush travels beyond its own radius, in shares of the shorter side, so that its trail comes to light.
+# What a brush travels beyond its own radius, in shares of the shorter side, so that its trail is visible.
 _LEAST_TRAIL: Final = 0.2
 _CUT: Final = (0.38, 0.62)
 

@@ -1,4 +1,4 @@
-"""Which world a model was trained on, as a file beside its weights: evaluation draws its questions from there."""
+"""The world that a model was trained on, as a file beside its weights, from which evaluations make their scenes."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from kinema_world.world import World
 
 WORLD_FILE: Final = "world.json"
 SCENES: Final = 2000
-"""Captions of so many scenes tell a world's words; one takes about a millisecond."""
+"""Scenes whose captions are read for the words of a world; one takes about a millisecond."""
 _ADVICE: Final = "Publish the model again, or fetch a fresh copy."
 
 
@@ -24,7 +24,7 @@ def world_files(config: WorldConfig) -> Mapping[str, str]:
 
 
 def load_world(folder: Path | str) -> WorldConfig | None:
-    """The world that a model was trained on, None where its folder does not tell. Raises `BrokenWorldFile`."""
+    """The world that a model was trained on, None without such a file. Raises `BrokenWorldFile`."""
     path = Path(folder) / WORLD_FILE
     if not path.is_file():
         return None
@@ -37,7 +37,7 @@ def load_world(folder: Path | str) -> WorldConfig | None:
 
 
 def texts_of(config: WorldConfig, scenes: int = SCENES) -> Iterator[str]:
-    """Texts that hold every word of this world's captions: its tables, and what is said of its first scenes."""
+    """Texts with every word of this world's captions: its tables of words, and the captions of its first scenes."""
     yield from (*COLOURS, *SHAPES, *SIZES, *DIRECTIONS, *SPEEDS, *COUNTS)
     for forms in VERBS.values():
         yield from forms
@@ -48,7 +48,7 @@ def texts_of(config: WorldConfig, scenes: int = SCENES) -> Iterator[str]:
 
 
 def texts_beside(folder: Path | str) -> list[str]:
-    """`texts_of` the world that a model was trained on; none where its folder does not tell."""
+    """`texts_of` the world that a model was trained on; none where its file is missing or broken."""
     try:
         config = load_world(folder)
         return [] if config is None else list(texts_of(config))

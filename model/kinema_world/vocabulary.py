@@ -1,6 +1,6 @@
-"""The words of the world and the numbers they stand for, shared by what draws, what speaks and what reads.
+"""The words of the world and the numbers they stand for, for drawing, captions and reader.
 
-Sizes and speeds have gaps between them, so that a word can be told from pixels without a doubtful middle.
+Ranges of sizes and speeds have gaps between them, so that no measured value is near two words.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ SPEEDS: Final[dict[str, Range]] = {
     "at a steady pace": (0.2, 0.4),
     "quickly": (0.55, 1.1),
 }
-# Faster than all that training shows, and still "quickly".
+# Faster than in any training, and still "quickly".
 BEYOND: Final[Range] = (1.1, 1.35)
 WALLS: Final = ("left", "right", "top", "bottom")
 BACKGROUNDS: Final[dict[str, Colour]] = {
@@ -124,7 +124,7 @@ def heading_of(x: float, y: float) -> str | None:
 
 
 def speed_word(speed: float) -> str | None:
-    """The word for a speed in shorter sides per second; borders lie in the middles of the gaps (as ratios)."""
+    """The word for a speed in shorter sides per second; borders are the geometric means of the gaps' ends."""
     slow, steady, quick = SPEEDS.values()
     if speed < slow[0] / 1.5 or speed > BEYOND[1] * 1.3:
         return None
@@ -133,7 +133,7 @@ def speed_word(speed: float) -> str | None:
 
 
 def size_word(share: float) -> str | None:
-    """The word for a radius as a share of the shorter side; borders lie in the middles of the gaps."""
+    """The word for a radius as a share of the shorter side; borders are the middles of the gaps."""
     ranges = list(SIZES.values())
     if not 0.8 * ranges[0][0] < share < 1.2 * ranges[-1][1]:
         return None

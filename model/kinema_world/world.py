@@ -1,7 +1,7 @@
-"""Clips on the fly from (seed, index): nothing is stored, and a resumed run sees the same clips.
+"""Clips made on the fly from (seed, index): nothing is stored, and a resumed run sees the same clips.
 
-What a scene holds is drawn from one stream and its kind and shape from another, so a world of one kind and one
-shape draws the same scenes however the mix came to be.
+The content of a scene is drawn from one RNG stream, its kind and shape from another. So a world of one kind and one
+shape draws the same scenes, whatever its config says of other kinds.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,9 +38,9 @@ MAKERS: Final[dict[SceneKind, Maker]] = {
     SceneKind.TWO_SHOT: make_two_shot,
     SceneKind.IMAGE: make_image,
 }
-# Far more than any kind needs in any shape; a scene that is not made by then cannot be.
+# Far more than any kind needs in any shape; a scene that is not found by then does not exist.
 _MOST_DRAWS: Final = 8_000
-# After so many draws the shape is drawn anew: some splits leave next to nothing of some kinds in some shapes.
+# After so many draws the shape is drawn anew: some splits leave few scenes of some kinds in some shapes.
 _DRAWS_PER_SHAPE: Final = 400
 _REMEMBERED: Final = 1024
 
@@ -91,10 +91,10 @@ class World:
         raise WorldConfigError(f"kinds has {kind.value!r}, of which split and shapes leave nothing. Widen the shapes.")
 
     def shape(self, index: int) -> ClipShape:
-        """The shape of clip `index`, for what plans ahead.
+        """The shape of clip `index`, for planning. Raises `WorldConfigError`.
 
-        It costs a scene, about a millisecond, which is remembered for when the clip is drawn: a scene whose kind a
-        split leaves next to nothing of draws its shape anew, so only the scene tells it.
+        It takes about a millisecond, since the whole scene is made: a kind of which a split leaves few scenes may draw
+        its shape again. The scene is cached until the clip is drawn.
         """
         return self.config.only_shape or self.scene(index).shape
 
@@ -110,7 +110,7 @@ class World:
 
 
 def belongs(shots: tuple[SceneShot, ...], split: Split) -> bool:
-    """Whether shots may be shown in a split."""
+    """Whether shots belong to a split."""
     tracks = [track for shot in shots for track in shot.tracks]
     combinations = [
         combination_held_out(

@@ -1,7 +1,7 @@
-"""Reads clips back from pixels alone, so that a model can be marked without asking it what it meant.
+"""Reads clips from pixels alone, so that the clips of a model can be compared with their prompts.
 
-`read` finds all that captions speak of in any scene of the world; `parse` reads the three attributes of a simple
-one and bears what a small model draws.
+`read` finds all that captions describe in any scene of the world; `parse` reads the three attributes of a simple
+scene and tolerates the blurred clips of small models.
 """
 
 from kinema_world.reader.clips import read

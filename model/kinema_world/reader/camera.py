@@ -1,4 +1,4 @@
-"""How the view moves over the background, by laying frames over each other where no object is.
+"""The motion of the camera over the background, from the registration of frames where no object is.
 
 The mean squared difference of two frames at every shift comes from three Fourier transforms. Shifts are followed
 over longer and longer spans of time, each predicted by the one before, so that slow pans are measured as well.
@@ -94,7 +94,7 @@ def _shift(
         return None
     flat = int(np.where(allowed, errors, np.inf).argmin())
     row, column = divmod(flat, 2 * width)
-    # The least value at the rim of what may be is no minimum.
+    # The least value at the border of the search is no minimum.
     rows, columns = (row - 1, (row + 1) % (2 * height)), (column - 1, (column + 1) % (2 * width))
     if not (allowed[rows, column].all() and allowed[row, columns].all()):
         return None

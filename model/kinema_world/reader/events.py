@@ -1,4 +1,4 @@
-"""What objects do in a shot: from sightings and courses to motions, bounces, hidings, trails and meetings."""
+"""The events of a shot, from colour tracks and trajectories: motions, bounces, occlusions, trails and contacts."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -33,7 +33,7 @@ _FAINT: Final = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """What a shot's events are judged against: pixels float (T, H, W, 3), plain background, rate and camera."""
+    """What the events of a shot are read with: pixels float (T, H, W, 3), plain background, rate and camera."""
 
     pixels: FloatArray
     base: FloatArray
@@ -53,7 +53,7 @@ class Stage:
 
 
 def unmoved(colour_track: ColourTrack) -> ObjectReading:
-    """What is known of an object without its motion."""
+    """The reading of an object without its motion."""
     centres = tuple(
         (float(x), float(y)) if seen else None
         for (x, y), seen in zip(colour_track.centres, colour_track.whole, strict=True)
@@ -64,13 +64,13 @@ def unmoved(colour_track: ColourTrack) -> ObjectReading:
 
 
 def trajectory_of(colour_track: ColourTrack, stage: Stage) -> tuple[Floats, Floats]:
-    """Frames (n,) in which an object is wholly seen, and its places in the world there (n, 2)."""
+    """Frames (n,) in which an object is wholly visible, and its positions (n, 2) in the world in px."""
     frames = np.flatnonzero(colour_track.whole).astype(np.float64)
     return frames, colour_track.centres[colour_track.whole] + frames[:, None] * stage.step
 
 
 def alone(colour_track: ColourTrack, stage: Stage) -> ObjectReading:
-    """An object that meets no other: at rest, straight ahead, off walls, falling, or behind a screen."""
+    """An object that touches no other: at rest, straight ahead, off walls, falling, or behind a screen."""
     reading = unmoved(colour_track)
     frames, points = trajectory_of(colour_track, stage)
     # One frame shows no motion; and where the view moves in an unknown way, nothing in the world can be told.
@@ -138,7 +138,7 @@ def _wall(one: Piece, other: Piece, when: float, colour_track: ColourTrack, stag
 
 
 def _occlusion(colour_track: ColourTrack, piece: Piece, stage: Stage) -> Occlusion | None:
-    """The one time in which the object is gone between two in which it is seen, if a screen stands where it is."""
+    """The one interval in which the object is not visible, if a screen is at its position then."""
     gone = np.flatnonzero(colour_track.hidden)
     if not len(gone) or gone[0] == 0 or gone[-1] == len(colour_track.hidden) - 1 or np.any(np.diff(gone) > 1):
         return None
@@ -146,7 +146,7 @@ def _occlusion(colour_track: ColourTrack, piece: Piece, stage: Stage) -> Occlusi
     height, width = stage.pixels.shape[1:3]
     columns, rows = (np.clip(places[:, axis], 0, limit - 1).astype(int) for axis, limit in ((0, width), (1, height)))
     colours = stage.pixels[gone, rows, columns]
-    # One pixel is a noisy witness; the middle of all frames is not.
+    # One pixel is noisy; the median over all frames is not.
     colour = np.median(colours, axis=0)
     if np.linalg.norm(colour - stage.base) < _SCREEN_CONTRAST or np.ptp(colour) > _SCREEN_TINT:
         return None
@@ -157,7 +157,7 @@ def _occlusion(colour_track: ColourTrack, piece: Piece, stage: Stage) -> Occlusi
 
 
 def contact(first: ColourTrack, second: ColourTrack, stage: Stage) -> tuple[Contact, list[ObjectReading]] | None:
-    """Two objects that touch and change course at that moment, the one that hits named first."""
+    """Two objects that touch and change their velocity then, the one that hits named first."""
     error = point_error(stage.side)
     colour_tracks, trajectories = (first, second), []
     for colour_track in colour_tracks:
@@ -207,6 +207,6 @@ def find_trail(layers: list[Layer]) -> tuple[int, bool] | None:
 
 
 def painting(colour_track: ColourTrack, stage: Stage, trail: Trail) -> ObjectReading:
-    """A brush on its way, with its trail."""
+    """The reading of a brush, with its trail."""
     reading = alone(colour_track, stage)
     return replace(reading, motion=Motion.PAINT if reading.motion is Motion.STRAIGHT else None, trail=trail)

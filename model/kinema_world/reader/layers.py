@@ -1,4 +1,4 @@
-"""Takes frames apart: the plain background, and how much of each pixel each palette colour covers.
+"""Separates frames into the plain background and the coverage of each pixel by each palette colour.
 
 Objects of the world differ in colour, so a colour is an object. A pixel at an edge is a mixture of two colours;
 how far it lies on the way from the background to the object's colour is the share that the object covers.
@@ -98,8 +98,8 @@ def anywhere(cores: dict[str, Mask], shape: tuple[int, ...]) -> Mask:
 def scenery_behind(pixels: FloatArray, base: FloatArray, objects: Mask, step: tuple[float, float]) -> FloatArray:
     """What stands behind the objects in each frame, float (T, H, W, 3).
 
-    All frames are laid into one picture of the world, to the nearest pixel of a view that moves by `step` (columns,
-    rows) per frame; places that an object always covers are taken for plain.
+    All frames are averaged in one picture of the world, to the nearest pixel of a view that moves by `step` (columns,
+    rows) px per frame; pixels that an object always covers get the plain colour `base` (3,).
     """
     frames, height, width = objects.shape
     places = np.round(np.arange(frames)[:, None] * np.array(step)).astype(int)
@@ -134,7 +134,7 @@ def _coverage(pixels: FloatArray, behind: FloatArray, name: str, core: Mask, oth
 
 
 def steepened(coverage: FloatArray) -> FloatArray:
-    """What the steeper edges make of a template's coverage in [0, 1], in its shape, so that both can be compared."""
+    """The coverage (...) in [0, 1] of a template with the steeper edges of a layer, so that both can be compared."""
     return np.asarray(np.clip((coverage - 0.5) * _STEEPNESS + 0.5, 0, 1), dtype=np.float32)
 
 

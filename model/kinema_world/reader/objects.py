@@ -31,7 +31,7 @@ _LEAST_LEAD: Final = 1.15
 class ColourTrack:
     """One colour in T frames: centres (T, 2), share of its usual area (T,), and where it is wholly seen (T,).
 
-    What is not compact is scattered over the frame: a colour, but no object.
+    A colour that is not compact is scattered over the frame and is no object. `radius` is in px.
     """
 
     colour: str
@@ -57,7 +57,7 @@ class ColourTrack:
 
 
 def measure_colour(layer: Layer) -> ColourTrack:
-    """Measures one colour. Its shape and size are None where no template fits."""
+    """The track of one colour. Its shape and size are None where no template fits."""
     areas = layer.coverage.sum(axis=(1, 2), dtype=np.float64)
     usual = float(np.quantile(areas, 0.9))
     shares = np.clip(areas / max(usual, 1e-9), 0, 1)

@@ -1,4 +1,4 @@
-"""What a reader found in a clip. None stands for "cannot tell": the reader never guesses.
+"""What the reader reads in a clip. None means that it cannot be read: the reader never guesses.
 
 Frames count from the start of the shot; positions are (column, row) in pixels on the screen, velocities in px/s.
 """
@@ -32,7 +32,7 @@ class Fall:
 
 @dataclass(frozen=True)
 class Occlusion:
-    """Wholly hidden in frames first to last; came out at `exit_side`, seen again from `exit_time` seconds on."""
+    """Wholly hidden in frames `first` to `last`, visible again at `exit_side` from `exit_time` seconds on."""
 
     first: int
     last: int
@@ -50,7 +50,7 @@ class Trail:
 
 @dataclass(frozen=True)
 class Contact:
-    """Two objects, named by colour, touched at a frame and changed course."""
+    """Two objects, named by colour, that touch at a frame and change their velocity."""
 
     frame: float
     colours: tuple[str, str]
@@ -113,7 +113,7 @@ class ShotReading:
 
 @dataclass(frozen=True)
 class Reading:
-    """All that was found in a clip; `side` is the shorter side of its frame in pixels."""
+    """All that is read in a clip; `side` is the shorter side of its frame in pixels."""
 
     side: int
     shots: tuple[ShotReading, ...]
@@ -125,7 +125,7 @@ class Reading:
 
     @cached_property
     def facts(self) -> Facts:
-        """In words, to be held against what a caption asks for."""
+        """In words, for comparison with the facts of a caption."""
         shots = tuple(shot.facts(self.side) for shot in self.shots)
         things = [thing for shot in shots for thing in shot.objects]
         # Without a motion an object is a picture, unless there was time to move.
@@ -134,6 +134,6 @@ class Reading:
 
 
 def agreement(asked: Facts, read: Facts) -> dict[str, bool]:
-    """For every attribute that is asked for, whether it was read; what could not be told counts as not."""
+    """For every attribute of `asked`, whether `read` has the same value; one that cannot be read counts as wrong."""
     found = dict(read.items())
     return {address: found.get(address) == value for address, value in asked.items()}

@@ -1,7 +1,7 @@
-"""Reads a clip of the synthetic world back into words, from pixels alone, so that a model can be marked.
+"""Reads the attributes of a simple scene from pixels alone.
 
-It knows nothing of the prompt. Each attribute is told on its own, and None stands for "cannot tell", which
-counts as wrong when a model is judged.
+It does not know the prompt. Each attribute is read independently; None means that it cannot be read, which counts as
+wrong in an evaluation.
 """
 
 from typing import Final

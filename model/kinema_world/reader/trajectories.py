@@ -1,6 +1,6 @@
-"""From points in time to motion: straight pieces, the breaks between them, and falls.
+"""From centres over time to motion: straight pieces, the breaks between them, and falls.
 
-Points come with frame numbers, so frames in which an object is not wholly seen are simply missing.
+Points have frame numbers; frames in which an object is not wholly visible are left out.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from kinema_world.reader.reading import Fall
 
 Floats = npt.NDArray[np.float64]
 
-# Points of a piece of a course.
+# Points of a piece of a trajectory.
 _LEAST_POINTS: Final = 3
 # A break must explain this many times the squared error of a point.
 _PRICE_OF_A_BREAK: Final = 6.0
-# A course that is straight leaves its line by no more than this many errors of a point (root mean square).
+# A straight trajectory leaves its line by no more than this many errors of a point (root mean square).
 _WORST_LINE: Final = 2.0
 _FALL_SPREAD: Final = 0.04
 _FALL_GAIN: Final = 4.0
@@ -28,7 +28,7 @@ _TURN: Final = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A straight piece through points first to last: position = origin + frame * step, in px and px per frame."""
+    """A straight piece through points first to last: position = origin (2,) px + frame * step (2,) px per frame."""
 
     first: int
     last: int
@@ -37,7 +37,7 @@ class Piece:
 
 
 def point_error(side: int) -> float:
-    """How far a centre may be off in pixels, for a frame of this shorter side."""
+    """The expected error in px of a centre, for a frame whose shorter side is `side` px."""
     return max(0.35, 0.006 * side)
 
 
@@ -94,7 +94,7 @@ def _piece(frames: Floats, points: Floats, first: int, last: int) -> Piece:
 
 
 def break_frame(one: Piece, other: Piece) -> float | None:
-    """The frame at which two pieces come nearest to each other, None where they run alike."""
+    """The frame at which two pieces come nearest to each other, None where their velocities are equal."""
     turn = other.step - one.step
     square = float(turn @ turn)
     return float((one.origin - other.origin) @ turn / square) if square > 1e-12 else None
