@@ -12,6 +12,7 @@ KinemaApiError
     ├── StsMissing           the store makes no temporary keys
     ├── BucketMissing        the bucket does not exist (it may yet appear)
     ├── ObjectMissing        the object does not exist
+    ├── RangeMissing         an object has fewer bytes than were asked for
     ├── ObjectTooLarge       an object, a list or an answer is longer than what is read
     ├── StaleWrite           a conditional write lost against another one
     └── StoreLacksConditionalWrites  the store does not know conditional writes, or does not keep to them
@@ -66,6 +67,10 @@ class BucketMissing(StorageError):
 
 class ObjectMissing(StorageError):
     """The object does not exist."""
+
+
+class RangeMissing(StorageError):
+    """An object ends before the bytes that were asked for, or its store reads no ranges."""
 
 
 class StaleWrite(StorageError):

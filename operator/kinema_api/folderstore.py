@@ -8,18 +8,28 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from kinema_api.errors import BucketMissing, ObjectMissing, ObjectTooLarge, StaleWrite, StorageDenied, StorageError
+from kinema_api.errors import (
+    BucketMissing,
+    ObjectMissing,
+    ObjectTooLarge,
+    RangeMissing,
+    StaleWrite,
+    StorageDenied,
+    StorageError,
+)
 from kinema_api.objectstore import (
     CHUNK,
     MAX_FILE_BYTES,
     MAX_LISTED,
     MAX_OBJECT_BYTES,
+    PAGE,
     ObjectStat,
     PresignedUpload,
     StoreLocation,
@@ -70,6 +80,17 @@ class FolderStore:
         with self._told(key):
             shutil.copyfile(self._within(key, limit), path)
 
+    def get_range(self, key: str, first: int, length: int, if_etag: str | None = None) -> bytes:
+        """See ObjectStore.get_range."""
+        with self._told(key), self._existing(key).open("rb") as file:
+            file.seek(first)
+            data = file.read(length)
+            if if_etag is not None and self._stat(self._path(key)).etag != if_etag:
+                raise StaleWrite(f"{self.uri(key)} changed while it was read; try again")
+        if len(data) != length:
+            raise RangeMissing(f"{self.uri(key)} ends before byte {first + length}; write the whole file again")
+        return data
+
     def stat(self, key: str) -> ObjectStat | None:
         """See ObjectStore.stat."""
         with self._told(key):
@@ -80,11 +101,17 @@ class FolderStore:
         """See ObjectStore.list."""
         with self._told(prefix):
             folder = self._root.resolve() / prefix.rpartition("/")[0]
-            paths = (p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".partial"))
+            paths = (p for p in folder.rglob("*") if p.is_file() and _whole(p.name))
             found = sorted((f for f in map(self._stat, paths) if f.key.startswith(prefix)), key=lambda f: f.key)
         if len(found) > limit:
             raise ObjectTooLarge(f"{self.uri(prefix)} has more than {limit} objects below it; delete old ones")
         yield from found
+
+    def pages(self, prefix: str) -> Iterator[Sequence[ObjectStat]]:
+        """See ObjectStore.pages."""
+        found = self._walk(prefix)
+        while page := self._page(found, prefix):
+            yield page
 
     def copy(self, source: str, target: str, if_etag: str | None = None, content_type: str | None = None) -> None:
         """See ObjectStore.copy."""
@@ -119,6 +146,23 @@ class FolderStore:
     def uri(self, key: str) -> str:
         """See ObjectStore.uri."""
         return self._path(key).as_uri()
+
+    def _page(self, paths: Iterator[Path], prefix: str) -> Sequence[ObjectStat]:
+        with self._told(prefix):
+            return [self._stat(path) for path in islice(paths, PAGE)]
+
+    def _walk(self, prefix: str) -> Iterator[Path]:
+        """Files below a prefix in the order of their keys, where a folder's name ends in a slash."""
+        root = self._root.resolve()
+        waiting = [prefix.rpartition("/")[0] + "/" if "/" in prefix else ""]
+        while waiting:
+            key = waiting.pop()
+            if key and not key.endswith("/"):
+                yield root / key
+                continue
+            below = [key + entry.name + "/" * entry.is_dir(follow_symlinks=False) for entry in _entries(root / key)]
+            wanted = [k for k in below if k.startswith(prefix) or (k.endswith("/") and prefix.startswith(k))]
+            waiting += sorted(wanted, reverse=True)
 
     def _path(self, key: str) -> Path:
         path = (self._root / key).resolve()
@@ -177,3 +221,16 @@ class FolderStore:
             os.close(handle)
             write(partial)
             Path(partial).replace(path)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Files and folders within a folder, without files that are being written; none if there is no such folder."""
+    try:
+        with os.scandir(folder) as found:
+            return [e for e in found if e.is_dir(follow_symlinks=False) or (e.is_file() and _whole(e.name))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _whole(name: str) -> bool:
+    return not name.endswith(".partial")

@@ -6,7 +6,7 @@ Calls block; asynchronous callers run them in threads. Every failure is one of t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -35,6 +35,8 @@ MAX_FILE_BYTES: Final = 1 << 40
 """Longest object that is streamed: into a file, or through a digest."""
 MAX_LISTED: Final = 100_000
 """Most objects that one list may have."""
+PAGE: Final = 1000
+"""Most objects of a page."""
 CHUNK: Final = 1 << 20
 
 StoreKey = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
@@ -121,11 +123,26 @@ class ObjectStore(Protocol):
     def get_file(self, key: str, path: Path, limit: int = MAX_FILE_BYTES) -> None:
         """Read an object into a file; raises ObjectMissing, and ObjectTooLarge above `limit` bytes."""
 
+    def get_range(self, key: str, first: int, length: int, if_etag: str | None = None) -> bytes:
+        """The `length` bytes of an object from byte `first` on; with `if_etag` only of that version.
+
+        Raises:
+            ObjectMissing: there is no such object.
+            RangeMissing: the object ends before them, or the store reads no ranges.
+            StaleWrite: it is not that version any more.
+        """
+
     def stat(self, key: str) -> ObjectStat | None:
         """What is known of an object, or None when it does not exist."""
 
     def list(self, prefix: str, limit: int = MAX_LISTED) -> Iterator[ObjectStat]:
         """All objects below a prefix, in the order of their keys; raises ObjectTooLarge above `limit` of them."""
+
+    def pages(self, prefix: str) -> Iterator[Sequence[ObjectStat]]:
+        """All objects below a prefix, in the order of their keys, at most PAGE at a time, however many there are.
+
+        A page is asked for when the one before has been used, and each has a time limit of its own.
+        """
 
     def copy(self, source: str, target: str, if_etag: str | None = None, content_type: str | None = None) -> None:
         """Copy within the bucket, server side; with `if_etag` only if the source is still that version.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
@@ -13,23 +14,24 @@ from minio import Minio
 from minio.commonconfig import REPLACE, CopySource
 from minio.credentials.credentials import Credentials
 from minio.credentials.providers import Provider, StaticProvider
-from minio.datatypes import PostPolicy
+from minio.datatypes import Object, PostPolicy
 from pydantic import ValidationError
 
 from kinema_api import conditional
-from kinema_api.errors import ObjectMissing, ObjectTooLarge, StorageDenied, StoreUnusable
+from kinema_api.errors import ObjectMissing, ObjectTooLarge, RangeMissing, StorageDenied, StoreUnusable
 from kinema_api.objectstore import (
     CHUNK,
     MAX_FILE_BYTES,
     MAX_LISTED,
     MAX_OBJECT_BYTES,
+    PAGE,
     ObjectStat,
     PresignedUpload,
     StoreCredentials,
     StoreLocation,
     hash_of,
 )
-from kinema_api.storefaults import missing_bucket, no_store, told
+from kinema_api.storefaults import missing_bucket, no_store, told, where
 from kinema_api.storehttp import CALL_SECONDS, MIN_BYTES_PER_SECOND, Budget, StoreHttp, bounded, read_ca_file
 
 CHECK_SECONDS: Final = 10.0
@@ -37,7 +39,11 @@ CHECK_SECONDS: Final = 10.0
 MAX_COPY_SECONDS: Final = 600.0
 """Life of a copy that the store makes itself: it says nothing of the length before it is done."""
 
+_PARTIAL: Final = 206
+"""The status of an answer that holds a range."""
+
 T = TypeVar("T")
+_Headers = dict[str, str | list[str] | tuple[str]]
 
 
 class FileCredentials(Provider):
@@ -155,6 +161,15 @@ class S3Store:
 
         self._call(fetch, key)
 
+    def get_range(self, key: str, first: int, length: int, if_etag: str | None = None) -> bytes:
+        """See ObjectStore.get_range."""
+        if length == 0:
+            return b""
+        headers: _Headers = {"If-Match": f'"{if_etag}"'} if if_etag else {}
+        return self._call(
+            lambda: self._range(key, first, length, headers), key, CALL_SECONDS + _transfer_seconds(length)
+        )
+
     def stat(self, key: str) -> ObjectStat | None:
         """See ObjectStore.stat."""
         try:
@@ -176,11 +191,17 @@ class S3Store:
             for item in self._client.list_objects(bucket_name=self.location.bucket, prefix=prefix, recursive=True):
                 if len(found) == limit:
                     raise ObjectTooLarge(f"{self.uri(prefix)} has more than {limit} objects below it; delete old ones")
-                stat = ObjectStat(item.object_name or "", item.size or 0, item.etag or "", _seconds(item.last_modified))
-                found.append(stat)
+                found.append(_listed(item))
             return found
 
         yield from self._call(request, prefix)
+
+    def pages(self, prefix: str) -> Iterator[Sequence[ObjectStat]]:
+        """See ObjectStore.pages."""
+        last: str | None = None
+        while page := self._call(lambda after=last: self._page(prefix, after), prefix):  # type: ignore[misc]
+            yield page
+            last = page[-1].key
 
     def copy(self, source: str, target: str, if_etag: str | None = None, content_type: str | None = None) -> None:
         """See ObjectStore.copy."""
@@ -241,6 +262,29 @@ class S3Store:
         """See ObjectStore.uri."""
         return f"s3://{self.location.bucket}/{key}"
 
+    def _page(self, prefix: str, after: str | None) -> Sequence[ObjectStat]:
+        bucket = self.location.bucket
+        items = self._client.list_objects(bucket_name=bucket, prefix=prefix, recursive=True, start_after=after)
+        page = [_listed(item) for item in islice(items, PAGE)]
+        if any(early.key >= late.key for early, late in pairwise([ObjectStat(after or "", 0, "", 0.0), *page])):
+            raise no_store(self.location, "its list is not in the order of keys")
+        return page
+
+    def _range(self, key: str, first: int, length: int, headers: _Headers) -> bytes:
+        response = self._client.get_object(
+            bucket_name=self.location.bucket, object_name=key, offset=first, length=length, request_headers=headers
+        )
+        try:
+            if response.status != _PARTIAL:
+                raise RangeMissing(f"{where(self.location)} reads no ranges of objects; use a store that does")
+            data = b"".join(bounded(response, length, self.uri(key), CHUNK))
+        finally:
+            response.close()
+            response.release_conn()
+        if len(data) != length:
+            raise RangeMissing(f"{self.uri(key)} ends before byte {first + length}; write the whole object again")
+        return data
+
     def _chunks(self, key: str, limit: int) -> Iterator[bytes]:
         response = self._client.get_object(bucket_name=self.location.bucket, object_name=key)
         try:
@@ -290,6 +334,10 @@ def _client(endpoint: str, location: StoreLocation, provider: Provider, http: St
         )
     except ValueError as error:
         raise StoreUnusable(f"object store {endpoint}: {error}; correct the endpoint or the region") from None
+
+
+def _listed(item: Object) -> ObjectStat:
+    return ObjectStat(item.object_name or "", item.size or 0, item.etag or "", _seconds(item.last_modified))
 
 
 def _seconds(moment: datetime | None) -> float:

@@ -18,6 +18,7 @@ from kinema_api.errors import (
     BucketMissing,
     ObjectMissing,
     ObjectTooLarge,
+    RangeMissing,
     StaleWrite,
     StorageDenied,
     StorageError,
@@ -132,6 +133,10 @@ def _answered(code: str, status: int, location: StoreLocation, key: str) -> Stor
         return ObjectTooLarge(f"{where(location)} accepts no object as large as {key!r} ({code}); make it smaller")
     if code == "PreconditionFailed":
         return StaleWrite(f"s3://{location.bucket}/{key} changed meanwhile; try again")
+    if code == "InvalidRange":
+        return RangeMissing(
+            f"s3://{location.bucket}/{key} ends before the bytes that are read of it; write the whole object again"
+        )
     if status == _BUSY_STATUS:
         return _busy(location)
     return StorageError(f"{where(location)} responded {code} (status {status}) for {key!r}; see the store's log")

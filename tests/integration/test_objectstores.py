@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kinema_api.errors import BucketMissing, ObjectMissing, StorageDenied, StorageUnreachable
+from kinema_api.errors import BucketMissing, ObjectMissing, RangeMissing, StaleWrite, StorageDenied, StorageUnreachable
 from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
-from kinema_api.objectstores import S3Store, open_store
+from kinema_api.objectstores import FolderStore, S3Store, open_store
 
 KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
 
@@ -55,6 +55,38 @@ def test_a_copy_of_a_changed_object_is_refused(store: ObjectStore) -> None:
     with pytest.raises(Exception, match=r"PreconditionFailed|changed"):
         store.copy("x", "y", if_etag=seen.etag)
     assert store.stat("y") is None
+
+
+def test_a_range_is_read_of_the_version_that_is_meant(store: ObjectStore) -> None:
+    store.put("r/x", bytes(range(200)))
+    found = store.stat("r/x")
+    assert found is not None
+    assert store.get_range("r/x", 10, 5) == bytes(range(10, 15))
+    assert store.get_range("r/x", 0, 1, found.etag) == b"\0"
+    assert store.get_range("r/x", 7, 0) == b""
+    for first, length in ((190, 11), (200, 1), (4000, 5)):
+        with pytest.raises(RangeMissing, match="ends before"):
+            store.get_range("r/x", first, length)
+    with pytest.raises(ObjectMissing, match="does not exist"):
+        store.get_range("r/none", 0, 1)
+    store.put("r/x", bytes(200))
+    with pytest.raises(StaleWrite, match="changed"):
+        store.get_range("r/x", 0, 1, found.etag)
+
+
+def test_pages_hold_every_object_once_in_the_order_of_keys(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kinema_api.folderstore.PAGE", 3)
+    monkeypatch.setattr("kinema_api.s3store.PAGE", 3)
+    keys = ["p/a", "p/a-b/c", "p/a/b", "p/a/b/c", "p/a.txt", "p/b/é.mp4", "p/z"]
+    if isinstance(store, FolderStore):
+        keys = [key for key in keys if key not in ("p/a", "p/a/b")]  # a folder is no file beside itself
+    for key in keys:
+        store.put(key, key.encode())
+    pages = list(store.pages("p/"))
+    assert [found for page in pages for found in page] == list(store.list("p/"))
+    assert [len(page) for page in pages] == [3] * (len(keys) // 3) + [len(keys) % 3]
+    assert [found.key for page in store.pages("p/a-") for found in page] == ["p/a-b/c"]
+    assert list(store.pages("none/")) == []
 
 
 def test_signed_addresses_work_without_credentials(minio_endpoint: str, tmp_path: Path) -> None:

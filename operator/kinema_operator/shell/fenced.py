@@ -6,7 +6,7 @@ lease is lost, beside the next leader's. So each call asks the fence first, as e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -60,6 +60,10 @@ class FencedStore:
         self._fence()
         self._store.get_file(key, path, limit)
 
+    def get_range(self, key: str, first: int, length: int, if_etag: str | None = None) -> bytes:
+        """See ObjectStore."""
+        return self._store.get_range(key, first, length, if_etag)
+
     def stat(self, key: str) -> ObjectStat | None:
         """See ObjectStore."""
         return self._store.stat(key)
@@ -67,6 +71,10 @@ class FencedStore:
     def list(self, prefix: str, limit: int = MAX_LISTED) -> Iterator[ObjectStat]:
         """See ObjectStore."""
         return self._store.list(prefix, limit)
+
+    def pages(self, prefix: str) -> Iterator[Sequence[ObjectStat]]:
+        """See ObjectStore."""
+        return self._store.pages(prefix)
 
     def copy(self, source: str, target: str, if_etag: str | None = None, content_type: str | None = None) -> None:
         """See ObjectStore."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ CALLS: dict[str, Callable[[ObjectStore], object]] = {
     "check": lambda store: store.check(),
     "list": lambda store: list(store.list("k/")),
     "get": lambda store: store.get("models/m/manifest.json"),
+    "pages": lambda store: list(islice(store.pages("k/"), 2)),
+    "get_range": lambda store: store.get_range("models/m/weights", 8, 16),
     "sha256": lambda store: store.sha256("models/m/weights"),
     "put": lambda store: store.put("k", b"v"),
 }
@@ -41,6 +44,7 @@ GOOD_ENOUGH = {
     ("html-as-xml", "check"),
     ("huge-manifest", "check"),
     ("huge-manifest", "list"),
+    ("huge-manifest", "pages"),
     ("huge-manifest", "put"),
     ("huge-manifest", "sha256"),
 }
