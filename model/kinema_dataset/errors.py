@@ -18,3 +18,23 @@ class ThresholdsError(DatasetError):
 
 class SignatureError(DatasetError):
     """Signatures that are compared are not of one form, or two clips have the same name."""
+
+
+class MetadataUnreadable(DatasetError):
+    """A file of captions as a whole cannot be read."""
+
+
+class TarUnreadable(DatasetError):
+    """A tar ends early or is none, so that no member after that place can be found."""
+
+
+class SampleRefused(DatasetError):
+    """A sample does not fit into a shard."""
+
+
+class BrokenShard(DatasetError):
+    """Bytes of a shard are not those that were written."""
+
+
+class BrokenDataset(DatasetError):
+    """The index of a dataset is missing, damaged or contradicts itself."""
