@@ -27,7 +27,7 @@ from kinema_operator.training.objects.publisher import publication_job
 from kinema_operator.training.objects.rendezvous_pod import ANNOTATION_MIN_NODES, Making, next_generation, store_pod
 from kinema_operator.training.objects.service import pods_service, rendezvous_service, store_host
 from kinema_operator.training.observed import ExportSeen, JobSeen, PodEnd, PodSeen
-from kinema_operator.training.phases import leaving
+from kinema_operator.training.phases import termination
 from kinema_operator.training.uri import key
 from kinema_operator.training.view import View
 
@@ -253,7 +253,7 @@ def _needless_stores(view: View) -> list[PodSeen]:
     needed = {
         (pod.run, pod.attempt)
         for pod in view.seen.pods
-        if pod.component == names.COMPONENT_TRAINER and pod.started and leaving.may_write(view, pod)
+        if pod.component == names.COMPONENT_TRAINER and pod.started and termination.may_write(view, pod)
     }
     stores = [p for p in view.seen.pods if p.component == names.COMPONENT_STORE and p.deletion_time is None]
     return [store for store in stores if (store.run, store.attempt) not in needed]
@@ -275,7 +275,7 @@ def _live_store(view: View) -> bool:
     """A store that serves, or one that is about to be gone: two at a time are one too many, although the head of the
     attempt lets one group commit."""
     stores = [pod for pod in view.stores if not (pod.phase == "Failed" and pod.trouble) and not is_unheard(view, pod)]
-    return any(pod.deletion_time is None or view.now <= pod.deletion_time + leaving.STUCK_AFTER for pod in stores)
+    return any(pod.deletion_time is None or view.now <= pod.deletion_time + termination.STUCK_AFTER for pod in stores)
 
 
 def is_unheard(view: View, store: PodSeen) -> bool:

@@ -124,12 +124,12 @@ def with_losses(view: View, plan: Plan) -> Plan:
         return plan
     already = {ref.uid for ref in plan.delete}
     gone = [_ref(view, pod) for pod in lost if pod.deletion_time is None and pod.uid not in already]
-    told = Event("NodeLost", "; ".join(_why(pod) for pod in lost), "Warning")
+    event = Event("NodeLost", "; ".join(_why(pod) for pod in lost), "Warning")
     return dataclasses.replace(
         plan,
         delete=(*plan.delete, *gone),
         patches=(*plan.patches, *(_failed(view, pod) for pod in lost)),
-        events=(*plan.events, told),
+        events=(*plan.events, event),
     )
 
 
@@ -160,7 +160,7 @@ def healthy_again(view: View) -> tuple[Patch, ...]:
     )
 
 
-def told(view: View, status: Status) -> Status:
+def with_nodes_watched(view: View, status: Status) -> Status:
     """The condition NodesWatched, where it has something to say."""
     if not view.seen.nodes_watched:
         return view.mark(status, "NodesWatched", False, "Forbidden", NO_RIGHTS)

@@ -24,7 +24,7 @@ from kinema_operator.core.stores import storage_reason, store_location
 from kinema_operator.shell.conditional_writes import ConditionalStores
 from kinema_operator.shell.storage import SecretReader, Stores
 from kinema_operator.shell.store_limits import ask
-from kinema_operator.training import fence, nodes, shared, standing
+from kinema_operator.training import fence, nodes, running_condition, shared
 from kinema_operator.training.objects.secret import expiry, secret_name
 from kinema_operator.training.observed import (
     ExportSeen,
@@ -34,7 +34,7 @@ from kinema_operator.training.observed import (
     Rival,
     StorageProblem,
 )
-from kinema_operator.training.phases import lessons, restore, suspension
+from kinema_operator.training.phases import next_attempt, restore, suspension
 from kinema_operator.training.plan import sign_of_failure
 from kinema_operator.training.read import read_job, read_pod
 from kinema_operator.training.trainers import Trainers
@@ -275,7 +275,7 @@ def _rivals(training: VideoModelTraining, cache: Cache) -> tuple[Rival, ...]:
     for other in cache.list(KIND):
         metadata = other["metadata"]
         conditions = (other.get("status") or {}).get("conditions") or ()
-        waits = any(c.get("type") == "Running" and c.get("reason") == standing.TOO_FEW for c in conditions)
+        waits = any(c.get("type") == "Running" and c.get("reason") == running_condition.TOO_FEW for c in conditions)
         if waits and metadata["uid"] != own.uid and not metadata.get("deletionTimestamp"):
             born = metadata.get("creationTimestamp") or ""
             mine = own.creation_timestamp.strftime("%Y-%m-%dT%H:%M:%SZ") if own.creation_timestamp else ""
@@ -287,7 +287,7 @@ def _rivals(training: VideoModelTraining, cache: Cache) -> tuple[Rival, ...]:
 def _find_resume_point(store: ObjectStore, view: View) -> ResumePoint:
     status = view.status
     resumed_from = key_of(store.location, status.resume_from)
-    found = fence.find(store, view.attempt_prefix, resumed_from, further_back=lessons.goes_further_back(status))
+    found = fence.find(store, view.attempt_prefix, resumed_from, further_back=next_attempt.goes_further_back(status))
     if found.checkpoint is None:
         return ResumePoint(status.run, status.attempt, None, 0, found.passed_over, closed=found.closed)
     prefix = found.checkpoint.prefix
@@ -343,9 +343,9 @@ def _is_of(pod: KubeObject, uids: set[str], owners: set[str], jobs: set[str]) ->
         jobs: uids of all Jobs with that label.
     """
     metadata = pod["metadata"]
-    told = (metadata.get("labels") or {}).get(names.LABEL_TRAINING_UID)
-    if told:
-        return told in uids
+    uid = (metadata.get("labels") or {}).get(names.LABEL_TRAINING_UID)
+    if uid:
+        return uid in uids
     above = next((owner for owner in metadata.get("ownerReferences") or () if owner.get("controller")), None)
     if above is None or above["uid"] in owners:
         return above is not None

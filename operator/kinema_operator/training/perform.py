@@ -95,8 +95,8 @@ def _clean(store: ObjectStore, effect: CleanAttempts) -> bool:
     kept = (effect.report, *(checkpoint.prefix for checkpoint in whole[: effect.keep]))
 
     def stays(key: str) -> bool:
-        told = key.endswith((f"/{layout.HEAD}", f"/{layout.MANIFEST}")) and "/step-" not in key
-        return told or key.startswith(kept)
+        is_manifest = key.endswith((f"/{layout.HEAD}", f"/{layout.MANIFEST}")) and "/step-" not in key
+        return is_manifest or key.startswith(kept)
 
     return _delete(store, [key for key in keys if not stays(key)])
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from kinema_api.training_status import NodeCount
 from kinema_operator.core.plan import Effect, Event, Plan
 from kinema_operator.core.stores import store_location
-from kinema_operator.training import children, failure, nodes, standing
+from kinema_operator.training import children, failure, nodes, running_condition
 from kinema_operator.training.effects import CloseAttempt, PruneCheckpoints
 from kinema_operator.training.failure import Failure
 from kinema_operator.training.observed import ExportSeen
@@ -27,13 +27,13 @@ from kinema_operator.training.phases import (
     credentials,
     ending,
     evaluation,
-    leaving,
-    lessons,
     new_run,
+    next_attempt,
     placement,
     publishing,
     restore,
     suspension,
+    termination,
 )
 from kinema_operator.training.phases.progress import completed, follow
 from kinema_operator.training.phases.resume import checkpoint_of
@@ -103,7 +103,7 @@ def _between_attempts(view: View) -> Plan:
         status = view.mark(status, "Running", False, problem.reason, f"{problem.message}; the operator checks again")
         return Plan(delete=gone, status=status, requeue_after=view.settings.store_probe_seconds)
     # What is left of the old attempt could write, or make pods that write, beside the new one's.
-    if waits := leaving.told(view):
+    if waits := termination.waiting_message(view):
         message = f"Attempt {status.attempt + 1} of run {status.run} waits for the previous one: {waits}"
         status = view.mark(status, "Running", False, "OldPodsRemain", message)
         return Plan(delete=gone, status=status, requeue_after=children.LOOK_AGAIN_SECONDS)
@@ -199,7 +199,7 @@ def _go_on(view: View) -> Plan:
             requeue_after=credentials.retry_wait(view),
         )
     patches = (*children.resize(view), *nodes.healthy_again(view))
-    status = nodes.told(view, status)
+    status = nodes.with_nodes_watched(view, status)
     events = list(_transition(view, status))
     if children.resize(view) and view.job:
         events.append(Event("Resizing", f"From {view.job.parallelism} to {view.nodes} nodes"))
@@ -225,7 +225,7 @@ def _look_again(view: View) -> float:
     if any(pod.running for pod in view.trainers):
         return view.settings.progress_interval_seconds
     wait = max(0.0, credentials.renewal_wait(view))
-    due = standing.pods_due_in(view)
+    due = running_condition.pods_due_in(view)
     return min(wait, due) if due > 0 else wait
 
 
@@ -255,14 +255,14 @@ def _end_attempt(view: View, found: Failure) -> Plan:
         return _fail(view, found, earlier)
     wait = found.wait if found.wait is not None else failure.backoff(found.failure_class, earlier, view.settings)
     again = f"attempt {status.attempt + 1} follows" + (f" in {int(wait.total_seconds())} s" if wait else " at once")
-    lesson = lessons.learnt(view, found)
-    message = f"Attempt {status.attempt} ended: {found.message}; {lesson.sentence}{again}"
+    changes = next_attempt.changes_after(view, found)
+    message = f"Attempt {status.attempt} ended: {found.message}; {changes.sentence}{again}"
     status = view.changed(
         phase="Pending",
         nodes=NodeCount(desired=view.nodes),
         restarts={**status.restarts, counted: earlier + 1},
         not_before=view.now + wait,
-        **lesson.fields,
+        **changes.fields,
     )
     status = view.mark(_unmeasured(view, status, message), "Running", False, found.reason, message)
     return Plan(status=status, events=(Event("AttemptFailed", message, "Warning"),), requeue_after=0.0)
@@ -332,6 +332,6 @@ def _ended(view: View) -> Plan:
     at_its_end = status.phase == "Succeeded" or status.evaluation is not None
     if at_its_end and unfinished and over < children.LEFTOVER_GRACE:
         return Plan(status=status, requeue_after=(children.LEFTOVER_GRACE - over).total_seconds())
-    again = children.LOOK_AGAIN_SECONDS if leaving.at_work(view) else None
+    again = children.LOOK_AGAIN_SECONDS if termination.unfinished_pods(view) else None
     plan = Plan(delete=children.of_every_attempt(view, keep_finished_job=True), status=status, requeue_after=again)
     return cleaning.after_the_end(view, plan)

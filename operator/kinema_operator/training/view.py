@@ -95,8 +95,8 @@ class View:
     def service(self) -> str:
         """The Service that names the current attempt's rendezvous: as its trainers were told when they were made."""
         own = names.pods_service_name(self.training.metadata.name)
-        told = [self.job.subdomain] if self.job else [pod.subdomain for pod in self.stores]
-        return own if own in told else names.RENDEZVOUS_SERVICE
+        subdomains = [self.job.subdomain] if self.job else [pod.subdomain for pod in self.stores]
+        return own if own in subdomains else names.RENDEZVOUS_SERVICE
 
     @property
     def older_in_use(self) -> bool:

@@ -17,7 +17,7 @@ from kinema_api.training import KIND
 from kinema_operator.core.plan import Effect, Event, Plan, Ref
 from kinema_operator.training import children
 from kinema_operator.training.effects import CleanAttempts, DeleteArtifacts, SetFinalizer
-from kinema_operator.training.phases import leaving
+from kinema_operator.training.phases import termination
 from kinema_operator.training.view import View, change
 
 GIVE_UP_AFTER: Final = timedelta(minutes=10)
@@ -26,7 +26,7 @@ GIVE_UP_AFTER: Final = timedelta(minutes=10)
 
 def after_the_end(view: View, plan: Plan) -> Plan:
     """`plan` of a run that has ended, with what is cleaned and when the resource goes."""
-    if leaving.at_work(view) or plan.delete:
+    if termination.unfinished_pods(view) or plan.delete:
         return plan
     status = view.changed()
     if status.phase == "Succeeded" and status.cleaned_run < status.run:
@@ -63,7 +63,7 @@ def leave(view: View) -> Plan:
     gone = children.of_every_attempt(view, keep_finished_job=False)
     if view.spec.deletion_policy != "Delete":
         return Plan(delete=gone, effects=(SetFinalizer(False),))
-    waits = leaving.told(view)
+    waits = termination.waiting_message(view)
     problem = view.seen.storage_problem
     if view.seen.remains is False and not waits:
         return Plan(delete=gone, effects=(SetFinalizer(False),))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from kinema_operator.training import failure, standing
+from kinema_operator.training import failure, running_condition
 from kinema_operator.training.failure import Failure
 from kinema_operator.training.view import View
 
@@ -25,10 +25,10 @@ def given_back(view: View) -> Failure | None:
     seen, settings = view.seen, view.settings
     if seen.short_seconds <= _patience(view) or not _finds_no_place(view):
         return None
-    running = standing.running_trainers(view)
+    running = running_condition.running_trainers(view)
     message = (
         f"{running} of at least {view.spec.min_nodes} trainers were scheduled within {int(_patience(view))} s"
-        f"{standing.lacking(view)}; {standing.rivals(view)}the pods of the others are deleted"
+        f"{running_condition.lacking(view)}; {running_condition.rivals(view)}the pods of the others are deleted"
     )
     position = sum(rival.older for rival in seen.rivals)
     earlier = view.status.restarts.get(RESTARTS, 0)

@@ -12,7 +12,7 @@ from kinema_api.run import grace_seconds
 from kinema_api.training_status import CheckpointStatus, NodeCount, Progress
 from kinema_api.wire import MAX_COUNT, CommittedCheckpoint, TrainerProgress
 from kinema_operator.core.stores import store_location
-from kinema_operator.training import standing
+from kinema_operator.training import running_condition
 from kinema_operator.training.uri import uri
 from kinema_operator.training.view import Status, View, change
 
@@ -27,8 +27,8 @@ def follow(view: View, status: Status) -> Status:
         status = change(status, phase="Training")
     if view.progress:
         status = _with_progress(view, status, view.progress)
-    status = change(status, nodes=NodeCount(desired=view.nodes, ready=standing.ready_nodes(view)))
-    return standing.told(view, status)
+    status = change(status, nodes=NodeCount(desired=view.nodes, ready=running_condition.ready_nodes(view)))
+    return running_condition.with_running_condition(view, status)
 
 
 def completed(view: View, step: int) -> Progress:

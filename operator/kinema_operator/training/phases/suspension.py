@@ -12,16 +12,16 @@ from kinema_api.training_status import NodeCount
 from kinema_operator.core.plan import Event, Plan
 from kinema_operator.training import children
 from kinema_operator.training.observed import PodSeen
-from kinema_operator.training.phases import credentials, leaving
+from kinema_operator.training.phases import credentials, termination
 from kinema_operator.training.phases.resume import checkpoint_of
 from kinema_operator.training.view import View, change
 
 
 def suspend(view: View) -> Plan:
     """Ask whatever runs to stop; suspended when nothing is left that could still write."""
-    left = leaving.at_work(view)
+    left = termination.unfinished_pods(view)
     gone = children.of_every_attempt(view, keep_finished_job=False)
-    if left or leaving.making_pods(view):
+    if left or termination.making_pods(view):
         return _stopping(view, left, Plan(delete=gone, effects=credentials.upkeep(view)))
     if asks_what_to_go_on_from(view) and view.resume is None and not view.seen.storage_problem:
         return Plan(delete=gone, requeue_after=0.0)
@@ -39,14 +39,19 @@ def asks_what_to_go_on_from(view: View) -> bool:
     if not view.spec.suspend or view.status.phase == "Suspended":
         return False
     trains = view.status.attempt > 0 and view.status.evaluation is None
-    return trains and not view.wants_new_run and not leaving.at_work(view) and not leaving.making_pods(view)
+    return (
+        trains
+        and not view.wants_new_run
+        and not termination.unfinished_pods(view)
+        and not termination.making_pods(view)
+    )
 
 
 def suspended(view: View) -> Plan:
     """Nothing runs; goes on when spec.suspend is taken back."""
     gone = children.of_every_attempt(view, keep_finished_job=False)
     if view.spec.suspend:
-        again = children.LOOK_AGAIN_SECONDS if leaving.at_work(view) else None
+        again = children.LOOK_AGAIN_SECONDS if termination.unfinished_pods(view) else None
         return Plan(delete=gone, status=view.changed(nodes=NodeCount(desired=view.nodes)), requeue_after=again)
     if view.status.evaluation:
         status, follows = view.changed(phase="Evaluating"), "The model is evaluated"
@@ -77,8 +82,8 @@ def _stopping(view: View, left: tuple[PodSeen, ...], plan: Plan) -> Plan:
 
 
 def _waits_for(view: View, left: tuple[PodSeen, ...]) -> str:
-    if not left or any(not leaving.may_write(view, pod) for pod in left):
-        return leaving.told(view) or "The Job is being deleted"
+    if not left or any(not termination.may_write(view, pod) for pod in left):
+        return termination.waiting_message(view) or "The Job is being deleted"
     ends = [pod.deletion_time for pod in left if pod.deletion_time]
     limit = f", which ends at {max(ends):%H:%M:%S} UTC at the latest" if ends else ""
     if any(pod.component == names.COMPONENT_TRAINER for pod in left):

@@ -15,7 +15,7 @@ from kinema_operator.training.view import View
 
 STUCK_AFTER: Final = timedelta(seconds=5)
 """A pod that is still there so long after it should be gone stands on a node that does not answer."""
-_TOLD: Final = 3
+_MAX_LISTED: Final = 3
 """So many pods are named in a message."""
 
 
@@ -26,7 +26,7 @@ def may_write(view: View, pod: PodSeen) -> bool:
     return pod.deletion_time is None or view.now <= pod.deletion_time + STUCK_AFTER
 
 
-def at_work(view: View) -> tuple[PodSeen, ...]:
+def unfinished_pods(view: View) -> tuple[PodSeen, ...]:
     """Trainers and evaluators of any attempt that have not ended, those that never ran and those that leave too."""
     return tuple(pod for pod in view.seen.pods if pod.component != names.COMPONENT_STORE and not pod.over)
 
@@ -40,9 +40,9 @@ def making_pods(view: View) -> tuple[JobSeen, ...]:
     return tuple(j for j in view.seen.jobs if not j.deleting or (j.component, j.run, j.attempt) not in ended)
 
 
-def told(view: View) -> str:
+def waiting_message(view: View) -> str:
     """Who is waited for, and what helps where a node keeps silent."""
-    left = at_work(view)
+    left = unfinished_pods(view)
     stuck = [pod for pod in left if not may_write(view, pod)]
     if stuck:
         return (
@@ -56,5 +56,5 @@ def told(view: View) -> str:
 
 
 def _names(pods: list[PodSeen] | tuple[PodSeen, ...]) -> str:
-    more = f" and {len(pods) - _TOLD} more" if len(pods) > _TOLD else ""
-    return ", ".join(f"{pod.name} on node {pod.node}" if pod.node else pod.name for pod in pods[:_TOLD]) + more
+    more = f" and {len(pods) - _MAX_LISTED} more" if len(pods) > _MAX_LISTED else ""
+    return ", ".join(f"{pod.name} on node {pod.node}" if pod.node else pod.name for pod in pods[:_MAX_LISTED]) + more

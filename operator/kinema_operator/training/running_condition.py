@@ -12,7 +12,7 @@ PODS_DUE_AFTER: Final = timedelta(seconds=30)
 """The Job controller makes some twenty pods a second, of all Jobs together, unless it was told otherwise."""
 TOO_FEW: Final = "TooFewNodes"
 """Reason of Running while some trainers run and fewer than the group needs."""
-_TOLD: Final = 3
+_MAX_LISTED: Final = 3
 """So many reasons are told."""
 
 
@@ -30,7 +30,7 @@ def running_trainers(view: View) -> int:
     return sum(pod.running for pod in view.trainers)
 
 
-def told(view: View, status: Status) -> Status:
+def with_running_condition(view: View, status: Status) -> Status:
     """`status` with the condition Running of an attempt under way."""
     if view.job is None:
         return status
@@ -79,11 +79,11 @@ def lacking(view: View) -> str:
 def _replaced(view: View) -> str:
     """Which rendezvous leaves and since when, behind a semicolon; its pod may stay for long, and not ready."""
     gone = sorted((pod.deleted, pod.name, pod.node) for pod in view.stores if pod.deleted and not pod.over)
-    told = [
+    parts = [
         f"; rendezvous {name}{f' on node {node}' if node else ''} is being replaced (since {since:%Y-%m-%dT%H:%M:%SZ})"
-        for since, name, node in gone[-_TOLD:]
+        for since, name, node in gone[-_MAX_LISTED:]
     ]
-    return "".join(told)
+    return "".join(parts)
 
 
 def rivals(view: View) -> str:
@@ -105,8 +105,8 @@ def _reasons(pods: tuple[PodSeen, ...]) -> str:
     for pod in pods:
         if reason := _reason(pod):
             reasons.setdefault(reason, []).append(pod.name)
-    told = [f"{', '.join(names[:_TOLD])}: {reason}" for reason, names in sorted(reasons.items())[:_TOLD]]
-    return f": {'; '.join(told)}" if told else ""
+    parts = [f"{', '.join(names[:_MAX_LISTED])}: {reason}" for reason, names in sorted(reasons.items())[:_MAX_LISTED]]
+    return f": {'; '.join(parts)}" if parts else ""
 
 
 def _reason(pod: PodSeen) -> str:

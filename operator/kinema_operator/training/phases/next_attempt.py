@@ -19,21 +19,21 @@ MOST_EXCLUDED: Final = 32
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Changes:
     """Fields of the status that change, and a sentence about them that ends in "; ", or none."""
 
     fields: dict[str, Any] = field(default_factory=dict)
     sentence: str = ""
 
 
-def learnt(view: View, found: Failure) -> Lesson:
+def changes_after(view: View, failure: Failure) -> Changes:
     """What the end of the current attempt changes in the status."""
-    if found.failure_class == "numerics":
-        return _numerics(view, found)
-    if found.failure_class == "hardware" and found.node:
-        excluded = (*(name for name in view.status.excluded_nodes if name != found.node), found.node)
-        return Lesson({"excluded_nodes": excluded[-MOST_EXCLUDED:]}, f"node {found.node} is excluded; ")
-    return Lesson()
+    if failure.failure_class == "numerics":
+        return _numerics(view, failure)
+    if failure.failure_class == "hardware" and failure.node:
+        excluded = (*(name for name in view.status.excluded_nodes if name != failure.node), failure.node)
+        return Changes({"excluded_nodes": excluded[-MOST_EXCLUDED:]}, f"node {failure.node} is excluded; ")
+    return Changes()
 
 
 def goes_further_back(status: Status) -> bool:
@@ -42,15 +42,15 @@ def goes_further_back(status: Status) -> bool:
     return found is not None and found.failures > 1 and found.attempt == status.attempt
 
 
-def _numerics(view: View, found: Failure) -> Lesson:
+def _numerics(view: View, failure: Failure) -> Changes:
     status = view.status
-    step = found.step if found.step is not None else (status.progress.step if status.progress else 0) + 1
+    step = failure.step if failure.step is not None else (status.progress.step if status.progress else 0) + 1
     before = status.numerics
     if before is None or step > before.step:
         fresh = NumericsStatus(step=step, failures=1, attempt=status.attempt, skipped=before.skipped if before else ())
-        return Lesson({"numerics": fresh})
+        return Changes({"numerics": fresh})
     skipped = (*(each for each in before.skipped if each != step), step)[-MOST_SKIPPED:]
     again = NumericsStatus(step=before.step, failures=before.failures + 1, attempt=status.attempt, skipped=skipped)
-    return Lesson(
+    return Changes(
         {"numerics": again}, f"the batch of step {step} is skipped, and the run resumes from an older checkpoint; "
     )
