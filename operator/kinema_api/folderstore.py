@@ -60,7 +60,7 @@ class FolderStore:
     def put_if(self, key: str, data: bytes, etag: str | None, content_type: str = "application/octet-stream") -> str:
         """See ObjectStore.put_if. Holds against other conditional writes; an unconditional one asks nobody."""
         path = self._path(key)
-        with self._told(key), self._alone():
+        with self._storage_errors(key), self._alone():
             if (self._stat(path).etag if path.is_file() else None) != etag:
                 raise StaleWrite(f"{self.uri(key)} was written by another client meanwhile: read it again first")
             self.put(key, data)
@@ -72,17 +72,17 @@ class FolderStore:
 
     def get(self, key: str, limit: int = MAX_OBJECT_BYTES) -> bytes:
         """See ObjectStore.get."""
-        with self._told(key):
+        with self._storage_errors(key):
             return self._within(key, limit).read_bytes()
 
     def get_file(self, key: str, path: Path, limit: int = MAX_FILE_BYTES) -> None:
         """See ObjectStore.get_file."""
-        with self._told(key):
+        with self._storage_errors(key):
             shutil.copyfile(self._within(key, limit), path)
 
     def get_range(self, key: str, first: int, length: int, if_etag: str | None = None) -> bytes:
         """See ObjectStore.get_range."""
-        with self._told(key), self._existing(key).open("rb") as file:
+        with self._storage_errors(key), self._existing(key).open("rb") as file:
             file.seek(first)
             data = file.read(length)
             if if_etag is not None and self._stat(self._path(key)).etag != if_etag:
@@ -93,13 +93,13 @@ class FolderStore:
 
     def stat(self, key: str) -> ObjectStat | None:
         """See ObjectStore.stat."""
-        with self._told(key):
+        with self._storage_errors(key):
             path = self._path(key)
             return self._stat(path) if path.is_file() else None
 
     def list(self, prefix: str, limit: int = MAX_LISTED) -> Iterator[ObjectStat]:
         """See ObjectStore.list."""
-        with self._told(prefix):
+        with self._storage_errors(prefix):
             folder = self._root.resolve() / prefix.rpartition("/")[0]
             paths = (p for p in folder.rglob("*") if p.is_file() and _whole(p.name))
             found = sorted((f for f in map(self._stat, paths) if f.key.startswith(prefix)), key=lambda f: f.key)
@@ -115,7 +115,7 @@ class FolderStore:
 
     def copy(self, source: str, target: str, if_etag: str | None = None, content_type: str | None = None) -> None:
         """See ObjectStore.copy."""
-        with self._told(source):
+        with self._storage_errors(source):
             path = self._existing(source)
             if if_etag is not None and self._stat(path).etag != if_etag:
                 raise StaleWrite(f"{self.uri(source)} changed while it was copied; try again")
@@ -123,12 +123,12 @@ class FolderStore:
 
     def delete(self, key: str) -> None:
         """See ObjectStore.delete."""
-        with self._told(key):
+        with self._storage_errors(key):
             self._path(key).unlink(missing_ok=True)
 
     def sha256(self, key: str, limit: int = MAX_FILE_BYTES) -> tuple[str, int]:
         """See ObjectStore.sha256."""
-        with self._told(key), self._within(key, limit).open("rb") as file:
+        with self._storage_errors(key), self._within(key, limit).open("rb") as file:
             return hash_of(iter(lambda: file.read(CHUNK), b""))
 
     def presign_get(self, key: str, expires: timedelta, *, public: bool = False) -> str:
@@ -148,7 +148,7 @@ class FolderStore:
         return self._path(key).as_uri()
 
     def _page(self, paths: Iterator[Path], prefix: str) -> Sequence[ObjectStat]:
-        with self._told(prefix):
+        with self._storage_errors(prefix):
             return [self._stat(path) for path in islice(paths, PAGE)]
 
     def _walk(self, prefix: str) -> Iterator[Path]:
@@ -204,7 +204,7 @@ class FolderStore:
             os.close(folder)
 
     @contextmanager
-    def _told(self, key: str) -> Iterator[None]:
+    def _storage_errors(self, key: str) -> Iterator[None]:
         """Turn what the file system refuses into a StorageError."""
         try:
             yield
@@ -214,7 +214,7 @@ class FolderStore:
             raise kind(f"folder {self._root}: {key!r}: {why}; check the folder, its rights and its disk") from None
 
     def _write(self, key: str, write: Callable[[str], object]) -> None:
-        with self._told(key):
+        with self._storage_errors(key):
             path = self._path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")

@@ -124,26 +124,26 @@ def training_app(training: VideoModelTraining, config: RunConfig, site: Site) ->
 def publication_app(config: PublicationConfig, site: Site) -> specs.AppDef:
     """The one process that checks and copies an attempt's model."""
     name = names.publication_job_name(config.name, config.run, config.attempt)
-    given = config.model_dump_json(by_alias=True)
-    return _single_process(config, site, name, PUBLISHER_ROLE, "kinema_jobs.train.publication", given)
+    payload = config.model_dump_json(by_alias=True)
+    return _single_process(config, site, name, PUBLISHER_ROLE, "kinema_jobs.train.publication", payload)
 
 
 def evaluation_app(config: EvaluationConfig, site: Site) -> specs.AppDef:
     """The one process that measures an attempt's model."""
     name = names.evaluation_job_name(config.name, config.run, config.attempt)
-    given = config.model_dump_json(by_alias=True, exclude_none=True)
+    payload = config.model_dump_json(by_alias=True, exclude_none=True)
     # The image is the attempt's own and may be of an older version, which knows the process by this name alone.
-    return _single_process(config, site, name, EVALUATOR_ROLE, "kinema_jobs.train.evaluation", given)
+    return _single_process(config, site, name, EVALUATOR_ROLE, "kinema_jobs.train.evaluation", payload)
 
 
 def _single_process(
-    config: PublicationConfig | EvaluationConfig, site: Site, name: str, role: str, module: str, given: str
+    config: PublicationConfig | EvaluationConfig, site: Site, name: str, role: str, module: str, payload: str
 ) -> specs.AppDef:
     process = specs.Role(
         name=role,
         image=site.image,
         entrypoint="python",
-        args=["-m", module, "--config", given],
+        args=["-m", module, "--config", payload],
         env={ENV_UNBUFFERED: "1", ENV_TERMINATION_LOG: site.termination_log, **_storage_env(site)},
         num_replicas=1,
         resource=specs.NULL_RESOURCE,

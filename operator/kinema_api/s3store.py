@@ -31,7 +31,7 @@ from kinema_api.objectstore import (
     StoreLocation,
     hash_of,
 )
-from kinema_api.storefaults import missing_bucket, no_store, told, where
+from kinema_api.storefaults import missing_bucket, no_store, storage_error, where
 from kinema_api.storehttp import CALL_SECONDS, MIN_BYTES_PER_SECOND, Budget, StoreHttp, bounded, read_ca_file
 
 CHECK_SECONDS: Final = 10.0
@@ -310,8 +310,8 @@ class S3Store:
                 try:
                     budget.check()
                 except Exception as slow:
-                    raise told(slow, self.location, key) from None
-                raise told(error, self.location, key) from None
+                    raise storage_error(slow, self.location, key) from None
+                raise storage_error(error, self.location, key) from None
 
 
 def _changed(file: Path | None) -> int | None:

@@ -116,7 +116,7 @@ class Verifier:
         self._started_ms = int(time.time() * 1000)
         self._seen: dict[bytes, int] = {}
 
-    def look(self, headers: Mapping[str, str]) -> None:
+    def check_headers(self, headers: Mapping[str, str]) -> None:
         """Refuse what is not signed or too late, before its body is read. Raises NotSigned."""
         self._claim(headers, "", "", "")
 

@@ -58,7 +58,7 @@ def missing_bucket(location: StoreLocation) -> BucketMissing:
     )
 
 
-def told(error: Exception, location: StoreLocation, key: str = "") -> StorageError:
+def storage_error(error: Exception, location: StoreLocation, key: str = "") -> StorageError:
     """The StorageError that says what `error`, of any library, means for this store; `key` is what was asked for."""
     match error:
         case StorageError():

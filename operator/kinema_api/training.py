@@ -51,9 +51,9 @@ PRESET_SHAPES: Final = {"tiny": (128, 4), "small": (384, 6)}
 
 def _overridden(field: str, place: int) -> str:
     """CEL expression for an override, or the preset's value where it is absent."""
-    given = f"self.overrides.{field}"
+    override = f"self.overrides.{field}"
     (first, tiny), (_, small) = ((name, shape[place]) for name, shape in PRESET_SHAPES.items())
-    return f"(has(self.overrides) && has({given}) ? {given} : self.preset == '{first}' ? {tiny} : {small})"
+    return f"(has(self.overrides) && has({override}) ? {override} : self.preset == '{first}' ? {tiny} : {small})"
 
 
 class ModelOverrides(ApiModel):

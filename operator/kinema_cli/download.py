@@ -54,10 +54,10 @@ def download(
     """
     path = out or Path(f"{name}{SUFFIXES[field]}")
     if asking.need_no_cluster:
-        given = ask(asking, None, where.namespace or where.connect().namespace, name)
-        if field not in given:
+        links = ask(asking, None, where.namespace or where.connect().namespace, name)
+        if field not in links:
             raise NotFound(f"{name} has no {field}; omit --file for the clip itself")
-        link = given[field]
+        link = links[field]
         fetch(link.url, path, link.sha256, ca_bundle=authorities(asking, {}))
     else:
         cluster = where.connect()
@@ -79,10 +79,10 @@ def fetch_file(cluster: Cluster, found: dict[str, Any], field: str, path: Path, 
     if artefact.get("url"):
         link = Link(artefact["url"], artefact["sha256"])
     else:
-        given = ask(asking, cluster, cluster.namespace, name)
-        if field not in given:
+        links = ask(asking, cluster, cluster.namespace, name)
+        if field not in links:
             raise CommandError(f"the operator returned no URL for the {field} of {name}; try again")
-        link = Link(given[field].url, artefact["sha256"])
+        link = Link(links[field].url, artefact["sha256"])
     limit = int(artefact.get("bytes") or MAX_ARTEFACT_BYTES)
     fetch(link.url, path, link.sha256, limit, authorities(asking, found))
     return link
@@ -97,10 +97,10 @@ def authorities(asking: LinkOptions, found: dict[str, Any]) -> str | None:
     stores = (found.get("status", {}).get("stores", {}).get("clips"), found.get("spec", {}).get("artifactStore"))
     named = [store["caBundle"] for store in stores if store and store.get("caBundle")]
     try:
-        given = [read_ca_file(asking.ca_file)] if asking.ca_file else []
+        from_option = [read_ca_file(asking.ca_file)] if asking.ca_file else []
     except StoreUnusable as error:
         raise BadManifest(str(error)) from None
-    return "\n".join(dict.fromkeys(given + named)) or None
+    return "\n".join(dict.fromkeys(from_option + named)) or None
 
 
 def fetch(url: str, path: Path, sha256: str, limit: int = MAX_ARTEFACT_BYTES, ca_bundle: str | None = None) -> None:

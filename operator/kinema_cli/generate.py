@@ -87,7 +87,7 @@ def generate(
         assert model is not None
         stem = name or clip_name(model)
         names = [f"{stem}-{n}" for n in numbers] if several else [stem]
-        bodies = [manifest(said, model, given, fields) for said, given in zip(prompts, names, strict=True)]
+        bodies = [manifest(text, model, resource, fields) for text, resource in zip(prompts, names, strict=True)]
         files: dict[str, Path] = {
             field: Path(fields[field]) for field in FIELDS if field in fields and is_file(fields[field])
         }
@@ -188,12 +188,16 @@ def clip_name(model: str) -> str:
 
 def manifest(prompt: str, model: str, name: str, fields: dict[str, Any]) -> dict[str, Any]:
     """The VideoGeneration; `fields` of the clip by their Python names. Raises `BadManifest`."""
-    given = {to_camel(field): value for field, value in fields.items()}
-    given |= {field: _clip_input(fields[field]) for field in ("input", "end") if field in fields}
-    if "mask" in given:
-        given["mask"] = {"upload": described(Path(given["mask"]))} if is_file(given["mask"]) else {"uri": given["mask"]}
+    spec_fields = {to_camel(field): value for field, value in fields.items()}
+    spec_fields |= {field: _clip_input(fields[field]) for field in ("input", "end") if field in fields}
+    if "mask" in spec_fields:
+        spec_fields["mask"] = (
+            {"upload": described(Path(spec_fields["mask"]))}
+            if is_file(spec_fields["mask"])
+            else {"uri": spec_fields["mask"]}
+        )
     try:
-        spec = VideoGenerationSpec.parse({"prompt": prompt, "modelRef": {"name": model}, **given})
+        spec = VideoGenerationSpec.parse({"prompt": prompt, "modelRef": {"name": model}, **spec_fields})
     except InvalidManifest as error:
         raise BadManifest(str(error)) from None
     return {

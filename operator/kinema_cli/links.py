@@ -205,7 +205,7 @@ def _document(body: bytes) -> dict[str, Any]:
 
 def _links(answer: dict[str, Any], name: str) -> dict[str, Link]:
     try:
-        return {field: Link(str(given["url"]), str(given["sha256"])) for field, given in answer.items()}
+        return {field: Link(str(link["url"]), str(link["sha256"])) for field, link in answer.items()}
     except (TypeError, KeyError):
         raise CommandError(
             f"what was answered about {name} are no addresses; check that --links-url leads to the operator"

@@ -75,7 +75,7 @@ class _Gate:
             return await handler(request)
         try:
             if self._verifier is not None:
-                self._verifier.look(request.headers)
+                self._verifier.check_headers(request.headers)
             async with asyncio.timeout(self._seconds):
                 body = await request.read()
             if self._verifier is not None:

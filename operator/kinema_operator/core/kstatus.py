@@ -49,7 +49,7 @@ _TELLING: Final[Mapping[str, Sequence[str]]] = {
     generation.KIND: ("Failed", "Cancelled", "Accepted", "Scheduled", "Running"),
 }
 """Conditions of a kind that say why it is not ready, most telling first."""
-_TOLD_BY_TRUE: Final = frozenset({"Failed", "Suspended", "Cancelled"})
+_REPORTED_BY_TRUE: Final = frozenset({"Failed", "Suspended", "Cancelled"})
 
 
 @dataclass(frozen=True)
@@ -83,19 +83,21 @@ class Findings:
     trouble: PodProblem | None = None
 
 
-def finish(obj: KubeObject, status: Mapping[str, Any], look: Findings, now: datetime) -> Wire:
+def finish(obj: KubeObject, status: Mapping[str, Any], findings: Findings, now: datetime) -> Wire:
     """`status` of a plan about `obj` with what holds for every kind."""
     kind, at = obj["kind"], int(obj["metadata"].get("generation") or 1)
-    told = {c["type"]: {**c, "observedGeneration": at} for c in status.get("conditions") or () if not _stale(c, now)}
-    refusal = _refusal(look.refusals)
+    conditions = {
+        c["type"]: {**c, "observedGeneration": at} for c in status.get("conditions") or () if not _stale(c, now)
+    }
+    refusal = _refusal(findings.refusals)
     wanted = [refusal] if refusal else []
-    wanted += _standing(kind, str(status.get("phase") or "Pending"), told, look)
+    wanted += _summary(kind, str(status.get("phase") or "Pending"), conditions, findings)
     for type_ in (REFUSED, READY, RECONCILING, STALLED):
-        before = told.pop(type_, None)
+        before = conditions.pop(type_, None)
         for type_wanted, value, reason, message in wanted:
             if type_wanted == type_:
-                told[type_] = _condition(type_, value, reason, message, before, at, now)
-    return {**status, "observedGeneration": at, "conditions": [told[type_] for type_ in sorted(told)]}
+                conditions[type_] = _condition(type_, value, reason, message, before, at, now)
+    return {**status, "observedGeneration": at, "conditions": [conditions[type_] for type_ in sorted(conditions)]}
 
 
 def _stale(condition: Mapping[str, Any], now: datetime) -> bool:
@@ -155,9 +157,9 @@ def _refusal(refusals: Sequence[Refusal]) -> _Wanted | None:
     return REFUSED, "True", ordered[0].reason, "; ".join(r.sentence for r in ordered)
 
 
-def _standing(kind: str, phase: str, told: Mapping[str, Wire], look: Findings) -> list[_Wanted]:
-    reason, message = _why(kind, phase, told, look)
-    unreadable = _unreadable(told)
+def _summary(kind: str, phase: str, conditions: Mapping[str, Wire], findings: Findings) -> list[_Wanted]:
+    reason, message = _why(kind, phase, conditions, findings)
+    unreadable = _unreadable(conditions)
     if phase in _DONE[kind] and not unreadable:
         return [(READY, "True", phase, "")]
     if phase in _ENDED_BADLY.get(kind, ()) or unreadable:
@@ -167,21 +169,21 @@ def _standing(kind: str, phase: str, told: Mapping[str, Wire], look: Findings) -
     return [(READY, "False", reason, message), (RECONCILING, "True", reason, message)]
 
 
-def _unreadable(told: Mapping[str, Wire]) -> bool:
-    accepted = told.get("Accepted") or told.get("Resolved") or {}
+def _unreadable(conditions: Mapping[str, Wire]) -> bool:
+    accepted = conditions.get("Accepted") or conditions.get("Resolved") or {}
     return accepted.get("status") == "False" and accepted.get("reason") == INVALID_SPEC
 
 
-def _why(kind: str, phase: str, told: Mapping[str, Wire], look: Findings) -> tuple[str, str]:
-    if phase not in _ENDED_BADLY.get(kind, ()) and not _unreadable(told):
-        refusal = _refusal(look.refusals)
+def _why(kind: str, phase: str, conditions: Mapping[str, Wire], findings: Findings) -> tuple[str, str]:
+    if phase not in _ENDED_BADLY.get(kind, ()) and not _unreadable(conditions):
+        refusal = _refusal(findings.refusals)
         if refusal:
             return refusal[2], refusal[3]
-        if look.trouble and phase != _RESTS:
-            return look.trouble.reason, look.trouble.message
-    for type_ in _TELLING[kind] if not _unreadable(told) else ("Accepted", "Resolved"):
-        found = told.get(type_)
-        if found and (found["status"] == "True") == (type_ in _TOLD_BY_TRUE):
+        if findings.trouble and phase != _RESTS:
+            return findings.trouble.reason, findings.trouble.message
+    for type_ in _TELLING[kind] if not _unreadable(conditions) else ("Accepted", "Resolved"):
+        found = conditions.get(type_)
+        if found and (found["status"] == "True") == (type_ in _REPORTED_BY_TRUE):
             return found["reason"], found.get("message") or ""
     return phase, ""
 

@@ -66,7 +66,7 @@ class Refusals:
     _known: dict[str, _Refused] = field(default_factory=dict)
 
     @property
-    def standing(self) -> tuple[Refusal, ...]:
+    def current(self) -> tuple[Refusal, ...]:
         """All that are refused as far as is known."""
         return tuple(known.refusal for known in self._known.values())
 

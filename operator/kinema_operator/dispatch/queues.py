@@ -103,7 +103,7 @@ class RequestQueues:
     def __init__(self) -> None:
         self._requests: dict[tuple[str, str], Request] = {}
         self._models: dict[tuple[str, str], RequestQueue] = {}
-        self._given: dict[tuple[str, str], dict[str, None]] = {}
+        self._by_input: dict[tuple[str, str], dict[str, None]] = {}
 
     def put(self, obj: KubeObject) -> None:
         """Take in an object, in place of the one of the same name. What cannot be read stands in no line."""
@@ -115,8 +115,8 @@ class RequestQueues:
         namespace = obj["metadata"]["namespace"]
         self._requests[(namespace, read.name)] = read
         self._models.setdefault((namespace, read.model), RequestQueue()).put(read)
-        for name in read.given:
-            self._given.setdefault((namespace, name), {})[read.name] = None
+        for name in read.input_generations:
+            self._by_input.setdefault((namespace, name), {})[read.name] = None
 
     def remove(self, obj: KubeObject) -> None:
         """Let go of the object of this name."""
@@ -128,11 +128,11 @@ class RequestQueues:
         line.remove(known)
         if not line.requests and not line.ended:
             del self._models[(namespace, known.model)]
-        for given in known.given:
-            waiting = self._given.get((namespace, given), {})
+        for source in known.input_generations:
+            waiting = self._by_input.get((namespace, source), {})
             waiting.pop(name, None)
             if not waiting:
-                self._given.pop((namespace, given), None)
+                self._by_input.pop((namespace, source), None)
 
     def of(self, namespace: str, model: str) -> RequestQueue:
         """The line of a model; an empty one if nobody asks for it."""
@@ -140,7 +140,7 @@ class RequestQueues:
 
     def waiting_for(self, namespace: str, name: str) -> list[str]:
         """Requests that wait, and that are given the clip of the request `name`."""
-        return list(self._given.get((namespace, name), ()))
+        return list(self._by_input.get((namespace, name), ()))
 
 
 def queues_of(cache: Cache, namespace: str) -> RequestQueues:

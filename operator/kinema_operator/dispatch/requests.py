@@ -52,7 +52,7 @@ class Request:
     """Endpoint of its own object store."""
     held: bool = False
     """It waits for something else than a server: it stands in no line and asks for none."""
-    given: tuple[str, ...] = ()
+    input_generations: tuple[str, ...] = ()
     """Requests whose clips it waits for, or may wait for."""
 
     @property
@@ -92,7 +92,7 @@ def request(manifest: KubeObject) -> Request:
         completed=datetime.fromisoformat(completed) if completed else None,
         store_endpoint=(spec.get("artifactStore") or {}).get("endpoint"),
         held=any(_holds(condition) for condition in status.get("conditions") or ()),
-        given=given_to(manifest),
+        input_generations=input_generations(manifest),
     )
 
 
@@ -101,12 +101,12 @@ def _holds(condition: Mapping[str, Any]) -> bool:
     return unmet and condition.get("reason") not in QUEUED_REASONS
 
 
-def given_to(manifest: KubeObject) -> tuple[str, ...]:
+def input_generations(manifest: KubeObject) -> tuple[str, ...]:
     """Names of the requests whose clips a VideoGeneration that waits is given."""
     spec: Mapping[str, Any] = manifest.get("spec") or {}
     if ((manifest.get("status") or {}).get("phase") or "Pending") != "Pending":
         return ()
-    names = ((spec.get(given) or {}).get("generation") for given in ("input", "end"))
+    names = ((spec.get(field) or {}).get("generation") for field in ("input", "end"))
     return tuple({name: None for name in names if name})
 
 

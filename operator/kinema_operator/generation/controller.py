@@ -85,7 +85,7 @@ class GenerationController:
     async def observe(self, key: Key, resource: VideoGeneration, cache: Cache) -> Observed:
         """See generation.observe."""
         self._cache = cache
-        look = GenerationObserver(
+        observer = GenerationObserver(
             generation=resource,
             model=find_model(resource, cache),
             servers=servers_of(resource, cache) if resource.status.phase not in TERMINAL else (),
@@ -97,12 +97,12 @@ class GenerationController:
             hindrance=self._hindrances.pop(resource.metadata.uid, None),
         )
         try:
-            observed = await look.observe()
+            observed = await observer.observe()
         except NotLeading:
             raise
         except Exception as error:  # one request's fault stays its own: cancel and deadline work whatever it is
             log.exception("Observing VideoGeneration %s/%s failed", key.namespace, key.name)
-            return Observed(look.known_model(), problem=Problem("LookFailed", _words(error)))
+            return Observed(observer.known_model(), problem=Problem("LookFailed", _words(error)))
         self._remember(key, resource, observed)
         return observed
 

@@ -33,8 +33,8 @@ class InputUnusable(OperatorError):
 
 def uploads_of(spec: VideoGenerationSpec) -> dict[str, Upload]:
     """What is uploaded for a request, by its field in the spec."""
-    given = {"input": spec.input, "end": spec.end, "mask": spec.mask}
-    return {name: one.upload for name, one in given.items() if one is not None and one.upload is not None}
+    inputs = {"input": spec.input, "end": spec.end, "mask": spec.mask}
+    return {name: one.upload for name, one in inputs.items() if one is not None and one.upload is not None}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Inputs:
             InputUnusable: one cannot be had now, or ever.
             StorageError: the store cannot be asked.
         """
-        return tuple([await self._find(name, given) for name, given in self._wanted()])
+        return tuple([await self._find(name, source) for name, source in self._wanted()])
 
     def _wanted(self) -> list[tuple[InputName, ClipInput]]:
         spec = self.generation.spec
@@ -64,14 +64,14 @@ class Inputs:
             ("end", spec.end),
             ("mask", mask),
         )
-        return [(name, given) for name, given in wanted if given is not None]
+        return [(name, source) for name, source in wanted if source is not None]
 
-    async def _find(self, name: InputName, given: ClipInput) -> FoundInput:
-        if given.generation is not None:
-            return await self._clip_of(name, given.generation)
-        if given.upload is not None:
-            return await self._uploaded(name, given.upload)
-        return await self._object_of(name, given.uri or "")
+    async def _find(self, name: InputName, source: ClipInput) -> FoundInput:
+        if source.generation is not None:
+            return await self._clip_of(name, source.generation)
+        if source.upload is not None:
+            return await self._uploaded(name, source.upload)
+        return await self._object_of(name, source.uri or "")
 
     async def _clip_of(self, name: InputName, other_name: str) -> FoundInput:
         other = self._generation(name, other_name)
@@ -150,9 +150,9 @@ class Inputs:
         """
         known = {pinned.name: pinned for pinned in self.generation.status.inputs}
         found = []
-        for name, given in self._wanted():
+        for name, source in self._wanted():
             copied = name in known and await ask(clips, clips.stat, self._copy_of(name)) is not None
-            found.append(known[name] if copied else (await self._find(name, given)).pinned())
+            found.append(known[name] if copied else (await self._find(name, source)).pinned())
         return tuple(found)
 
     def _copy_of(self, name: InputName) -> str:
@@ -170,13 +170,13 @@ class Inputs:
             InputUnusable: one cannot be had now, or ever.
             StorageError: the store cannot be asked.
         """
-        return tuple([await self._taken(name, given, clips) for name, given in self._wanted()])
+        return tuple([await self._taken(name, source, clips) for name, source in self._wanted()])
 
-    async def _taken(self, name: InputName, given: ClipInput, clips: ObjectStore) -> FoundInput:
+    async def _taken(self, name: InputName, source: ClipInput, clips: ObjectStore) -> FoundInput:
         copy = self._copy_of(name)
         known = await ask(clips, clips.stat, copy)
         if known is None:
-            found = await self._find(name, given)
+            found = await self._find(name, source)
             if found.store is not clips:
                 return found
             await self._copy(found, copy)

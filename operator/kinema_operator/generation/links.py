@@ -103,11 +103,11 @@ class Links:
         return found
 
     async def _refused(self, request: web.Request, verb: str, namespace: str, name: str) -> web.Response | None:
-        given = {value for field in TOKEN_HEADERS for value in request.headers.getall(field, ())}
-        if len(given) > 1:
+        tokens = {value for field in TOKEN_HEADERS for value in request.headers.getall(field, ())}
+        if len(tokens) > 1:
             return _sentence(400, f"{' and '.join(TOKEN_HEADERS)} carry different tokens; send one of them")
-        if given:
-            request = request.clone(headers=CIMultiDict({"Authorization": given.pop()}))
+        if tokens:
+            request = request.clone(headers=CIMultiDict({"Authorization": tokens.pop()}))
         caller = await self._access.caller(request, AUDIENCE)
         if caller is None:
             return _sentence(

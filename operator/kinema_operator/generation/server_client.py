@@ -95,8 +95,8 @@ class ServerClient:
             self._silent[address] = time.monotonic()
         else:
             self._silent.pop(address, None)
-            for told in [told for told in self._stopping if told[0] == address and told[1] != state.order]:
-                del self._stopping[told]
+            for key in [key for key in self._stopping if key[0] == address and key[1] != state.order]:
+                del self._stopping[key]
         return state
 
     async def send(self, address: str, order: WorkOrder, pod_uid: str = "") -> OrderRefusal | None:

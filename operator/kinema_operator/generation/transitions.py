@@ -197,7 +197,7 @@ def delivered(generation: VideoGeneration, status: Status, at: PlanTime, result:
         ),
         seams=result.seams[:MAX_SEAMS],
         expanded_prompt=(result.expanded_prompt or "")[:MAX_PROMPT_CHARACTERS] or None,
-        prompt=_heard(result.prompt),
+        prompt=_prompt_status(result.prompt),
         timings=Timings(
             queued_seconds=started.queued_seconds,
             load_seconds=result.load_seconds,
@@ -208,12 +208,12 @@ def delivered(generation: VideoGeneration, status: Status, at: PlanTime, result:
     )
 
 
-def _heard(told: EncodedPrompt | None) -> PromptStatus | None:
-    if told is None:
+def _prompt_status(encoded: EncodedPrompt | None) -> PromptStatus | None:
+    if encoded is None:
         return None
-    words = tuple(word[:256] for word in told.unseen_words[:MAX_UNSEEN_WORDS])
+    words = tuple(word[:256] for word in encoded.unseen_words[:MAX_UNSEEN_WORDS])
     return PromptStatus(
-        tokens=told.tokens, limit=told.limit, cut=told.cut[:MAX_PROMPT_CHARACTERS] or None, unseen_words=words
+        tokens=encoded.tokens, limit=encoded.limit, cut=encoded.cut[:MAX_PROMPT_CHARACTERS] or None, unseen_words=words
     )
 
 

@@ -128,20 +128,20 @@ def _endpoints(observed: Observed, settings: Settings) -> list[str]:
 def _scales(
     model: VideoModel, observed: Observed, digest: str | None, former: str | None, now: datetime
 ) -> tuple[Scale, ...]:
-    serving, given = model.spec.serving, former or digest
+    serving, assigned = model.spec.serving, former or digest
     pinned = {r.digest for r in observed.requests if r.serves and r.digest}
     digests = sorted(pinned | {d for d in (digest, former) if d})
     idle = timedelta(seconds=serving.idle_seconds)
-    demands = {d: demand_for(observed.requests, d, given, idle, now) for d in digests}
+    demands = {d: demand_for(observed.requests, d, assigned, idle, now) for d in digests}
     warm = _idle_since(model, observed, now) + idle > now
     current = {d: _current(observed, d) for d in digests}
     needs = {
         d: desired_replicas(demands[d], current[d], warm, serving)
-        if d == given
+        if d == assigned
         else desired_for_former(demands[d], serving)
         for d in digests
     }
-    desired = shared(needs, observed.requests, given, serving.max_replicas)
+    desired = shared(needs, observed.requests, assigned, serving.max_replicas)
     if former is not None and digest is not None:
         # The one server beyond maxReplicas, by which the newest digest is rolled out.
         desired[digest] = max(1, desired[digest])
@@ -181,9 +181,9 @@ def _status(
     scales: tuple[Scale, ...],
     now: datetime,
 ) -> VideoModelStatus:
-    given = former or digest
-    replicas = next((s.replicas for s in scales if s.digest == given), 0)
-    ready = _available(observed, given)
+    assigned = former or digest
+    replicas = next((s.replicas for s in scales if s.digest == assigned), 0)
+    ready = _available(observed, assigned)
     at = PlanTime(now, model.metadata.generation)
     source = observed.source
     kept = bool(digest and not source.digest)
@@ -194,7 +194,7 @@ def _status(
         "KeptAsServed" if kept else source.reason,
         source.message,
     )
-    trouble = _trouble(observed, given) if replicas else None
+    trouble = _trouble(observed, assigned) if replicas else None
     conditions = at.mark(conditions, AVAILABLE, ready > 0, *_availability(digest, replicas, ready, trouble))
     conditions = _rolled_out(conditions, at, observed, digest, former)
     return VideoModelStatus(

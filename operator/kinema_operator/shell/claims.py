@@ -82,7 +82,7 @@ class Claims:
         for _ in range(2):
             try:
                 lease = await self._client.get_lease(namespace, names.CLAIM_LEASE, REQUEST_SECONDS)
-                claim.term.look(lease, self._clock())
+                claim.term.observe(lease, self._clock())
                 holder = (lease or {}).get("spec", {}).get("holderIdentity")
                 if holder != self.install and self._clock() < claim.term.expires_at(lease):
                     claim.other, claim.due_at = str(holder), self._clock() + min(LOOK_SECONDS, self._seconds / RENEWALS)

@@ -157,11 +157,11 @@ class EventPoster:
 
     def _is_one_of_many(self, resource: _Resource, event: Event) -> bool:
         now = self._clock()
-        told = resource.messages.setdefault(event.reason, {})
-        for message in [m for m, at in told.items() if now - at > SIMILAR_SECONDS]:
-            del told[message]
-        told[event.message] = now
-        return len(told) > SIMILAR
+        recent = resource.messages.setdefault(event.reason, {})
+        for message in [m for m, at in recent.items() if now - at > SIMILAR_SECONDS]:
+            del recent[message]
+        recent[event.message] = now
+        return len(recent) > SIMILAR
 
 
 def _trim(known: OrderedDict[str, Any]) -> None:

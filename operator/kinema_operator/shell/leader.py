@@ -42,7 +42,7 @@ class Term:
     seen_at: float = 0.0
     held_until: float = float("-inf")
 
-    def look(self, lease: KubeObject | None, now: float) -> None:
+    def observe(self, lease: KubeObject | None, now: float) -> None:
         """Take note of the Lease as it is."""
         spec = lease["spec"] if lease is not None else {}
         record = (spec.get("holderIdentity"), spec.get("renewTime"), spec.get("leaseTransitions"))
@@ -110,7 +110,7 @@ class Leader:
         while True:
             try:
                 self._lease = await self._client.get_lease(self._namespace, self._name, REQUEST_SECONDS)
-                self._term.look(self._lease, self._clock())
+                self._term.observe(self._lease, self._clock())
                 if self._clock() >= self._term.expires_at(self._lease):
                     await self._put(self.identity, taking=True)
                     log.info("Leading", extra={"lease": self._name, "identity": self.identity})
@@ -161,9 +161,9 @@ class Leader:
         return self._lease is not None and self._lease["spec"].get("holderIdentity") == self.identity
 
     def _until_next_look(self) -> float:
-        look = self._renew_seconds / STANDBY_LOOKS
+        interval = self._renew_seconds / STANDBY_LOOKS
         expiry = self._term.expires_at(self._lease) - self._clock()
-        return min(look, expiry) if expiry > 0 else look
+        return min(interval, expiry) if expiry > 0 else interval
 
     async def _put(self, holder: str, *, taking: bool = False, renews: bool = True) -> None:
         asked_at = self._clock()

@@ -45,7 +45,7 @@ class _Lack:
 
 
 @dataclass
-class _Told:
+class _PodEvents:
     """What the events of a namespace said of refused pods, and when."""
 
     at: float = float("-inf")
@@ -62,10 +62,10 @@ class Owned:
         self._clock = clock
         self._lacking: dict[Key, dict[str, _Lack]] = {}
         """Jobs that lack pods, by the resource that owns them, then by uid."""
-        self._told: dict[str, _Told] = {}
+        self._events: dict[str, _PodEvents] = {}
         """By namespace: of those in which a Job lacks pods."""
 
-    async def look(self, obj: KubeObject) -> tuple[Findings, float | None]:
+    async def findings(self, obj: KubeObject) -> tuple[Findings, float | None]:
         """What its children say, and seconds after which to look again."""
         kind, metadata = obj["kind"], obj["metadata"]
         if kind == generation.KIND:
@@ -91,7 +91,7 @@ class Owned:
         if lacks:
             self._lacking[key] = lacks
         elif self._lacking.pop(key, None) and all(other.namespace != key.namespace for other in self._lacking):
-            self._told.pop(key.namespace, None)
+            self._events.pop(key.namespace, None)
 
     async def _refusal(self, job: KubeObject, lack: _Lack) -> Refusal | None:
         metadata, at = job["metadata"], self._clock()
@@ -107,20 +107,20 @@ class Owned:
 
         The API server goes through all events of a namespace for each question, so one is asked for all its Jobs.
         """
-        told = self._told.setdefault(namespace, _Told())
-        async with told.asking:
-            if self._clock() - told.at < LACKING_SECONDS:
-                return told.messages
+        known = self._events.setdefault(namespace, _PodEvents())
+        async with known.asking:
+            if self._clock() - known.at < LACKING_SECONDS:
+                return known.messages
             try:
                 events, _ = await self._client.list_all("Event", namespace, None, f"reason={FAILED_CREATE}")
             except NotLeading:
                 raise
             except ApiError:
-                return told.messages
-            told.at = self._clock()
+                return known.messages
+            known.at = self._clock()
             events.sort(key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
-            told.messages = {str(e["involvedObject"].get("uid")): str(e.get("message") or "") for e in events}
-            return told.messages
+            known.messages = {str(e["involvedObject"].get("uid")): str(e.get("message") or "") for e in events}
+            return known.messages
 
 
 def _owned(child: KubeObject, obj: KubeObject) -> bool:

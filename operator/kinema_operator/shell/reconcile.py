@@ -211,13 +211,13 @@ class Reconciler:
 
     async def _tell(self, key: Key, obj: KubeObject, plan: Plan, remembered: Remembered) -> float | None:
         """Write the status and post the events; seconds after which to look again."""
-        look, look_again = await self._owned.look(obj)
-        look = Findings((*remembered.refusals.standing, *look.refusals), look.trouble)
+        owned, again_after = await self._owned.findings(obj)
+        findings = Findings((*remembered.refusals.current, *owned.refusals), owned.trouble)
         # Nobody would make the refused object once the resource is done, so until then it is not.
-        held = bool(look.refusals) and not isinstance(plan.status, WireStatus) and _enters_done(obj, plan)
-        status = self._status(obj, Plan() if held else plan, look)
-        waits = [plan.requeue_after, remembered.refusals.due_in(self._clock()), look_again]
-        events = (*(() if held else plan.events), *_refused_events(obj, look.refusals))
+        held = bool(findings.refusals) and not isinstance(plan.status, WireStatus) and _enters_done(obj, plan)
+        status = self._status(obj, Plan() if held else plan, findings)
+        waits = [plan.requeue_after, remembered.refusals.due_in(self._clock()), again_after]
+        events = (*(() if held else plan.events), *_refused_events(obj, findings.refusals))
         if status:
             patient = plan.words_may_wait and not events
             waits.append(await self._write_status(remembered, obj, status, words_may_wait=patient))
@@ -225,14 +225,14 @@ class Reconciler:
             self._events.tell(obj, event)
         return min((wait for wait in waits if wait is not None), default=None)
 
-    def _status(self, obj: KubeObject, plan: Plan, look: Findings) -> Mapping[str, Any]:
+    def _status(self, obj: KubeObject, plan: Plan, findings: Findings) -> Mapping[str, Any]:
         before: Mapping[str, Any] = obj.get("status") or {}
         if isinstance(plan.status, WireStatus):
-            return plan.status.wire if plan.status.finished else finish(obj, plan.status.wire, look, self._now())
+            return plan.status.wire if plan.status.finished else finish(obj, plan.status.wire, findings, self._now())
         if plan.status is None:
-            return finish(obj, before, look, self._now()) if before else {}
+            return finish(obj, before, findings, self._now()) if before else {}
         after = keeping_unknown(before, plan.status.to_wire(), type(plan.status))
-        return finish(obj, after, look, self._now())
+        return finish(obj, after, findings, self._now())
 
     def _ends(self, obj: KubeObject) -> bool:
         """Whether the namespace of `obj` is being deleted."""
@@ -312,9 +312,9 @@ def _what(manifest: KubeObject) -> str:
 def _refused_events(obj: KubeObject, refusals: Iterable[Refusal]) -> Iterable[Event]:
     """News of what is refused now and was not, or for another reason."""
     conditions = (obj.get("status") or {}).get("conditions") or ()
-    told = next((str(c.get("message")) for c in conditions if c.get("type") == REFUSED), "")
+    before = next((str(c.get("message")) for c in conditions if c.get("type") == REFUSED), "")
     for refusal in refusals:
-        if refusal.what not in told:
+        if refusal.what not in before:
             yield Event(refusal.reason, refusal.sentence, "Warning")
 
 

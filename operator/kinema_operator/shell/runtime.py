@@ -149,12 +149,12 @@ class Runtime:
 
     def _settles(self, obj: KubeObject) -> bool:
         """Whether more of the same will follow at once: a pod that has not begun to run, a Job that has not ended."""
-        metadata, told = obj["metadata"], obj.get("status") or {}
+        metadata, status = obj["metadata"], obj.get("status") or {}
         if metadata.get("deletionTimestamp") or self.cache.get(obj["kind"], *name_of(obj)) is None:
             return False
         if obj["kind"] == "Pod":
-            return bool(told.get("phase", "Pending") == "Pending")
-        return bool(obj["kind"] == "Job" and not told.get("conditions"))
+            return bool(status.get("phase", "Pending") == "Pending")
+        return bool(obj["kind"] == "Job" and not status.get("conditions"))
 
     async def _serve_term(self) -> None:
         await asyncio.gather(*(informer.synced.wait() for informer in self.informers))

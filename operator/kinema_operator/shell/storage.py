@@ -162,12 +162,12 @@ class Stores:
         found = opened.finding
         if time.monotonic() >= found.without_sts_until:
             try:
-                given = await ask(store, assume_role, opened.http, store.location, keys, policy, seconds)
+                issued = await ask(store, assume_role, opened.http, store.location, keys, policy, seconds)
             except StsMissing as error:
                 found.without_sts, found.without_sts_until = str(error), time.monotonic() + WITHOUT_STS_SECONDS
             else:
                 found.without_sts = ""
-                return given
+                return issued
         if isinstance(opened.keys, Path):
             # The operator's own keys open every namespace's artefacts: no pod gets them.
             raise StsMissing(found.without_sts)

@@ -23,7 +23,7 @@ from urllib3.response import BaseHTTPResponse
 
 from kinema_api.errors import StorageDenied, StorageUnreachable, StsMissing
 from kinema_api.objectstore import StoreCredentials, StoreLocation
-from kinema_api.storefaults import by_status, no_store, told
+from kinema_api.storefaults import by_status, no_store, storage_error
 from kinema_api.storehttp import Budget, StoreHttp
 
 MAX_POLICY_BYTES: Final = 2048
@@ -83,7 +83,7 @@ def assume_role(
             if answer.status == 200:
                 return _parse(answer.data, location)
         except Exception as error:
-            raise told(error, location) from None
+            raise storage_error(error, location) from None
     code = _code(answer.data)
     if answer.status in _WITHOUT_STATUS or code in _WITHOUT:
         raise StsMissing(

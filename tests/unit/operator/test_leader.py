@@ -20,27 +20,27 @@ def lease(holder: str, renewed: int, duration: float = DURATION) -> dict[str, An
 
 def test_a_free_lease_may_be_taken_at_once() -> None:
     term = Term("me", DURATION)
-    term.look(None, 100)
+    term.observe(None, 100)
     assert term.expires_at(None) <= 100
     released = lease("", 1)
-    term.look(released, 100)
+    term.observe(released, 100)
     assert term.expires_at(released) <= 100
 
 
 def test_a_held_lease_may_be_taken_when_it_has_not_changed_for_its_duration() -> None:
     term = Term("me", DURATION)
     first, renewed = lease("other", 1), lease("other", 2)
-    term.look(first, 100)
-    term.look(first, 105)
+    term.observe(first, 100)
+    term.observe(first, 105)
     assert term.expires_at(first) == 112
-    term.look(renewed, 106)
+    term.observe(renewed, 106)
     assert term.expires_at(renewed) == 118
 
 
 def test_a_dead_process_of_the_same_pod_is_another_holder() -> None:
     term = Term("pod-0_aaaa", DURATION)
     held = lease("pod-0_bbbb", 1)
-    term.look(held, 100)
+    term.observe(held, 100)
     assert term.expires_at(held) == 112
 
 
@@ -83,7 +83,7 @@ class Election(RuleBasedStateMachine):
     @rule(index=st.integers(0, REPLICAS - 1), slow=st.floats(0, 3), answer_lost=st.booleans())
     def candidate(self, index: int, slow: float, answer_lost: bool) -> None:
         term, seen = self.terms[index], self.lease
-        term.look(seen, self.clock(index))
+        term.observe(seen, self.clock(index))
         asked_at = self.clock(index)
         if asked_at >= term.expires_at(seen):
             self.now += slow

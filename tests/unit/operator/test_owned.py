@@ -52,8 +52,8 @@ class Bed:
         self.cache.advance("Job", change, {"kind": "Job", "metadata": metadata, "spec": {"parallelism": 1, **spec}})
 
     async def refused(self, name: str, namespace: str = "team") -> list[str]:
-        look, _ = await self.owned.look(self.training(name, namespace))
-        return [refusal.reason for refusal in look.refusals]
+        found, _ = await self.owned.findings(self.training(name, namespace))
+        return [refusal.reason for refusal in found.refusals]
 
     def kept(self) -> list[Any]:
         """All that it remembers of anything."""
