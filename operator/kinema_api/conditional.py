@@ -118,7 +118,9 @@ def _outcome(status: int, etag: str, said: bytes, address: str) -> str:
             f"the store of {address} does not support conditional writes: use one that does"
         )
     if status in (429, 503) or status >= 500:
-        raise StorageUnreachable(f"the store of {address} responded {status} ({code}); the operation is retried")
+        raise StorageUnreachable(
+            f"object store of {address} responded {status} ({code}); the operation is retried, check the store's load"
+        )
     if status == 403 and not found:
         raise StorageDenied(f"the store of {address} refuses the credentials; check the keys and their rights")
     raise AnsweredError(status, code)

@@ -211,6 +211,15 @@ def test_each_fault_of_a_store_is_told_by_its_own_name(kind: str, says: str) -> 
         assert says in str(error)
 
 
+@pytest.mark.parametrize("call", [*CALLS.values(), lambda store: store.put_if("k", b"v", None)])
+def test_a_message_about_a_busy_store_has_one_remedy(call: Callable[[ObjectStore], object]) -> None:
+    with bad_store("busy") as store:
+        error = outcome(lambda: call(store_at(store.endpoint)))
+        assert isinstance(error, StorageUnreachable)
+        assert str(error).startswith("object store ")
+        assert str(error).count("the operation is retried") == 1
+
+
 def test_a_name_that_does_not_resolve_is_told_as_such() -> None:
     error = outcome(lambda: store_at("http://no-such-store.invalid:9000").check())
     assert isinstance(error, StorageUnreachable)
