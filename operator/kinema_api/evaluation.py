@@ -19,6 +19,15 @@ SectionName = Literal[
 ]
 CAPTIONS: Final = "captions"
 
+MIN_CLIPS: Final = 2
+MAX_SEED: Final = 2**31 - 1
+DEFAULT_COMMAND_CLIPS: Final = 128
+"""Default of the commands. A training's evaluation has fewer, since its nodes wait for it."""
+MIN_STREAM_SECONDS: Final = 10
+MAX_STREAM_SECONDS: Final = 600
+DEFAULT_STREAM_SECONDS: Final = 20.0
+"""Length of the streams on which the section `drift` is measured."""
+
 METRICS: Final = (
     "everything",
     "kind",
@@ -53,9 +62,9 @@ class Evaluation(ApiModel):
         )
     )
 
-    clips: Annotated[int, Field(ge=2, le=1024)] = 32
+    clips: Annotated[int, Field(ge=MIN_CLIPS, le=1024)] = 32
     """Clips per group of captions; tasks with input frames use a quarter of it."""
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
     """Random seed of scenes and noise, which are disjoint from those of training."""
     sections: (
         Annotated[

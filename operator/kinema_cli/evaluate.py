@@ -7,6 +7,14 @@ from typing import Any
 
 import click
 
+from kinema_api.evaluation import (
+    DEFAULT_COMMAND_CLIPS,
+    DEFAULT_STREAM_SECONDS,
+    MAX_SEED,
+    MAX_STREAM_SECONDS,
+    MIN_CLIPS,
+    MIN_STREAM_SECONDS,
+)
 from kinema_cli.jobs import Job
 from kinema_cli.options import with_output
 from kinema_cli.output import Output
@@ -21,10 +29,16 @@ from kinema_cli.output import Output
     show_default=True,
     help="Folder for report.json and report.html.",
 )
-@click.option("--clips", type=click.IntRange(min=2), default=128, show_default=True, help="Clips per group.")
+@click.option(
+    "--clips",
+    type=click.IntRange(min=MIN_CLIPS),
+    default=DEFAULT_COMMAND_CLIPS,
+    show_default=True,
+    help="Clips per group.",
+)
 @click.option(
     "--seed",
-    type=click.IntRange(min=0, max=2**31 - 1),
+    type=click.IntRange(min=0, max=MAX_SEED),
     default=0,
     show_default=True,
     help="Random seed of prompts and noise.",
@@ -32,8 +46,8 @@ from kinema_cli.output import Output
 @click.option("--section", "sections", multiple=True, help="Only this section of the report; repeatable.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(10, 600),
-    default=20,
+    type=click.FloatRange(MIN_STREAM_SECONDS, MAX_STREAM_SECONDS),
+    default=DEFAULT_STREAM_SECONDS,
     show_default=True,
     help="Seconds of the streams that drift is measured on; 60 for a minute.",
 )
@@ -54,11 +68,11 @@ def evaluate(
     beside: tuple[str, ...],
     output: Output,
 ) -> None:
-    """Measure the model in folder MODEL: captions, motion, permanence, tasks, distribution, memorisation, drift of long
-    streams, shots, frame rates, and what captions, aspects and other models change.
+    """Evaluate the model in folder MODEL: captions, motion, permanence, tasks, distribution, memorisation, drift of
+    long streams, shots, frame rates, and the effect of captions, aspect ratios and other models.
 
-    Everything is read from pixels and stands beside chance and the same measure on true clips. What a model cannot be
-    asked is named, with the reason.
+    All figures are measured on pixels and reported beside chance and the same figure for clips of the world. Sections
+    that do not apply to the model are listed with the reason.
     """
     report: dict[str, Any] = {}
     arguments = [f"--model={model}", f"--out={out}", f"--clips={clips}", f"--seed={seed}", f"--seconds={seconds}"]

@@ -17,6 +17,14 @@ from typing import Any, Final
 import click
 
 from kinema_api.clip import DEFAULT_GUIDANCE_SCALE, DEFAULT_STEPS
+from kinema_api.evaluation import (
+    DEFAULT_COMMAND_CLIPS,
+    DEFAULT_STREAM_SECONDS,
+    MAX_SEED,
+    MAX_STREAM_SECONDS,
+    MIN_CLIPS,
+    MIN_STREAM_SECONDS,
+)
 from kinema_evaluation import SECTIONS, EvaluationPlan, Report, evaluate
 from kinema_evaluation.errors import EvaluationError
 from kinema_jobs.clip.rendering import open_pipeline
@@ -29,8 +37,6 @@ from kinema_world.errors import WorldError
 from kinema_world.stored import load_world
 
 ABLATIONS: Final = "ablations"
-DEFAULT_CLIPS: Final = 128
-DEFAULT_SECONDS: Final = 20.0
 _FOLDER: Final = click.Path(path_type=Path)
 
 
@@ -48,8 +54,8 @@ def _seconds(value: str) -> float:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not 10 <= number <= 600:
-        raise click.BadParameter("must be from 10 to 600")
+    if not MIN_STREAM_SECONDS <= number <= MAX_STREAM_SECONDS:
+        raise click.BadParameter(f"must be from {MIN_STREAM_SECONDS} to {MAX_STREAM_SECONDS}")
     return number
 
 
@@ -83,12 +89,20 @@ class _Arguments:
 @click.option("--model", required=True, type=_FOLDER, help="A model folder, or a folder used as a store.")
 @click.option("--out", type=_FOLDER, help="Folder for report.json and report.html; without it none are written.")
 @click.option(
-    "--clips", type=click.IntRange(2), default=DEFAULT_CLIPS, show_default=True, help="Clips of each group of captions."
+    "--clips",
+    type=click.IntRange(MIN_CLIPS),
+    default=DEFAULT_COMMAND_CLIPS,
+    show_default=True,
+    help="Clips of each group of captions.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Sets prompts and noise.")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Sets prompts and noise.")
 @click.option("--section", multiple=True, type=click.Choice(SECTIONS), help="Only this one; may be given again.")
 @click.option(
-    "--seconds", type=_seconds, default=DEFAULT_SECONDS, show_default=True, help="Length of streams, 10 to 600."
+    "--seconds",
+    type=_seconds,
+    default=DEFAULT_STREAM_SECONDS,
+    show_default=True,
+    help=f"Length of streams, {MIN_STREAM_SECONDS} to {MAX_STREAM_SECONDS}.",
 )
 @click.option(
     "--beside",

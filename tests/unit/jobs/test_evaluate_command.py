@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kinema_api import evaluation
+from kinema_evaluation import EvaluationPlan
 from kinema_jobs.evaluate import __main__ as evaluate
 
 
@@ -35,3 +37,13 @@ def test_a_model_beside_that_is_none_is_named(
     monkeypatch.setattr("sys.argv", ["evaluate", "--model", str(tmp_path), "--beside", f"4x={tmp_path / 'none'}"])
     assert evaluate.main() == 1
     assert str(tmp_path) in capsys.readouterr().out
+
+
+def test_the_commands_have_the_bounds_of_the_evaluation() -> None:
+    fields = EvaluationPlan.model_json_schema()["properties"]
+    assert fields["clips"]["minimum"] == evaluation.MIN_CLIPS
+    assert fields["clips"]["default"] == evaluation.DEFAULT_COMMAND_CLIPS
+    assert fields["seed"]["exclusiveMaximum"] == evaluation.MAX_SEED + 1
+    assert fields["seconds"]["minimum"] == evaluation.MIN_STREAM_SECONDS
+    assert fields["seconds"]["maximum"] == evaluation.MAX_STREAM_SECONDS
+    assert fields["seconds"]["default"] == evaluation.DEFAULT_STREAM_SECONDS
