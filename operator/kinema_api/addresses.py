@@ -1,7 +1,7 @@
-"""Where hosts were last reached: a store is still there while DNS is silent.
+"""The last known address of each host, used while DNS does not respond.
 
-With a lost node goes its name server, which gets its share of all questions until Kubernetes misses the node. What was
-resolved before is good meanwhile: a store's Service keeps its address.
+A DNS server on a lost node gets its share of all queries until Kubernetes notices the loss. A store's Service keeps
+its address, so the last one is still good.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final
 
 DNS_PAUSE_SECONDS: Final = 30.0
-"""For so long after a question that DNS did not answer, known addresses are used at once: waiting takes seconds."""
+"""After a DNS query without a response, known addresses are used at once for this long: each query takes seconds."""
 MAX_HOSTS: Final = 64
 
 
 class LastAddresses:
-    """The last address of each host that was reached, of this process, and of those that share its file."""
+    """The last address of each host that this process, or one that shares its file, has connected to."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
@@ -27,14 +27,14 @@ class LastAddresses:
         self._silent_until = float("-inf")
 
     def share(self, file: Path) -> None:
-        """Take in what processes before this one have left in `file`, and leave there what is found from now on."""
+        """Load the addresses in `file`, and save new ones there from now on."""
         self._file = file
         with contextlib.suppress(OSError, ValueError, TypeError):
             found = json.loads(file.read_text())
             self._known = {str(host): str(address) for host, address in dict(found).items()} | self._known
 
     def reached(self, host: str, address: str) -> None:
-        """Remember where `host` answered."""
+        """Remember the address at which `host` was reached."""
         if self._known.get(host) == address:
             return
         self._known.pop(host, None)
@@ -48,11 +48,11 @@ class LastAddresses:
                 draft.replace(self._file)
 
     def instead(self, host: str) -> str | None:
-        """The address to use without a question to DNS, which is known to be silent; None: ask."""
+        """The address to use while DNS is known not to respond; None: query DNS."""
         return self._known.get(host) if time.monotonic() < self._silent_until else None
 
     def unresolved(self, host: str) -> str | None:
-        """DNS did not answer for `host`: the address to use for it, if one is known."""
+        """Note that DNS did not respond for `host`; the last known address, if there is one."""
         self._silent_until = time.monotonic() + DNS_PAUSE_SECONDS
         return self._known.get(host)
 

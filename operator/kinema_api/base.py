@@ -158,7 +158,7 @@ Digest = Annotated[
     Matches(r"^sha256:[0-9a-f]{64}$", "a digest is sha256: and 64 hexadecimal digits: copy it from a status"),
 ]
 _HOST: Final = r"([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?\.)*[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?"
-"""A host name. Its last label begins with a letter, so that an IP address in another notation does not match."""
+"""A host name. Its last label begins with a letter, so that no notation of an IP address matches."""
 _OCTET: Final = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4: Final = rf"({_OCTET}\.){{3}}{_OCTET}"
 _PORT: Final = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"

@@ -1,7 +1,7 @@
-"""A clip as it is asked for: every field of a request with its limit and its default, declared once.
+"""The parameters of a clip: every field of a request with its limit and its default, declared once.
 
-The resource (kinema_api.generation), the work order (kinema_api.wire), the commands (kinema_api.clip_options) and
-whatever renders take them from here.
+The resource (kinema_api.generation), the work order (kinema_api.wire), the commands (kinema_api.clip_options) and the
+renderer take them from here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kinema_api.inputs import ClipInput, Mask, TaskName
 
 DEFAULT_STEPS: Final = 16
 DEFAULT_GUIDANCE_SCALE: Final = 2.0
-"""Both as kinema_model measures models with, which a test sees to."""
+"""A test checks that kinema_model evaluates models with the same two values."""
 EDIT_STRENGTH: Final = 0.7
 BLEND_STRENGTH: Final = 0.85
 DEFAULT_STRENGTHS: Final[dict[TaskName, float]] = {"edit": EDIT_STRENGTH, "blend": BLEND_STRENGTH}
@@ -27,7 +27,7 @@ MAX_FPS: Final = 60
 MAX_STEPS: Final = 200
 MAX_GUIDANCE_SCALE: Final = 30
 MAX_SEED: Final = 2**53 - 1
-"""The largest whole number that every reader of JSON understands alike."""
+"""The largest integer that every JSON parser keeps exactly."""
 
 TOO_LONG: Final = f"all shots together are longer than {MAX_SECONDS} seconds: shorten some"
 SHOT_RULES: Final = (
@@ -110,7 +110,7 @@ class ClipRequest(ApiModel):
         return self
 
     def asked(self) -> dict[str, Any]:
-        """The fields of the clip by their Python names, without those of what it is part of."""
+        """The fields of the clip by their Python names, without the fields of a subclass."""
         return {name: getattr(self, name) for name in ClipRequest.model_fields}
 
 

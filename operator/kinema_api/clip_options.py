@@ -67,7 +67,7 @@ def _option(name: str, schema: Schema, files: click.ParamType[Any], named: str |
 
 
 def _help(schema: Schema) -> str:
-    """What the field is, its default and, of a number, its bounds."""
+    """The field's description, default and bounds."""
     first, _, rest = schema["description"].partition(". ")
     default = next((part for part in rest.split(". ") if part.startswith("Default: ")), "")
     said = ". ".join(part.rstrip(".") for part in (first, default) if part)

@@ -1,8 +1,8 @@
-"""Writing an object of an S3 store on a condition: only if it does not exist yet, or is still a known version.
+"""Conditional writes to an S3 store: only if the object does not exist yet, or still has a known ETag.
 
-The request is made here, since minio-py's `put_object(metadata=...)` would store If-Match and If-None-Match as metadata
-of the object and overwrite it. The condition is a header of the request and is signed with it. Nothing is tried again
-here: where an answer is lost, the write may have happened, and only the caller can tell.
+minio-py cannot send them: `put_object(metadata=...)` would store If-Match and If-None-Match as metadata of the object
+and overwrite it. Nothing is retried here: if the response is lost, the write may have happened, and only the caller can
+find out.
 
 Source: Amazon S3 API reference, PutObject, headers If-Match and If-None-Match; MinIO implements both.
 """
@@ -25,15 +25,15 @@ from kinema_api.errors import StaleWrite, StorageDenied, StorageError, StorageUn
 from kinema_api.objectstore import ObjectStore
 
 MAX_ANSWER_BYTES: Final = 64 << 10
-"""More is not read of what a store says about a write."""
+"""Longest response to a write that is read."""
 ANY_VERSION: Final = "*"
 _CODE: Final = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 _LOST: Final = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "NoSuchVersion"}
-"""What a store says where the condition does not hold; NoSuchKey is the answer to If-Match on what is not there."""
+"""Error codes for a condition that does not hold; NoSuchKey is the response to If-Match on a missing object."""
 
 
 class AnsweredError(Exception):
-    """The store refused a write for a reason that has nothing to do with its condition."""
+    """The store refused a write for another reason than its condition."""
 
     def __init__(self, status: int, code: str) -> None:
         super().__init__(f"{code} (status {status})")
@@ -54,15 +54,15 @@ def put_if(
     Args:
         http: connections; its own retries and redirects are not used.
         address: URL of the object, without a query.
-        region: what the request is signed for.
-        keys: what it is signed with.
+        region: region in the signature.
+        keys: keys for the signature.
         data: the whole object.
-        etag: as a store tells it, without quotes.
-        content_type: of the object.
+        etag: without quotes.
+        content_type: content type of the object.
 
     Raises:
         StaleWrite: the condition does not hold, or another write was under way.
-        StorageUnreachable: the store does not answer; the object may have been written.
+        StorageUnreachable: the store does not respond; the object may have been written.
         AnsweredError: another refusal.
     """
     url = urlsplit(address)
@@ -127,10 +127,10 @@ def _outcome(status: int, etag: str, said: bytes, address: str) -> str:
 
 
 def require_conditional_writes(store: ObjectStore, prefix: str) -> None:
-    """Let the store refuse a second creation and a stale version of an object below `prefix`, which goes again. Blocks.
+    """Check with a temporary object below `prefix` that the store refuses a second creation and a stale ETag. Blocks.
 
     Raises:
-        StoreLacksConditionalWrites: it does what it was told not to do, or does not know how to be told.
+        StoreLacksConditionalWrites: the store ignores or does not know the conditions.
         StorageError: the store cannot be used now.
     """
     key = f"{prefix}conditional-write-check-{secrets.token_hex(4)}"

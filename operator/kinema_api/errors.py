@@ -6,16 +6,16 @@ KinemaApiError
 ├── UnstructuralSchema   a type of the API cannot be written as a CRD schema
 ├── BrokenManifest       a manifest.json in the bucket is torn, unreadable or does not match its files
 └── StorageError
-    ├── StorageUnreachable   the object store does not answer: wait and try again
+    ├── StorageUnreachable   the object store does not respond: wait and try again
     ├── StorageDenied        the credentials are refused
-    ├── StoreUnusable        what answers is no usable object store: its address, its settings or its answers are wrong
-    ├── StsMissing           the store makes no temporary keys
+    ├── StoreUnusable        not a usable object store: its address, its settings or its responses are wrong
+    ├── StsMissing           the store issues no temporary keys
     ├── BucketMissing        the bucket does not exist (it may yet appear)
     ├── ObjectMissing        the object does not exist
     ├── RangeMissing         an object has fewer bytes than were asked for
-    ├── ObjectTooLarge       an object, a list or an answer is longer than what is read
+    ├── ObjectTooLarge       an object, a list or a response is longer than the limit
     ├── StaleWrite           a conditional write lost against another one
-    └── StoreLacksConditionalWrites  the store does not know conditional writes, or does not keep to them
+    └── StoreLacksConditionalWrites  the store does not know conditional writes, or ignores their conditions
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class InvalidManifest(KinemaApiError):
 
 
 class UnsafeName(KinemaApiError):
-    """What should be one part of a URL could lead elsewhere: it holds a slash, is empty, or is no address."""
+    """A name is not safe in a URL: it has a slash, is empty, or is not an address where one is needed."""
 
 
 class UnstructuralSchema(KinemaApiError):
@@ -46,7 +46,7 @@ class StorageError(KinemaApiError):
 
 
 class StorageUnreachable(StorageError):
-    """The object store does not answer. Transient: nothing is lost, try again."""
+    """The object store does not respond. Transient: nothing is lost, try again."""
 
 
 class StorageDenied(StorageError):
@@ -54,11 +54,11 @@ class StorageDenied(StorageError):
 
 
 class StoreUnusable(StorageError):
-    """What answers is no usable object store: a redirect, a web page, another region, a name that no store can have."""
+    """Not a usable object store: a redirect, a web page, another region, or an invalid name."""
 
 
 class StsMissing(StorageError):
-    """The store has no AssumeRole of STS, so it makes no keys for one training alone."""
+    """The store has no AssumeRole of STS, so it issues no keys for one training alone."""
 
 
 class BucketMissing(StorageError):
@@ -74,12 +74,12 @@ class RangeMissing(StorageError):
 
 
 class StaleWrite(StorageError):
-    """A conditional write was refused: the object exists already, or is not the version that the writer had seen."""
+    """A conditional write was refused: the object exists already, or has changed since the writer read it."""
 
 
 class StoreLacksConditionalWrites(StorageError):
-    """The store does not know conditional writes, or does not keep to their conditions."""
+    """The store does not know conditional writes, or ignores their conditions."""
 
 
 class ObjectTooLarge(StorageError):
-    """An object, a list or an answer is longer than what is read of one."""
+    """An object, a list or a response is longer than its limit."""

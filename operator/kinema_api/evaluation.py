@@ -43,7 +43,7 @@ METRICS: Final = (
 )
 """Metrics for a gate: attributes of the report's section `captions`, over captions distributed as in training.
 
-An attribute that the world's captions never state has no figure.
+An attribute that the world's captions never state has no accuracy.
 """
 
 UNKNOWN_METRIC: Final = f"a gate names metrics of the section captions: use {', '.join(METRICS)}"

@@ -37,7 +37,7 @@ from kinema_api.objectstore import (
 )
 
 HASHED_BYTES: Final = 64 << 10
-"""A file of a folder store is known by its contents up to this size, by its time and length above."""
+"""Up to this size the ETag of a file is computed from its contents, above it from its time and length."""
 _DENIED: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -58,7 +58,7 @@ class FolderStore:
         self._write(key, lambda out: Path(out).write_bytes(data))
 
     def put_if(self, key: str, data: bytes, etag: str | None, content_type: str = "application/octet-stream") -> str:
-        """See ObjectStore.put_if. Holds against other conditional writes; an unconditional one asks nobody."""
+        """See ObjectStore.put_if. Unconditional writes do not take the lock, so they are not excluded."""
         path = self._path(key)
         with self._storage_errors(key), self._alone():
             if (self._stat(path).etag if path.is_file() else None) != etag:
@@ -132,15 +132,15 @@ class FolderStore:
             return hash_of(iter(lambda: file.read(CHUNK), b""))
 
     def presign_get(self, key: str, expires: timedelta, *, public: bool = False) -> str:
-        """The file's own address: a folder knows no signatures."""
+        """The file's own URI: a folder has no signatures."""
         return self.uri(key)
 
     def presign_put(self, key: str, expires: timedelta) -> str:
-        """The file's own address: a folder knows no signatures."""
+        """The file's own URI: a folder has no signatures."""
         return self.uri(key)
 
     def presign_upload(self, key: str, expires: timedelta, length: int) -> PresignedUpload:
-        """A folder takes no forms."""
+        """A folder accepts no uploads by form."""
         raise StorageError(f"{self.uri(key)} is a file: write it there")
 
     def uri(self, key: str) -> str:
@@ -186,7 +186,7 @@ class FolderStore:
         found = path.stat()
         key = path.relative_to(self._root.resolve()).as_posix()
         if found.st_size <= HASHED_BYTES:
-            # Two writes within a tick of the file system's clock have one time.
+            # Two writes within a tick of the file system's clock have the same mtime.
             etag = hashlib.sha256(path.read_bytes()).hexdigest()
         else:
             etag = f"{found.st_mtime_ns:x}-{found.st_size:x}"
@@ -194,7 +194,7 @@ class FolderStore:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the bucket's lock, against threads and processes alike."""
+        """Hold the bucket's lock, which excludes other threads and processes."""
         self.check()
         folder = os.open(self._root, os.O_RDONLY)
         try:
@@ -205,7 +205,7 @@ class FolderStore:
 
     @contextmanager
     def _storage_errors(self, key: str) -> Iterator[None]:
-        """Turn what the file system refuses into a StorageError."""
+        """Turn errors of the file system into StorageErrors."""
         try:
             yield
         except (OSError, ValueError) as error:

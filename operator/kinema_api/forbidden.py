@@ -19,11 +19,11 @@ FORBIDDEN_NETWORKS: Final = tuple(
         "ff00::/8",
     )
 )
-"""Where no object store is and credentials of machines may be had."""
+"""Networks without object stores, some of which serve the credentials of machines."""
 
 
 def is_forbidden(address: str) -> bool:
-    """Whether an IP address, in any of its forms, is one that no store may have."""
+    """Whether no store may have this IP address, in any notation."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

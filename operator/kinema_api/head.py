@@ -1,10 +1,10 @@
 """head.json of an attempt: which rendezvous and round may commit there, and what is committed.
 
-It is changed by conditional writes alone (`ObjectStore.put_if`), so of two groups that both believe in themselves only
-one commits. What it does not name does not exist. Each change counts `counter` up: no two contents are equal, hence no
-two ETags, and whoever lost the answer to a write finds out by reading whether it was done.
+Only conditional writes (`ObjectStore.put_if`) change it, so of two groups that both train the attempt only one commits.
+A checkpoint that the head does not name does not exist. Each change increments `counter`, so no two versions have the
+same ETag, and a writer that lost the response to a write can find out by reading whether it was done.
 
-An attempt that trainers of an older version began has no head: there the manifests are what is committed.
+An attempt that trainers of an older version began has no head: there every checkpoint with a manifest is committed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from kinema_api.objectstore import ObjectStore
 
 JSON: Final = "application/json"
 MAX_CHECKPOINTS: Final = 1024
-"""Names of checkpoints in a head; the oldest give way. More than `checkpoint.keep` may be."""
+"""Most checkpoints in a head; the oldest are dropped. More than `checkpoint.keep` can be."""
 MAX_FORMER: Final = 256
 """Rendezvous services that a head remembers as superseded."""
 MAX_BYTES: Final = 256 << 10
-"""A head is never longer; what is longer is none."""
+"""Longest head that is read."""
 
 Token = Annotated[str, Field(max_length=64)]
 CheckpointFolder = Annotated[str, Field(pattern=r"^step-\d{8}/round-\d{4,12}/$")]
@@ -43,17 +43,17 @@ class Head(ApiModel):
     epoch: Annotated[int, Field(ge=0)] = 0
     """Rendezvous services that have claimed this attempt so far."""
     service: Token = ""
-    """Token of the one that holds it."""
+    """Token of the rendezvous service that holds the claim."""
     generation: Annotated[int, Field(ge=0)] = 0
-    """Of that service: one of a lower generation never claims after it."""
+    """Generation of that service: a service of a lower generation cannot claim after it."""
     former: Annotated[tuple[Token, ...], Field(max_length=MAX_FORMER)] = ()
-    """Tokens of services that have lost it, newest first: none of them claims again."""
+    """Tokens of services that have lost the claim, newest first: none of them claims again."""
     round: Annotated[int, Field(ge=0)] = 0
     """The only round that may commit."""
     token: Token = ""
-    """Of that round."""
+    """Token of that round."""
     checkpoints: Annotated[tuple[CheckpointFolder, ...], Field(max_length=MAX_CHECKPOINTS)] = ()
-    """Committed ones, newest first. Old ones may have been deleted meanwhile."""
+    """Committed checkpoints, newest first. Old ones may have been deleted meanwhile."""
     export: ExportFolder | None = None
     """Folder of the finished model: the run is done."""
     closed: bool = False
@@ -81,22 +81,22 @@ class Head(ApiModel):
 
 @dataclass(frozen=True)
 class VersionedHead:
-    """A head, and the version in which it was read."""
+    """A head, and the ETag with which it was read."""
 
     head: Head
     etag: str | None
-    """None: there is no head yet, and `head` is what a first one starts from."""
+    """None: there is no head yet, and `head` is the initial value."""
 
 
 def read(store: ObjectStore, attempt: str) -> VersionedHead | None:
     """The head of the attempt with this prefix; None if it has none. Blocks.
 
     Raises:
-        BrokenManifest: there is one, and it cannot be read.
+        BrokenManifest: the head cannot be read.
         StorageError: the store cannot be used now.
     """
     key = layout.head_key(attempt)
-    # The version is asked for first: if the head changes in between, a write against it is refused.
+    # The ETag is read first: if the head changes before the get, a write with this ETag is refused.
     found = store.stat(key)
     if found is None:
         return None
@@ -110,17 +110,17 @@ def read(store: ObjectStore, attempt: str) -> VersionedHead | None:
 
 
 def adopt(store: ObjectStore, attempt: str) -> VersionedHead:
-    """The head of an attempt, or a first one that names what manifests without a head have committed. Blocks.
+    """The head of an attempt, or an initial one with the checkpoints that have a manifest. Blocks.
 
     Raises:
-        BrokenManifest: there is a head that cannot be read.
+        BrokenManifest: the head cannot be read.
         StorageError: the store cannot be used now.
     """
     found = read(store, attempt)
     if found:
         return found
     keys = [listed.key for listed in store.list(attempt)]
-    # By authority, newest first: the later round had the right to write, and within it the later step counts.
+    # Newest first: only the latest round may write, and within a round the latest step counts.
     at = sorted((place[1], place[0], key) for key in keys if (place := layout.parse_checkpoint_manifest(key)))
     folders = tuple(key.removeprefix(attempt).removesuffix(layout.MANIFEST) for *_, key in reversed(at))
     exported = layout.EXPORT_FOLDER if layout.export_prefix(attempt) + layout.MANIFEST in keys else None
@@ -129,7 +129,7 @@ def adopt(store: ObjectStore, attempt: str) -> VersionedHead:
 
 
 def named(attempt: str, head: Head | None, keys: Iterable[str]) -> list[str]:
-    """Those of `keys` below an attempt that are manifests of committed checkpoints; without a head, all of them."""
+    """Manifests of committed checkpoints among `keys` of an attempt; without a head, all manifests."""
     manifests = [key for key in keys if key.startswith(attempt) and layout.parse_checkpoint_manifest(key)]
     if head is None:
         return manifests
@@ -152,18 +152,18 @@ def export_of(store: ObjectStore, attempt: str) -> str | None:
 
 
 def write(store: ObjectStore, attempt: str, head: Head, etag: str | None, *, weak: bool = False) -> str:
-    """Write a head if the one that was read is still there; its new version. Blocks.
+    """Write a head if it has not changed since it was read; its new ETag. Blocks.
 
     Args:
         store: where.
         attempt: prefix of the attempt.
-        head: counts one more than what was read.
-        etag: version that was read; None: there was none.
-        weak: where the store knows no conditional writes, compare and then write: a gap in the fence, which somebody
+        head: its counter is one more than that of the head that was read.
+        etag: ETag of the head that was read; None: there was none.
+        weak: on a store without conditional writes, compare and then write: a gap in the fence that an administrator
             has allowed.
 
     Raises:
-        StaleWrite: somebody else has written meanwhile.
+        StaleWrite: another client has written meanwhile.
         StoreLacksConditionalWrites: the store does not know them.
         StorageError: the store cannot be used now; the head may have been written.
     """
@@ -190,7 +190,7 @@ def put_if(
 
 
 def close(store: ObjectStore, attempt: str, *, weak: bool = False) -> Head:
-    """End an attempt: what its head names now is all that it will ever have committed. Blocks.
+    """Close an attempt: nothing is committed in it after this. Blocks.
 
     A head that cannot be read is replaced by one that names nothing.
 

@@ -1,7 +1,7 @@
-"""A training, and a server, as a TorchX AppDef: the one description of argv and environment that every runner takes.
+"""Trainings and servers as TorchX AppDefs: one description of argv and environment for every runner.
 
-The operator makes Kubernetes objects of it, `kinema run --local` hands it to TorchX's local scheduler, a test
-prints it. Only what differs between places is in `Site`.
+The operator builds Kubernetes objects from it, `kinema run --local` passes it to TorchX's local scheduler. `Site` has
+only the settings that differ between the two.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RUNTIME_ENV: Final = (ENV_POD_NAME, ENV_POD_IP)
 
 @dataclass(frozen=True)
 class Site:
-    """What differs between the places where a run can live."""
+    """Settings of the cluster or machine on which a run is started."""
 
     rendezvous_host: str
     rendezvous_port: int
@@ -52,29 +52,29 @@ class Site:
     progress_port: int
     """0: any free port, named in the progress file."""
     progress_file: str
-    """May hold TorchX's macros.replica_id."""
+    """May contain TorchX's macros.replica_id."""
     termination_log: str
     image: str
     weak_fence: bool = False
-    """Commit on a store without conditional writes all the same."""
+    """Allow commits on a store without conditional writes."""
     ca_file: str = ""
-    """Authorities that the store's certificate may come from, in PEM; the file may be missing."""
+    """CA certificates (PEM) to trust for the store; the file may be missing."""
 
 
 @dataclass(frozen=True)
 class ServerSite:
-    """What differs between the places where a server can live."""
+    """Settings of the cluster or machine on which a server is started."""
 
     image: str
     grace_seconds: int
-    """How long the order in hand may go on after SIGTERM."""
+    """How long the current order may continue after SIGTERM."""
     port: int = names.SERVER_PORT
     metrics_port: int = names.SERVER_METRICS_PORT
     expansion_url: str = ""
-    """Address of the language model that expands prompts; none: the built-in rules do."""
+    """URL of the language model that expands prompts; empty: use the built-in rules."""
     expansion_model: str = ""
     order_key: str = ""
-    """Public key by which a server knows the operator's orders; without one it takes none from other machines."""
+    """Public key that verifies the operator's orders; without it the server must listen on loopback."""
 
 
 def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from: str | None) -> RunConfig:
@@ -100,7 +100,7 @@ def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from
 def evaluation_config(
     training: VideoModelTraining, run: int, attempt: int, model_digest: str, evaluation: Evaluation
 ) -> EvaluationConfig:
-    """What the evaluator of one attempt's model is told."""
+    """The configuration of the evaluator of one attempt's model."""
     return EvaluationConfig(
         namespace=training.metadata.namespace,
         name=training.metadata.name,
@@ -122,17 +122,17 @@ def training_app(training: VideoModelTraining, config: RunConfig, site: Site) ->
 
 
 def publication_app(config: PublicationConfig, site: Site) -> specs.AppDef:
-    """The one process that checks and copies an attempt's model."""
+    """The process that verifies and copies an attempt's model."""
     name = names.publication_job_name(config.name, config.run, config.attempt)
     payload = config.model_dump_json(by_alias=True)
     return _single_process(config, site, name, PUBLISHER_ROLE, "kinema_jobs.train.publication", payload)
 
 
 def evaluation_app(config: EvaluationConfig, site: Site) -> specs.AppDef:
-    """The one process that measures an attempt's model."""
+    """The process that evaluates an attempt's model."""
     name = names.evaluation_job_name(config.name, config.run, config.attempt)
     payload = config.model_dump_json(by_alias=True, exclude_none=True)
-    # The image is the attempt's own and may be of an older version, which knows the process by this name alone.
+    # The image is that of the attempt and may be older: then it has the process under this name only.
     return _single_process(config, site, name, EVALUATOR_ROLE, "kinema_jobs.train.evaluation", payload)
 
 

@@ -9,13 +9,13 @@
     models/<digest>/                manifest.json and the files it names, copied from export/ by the control plane
     generations/<namespace>/<uid>/  video.mp4 thumbnail.webp spritesheet.webp request.json   (committed)
         commit.json                 what was committed, for a cluster that is restored without statuses
-        inputs/                     copies of what it works on; deleted when it ends
-        attempt-NNN/                what a server wrote
-    inputs/<namespace>/             what people upload for generations to work on
+        inputs/                     copies of its inputs; deleted when it ends
+        attempt-NNN/                files that a server has uploaded
+    inputs/<namespace>/             uploads of clients, as inputs of generations
 
-The round stands in the path of a checkpoint and of an export so that a trainer of an older round that wakes up late
-writes beside its successor's files, never over them. A round's number is fixed in the head before anything of it is
-written, so that no two rounds of an attempt share one, not even those of two rendezvous services.
+The paths of checkpoints and exports contain the round, so that a delayed trainer of an older round never overwrites
+files of a newer one. The head names a round before the round writes anything, so no two rounds of an attempt have the
+same number, not even those of two rendezvous services.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ REQUEST: Final = "request.json"
 
 @dataclass(frozen=True)
 class Artefact:
-    """What a file of a clip is, whoever wrote it: a browser must never take it for a page, or fetch it without end."""
+    """Content type and size limit of a file of a clip, so that no browser opens it as a page."""
 
     content_type: str
     max_bytes: int
@@ -53,23 +53,23 @@ ARTEFACTS: Final = {
     SPRITESHEET: Artefact("image/webp", 512 << 20),  # a WebP has 16,383 pixels on a side at most
     REQUEST: Artefact("application/json", 16 << 20),
 }
-"""The files that a server leaves behind, in the order in which it is asked for them."""
+"""The files that a server uploads, in the order of upload."""
 COMMIT: Final = "commit.json"
 """What was committed, and from which attempt (kinema_operator.generation.record)."""
 
 
 def training_prefix(namespace: str, name: str, uid: str) -> str:
-    """Everything that a training ever writes; its credentials are scoped to this."""
+    """Prefix of everything that a training writes; its credentials are scoped to it."""
     return f"trainings/{namespace}/{name}/{uid}/"
 
 
 def run_prefix(namespace: str, name: str, uid: str, run: int) -> str:
-    """Everything that one run of a training writes."""
+    """Prefix of everything that one run of a training writes."""
     return f"{training_prefix(namespace, name, uid)}run-{run:03d}/"
 
 
 def attempt_prefix(namespace: str, name: str, uid: str, run: int, attempt: int) -> str:
-    """Everything that one attempt of a run writes."""
+    """Prefix of everything that one attempt of a run writes."""
     return f"{run_prefix(namespace, name, uid, run)}attempt-{attempt:03d}/"
 
 
@@ -90,13 +90,13 @@ def parse_checkpoint_manifest(key: str) -> tuple[int, int] | None:
 
 
 def export_prefix(attempt_prefix: str, round_: int | None = None) -> str:
-    """Folder in which a round of an attempt leaves the finished model; without a round, as before there were heads."""
+    """Folder of the model that a round of an attempt exports; attempts of older versions have no round in it."""
     below = "" if round_ is None else f"round-{round_:04d}/"
     return f"{attempt_prefix}{EXPORT_FOLDER}{below}"
 
 
 def evaluation_prefix(attempt_prefix: str) -> str:
-    """Folder of the report on the model that an attempt has exported."""
+    """Folder of the report on an attempt's model."""
     return f"{attempt_prefix}evaluation/"
 
 
@@ -106,7 +106,7 @@ def model_prefix(digest: str) -> str:
 
 
 def inputs_prefix(namespace: str) -> str:
-    """Folder of what people of a namespace upload for generations to work on."""
+    """Folder of a namespace's uploads, which generations of the namespace may use as inputs."""
     return f"inputs/{namespace}/"
 
 
@@ -126,10 +126,10 @@ def generation_attempt_prefix(namespace: str, uid: str, attempt: int) -> str:
 
 
 def generation_uploads_prefix(namespace: str, uid: str) -> str:
-    """Folder of what was uploaded for one generation to work on; deleted when it has ended."""
+    """Folder of the files uploaded for one generation; deleted when it has ended."""
     return f"{generation_prefix(namespace, uid)}uploads/"
 
 
 def generation_inputs_prefix(namespace: str, uid: str) -> str:
-    """Folder of the copies of what a generation works on."""
+    """Folder of the copies of a generation's inputs."""
     return f"{generation_prefix(namespace, uid)}inputs/"

@@ -1,4 +1,4 @@
-"""How addresses of clips are asked for: what the operator that signs them and the command that asks must agree on."""
+"""Requests for presigned URLs of clips: what the operator and the command must agree on."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Final
 from kinema_api import generation, names
 
 AUDIENCE: Final = f"{names.GROUP}/links"
-"""Audience of the tokens that are taken: `kubectl create token ACCOUNT --audience kinema.dev/links`."""
+"""Audience of accepted tokens: `kubectl create token ACCOUNT --audience kinema.dev/links`."""
 PROXIED_HEADER: Final = "Kinema-Authorization"
-"""Carries the token where a proxy keeps Authorization for itself, as that of the API server does."""
+"""Header for the token behind a proxy that does not forward Authorization, such as the API server's."""
 SERVICE: Final = "kinema-operator"
 PORT_NAME: Final = "links"
-"""Of the Service, and of the container's port. The API server's proxy is asked for SERVICE:PORT_NAME."""
+"""Port name in the Service and the container. The path of the API server's proxy has SERVICE:PORT_NAME."""
 ROLES: Final = {"get": "kinema-view", "create": "kinema-edit"}
-"""ClusterRoles of the chart that let an account do that to generations: ask for addresses of clips, upload inputs."""
+"""ClusterRole of the chart by verb on generations: get allows presigned URLs of clips, create allows uploads."""
 
 
 def path(namespace: str, name: str) -> str:
-    """Path of a clip's addresses, from the root of the operator's port."""
+    """Path of the presigned URLs of a clip on the operator's port."""
     return f"/v1/namespaces/{namespace}/{generation.PLURAL}/{name}/links"
 
 
 def upload_path(namespace: str, name: str, field: str) -> str:
-    """Path of the form that uploads what `field` of a generation's spec waits for: input, end or mask."""
+    """Path of the form for the upload to `field` of a generation's spec: input, end or mask."""
     return f"/v1/namespaces/{namespace}/{generation.PLURAL}/{name}/uploads/{field}"

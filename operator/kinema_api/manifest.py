@@ -1,4 +1,4 @@
-"""manifest.json: what a checkpoint, a model or a report consists of. It comes last: what has none does not exist."""
+"""manifest.json: the files of a checkpoint, a model or a report. It is written last; without it they do not exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kinema_api.objectstore import ObjectStore
 MAX_FILES: Final = 10_000
 """Most files that a manifest may name."""
 MAX_MANIFEST_BYTES: Final = 4 << 20
-"""Longest manifest that is read: that many files with long names fit."""
+"""Longest manifest that is read: MAX_FILES files with long names fit."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -30,7 +30,7 @@ class ManifestFile(ApiModel):
 
 
 class Manifest(ApiModel):
-    """Every file of a checkpoint, an exported model or the report on one, and what it belongs to.
+    """Every file of a checkpoint, an exported model or a report, and the attempt and step that they belong to.
 
     A report's round, step, world size and samples are those of its model.
     """
@@ -43,11 +43,11 @@ class Manifest(ApiModel):
     step: int
     world_size: int
     samples: int
-    """Position in the data: sample ids below this have been used."""
+    """Position in the data: samples with lower ids have been used."""
     created: datetime
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON: sorted keys, no spaces, so that a digest of it means something."""
+        """Canonical JSON (sorted keys, no spaces), so that equal manifests have equal digests."""
         return json.dumps(self.to_wire(), sort_keys=True, separators=(",", ":")).encode()
 
     def digest(self) -> str:
@@ -56,11 +56,11 @@ class Manifest(ApiModel):
 
     @classmethod
     def read(cls, store: ObjectStore, key: str) -> Self:
-        """Read the manifest that lies at `key`. Blocks.
+        """Read the manifest at `key`. Blocks.
 
         Raises:
             ObjectMissing: there is none.
-            BrokenManifest: what lies there is no manifest, or longer than one can be.
+            BrokenManifest: it is not a manifest, or it is too long.
             StorageError: the store cannot be used now.
         """
         try:

@@ -14,13 +14,13 @@ VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 MAX_NAME_LENGTH: Final = 40
-"""Longest name of a custom resource: leaves room for what derived names append below the 63 of a DNS label."""
+"""Longest name of a custom resource: derived names append to it and must fit into a DNS label (63)."""
 
 RESOURCE_NAME_PATTERN: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 """Names of custom resources: a service is named after some of them."""
 
 CLAIM_LEASE: Final = "kinema-claim"
-"""Lease in each namespace with resources of Kinema: which install works on them."""
+"""Lease in each namespace with resources of Kinema; its holder is the install that reconciles them."""
 
 FIELD_MANAGER: Final = "kinema"
 STATUS_FIELD_MANAGER: Final = "kinema-status"
@@ -35,23 +35,23 @@ MANAGED_BY: Final = "kinema-operator"
 """Value of LABEL_MANAGED_BY on everything that the operator makes."""
 LABEL_TRAINING: Final = f"{GROUP}/training"
 LABEL_TRAINING_UID: Final = f"{GROUP}/training-uid"
-"""Tells a training's pods from those of another one that had its name, also when their Job is gone."""
+"""Distinguishes a training's pods from those of a deleted training of the same name, even without their Job."""
 LABEL_RUN: Final = f"{GROUP}/run"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
 LABEL_STORE_KEYS: Final = f"{GROUP}/store-keys"
-"""On Secrets that hold keys of an object store; "true". Kinema uses no other Secret that a spec names."""
+"""Value "true" on Secrets with keys of an object store. A spec can name only Secrets with this label."""
 LABEL_MODEL: Final = f"{GROUP}/model"
 LABEL_DIGEST: Final = f"{GROUP}/digest"
 """Value: the first 12 hex digits of a model digest."""
 
 ANNOTATION_ARTIFACTS: Final = f"{GROUP}/artifacts"
-"""On a training: UID, run and runId under which its artefacts lie. A backup keeps it, while the UID changes."""
+"""On a training: UID, run and runId of its artefacts. Restoring a backup keeps it and changes the UID."""
 
 FINALIZER: Final = f"{GROUP}/artifacts"
 """On a training whose artefacts are deleted with it."""
 
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
-"""Kueue's own: the LocalQueue of a Job."""
+"""Kueue's label for the LocalQueue of a Job."""
 
 LABEL_MONITORING: Final = f"{GROUP}/monitoring"
 """On a namespace, with the value true: its pods may read the metrics of Kinema's pods."""
@@ -66,31 +66,31 @@ COMPONENT_OPERATOR: Final = "operator"
 # Ports inside pods.
 RENDEZVOUS_PORT: Final = 29400
 RENDEZVOUS_LOST_SECONDS: Final = 10.0
-"""A member of a group that its rendezvous has not heard for so long is lost, unless the worker image says otherwise."""
+"""A member without a heartbeat for this long is lost, unless the worker image sets another time."""
 LEASE_SHARE: Final = 0.7
-"""Share of that time after which a member that hears nothing stops by itself: before it is given up."""
+"""Share of that time after which a member without a response stops by itself, before it is declared lost."""
 PROGRESS_PORT: Final = 9400
 """/metrics and /progress of a trainer's agent."""
 SERVER_PORT: Final = 8500
 """Work orders and /healthz of a server: for the operator."""
 SERVER_METRICS_PORT: Final = 8501
-"""/metrics of a server: for monitoring, which has no business giving orders."""
+"""/metrics of a server: a port of its own, so that monitoring cannot send orders."""
 
 # Paths inside pods.
 STORAGE_SECRET_DIR: Final = "/var/run/kinema/storage"
 POD_INFO_DIR: Final = "/var/run/kinema/pod"
-"""In a rendezvous store's pod: files of its annotations, which the kubelet writes again as they change."""
+"""In a rendezvous pod: files with its annotations, which the kubelet updates."""
 POD_INFO_MIN_NODES: Final = "min-nodes"
 POD_INFO_GENERATION: Final = "generation"
 POD_INFO_LEASES_OVER: Final = "leases-over"
-"""1: the store was made when no trainer that answered had heard the one before for longer than a lease lasts."""
+"""1: when the pod was created, no responding trainer had heard the previous rendezvous pod for a lease's duration."""
 STORAGE_CREDENTIALS_KEY: Final = "credentials.json"
 STORAGE_CA_KEY: Final = "ca.crt"
 SCRATCH_DIR: Final = "/tmp"  # noqa: S108 - an emptyDir of the pod
 TERMINATION_LOG: Final = "/dev/termination-log"
 
 ENV_THREADS: Final = "OMP_NUM_THREADS"
-"""Threads of one process that computes: it depends on what else runs on the machine, so it is no part of an AppDef."""
+"""Threads per process: depends on what else runs on the machine, so it is not in the AppDef."""
 
 
 _LEADS_ELSEWHERE: Final = re.compile(r"[/\\%\x00-\x1f\x7f]")
@@ -99,7 +99,7 @@ _LEADS_ELSEWHERE: Final = re.compile(r"[/\\%\x00-\x1f\x7f]")
 def path_segment(name: str) -> str:
     """`name` as one segment of a URL's path, percent-encoded.
 
-    Servers decode a path before they route it, and clients collapse `..`, so encoding alone keeps nothing in its place.
+    Servers decode a path before routing and clients collapse `..`, so encoding alone is not safe.
 
     Raises:
         UnsafeName: it is empty, `.` or `..`, or holds a slash, a backslash, a percent sign or a control character.
@@ -110,7 +110,7 @@ def path_segment(name: str) -> str:
 
 
 def pod_origin(address: str, port: int) -> str:
-    """Start of a URL to a pod: `address` is what its status says.
+    """Start of a URL to a pod with the IP address `address`.
 
     Raises:
         UnsafeName: it is not an IP address.
@@ -123,12 +123,12 @@ def pod_origin(address: str, port: int) -> str:
 
 
 ENV_ORDER_KEY: Final = "KINEMA_ORDER_KEY"
-"""Public key by which a server knows the operator's orders; several, divided by commas, while one replaces another."""
+"""Public key that verifies the operator's orders; several, separated by commas, during a key rotation."""
 ENV_POD_UID: Final = "KINEMA_POD_UID"
-"""UID of the server's own pod: an order is signed for one pod."""
+"""UID of the server's pod: an order is signed for one pod."""
 
 ORDER_KEY_SECRET: Final = "kinema-order-key"
-"""Secret in the operator's namespace with the private key that it signs orders with."""
+"""Secret in the operator's namespace with the private key that signs orders."""
 
 
 def job_name(training: str, run: int, attempt: int) -> str:
@@ -137,22 +137,22 @@ def job_name(training: str, run: int, attempt: int) -> str:
 
 
 def evaluation_job_name(training: str, run: int, attempt: int) -> str:
-    """Name of the Job that measures the model of one attempt."""
+    """Name of the Job that evaluates the model of one attempt."""
     return f"{job_name(training, run, attempt)}-evaluation"
 
 
 def publication_job_name(training: str, run: int, attempt: int) -> str:
-    """Name of the Job that checks and copies the model of one attempt."""
+    """Name of the Job that publishes the model of one attempt."""
     return f"{job_name(training, run, attempt)}-publish"
 
 
 def store_name(training: str, run: int, attempt: int) -> str:
-    """Name of the rendezvous store of one attempt: of its first pod, and as a host."""
+    """Host name of the rendezvous pod of one attempt, and name of its first pod."""
     return f"{training}-r{run}-a{attempt}-store"
 
 
 RENDEZVOUS_SERVICE: Final = "kinema-rendezvous"
-"""Name of the headless Service that names the rendezvous stores of all trainings of a namespace."""
+"""Name of the headless Service of the rendezvous pods of all trainings of a namespace."""
 TRAININGS_POLICY: Final = "kinema-trainings"
 """Name of the NetworkPolicy around the pods of all trainings of a namespace."""
 
@@ -170,7 +170,7 @@ def storage_secret_name(training: str) -> str:
 def publication_secret_name(training: str) -> str:
     """Name of the Secret with the short-lived storage credentials of the pod that publishes a training's model.
 
-    The dot keeps it apart from `storage_secret_name` of any training: names of resources have none.
+    Names of trainings have no dots, so it differs from every `storage_secret_name`.
     """
     return f"{training}.publication-storage"
 

@@ -1,6 +1,6 @@
-"""One small interface to object storage, served by any S3 (through the minio client) or by a folder.
+"""The interface to object storage, implemented for S3 (with the minio client) and for a folder.
 
-Calls block; asynchronous callers run them in threads. Every failure is one of the StorageErrors.
+Calls block; asynchronous callers run them in threads. Every failure is a StorageError.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ ENV_CREDENTIALS: Final = "KINEMA_STORE_CREDENTIALS_FILE"
 """File with a StoreCredentials JSON; read again whenever it changes, since credentials are renewed."""
 
 ENV_CA_FILE: Final = "KINEMA_STORE_CA_FILE"
-"""File with certificates of authorities in PEM, trusted beside the system's; there may be none. Read again like it."""
+"""File with CA certificates (PEM) to trust in addition to the system's; may be missing. Also read again on changes."""
 
 ENV_WEAK_FENCE: Final = "KINEMA_STORE_WEAK_FENCE"
-"""1: commits go on where the store knows no conditional writes, with the gap that this leaves in the fence."""
+"""1: commit on a store without conditional writes too, with a gap in the fence."""
 
 
 MAX_OBJECT_BYTES: Final = 16 << 20
-"""Longest object that is read whole into memory."""
+"""Longest object that is read into memory."""
 MAX_FILE_BYTES: Final = 1 << 40
-"""Longest object that is streamed: into a file, or through a digest."""
+"""Longest object that is streamed to a file or hashed."""
 MAX_LISTED: Final = 100_000
 """Most objects that one list may have."""
 PAGE: Final = 1000
@@ -40,7 +40,7 @@ PAGE: Final = 1000
 CHUNK: Final = 1 << 20
 
 StoreKey = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
-"""A key, or an access key: what stands in a header of a request, hence visible ASCII."""
+"""A key or an access key: it is sent in a header, so only visible ASCII is allowed."""
 
 
 class StoreLocation(ApiModel):
@@ -51,13 +51,13 @@ class StoreLocation(ApiModel):
     public_endpoint: str | None = None
     region: str = "us-east-1"
     ca_bundle: str | None = None
-    """PEM of the authorities that are trusted beside the system's."""
+    """CA certificates (PEM) to trust in addition to the system's."""
 
 
 class StoreCredentials(ApiModel):
     """Keys to an S3 store; the session token marks short-lived ones."""
 
-    # An error about a key must not show it.
+    # A validation error must not show a key.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     access_key: StoreKey
@@ -69,7 +69,7 @@ class StoreCredentials(ApiModel):
 
 @dataclass(frozen=True)
 class ObjectStat:
-    """What a store knows of one object."""
+    """Metadata of one object."""
 
     key: str
     bytes: int
@@ -77,7 +77,7 @@ class ObjectStat:
     modified: float
     """Seconds since the epoch."""
     content_type: str | None = None
-    """What whoever wrote it said it is; None: not told, as in lists and folders."""
+    """The content type given by the writer; None: unknown, as in lists and folders."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class PresignedUpload:
 
     url: str
     fields: Mapping[str, str]
-    """Go before the file, whose field is `file`."""
+    """Form fields that precede the field `file`."""
 
 
 class ObjectStore(Protocol):
@@ -101,16 +101,16 @@ class ObjectStore(Protocol):
         """Raise BucketMissing, StorageDenied or StorageUnreachable unless the bucket can be used."""
 
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        """Write an object whole."""
+        """Write an object."""
 
     def put_if(self, key: str, data: bytes, etag: str | None, content_type: str = "application/octet-stream") -> str:
-        """Write an object whole if it is still the version `etag` (None: if there is none); its new ETag.
+        """Write an object if its ETag is still `etag` (None: if it does not exist); its new ETag.
 
-        Equal bytes may have equal ETags: whoever must not take a version for an older one writes a number into it.
-        Where the store does not answer (StorageUnreachable) the object may have been written.
+        Equal bytes may have equal ETags: to distinguish versions with equal contents, write a counter into them.
+        If the store does not respond (StorageUnreachable), the object may have been written.
 
         Raises:
-            StaleWrite: it is another version, or exists, or is gone.
+            StaleWrite: the object has another ETag, exists already, or is gone.
             StoreLacksConditionalWrites: the store does not know conditional writes.
         """
 
@@ -118,7 +118,7 @@ class ObjectStore(Protocol):
         """Write an object from a file."""
 
     def get(self, key: str, limit: int = MAX_OBJECT_BYTES) -> bytes:
-        """Read an object whole; raises ObjectMissing, and ObjectTooLarge above `limit` bytes."""
+        """Read an object; raises ObjectMissing, and ObjectTooLarge above `limit` bytes."""
 
     def get_file(self, key: str, path: Path, limit: int = MAX_FILE_BYTES) -> None:
         """Read an object into a file; raises ObjectMissing, and ObjectTooLarge above `limit` bytes."""
@@ -133,7 +133,7 @@ class ObjectStore(Protocol):
         """
 
     def stat(self, key: str) -> ObjectStat | None:
-        """What is known of an object, or None when it does not exist."""
+        """Metadata of an object, or None if it does not exist."""
 
     def list(self, prefix: str, limit: int = MAX_LISTED) -> Iterator[ObjectStat]:
         """All objects below a prefix, in the order of their keys; raises ObjectTooLarge above `limit` of them."""
@@ -145,13 +145,13 @@ class ObjectStore(Protocol):
         """
 
     def copy(self, source: str, target: str, if_etag: str | None = None, content_type: str | None = None) -> None:
-        """Copy within the bucket, server side; with `if_etag` only if the source is still that version.
+        """Copy within the bucket, server side; with `if_etag` only if the source still has that ETag.
 
-        The copy has `content_type` where one is given, whatever the source says of itself.
+        The copy has `content_type`, or else that of the source.
 
         Raises:
             ObjectMissing: there is no source.
-            StaleWrite: the source is not that version any more.
+            StaleWrite: the source has another ETag.
         """
 
     def delete(self, key: str) -> None:
@@ -161,16 +161,16 @@ class ObjectStore(Protocol):
         """(hex digest, length) of an object's bytes, streamed; raises ObjectMissing, ObjectTooLarge above `limit`."""
 
     def presign_get(self, key: str, expires: timedelta, *, public: bool = False) -> str:
-        """An address that reads this object without credentials; `public` signs for people outside the cluster."""
+        """A presigned URL that reads this object; `public`: for clients outside the cluster."""
 
     def presign_put(self, key: str, expires: timedelta) -> str:
-        """An address that writes this object without credentials."""
+        """A presigned URL that writes this object."""
 
     def presign_upload(self, key: str, expires: timedelta, length: int) -> PresignedUpload:
-        """A form that people outside the cluster upload this object with: so many bytes exactly.
+        """A form with which clients outside the cluster upload this object, of exactly `length` bytes.
 
         Raises:
-            StorageError: the store knows no such thing.
+            StorageError: the store does not support it.
         """
 
     def uri(self, key: str) -> str:
@@ -178,7 +178,7 @@ class ObjectStore(Protocol):
 
 
 def hash_of(chunks: Iterable[bytes]) -> tuple[str, int]:
-    """(sha256 in hex, length) of bytes as they come."""
+    """(sha256 in hex, length) of a stream of bytes."""
     digest, length = hashlib.sha256(), 0
     for chunk in chunks:
         digest.update(chunk)

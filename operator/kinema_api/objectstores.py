@@ -17,11 +17,11 @@ def open_store(
 ) -> ObjectStore:
     """The store at `location`; a `Path` names a credentials file that is read again whenever it changes.
 
-    So is `ca_file`: authorities in PEM that are trusted, while it is there, in place of the location's.
+    `ca_file`, if it exists, replaces the CA certificates of the location and is read again too.
 
     Raises:
         StorageDenied: an S3 store without credentials.
-        StoreUnusable: no store can have this endpoint, region or authority.
+        StoreUnusable: the endpoint, region or CA certificate is invalid.
     """
     if location.endpoint.startswith("file://"):
         return FolderStore(location)

@@ -1,4 +1,4 @@
-"""Kubernetes resource quantities as numbers, so that they can be compared before the API server sees them."""
+"""Kubernetes resource quantities as numbers, so that they can be compared without the API server."""
 
 from __future__ import annotations
 

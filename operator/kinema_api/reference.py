@@ -76,7 +76,7 @@ def _type(schema: Schema) -> str:
 
 
 def limits(schema: Schema) -> Iterator[str]:
-    """What a value of this schema may be, for people."""
+    """The limits of a schema as text."""
     if "enum" in schema:
         yield "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
     for bound, inclusive, exclusive, flag in _BOUNDS:

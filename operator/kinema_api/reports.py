@@ -1,4 +1,4 @@
-"""The committed report on a model: the evaluator reads it so as not to measure twice, the control plane to decide."""
+"""Reads the committed report on a model, for the evaluator (to avoid a second evaluation) and for the control plane."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kinema_api.wire import EvaluationResult
 
 
 def read_result(store: ObjectStore, prefix: str) -> EvaluationResult | None:
-    """The result of the report below `prefix`; None if there is no report, or one that is not whole. Blocks.
+    """The result of the report below `prefix`; None if there is no complete report. Blocks.
 
     Raises:
         StorageError: the store cannot be used now.

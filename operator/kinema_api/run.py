@@ -1,4 +1,4 @@
-"""What a trainer and an evaluator are told: the configuration of one attempt, carried in argv as JSON."""
+"""Configuration of trainers, evaluators and publishers for one attempt, passed in argv as JSON."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from kinema_api.training import ModelChoice, Optimization
 LEAST_GRACE_SECONDS: Final = 60
 MOST_GRACE_SECONDS: Final = 600
 GRACE_MARGIN_SECONDS: Final = 10
-"""Of the grace, what is left for the end of the process itself."""
+"""Part of the grace period that is reserved for the process to exit."""
 
 
 def leaving_seconds(step_seconds: float | None, checkpoint_seconds: float | None) -> float:
-    """How long a trainer may take to its next step boundary and the commit after it: twice what was measured."""
+    """Time for a trainer to finish its step and commit a checkpoint: twice what was measured."""
     return 2 * ((step_seconds or 0.0) + (checkpoint_seconds or 0.0))
 
 
 def grace_seconds(step_seconds: float | None, checkpoint_seconds: float | None) -> int:
-    """What a pod is given to end in, as steps and commits were measured: bounded, and in whole half minutes."""
+    """Termination grace period for the measured times: bounded, and a multiple of 30 s."""
     wanted = ceil((leaving_seconds(step_seconds, checkpoint_seconds) + GRACE_MARGIN_SECONDS) / 30) * 30
     return max(LEAST_GRACE_SECONDS, min(wanted, MOST_GRACE_SECONDS))
 
 
 class RunConfig(ApiModel):
-    """One attempt of one run; fixed from its start to its end."""
+    """One attempt of one run; never changes."""
 
     namespace: str
     name: str
@@ -45,11 +45,11 @@ class RunConfig(ApiModel):
     checkpoint_every: int
     """Optimizer steps between two checkpoints; the control plane prunes old ones."""
     skipped_steps: tuple[int, ...] = ()
-    """Steps, counted from 0, whose samples are passed over: twice their loss or gradient was not finite."""
+    """Steps, counted from 0, whose samples are skipped because their loss or gradient was not finite twice."""
     grace_seconds: int = LEAST_GRACE_SECONDS
-    """What a trainer's pod is given to end in; fixed for the attempt."""
+    """Termination grace period of a trainer's pod; fixed for the attempt."""
     memory_failures: int = 0
-    """Attempts of this run that ended for want of memory: trainers compute half as much at once after each."""
+    """Attempts of this run that ran out of memory: each halves the micro-batch."""
 
     @property
     def prefix(self) -> str:
@@ -58,12 +58,12 @@ class RunConfig(ApiModel):
 
     @property
     def rendezvous_id(self) -> str:
-        """Names the group of this attempt: a worker of another attempt is refused by the store."""
+        """Identifies the group of this attempt: the rendezvous pod refuses workers of other attempts."""
         return f"{self.uid}/{self.run}/{self.attempt}"
 
 
 class PublicationConfig(ApiModel):
-    """The publishing of the model that one attempt has exported."""
+    """Publication of one attempt's model."""
 
     namespace: str
     name: str
@@ -71,13 +71,13 @@ class PublicationConfig(ApiModel):
     run: int
     attempt: int
     model_digest: str
-    """Digest of the model to publish: another one that lies there by then is refused."""
+    """Digest of the model to publish; an export with another digest is refused."""
     folder: ExportFolder = EXPORT_FOLDER
-    """Where the model lies, below the attempt: its head names it."""
+    """Folder of the model below the attempt, as the head names it."""
 
     @property
     def prefix(self) -> str:
-        """Key prefix of the attempt, below which the model lies."""
+        """Key prefix of the attempt."""
         return attempt_prefix(self.namespace, self.name, self.uid, self.run, self.attempt)
 
     @property
@@ -87,7 +87,7 @@ class PublicationConfig(ApiModel):
 
 
 class EvaluationConfig(ApiModel):
-    """The measuring of the model that one attempt has exported."""
+    """Evaluation of one attempt's model."""
 
     namespace: str
     name: str
@@ -95,10 +95,10 @@ class EvaluationConfig(ApiModel):
     run: int
     attempt: int
     model_digest: str
-    """Digest of the model to measure: another one that lies there by then is refused."""
+    """Digest of the model to evaluate; an export with another digest is refused."""
     evaluation: Evaluation
 
     @property
     def prefix(self) -> str:
-        """Key prefix of the attempt, below which model and report lie."""
+        """Key prefix of the attempt."""
         return attempt_prefix(self.namespace, self.name, self.uid, self.run, self.attempt)

@@ -35,9 +35,9 @@ from kinema_api.storefaults import missing_bucket, no_store, storage_error, wher
 from kinema_api.storehttp import CALL_SECONDS, MIN_BYTES_PER_SECOND, Budget, StoreHttp, bounded, read_ca_file
 
 CHECK_SECONDS: Final = 10.0
-"""Life of the question whether a bucket can be used."""
+"""Time limit for the check whether a bucket can be used."""
 MAX_COPY_SECONDS: Final = 600.0
-"""Life of a copy that the store makes itself: it says nothing of the length before it is done."""
+"""Time limit for a server-side copy: the length of the object is not known beforehand."""
 
 _PARTIAL: Final = 206
 """The status of an answer that holds a range."""
@@ -47,7 +47,7 @@ _Headers = dict[str, str | list[str] | tuple[str]]
 
 
 class FileCredentials(Provider):
-    """Credentials from a file that somebody else renews (a mounted Secret)."""
+    """Credentials from a file that is renewed by others (a mounted Secret)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -55,7 +55,7 @@ class FileCredentials(Provider):
         self._credentials: Credentials | None = None
 
     def retrieve(self) -> Credentials:
-        """The keys now in the file."""
+        """The keys that are in the file now."""
         try:
             mtime = self._path.stat().st_mtime
             if self._credentials is None or mtime != self._mtime:
@@ -99,7 +99,7 @@ class S3Store:
         self._public = _client(location.public_endpoint or location.endpoint, location, self._provider, self._http)
 
     def _follow_authorities(self) -> None:
-        """Connect anew once the file of authorities is another one: certificates are renewed while a run goes on."""
+        """Reconnect when the file of CA certificates has changed: they are renewed during a run."""
         found = _changed(self._ca_file)
         if found != self._ca_time:
             self._ca_time = found
@@ -227,23 +227,23 @@ class S3Store:
         return self._call(lambda: hash_of(self._chunks(key, limit)), key)
 
     def presign_get(self, key: str, expires: timedelta, *, public: bool = False) -> str:
-        """See ObjectStore.presign_get. Computed here: nothing is asked of the store."""
+        """See ObjectStore.presign_get. Sends no request."""
         client, bucket = self._public if public else self._client, self.location.bucket
         return self._call(
             lambda: str(client.presigned_get_object(bucket_name=bucket, object_name=key, expires=expires)), key
         )
 
     def presign_put(self, key: str, expires: timedelta) -> str:
-        """See ObjectStore.presign_put. Computed here: nothing is asked of the store."""
+        """See ObjectStore.presign_put. Sends no request."""
         bucket = self.location.bucket
         return self._call(
             lambda: str(self._client.presigned_put_object(bucket_name=bucket, object_name=key, expires=expires)), key
         )
 
     def presign_upload(self, key: str, expires: timedelta, length: int) -> PresignedUpload:
-        """See ObjectStore.presign_upload. Computed here: nothing is asked of the store.
+        """See ObjectStore.presign_upload. Sends no request.
 
-        A form, since an address for PUT would bind neither the length nor anything else.
+        A presigned PUT cannot limit the length, a form can.
         """
         bucket = self.location.bucket
 
@@ -297,10 +297,10 @@ class S3Store:
             response.release_conn()
 
     def _call(self, request: Callable[[], T], key: str = "", seconds: float = CALL_SECONDS) -> T:
-        """The answer of a request that ends within `seconds` and what its payload adds.
+        """The result of `request`, which gets `seconds` and the time that its payload adds.
 
         Raises:
-            StorageError: whatever went wrong. What a store sends is input, so no exception of a library passes.
+            StorageError: every failure. A store's responses are untrusted, so exceptions of libraries are converted.
         """
         with Budget(seconds) as budget:
             try:
@@ -315,7 +315,7 @@ class S3Store:
 
 
 def _changed(file: Path | None) -> int | None:
-    """When the file was written, in nanoseconds of its file system; None: there is none."""
+    """The file's mtime in nanoseconds; None: it does not exist."""
     try:
         return file.stat().st_mtime_ns if file else None
     except OSError:

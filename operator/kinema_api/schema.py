@@ -1,7 +1,7 @@
 """Turns pydantic types into the structural OpenAPI v3 schemas that a CustomResourceDefinition takes. Pure.
 
 The API server accepts a subset of JSON Schema (KEP-1979, "structural schemas"): no `$ref`, no null type, no free
-unions. What cannot be carried over is an error here rather than a schema that silently accepts more than the type.
+unions. A type that cannot be converted is an error, rather than a schema that silently accepts more than the type.
 Every list, map and string must have a maximum, since the API server bounds the cost of CEL rules by them.
 """
 
@@ -62,7 +62,7 @@ def convert(node: Mapping[str, Any], definitions: Mapping[str, Any], path: str =
 
 
 def without_defaults(schema: Mapping[str, Any]) -> Schema:
-    """The same schema with no defaults anywhere: what is observed is never made up by the API server."""
+    """The same schema without defaults, so that the API server adds nothing to a status."""
     result = {key: value for key, value in schema.items() if key != "default"}
     if "properties" in result:
         result["properties"] = {name: without_defaults(child) for name, child in result["properties"].items()}
@@ -121,7 +121,7 @@ def _flatten(
 
 
 def _merged(inner: Mapping[str, Any], outer: Mapping[str, Any]) -> Schema:
-    """`inner` under the keywords of `outer`; the CEL rules of both hold."""
+    """`inner` with the keywords of `outer` added or replaced, and the CEL rules of both."""
     merged = {**inner, **outer}
     rules = [*inner.get(_RULES, ()), *outer.get(_RULES, ())]
     return {**merged, _RULES: rules} if rules else merged
@@ -134,7 +134,7 @@ def _int_or_string(flat: Schema, branches: list[Mapping[str, Any]], path: str) -
     bound = next(b for b in branches if b.get("type") == "string").get("maxLength", flat.pop("maxLength", None))
     if bound is None:
         raise UnstructuralSchema(f"{path}: the string has no maximum; give it a max_length")
-    # The bound stands beside the union: below anyOf a structural schema may only name the types.
+    # The bound is outside the union: inside anyOf a structural schema may only name the types.
     return {
         **flat,
         "x-kubernetes-int-or-string": True,
@@ -205,7 +205,7 @@ def _require(result: Schema, keyword: str, path: str, argument: str) -> None:
 
 
 def _in_order(schema: Schema) -> Schema:
-    """What a reader looks for first comes first; the extensions last."""
+    """Keywords in the order of interest to a reader, extensions last."""
     first = ("description", "type", "format", "default", "enum")
     last = ("required", "properties", "additionalProperties", "items", _RULES)
     rank = {key: index for index, key in enumerate(first)} | {key: 100 + index for index, key in enumerate(last)}

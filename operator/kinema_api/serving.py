@@ -104,7 +104,7 @@ class VideoModelStatus(ApiModel):
 
     @property
     def given_digest(self) -> str | None:
-        """The digest of a request that is accepted now."""
+        """The digest that a request accepted now is rendered with."""
         return self.former or self.digest
 
 

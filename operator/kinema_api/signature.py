@@ -1,8 +1,8 @@
-"""How a server knows that a request comes from the operator: an Ed25519 signature for one pod, one request and a while.
+"""Signatures (Ed25519) by which a server verifies that a request comes from the operator.
 
-Pods hold the public key and their own UID, so what one pod holds, or hears, opens no other. A signature covers the pod,
-the method and path, the generation's UID, the attempt, its end and the digest of the body; no two are alike,
-since each ends at another millisecond, and a server takes each once.
+A signature is for one pod and one request and expires. Pods have only the public key and their own UID, so a pod cannot
+forge or replay requests to another pod. A signature covers the pod, the method and path, the generation's UID, the
+attempt, the expiry and the digest of the body. Each has another expiry in milliseconds, and a server accepts it once.
 
 Source: RFC 8032 (Ed25519), by way of PyCryptodome.
 """
@@ -27,32 +27,32 @@ ATTEMPT_HEADER: Final = "X-Kinema-Attempt"
 
 LIFE_SECONDS: Final = 120.0
 SKEW_SECONDS: Final = 600.0
-"""How far the clock of a node may be behind the operator's."""
+"""Most seconds that a node's clock may be behind the operator's."""
 _CURVE: Final = "Ed25519"
 _MODE: Final = "rfc8032"
 _DOMAIN: Final = "kinema server request v1"
 
 
 class NotSigned(Exception):
-    """A request that the operator has not signed for this pod, now; the sentence says what is wrong."""
+    """A request without a valid signature for this pod; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a signature is about."""
+    """The signed fields of a request."""
 
     pod_uid: str
     method: str
     path: str
     uid: str
     attempt: int
-    """0 where a request is about no attempt."""
+    """0: the request concerns no attempt."""
     expires_ms: int
     """Milliseconds since the epoch."""
     body_sha256: str
 
     def message(self) -> bytes:
-        """The bytes that are signed: every part on a line of its own."""
+        """The bytes that are signed: one line per field."""
         parts = (
             _DOMAIN,
             self.pod_uid,
@@ -72,7 +72,7 @@ def new_private_key() -> str:
 
 
 class Signer:
-    """Signs requests to servers; one for the whole process, so that no two signatures end alike."""
+    """Signs requests to servers; one per process, so that no two signatures have the same expiry."""
 
     def __init__(self, private_pem: str) -> None:
         """Raises ValueError if this is no Ed25519 key."""
@@ -102,10 +102,10 @@ class Signer:
 
 
 class Verifier:
-    """Knows the operator's signatures, each once."""
+    """Verifies the operator's signatures and accepts each once."""
 
     def __init__(self, public_keys: str, pod_uid: str) -> None:
-        """`public_keys`: in base64, divided by commas. Raises ValueError if one is no key, or there is no UID."""
+        """`public_keys`: base64, separated by commas. Raises ValueError for an invalid key or an empty UID."""
         if not pod_uid:
             raise ValueError("the UID of the pod is missing: an order is signed for one pod")
         raw = [base64.b64decode(key, validate=True) for key in public_keys.split(",") if key]
@@ -117,11 +117,11 @@ class Verifier:
         self._seen: dict[bytes, int] = {}
 
     def check_headers(self, headers: Mapping[str, str]) -> None:
-        """Refuse what is not signed or too late, before its body is read. Raises NotSigned."""
+        """Refuse an unsigned or expired request before its body is read. Raises NotSigned."""
         self._claim(headers, "", "", "")
 
     def check(self, headers: Mapping[str, str], method: str, path: str, body: bytes) -> Claim:
-        """What the request is signed for. Raises NotSigned."""
+        """The signed fields of the request. Raises NotSigned."""
         claim, signature = self._claim(headers, method, path, hashlib.sha256(body).hexdigest())
         if not any(_verifies(key, claim.message(), signature) for key in self._keys):
             raise NotSigned("the signature is not the operator's for this pod and this request")

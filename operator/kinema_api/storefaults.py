@@ -1,7 +1,7 @@
-"""What went wrong with an object store, in words: whatever a client library raises becomes one of the StorageErrors.
+"""Converts the exceptions of client libraries into StorageErrors with a remedy.
 
-No message carries what was sent or received beyond names and codes: the text of a library's error may hold a header
-with a signature, and that of a store anything.
+Messages contain only names and codes of what was sent and received: the text of a library's error may contain a header
+with a signature, and a store's text is untrusted.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ _BUSY_STATUS: Final = 429
 
 
 def where(location: StoreLocation) -> str:
-    """A store, as messages name it."""
+    """The store's name in messages."""
     return f"object store {location.endpoint}"
 
 
 def missing_bucket(location: StoreLocation) -> BucketMissing:
-    """The bucket does not exist."""
+    """The error for a bucket that does not exist."""
     return BucketMissing(
         f"bucket {location.bucket!r} does not exist at {location.endpoint}; create it or correct its name"
     )
 
 
 def storage_error(error: Exception, location: StoreLocation, key: str = "") -> StorageError:
-    """The StorageError that says what `error`, of any library, means for this store; `key` is what was asked for."""
+    """The StorageError for an exception of any library; `key` is the requested object."""
     match error:
         case StorageError():
             return _placed(error, location)
@@ -83,7 +83,7 @@ def storage_error(error: Exception, location: StoreLocation, key: str = "") -> S
 
 
 def by_status(status: int, location: StoreLocation) -> StorageError:
-    """What an HTTP status without a readable answer means."""
+    """The error for an HTTP status without a readable body."""
     if status == _BUSY_STATUS:
         return _busy(location)
     if status >= 500:
@@ -94,7 +94,7 @@ def by_status(status: int, location: StoreLocation) -> StorageError:
 
 
 def _placed(error: StorageError, location: StoreLocation) -> StorageError:
-    """The error itself, with the store's name where the HTTP layer did not know it."""
+    """The error, with the store's name added if it is missing: the HTTP layer does not know it."""
     if type(error) is StorageUnreachable and "object store" not in str(error):
         return StorageUnreachable(
             f"{where(location)} is too slow: {error}; the operation is retried, check the store's load and the network"
@@ -149,7 +149,7 @@ def _busy(location: StoreLocation) -> StorageError:
 
 
 def no_store(location: StoreLocation, what: str) -> StorageError:
-    """What answers is not S3."""
+    """The error for an endpoint that is not S3."""
     return StoreUnusable(f"{where(location)} is not an S3 store: {what}; give the endpoint of its S3 API")
 
 

@@ -1,7 +1,7 @@
-"""HTTP to an object store that may be broken or hostile: every answer has a size, every call an end, no redirect.
+"""HTTP to an untrusted object store: responses and calls are limited in size and time, redirects are refused.
 
-The time-outs of urllib3 are per read: a store that sends one byte now and then never meets them. So each call has a
-`Budget`, and one thread shuts the connections of those that are spent, in whatever system call they are blocked.
+urllib3's timeouts are per read, so a store that sends a byte now and then never exceeds them. So each call has a
+`Budget`, and one thread shuts down the connections of calls that have exceeded it, even if they block in a system call.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from kinema_api.forbidden import is_forbidden
 
 CONNECT_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 20.0
-"""Longest wait for the next bytes of an answer."""
+"""Longest wait for the next bytes of a response."""
 CALL_SECONDS: Final = 30.0
-"""Life of a call, beside the time that its payload needs at MIN_BYTES_PER_SECOND."""
+"""Time limit of a call, plus the time that its payload needs at MIN_BYTES_PER_SECOND."""
 MIN_BYTES_PER_SECOND: Final = 128 << 10
-"""A payload that moves slower than this does not arrive."""
+"""A slower transfer fails."""
 MAX_TRANSFER_SECONDS: Final = 3600.0
-"""What the length that a store announces may add to the life of a call."""
+"""Most that the Content-Length of a response may add to the time limit of a call."""
 MAX_ANSWER_BYTES: Final = 4 << 20
-"""Longest answer that is no object: a list of 1,000 keys of 1,024 bytes fits."""
+"""Longest response that is not an object: a list of 1,000 keys of 1,024 bytes fits."""
 MAX_CA_FILE_BYTES: Final = 4 << 20
-"""Longest file of authorities: those of a whole system fit."""
+"""Longest file of CA certificates: a system's whole bundle fits."""
 MAX_REQUESTS: Final = 1000
 """Most requests of one call: pages of a list, parts of a copy."""
 _SUCCESS: Final = range(200, 300)
@@ -51,10 +51,10 @@ _REDIRECTS: Final = range(300, 400)
 
 
 class Budget:
-    """The life of one call to a store, within a `with` of the thread that makes it.
+    """The time limit of one call to a store, as a context manager in the calling thread.
 
     Raises:
-        StorageUnreachable: by `check`, when it is spent.
+        StorageUnreachable: by `check`, when the time is over.
     """
 
     def __init__(self, seconds: float = CALL_SECONDS) -> None:
@@ -80,8 +80,8 @@ class Budget:
         self.ends += more
 
     def watch(self, connection: socket.socket) -> None:
-        """Shut this connection when the budget is spent, or now if it is: urllib3 tries again what was shut."""
-        # A descriptor of its own: TLS and http.client close, detach and pass on theirs as they like.
+        """Shut down this connection when the time is over, or now if it is: urllib3 may reconnect after a shutdown."""
+        # Duplicate the descriptor: TLS and http.client may close or detach the original.
         twin = socket.socket(fileno=os.dup(connection.fileno()))
         with self._lock:
             if self._over:
@@ -92,7 +92,7 @@ class Budget:
             self.spend()
 
     def spend(self) -> None:
-        """End the call: whatever it is blocked in fails now."""
+        """End the call: the system call in which it blocks fails."""
         with self._lock:
             if self._over:
                 return
@@ -102,7 +102,7 @@ class Budget:
                     twin.shutdown(socket.SHUT_RDWR)
 
     def check(self) -> None:
-        """Raise if the budget is spent: a shut connection may look like the end of an answer."""
+        """Raise if the time is over: a connection that was shut down may look like the end of a response."""
         if self.spent or time.monotonic() > self.ends:
             self.spent = True
             raise StorageUnreachable(f"the response is not complete after {self.seconds:.0f} s")
@@ -128,7 +128,7 @@ class Budget:
 
 
 class _Reaper:
-    """One thread that ends the calls whose time is up."""
+    """One thread that ends calls whose time is over."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -137,10 +137,10 @@ class _Reaper:
         self._pid = 0
 
     def add(self, budget: Budget) -> None:
-        """End `budget` when its time is up."""
+        """End `budget` when its time is over."""
         with self._changed:
             heapq.heappush(self._heap, (budget.ends, next(self._tickets), budget))
-            if self._pid != os.getpid():  # A forked child has no threads but the one that forked.
+            if self._pid != os.getpid():  # After a fork the child has only the thread that called fork.
                 self._pid = os.getpid()
                 threading.Thread(target=self._run, name="store-calls", daemon=True).start()
             if self._heap[0][2] is budget:
@@ -182,13 +182,13 @@ class _Watched(HTTPConnection):
         return made
 
     def _connect_to(self, address: str | None) -> socket.socket:
-        """Connect to `address`, or ask DNS; to where the host was last reached when that does not answer."""
+        """Connect to `address`, or query DNS; to the last known address if DNS does not respond."""
         name = self._dns_host
         if address is None:
             try:
                 return super()._new_conn()
             except NameResolutionError as error:
-                # A name that is not known is an answer; what it stood for before is not.
+                # DNS did respond: the name does not exist, so its old address must not be used.
                 answered = isinstance(error.__cause__, socket.gaierror) and error.__cause__.errno != socket.EAI_AGAIN
                 address = None if answered else LAST.unresolved(self.host)
                 if address is None:
@@ -218,7 +218,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class WatchedPools(urllib3.PoolManager):
-    """Connections whose calls a Budget ends. Whoever asks bounds what it reads, and refuses redirects.
+    """Connections whose calls a Budget ends. The caller limits what it reads and refuses redirects.
 
     Raises:
         StoreUnusable: `ca_bundle` holds no certificate.
@@ -232,12 +232,12 @@ class WatchedPools(urllib3.PoolManager):
 
 
 class StoreHttp(WatchedPools):
-    """What the minio client sends its requests over.
+    """HTTP client for minio.
 
-    Raises, beside urllib3's own errors:
-        StorageUnreachable: the call's budget is spent.
-        StoreUnusable: it redirects, or is no object store.
-        ObjectTooLarge: the answer is longer than any answer should be.
+    Raises, in addition to urllib3's errors:
+        StorageUnreachable: the call's time is over.
+        StoreUnusable: it redirects, or is not an object store.
+        ObjectTooLarge: the response is longer than its limit.
     """
 
     def __init__(self, connections: int = 16, ca_bundle: str | None = None) -> None:
@@ -252,14 +252,14 @@ class StoreHttp(WatchedPools):
     def urlopen(  # type: ignore[override]
         self, method: str, url: str, redirect: bool = False, **kw: Any
     ) -> BaseHTTPResponse:
-        """Send a request. An answer that is no object is read whole, within its limits."""
+        """Send a request. A response that is not an object is read completely, within its limits."""
         if (budget := Budget.current()) is not None:
             budget.check()
             budget.requests += 1
             if budget.requests > MAX_REQUESTS:
-                raise ObjectTooLarge(f"an answer of {urlsplit(url).netloc} is too long; delete old objects")
+                raise ObjectTooLarge(f"a response of {urlsplit(url).netloc} is too long; delete old objects")
             return self._ask(budget, method, url, **kw)
-        # The threads that upload the parts of a large file have no budget of their own.
+        # Threads that upload parts of a large file have no budget.
         with Budget() as own:
             own.extend(len(kw.get("body") or b""))
             return self._ask(own, method, url, **kw)
@@ -273,7 +273,7 @@ class StoreHttp(WatchedPools):
         if response.status in _SUCCESS and not preload_content:
             return response
         try:
-            data = b"".join(bounded(response, MAX_ANSWER_BYTES, f"an answer of {urlsplit(url).netloc}"))
+            data = b"".join(bounded(response, MAX_ANSWER_BYTES, f"a response of {urlsplit(url).netloc}"))
         finally:
             response.release_conn()
         budget.check()
@@ -290,11 +290,11 @@ class StoreHttp(WatchedPools):
 
 
 def bounded(response: BaseHTTPResponse, limit: int, what: str, chunk: int = 1 << 20) -> Iterator[bytes]:
-    """The bytes of an answer, undecoded, while there are at most `limit` and the call's time lasts.
+    """The bytes of a response, undecoded.
 
     Raises:
-        ObjectTooLarge: it is longer than `limit`.
-        StorageUnreachable: it took too long.
+        ObjectTooLarge: there are more than `limit`.
+        StorageUnreachable: the call's time is over.
     """
     announced = response.headers.get("content-length") or ""
     if announced.isdecimal() and int(announced) > limit and response.length_remaining:
@@ -312,7 +312,7 @@ def bounded(response: BaseHTTPResponse, limit: int, what: str, chunk: int = 1 <<
 
 
 def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """TLS that trusts the system's authorities, and those of `ca_bundle` (PEM) beside them.
+    """A TLS context that trusts the system's CA certificates and those of `ca_bundle` (PEM).
 
     Raises:
         StoreUnusable: `ca_bundle` holds no certificate.
@@ -330,7 +330,7 @@ def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
 
 
 def read_ca_file(file: Path) -> str:
-    """The authorities in a file, for `tls_context`.
+    """The CA certificates in a file, for `tls_context`.
 
     Raises:
         StoreUnusable: it cannot be read, or is too long.
@@ -339,7 +339,7 @@ def read_ca_file(file: Path) -> str:
         with file.open("rb") as opened:
             data = opened.read(MAX_CA_FILE_BYTES + 1)
         if len(data) <= MAX_CA_FILE_BYTES:
-            return data.decode("ascii", errors="ignore")  # PEM is ASCII, the names of authorities above it are not
+            return data.decode("ascii", errors="ignore")  # PEM is ASCII, comments with names of authorities may not be
         problem = f"it has more than {MAX_CA_FILE_BYTES} bytes"
     except OSError as error:
         problem = type(error).__name__
@@ -349,7 +349,7 @@ def read_ca_file(file: Path) -> str:
 
 
 def _require_s3(method: str, url: str, whole: bool, response: BaseHTTPResponse) -> None:
-    """Refuse the pages of proxies and routers, which answer anything with 200. Every object of S3 has an ETag."""
+    """Refuse web pages of proxies and routers, which have status 200. Every S3 object has an ETag."""
     page = response.headers.get("content-type", "").lower().startswith("text/html")
     known = "etag" in response.headers or (not whole and method == "PUT")
     if known or (whole and not page) or method == "DELETE":

@@ -1,11 +1,11 @@
-"""What travels between the control plane and the pods, as JSON over HTTP or a termination message.
+"""Messages between the control plane and the pods: JSON over HTTP, or a termination message.
 
 Trainer's agent (PROGRESS_PORT): GET /progress -> TrainerProgress, GET /metrics, GET /healthz.
 Server (SERVER_PORT):
-    POST   /v1/orders        WorkOrder -> 202 OrderState; the same (uid, attempt) again answers its state;
+    POST   /v1/orders        WorkOrder -> 202 OrderState; the same (uid, attempt) again returns its state;
                              429 busy with another order; 400 a request that can never be served; 409 an older attempt;
-                             422 an order with fields that this server does not know: another server may
-    GET    /v1/orders/{uid}  -> 200 OrderState, 404 unknown (a restarted server forgets: give it another attempt)
+                             422 an order with fields that this server does not know (another server may)
+    GET    /v1/orders/{uid}  -> 200 OrderState, 404 unknown (a server forgets its orders on restart)
     DELETE /v1/orders/{uid}  -> 202; stops before the next denoising step
     GET    /v1/server        -> ServerState
     GET    /healthz
@@ -13,8 +13,8 @@ Server (SERVER_PORT):
 Server (SERVER_METRICS_PORT): GET /metrics.
 Errors of a server: {"error": "<sentence with a remedy>"}.
 
-What a pod says is input like any other: every number is finite and bounded and every text has a longest length, so
-that what was read can be written into a status. What does not fit is not read at all.
+Messages of pods are untrusted: every number is finite and bounded and every text has a maximum length, so that they can
+be copied into a status. A message that exceeds a bound is rejected.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from kinema_api.manifest import ManifestFile, Sha256
 from kinema_api.training_status import FailureClass
 
 MAX_COUNT: Final = 2**53 - 1
-"""The largest whole number that every reader of JSON understands alike."""
+"""The largest integer that every JSON parser keeps exactly."""
 MAX_ARTEFACT_BYTES: Final = max(artefact.max_bytes for artefact in layout.ARTEFACTS.values())
-"""Longest file that a server may leave behind."""
+"""Longest file that a server may upload."""
 MAX_ARTEFACTS: Final = 8
 MAX_SENTENCE: Final = 4096
 MAX_SAID_AT_LENGTH: Final = 1 << 14
@@ -53,12 +53,11 @@ def _none_unless_finite(value: Any) -> Any:
 
 
 Measured = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_none_unless_finite)]
-"""A figure that may be missing: what is not finite counts as missing, since a loss may well be NaN."""
+"""An optional number; NaN and infinity become None, since a loss can be NaN."""
 
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 EpochSeconds = Annotated[float, Field(ge=0, le=253_402_300_799, allow_inf_nan=False)]
-"""Seconds since 1970 by the clock of whoever tells it, up to the year 9999: for people, never compared with another
-clock."""
+"""Seconds since 1970 by the sender's clock, up to the year 9999: for display, never compared with another clock."""
 
 
 class CommittedCheckpoint(ApiModel):
@@ -69,52 +68,52 @@ class CommittedCheckpoint(ApiModel):
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     time: EpochSeconds
     age_seconds: Seconds | None = None
-    """Since it was committed; None: this trainer did not see it."""
+    """Seconds since the commit; None: unknown to this trainer."""
 
 
 class TrainerProgress(ApiModel):
-    """GET /progress of a trainer's agent. It tells ages, since clocks differ; all is bounded, since a pod says it."""
+    """GET /progress of a trainer's agent. It has ages rather than times, since clocks differ."""
 
     run: Count
     attempt: Count
     round: Count = 0
-    """0: waits for its first round."""
+    """0: no round yet."""
     rank: Annotated[int, Field(ge=-1, le=MAX_COUNT)] = -1
-    """-1: takes part in no round now."""
+    """-1: not in a round now."""
     world_size: Count = 0
-    """Workers of its round; 0: it takes part in none now."""
+    """Workers of the round; 0: not in a round now."""
     nodes: Count | None = None
-    """Nodes of its round; None: told by a trainer that does not know."""
+    """Nodes of the round; None: from a trainer of an older version."""
     step: Count = 0
     total_steps: Count = 0
     loss: Measured = None
     step_seconds: Annotated[Seconds | None, BeforeValidator(_none_unless_finite)] = None
     tokens_per_second: Measured = None
     last_step_time: Measured = None
-    """When this round's newest step ended; for operators that do not know ages."""
+    """When this round's newest step ended; for operators of older versions, which do not read ages."""
     step_age_seconds: Seconds | None = None
-    """Since this round's newest step ended; None: it has made none."""
+    """Seconds since this round's newest step ended; None: no step yet."""
     rendezvous_silent_seconds: Seconds | None = None
-    """For how long this node has not heard its rendezvous; None: told by a trainer that does not tell."""
+    """Seconds since the rendezvous pod last responded to this node; None: from a trainer of an older version."""
     rendezvous_lease_seconds: Seconds | None = None
-    """For how long its workers go on without hearing it, as that rendezvous said; None: it has heard none, or it is a
-    trainer that does not tell."""
+    """Seconds that its workers continue without a response of the rendezvous pod, as set by that pod; None: not in a
+    group yet, or a trainer of an older version."""
     checkpoint: CommittedCheckpoint | None = None
     checkpoint_seconds: Annotated[Seconds | None, BeforeValidator(_none_unless_finite)] = None
-    """How long the newest checkpoint held up the steps, its upload included."""
+    """Seconds that the newest checkpoint delayed the steps, including its upload."""
     exported: bool = False
-    """export/manifest.json is committed: the run is done."""
+    """The export is committed: the run is done."""
 
 
 class EvaluationResult(ApiModel):
-    """result.json of a report: what the control plane reads of it."""
+    """result.json of a report, for the control plane."""
 
     model_digest: str
-    """Digest of the model that was measured."""
+    """Digest of the evaluated model."""
     accuracy: dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]]
-    """Share of right answers by metric (kinema_api.evaluation.METRICS)."""
+    """Accuracy by metric (kinema_api.evaluation.METRICS)."""
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    """How long measuring took."""
+    """Duration of the evaluation."""
 
 
 class TerminationMessage(ApiModel):
@@ -135,26 +134,26 @@ EXIT_CODES: dict[FailureClass, int] = {
     "hardware": 45,
     "unknown": 1,
 }
-"""Exit code of a trainer's container by the class of its failure."""
+"""Exit code of a trainer's container by failure class."""
 
 
 EXPORT_BROKEN_EXIT: Final = 46
-"""Exit code of a publisher's container: the export is not what its manifest says, so it can never be published."""
+"""Exit code of a publisher's container: the export does not match its manifest, so it can never be published."""
 
 
 Authorities = Annotated[str, Field(max_length=MAX_CA_BUNDLE)]
-"""PEM of authorities that are trusted, beside the system's, for the addresses next to it."""
+"""CA certificates (PEM) to trust, in addition to the system's, for the URLs of the same object."""
 
 
 class PresignedFile(ApiModel):
-    """A file of the model that a server may fetch."""
+    """A file of the model, with a presigned URL."""
 
     file: ManifestFile
     url: str
 
 
 class UploadTarget(ApiModel):
-    """Where a server leaves one artefact: a presigned PUT below its own attempt."""
+    """Presigned PUT for one artefact, below the prefix of the attempt."""
 
     name: str
     """video.mp4, thumbnail.webp, spritesheet.webp or request.json."""
@@ -162,7 +161,7 @@ class UploadTarget(ApiModel):
 
 
 class OrderedModel(ApiModel):
-    """The model that an order wants, with the means to fetch it."""
+    """The model of an order, with presigned URLs."""
 
     digest: str
     manifest_url: str
@@ -171,15 +170,15 @@ class OrderedModel(ApiModel):
 
 
 class OrderedInput(ApiModel):
-    """What a task works on, with the means to fetch it."""
+    """An input of an order, with a presigned URL."""
 
     name: Literal["input", "end", "mask"]
-    """The field of the spec that it stands for."""
+    """Field of the spec."""
     url: str
     bytes: int
-    """Its length; more is not fetched."""
+    """Size; more is not read."""
     sha256: Sha256 | None = None
-    """None: not known before it is read."""
+    """None: unknown before it is read."""
     ca_bundle: Authorities | None = None
 
 
@@ -205,7 +204,7 @@ class WorkOrder(ClipRequest):
 
 
 def unknown_fields(model: ApiModel, value: Any, prefix: str = "") -> tuple[str, ...]:
-    """Fields of the JSON `value` that `model`, which was read from it, knows nothing of; an absent one is no field."""
+    """Fields of the JSON `value` that `model`, which was parsed from it, does not have; nulls do not count."""
     if not isinstance(value, dict):
         return ()
     found: list[str] = []
@@ -233,18 +232,18 @@ class UploadedFile(ApiModel):
 
 
 class EncodedPrompt(ApiModel):
-    """What the model heard of the words of an order."""
+    """How the model encoded the prompt of an order."""
 
     tokens: Count = 0
     limit: Count = 0
     cut: Annotated[str, Field(max_length=MAX_SAID_AT_LENGTH)] = ""
-    """The end that it did not hear."""
+    """The end of the prompt that was cut off."""
     unseen_words: Annotated[tuple[Annotated[str, Field(max_length=MAX_SENTENCE)], ...], Field(max_length=64)] = ()
-    """Words that it was not trained on."""
+    """Words that did not occur in training."""
 
 
 class OrderResult(ApiModel):
-    """What an order that succeeded left behind."""
+    """The result of an order that succeeded."""
 
     files: Annotated[tuple[UploadedFile, ...], Field(max_length=MAX_ARTEFACTS)]
     seconds: Number
@@ -268,7 +267,7 @@ class OrderState(ApiModel):
     total_steps: Count = 0
     error: Sentence | None = None
     retriable: bool = True
-    """False: the request itself is at fault, and no other server will do better."""
+    """False: the request itself is invalid, so no other server can render it."""
     result: OrderResult | None = None
 
 
@@ -278,4 +277,4 @@ class ServerState(ApiModel):
     digest: Name | None = None
     """Digest of the model in memory."""
     order: Name | None = None
-    """uid of the order in hand."""
+    """uid of the current order."""
