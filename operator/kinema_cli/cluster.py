@@ -56,7 +56,7 @@ class Cluster:
         found = kubeconfig_files.load(kubeconfig, context, settings)
         try:
             return cls(client.ApiClient(settings), namespace or found or "default")
-        except (OSError, ValueError) as error:  # a certificate or key that is none
+        except (OSError, ValueError) as error:  # an invalid certificate or key
             raise ClusterUnreachable(
                 f"the kubeconfig's certificates cannot be used ({_reason(error)}); correct the kubeconfig"
             ) from None
@@ -148,9 +148,9 @@ class Cluster:
     def service_call(
         self, method: str, namespace: str, service: str, port: str, path: str, headers: dict[str, str]
     ) -> tuple[int, bytes]:
-        """What a Service answers through the API server, which keeps the header Authorization: status and body.
+        """Status and body of a Service's response through the API server's proxy, which does not forward Authorization.
 
-        What the API server itself answers is a Status; nothing is raised for either.
+        An error of the API server itself is a Status object; nothing is raised.
         """
         place = f"/api/v1/namespaces/{_checked(namespace, 'namespace')}/services/{service}:{port}/proxy{path}"
 
@@ -225,9 +225,9 @@ def _reason(error: Exception) -> str:
 
 
 def _of_fields(said: str) -> str:
-    """What server-side apply says of the fields that do not fit, without Go's names for them.
+    """The message of server-side apply about invalid fields, without Go's type names.
 
-    An object that does not fit its schema is answered with a 500 by the API server, although it is the object's fault.
+    The API server responds with 500 to an object that does not match its schema.
     """
     found = _TYPED_PATCH.sub("", said).replace("\n", "; ")
     return _GO_VALUE.sub("something else", found)

@@ -28,9 +28,9 @@ CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 60.0
 TRIES: Final = 4
 ANSWER_SECONDS: Final = 120.0
-"""Until the first byte comes, however often the store is asked again; what follows has the time of its length."""
+"""Time limit for the first byte, including retries; the rest is limited by SLOWEST_BYTES_PER_SECOND."""
 SLOWEST_BYTES_PER_SECOND: Final = 16 << 10
-"""A person's connection may be slow; what is slower than this does not arrive."""
+"""A slower download fails."""
 SUFFIXES: Final = {"video": ".mp4", "thumbnail": "-thumbnail.webp", "spritesheet": "-spritesheet.webp"}
 """What can be downloaded, by its field in the status, and how the name of the file ends by default."""
 
@@ -106,10 +106,10 @@ def authorities(asking: LinkOptions, found: dict[str, Any]) -> str | None:
 def fetch(url: str, path: Path, sha256: str, limit: int = MAX_ARTEFACT_BYTES, ca_bundle: str | None = None) -> None:
     """Download at most `limit` bytes to `path`, which appears only when its digest is right.
 
-    `ca_bundle`: PEM of authorities that are trusted beside the system's.
+    `ca_bundle`: CA certificates (PEM) to trust in addition to the system's.
 
     Raises:
-        CommandError: it cannot be had, or is not what the status names. The signed address is never repeated.
+        CommandError: the download failed or has another digest. The message does not contain the presigned URL.
     """
     host = urlsplit(url).netloc
     partial = path.with_name(f"{path.name}.partial")
@@ -155,7 +155,7 @@ def _stream(pool: urllib3.PoolManager, url: str, host: str, partial: Path, limit
             try:
                 if answer.status != 200:
                     raise CommandError(
-                        f"{host} refuses the download (status {answer.status}); the signed address may have expired, "
+                        f"{host} refuses the download (status {answer.status}); the presigned URL may have expired, "
                         "try again"
                     )
                 announced = answer.headers.get("content-length") or ""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 1.0
 OUTAGE_SECONDS: Final = 120.0
-"""A cluster that does not answer for this long ends the command; what was asked of it goes on."""
+"""The command fails when the cluster has not responded for this long; requests continue in the cluster."""
 
 Json = dict[str, Any]
 

@@ -36,7 +36,7 @@ _OF_GENERATION: Final = re.compile(r"(generations/[^/]+/([^/]+)/)[^/]")
 
 @dataclass
 class Folder:
-    """A folder that one resource wrote, and all that lies in it."""
+    """A folder that one resource wrote, and its objects."""
 
     prefix: str
     uid: str
@@ -71,7 +71,7 @@ def gc(
     try:
         location = StoreLocation(endpoint=endpoint, bucket=bucket, region=region)
         store = open_store(location, _credentials(endpoint), ca_file)
-        # The bucket first: what is made between the two looks is then no orphan.
+        # List the bucket first: a resource created between the two lists is then not taken for an orphan.
         found = folders(store, cluster.namespace)
         known = living(cluster)
         orphans = [folder for folder in found if folder.uid not in known]

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 ENDED: Final = ("Succeeded", "Failed", "Cancelled")
 _SUFFIX_BYTES: Final = 3
 _REFUSALS: Final = ("Refused", "RenderingFailed")
-"""Reasons of a failure that lies in the request; those of inputs are others."""
+"""Reasons of a failure that the request itself caused, except those of its inputs."""
 Made = Callable[[], tuple[dict[str, Any], str]]
-"""Makes a clip, or waits for it: the result for programs, and for people."""
+"""Renders a clip, or waits for it; returns the result as JSON and as text."""
 
 
 @click.command(epilog=EXIT_CODES_HELP)
@@ -269,7 +269,7 @@ def _refused(status: dict[str, Any]) -> bool:
 
 
 def _tell(heard: dict[str, Any] | None, output: Output) -> None:
-    """Say what the model could make nothing of."""
+    """Print which parts of the prompt the model ignored."""
     if heard and heard.get("cut"):
         output.note(
             f"note: the prompt is longer than {heard.get('limit')} tokens; the model ignored its end: {heard['cut']!r}"

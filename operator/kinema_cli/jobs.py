@@ -17,7 +17,7 @@ class Job:
 
     def __init__(self, module: str, arguments: list[str], words: dict[str, Any] | None = None) -> None:
         self._module = module
-        # What a person says stands in no argv, which everybody on the machine can read.
+        # No prompt in argv: every user of the machine can read it.
         self._words = None if words is None else json.dumps(words)
         self._command = [sys.executable, "-m", module, *arguments]
 
@@ -26,7 +26,7 @@ class Job:
 
         Raises:
             BadManifest: it ended with code 2.
-            CommandError: it ended with another code; the sentence is its own where it gave one.
+            CommandError: it ended with another code; the message is that of the process, if it has one.
         """
         said: str | None = None
         pipes: dict[str, Any] = {"stdin": None if self._words is None else subprocess.PIPE, "stdout": subprocess.PIPE}

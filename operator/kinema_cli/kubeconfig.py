@@ -26,11 +26,11 @@ _MAX_WORDS: Final = 200
 _IN_CLUSTER: Any = kubernetes_config  # has no types
 _LOADER: Any = kube_config
 _BROKEN: Final = (ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError)
-"""What the client raises for files that are not what it expects."""
+"""Exceptions of the client for malformed files."""
 
 
 def load(named: str | None, context: str | None, settings: Any) -> str | None:
-    """Fill a client's settings; answers the namespace of the context, if it names one.
+    """Fill a client's settings; returns the namespace of the context, if it names one.
 
     Raises `ClusterUnreachable`: the kubeconfig cannot be used, or there is neither one nor a pod's own cluster.
     """
@@ -90,7 +90,7 @@ def _check_certificates(settings: Any) -> None:
         if settings.cert_file:
             ssl.create_default_context().load_cert_chain(settings.cert_file, settings.key_file)
     except (ssl.SSLError, OSError):
-        raise ConfigException("a certificate or key in it is none") from None
+        raise ConfigException("it has an invalid certificate or key") from None
 
 
 def _require_credentials(user: dict[str, Any], settings: Any, source: str, said: list[str]) -> None:
@@ -125,5 +125,5 @@ def _heard() -> Iterator[list[str]]:
 
 def _short(said: object) -> str:
     if isinstance(said, (KeyError, AttributeError, TypeError)):
-        return "its parts are not what a kubeconfig has"
+        return "it has not the structure of a kubeconfig"
     return " ".join(str(said).removeprefix("Invalid kube-config file. ").split())[:_MAX_WORDS]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kinema_cli.cluster import Cluster
 
 TOKEN_SECONDS: Final = 600
-"""The shortest life that the API server gives a token."""
+"""The shortest lifetime that the API server allows for a token."""
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 30.0
 MAX_ANSWER_BYTES: Final = 1 << 20
@@ -45,18 +45,18 @@ class Link:
 
 @dataclass(frozen=True)
 class LinkOptions:
-    """How the operator is reached, and with whose token."""
+    """How to reach the operator, and with which token."""
 
     account: str = "default"
     token_file: Path | None = None
     url: str | None = None
     operator_namespace: str = "kinema-system"
     ca_file: Path | None = None
-    """Authorities that the certificate of the clip's store may come from, in PEM."""
+    """CA certificates (PEM) to trust for the clip's store."""
 
     @property
     def need_no_cluster(self) -> bool:
-        """Whether the API server is asked for nothing."""
+        """Whether no request to the API server is needed."""
         return self.token_file is not None and self.url is not None
 
 
@@ -128,7 +128,7 @@ def upload_form(asking: LinkOptions, cluster: Cluster, name: str, field: str) ->
         return str(answer["url"]), {str(key): str(value) for key, value in answer["fields"].items()}
     except (KeyError, AttributeError):
         raise CommandError(
-            f"what was answered about {name} is no form; check that --links-url leads to the operator"
+            f"the response about {name} is not a form; check that --links-url is the operator's"
         ) from None
 
 
@@ -137,7 +137,7 @@ def _answer(asking: LinkOptions, cluster: Cluster | None, method: str, path: str
     if asking.url is not None:
         status, body = _ask_directly(asking.url, method, path, token)
     else:
-        assert cluster is not None, "only a token and a way of its own make a cluster unnecessary"
+        assert cluster is not None, "without a cluster both --token-file and --links-url are needed"
         headers = {links.PROXIED_HEADER: f"Bearer {token}", "Accept": "application/json"}
         status, body = cluster.service_call(
             method, asking.operator_namespace, links.SERVICE, links.PORT_NAME, path, headers
@@ -147,7 +147,7 @@ def _answer(asking: LinkOptions, cluster: Cluster | None, method: str, path: str
         return answer
     if answer.get("kind") == "Status":
         raise _unreachable(status, printable(str(answer.get("message"))))
-    raise _refusal(status, printable(str(answer.get("error") or f"the operator answered with status {status}")))
+    raise _refusal(status, printable(str(answer.get("error") or f"the operator responded with status {status}")))
 
 
 def _token(asking: LinkOptions, cluster: Cluster | None) -> str:
@@ -160,7 +160,7 @@ def _token(asking: LinkOptions, cluster: Cluster | None) -> str:
         if not token or not all(" " < character <= "~" for character in token):
             raise BadManifest(f"{asking.token_file} has no token; pass a file with a token and nothing else")
         return token
-    assert cluster is not None, "a token is made by the API server"
+    assert cluster is not None, "only the API server creates tokens"
     try:
         return cluster.token(asking.account, links.AUDIENCE, TOKEN_SECONDS)
     except NotFound:
@@ -208,7 +208,7 @@ def _links(answer: dict[str, Any], name: str) -> dict[str, Link]:
         return {field: Link(str(link["url"]), str(link["sha256"])) for field, link in answer.items()}
     except (TypeError, KeyError):
         raise CommandError(
-            f"what was answered about {name} are no addresses; check that --links-url leads to the operator"
+            f"the response about {name} has no presigned URLs; check that --links-url is the operator's"
         ) from None
 
 

@@ -27,7 +27,7 @@ TERMINATED: Final = 128 + signal.SIGTERM
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES_HELP)
 def main() -> None:
     """Train and serve video models on Kubernetes."""
-    # So that processes started by --local end with the command, also when a pipeline gives up on it.
+    # On SIGTERM, processes started by --local must end with the command.
     signal.signal(signal.SIGTERM, _terminate)
 
 

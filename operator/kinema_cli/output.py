@@ -55,12 +55,12 @@ class Output:
         print(content if isinstance(content, str) else json.dumps(content), flush=True)
 
     def note(self, text: str) -> None:
-        """Something for people only."""
+        """A note, which is not printed with --json."""
         if not self.as_json:
             self._people.print(escape(text), soft_wrap=True, highlight=False)
 
     def error(self, error: CommandError) -> None:
-        """Why the command ends as it does."""
+        """Print the error with which the command ends."""
         if self.as_json:
             print(json.dumps({"error": str(error), "exitCode": error.exit_code}))
         else:
@@ -68,7 +68,7 @@ class Output:
 
     @contextmanager
     def progress(self) -> Iterator[Follower]:
-        """A place to show how far something is."""
+        """Shows progress while the context is open."""
         if self.as_json:
             yield Follower()
         elif self._people.is_terminal:
@@ -83,7 +83,7 @@ class Follower:
     """Discards progress: the follower for programs."""
 
     def show(self, what: str, done: float | None = None, total: float | None = None) -> None:
-        """Say what is going on, and how much of it is done."""
+        """Show the current activity and how much of it is done."""
 
 
 class _Bar(Follower):

@@ -77,9 +77,8 @@ def _post(url: str, fields: dict[str, str], path: Path, ca_bundle: str | None) -
             answer.close()
     except (urllib3.exceptions.HTTPError, StorageError) as error:
         raise ClusterUnreachable(
-            f"{host} does not accept {path} ({type(error).__name__}); check that the store's publicEndpoint opens "
-            "here, "
-            "or name the authority of its certificate with --ca-file"
+            f"{host} does not accept {path} ({type(error).__name__}); check that the store's publicEndpoint is "
+            "reachable from here, or name its CA certificate with --ca-file"
         ) from None
     if answer.status not in _TAKEN:
         raise CommandError(

@@ -31,7 +31,7 @@ _INTEGER: Final = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+
 _BASES: Final = {"x": 16, "b": 2, "o": 8}
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _EXACT: Final = range(-(2**63), 2**63)
-"""Integers that Kubernetes keeps as such; what lies outside becomes a float."""
+"""Integers that Kubernetes keeps as integers; others become floats."""
 _WHOLE: Final = 1e21
 """From here on Go writes whole floats with an exponent."""
 
@@ -42,7 +42,7 @@ def read_documents(text: str) -> list[Any]:
         try:
             return [_plain(json.loads(text.lstrip("\ufeff")))]
         except ValueError:
-            pass  # flow style that is no JSON, or several documents
+            pass  # flow style that is not JSON, or several documents
     loader: Any = _Loader(text)  # PyYAML has no types
     try:
         documents = []
@@ -54,7 +54,7 @@ def read_documents(text: str) -> list[Any]:
 
 
 def number(word: str) -> int | float | None:
-    """What a plain word is as a number; None: none."""
+    """A plain scalar as a number; None if it is not one."""
     if word[:1] not in "+-.0123456789":
         return None
     plain = word.replace("_", "")
@@ -69,7 +69,7 @@ def number(word: str) -> int | float | None:
 
 
 def whole(value: float) -> int | float:
-    """A float as JSON has it, where 10000.0 is 10000."""
+    """A float as JSON writes it: 10000.0 is 10000."""
     return int(value) if value.is_integer() and abs(value) < _WHOLE else value
 
 
