@@ -1,1 +1,1 @@
-"""What serving and generation share: servers as they are seen, the line of requests, the key for orders."""
+"""Shared by serving and generation: observed servers, the request queues, the key for orders."""

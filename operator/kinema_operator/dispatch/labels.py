@@ -6,7 +6,7 @@ from kinema_api import names
 
 
 def server_selector(model: str, digest: str) -> dict[str, str]:
-    """What tells the servers of one digest of a model from all other pods."""
+    """Label selector for the servers of one digest of a model."""
     return {
         names.LABEL_COMPONENT: names.COMPONENT_SERVER,
         names.LABEL_MODEL: model,
@@ -20,5 +20,5 @@ def server_labels(model: str, digest: str) -> dict[str, str]:
 
 
 def model_selector(model: str) -> dict[str, str]:
-    """All servers of a model, whatever digest they serve."""
+    """Label selector for all servers of a model."""
     return {names.LABEL_COMPONENT: names.COMPONENT_SERVER, names.LABEL_MODEL: model}

@@ -1,7 +1,7 @@
-"""The key that the operator signs its orders to servers with: a Secret in its own namespace, made if there is none.
+"""The key that signs orders to servers: a Secret in the operator's namespace, created if it does not exist.
 
-Servers hold the public half. Whoever wants another key puts it into the Secret as `next.pem`: servers are given
-both public keys, and once they have been replaced it can take the place of `key.pem`.
+Servers have the public key. To rotate it, add the new key to the Secret as `next.pem`: new servers get both public
+keys, and once all servers have been replaced, `next.pem` can replace `key.pem`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class OrderKeyUnusable(OperatorError):
-    """The Secret with the key holds none; see OrderKeys."""
+    """The Secret has no usable key."""
 
 
 class Secrets(Protocol):
@@ -38,11 +38,11 @@ class Secrets(Protocol):
         """One object by its name, or None."""
 
     async def create(self, manifest: KubeObject) -> tuple[dict[str, Any], bool]:
-        """Make the object if there is none; the object as it is, and whether this call made it."""
+        """Create the object if it does not exist; returns it, and whether this call created it."""
 
 
 class OrderKeys:
-    """The operator's key, read when it is first needed and again from time to time."""
+    """The operator's key, read when it is first needed and again periodically."""
 
     def __init__(self, settings: Settings, client: Secrets) -> None:
         self._namespace = settings.pod_namespace
@@ -54,11 +54,11 @@ class OrderKeys:
         self._reading = asyncio.Lock()
 
     async def signer(self) -> Signer:
-        """What signs requests to servers.
+        """Signs requests to servers.
 
         Raises:
-            ApiError: the Secret can be neither read nor made.
-            OrderKeyUnusable: it holds no key.
+            ApiError: the Secret can be neither read nor created.
+            OrderKeyUnusable: it has no usable key.
         """
         async with self._reading:
             if self._signer is None or time.monotonic() - self._read_at >= READ_AGAIN_SECONDS:
@@ -67,7 +67,7 @@ class OrderKeys:
         return self._signer
 
     async def public(self) -> str:
-        """What servers know it by: one public key, or two while one replaces the other. Raises as `signer`."""
+        """The public keys for servers: one, or two during a rotation. Raises as `signer`."""
         await self.signer()
         return self._public
 

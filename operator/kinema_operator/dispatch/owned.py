@@ -1,8 +1,8 @@
-"""Which Deployments and pods are a model's: by controlling owner, since anybody in the namespace can write labels.
+"""Deployments and pods of a model, by controlling owner, since any client in the namespace can write labels.
 
-A pod is given orders, with addresses that open the model and its inputs, and its answers are believed. So it counts
-only if the ReplicaSet of a Deployment of this very model controls it. ReplicaSets are not watched: theirs is known by
-the Deployment's name, and a pod that names one which does not exist is removed by the garbage collector.
+A server gets orders with presigned URLs and its responses are trusted. So a pod is a server only if a ReplicaSet of a
+Deployment of this model controls it. ReplicaSets are not watched: they are recognised by the Deployment's name, and the
+garbage collector removes a pod whose ReplicaSet does not exist.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kinema_operator.dispatch.labels import model_selector
 
 
 def deployments_of(namespace: str, model: str, uid: str | None, cache: Cache) -> Iterable[KubeObject]:
-    """Deployments that this model controls; with `uid` None those of any VideoModel of that name."""
+    """Deployments controlled by the VideoModel with this UID; `uid` None: by any VideoModel of that name."""
     for deployment in cache.list("Deployment", namespace, model_selector(model)):
         for owner in deployment["metadata"].get("ownerReferences") or ():
             named = owner.get("controller") and (owner["kind"], owner["name"]) == (serving.KIND, model)

@@ -1,8 +1,8 @@
-"""The waiting lines of all models, kept as requests come and go: a look at one of ten thousand requests costs no more
-than a look at one of ten.
+"""The request queues of all models, updated incrementally: a reconcile with ten thousand requests costs no more than
+one with ten.
 
-Every request stands in the line of its model, before or behind others by the time at which it came. What is asked of
-a line (who is first, who runs, who ended lately, how many stand before one) is answered without walking through it.
+Requests are ordered by creation time. The head of a queue, running requests, recently ended ones and the position of a
+request are found without iterating over the queue.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from kinema_operator.core.plan import KubeObject
 from kinema_operator.dispatch.requests import Request, request
 
 HEAD: Final = 128
-"""How many of the first in line, and of the last that ended, decide about servers: more than a model may have."""
+"""Number of first and of last ended requests that determine the number of servers: more than a model may have."""
 
 Place = tuple[str, str]
-"""When it came, and its name."""
+"""Creation time and name."""
 
 
 @dataclass
@@ -32,23 +32,23 @@ class RequestQueue:
     """The requests of one model."""
 
     requests: dict[str, Request] = field(default_factory=dict)
-    """Those that have not ended, by name."""
+    """Requests that have not ended, by name."""
     waiting: dict[str | None, list[Place]] = field(default_factory=dict)
-    """In order, by the digest that they are pinned to."""
+    """Queued requests in order, by the digest that they are pinned to."""
     ended: list[tuple[datetime, str, Request]] = field(default_factory=list)
-    """In the order in which they ended."""
+    """Ended requests, by time of completion."""
     running: dict[str, Request] = field(default_factory=dict)
     held: dict[str, Request] = field(default_factory=dict)
 
     def head(self, digest: str, current: str | None, count: int) -> tuple[Request, ...]:
-        """The first that wait for `digest`; requests that are not pinned yet wait for the model's `current` one."""
+        """The first requests queued for `digest`; requests without a digest count for the model's `current` one."""
         lines = [self.waiting.get(digest, ())]
         if digest == current:
             lines.append(self.waiting.get(None, ()))
         return tuple(self.requests[name] for _, name in islice(heapq.merge(*lines), count))
 
     def position(self, name: str, digest: str, current: str | None) -> int | None:
-        """How many stand before `name`, or None if it does not stand in line."""
+        """Number of requests ahead of `name`, or None if it is not queued."""
         found = self.requests.get(name)
         if found is None or not found.waiting or (found.digest or current) != digest:
             return None
@@ -57,18 +57,18 @@ class RequestQueue:
         return sum(bisect.bisect_left(self.waiting.get(each, []), place) for each in lines)
 
     def deciding(self) -> tuple[Request, ...]:
-        """Those that decide how many servers there should be: see HEAD."""
+        """The requests that determine the number of servers: see HEAD."""
         first = (self.requests[name] for line in self.waiting.values() for _, name in line[:HEAD])
         lately = (request for _, _, request in self.ended[-HEAD:])
         return (*self.running.values(), *islice(self.held.values(), HEAD), *first, *lately)
 
     @property
     def beyond(self) -> int:
-        """How many more wait than are among the deciding ones."""
+        """Number of queued requests beyond `deciding`."""
         return sum(max(0, len(line) - HEAD) for line in self.waiting.values())
 
     def put(self, request: Request) -> None:
-        """Take in a request that is not in the line yet."""
+        """Add a request that is not in the queue yet."""
         if not request.active:
             if request.completed is not None:
                 bisect.insort(self.ended, (request.completed, request.name, request), key=lambda e: e[:2])
@@ -82,7 +82,7 @@ class RequestQueue:
             self.held[request.name] = request
 
     def remove(self, request: Request) -> None:
-        """Let go of a request exactly as it was taken in."""
+        """Remove a request, which must equal the one that was added."""
         if not request.active:
             if request.completed is not None:
                 _drop(self.ended, (request.completed, request.name))
@@ -98,7 +98,7 @@ class RequestQueue:
 
 
 class RequestQueues:
-    """The lines of all models, fed with VideoGenerations as the API server has them."""
+    """The request queues of all models, built from VideoGenerations as JSON."""
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str, str], Request] = {}
@@ -106,7 +106,7 @@ class RequestQueues:
         self._by_input: dict[tuple[str, str], dict[str, None]] = {}
 
     def put(self, obj: KubeObject) -> None:
-        """Take in an object, in place of the one of the same name. What cannot be read stands in no line."""
+        """Add an object or replace the one of the same name. An unreadable one is not queued."""
         self.remove(obj)
         try:
             read = request(obj)
@@ -119,7 +119,7 @@ class RequestQueues:
             self._by_input.setdefault((namespace, name), {})[read.name] = None
 
     def remove(self, obj: KubeObject) -> None:
-        """Let go of the object of this name."""
+        """Remove the object of this name."""
         namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
         known = self._requests.pop((namespace, name), None)
         if known is None:
@@ -135,16 +135,16 @@ class RequestQueues:
                 self._by_input.pop((namespace, source), None)
 
     def of(self, namespace: str, model: str) -> RequestQueue:
-        """The line of a model; an empty one if nobody asks for it."""
+        """The queue of a model; empty if it has no requests."""
         return self._models.get((namespace, model)) or RequestQueue()
 
     def waiting_for(self, namespace: str, name: str) -> list[str]:
-        """Requests that wait, and that are given the clip of the request `name`."""
+        """Pending requests with the clip of the request `name` as an input."""
         return list(self._by_input.get((namespace, name), ()))
 
 
 def queues_of(cache: Cache, namespace: str) -> RequestQueues:
-    """The lines as a cache keeps them; one that keeps none is walked through."""
+    """The queues that the cache maintains, or else new ones built from its objects."""
     view: Any = getattr(cache, "view", None)
     if view is not None:
         kept: RequestQueues = view(KIND, RequestQueues)

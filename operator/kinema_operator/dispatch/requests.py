@@ -1,7 +1,7 @@
-"""The waiting line of one digest: first come, first served, and which server each of the first gets. Pure.
+"""The request queue of one digest: first come, first served, and the server of each of the first requests. Pure.
 
-Every reconcile computes the whole line from what the cache holds and acts on its own place alone. Two reconciles that
-see the same world therefore never choose the same server; where a cache lags, the server itself refuses (429).
+Every reconcile computes the assignment from the cache and acts only on its own request. Two reconciles with the same
+cache therefore never choose the same server; if a cache lags, the server refuses the order (429).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ QUEUED_REASONS: Final = frozenset(
         "Disrupted",
     }
 )
-"""Reasons for which a request waits for a server of its model. Whoever waits for anything else, such as an input or a
-store, is held: it must neither keep others from a server nor keep a server for itself."""
+"""Reasons of a request that is queued for a server. A request that waits for something else, such as an input or a
+store, is held: it takes no server from other requests and keeps none warm."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A generation, reduced to what the line and the scaling ask about."""
+    """The fields of a generation that queue and scaling need."""
 
     name: str
     model: str
@@ -44,40 +44,40 @@ class Request:
     """RFC 3339 in UTC, as the API server writes it: sorts like the time."""
     phase: str = "Pending"
     digest: str | None = None
-    """Digest that it is pinned to; None: not yet."""
+    """Digest that it is pinned to; None: not pinned yet."""
     server_uid: str | None = None
-    """Pod that it is, or was last, given to."""
+    """UID of the server of the current or last attempt."""
     completed: datetime | None = None
     store_endpoint: str | None = None
     """Endpoint of its own object store."""
     held: bool = False
-    """It waits for something else than a server: it stands in no line and asks for none."""
+    """It waits for something other than a server, so it is not queued."""
     input_generations: tuple[str, ...] = ()
-    """Requests whose clips it waits for, or may wait for."""
+    """Generations whose clips are its inputs."""
 
     @property
     def active(self) -> bool:
-        """Whether it waits or runs."""
+        """Whether it has not ended."""
         return self.phase not in TERMINAL
 
     @property
     def assigned(self) -> bool:
-        """Whether a server has it in hand, or is about to."""
+        """Whether it has a server."""
         return self.phase in ASSIGNED
 
     @property
     def serves(self) -> bool:
-        """Whether it has a server or waits for one."""
+        """Whether it has a server or is queued for one."""
         return self.active and (self.assigned or not self.held)
 
     @property
     def waiting(self) -> bool:
-        """Whether it stands in line."""
+        """Whether it is queued."""
         return self.active and not self.assigned and not self.held
 
 
 def request(manifest: KubeObject) -> Request:
-    """A VideoGeneration of the API server as a Request; reads raw JSON, since a line may be thousands long."""
+    """A VideoGeneration as a Request; reads raw JSON, since parsing thousands of them would be slow."""
     metadata: Mapping[str, Any] = manifest["metadata"]
     spec: Mapping[str, Any] = manifest.get("spec") or {}
     status: Mapping[str, Any] = manifest.get("status") or {}
@@ -102,7 +102,7 @@ def _holds(condition: Mapping[str, Any]) -> bool:
 
 
 def input_generations(manifest: KubeObject) -> tuple[str, ...]:
-    """Names of the requests whose clips a VideoGeneration that waits is given."""
+    """Names of the generations whose clips are inputs of a pending VideoGeneration."""
     spec: Mapping[str, Any] = manifest.get("spec") or {}
     if ((manifest.get("status") or {}).get("phase") or "Pending") != "Pending":
         return ()
@@ -111,18 +111,18 @@ def input_generations(manifest: KubeObject) -> tuple[str, ...]:
 
 
 def request_queue(requests: Iterable[Request], digest: str, current: str | None) -> tuple[Request, ...]:
-    """Who waits for `digest`, in order; requests that are not pinned yet wait for the model's `current` one."""
+    """Requests queued for `digest`, in order; requests without a digest are queued for the model's `current` one."""
     waiting = (r for r in requests if r.waiting and (r.digest or current) == digest)
     return tuple(sorted(waiting, key=lambda r: (r.created, r.name)))
 
 
 def position(line: Sequence[Request], name: str) -> int | None:
-    """How many stand before `name`, or None if it does not stand in line."""
+    """Number of requests ahead of `name`, or None if it is not queued."""
     return next((place for place, waiting in enumerate(line) if waiting.name == name), None)
 
 
 def idle_servers(servers: Iterable[ServerPod], requests: Iterable[Request]) -> tuple[ServerPod, ...]:
-    """Servers that can take a request now, in a stable order: those first that a roll-out will not take away."""
+    """Servers that can take a request now, in a stable order: those of the newest template first."""
     busy = {r.server_uid for r in requests if r.assigned}
     known = tuple(servers)
     newest = newest_template(known)
@@ -131,7 +131,7 @@ def idle_servers(servers: Iterable[ServerPod], requests: Iterable[Request]) -> t
 
 
 def assign(line: Sequence[Request], idle: Sequence[ServerPod]) -> dict[str, ServerPod]:
-    """Server by name of the request, for the first in line; one that failed on a server gets another if it can."""
+    """Server by request name, for the first in the queue; a request gets another server than last time if possible."""
     free = list(idle)
     chosen: dict[str, ServerPod] = {}
     for waiting in line:

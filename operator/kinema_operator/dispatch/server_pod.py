@@ -1,4 +1,4 @@
-"""One server's pod, reduced to what the planners ask about."""
+"""The fields of a server's pod that plans need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEMPLATE_HASH_LABEL: Final = "pod-template-hash"
 
 UNSCHEDULABLE: Final = "Unschedulable"
 FAILING: Final = "ServerFailing"
-"""Reasons of a condition that tells why no server runs; the message holds the pod's own reason."""
+"""Reasons of a condition when no server runs; the message has the pod's own reason."""
 _NO_TROUBLE: Final = frozenset({"ContainerCreating", "PodInitializing"})
 _LONGEST_WORDS: Final = 600
 
@@ -29,7 +29,7 @@ class ServerProblem:
     """UNSCHEDULABLE or FAILING."""
     message: str
     since: datetime | None = None
-    """Since when it cannot be scheduled."""
+    """Time since which it cannot be scheduled."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +46,28 @@ class ServerPod:
     ready: bool = False
     terminating: bool = False
     ended: bool = False
-    """Its containers have ended for good."""
+    """Its containers have ended and are not restarted."""
     deletion_cost: int = 0
     disrupted: str | None = None
-    """Why the cluster takes it away or has lost its node: such an end is nobody's fault."""
+    """Why the cluster evicts it or has lost its node: such an end is not counted as a failure."""
     template: str = ""
-    """Hash of the pod template that it was made of: the name of its ReplicaSet."""
+    """Hash of its pod template, as in the name of its ReplicaSet."""
     created: str = ""
     """RFC 3339 in UTC."""
     trouble: ServerProblem | None = None
-    """Why it does not run, in the words of the scheduler or the kubelet."""
+    """Why it does not run, as reported by the scheduler or the kubelet."""
     owner_uid: str | None = None
     """UID of its controller, a ReplicaSet."""
 
     @property
     def available(self) -> bool:
-        """Whether a request may be given to it."""
+        """Whether a request may be assigned to it."""
         going = self.terminating or self.ended or self.disrupted is not None
         return self.ready and not going and self.address is not None
 
     @property
     def ref(self) -> Ref:
-        """This very pod."""
+        """A reference to this pod, with its UID."""
         return Ref("v1", "Pod", self.namespace, self.name, self.uid)
 
 
@@ -98,7 +98,7 @@ def server_pod(manifest: KubeObject) -> ServerPod:
 
 
 def newest_template(servers: Iterable[ServerPod]) -> str:
-    """Hash of the template that pods are made of now: that of the pod made last."""
+    """Hash of the current pod template: that of the newest pod."""
     return max(((s.created, s.template) for s in servers), default=("", ""))[1]
 
 
@@ -107,9 +107,9 @@ def _is(conditions: Mapping[str, Mapping[str, Any]], type_: str, status: str) ->
 
 
 def _disruption(status: Mapping[str, Any], conditions: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Eviction, preemption and the loss of a node, as the cluster marks them.
+    """The reason of an eviction, a preemption or the loss of the node.
 
-    The kubelet reports Ready and ContainersReady together; only the node controller, which has lost the node, sets
+    The kubelet sets Ready and ContainersReady together; only the node controller, after it has lost the node, sets
     Ready alone to False.
     """
     target = conditions.get("DisruptionTarget", {})

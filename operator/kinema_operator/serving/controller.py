@@ -27,7 +27,7 @@ class ModelController:
         self._keys = keys
         self._settings = settings
         self._stores = stores
-        # Who follows which training. Only saves latency: every model is looked at after a start, which fills it.
+        # Models by the training that they follow. Filled by the first reconcile of each model; only saves latency.
         self._follows: dict[Key, str] = {}
 
     def keys_for(self, obj: KubeObject) -> Iterable[Key]:
@@ -64,7 +64,7 @@ class ModelController:
         raise TypeError(f"unknown effect {type(effect).__name__} of a model; report this as a bug")
 
     async def close(self) -> None:
-        """Nothing is held open between two looks."""
+        """Nothing to close."""
 
     def _follow(self, key: Key, source: str | None) -> None:
         if source is None:

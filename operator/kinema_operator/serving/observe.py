@@ -1,4 +1,4 @@
-"""Looks at the world of a VideoModel: the caches, and the object store while a digest is being waited for."""
+"""Observes a VideoModel: the cache, and the object store while the model has no digest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kinema_operator.shell.store_limits import ask
 async def observe(
     model: VideoModel, cache: Cache, stores: StoreSource, settings: Settings, order_key: str = ""
 ) -> Observed:
-    """One look at the world of `model`."""
+    """The observation of `model`."""
     namespace, name = model.metadata.namespace, model.metadata.name
     store = model.spec.artifact_store
     source = await _source(model, cache, stores)

@@ -1,4 +1,4 @@
-"""What the planner of a VideoModel knows of the world: frozen data, so that a plan can be made again from it."""
+"""The observation for the plan of a VideoModel: frozen data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kinema_operator.dispatch.server_pod import ServerPod
 
 @dataclass(frozen=True)
 class Source:
-    """What the model's source says now. Without a digest, `reason` and `message` say what is waited for."""
+    """The model's source. Without a digest, `reason` and `message` say why."""
 
     digest: str | None = None
     uri: str | None = None
@@ -28,33 +28,33 @@ class Served:
     replicas: int
     deployment: Ref
     service: Ref | None
-    """Its Service, if there is one."""
+    """Its Service, if it exists."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """One look at the world of a model."""
+    """The observation of a model."""
 
     source: Source
     requests: tuple[Request, ...] = ()
-    """Generations of this model, ended ones included: all that decide (generation.lines)."""
+    """Generations of this model, including ended ones: see RequestQueue.deciding."""
     servers: tuple[ServerPod, ...] = ()
     served: tuple[Served, ...] = ()
     default_endpoint: str = ""
     """Endpoint of the store that holds the model."""
     beyond: int = 0
-    """How many more requests wait than are told of here."""
+    """Number of queued requests beyond `requests`."""
     order_key: str = ""
-    """Public key by which servers know the operator's orders."""
+    """Public key that verifies the operator's orders."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """Who wants one digest."""
+    """The demand for one digest."""
 
     active: int = 0
-    """Requests that wait or run."""
+    """Requests that have not ended."""
     recent: int = 0
     """Requests that ended within idleSeconds."""
     cools_at: datetime | None = None
-    """When the first of the recent ones is no longer recent."""
+    """When the first of the recent requests is no longer recent."""

@@ -1,4 +1,4 @@
-"""What must be so for a VideoModel: its digest, its servers, and whose turn it is. Pure."""
+"""The plan of a VideoModel: its digest, its servers, and which requests can proceed. Pure."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ RESOLVED: Final = "Resolved"
 AVAILABLE: Final = "Available"
 ROLLED_OUT: Final = "RolledOut"
 ROLL_OVER_SECONDS: Final = 60.0
-"""How long the first server of a new digest may find no node before the servers of the former one make room."""
+"""Time for which the first server of a new digest may be unschedulable before servers of the former one are removed."""
 PROTECTION_SECONDS: Final = 0.5
-"""Between marking busy pods and removing others: the ReplicaSet controller must have seen the marks."""
+"""Time between marking busy pods and removing others: the ReplicaSet controller must have seen the marks."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How many servers one digest has and should have."""
+    """Current and desired servers of one digest."""
 
     digest: str
     current: int
@@ -43,17 +43,17 @@ class Scale:
 
     @property
     def waits_for_protection(self) -> bool:
-        """Whether servers would go now, but busy ones are not marked yet."""
+        """Whether servers would be removed now, but busy ones are not marked yet."""
         return 0 < self.desired < self.current and bool(self.patches)
 
     @property
     def replicas(self) -> int:
-        """What the Deployment says after this plan."""
+        """The Deployment's replicas after this plan."""
         return self.current if self.waits_for_protection else self.desired
 
 
 def plan(model: VideoModel, observed: Observed, settings: Settings, now: datetime) -> Plan:
-    """Everything that one look at `model` does."""
+    """The plan for the observation of `model`."""
     if model.metadata.deletion_timestamp:
         return Plan()
     digest = _digest(model, observed)
@@ -76,7 +76,7 @@ def plan(model: VideoModel, observed: Observed, settings: Settings, now: datetim
 
 
 def _digest(model: VideoModel, observed: Observed) -> str | None:
-    """A digest once served stays while its source is silent, unless the source names another one outright."""
+    """The source's digest; while it has none, the digest that is served."""
     if observed.source.digest:
         return observed.source.digest
     wanted = model.spec.source.digest
@@ -84,9 +84,9 @@ def _digest(model: VideoModel, observed: Observed) -> str | None:
 
 
 def _former(model: VideoModel, observed: Observed, digest: str | None, now: datetime) -> str | None:
-    """The digest whose servers go on until the first one of the newest digest is ready, so that nobody waits for that.
+    """The digest that serves requests until the first server of the newest digest is ready.
 
-    Where no node takes a server more for ROLL_OVER_SECONDS, they have to make room instead.
+    None if that server has been unschedulable for ROLL_OVER_SECONDS: then the former servers are removed first.
     """
     candidate = model.status.former or model.status.digest
     if digest is None or candidate in (None, digest) or _available(observed, digest):
@@ -106,7 +106,7 @@ def _available(observed: Observed, digest: str | None) -> int:
 
 
 def _trouble(observed: Observed, digest: str | None) -> ServerProblem | None:
-    """Why there is no server of this digest, if there should be one and none is ready."""
+    """Why no server of this digest is ready, although there should be one."""
     if digest is None or _available(observed, digest):
         return None
     return next((s.trouble for s in _of(observed, digest) if s.trouble is not None and not s.terminating), None)
@@ -120,7 +120,7 @@ def _unschedulable_seconds(observed: Observed, digest: str, now: datetime) -> fl
 
 
 def _endpoints(observed: Observed, settings: Settings) -> list[str]:
-    """Stores that servers must reach. One that is no address, or not allowed, opens no door and stops nobody else."""
+    """Stores that servers must reach. Endpoints that are invalid or not allowed are left out."""
     wanted = {observed.default_endpoint, *(r.store_endpoint or "" for r in observed.requests if r.serves)}
     return sorted(e for e in wanted if e and egress.is_allowed(e, settings.store_endpoint, settings.allowed_stores))
 
@@ -143,7 +143,7 @@ def _scales(
     }
     desired = shared(needs, observed.requests, assigned, serving.max_replicas)
     if former is not None and digest is not None:
-        # The one server beyond maxReplicas, by which the newest digest is rolled out.
+        # One server beyond maxReplicas, for the roll-out of the newest digest.
         desired[digest] = max(1, desired[digest])
     busy = frozenset(r.server_uid for r in observed.requests if r.assigned and r.server_uid)
     return tuple(Scale(d, current[d], desired[d], demands[d], protect_busy(_of(observed, d), busy)) for d in digests)
@@ -155,12 +155,12 @@ def _current(observed: Observed, digest: str) -> int:
 
 
 def _active(observed: Observed) -> int:
-    """Requests that run or wait for a server: what is held for another reason keeps nothing warm."""
+    """Number of requests that run or are queued; held requests keep no server warm."""
     return sum(r.serves for r in observed.requests) + observed.beyond
 
 
 def _last_active(model: VideoModel, observed: Observed, now: datetime) -> datetime | None:
-    """Moves only when the first request comes and when the last one has gone, to save writes between."""
+    """Changes only with the first request and after the last one, to save writes in between."""
     before = model.status
     if _active(observed):
         return before.last_active_time or now
@@ -214,7 +214,7 @@ def _status(
 def _rolled_out(
     conditions: tuple[Condition, ...], at: PlanTime, observed: Observed, digest: str | None, former: str | None
 ) -> tuple[Condition, ...]:
-    """Tells of a roll-over while there is one, and that it is done."""
+    """`conditions` with RolledOut during and after a roll-over."""
     trouble = _trouble(observed, digest)
     if former is not None:
         words = f"{former} is served until the first server of {digest} is ready"
@@ -248,7 +248,7 @@ def _availability(digest: str | None, replicas: int, ready: int, trouble: Server
 
 
 def _superfluous(observed: Observed, scales: tuple[Scale, ...]) -> tuple[Ref, ...]:
-    """Deployments and Services of digests that are neither current nor asked for any more."""
+    """Deployments and Services of digests that are neither current nor requested."""
     wanted = {names.short_digest(s.digest) for s in scales}
     gone = [s for s in observed.served if s.short_digest not in wanted]
     return tuple(ref for served in gone for ref in (served.deployment, served.service) if ref is not None)
@@ -257,7 +257,7 @@ def _superfluous(observed: Observed, scales: tuple[Scale, ...]) -> tuple[Ref, ..
 def _whose_turn(
     model: VideoModel, observed: Observed, digest: str | None, scales: tuple[Scale, ...]
 ) -> tuple[Key, ...]:
-    """Requests that can take a step now: those that may be pinned, and those for which there is a server."""
+    """Requests that can proceed now: those that can be pinned, and those for which there is a server."""
     ready: Iterable[Request] = (r for r in observed.requests if digest and r.waiting and r.digest is None)
     wake = {r.name for r in ready}
     for scale in scales:
@@ -265,7 +265,7 @@ def _whose_turn(
         servers = [s for s in observed.servers if s.short_digest == short]
         line = request_queue(observed.requests, scale.digest, digest)
         wake |= assign(line, idle_servers(servers, observed.requests)).keys()
-    # Whose server is being taken away goes to the next one at once.
+    # A request whose server is being removed gets another one at once.
     serving = {s.uid for s in observed.servers if not (s.terminating or s.ended or s.disrupted)}
     wake |= {r.name for r in observed.requests if r.assigned and r.server_uid not in serving}
     return tuple(Key(generation.KIND, model.metadata.namespace, name) for name in sorted(wake))

@@ -1,7 +1,7 @@
-"""How many servers a digest gets: one per request that waits or runs, and no hasty scale-in. Pure.
+"""The number of servers of a digest: one per active request, scaled in after a delay. Pure.
 
-Servers in surplus stay for `idleSeconds` after the request that they were for, since a load of weights costs more
-than an idle minute; when they go, a busy one is never among them.
+Surplus servers stay for `idleSeconds` after their last request, since loading weights costs more than an idle minute.
+Busy servers are never removed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BUSY_COST: Final = 1000
 
 
 def demand_for(requests: Iterable[Request], digest: str, current: str | None, idle: timedelta, now: datetime) -> Demand:
-    """Who wants `digest` now or wanted it within `idle`; requests not pinned yet want the model's `current` one."""
+    """The demand for `digest` now and within the last `idle`; requests without a digest count for `current`."""
     active, ended = 0, []
     for request in requests:
         if (request.digest or current) != digest:
@@ -35,7 +35,7 @@ def demand_for(requests: Iterable[Request], digest: str, current: str | None, id
 
 
 def desired_replicas(demand: Demand, current: int, warm: bool, serving: Serving) -> int:
-    """Replicas for the digest that new requests get; `warm`: the last request left less than idleSeconds ago."""
+    """Replicas for the digest of new requests; `warm`: the last request ended less than idleSeconds ago."""
     needed = max(serving.min_replicas, min(demand.active, serving.max_replicas))
     recent = max(demand.recent, 1 if warm else 0)
     held = min(current, demand.active + recent)
@@ -43,14 +43,14 @@ def desired_replicas(demand: Demand, current: int, warm: bool, serving: Serving)
 
 
 def desired_for_former(demand: Demand, serving: Serving) -> int:
-    """Replicas for a digest that no new request gets: as many as its last requests need, then none."""
+    """Replicas for a digest without new requests: as many as its last requests need, then none."""
     return min(demand.active, serving.max_replicas)
 
 
 def shared(needs: Mapping[str, int], requests: Iterable[Request], current: str | None, limit: int) -> dict[str, int]:
-    """Servers by digest, no more than `limit` for all: for what runs, then for who came first, then to stay warm.
+    """Servers by digest, at most `limit` in all: first for running requests, then for queued ones, then warm servers.
 
-    `needs`: how many each digest would get if it were alone. Requests not pinned yet want the `current` one.
+    `needs`: servers that each digest would get alone. Requests without a digest count for `current`.
     """
     running = Counter(r.digest or current for r in requests if r.assigned)
     granted = {digest: min(need, running[digest]) for digest, need in needs.items()}
@@ -67,7 +67,7 @@ def shared(needs: Mapping[str, int], requests: Iterable[Request], current: str |
 
 
 def protect_busy(servers: Iterable[ServerPod], busy: frozenset[str]) -> tuple[Patch, ...]:
-    """Patches that make busy pods the last to be removed, and pods that are no longer busy ordinary again."""
+    """Patches that set the deletion cost of busy pods, and remove it from pods that are no longer busy."""
     patches = []
     for server in servers:
         cost = BUSY_COST if server.uid in busy else 0

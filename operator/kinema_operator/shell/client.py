@@ -372,7 +372,7 @@ async def _answer(response: aiohttp.ClientResponse) -> Any:
 
 
 async def _batches(response: aiohttp.ClientResponse) -> AsyncIterator[list[dict[str, Any]]]:
-    # RequestQueues are split by hand: aiohttp's readline refuses lines longer than its buffer.
+    # Lines are split by hand: aiohttp's readline refuses lines longer than its buffer.
     rest = b""
     async for chunk in response.content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")

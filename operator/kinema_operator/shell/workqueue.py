@@ -69,7 +69,7 @@ class Schedule(Generic[K]):
         self._failures: dict[K, int] = {}
 
     def add(self, key: K, now: float, priority: Priority = Priority.LIVE) -> None:
-        """Findings at `key` as soon as possible."""
+        """Reconcile `key` as soon as possible."""
         if key in self._working:
             known, since = self._again.get(key, (priority, now))
             self._again[key] = (max(known, priority), since)
@@ -84,13 +84,13 @@ class Schedule(Generic[K]):
         heapq.heappush(self._heaps.setdefault(_namespace(key), []), (rank, ticket, key))
 
     def add_at(self, key: K, when: float) -> None:
-        """Findings at `key` at `when`, in place of any other time it had; at once still comes first."""
+        """Reconcile `key` at `when`, in place of any other time it had; at once still comes first."""
         ticket = next(self._tickets)
         self._delayed[key] = (when, ticket)
         heapq.heappush(self._delayed_heap, (when, ticket, key))
 
     def add_by(self, key: K, when: float) -> None:
-        """Findings at `key` at `when` at the latest: whatever comes sooner serves as well."""
+        """Reconcile `key` at `when` at the latest: whatever comes sooner serves as well."""
         known = self._delayed.get(key)
         if key not in self._due and (known is None or known[0] > when):
             self.add_at(key, when)
@@ -138,7 +138,7 @@ class Schedule(Generic[K]):
             self.add(key, now, priority)
 
     def failed(self, key: K, now: float) -> float:
-        """Findings at `key` again after its backoff, which doubles with each failure in a row; returns the wait."""
+        """Reconcile `key` again after its backoff, which doubles with each failure in a row; returns the wait."""
         failures = self._failures.get(key, 0)
         self._failures[key] = min(failures + 1, BACKOFF_DOUBLINGS)
         initial, longest = self._backoff
@@ -208,17 +208,17 @@ class WorkQueue(Generic[K]):
         return self._schedule.working
 
     def add(self, key: K, priority: Priority = Priority.LIVE) -> None:
-        """Findings at `key` as soon as possible."""
+        """Reconcile `key` as soon as possible."""
         self._schedule.add(key, self._clock(), priority)
         self._changed.set()
 
     def add_within(self, key: K, seconds: float) -> None:
-        """Findings at `key` when `seconds` are over, if nothing makes it be looked at sooner."""
+        """Reconcile `key` when `seconds` are over, unless something makes it due earlier."""
         self._schedule.add_by(key, self._clock() + max(0.0, seconds))
         self._changed.set()
 
     def failed(self, key: K) -> float:
-        """Findings at `key` again after its backoff; returns the seconds."""
+        """Reconcile `key` again after its backoff; returns the seconds."""
         wait = self._schedule.failed(key, self._clock())
         self._changed.set()
         return wait

@@ -1,1 +1,1 @@
-"""VideoModelTraining: a pure plan, what it looks at, the objects it makes, and what it does in the object store."""
+"""VideoModelTraining: its observation, its pure plan, the objects it creates, and its effects on the object store."""

@@ -1,7 +1,7 @@
-"""The objects of an attempt and of its evaluation: what must exist, what is resized, what is left over and goes.
+"""The objects of an attempt and of its evaluation: which must exist, which are resized, which are deleted.
 
-Trainers go first and their rendezvous last. A trainer that is told to go (SIGTERM) ends its round at a step boundary
-and commits, and every commit is allowed by the rendezvous: without it the steps since the last checkpoint are lost.
+Trainers are deleted before their rendezvous pod. A trainer that gets SIGTERM ends its round at a step boundary and
+commits, and the rendezvous pod must allow every commit: without it the steps since the last checkpoint are lost.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from kinema_operator.training.uri import key
 from kinema_operator.training.view import View
 
 LEFTOVER_GRACE: Final = timedelta(seconds=30)
-"""Trainers of a run that is done may end by themselves for so long; then they are removed."""
+"""Time for trainers of a complete run to exit by themselves; then they are deleted."""
 STORE_IS_LOST_AFTER: Final = names.RENDEZVOUS_LOST_SECONDS * names.LEASE_SHARE
-"""Seconds after which members that do not hear their rendezvous have stopped, unless they tell of a longer lease: by
-then another one costs nothing. Kubernetes takes a minute to see that a node is lost."""
+"""Seconds after which members without a response from their rendezvous pod have stopped, unless they report a longer
+lease: a new pod then interrupts nothing. Kubernetes takes a minute to detect the loss of a node."""
 STORE_BEGINS: Final = timedelta(seconds=30)
-"""A rendezvous that runs for less than this is waited for: trainers that look for it may not have found it yet."""
+"""Time for trainers to find a new rendezvous pod, before it counts as unheard."""
 LOOK_SOON_SECONDS: Final = 1.0
-"""While trainers do not hear their rendezvous."""
+"""Reconcile interval while trainers get no response from their rendezvous pod."""
 LOOK_AGAIN_SECONDS: Final = 5.0
-"""Looking again although a watch should tell when something is gone: a safety net, not the way forward."""
+"""Reconcile interval while something is being deleted, in case the watch misses the deletion."""
 PROGRESS_FILE: Final = f"{names.SCRATCH_DIR}/progress.json"
 
 
@@ -53,7 +53,7 @@ def site(
     settings: Settings,
     service: str = names.RENDEZVOUS_SERVICE,
 ) -> launch.Site:
-    """The cluster as a place to run."""
+    """The settings of the cluster for a run."""
     return launch.Site(
         rendezvous_host=store_host(training.metadata.name, run, attempt, service),
         rendezvous_port=names.RENDEZVOUS_PORT,
@@ -76,7 +76,7 @@ def describe_attempt(
     settings: Settings,
     service: str = names.RENDEZVOUS_SERVICE,
 ) -> tuple[RunConfig, specs.AppDef]:
-    """The attempt that the status has fixed, as every runner would run it."""
+    """Configuration and AppDef of the attempt in the status."""
     status = training.status
     config = launch.run_config(training, status.run, status.attempt, key(location, status.resume_from))
     place = site(training, status.run, status.attempt, location, settings, service)
@@ -86,7 +86,7 @@ def describe_attempt(
 def describe_evaluation(
     training: VideoModelTraining, model_digest: str, location: StoreLocation, settings: Settings
 ) -> tuple[EvaluationConfig, specs.AppDef]:
-    """The evaluation of the current attempt's model, as every runner would run it."""
+    """Configuration and AppDef of the evaluation of the current attempt's model."""
     run, attempt, wanted = training.status.run, training.status.attempt, training.spec.evaluation or Evaluation()
     config = launch.evaluation_config(training, run, attempt, model_digest, wanted)
     return config, launch.evaluation_app(config, site(training, run, attempt, location, settings))
@@ -95,7 +95,7 @@ def describe_evaluation(
 def describe_publication(
     training: VideoModelTraining, export: ExportSeen, location: StoreLocation, settings: Settings
 ) -> tuple[PublicationConfig, specs.AppDef]:
-    """The publication of the current attempt's model."""
+    """Configuration and AppDef of the publication of the current attempt's model."""
     meta, run, attempt = training.metadata, training.status.run, training.status.attempt
     config = PublicationConfig(
         namespace=meta.namespace,
@@ -110,7 +110,7 @@ def describe_publication(
 
 
 def policy(view: View) -> Apply:
-    """The NetworkPolicy around the pods of all trainings of the namespace."""
+    """The NetworkPolicy of the pods of all trainings of the namespace."""
     own = view.settings.store_endpoint
     stores = {endpoint or own for endpoint in view.seen.stores_named}
     stores.add(store_location(view.spec.artifact_store, view.settings).endpoint)
@@ -118,7 +118,7 @@ def policy(view: View) -> Apply:
 
 
 def evaluation_objects(view: View) -> tuple[Apply, ...]:
-    """What must exist while the attempt's model is measured, besides the policy. Made once, never changed."""
+    """Objects for the evaluation of the attempt's model, besides the policy. Created once, never changed."""
     assert view.status.evaluation is not None
     location = store_location(view.spec.artifact_store, view.settings)
     config, app = describe_evaluation(view.training, view.status.evaluation.model_digest, location, view.settings)
@@ -126,20 +126,20 @@ def evaluation_objects(view: View) -> tuple[Apply, ...]:
 
 
 def publication_objects(view: View, export: ExportSeen) -> tuple[Apply, ...]:
-    """What must exist while the attempt's model is published."""
+    """Objects for the publication of the attempt's model."""
     location = store_location(view.spec.artifact_store, view.settings)
     config, app = describe_publication(view.training, export, location, view.settings)
     return (policy(view), Apply(publication_job(view.training, app, config, view.settings), once=True))
 
 
 def publications(view: View, *, but: JobSeen | None) -> tuple[Ref, ...]:
-    """Jobs that publish, or published, another model than the present one, or failed to."""
+    """Publication Jobs of any state, except `but`."""
     jobs = (job for job in view.seen.jobs if job.component == names.COMPONENT_PUBLISHER and not job.deleting)
     return tuple(_job_ref(view, job.name, job.uid) for job in jobs if job != but)
 
 
 def objects(view: View) -> tuple[Apply, ...]:
-    """What must exist while an attempt is under way. The Job and the store's pod are made once, never changed."""
+    """Objects of a running attempt. The Job and the rendezvous pod are created once and never changed."""
     training, settings, service = view.training, view.settings, view.service
     found = [policy(view), Apply(rendezvous_service(training.metadata.namespace))]
     if service != names.RENDEZVOUS_SERVICE:
@@ -169,7 +169,7 @@ def _another_store(view: View, app: specs.AppDef, config: RunConfig) -> KubeObje
 
 
 def resize(view: View) -> tuple[Patch, ...]:
-    """Parallelism and completions, which move together, by a patch that loses against any other change."""
+    """Set parallelism and completions together, with a patch that fails if the Job has changed meanwhile."""
     found = view.job
     if found is None or found.finished or found.parallelism == view.nodes:
         return ()
@@ -178,7 +178,7 @@ def resize(view: View) -> tuple[Patch, ...]:
 
 
 def resize_groups(view: View) -> tuple[Patch, ...]:
-    """The least size of a group, for stores that take it in while they serve."""
+    """Set the smallest group size of rendezvous pods that can change it while they run."""
     wanted = view.spec.min_nodes
     body: KubeObject = {"metadata": {"annotations": {ANNOTATION_MIN_NODES: str(wanted)}}}
     stores = (pod for pod in view.stores if pod.generation is not None and pod.deletion_time is None and not pod.over)
@@ -186,16 +186,16 @@ def resize_groups(view: View) -> tuple[Patch, ...]:
 
 
 def unfit_stores(view: View) -> tuple[Ref, ...]:
-    """Stores that ended, those that no trainer hears, and those of an older version that form groups of another least
-    size than the spec now says.
+    """Rendezvous pods to replace: ended ones, those that no trainer gets a response from, and those of an older version
+    whose smallest group size differs from the spec.
 
-    The last are left alone while a group works: making them anew ends its round.
+    The last kind is kept while a group is training, since a replacement ends its round.
     """
     return tuple(_pod_ref(view, pod) for pod in view.stores if pod.deletion_time is None and not _fits(view, pod))
 
 
 def stores_lost(view: View) -> tuple[Event, ...]:
-    """Tells of each store that is replaced because nobody hears it."""
+    """An event for each rendezvous pod that is replaced because no trainer gets a response from it."""
     lost = [pod for pod in view.stores if pod.deletion_time is None and is_unheard(view, pod)]
     said = "no trainer has had a response from it for {:.0f} s; the operator creates another rendezvous pod"
     return tuple(
@@ -205,7 +205,7 @@ def stores_lost(view: View) -> tuple[Event, ...]:
 
 
 def held_pods(view: View) -> tuple[Ref, ...]:
-    """Pods whose trainer has ended and which another container keeps: the Job would never replace them."""
+    """Pods whose trainer has ended while another container still runs: the Job would never replace them."""
     return tuple(
         _pod_ref(view, pod)
         for pod in view.trainers
@@ -218,7 +218,7 @@ def _ended_long_ago(view: View, end: PodEnd) -> bool:
 
 
 def of_other_attempts(view: View) -> tuple[Ref, ...]:
-    """Everything of attempts that are not the current one."""
+    """All objects of attempts other than the current one."""
     current = (view.status.run, view.status.attempt)
     jobs = [j for j in view.seen.jobs if (j.run, j.attempt) != current and not j.deleting]
     stores = [p for p in _needless_stores(view) if (p.run, p.attempt) != current]
@@ -226,30 +226,30 @@ def of_other_attempts(view: View) -> tuple[Ref, ...]:
 
 
 def of_every_attempt(view: View, *, keep_finished_job: bool) -> tuple[Ref, ...]:
-    """Everything that runs, or waits to run; with `keep_finished_job` the logs of trainers that ended stay readable."""
+    """All objects of all attempts; with `keep_finished_job` except a finished Job, so that its logs stay readable."""
     jobs = [j for j in view.seen.jobs if not j.deleting and not (keep_finished_job and j.finished)]
     return _refs(view, jobs, _needless_stores(view))
 
 
 def of_training(view: View) -> tuple[Ref, ...]:
-    """What trains, or helps to train, and has not ended: of no use once the model is there."""
+    """Training Jobs and pods that have not ended: not needed once the model is exported."""
     jobs = [j for j in view.seen.jobs if j.component == names.COMPONENT_TRAINER and not j.deleting and not j.finished]
     return _refs(view, jobs, _needless_stores(view))
 
 
 def evaluation_jobs(view: View) -> list[JobSeen]:
-    """Every Job that measures, or measured, a model of this training, leaving ones too."""
+    """All evaluation Jobs of this training, including those being deleted."""
     return [job for job in view.seen.jobs if job.component == names.COMPONENT_EVALUATOR]
 
 
 def of_other_models(view: View) -> tuple[Ref, ...]:
-    """Jobs that measure a model that is no longer the one to publish."""
+    """Evaluation Jobs of models other than the one to publish."""
     wanted = view.evaluation_job
     return tuple(_job_ref(view, j.name, j.uid) for j in evaluation_jobs(view) if j != wanted and not j.deleting)
 
 
 def _needless_stores(view: View) -> list[PodSeen]:
-    """Rendezvous stores that nobody commits through any more."""
+    """Rendezvous pods that no trainer needs for a commit any more."""
     needed = {
         (pod.run, pod.attempt)
         for pod in view.seen.pods
@@ -272,23 +272,23 @@ def _fits(view: View, pod: PodSeen) -> bool:
 
 
 def _live_store(view: View) -> bool:
-    """A store that serves, or one that is about to be gone: two at a time are one too many, although the head of the
-    attempt lets one group commit."""
+    """Whether a rendezvous pod serves or is being deleted. There should be one at a time, although the head of the
+    attempt lets only one group commit."""
     stores = [pod for pod in view.stores if not (pod.phase == "Failed" and pod.trouble) and not is_unheard(view, pod)]
     return any(pod.deletion_time is None or view.now <= pod.deletion_time + termination.STUCK_AFTER for pod in stores)
 
 
 def is_unheard(view: View, store: PodSeen) -> bool:
-    """Whether no trainer hears a store that has run for a while: its node is lost, or the network to it.
+    """Whether no trainer gets a response from a rendezvous pod that has run for a while: its node or network is down.
 
-    A store that is being deleted because of it stays unheard, and is not waited for.
+    Stays true while the pod is being deleted for that reason, so that its end is not awaited.
     """
     begun = store.started is not None and view.now - store.started >= STORE_BEGINS
     return begun and not store.over and _leases_over(view)
 
 
 def _leases_over(view: View) -> bool:
-    """Whether every member has stopped that has heard a rendezvous."""
+    """Whether the leases of all members have expired, so that they have stopped."""
     return view.seen.cut_off_seconds >= max(STORE_IS_LOST_AFTER, view.seen.lease_seconds)
 
 

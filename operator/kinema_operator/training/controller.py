@@ -37,7 +37,7 @@ class ApiClient(Protocol):
         """One object by its name, or None."""
 
     async def post(self, manifest: KubeObject) -> dict[str, Any]:
-        """Make the object."""
+        """Create the object."""
 
     async def apply(self, manifest: KubeObject) -> dict[str, Any]:
         """Server-side apply."""
@@ -46,7 +46,7 @@ class ApiClient(Protocol):
         """Delete the object; whether it was there."""
 
     async def patch(self, ref: Ref, body: KubeObject, resource_version: str | None) -> dict[str, Any]:
-        """JSON merge patch; with None onto whatever version of the object there is."""
+        """JSON merge patch; `resource_version` None: of any version."""
 
 
 class TrainingController:
@@ -63,14 +63,14 @@ class TrainingController:
         self._observer = Observer(settings, client, stores, Trainers(settings, progress_port))
 
     def keys_for(self, obj: KubeObject) -> Iterable[Key]:
-        """The training itself, and whatever carries its label."""
+        """The training itself, or the training that the object's label names."""
         metadata = obj["metadata"]
         if obj["kind"] == self.kind:
             return [Key(self.kind, metadata["namespace"], metadata["name"])]
         if obj["kind"] not in ("Job", "Pod", "Service", "NetworkPolicy"):
             return []
         if shared.is_shared(obj):
-            # No training's: whoever needs it misses it at its next look. Whether anybody does is asked by no name.
+            # Shared objects belong to no training: the next reconcile of any training creates a missing one again.
             return [Key(self.kind, metadata["namespace"], "")]
         name = (metadata.get("labels") or {}).get(names.LABEL_TRAINING)
         return [Key(self.kind, metadata["namespace"], name)] if name else []
@@ -88,7 +88,7 @@ class TrainingController:
         return self._tell_scope(resource, decide(View(resource, observed, self._settings, now)), now)
 
     def _tell_scope(self, found: VideoModelTraining, plan: Plan, now: datetime) -> Plan:
-        """Say it where the trainers' keys open more than the training's own prefix."""
+        """`plan` with a condition if the trainers' keys are not scoped to the training's prefix."""
         own = found.spec.artifact_store
         if own is None or not isinstance(plan.status, VideoModelTrainingStatus):
             return plan
@@ -143,7 +143,7 @@ class TrainingController:
                 raise TypeError(f"unknown effect {type(effect).__name__} of a training; report this as a bug")
 
     async def gone(self, key: Key, cache: Cache) -> None:
-        """With the last training of a namespace goes what its trainings share."""
+        """Delete the shared objects with the last training of a namespace."""
         for ref in shared.needless(cache, key.namespace):
             try:
                 await self._client.delete(ref)
@@ -151,7 +151,7 @@ class TrainingController:
                 log.warning("Cannot delete unused %s %s: %s", ref.kind, ref.name, error)
 
     async def close(self) -> None:
-        """Nothing is held open between two looks."""
+        """Nothing to close."""
 
     async def _remember(self, key: Key, found: VideoModelTraining, effect: effects.RememberArtifacts) -> None:
         body = {"metadata": {"annotations": {names.ANNOTATION_ARTIFACTS: str(effect.record)}}}
@@ -159,7 +159,7 @@ class TrainingController:
         try:
             await self._client.patch(this, body, None)
         except Denied as error:
-            # Of use only after a restore, so nothing that runs now depends on it.
+            # Only needed after a restore, so a failure is not fatal.
             log.warning("Cannot record the location of artefacts: %s", error)
 
     async def _set_finalizer(self, key: Key, wanted: bool) -> None:
@@ -171,7 +171,7 @@ class TrainingController:
         await self._client.patch(ref_to(live), body, live["metadata"]["resourceVersion"])
 
     async def _put(self, secret: KubeObject) -> None:
-        """A plain POST costs the API server half of an apply, and most Secrets are new."""
+        """Try POST first: it costs the API server half of an apply, and most Secrets are new."""
         try:
             await self._client.post(secret)
         except AlreadyExists:

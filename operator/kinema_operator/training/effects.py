@@ -1,4 +1,4 @@
-"""What the plan of a training may have done outside the API server: data; `perform.py` carries it out."""
+"""Effects of a training outside the API server, as data; `perform.py` carries them out."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from kinema_operator.core.plan import Effect
 
 @dataclass(frozen=True)
 class IssueCredentials(Effect):
-    """Make or renew a Secret with storage credentials: the trainers', or those of the pod that publishes a model."""
+    """Create or renew a Secret with storage credentials, for the trainers or for the publisher."""
 
     publishes: str | None = None
-    """Digest of the model to publish: these open its export and its folder, and nothing else."""
+    """Digest of the model to publish: the credentials are scoped to its export and its folder. None: for trainers."""
 
     urgent: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
 class RememberArtifacts(Effect):
-    """Write down, where a backup keeps it, under what the training's artefacts lie."""
+    """Record the location of the training's artefacts in an annotation, which backups keep."""
 
     record: ArtifactsRecord
 
@@ -40,14 +40,14 @@ class PruneCheckpoints(Effect):
 
 @dataclass(frozen=True)
 class CleanAttempts(Effect):
-    """Delete what nothing needs any more of a run whose model is published."""
+    """Delete the files of a run that are not needed after its model is published."""
 
     prefix: str
-    """Of the run."""
+    """Prefix of the run."""
     report: str
     """Prefix of the report on the model."""
     keep: int
-    """Newest checkpoints that stay."""
+    """Number of newest checkpoints to keep."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class DeleteArtifacts(Effect):
 
 @dataclass(frozen=True)
 class SetFinalizer(Effect):
-    """Have the finalizer on the training, or not."""
+    """Add the finalizer to the training, or remove it."""
 
     wanted: bool
 
 
 @dataclass(frozen=True)
 class CloseAttempt(Effect):
-    """Let nothing be committed any more in an attempt that is over."""
+    """Close the head of an attempt that is over, so that nothing more is committed in it."""
 
     prefix: str
-    """Of the attempt."""
+    """Prefix of the attempt."""

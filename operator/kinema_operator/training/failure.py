@@ -1,7 +1,7 @@
-"""How an attempt fails: the class of a pod's end, whether it ends the attempt, and what is tried after it.
+"""How an attempt fails: the failure class of a pod, whether it ends the attempt, and the wait before the next one.
 
-A pod that dies ends nothing by itself: the group goes on smaller and the Job replaces the pod. What a new pod cannot
-heal (a wrong configuration, no memory, a NaN, a stall) ends the attempt.
+The end of a pod does not end the attempt: the group continues with fewer nodes and the Job replaces the pod. A failure
+that a new pod cannot repair (a wrong configuration, no memory, a NaN, a stall) ends the attempt.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BY_SEVERITY: Final[tuple[FailureClass, ...]] = (
     "unknown",
     "preemption",
 )
-"""One trainer's user error shows as a network error in its peers: the first of these is the cause."""
+"""Order of likelihood that a class is the cause: a user error of one trainer is a network error in its peers."""
 
 ENDS_ATTEMPT: Final[frozenset[FailureClass]] = frozenset(
     {"user_error", "hardware", "numerics", "out_of_memory", "stall"}
@@ -59,11 +59,11 @@ ADVICE: Final[dict[FailureClass, str]] = {
 
 _DISRUPTED: Final = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Preempting", "Terminated", "Shutdown"})
 _KILLED: Final = frozenset({128 + 9, 128 + 15})
-"""Exit codes after SIGKILL and SIGTERM: somebody ended the process from outside."""
+"""Exit codes after SIGKILL and SIGTERM."""
 
 CRASH_LOOP_WINDOW: Final = timedelta(minutes=10)
 CRASH_LOOP_ROUNDS: Final = 2
-"""So many failures per node within the window, and no group at work, end the attempt."""
+"""Failures per node within the window that end the attempt while no group is training."""
 _MESSAGE_LENGTH: Final = 1024
 
 
@@ -74,20 +74,20 @@ class Failure:
     failure_class: FailureClass
     message: str
     step: int | None = None
-    """Of numerics: the optimizer step that failed, counted from 1."""
+    """For class numerics: the optimizer step that failed, counted from 1."""
     node: str = ""
-    """Of hardware: the node that it is in."""
+    """For class hardware: the node."""
     wait: timedelta | None = None
-    """Of a group that found no place: how long it waits before it tries again; see placement.py."""
+    """For a group that was not scheduled: the wait before the next attempt; see placement.py."""
 
     @property
     def reason(self) -> str:
-        """For a condition."""
+        """Reason of the condition."""
         return "NotPlaced" if self.wait is not None else _REASONS[self.failure_class]
 
 
 def classify(end: PodEnd) -> FailureClass:
-    """The class of a container's end, from the surest sign to the vaguest."""
+    """The failure class of a container's end, from the most to the least specific evidence."""
     if end.disrupted or end.reason in _DISRUPTED:
         return "preemption"
     if end.reason == "OOMKilled":
@@ -101,7 +101,7 @@ def classify(end: PodEnd) -> FailureClass:
 
 
 def describe(pod: PodSeen, end: PodEnd) -> str:
-    """One sentence on how a pod ended: the trainer's own words where it left any."""
+    """One sentence on how a pod ended: its termination message, if it has one."""
     if end.word:
         said = end.word.message
     elif end.reason == "OOMKilled":
@@ -112,7 +112,7 @@ def describe(pod: PodSeen, end: PodEnd) -> str:
 
 
 def parse_termination_message(message: str) -> TerminationMessage | None:
-    """A trainer's termination message, or None if it left none that can be read."""
+    """A trainer's termination message, or None if there is no readable one."""
     try:
         return TerminationMessage.model_validate_json(message)
     except ValueError:
@@ -120,13 +120,13 @@ def parse_termination_message(message: str) -> TerminationMessage | None:
 
 
 def failed_pods(pods: Iterable[PodSeen]) -> list[tuple[FailureClass, PodSeen, PodEnd]]:
-    """Trainers that ended in failure, the cause first."""
+    """Trainers that failed, the likely cause first."""
     found = [(classify(pod.end), pod, pod.end) for pod in pods if pod.end and pod.end.exit_code != 0]
     return sorted(found, key=lambda item: (BY_SEVERITY.index(item[0]), _finished(item[2]), item[1].name))
 
 
 def fatal(pods: Iterable[PodSeen]) -> Failure | None:
-    """The failure of a pod that no replacement heals."""
+    """A failure that a replacement pod cannot repair."""
     for failure_class, pod, end in failed_pods(pods):
         if failure_class in ENDS_ATTEMPT:
             return _failure(failure_class, pod, end)
@@ -141,7 +141,7 @@ def of_job(pods: Iterable[PodSeen], message: str) -> Failure:
 
 
 def crash_loop(pods: Iterable[PodSeen], nodes: int, now: datetime) -> Failure | None:
-    """Trainers that die again and again while no group is at work."""
+    """The failure of trainers that end repeatedly while no group is training."""
     recent = [
         (failure_class, pod, end)
         for failure_class, pod, end in failed_pods(pods)
@@ -154,7 +154,7 @@ def crash_loop(pods: Iterable[PodSeen], nodes: int, now: datetime) -> Failure | 
 
 
 def stalled(view: View) -> Failure | None:
-    """Nothing has moved for too long although enough trainers run: no step, no group, or no word from rank 0.
+    """A stall although enough trainers run: for too long no step, no group, or no response of rank 0.
 
     Times are ages: clocks of different machines are never compared.
     """
@@ -183,14 +183,14 @@ def stalled(view: View) -> Failure | None:
 def backoff(failure_class: FailureClass, earlier: int, settings: Settings) -> timedelta:
     """How long to wait before the attempt after the (`earlier` + 1)-th failure of a class."""
     if failure_class in ("preemption", "hardware"):
-        # Nothing to wait for: the next attempt runs elsewhere.
+        # No wait: the next attempt runs on other nodes.
         return timedelta(0)
     seconds = settings.retry_backoff_seconds * 2.0 ** min(earlier, 32)
     return timedelta(seconds=min(seconds, settings.retry_backoff_max_seconds))
 
 
 def budget_spent(failure_class: FailureClass, earlier: int, settings: Settings) -> bool:
-    """Whether `earlier` attempts of this class leave no further one. Preemption is free."""
+    """Whether no attempt is left after `earlier` failures of this class. Preemptions are not limited."""
     return failure_class != "preemption" and earlier >= settings.retry_budget.get(failure_class, 0)
 
 

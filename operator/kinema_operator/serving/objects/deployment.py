@@ -1,8 +1,8 @@
 """The Deployment that serves one digest of a model.
 
-Its argv and env are those of the AppDef (kinema_api.launch), plus what only a live pod can know. A server is stateless
-and holds no credentials: it gets everything with a work order, so any pod can be lost at any
-moment. Its pods satisfy the restricted Pod Security Standard.
+Its argv and env are those of the AppDef (kinema_api.launch), plus values that only exist in a pod. A server is
+stateless and has no credentials: a work order contains everything that it needs, so any pod may be lost at any time.
+Its pods satisfy the restricted Pod Security Standard.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ METRICS_PORT_NAME: Final = launch.METRICS_PORT
 SPARE_SECONDS: Final = 10
 
 POD_ENV: Final = (names.ENV_THREADS, *pods.SCRATCH_ENV, names.ENV_POD_UID)
-"""Every variable that a live pod may have beyond the AppDef's; the last one only beside an order key."""
+"""Variables that a pod may have in addition to the AppDef's; the last one only with an order key."""
 _ENV_ORDER: Final = (
     launch.ENV_UNBUFFERED,
     names.ENV_THREADS,
@@ -34,15 +34,15 @@ _ENV_ORDER: Final = (
     launch.ENV_EXPANSION_MODEL,
     names.ENV_ORDER_KEY,
 )
-"""Another order of a pod template's list is another template, and replaces every server."""
+"""Order of the variables: a change of the order changes the pod template and so replaces every server."""
 _MODULE_ARGS: Final = 2
-"""Arguments of the AppDef that stand in the container's command, for the same reason: -m and the module."""
+"""Arguments of the AppDef that are in the container's command, for the same reason: -m and the module."""
 
 NODE_LOSS_SECONDS: Final = 15
-"""A server on a node that is not heard of is replaced after so long; its successor starts from nothing, and a request
-that it holds goes to another one anyway. A kubelet that is back reports itself within 10 s."""
+"""Toleration of an unreachable node, in seconds. Short, since a server has no state and its request goes to another
+server anyway; a kubelet that is back reports within 10 s."""
 READINESS: Final = {"periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 3}
-# The operator decides within seconds about a server that holds a request; this is for one that hangs without one.
+# The operator replaces an unresponsive server with a request within seconds; this probe is for idle servers.
 LIVENESS: Final = {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 18}
 
 
@@ -51,7 +51,7 @@ def server_deployment(
 ) -> KubeObject:
     """The Deployment of `replicas` servers of `digest` (`sha256:<hex>`).
 
-    `order_key`: the public key by which they know the operator's orders; servers without one take none from outside.
+    `order_key`: the public key that verifies the operator's orders.
     """
     name = model.metadata.name
     return {
@@ -67,7 +67,7 @@ def server_deployment(
             "replicas": replicas,
             "revisionHistoryLimit": 1,
             "selector": {"matchLabels": server_selector(name, digest)},
-            # A busy server is not taken away before its successor can work.
+            # A busy server is not removed before its successor is ready.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "template": {
                 "metadata": {
@@ -105,7 +105,7 @@ def _pod_spec(model: VideoModel, digest: str, settings: Settings, order_key: str
 def _role(model: VideoModel, digest: str, settings: Settings, order_key: str) -> specs.Role:
     site = launch.ServerSite(
         image=settings.worker_image,
-        # The server's own patience ends before the kubelet's, so that it always ends by itself.
+        # The server's own time limit is shorter than the kubelet's, so that it always exits by itself.
         grace_seconds=max(1, settings.server_termination_grace_seconds - SPARE_SECONDS),
         expansion_url=settings.expansion_url or "",
         expansion_model=settings.expansion_model,
@@ -121,7 +121,7 @@ def _env(role: specs.Role, settings: Settings) -> list[dict[str, Any]]:
         {"name": name, "value": values[name]} for name in sorted(values, key=_ENV_ORDER.index)
     ]
     if names.ENV_ORDER_KEY in values:
-        # How a server knows that an order is for this very pod.
+        # Orders are signed for the UID of the pod.
         own_uid = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}
         found.append({"name": names.ENV_POD_UID, "valueFrom": own_uid})
     return found

@@ -1,7 +1,7 @@
-"""The NetworkPolicy around a model's servers: orders from the operator alone, and out to nothing but the store.
+"""The NetworkPolicy of a model's servers: orders from the operator only, and egress to the object store only.
 
-A prompt is hostile input; a server that it takes over finds no door but the object store, and no key for that. Where
-the operator names a language model that says prompts at length, that is a second door.
+Prompts are untrusted input: a compromised server reaches nothing but the object store, for which it has no keys, and
+the language model that expands prompts, if one is configured.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kinema_operator.dispatch.labels import model_selector
 
 
 def server_network_policy(model: VideoModel, store_endpoints: Iterable[str], settings: Settings) -> KubeObject:
-    """The policy for all servers of `model`; `store_endpoints`: where its weights and its requests' clips lie."""
+    """The policy for all servers of `model`; `store_endpoints`: stores of its weights and of its requests' clips."""
     operator = {
         "namespaceSelector": {"matchLabels": {egress.NAMESPACE_NAME_LABEL: settings.pod_namespace}},
         "podSelector": {

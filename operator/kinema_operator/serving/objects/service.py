@@ -1,4 +1,4 @@
-"""The Service of the servers of one digest: for Prometheus; the operator itself talks to pods."""
+"""The Service of the servers of one digest, for Prometheus; the operator sends requests to the pods."""
 
 from __future__ import annotations
 
