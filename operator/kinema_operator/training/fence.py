@@ -1,10 +1,10 @@
 """The fence between attempts: which checkpoint a new attempt resumes from, and which old ones may go.
 
-Candidates are what the head of the attempt before names (`kinema_api.head`), newest round first, then newest step; an
-attempt that trainers of an older version began has none, and there every manifest counts. The head is closed before it
-is read for this, so that nothing is committed there any more. Behind them stands the checkpoint that the attempt
-before had itself resumed from, then those that were older than it when it was chosen. The choice goes into the status
-before anything of the new attempt exists.
+Candidates, in this order: the checkpoints in the head of the previous attempt (`kinema_api.head`), newest round first,
+then newest step; the checkpoint that the previous attempt resumed from; the checkpoints older than that one. An attempt
+that trainers of an older version began has no head: there every checkpoint with a manifest counts. The head is closed
+before it is read, so that nothing more is committed in it. The choice is written into the status before anything of the
+new attempt exists.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FOLDER: Final = re.compile(r"^(.*/attempt-(\d+)/step-(\d+)/round-(\d+)/)[^/]+$"
 
 @dataclass(frozen=True, order=True)
 class Checkpoint:
-    """A checkpoint's folder. The order is that of authority: attempt, round, step."""
+    """A checkpoint's folder, ordered by attempt, round and step."""
 
     attempt: int
     round: int
@@ -45,7 +45,7 @@ class Found:
     checkpoint: Checkpoint | None
     passed_over: tuple[str, ...]
     closed: bool = False
-    """The head of the attempt that is over says so: nothing is committed there any more."""
+    """The head of the previous attempt is closed: nothing more is committed in it."""
 
 
 def committed(keys: Iterable[str]) -> list[Checkpoint]:
@@ -63,8 +63,8 @@ def candidates(last_attempt: Iterable[str], resumed_from: str | None, its_attemp
     """What a new attempt may resume from, best first.
 
     Args:
-        last_attempt: keys below the attempt that is over.
-        resumed_from: prefix of the checkpoint that that attempt started from.
+        last_attempt: keys below the previous attempt.
+        resumed_from: prefix of the checkpoint that it resumed from.
         its_attempt: keys below the attempt that wrote `resumed_from`.
     """
     newest = committed(last_attempt)
@@ -75,23 +75,23 @@ def candidates(last_attempt: Iterable[str], resumed_from: str | None, its_attemp
 
 
 def _further_back(ordered: Sequence[Checkpoint], resumed_from: str | None) -> list[Checkpoint]:
-    """Of candidates in their order those older than what the last attempt started from, then the oldest there are."""
+    """Candidates older than the checkpoint that the last attempt resumed from, or else the oldest one."""
     if resumed_from is None:
         return []
     (fixed,) = committed([resumed_from + layout.MANIFEST])
     older = [candidate for candidate in ordered if candidate.step < fixed.step]
-    # Rather the same once more than all of the run: the batch that failed is passed over by now.
+    # Without an older one, resume from the same checkpoint again: the batch that failed is skipped now.
     return older + sorted((c for c in ordered if c not in older), key=lambda c: c.step)
 
 
 def find(store: ObjectStore, last_attempt: str, resumed_from: str | None, *, further_back: bool = False) -> Found:
-    """The newest whole checkpoint that the fence allows; torn ones are passed over. Blocks.
+    """The newest complete checkpoint that the fence allows; incomplete ones are skipped. Blocks.
 
     Args:
-        store: where the checkpoints lie.
-        last_attempt: prefix of the attempt that is over.
-        resumed_from: prefix of the checkpoint that it started from.
-        further_back: what it started from leads to a loss that is not finite: start from an older one.
+        store: where the checkpoints are.
+        last_attempt: prefix of the previous attempt.
+        resumed_from: prefix of the checkpoint that it resumed from.
+        further_back: resume from an older checkpoint than `resumed_from`, which leads to a non-finite loss.
 
     Raises:
         StorageError: the store cannot be used now.
@@ -110,18 +110,18 @@ def find(store: ObjectStore, last_attempt: str, resumed_from: str | None, *, fur
 
 @dataclass(frozen=True)
 class _Attempt:
-    """What lies below an attempt."""
+    """The objects below an attempt."""
 
     objects: dict[str, ObjectStat]
     committed: list[str]
-    """Keys of the manifests that count."""
+    """Manifests of committed checkpoints."""
     closed: bool = False
     unreadable: tuple[str, ...] = ()
-    """The head's key, if it is there and cannot be read: then nothing counts."""
+    """The head's key, if the head cannot be read: then no checkpoint counts."""
 
     @classmethod
     def read(cls, store: ObjectStore, prefix: str) -> _Attempt:
-        # The head is read before the list, so that all that it names is in the list.
+        # Read the head before the list, so that the list has everything that the head names.
         try:
             head = heads.read(store, prefix)
         except BrokenManifest:
@@ -147,17 +147,16 @@ def _is_whole(store: ObjectStore, checkpoint: Checkpoint, objects: dict[str, Obj
 def to_prune(
     keys: Sequence[str], keep: int, protected: Iterable[str], heads_of: Mapping[str, Head | None] | None = None
 ) -> list[str]:
-    """Keys to delete, manifests first, so that what is half deleted does not exist.
+    """Keys to delete, manifests first, so that a partly deleted checkpoint does not count.
 
-    The `keep` newest committed checkpoints and the `protected` prefixes stay; so does whatever is newer than the
-    newest committed one, since it may still be being written.
+    Everything newer than the newest committed checkpoint is kept, since it may still be being written.
 
     Args:
-        keys: all below a run.
-        keep: how many stay.
-        protected: prefixes that stay.
-        heads_of: heads by prefixes of attempts; of an attempt that is not among them every manifest counts, and one
-            whose head cannot be read (None) is left alone.
+        keys: all keys below a run.
+        keep: number of newest committed checkpoints to keep.
+        protected: prefixes to keep.
+        heads_of: heads by prefix of the attempt. In an attempt without an entry every manifest counts; an attempt whose
+            head cannot be read (None) is left alone.
     """
     found = heads_of or {}
     left_alone = tuple(prefix for prefix, head in found.items() if head is None)
@@ -178,14 +177,14 @@ def to_prune(
 
 
 def counts(key: str, heads_of: Mapping[str, Head | None]) -> bool:
-    """Whether what lies at `key` is committed, by the heads of attempts that have one."""
+    """Whether the object at `key` is committed according to its attempt's head, if there is one."""
     place = _ATTEMPT.match(key)
     head = heads_of.get(place[1]) if place else None
     return head is None or place is None or bool(heads.named(place[1], head, [key]))
 
 
 def read_heads(store: ObjectStore, keys: Iterable[str]) -> dict[str, Head | None]:
-    """Heads by prefixes of the attempts among `keys` that have one; None where it cannot be read. Blocks.
+    """Heads by prefix of the attempts in `keys`; None for a head that cannot be read. Blocks.
 
     Raises:
         StorageError: the store cannot be used now.
@@ -206,7 +205,7 @@ def read_export(store: ObjectStore, export: str) -> Manifest | None:
     """The committed manifest of an export, or None if there is none yet. Blocks.
 
     Raises:
-        BrokenManifest: there is one, and it cannot be read or is not of a model.
+        BrokenManifest: the manifest cannot be read or is not of a model.
         StorageError: the store cannot be used now.
     """
     key = export + layout.MANIFEST

@@ -1,13 +1,13 @@
-"""Pods on nodes that are gone: when they are given up, and how the Job controller is told so.
+"""Pods on lost nodes: when they are marked as Failed, so that the Job controller replaces them.
 
-A pod on a lost node stays Terminating until its kubelet is back, and a Job with podReplacementPolicy Failed makes no
-other one before that. Phase Failed in the pod's status, with DisruptionTarget so that it counts for nothing, frees it
-(as kube-controller-manager's own pod garbage collector does when the Node object is gone).
+A pod on a lost node stays Terminating until its kubelet is back, and until then a Job with podReplacementPolicy Failed
+creates no replacement. Phase Failed in the pod's status, with DisruptionTarget so that it does not count as a failure,
+allows one (kube-controller-manager's pod garbage collector does the same when the Node object is gone).
 
-A node that only cannot reach the API server trains on. So a pod is given up only when its node is not heard of *and*
-it does not answer the operator; the rendezvous has then dropped it long before (its patience is a quarter of what
-Kubernetes waits for a node). Marking a pod Failed stops no process: what a pod that was given up too early still
-writes is kept out by the rendezvous' epoch and the trainer's lease.
+A node that only cannot reach the API server continues to train. So a pod is marked only when its node is unreachable
+*and* it does not respond to the operator. The rendezvous has then removed it from the group long before (its time-out
+is a quarter of that of Kubernetes for a node). Marking a pod as Failed stops no process: the rendezvous' epoch and the
+trainer's lease keep a pod that was marked too early from committing.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from kinema_operator.training.view import Status, View
 
 REASON: Final = "NodeLost"
 HEALTHY_AFTER: Final = timedelta(seconds=30)
-"""A trainer that has been in a group at work for so long was worth its start: earlier failures of its index are
-forgotten, so that its next replacement waits 10 s and not up to 10 minutes."""
+"""Once a trainer has trained for this long, earlier failures of its index are reset, so that its next replacement waits
+10 s and not up to 10 minutes."""
 EVALUATOR_PATIENCE: Final = timedelta(seconds=30)
 SILENT_STEPS_SECONDS: Final = 20.0
 SILENT_STEPS: Final = 3
-"""No step for so many usual ones, and SILENT_STEPS_SECONDS at least: the group does not work."""
+"""A group without a step for this many median steps, and SILENT_STEPS_SECONDS at least, does not train."""
 LOOK_AGAIN_SECONDS: Final = 5.0
-"""While a pod's node is in trouble: nobody tells when it stops to answer."""
+"""Reconcile interval while a pod's node has a problem: no watch reports when the pod stops responding."""
 _UNREACHABLE_TAINTS: Final = frozenset({"node.kubernetes.io/unreachable", "node.kubernetes.io/out-of-service"})
 
 NO_RIGHTS: Final = (
@@ -46,11 +46,11 @@ NO_RIGHTS: Final = (
 )
 
 
-# Looking
+# Observation
 
 
 def with_node(pod: PodSeen, cache: Cache) -> PodSeen:
-    """`pod` with what is wrong with its node."""
+    """`pod` with the problem of its node."""
     if not pod.node or cache.list_state(NODE_KIND) != "listed":
         return pod
     node = cache.get(NODE_KIND, "", pod.node)
@@ -59,7 +59,7 @@ def with_node(pod: PodSeen, cache: Cache) -> PodSeen:
 
 
 def trouble_of(node: KubeObject | None) -> NodeTrouble | None:
-    """What is wrong with a node; None for a healthy one."""
+    """The problem of a node; None for a healthy one."""
     if node is None or node["metadata"].get("deletionTimestamp"):
         return "deleted"
     ready = _ready(node).get("status", "Unknown")
@@ -80,7 +80,7 @@ def _since(node: KubeObject | None) -> datetime | None:
 
 
 def to_ask(view: View, pods: Iterable[KubeObject]) -> list[KubeObject]:
-    """Trainers at work on troubled nodes: only these are asked whether they live."""
+    """Running trainers on nodes with a problem: only they are asked whether they still run."""
     asked = {pod.name for pod in view.trainers if pod.trouble and not _ended(pod)}
     return [pod for pod in pods if pod["metadata"]["name"] in asked]
 
@@ -88,8 +88,8 @@ def to_ask(view: View, pods: Iterable[KubeObject]) -> list[KubeObject]:
 def with_silence(
     seen: Observed, progress: TrainerProgress | None, silent: Collection[str], quiet_seconds: float
 ) -> Observed:
-    """`seen` with whether the pods on troubled nodes answer. A rendezvous is heard through the group that it holds
-    together: no trainer steps without it. `quiet_seconds` as in GroupSeen."""
+    """`seen` with whether pods on nodes with a problem respond. A rendezvous pod counts as responding while its group
+    makes steps, since no trainer steps without it. `quiet_seconds`: see GroupSeen."""
     working = _steps(progress, quiet_seconds)
 
     def heard(pod: PodSeen) -> PodSeen:
@@ -105,17 +105,17 @@ def with_silence(
 
 
 def _steps(progress: TrainerProgress | None, quiet_seconds: float) -> bool:
-    """Whether a group is at work; a trainer that is gone is still known for what it said last."""
+    """Whether a group is training; `progress` may be the last response of a trainer that is gone."""
     if progress is None or progress.world_size == 0:
         return False
     return quiet_seconds <= max(SILENT_STEPS_SECONDS, SILENT_STEPS * (progress.step_seconds or 0.0))
 
 
-# Deciding
+# Plan
 
 
 def with_losses(view: View, plan: Plan) -> Plan:
-    """`plan`, and whatever is to be done about pods on nodes that are gone."""
+    """`plan`, with the replacement of pods on lost nodes."""
     lost = [pod for pod in view.seen.pods if is_lost(view, pod)]
     if any(pod.trouble and not _ended(pod) for pod in view.seen.pods):
         again = LOOK_AGAIN_SECONDS if plan.requeue_after is None else min(plan.requeue_after, LOOK_AGAIN_SECONDS)
@@ -134,9 +134,9 @@ def with_losses(view: View, plan: Plan) -> Plan:
 
 
 def is_lost(view: View, pod: PodSeen) -> bool:
-    """Whether nobody should wait for this pod any longer.
+    """Whether this pod is lost and must be replaced.
 
-    A pod of the attempt under way that answers is at work, whatever the API server was told about its node.
+    A pod of the current attempt that responds is not lost, whatever the API server knows about its node.
     """
     if pod.trouble is None or _ended(pod):
         return False
@@ -148,7 +148,7 @@ def is_lost(view: View, pod: PodSeen) -> bool:
 
 
 def healthy_again(view: View) -> tuple[Patch, ...]:
-    """Forget earlier failures of an index whose pod has been at work for a while."""
+    """Reset the failure count of an index whose pod has trained for HEALTHY_AFTER."""
     progress = view.progress
     if progress is None or progress.world_size == 0:
         return ()
@@ -161,7 +161,7 @@ def healthy_again(view: View) -> tuple[Patch, ...]:
 
 
 def with_nodes_watched(view: View, status: Status) -> Status:
-    """The condition NodesWatched, where it has something to say."""
+    """`status` with the condition NodesWatched, unless nodes are watched and always were."""
     if not view.seen.nodes_watched:
         return view.mark(status, "NodesWatched", False, "Forbidden", NO_RIGHTS)
     if find_condition(status.conditions, "NodesWatched"):
@@ -179,7 +179,7 @@ def _of_current_attempt(view: View, pod: PodSeen) -> bool:
 
 
 def _evaluator_is_lost(view: View, pod: PodSeen) -> bool:
-    """An evaluator cannot be asked whether it lives, and its successor begins anew: a short absence is waited out."""
+    """An evaluator has no endpoint to ask and its replacement starts from scratch, so a short absence is tolerated."""
     if pod.component != names.COMPONENT_EVALUATOR:
         return False
     return pod.trouble_since is None or view.now - pod.trouble_since >= EVALUATOR_PATIENCE

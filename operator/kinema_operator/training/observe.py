@@ -1,4 +1,4 @@
-"""Looking at a training: the caches, its trainers, its Secret, and the object store when the plan will want to know."""
+"""Observes a training: the cache, its trainers, its Secret, and the object store if the plan needs it."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from kinema_operator.training.uri import key as key_of
 from kinema_operator.training.view import View
 
 SECRET_RECHECK_SECONDS: Final = 60.0
-"""A training's Secret is read again after this long: somebody may have deleted it."""
+"""A training's Secret is read again after this long, since it may have been deleted."""
 
 
 class Observer:
-    """Looks; decides nothing."""
+    """Observes trainings; decides nothing."""
 
     def __init__(self, settings: Settings, client: SecretReader, stores: Stores, trainers: Trainers) -> None:
         self._settings = settings
@@ -54,14 +54,14 @@ class Observer:
         self._stores = stores
         self._trainers = trainers
         self._expiries: dict[tuple[str, str | None], tuple[datetime | None, float]] = {}
-        """By uid, and digest of the model that is published with them."""
+        """Expiry of credentials, by UID and by digest of the model that they publish."""
         self._refusals: dict[str, StorageError] = {}
         self._cleaned: dict[str, int] = {}
-        """Runs that were cleaned, by uid."""
+        """The last cleaned run, by UID."""
         self._fencing = ConditionalStores(weak_allowed=settings.allow_weak_fence)
 
     async def observe(self, training: VideoModelTraining, cache: Cache) -> Observed:
-        """Everything that the plan of this training needs to know now."""
+        """The observation for the plan of this training."""
         seen, pods = self._from_cache(training, cache)
         view = View(training, seen, self._settings, utc_now())
         if training.metadata.deletion_timestamp:
@@ -81,7 +81,7 @@ class Observer:
         return dataclasses.replace(seen, cleaned_run=self._cleaned.get(training.metadata.uid, 0))
 
     async def _remains(self, view: View) -> Observed:
-        """Whether the bucket holds anything of a training that is being deleted."""
+        """Whether the bucket has files of a training that is being deleted."""
         meta = view.training.metadata
         refusal = self._refusals.pop(meta.uid, None)
         if refusal:
@@ -94,25 +94,25 @@ class Observer:
         return dataclasses.replace(view.seen, remains=some)
 
     def remember_cleaned(self, training: VideoModelTraining) -> None:
-        """Nothing is left to clean of the present run: the next look tells."""
+        """Remember that the current run has been cleaned, for the next observation."""
         self._cleaned[training.metadata.uid] = training.status.run
 
     def remember_credentials(
         self, training: VideoModelTraining, expires: datetime, publishes: str | None = None
     ) -> None:
-        """The Secret was just written: no need to read it back."""
+        """Remember the expiry of a Secret that was just written, so that it is not read back."""
         self._expiries[training.metadata.uid, publishes] = (expires, time.monotonic())
         self._refusals.pop(training.metadata.uid, None)
 
     def remember_refusal(self, training: VideoModelTraining, error: StorageError) -> None:
-        """The store gave no credentials: the next look tells why."""
+        """Remember why the store issued no credentials, for the next observation."""
         self._refusals[training.metadata.uid] = error
 
     def _from_cache(self, training: VideoModelTraining, cache: Cache) -> tuple[Observed, list[KubeObject]]:
         meta = training.metadata
         labels = {names.LABEL_TRAINING: meta.name}
         jobs = [job for job in cache.list("Job", meta.namespace, labels) if _belongs(job, meta.uid)]
-        # Pods are found whether their Job is there or not: while they run they write.
+        # Find pods even without their Job: while they run, they may write.
         known = {job["metadata"]["uid"] for job in cache.list("Job", meta.namespace, labels)}
         owners = {job["metadata"]["uid"] for job in jobs} | {meta.uid}
         own = {meta.uid, training.artifacts.uid}
@@ -133,7 +133,7 @@ class Observer:
         training, status = view.training, view.status
         if training.spec.suspend:
             return await self._resume_point(view) if suspension.asks_what_to_go_on_from(view) else view.seen
-        # A training that never ran has no Secret: one request less for each of many that begin at once.
+        # A training that never ran has no Secret: this saves a request when many trainings start at once.
         seen = view.seen if status.run == 0 else (await self._with_secret(view)).seen
         try:
             store = await self._stores.checked(training.metadata.namespace, training.spec.artifact_store)
@@ -188,7 +188,7 @@ class Observer:
         return view.seen
 
     async def _resume_point(self, view: View) -> Observed:
-        """What a training that is about to be suspended goes on from."""
+        """The checkpoint that a training resumes from after its suspension."""
         try:
             store = await self._stores.for_object(view.training.metadata.namespace, view.spec.artifact_store)
             resume = await ask(store, _find_resume_point, store, view)
@@ -243,7 +243,7 @@ class Observer:
                 secret = await self._client.get("Secret", training.metadata.namespace, name)
                 expires = expiry(secret, training, location, publishes)
             except Denied:
-                # A namespace that lets nobody read its Secrets: what was written down when they were issued counts.
+                # Without permission to read Secrets, use the expiry recorded in the status.
                 expires = expires if publishes else training.status.credentials_expire
             self._expiries[known] = (expires, time.monotonic())
         usable = expires if expires and expires > view.now else None
@@ -259,7 +259,7 @@ def _anything(store: ObjectStore, prefix: str) -> bool:
 
 
 def _export_may_exist(view: View) -> bool:
-    """Whether to ask the store: the trainers say so, or they are at their end, or something looks like a failure."""
+    """Whether to read the export: the trainers report it, or have ended, or there is a sign of failure."""
     progress = view.progress
     if progress and (progress.exported or 0 < progress.total_steps <= progress.step):
         return True
@@ -269,7 +269,7 @@ def _export_may_exist(view: View) -> bool:
 
 
 def _rivals(training: VideoModelTraining, cache: Cache) -> tuple[Rival, ...]:
-    """Other trainings of any namespace that hold pods and wait for more."""
+    """Other trainings, of any namespace, with running pods that wait for more."""
     own = training.metadata
     found = []
     for other in cache.list(KIND):
@@ -334,13 +334,13 @@ def _belongs(obj: KubeObject, uid: str) -> bool:
 
 
 def _is_of(pod: KubeObject, uids: set[str], owners: set[str], jobs: set[str]) -> bool:
-    """Whether a pod with the label of a training of this name is a pod of the training with one of these uids.
+    """Whether a pod with this training's name in its label belongs to this training, not to a deleted one of that name.
 
     Args:
-        pod: one that carries the training's name.
-        uids: of the training, before and after it was restored.
-        owners: uids of the training and of its Jobs.
-        jobs: uids of all Jobs with that label.
+        pod: a pod with the training's name in its label.
+        uids: UIDs of the training, before and after a restore.
+        owners: UIDs of the training and of its Jobs.
+        jobs: UIDs of all Jobs with that label.
     """
     metadata = pod["metadata"]
     uid = (metadata.get("labels") or {}).get(names.LABEL_TRAINING_UID)
@@ -349,7 +349,7 @@ def _is_of(pod: KubeObject, uids: set[str], owners: set[str], jobs: set[str]) ->
     above = next((owner for owner in metadata.get("ownerReferences") or () if owner.get("controller")), None)
     if above is None or above["uid"] in owners:
         return above is not None
-    # Made by an older operator, and its Job is gone: whose it was cannot be told, so it is waited for.
+    # Created by an older operator, and its Job is gone: its training is unknown, so wait for its end.
     return bool(above["kind"] == "Job" and above["uid"] not in jobs)
 
 

@@ -1,4 +1,4 @@
-"""What the plan of a training may know: frozen facts, each named for the run and attempt it belongs to."""
+"""The observation for the plan of a training: frozen data, labelled with run and attempt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kinema_operator.core.plan import Ref
 
 @dataclass(frozen=True)
 class JobSeen:
-    """A Job of one attempt: its trainers', or the one that measures its model."""
+    """A Job of one attempt: of its trainers, its evaluation or its publication."""
 
     name: str
     uid: str
@@ -23,30 +23,30 @@ class JobSeen:
     parallelism: int
     component: str = names.COMPONENT_TRAINER
     model: str = ""
-    """Of an evaluation: the short digest of the model that it measures."""
+    """Of an evaluation or publication: the short digest of the model."""
     image: str = ""
-    """What its pods run."""
+    """Image of its pods."""
     finished: Literal["Complete", "Failed"] | None = None
     message: str = ""
-    """What the Job controller says about its end."""
+    """Message of the Job controller about its end."""
     deleting: bool = False
     suspended: bool = False
-    """Somebody, such as Kueue, lets it make no pods."""
+    """It creates no pods, for example until Kueue admits it."""
     queue: str = ""
-    """Kueue's LocalQueue that it waits in."""
+    """Its LocalQueue in Kueue."""
     created: datetime | None = None
     subdomain: str = ""
-    """Of its pods: a Service that an older version made for this training alone; empty: they need none."""
+    """Subdomain of its pods: a Service that an older version created for this training alone; empty: none."""
 
 
 @dataclass(frozen=True)
 class PodEnd:
-    """How a container, or its whole pod, ended."""
+    """How a container or its pod ended."""
 
     exit_code: int | None = None
-    """None: the pod failed without the container having ended, as on eviction."""
+    """None: the pod failed without an exit code, as on eviction."""
     reason: str = ""
-    """Of the container, such as OOMKilled, or of the pod, such as Evicted."""
+    """Reason of the container, such as OOMKilled, or of the pod, such as Evicted."""
     message: str = ""
     disrupted: bool = False
     """The pod has the condition DisruptionTarget (KEP-3329)."""
@@ -55,12 +55,12 @@ class PodEnd:
 
 
 NodeTrouble = Literal["deleted", "unreachable", "not ready"]
-"""Unreachable: its kubelet is not heard of. Not ready: the kubelet itself says so."""
+"""Unreachable: no heartbeat of the kubelet. Not ready: reported by the kubelet."""
 
 
 @dataclass(frozen=True)
 class PodSeen:
-    """A trainer, an evaluator or a rendezvous store."""
+    """A trainer, an evaluator, a publisher or a rendezvous pod."""
 
     name: str
     uid: str
@@ -69,66 +69,66 @@ class PodSeen:
     attempt: int
     phase: str = "Pending"
     started: datetime | None = None
-    """When its container began to run; None: it never did."""
+    """When its container started; None: not yet."""
     waiting: str = ""
-    """Why it does not run yet, as the scheduler or the kubelet says it."""
+    """Why it does not run yet, as reported by the scheduler or the kubelet."""
     deletion_time: datetime | None = None
-    """When it should be gone: the time of the deletion plus its grace."""
+    """When its termination grace period ends."""
     deleted: datetime | None = None
-    """When it was told to go; None: it was not."""
+    """When it was deleted; None: it was not."""
     end: PodEnd | None = None
     generation: int | None = None
-    """Of a store: see store_pod.ANNOTATION_GENERATION. None: of an older version."""
+    """Of a rendezvous pod: see rendezvous_pod.ANNOTATION_GENERATION. None: of an older version."""
     resource_version: str = ""
     node: str = ""
-    """Where it was scheduled to."""
+    """Name of its node."""
     min_nodes: int | None = None
-    """Of a store: the smallest group that it forms."""
+    """Of a rendezvous pod: the smallest group that it forms."""
     trouble: NodeTrouble | None = None
-    """What is wrong with its node; None: nothing, or it has none yet, or nodes may not be watched."""
+    """Problem of its node; None: none, or no node yet, or no permission to watch nodes."""
     trouble_since: datetime | None = None
     silent: bool | None = None
-    """It was asked because of its node, and did not answer; None: it was not asked."""
+    """Whether it did not respond when it was asked because of its node; None: it was not asked."""
     subdomain: str = ""
-    """The Service that gives it a host name."""
+    """The Service of its host name."""
     earlier_failures: int = 0
-    """How often the Job controller has replaced pods of its index: the next replacement waits 10 s x 2^this."""
+    """Replacements of its index so far: the Job controller delays the next one by 10 s x 2^this."""
 
     @property
     def running(self) -> bool:
-        """Its container runs, and nobody asked it to go."""
+        """Whether its container runs and it is not being deleted."""
         return self.phase == "Running" and self.started is not None and self.deletion_time is None and not self.end
 
     @property
     def over(self) -> bool:
-        """Its process has ended, or its node is dead and the pod was declared failed."""
+        """Whether its process has ended, or it was marked as Failed because its node is lost."""
         return self.end is not None or self.phase in ("Failed", "Succeeded")
 
 
 @dataclass(frozen=True)
 class GroupSeen:
-    """What an attempt's trainers say of their group, by the operator's own clock."""
+    """The state of an attempt's group according to its trainers, with times of the operator's clock."""
 
     run: int
     attempt: int
     progress: TrainerProgress | None = None
-    """Of rank 0 in the newest round; None: no group is known of."""
+    """Progress of rank 0 in the newest round; None: no group is known."""
     quiet_seconds: float = 0.0
-    """Since a step is known to have ended, or the last trainer came, whichever is later."""
+    """Seconds since the last known step, or since the last trainer started, whichever is later."""
     answering: int = 0
-    """Trainers that answered when they were last asked."""
+    """Trainers that responded when they were last asked."""
     short_seconds: float = 0.0
-    """For how long some trainers have been running and fewer than the group needs."""
+    """Seconds for which some trainers have been running, but fewer than the group needs."""
     cut_off_seconds: float = 0.0
-    """For how long none of the trainers that answer has heard the rendezvous."""
+    """Seconds for which no responding trainer has had a response from the rendezvous pod."""
     lease_seconds: float = 0.0
-    """The longest lease that a trainer of this attempt has told of: for how long workers may go on without hearing the
-    rendezvous. 0: none has told."""
+    """The longest lease reported by a trainer of this attempt: seconds that workers continue without a response of the
+    rendezvous pod. 0: none reported."""
 
 
 @dataclass(frozen=True)
 class Rival:
-    """Another training that holds pods and waits for more."""
+    """Another training with running pods that waits for more."""
 
     namespace: str
     name: str
@@ -146,89 +146,89 @@ class StorageProblem:
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where the attempt after (`run`, `attempt`) goes on from."""
+    """The checkpoint that the attempt after (`run`, `attempt`) resumes from."""
 
     run: int
     attempt: int
-    """The attempt that is over; 0: there was none."""
+    """The previous attempt; 0: there was none."""
     prefix: str | None
-    """Folder of a whole checkpoint; None: there is none, start from scratch."""
+    """Folder of a complete checkpoint; None: there is none, start from scratch."""
     step: int = 0
     passed_over: tuple[str, ...] = ()
-    """Newer folders whose manifest or files are torn."""
+    """Newer folders with an incomplete manifest or incomplete files."""
     digest: str | None = None
-    """Of its manifest."""
+    """Digest of its manifest."""
     time: datetime | None = None
     """When it was committed."""
     closed: bool = True
-    """Nothing is committed any more in the attempt that is over."""
+    """The previous attempt's head is closed."""
 
 
 @dataclass(frozen=True)
 class RunFound:
-    """The newest run of a training whose status is lost, as the bucket shows it."""
+    """The newest run of a training without a status, as found in the bucket."""
 
     run: int
     attempt: int
     """Its newest attempt."""
     older: str | None
-    """Folder of the newest checkpoint of the attempts before."""
+    """Folder of the newest checkpoint of earlier attempts."""
 
 
 @dataclass(frozen=True)
 class ExportSeen:
-    """Whether an attempt has committed its finished model."""
+    """The export of an attempt."""
 
     run: int
     attempt: int
     digest: str | None = None
-    """Digest of the committed manifest; None: there is none yet."""
+    """Digest of the committed manifest; None: not committed yet."""
     folder: str = layout.EXPORT_FOLDER
-    """Where it lies, below the attempt."""
+    """Folder of the export, below the attempt."""
     step: int = 0
     """Optimizer step of the exported model."""
     published: bool = False
     """models/<digest>/manifest.json exists."""
     problem: str = ""
-    """Why the export can never be published, found when its files were checked."""
+    """Why the export can never be published."""
 
 
 @dataclass(frozen=True)
 class ReportSeen:
-    """Whether the model of an attempt has been measured."""
+    """The report on an attempt's model."""
 
     run: int
     attempt: int
     result: EvaluationResult | None = None
-    """Of the committed report; None: there is none that is whole yet."""
+    """Result of the committed report; None: there is no complete one yet."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that the plan looks at besides the training itself."""
+    """The input of the plan besides the training itself."""
 
     jobs: tuple[JobSeen, ...] = ()
     pods: tuple[PodSeen, ...] = ()
     storage_problem: StorageProblem | None = None
-    """Set when the store was asked and could not answer."""
+    """Set if a request to the store failed."""
     resume: ResumePoint | None = None
-    """Set when the training is between two attempts, or about to be suspended, and the store was asked."""
+    """Set between two attempts and before a suspension, if the store was read."""
     found: RunFound | None = None
-    """Set when a training without a status was looked for in the bucket, and found."""
+    """Set if a training without a status was found in the bucket."""
     cleaned_run: int = 0
-    """The run that this operator has cleaned."""
+    """The last run that this process has cleaned."""
     remains: bool | None = None
-    """Of a training that is being deleted: whether the bucket holds anything of it; None: the store cannot say now."""
+    """Of a training that is being deleted: whether the bucket has files of it; None: unknown."""
     export: ExportSeen | None = None
-    """Set when the store was asked about the current attempt's export."""
+    """Set if the current attempt's export was looked up."""
     report: ReportSeen | None = None
-    """Set when the store was asked about the report on the current attempt's model."""
+    """Set if the report on the current attempt's model was looked up."""
     credentials_expire: datetime | None = None
-    """Of the credentials in the training's Secret; None: there are none."""
+    """Expiry of the credentials in the training's Secret; None: there are none."""
     progress: TrainerProgress | None = None
-    """Of rank 0 in the newest round, as it last answered."""
+    """Last response of rank 0 in the newest round."""
     nodes_watched: bool = True
-    """False: the operator may not watch nodes, so pods on lost ones stay as they are."""
+    """False: no permission to watch nodes, so pods on lost nodes are not replaced."""
     quiet_seconds: float = 0.0
     """GroupSeen.quiet_seconds."""
     answering: int = 0
@@ -240,10 +240,10 @@ class Observed:
     lease_seconds: float = 0.0
     """GroupSeen.lease_seconds."""
     rivals: tuple[Rival, ...] = ()
-    """Other trainings that hold pods and wait for more; looked for when this one does."""
+    """Other trainings with running pods that wait for more; set if this one waits too."""
     stores_named: tuple[str, ...] = ()
-    """Endpoints of the stores that the trainings of this namespace name; "" is the operator's own."""
+    """Endpoints of the stores of this namespace's trainings; "" is the operator's own."""
     older: tuple[Ref, ...] = ()
-    """Service and NetworkPolicy that an older version made for this training alone."""
+    """Service and NetworkPolicy that an older version created for this training alone."""
     model_exists: bool = False
-    """There is a VideoModel of the name that the training publishes to."""
+    """Whether the VideoModel that the training publishes to exists."""

@@ -25,7 +25,7 @@ from kinema_operator.training.effects import (
 from kinema_operator.training.objects.secret import storage_secret
 
 DELETE_SECONDS: Final = 15.0
-"""So long one effect may delete: the training's next look waits for it, and with that the renewal of credentials."""
+"""Time limit of one deletion: it delays the training's next reconcile, and so the renewal of credentials."""
 
 
 async def close_attempt(store: ObjectStore, effect: CloseAttempt, settings: Settings) -> None:
@@ -40,10 +40,10 @@ async def close_attempt(store: ObjectStore, effect: CloseAttempt, settings: Sett
 async def credentials_secret(
     training: VideoModelTraining, effect: IssueCredentials, stores: Stores, settings: Settings
 ) -> tuple[dict[str, object], datetime]:
-    """A Secret with new credentials for what the effect names alone, and when they run out.
+    """A Secret with new credentials, scoped to what the effect names, and their expiry.
 
     Raises:
-        StorageError: the store gives none.
+        StorageError: the store issues none.
     """
     meta = training.metadata
     store = await stores.for_object(meta.namespace, training.spec.artifact_store)
@@ -58,7 +58,7 @@ async def credentials_secret(
 
 
 async def prune(store: ObjectStore, effect: PruneCheckpoints) -> None:
-    """Delete what the fence allows to delete.
+    """Delete the old checkpoints that the fence allows to delete.
 
     Raises:
         StorageError: the store cannot be used now.
@@ -67,7 +67,7 @@ async def prune(store: ObjectStore, effect: PruneCheckpoints) -> None:
 
 
 async def clean(store: ObjectStore, effect: CleanAttempts) -> bool:
-    """Delete for a while what nothing needs; whether that was all.
+    """Delete files that are not needed, for at most DELETE_SECONDS; returns whether all are gone.
 
     Raises:
         StorageError: the store cannot be used now.
@@ -76,7 +76,7 @@ async def clean(store: ObjectStore, effect: CleanAttempts) -> bool:
 
 
 async def delete_artifacts(store: ObjectStore, effect: DeleteArtifacts) -> None:
-    """Delete for a while; the next look sees whether something remains.
+    """Delete a training's files, for at most DELETE_SECONDS; the next observation finds what remains.
 
     Raises:
         StorageError: the store cannot be used now.
@@ -102,7 +102,7 @@ def _clean(store: ObjectStore, effect: CleanAttempts) -> bool:
 
 
 def _delete(store: ObjectStore, keys: list[str]) -> bool:
-    """Delete for at most DELETE_SECONDS, manifests first; whether all are gone."""
+    """Delete for at most DELETE_SECONDS, manifests first; returns whether all are gone."""
     end = time.monotonic() + DELETE_SECONDS
     for key in sorted(keys, key=lambda key: (not key.endswith(f"/{layout.MANIFEST}"), key)):
         if time.monotonic() > end:

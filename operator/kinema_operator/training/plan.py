@@ -1,9 +1,9 @@
-"""What happens next to a training. Pure: the same look gives the same plan.
+"""The plan of a training. Pure: the same observation gives the same plan.
 
-A run is a row of attempts. Between two of them (`between_attempts`) nothing runs; what the next one resumes from is
-chosen, and written into the status before any object of it is made. While one is under way its objects exist and its
-progress is followed, until its export is committed, or it fails, or the training is suspended. How it ended is
-written into the status before its objects go, since with them goes what told it.
+A run is a sequence of attempts. Between two attempts (`between_attempts`) nothing runs; the resume point of the next
+one is written into the status before any of its objects is created. During an attempt its objects exist and its
+progress is reported, until its export is committed, it fails, or the training is suspended. Its outcome is written into
+the status before its objects are deleted, since they are the evidence.
 
     Pending -> Training -> (Evaluating ->) Publishing -> Succeeded
        ^          |             |              |
@@ -81,8 +81,8 @@ def _begin_run(view: View) -> Plan:
     fresh = new_run.fresh(view, found)
     plan = _between_attempts(view.with_status(fresh))
     if view.status.run == 0:
-        return plan  # That a new resource begins is no news: its conditions tell it.
-    # An attempt that starts at once tells of its run as well.
+        return plan  # No event for the first run of a new resource: its conditions say the same.
+    # The event of an attempt that starts at once names the run too.
     started = Event("RunStarted", f"Run {fresh.run} has begun")
     return plan if plan.events else dataclasses.replace(plan, events=(started,))
 
@@ -102,7 +102,7 @@ def _between_attempts(view: View) -> Plan:
     if problem:
         status = view.mark(status, "Running", False, problem.reason, f"{problem.message}; the operator checks again")
         return Plan(delete=gone, status=status, requeue_after=view.settings.store_probe_seconds)
-    # What is left of the old attempt could write, or make pods that write, beside the new one's.
+    # Pods and Jobs of the old attempt could still write, or create pods that write.
     if waits := termination.waiting_message(view):
         message = f"Attempt {status.attempt + 1} of run {status.run} waits for the previous one: {waits}"
         status = view.mark(status, "Running", False, "OldPodsRemain", message)
@@ -110,13 +110,13 @@ def _between_attempts(view: View) -> Plan:
     if view.resume is None:
         return Plan(delete=gone, status=status, requeue_after=0.0)
     if not view.resume.closed:
-        # What was found may be outdone yet by a trainer that nobody sees: first nothing is committed any more.
+        # A trainer that is cut off could still commit a newer checkpoint: first close the head.
         return Plan(delete=gone, status=status, effects=(CloseAttempt(view.attempt_prefix),), requeue_after=0.0)
     return _fix_attempt(view.with_status(status), Plan(delete=gone, requeue_after=0.0))
 
 
 def _fix_attempt(view: View, plan: Plan) -> Plan:
-    """Number and resume point of the next attempt go into the status; nothing of it is made yet."""
+    """Write number and resume point of the next attempt into the status; create none of its objects yet."""
     resume = view.resume
     assert resume is not None
     location = store_location(view.spec.artifact_store, view.settings)
@@ -124,11 +124,11 @@ def _fix_attempt(view: View, plan: Plan) -> Plan:
     resume_from = uri(location, resume.prefix) if resume.prefix else None
     status = change(view.status, attempt=attempt, not_before=None, resume_from=resume_from, progress=None)
     if resume.prefix is None or resume.digest:
-        # Whatever is newer is torn, or may not be gone on from any more.
+        # Newer checkpoints are incomplete or not allowed by the fence.
         status = change(status, last_checkpoint=checkpoint_of(view, resume))
     origin = f"from the checkpoint of step {resume.step}" if resume.prefix else "from scratch"
     message = f"Attempt {attempt} of run {status.run} starts {origin}"
-    # Of the first one the condition tells as much, and it would be an event for each of many that begin at once.
+    # No event for the first attempt: its condition says the same, and many trainings may start at once.
     first = status.run == 1 and attempt == 1 and not resume.prefix
     events = [] if first else [Event("AttemptStarted", message)]
     if resume.passed_over:
@@ -144,7 +144,7 @@ def _fix_attempt(view: View, plan: Plan) -> Plan:
     )
 
 
-# An attempt is under way
+# During an attempt
 
 
 def _attempt(view: View) -> Plan:
@@ -159,7 +159,7 @@ def _attempt(view: View) -> Plan:
 
 
 def sign_of_failure(view: View) -> Failure | None:
-    """Why the attempt is over, unless its export is committed."""
+    """The failure of the attempt, unless its export is committed."""
     if view.export and view.export.problem:
         return Failure("network", view.export.problem)
     found = failure.fatal(view.trainers)
@@ -167,7 +167,7 @@ def sign_of_failure(view: View) -> Failure | None:
         return found
     job = view.job
     if job is None:
-        # Once trainers have run, a Job made again would number its rounds from the start.
+        # Once trainers have run, a new Job would number its rounds from the start.
         gone = view.status.phase == "Training"
         return Failure("preemption", "the Job was deleted") if gone else None
     if job.finished == "Failed":
@@ -180,7 +180,7 @@ def sign_of_failure(view: View) -> Failure | None:
 
 
 def _hold(view: View) -> Plan:
-    """It looks like a failure, but the store cannot say now whether the run is done: nothing is made or removed."""
+    """The plan after a sign of failure while the export is unknown: create and delete nothing."""
     return Plan(
         status=credentials.waits_for_store(view, view.changed()), requeue_after=view.settings.store_probe_seconds
     )
@@ -192,7 +192,7 @@ def _go_on(view: View) -> Plan:
     if _checkpointed(view, status):
         effects.append(_prune(view))
     if view.seen.credentials_expire is None:
-        # Without its Secret a pod would hang at its first mount, and the kubelet tries again ever more seldom.
+        # Without its Secret a pod would wait for its volume, which the kubelet retries with a growing backoff.
         return Plan(
             status=credentials.waits_for_store(view, status),
             effects=tuple(effects),
@@ -217,7 +217,7 @@ def _go_on(view: View) -> Plan:
 
 
 def _look_again(view: View) -> float:
-    """Pods that wait are heard of through the watch; those that run are asked."""
+    """Seconds until the next reconcile: running trainers are polled, pending pods are watched."""
     if view.seen.cut_off_seconds:
         return children.LOOK_SOON_SECONDS
     if any(pod.deletion_time for pod in view.stores):
@@ -244,7 +244,7 @@ def _prune(view: View) -> PruneCheckpoints:
     return PruneCheckpoints(status.run, view.run_prefix, view.spec.checkpoint.keep, key(location, status.resume_from))
 
 
-# An attempt ends
+# End of an attempt
 
 
 def _end_attempt(view: View, found: Failure) -> Plan:
@@ -276,13 +276,13 @@ def _fail(view: View, found: Failure, earlier: int) -> Plan:
 
 
 def _unmeasured(view: View, status: Status, message: str) -> Status:
-    """What was measured was the model of an attempt that came to nothing."""
+    """`status` without the evaluation, which was of a failed attempt's model."""
     if status.evaluation is None:
         return status
     return view.mark(change(status, evaluation=None), "Evaluated", False, "AttemptFailed", message)
 
 
-# The run is done
+# End of a run
 
 
 def _exported(view: View, export: ExportSeen) -> Plan:
@@ -310,7 +310,7 @@ def _publish(view: View, export: ExportSeen) -> Plan:
 
 
 def _with_export(view: View, go_on: Callable[[View, ExportSeen], Plan]) -> Plan:
-    """`go_on` with the committed export, which the store is asked for at each look."""
+    """The plan of `go_on` for the committed export, which each observation reads again."""
     export, problem = view.export, view.seen.storage_problem
     if export is None and problem:
         message = f"{problem.message}; the operator checks again"
@@ -324,7 +324,7 @@ def _with_export(view: View, go_on: Callable[[View, ExportSeen], Plan]) -> Plan:
 
 
 def _ended(view: View) -> Plan:
-    """Only remnants are left to remove; a finished Job stays for the sake of its logs."""
+    """The plan of an ended run: delete remaining objects, but keep a finished Job for its logs."""
     status = view.changed()
     finished_at = status.completion_time or view.now
     over = view.now - finished_at

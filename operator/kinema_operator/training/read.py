@@ -1,4 +1,4 @@
-"""Jobs and pods as the API server has them, turned into the few facts that a plan needs."""
+"""Converts Jobs and pods of the API server into the data that a plan needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAILURE_COUNTS: Final = (
     "batch.kubernetes.io/job-index-failure-count",
     "batch.kubernetes.io/job-index-ignored-failure-count",
 )
-"""Annotations in which the Job controller keeps how often it has replaced the pods of an index (KEP-3850)."""
+"""Annotations with the number of failures of an index, by the Job controller (KEP-3850)."""
 _FAULTLESS_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 MAX_DIGITS: Final = 18
 
@@ -53,7 +53,7 @@ def read_job(job: KubeObject) -> JobSeen:
 
 
 def read_pod(pod: KubeObject) -> PodSeen:
-    """A trainer, an evaluator or a rendezvous store."""
+    """A trainer, an evaluator, a publisher or a rendezvous pod."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     component = (metadata.get("labels") or {}).get(names.LABEL_COMPONENT, "")
     state = _state(status, component)
@@ -87,9 +87,9 @@ def _deleted(metadata: Mapping[str, Any]) -> datetime | None:
 
 
 def _state(status: Mapping[str, Any], component: str) -> Mapping[str, Any]:
-    """State of the container that does the pod's work, which is named for its component.
+    """State of the container that is named after the pod's component.
 
-    Others may have been put into the pod by an admission webhook, in any place.
+    An admission webhook may have added other containers.
     """
     for container in status.get("containerStatuses") or ():
         if container.get("name") == component:
@@ -146,7 +146,7 @@ def _waiting(status: Mapping[str, Any], state: Mapping[str, Any]) -> str:
         return ""
     if fault := _fault(state):
         return fault
-    # One that was put beside it can hold it up as well.
+    # An added container can block the pod too.
     for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         if fault := _fault(container.get("state") or {}):
             return f"container {container.get('name', '')}: {fault}"

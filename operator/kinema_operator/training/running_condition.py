@@ -1,4 +1,4 @@
-"""How an attempt stands, in one condition: Running says that a group of at least minNodes is at work, or what lacks."""
+"""The condition Running: a group of at least minNodes is training, or else what is missing."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from kinema_operator.training.observed import JobSeen, PodSeen
 from kinema_operator.training.view import Status, View
 
 PODS_DUE_AFTER: Final = timedelta(seconds=30)
-"""The Job controller makes some twenty pods a second, of all Jobs together, unless it was told otherwise."""
+"""Time for the Job controller to create the pods: by default it creates some twenty a second, of all Jobs."""
 TOO_FEW: Final = "TooFewNodes"
-"""Reason of Running while some trainers run and fewer than the group needs."""
+"""Reason of Running while some trainers run, but fewer than the group needs."""
 _MAX_LISTED: Final = 3
-"""So many reasons are told."""
+"""Most reasons or names in a message."""
 
 
 def ready_nodes(view: View) -> int:
-    """Nodes that take part in the current round, as far as trainers and API server agree."""
+    """Nodes in the current round, according to both trainers and API server."""
     found = view.progress
     if found is None or found.world_size == 0:
         return 0
@@ -26,18 +26,18 @@ def ready_nodes(view: View) -> int:
 
 
 def running_trainers(view: View) -> int:
-    """Trainers whose process runs and stays."""
+    """Trainers that run and are not being deleted."""
     return sum(pod.running for pod in view.trainers)
 
 
 def with_running_condition(view: View, status: Status) -> Status:
-    """`status` with the condition Running of an attempt under way."""
+    """`status` with the condition Running of the current attempt."""
     if view.job is None:
         return status
     if view.job.suspended:
         return view.mark(status, "Running", False, "JobSuspended", _suspended(view.job))
     if pods_due_in(view) > 0:
-        return status  # As it began. That pods are not made yet is news only when they should be there.
+        return status  # Report missing pods only when they are overdue.
     running, ready, least = running_trainers(view), ready_nodes(view), view.spec.min_nodes
     why, leaves = lacking(view), _replaced(view)
     if running < least:
@@ -59,14 +59,14 @@ def with_running_condition(view: View, status: Status) -> Status:
 
 
 def pods_due_in(view: View) -> float:
-    """Seconds for which it is no news that the Job has made no pod yet; not above zero: it should have."""
+    """Seconds until the Job's pods are overdue; zero or less: they are, or they exist."""
     if view.job is None or view.job.created is None or view.trainers:
         return 0.0
     return (view.job.created + PODS_DUE_AFTER - view.now).total_seconds()
 
 
 def lacking(view: View) -> str:
-    """What keeps trainers from running, behind a colon; empty if nothing is known."""
+    """Why trainers do not run, after a colon; empty if unknown."""
     there = sum(not pod.over for pod in view.trainers)
     missing = (view.job.parallelism if view.job else view.nodes) - there
     found = _reasons(view.trainers)
@@ -77,7 +77,7 @@ def lacking(view: View) -> str:
 
 
 def _replaced(view: View) -> str:
-    """Which rendezvous leaves and since when, behind a semicolon; its pod may stay for long, and not ready."""
+    """Rendezvous pods that are being replaced and since when, each after a semicolon; deletion may take long."""
     gone = sorted((pod.deleted, pod.name, pod.node) for pod in view.stores if pod.deleted and not pod.over)
     parts = [
         f"; rendezvous {name}{f' on node {node}' if node else ''} is being replaced (since {since:%Y-%m-%dT%H:%M:%SZ})"
@@ -87,7 +87,7 @@ def _replaced(view: View) -> str:
 
 
 def rivals(view: View) -> str:
-    """Who else waits with pods in hand, ending in "; ", or an empty string. Other namespaces' names are not told."""
+    """Other trainings that wait for nodes, ending in "; ", or an empty string. Names of other namespaces are hidden."""
     namespace = view.training.metadata.namespace
     near = sorted(rival.name for rival in view.seen.rivals if rival.namespace == namespace)
     far = sum(rival.namespace != namespace for rival in view.seen.rivals)

@@ -1,8 +1,8 @@
-"""What all trainings of a namespace share, and what older versions made for each: who needs which of them.
+"""Objects that all trainings of a namespace share, and those that older versions created for each training.
 
-The shared objects belong to no single training, so no owner reference takes them away. Whichever training is under
-way has them made; they go when neither a training nor a pod or Job of one is left in the namespace. Should they go
-just as another training comes, the next look at that one makes them again.
+The shared objects have no owner reference, since they belong to no single training. Every running training creates them
+if they are missing; they are deleted when the namespace has no training and no Job or pod of one. If a new training
+appears meanwhile, its next reconcile creates them again.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from kinema_operator.core.resources import ref_to
 from kinema_operator.shell.writer import controller_uid
 
 SHARED: Final = (("Service", names.RENDEZVOUS_SERVICE), ("NetworkPolicy", names.TRAININGS_POLICY))
-"""Kind and name of what there is once in each namespace with trainings."""
+"""Kind and name of the shared objects."""
 
 
 class StoresNamed:
-    """Endpoints of the stores that the trainings of each namespace name, kept as they come and go."""
+    """Endpoints of the stores of each namespace's trainings, updated incrementally."""
 
     def __init__(self) -> None:
         self._of: dict[tuple[str, str], str] = {}
         self._named: dict[str, Counter[str]] = {}
 
     def put(self, obj: KubeObject) -> None:
-        """Take in a training, in place of the one of the same name."""
+        """Add a training or replace the one of the same name."""
         self.remove(obj)
         metadata, endpoint = obj["metadata"], _endpoint(obj)
         self._of[(metadata["namespace"], metadata["name"])] = endpoint
         self._named.setdefault(metadata["namespace"], Counter())[endpoint] += 1
 
     def remove(self, obj: KubeObject) -> None:
-        """Let go of the training of this name."""
+        """Remove the training of this name."""
         namespace = obj["metadata"]["namespace"]
         endpoint = self._of.pop((namespace, obj["metadata"]["name"]), None)
         if endpoint is None:
@@ -50,12 +50,12 @@ class StoresNamed:
             del self._named[namespace]
 
     def of(self, namespace: str) -> tuple[str, ...]:
-        """In a stable order; empty if there is no training; "" stands for the operator's own store."""
+        """Endpoints in a stable order; empty if there is no training; "" is the operator's own store."""
         return tuple(sorted(self._named.get(namespace, ())))
 
 
 def stores_named(cache: Cache, namespace: str) -> tuple[str, ...]:
-    """Endpoints of the stores that the trainings of a namespace name."""
+    """Endpoints of the stores of a namespace's trainings."""
     view: Any = getattr(cache, "view", None)
     if view is not None and cache.list_state(KIND) != "unknown":
         kept: StoresNamed = view(KIND, StoresNamed)
@@ -67,12 +67,12 @@ def stores_named(cache: Cache, namespace: str) -> tuple[str, ...]:
 
 
 def is_shared(obj: KubeObject) -> bool:
-    """Whether the object is one of those that a namespace has once."""
+    """Whether the object is one of the shared ones."""
     return (obj["kind"], obj["metadata"]["name"]) in SHARED
 
 
 def needless(cache: Cache, namespace: str) -> tuple[Ref, ...]:
-    """The shared objects of a namespace in which nothing of a training is left."""
+    """The shared objects of a namespace without trainings and their Jobs and pods."""
     found = [obj for kind, name in SHARED if (obj := cache.get(kind, namespace, name)) and not _leaves(obj)]
     if not found or stores_named(cache, namespace):
         return ()
@@ -83,7 +83,7 @@ def needless(cache: Cache, namespace: str) -> tuple[Ref, ...]:
 
 
 def of_older_versions(training: VideoModelTraining, cache: Cache) -> tuple[Ref, ...]:
-    """The Service and NetworkPolicy that an older version made for this training alone."""
+    """The Service and NetworkPolicy that an older version created for this training alone."""
     meta = training.metadata
     wanted = (
         ("Service", names.pods_service_name(meta.name)),
@@ -98,6 +98,6 @@ def _leaves(obj: KubeObject) -> bool:
 
 
 def _endpoint(obj: KubeObject) -> str:
-    """As the spec has it, which may be anything: an operator that is older than the CRD reads it too."""
+    """The endpoint in the spec, of any type: the CRD may be newer than this operator."""
     store = (obj.get("spec") or {}).get("artifactStore")
     return str(store.get("endpoint") or "") if isinstance(store, dict) else ""

@@ -1,7 +1,7 @@
-"""Asking trainers how far they are: rank 0 of the newest round speaks for the group.
+"""Requests the progress of a group from its trainers: rank 0 of the newest round reports for the group.
 
-Job index and rank are unrelated, so the pod that was rank 0 last is asked first, and all are asked when it no longer
-is. An answer is good for the progress interval, however often the training is looked at.
+Job index and rank are unrelated, so the pod that was rank 0 last is asked first, and all pods if it is not rank 0 any
+more. A response is reused for the progress interval, however often the training is reconciled.
 """
 
 from __future__ import annotations
@@ -23,52 +23,52 @@ from kinema_operator.shell import pod_http
 from kinema_operator.training.observed import GroupSeen
 
 SILENCE_SECONDS: Final = 1.0
-"""When nobody spoke for the group, or it does not hear its rendezvous, nobody is asked again for so long."""
+"""Interval of requests while no rank 0 responds or the group gets no response from its rendezvous pod."""
 CUT_OFF_SECONDS: Final = 2.0
-"""A trainer that has not heard its rendezvous for two heartbeats is a reason to ask all of them, and soon again."""
+"""Two heartbeats: if a trainer has had no response from the rendezvous pod for this long, all trainers are asked."""
 LAST_TRIES: Final = 2
-"""A pod on a node that is not heard of is asked so often before it is given up: one answer may go astray."""
+"""Requests to a pod on an unreachable node before it counts as lost, since one response may get lost."""
 TOLERATED_SILENCE_SECONDS: Final = 15.0
-"""Rank 0 is believed to stand where it last said for so long: a busy machine misses a question or two."""
+"""Time for which the last response of rank 0 is used, since a busy machine may miss a request or two."""
 FRESH_SHARE: Final = 0.9
-"""An answer is good for this share of the interval, so that a look right at its end asks anew."""
+"""Share of the interval for which a response is reused, so that a reconcile at its end sends a request."""
 MAX_ANSWER_BYTES: Final = 64 << 10
-"""A trainer runs somebody's data: its answer is not trusted to be short."""
+"""Longest response that is read: trainers are not trusted."""
 
 
 @dataclass
 class _Known:
-    """What was heard of one attempt. Times are seconds of this process's monotonic clock, never a trainer's."""
+    """What is known of one attempt. Times are seconds of this process's monotonic clock, never of a trainer's."""
 
     run: int
     attempt: int
     asked: float = 0.0
     pods: frozenset[str] = frozenset()
-    """Uids of the trainers that run."""
+    """UIDs of the running trainers."""
     arrived: float = 0.0
-    """When the last of them came."""
+    """When the last of them started."""
     speaker: str | None = None
-    """Name of the pod that spoke for the group last, unless it has said that there is none."""
+    """Name of the pod that was rank 0 last."""
     progress: TrainerProgress | None = None
-    """What it said."""
+    """Its last response."""
     heard: float = 0.0
-    """When it said so."""
+    """Time of that response."""
     step: int | None = None
     stepped: float = 0.0
-    """When the newest step ended that is known of."""
+    """End of the newest known step."""
     answering: int = 0
     cut_off_since: float | None = None
-    """Since when none of those that answered has heard the rendezvous."""
+    """Time since which no responding trainer has had a response from the rendezvous pod."""
     lease: float = 0.0
-    """The longest that any of them has told of. It never shrinks: who told of it may still hold it, and not answer."""
+    """The longest reported lease. It never shrinks: the trainer that reported it may still have it and not respond."""
     short_since: float | None = None
-    """Since when some trainers run, and too few."""
+    """Time since which some trainers run, but too few."""
 
 
 class Trainers:
-    """Asks pods over HTTP. What it remembers saves requests, and tells for how long nothing has moved.
+    """Requests progress over HTTP. It remembers responses to save requests and to measure the time without progress.
 
-    A new operator starts to count that time anew.
+    After a restart of the operator that time starts at zero.
     """
 
     def __init__(self, settings: Settings, port: int = names.PROGRESS_PORT) -> None:
@@ -78,17 +78,17 @@ class Trainers:
         self._known: dict[Key, _Known] = {}
 
     async def progress(self, key: Key, run: int, attempt: int, pods: Iterable[KubeObject]) -> TrainerProgress | None:
-        """What the group says through its rank 0; None if nobody does. `pods` are the running ones."""
+        """Progress reported by rank 0; None if there is none. `pods` are the running trainers."""
         return (await self.group(key, run, attempt, pods)).progress
 
     async def group(self, key: Key, run: int, attempt: int, pods: Iterable[KubeObject], least: int = 1) -> GroupSeen:
-        """What the group says through its rank 0, and for how long nothing has moved.
+        """Progress reported by rank 0, and the time without progress.
 
         Args:
-            key: of the training.
-            run: the present one.
-            attempt: the present one.
-            pods: trainers that run.
+            key: key of the training.
+            run: the current run.
+            attempt: the current attempt.
+            pods: running trainers.
             least: nodes that the group needs.
         """
         running = list(pods)
@@ -123,7 +123,7 @@ class Trainers:
         return known.speaker in addresses and age < self._interval * FRESH_SHARE
 
     async def _ask_all(self, known: _Known, addresses: dict[str, str]) -> None:
-        """Ask whoever spoke last, and everybody when it does not speak any more or does not hear the rendezvous."""
+        """Ask the last rank 0; ask all if it is not rank 0 any more or gets no response from the rendezvous pod."""
         known.asked = now = time.monotonic()
         first = {name: ip for name, ip in addresses.items() if name == known.speaker}
         answers = await self._answers(first)
@@ -142,7 +142,7 @@ class Trainers:
             known.speaker = known.progress = None
 
     async def silent(self, pods: Iterable[KubeObject]) -> frozenset[str]:
-        """Names of the pods that answer none of `LAST_TRIES` questions; one without an address never will."""
+        """Names of the pods that respond to none of `LAST_TRIES` requests; includes pods without an address."""
         left = {pod["metadata"]["name"]: (pod.get("status") or {}).get("podIP") for pod in pods}
         asked = {name: address for name, address in left.items() if address}
         async with pod_http.session(self._timeout) as session:
@@ -154,13 +154,13 @@ class Trainers:
         return frozenset(left)
 
     def forget(self, key: Key) -> None:
-        """The training runs no more."""
+        """Forget a training that does not run any more."""
         self._known.pop(key, None)
 
     async def _answers(self, addresses: dict[str, str]) -> dict[str, TrainerProgress]:
         if not addresses:
             return {}
-        # A session per question: nothing stays open between two questions, so nothing has to be closed at the end.
+        # A session per request, so that no connection has to be closed at the end.
         async with pod_http.session(self._timeout) as session:
             answers = await asyncio.gather(*(self._ask(session, address) for address in addresses.values()))
         return {name: answer for name, answer in zip(addresses, answers, strict=True) if answer}
@@ -183,14 +183,15 @@ def _since(when: float | None, now: float) -> float:
 
 
 def _cut_off(answers: Iterable[TrainerProgress]) -> float:
-    """For how long none of them has heard the rendezvous; 0 if one has, or nobody tells."""
+    """Seconds since any of them last had a response from the rendezvous pod; 0 if one has it now, or none reports
+    it."""
     silent = min((answer.rendezvous_silent_seconds or 0.0 for answer in answers), default=0.0)
     return silent if silent >= CUT_OFF_SECONDS else 0.0
 
 
 def _note_arrivals(known: _Known, running: frozenset[str], now: float) -> None:
     if running - known.pods:
-        # The group re-forms around a newcomer.
+        # The group forms again with a new trainer.
         known.arrived = now
     known.pods = running
 
@@ -201,7 +202,7 @@ def _speaker(answers: Mapping[str, TrainerProgress], run: int, attempt: int) -> 
         for name, answer in answers.items()
         if answer.rank == 0 and answer.world_size > 0 and (answer.run, answer.attempt) == (run, attempt)
     ]
-    # A rank 0 that was cut off still believes in its older round.
+    # A rank 0 that was cut off still reports an older round.
     return max(speakers, key=lambda speaker: speaker[1].round, default=None)
 
 
@@ -211,13 +212,13 @@ def _note_progress(known: _Known, pod: str, progress: TrainerProgress) -> None:
     if progress.step_age_seconds is not None:
         known.stepped = max(known.stepped, now - progress.step_age_seconds)
     elif progress.last_step_time is not None and progress.step != known.step:
-        # An older trainer tells times of its own clock only: what counts is when a further step is seen.
+        # A trainer of an older version reports times of its own clock: use the time at which a new step is seen.
         known.stepped = now
     known.step = progress.step
 
 
 def _has_none(known: _Known, addresses: Container[str], answers: Mapping[str, TrainerProgress]) -> bool:
-    """Whether the group of the last speaker is known to be no more, or to have been silent for too long."""
+    """Whether the group of the last rank 0 has ended or has not responded for too long."""
     before = known.progress
     if before is None or known.speaker not in addresses or known.speaker in answers:
         return True

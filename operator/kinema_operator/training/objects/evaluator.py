@@ -1,6 +1,6 @@
-"""The Job that measures an attempt's model: one pod of the trainers' image and resources, made anew when it dies.
+"""The Job that evaluates an attempt's model: one pod with the trainers' image and resources, replaced when it fails.
 
-A disruption costs no try; what a new pod cannot heal fails the Job at once by its exit code (KEP-3329).
+Disruptions do not count as failures; a failure that a new pod cannot repair fails the Job by its exit code (KEP-3329).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kinema_operator.training.objects import ownership
 from kinema_operator.training.objects.job import failure_rules, worker_pod
 
 BACKOFF_LIMIT: Final = 4
-"""So many pods may fail, after waits of 10, 20, 40 and 80 s, before the next failure is the Job's own."""
+"""Pods that may fail, with waits of 10, 20, 40 and 80 s, before the Job fails."""
 
 
 def evaluation_job(
@@ -36,7 +36,7 @@ def evaluation_job(
             "parallelism": 1,
             "completions": 1,
             "backoffLimit": BACKOFF_LIMIT,
-            # The only value that goes with a podFailurePolicy: no replacement while the old pod may still write.
+            # The only value allowed with a podFailurePolicy: no replacement while the old pod may still write.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": failure_rules(role.name)},
             "template": {

@@ -1,8 +1,8 @@
 """The Indexed Job of one attempt: one trainer per node, replaced when it dies, resized by its parallelism.
 
 Backoff is counted per index (KEP-3850): the Job controller delays replacements by 10 s, 20 s, 40 s ... up to 10 min,
-and with one count for the whole Job every kill would delay every later replacement, all through a long run. The
-limit is out of reach; what a new pod cannot heal fails the Job at once by its exit code (KEP-3329).
+and with one count for the whole Job every failure would delay all later replacements of a long run. The limit is never
+reached; a failure that a new pod cannot repair fails the Job by its exit code (KEP-3329).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from kinema_operator.training.objects.pod import base_pod, container
 BACKOFF_LIMIT_PER_INDEX: Final = 10_000
 TERMINATION_GRACE_SECONDS: Final = 30
 DEFAULT_REQUESTS: Final = {"cpu": "100m", "memory": "256Mi"}
-"""What a trainer sets aside when the spec says nothing; no limit, so nothing is killed for a guess of ours."""
+"""A trainer's requests if the spec has none. No limits, since a wrong default would kill trainers."""
 
-# A trainer that answers nothing for a minute is frozen; imports on a busy machine take their time.
+# A trainer without a response for a minute is stuck; imports on a busy machine can take almost as long.
 _HEALTH: Final = {"httpGet": {"path": "/healthz", "port": names.PROGRESS_PORT}, "timeoutSeconds": 5}
 STARTUP_PROBE: Final = {**_HEALTH, "periodSeconds": 5, "failureThreshold": 120}
 LIVENESS_PROBE: Final = {**_HEALTH, "periodSeconds": 10, "failureThreshold": 6}
@@ -50,7 +50,7 @@ def job(
             "parallelism": nodes,
             "completions": nodes,
             "backoffLimitPerIndex": BACKOFF_LIMIT_PER_INDEX,
-            # The only value that goes with a podFailurePolicy: no replacement while the old pod may still write.
+            # The only value allowed with a podFailurePolicy: no replacement while the old pod may still write.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": failure_rules(role.name)},
             "template": {
@@ -65,7 +65,7 @@ def job(
 
 
 def failure_rules(container_name: str) -> list[dict[str, Any]]:
-    """A Job's podFailurePolicy: disruptions count for nothing, and what no new pod heals ends the Job."""
+    """A Job's podFailurePolicy: disruptions are ignored, and failures that a new pod cannot repair fail the Job."""
     codes = sorted(EXIT_CODES[failure_class] for failure_class in ENDS_ATTEMPT)
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -77,7 +77,7 @@ def failure_rules(container_name: str) -> list[dict[str, Any]]:
 
 
 def worker_pod(training: VideoModelTraining, role: specs.Role, settings: Settings) -> dict[str, Any]:
-    """Spec of a pod that works for a training: its image, resources and storage credentials, one container."""
+    """Pod spec of trainers, evaluators and publishers: image, resources and storage credentials, one container."""
     worker = training.spec.worker
     resources = worker.resources if worker else None
     spec = base_pod(training, settings)
@@ -124,7 +124,7 @@ def _spread(training: VideoModelTraining, config: RunConfig) -> dict[str, Any]:
 
 
 def _elsewhere(nodes: Sequence[str]) -> dict[str, Any]:
-    """Affinity for any node but these. A term's field may be compared with one value only."""
+    """Affinity for nodes other than these. A matchFields requirement may have only one value."""
     fields = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
     terms = {"nodeSelectorTerms": [{"matchFields": fields}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}

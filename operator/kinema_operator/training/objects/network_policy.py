@@ -1,9 +1,9 @@
-"""The NetworkPolicy around the trainings of a namespace: their pods reach each other, DNS and their stores, no more.
+"""The NetworkPolicy of the trainings of a namespace: their pods reach each other, DNS and their stores only.
 
-Gloo and NCCL choose their ports, so among the pods of trainings every port is open. Progress is asked for by the
-operator, metrics by Prometheus: from the operator's namespace and from those labelled kinema.dev/monitoring=true.
-No policy can say "pods with the same value of a label", so one for all trainings of a namespace lets them reach each
-other: docs/decisions/0017-shared-objects.md.
+Gloo and NCCL choose their ports, so among the pods of trainings every port is open. The operator requests /progress and
+Prometheus /metrics: from the operator's namespace and from namespaces labelled kinema.dev/monitoring=true. A policy
+cannot select "pods with the same value of a label", so one policy for all trainings of a namespace lets their pods
+reach each other: docs/decisions/0017-shared-objects.md.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from kinema_operator.core.settings import Settings
 from kinema_operator.training.objects import ownership
 
 CACHED_NAMESPACES: Final = 1024
-"""Every look at every training asks for the same policy."""
+"""Cached, since every reconcile of every training needs the same policy."""
 
 
 def network_policy(namespace: str, endpoints: Iterable[str], settings: Settings) -> KubeObject:
-    """The policy of a namespace whose trainings keep their artefacts at `endpoints`; those not allowed open no way."""
+    """The policy of a namespace whose trainings use the stores at `endpoints`; stores not allowed are left out."""
     own, allowed = settings.store_endpoint, settings.allowed_stores
     return _network_policy(namespace, frozenset(endpoints), own, allowed, settings.pod_namespace)
 

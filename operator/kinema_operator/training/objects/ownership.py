@@ -1,4 +1,4 @@
-"""Labels and owner references of everything that a training makes."""
+"""Labels and owner references of a training's objects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def labels(
 
 
 def selector(training: VideoModelTraining, component: str, run: int, attempt: int) -> dict[str, str]:
-    """What picks the pods of one component of one attempt."""
+    """Label selector for the pods of one component of one attempt."""
     return {
         names.LABEL_TRAINING: training.metadata.name,
         names.LABEL_COMPONENT: component,

@@ -1,6 +1,6 @@
-"""The pod of a role of the AppDef: argv and env are the AppDef's, plus what only a live pod can know.
+"""The pod of a role of the AppDef: argv and env are the AppDef's, plus values that only exist in a pod.
 
-What a pod may do (the restricted Pod Security Standard) is decided in kinema_operator.core.pods.
+kinema_operator.core.pods has its security context (the restricted Pod Security Standard).
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ from kinema_operator.core.settings import Settings
 
 ENV_USER: Final = "USER"
 USER: Final = "kinema"
-"""A random user has no name; what asks for one would raise instead."""
+"""Name of the user: a random user ID has none, and libraries that look it up would raise."""
 
 POD_ENV: Final = (*launch.RUNTIME_ENV, *pods.SCRATCH_ENV, ENV_USER, names.ENV_THREADS)
-"""Every variable that a live pod has beyond the AppDef's."""
+"""Variables of a pod in addition to the AppDef's."""
 
 NODE_LOSS_SECONDS: Final = 300
-"""Tolerance for a node that is not ready or not reachable, said aloud since clusters may set another default. A node
-that is away from the API server may train on: the operator asks its pods and gives up those that are silent
+"""Toleration of a node that is not ready or unreachable, explicit since clusters may have another default. A node that
+cannot reach the API server may continue to train: the operator asks its pods and replaces those that do not respond
 (nodes.py), long before."""
 
 
 DNS_OPTIONS: Final = [{"name": "timeout", "value": "1"}, {"name": "attempts", "value": "1"}]
-"""A name server on a lost node is asked until Kubernetes misses the node, for 5 s by default (resolv.conf(5)), and all
-attempts of one question take that time. Whoever asks here tries again by itself, and knows where the store was
-(kinema_api/addresses.py)."""
+"""Short time-outs: until Kubernetes notices the loss of a node, queries go to its DNS server too and take 5 s by
+default (resolv.conf(5)). Clients retry and remember the store's address (kinema_api/addresses.py)."""
 
 
 def container(role: specs.Role, settings: Settings) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def container(role: specs.Role, settings: Settings) -> dict[str, Any]:
 
 
 def literal(text: str) -> str:
-    """`text` as Kubernetes must be given it for the process to see exactly `text`: $(NAME) would be expanded."""
+    """`text`, escaped so that Kubernetes does not expand $(NAME) in it."""
     return text.replace("$", "$$")
 
 
@@ -64,10 +63,10 @@ def _env(own: Mapping[str, str], settings: Settings) -> list[dict[str, Any]]:
 
 
 def base_pod(training: VideoModelTraining, settings: Settings) -> dict[str, Any]:
-    """Fields of a pod spec that every pod of a training shares; lists may be added to.
+    """Fields of a pod spec that every pod of a training has; its lists may be extended.
 
-    Every pod tolerates the GPU nodes of its training's workers: the rendezvous needs none, but a cluster may have no
-    other nodes.
+    Every pod tolerates GPU nodes if its training's workers need them: the rendezvous pod needs no GPU, but a cluster
+    may have no other nodes.
     """
     worker = training.spec.worker
     return {

@@ -1,7 +1,7 @@
-"""The Job that publishes an attempt's model: one small pod with keys of its own, made anew when it dies.
+"""The Job that publishes an attempt's model: one small pod with its own credentials, replaced when it fails.
 
-Hashing and copying a large model takes minutes. In a pod it holds up nobody, ends with its pod, and is not done again
-because the operator was restarted.
+Hashing and copying a large model takes minutes. In a pod this blocks no reconcile and survives a restart of the
+operator.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kinema_operator.training.objects.job import DEFAULT_REQUESTS
 from kinema_operator.training.objects.pod import base_pod, container
 
 BACKOFF_LIMIT: Final = 4
-"""So many pods may fail, after waits of 10, 20, 40 and 80 s, before the Job does, and is made anew."""
+"""Pods that may fail, with waits of 10, 20, 40 and 80 s, before the Job fails and is created again."""
 TERMINATION_GRACE_SECONDS: Final = 5
 _VOLUME: Final = "storage"
 

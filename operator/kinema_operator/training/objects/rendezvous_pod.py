@@ -1,8 +1,8 @@
-"""The pod of the rendezvous store: on its own, so that any worker may die; small, and made anew when it is gone.
+"""The rendezvous pod: separate from the trainers, so that any trainer may fail; created again when it is gone.
 
-Its name carries a number once the first name is held by a pod that hangs Terminating on a dead node. The kubelet
-restarts its container in place. It runs the image of its attempt's trainers, which an operator that has become newer
-meanwhile would not give it, and takes its arguments as they always were: what is new to it comes in files.
+Its name gets a number while a Terminating pod on a lost node has the first name. The kubelet restarts its container in
+place. It runs the image of its attempt's trainers, even after an upgrade of the operator, so its arguments never
+change: newer settings are passed in files.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from kinema_operator.training.objects import ownership
 from kinema_operator.training.objects.pod import base_pod, container
 
 ANNOTATION_MIN_NODES: Final = f"{names.GROUP}/min-nodes"
-"""The smallest group that this store forms: the process reads it again as it changes."""
+"""The smallest group that this pod forms; the process reads it again when it changes."""
 ANNOTATION_GENERATION: Final = f"{names.GROUP}/rendezvous-generation"
-"""Higher for each pod made later: where two serve one attempt, the older one gives way. Absent: of an older version,
-which does not read its annotations."""
+"""Increases with each pod of an attempt: of two pods, the older one stops. Absent on pods of older versions, which do
+not read annotations."""
 ANNOTATION_LEASES_OVER: Final = f"{names.GROUP}/leases-over"
 POD_INFO_VOLUME: Final = "pod-info"
 
 TERMINATION_GRACE_SECONDS: Final = 30
-"""Its round ends at a step boundary and commits before it goes; with nobody at work it goes at once."""
+"""Time for its round to end at a step boundary and commit; without trainers it exits at once."""
 PLATFORM_LABELS: Final = ("kubernetes.io/arch", "kubernetes.io/os")
 REQUESTS: Final = {"cpu": "20m", "memory": "64Mi"}
 
@@ -46,36 +46,36 @@ def pod_name(first: str, taken: Collection[str]) -> str:
 
 
 def next_generation(now: datetime, seen: Iterable[int | None]) -> int:
-    """Above every generation that is seen, and that of any pod made before which is not."""
+    """A generation above all in `seen`, and above those of pods that are not seen."""
     return max([int(now.timestamp()), *(number + 1 for number in seen if number is not None)])
 
 
 @dataclass(frozen=True)
 class Making:
-    """What is particular to one store beside its attempt."""
+    """Settings of one rendezvous pod, besides its attempt."""
 
     taken: Collection[str] = ()
     """Names of pods that still exist."""
     image: str = ""
-    """What the attempt's trainers run; empty: the AppDef's, since there are none yet."""
+    """Image of the attempt's trainers; empty: there are none yet, use the AppDef's."""
     generation: int = 0
     """See ANNOTATION_GENERATION."""
     avoid: Collection[str] = ()
-    """Nodes on which others were lost; Kubernetes may not know yet that these are gone."""
+    """Nodes on which earlier pods were lost; Kubernetes may not have noticed yet."""
     leases_over: bool = False
     """See names.POD_INFO_LEASES_OVER."""
     service: str = names.RENDEZVOUS_SERVICE
-    """The Service that gives it its host name."""
+    """The Service of its host name."""
 
 
 def store_pod(
     training: VideoModelTraining, app: specs.AppDef, config: RunConfig, settings: Settings, making: Making
 ) -> dict[str, Any]:
-    """The rendezvous store of one attempt."""
+    """The rendezvous pod of one attempt."""
     role = next(role for role in app.roles if role.name == launch.STORE_ROLE)
     if making.image:
         role = replace(role, image=making.image)
-    # Its host name stays the same whatever number its own name carries.
+    # The host name does not change with the number in the pod's name.
     host = names.store_name(config.name, config.run, config.attempt)
     pod_labels = ownership.labels(training, names.COMPONENT_STORE, config.run, config.attempt)
     metadata = ownership.metadata(training, pod_name(host, making.taken), pod_labels)
@@ -106,7 +106,7 @@ def _container(role: specs.Role, settings: Settings) -> dict[str, Any]:
 
 
 def _place(training: VideoModelTraining, avoid: Collection[str]) -> dict[str, Any]:
-    """Wherever its image runs: what else workers select, a GPU above all, it does not need."""
+    """Node selector and affinity: of the workers' selector only what the image needs, so no GPU."""
     wanted = (training.spec.worker and training.spec.worker.node_selector) or {}
     platform = {key: value for key, value in wanted.items() if key in PLATFORM_LABELS}
     return {
@@ -116,7 +116,7 @@ def _place(training: VideoModelTraining, avoid: Collection[str]) -> dict[str, An
 
 
 def _elsewhere(nodes: Collection[str]) -> dict[str, Any]:
-    """Preferred only: a cluster may have no other node, and this one may be well."""
+    """Prefer other nodes. Not required, since a cluster may have no other node."""
     others = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in sorted(nodes)]
     term = {"weight": 100, "preference": {"matchFields": others}}
     return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}}

@@ -1,4 +1,4 @@
-"""The Secret with a training's short-lived storage credentials: made of fresh keys, hence by an effect, not a plan."""
+"""The Secret with a training's short-lived storage credentials. An effect creates it, since a plan has no keys."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ ANNOTATION_MODEL: Final = f"{names.GROUP}/model-digest"
 def storage_secret(
     training: VideoModelTraining, location: StoreLocation, credentials: StoreCredentials, publishes: str | None = None
 ) -> dict[str, Any]:
-    """The Secret that trainers mount, or the pod that publishes the model of the digest `publishes`.
+    """The Secret for the trainers, or for the publisher of the model with the digest `publishes`.
 
-    Beside the keys it carries the authorities that the store's certificate may come from. A renewal reaches running
-    pods through the mounted files.
+    It also has the CA certificates for the store. A renewal reaches running pods through the mounted files.
     """
     name = secret_name(training, publishes)
     metadata = ownership.metadata(training, name, ownership.labels(training, names.COMPONENT_TRAINER))
@@ -50,7 +49,7 @@ def storage_secret(
 
 
 def secret_name(training: VideoModelTraining, publishes: str | None) -> str:
-    """Name of the Secret that trainers mount, or the pod that publishes."""
+    """Name of the Secret of the trainers, or of the publisher."""
     name = training.metadata.name
     return names.publication_secret_name(name) if publishes else names.storage_secret_name(name)
 
@@ -61,9 +60,9 @@ def expiry(
     location: StoreLocation,
     publishes: str | None = None,
 ) -> datetime | None:
-    """When the credentials in a Secret run out; None if it must be made anew.
+    """When the credentials in a Secret expire; None if new ones are needed.
 
-    That is, if it holds none for this training, and model, at this store, or other authorities than the store has now.
+    That is, if they are for another training, model or store, or the store's CA certificates have changed.
     """
     if secret is None:
         return None

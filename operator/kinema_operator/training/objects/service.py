@@ -1,13 +1,11 @@
-"""The Service that names rendezvous stores: one headless Service for all trainings of a namespace.
+"""The Service of the rendezvous pods: one headless Service for all trainings of a namespace.
 
-A store's host name must be known when the trainers' Job is made, and its address is not. A Service gives every store
-that names it as its subdomain a name of its own, so one is enough for any number of them: a Service for each training
-costs the API server and whoever follows Services (kube-proxy, DNS, the controllers of endpoints) once more for each.
-Trainers need no names, since their agents advertise addresses.
+The trainers' Job needs the host name of the rendezvous pod before the pod has an address. A headless Service gives each
+pod with its name as subdomain a host name, so one is enough: a Service per training would cost the API server,
+kube-proxy, DNS and the endpoint controllers more. Trainers need no host names, since their agents advertise addresses.
 
-It has no cluster address: API servers hand those out one after another, some twenty a second. A store's container is
-restarted in place and keeps its address; only a store on a lost node is found again when a DNS answer has aged, which
-takes seconds.
+It has no cluster IP: API servers allocate only about twenty a second. The rendezvous container is restarted in place
+and keeps its address; only the address of a pod on a lost node changes, which DNS caches delay by seconds.
 """
 
 from __future__ import annotations
@@ -21,12 +19,12 @@ from kinema_operator.core.plan import KubeObject
 from kinema_operator.training.objects import ownership
 
 CACHED_NAMESPACES: Final = 1024
-"""Every look at every training asks for the same Service."""
+"""Cached, since every reconcile of every training needs the same Service."""
 
 
 @lru_cache(CACHED_NAMESPACES)
 def rendezvous_service(namespace: str) -> KubeObject:
-    """Headless Service of the rendezvous stores of all trainings of a namespace."""
+    """Headless Service of the rendezvous pods of all trainings of a namespace."""
     selector = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_COMPONENT: names.COMPONENT_STORE}
     return {
         "apiVersion": "v1",
@@ -42,7 +40,7 @@ def rendezvous_service(namespace: str) -> KubeObject:
 
 
 def pods_service(training: VideoModelTraining) -> dict[str, Any]:
-    """The Service of an attempt that an older version began: its trainers know their store by no other name."""
+    """The Service of an attempt that an older version began: its trainers use a host name in this Service."""
     name = names.pods_service_name(training.metadata.name)
     return {
         "apiVersion": "v1",
@@ -58,10 +56,10 @@ def pods_service(training: VideoModelTraining) -> dict[str, Any]:
 
 
 def store_host(name: str, run: int, attempt: int, service: str = names.RENDEZVOUS_SERVICE) -> str:
-    """DNS name of the rendezvous store of one attempt within its namespace, good in every cluster domain.
+    """DNS name of the rendezvous pod of one attempt within its namespace, independent of the cluster domain.
 
-    It is found by the first search domain of a pod, that of its namespace, so by one question: of two name servers one
-    may be on the node that was lost with the store.
+    The first search domain of a pod (its namespace) resolves it with one query: one of two DNS servers may have been on
+    the lost node.
     """
     return f"{names.store_name(name, run, attempt)}.{service}"
 

@@ -1,6 +1,6 @@
-"""The VideoModel that follows a training: made when there is none of that name, and left alone from then on.
+"""The VideoModel that follows a training: created if it does not exist, and never changed by the operator.
 
-It has no owner reference: a model outlives the training that made it, and belongs to whoever edits it.
+It has no owner reference, since a model outlives the training that created it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,6 @@ def video_model(training: VideoModelTraining, name: str) -> dict[str, Any]:
             "namespace": training.metadata.namespace,
             "labels": ownership.labels(training, names.COMPONENT_SERVER),
         },
-        # What is not said here is the default of the CRD, which a person may change.
+        # Other fields get the CRD's defaults, which users may change.
         "spec": {key: value for key, value in spec.items() if key in ("source", "artifactStore")},
     }

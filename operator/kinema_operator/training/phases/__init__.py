@@ -1,1 +1,1 @@
-"""What a training does in each phase of its life: parts of its plan. Pure."""
+"""The phases of a training: parts of its plan. Pure."""

@@ -1,9 +1,9 @@
-"""What a training leaves in the bucket and for how long: cleaning after a run, the end of a resource. Pure.
+"""Deletion of files after a run, and deletion of the resource. Pure.
 
-After a run whose model is published the newest `checkpoint.keep` checkpoints, the report on the model and the manifest
-of its export stay; all else of its attempts goes. The resource itself goes `ttlSecondsAfterFinished` after its end.
-What it wrote stays then, unless `deletionPolicy: Delete` says otherwise, which only a finalizer can promise; published
-models belong to whoever serves them and stay in any case.
+After a run whose model is published, the newest `checkpoint.keep` checkpoints, the report and the manifest of the
+export are kept, and all other files of its attempts are deleted. The resource is deleted `ttlSecondsAfterFinished`
+after its end. Its files are then kept, unless `deletionPolicy: Delete` deletes them, for which the resource has a
+finalizer. Published models are always kept.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from kinema_operator.training.phases import termination
 from kinema_operator.training.view import View, change
 
 GIVE_UP_AFTER: Final = timedelta(minutes=10)
-"""So long after its deletion a training whose artefacts cannot be deleted is let go."""
+"""Time after the deletion of a training after which its finalizer is removed even if its artefacts remain."""
 
 
 def after_the_end(view: View, plan: Plan) -> Plan:
-    """`plan` of a run that has ended, with what is cleaned and when the resource goes."""
+    """`plan` of a run that has ended, with the deletion of its files and of the resource."""
     if termination.unfinished_pods(view) or plan.delete:
         return plan
     status = view.changed()
@@ -49,14 +49,14 @@ def after_the_end(view: View, plan: Plan) -> Plan:
 
 
 def finalizer(view: View) -> tuple[Effect, ...]:
-    """Have the finalizer where deletionPolicy asks for one, and nowhere else."""
+    """Add or remove the finalizer as deletionPolicy requires."""
     wanted = view.spec.deletion_policy == "Delete"
     has = names.FINALIZER in view.training.metadata.finalizers
     return (SetFinalizer(wanted),) if wanted != has else ()
 
 
 def leave(view: View) -> Plan:
-    """A training that is being deleted: its artefacts go before it does."""
+    """The plan of a training that is being deleted: its artefacts are deleted first."""
     meta = view.training.metadata
     if names.FINALIZER not in meta.finalizers:
         return Plan()
@@ -71,7 +71,7 @@ def leave(view: View) -> Plan:
     if (waits or problem) and view.now - since >= GIVE_UP_AFTER:
         why = problem.message if problem else waits
         prefix = view.training_prefix
-        message = f"What lies below {prefix} in the bucket was not deleted: {why}; `kinema gc` lists what is left"
+        message = f"Objects below {prefix} in the bucket were not deleted: {why}; `kinema gc` lists them"
         return Plan(delete=gone, events=(Event("ArtifactsLeft", message, "Warning"),), effects=(SetFinalizer(False),))
     if waits:
         return Plan(delete=gone, requeue_after=children.LOOK_AGAIN_SECONDS)

@@ -1,4 +1,4 @@
-"""When a training's pods need storage keys, and what is said while the store gives none. Pure."""
+"""When a training's pods need storage credentials, and the status while the store issues none. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kinema_operator.training.view import Status, View, change
 
 
 def noted(view: View, plan: Plan) -> Plan:
-    """`plan` with a status that tells when the credentials run out, for an operator that may not read Secrets."""
+    """`plan` with the credentials' expiry in the status, for an operator without permission to read Secrets."""
     expire = view.seen.credentials_expire
     if expire is None or not isinstance(plan.status, Status) or view.status.phase == "Publishing":
         return plan
@@ -18,7 +18,7 @@ def noted(view: View, plan: Plan) -> Plan:
 
 
 def renewal(view: View) -> tuple[Effect, ...]:
-    """New credentials when half of the old ones' life is over."""
+    """Renew the credentials after half of their lifetime."""
     if renewal_wait(view) > 0:
         return ()
     publishes = view.export.digest if view.status.phase == "Publishing" and view.export else None
@@ -26,12 +26,12 @@ def renewal(view: View) -> tuple[Effect, ...]:
 
 
 def upkeep(view: View) -> tuple[Effect, ...]:
-    """Renewal of what pods that still run hold; none is made anew for pods that are on their way out."""
+    """Renew existing credentials of pods that still run; create none for pods that are terminating."""
     return renewal(view) if view.seen.credentials_expire else ()
 
 
 def renewal_wait(view: View) -> float:
-    """Seconds until the credentials are to be renewed; not above zero: now."""
+    """Seconds until the credentials are renewed; zero or less: now."""
     expire = view.seen.credentials_expire
     if expire is None:
         return 0.0
@@ -39,11 +39,11 @@ def renewal_wait(view: View) -> float:
 
 
 def retry_wait(view: View) -> float:
-    """Seconds until a store that gave none is asked again."""
+    """Seconds until a store that issued none is asked again."""
     return view.settings.store_probe_seconds if view.seen.storage_problem else 0.0
 
 
 def waits_for_store(view: View, status: Status) -> Status:
-    """`status` with the store's problem as the reason why no pod is made."""
+    """`status` with the store's problem as the reason for having no pods."""
     problem = view.seen.storage_problem
     return view.mark(status, "Running", False, problem.reason, problem.message) if problem else status

@@ -1,4 +1,4 @@
-"""How a run ends in failure, whatever phase it was in. Pure."""
+"""The end of a failed run, in any phase. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kinema_operator.training.view import Status, View, change
 
 
 def fail(view: View, status: Status, reason: str, message: str) -> Plan:
-    """`status`, with what else has changed, becomes that of a run that has failed."""
+    """The plan that ends the run as Failed, with the other changes in `status`."""
     status = change(status, phase="Failed", nodes=NodeCount(desired=view.nodes), completion_time=view.now)
     status = view.mark(status, "Failed", True, reason, message)
     status = view.mark(status, "Succeeded", False, reason, "The run has failed")

@@ -1,8 +1,8 @@
-"""The phase Evaluating: a Job measures the exported model; its report decides whether the model is published. Pure.
+"""The phase Evaluating: a Job evaluates the exported model; its report decides whether the model is published. Pure.
 
-The manifest of the report, written last, is the commit: what has none is measured (again), what has one never is. The
-digest of the model stands in the status before anything of its evaluation is made, and in the report; a report on
-another model counts for nothing.
+The manifest of the report, written last, commits it: a model without a committed report is evaluated (again). The
+digest of the model is written into the status before its evaluation starts, and into the report; a report on another
+model is ignored.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OTHER_ADVICE: Final = "see the evaluator's logs, then set a new runId"
 
 
 def start(view: View, status: Status, digest: str) -> Plan:
-    """`status`, with what else has changed, goes on to Evaluating the model of `digest`."""
+    """The plan that starts the evaluation of the model `digest`, with the other changes in `status`."""
     message = f"Attempt {status.attempt} has committed its model; the model is evaluated before it is published"
     status = change(
         status,
@@ -49,10 +49,10 @@ def start(view: View, status: Status, digest: str) -> Plan:
 
 
 def follow(view: View, export: ExportSeen) -> Plan:
-    """What happens next to the model that is measured."""
+    """The plan during the evaluation."""
     begun = view.status.evaluation
     if begun is None or begun.model_digest != export.digest:
-        # Exported once more by a later round.
+        # A later round has exported the model again.
         return start(view, view.changed(), export.digest or "")
     if view.report and view.report.result and view.report.result.model_digest == export.digest:
         return _conclude(view, view.report.result)
@@ -80,7 +80,7 @@ def _go_on(view: View) -> Plan:
     status = _running(view)
     effects = credentials.renewal(view)
     if view.seen.credentials_expire is None:
-        # Without its Secret a pod would hang at its first mount.
+        # Without its Secret a pod would wait for its volume.
         status = credentials.waits_for_store(view, status)
         return Plan(status=status, effects=effects, requeue_after=credentials.retry_wait(view))
     waits = _old_one_is_there(view)
@@ -103,19 +103,19 @@ def _running(view: View) -> Status:
 
 
 def _old_one_is_there(view: View) -> bool:
-    """Whether something could still write a report beside that of a new Job."""
+    """Whether a pod of another Job could still write a report."""
     if view.evaluation_job:
         return False
     return bool(children.evaluation_jobs(view)) or any(not pod.over for pod in view.evaluators)
 
 
 def _leftovers_of_training(view: View) -> tuple[Ref, ...]:
-    """Trainers end by themselves for a while; then what they hold is needed."""
+    """Objects of the training to delete, once trainers had time to exit by themselves: their resources are needed."""
     return () if _grace(view) > timedelta(0) else children.of_training(view)
 
 
 def _grace(view: View) -> timedelta:
-    """How long trainers that have not ended are still left alone."""
+    """Remaining time for trainers to exit by themselves."""
     evaluated = find_condition(view.status.conditions, "Evaluated")
     if view.job is None or view.job.finished or evaluated is None:
         return timedelta(0)
@@ -133,7 +133,7 @@ def _conclude(view: View, result: EvaluationResult) -> Plan:
     report = uri(location, layout.evaluation_prefix(view.attempt_prefix) + layout.REPORT_PAGE)
     gate = view.spec.evaluation.gate if view.spec.evaluation else {}
     missed = shortfall(gate, result.accuracy)
-    # A pod said it: nothing that the API server would refuse goes into the status.
+    # From a pod, so untrusted: drop values that the API server would refuse in the status.
     accuracy = {m: round(result.accuracy[m], ACCURACY_DIGITS) for m in METRICS if m in result.accuracy}
     found = EvaluationStatus(
         model_digest=result.model_digest,

@@ -1,4 +1,4 @@
-"""How a run begins: with a status of its own, or as one that the bucket still holds. Pure."""
+"""The start of a run: a new one, or one found in the bucket. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from kinema_operator.training.uri import uri
 from kinema_operator.training.view import Status, View, change
 
 MAX_HISTORY: Final = 20
-"""Runs that `status.history` keeps."""
+"""Most runs in `status.history`."""
 
 
 def fresh(view: View, found: RunFound | None) -> Status:
-    """The status with which a new run begins; `found` is the newest run in the bucket, if there is one."""
+    """The status of a new run; `found` is the newest run in the bucket, if there is one."""
     before = view.status
     if found:
-        # Folders of runs that the status does not know are not written over.
+        # Do not overwrite folders of runs that the status does not know.
         before = change(before, run=found.run)
     status = Status(
         observed_generation=view.training.metadata.generation,
@@ -42,7 +42,7 @@ def fresh(view: View, found: RunFound | None) -> Status:
 
 
 def restored(view: View, found: RunFound) -> Plan:
-    """The status of a run that the bucket holds; the next look finds how far it is, as after the loss of a Job."""
+    """The status of a run that was found in the bucket; it continues as after the loss of a Job."""
     location = store_location(view.spec.artifact_store, view.settings)
     message = f"Run {found.run} was found in the bucket up to attempt {found.attempt} and resumes from there"
     status = Status(

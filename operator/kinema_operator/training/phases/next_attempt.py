@@ -1,8 +1,8 @@
-"""What an attempt's end teaches the next one: which samples to pass over, how far to go back, which nodes to leave.
+"""What the next attempt does differently after a failure: batches to skip, an older checkpoint, nodes to exclude.
 
-A loss or gradient that is not finite is tried once more from the newest checkpoint, in the same order. If it comes
-again before a further step is done, its batch is passed over, and each attempt starts from an older checkpoint than the
-one before: the newest ones may hold what leads there.
+After a loss or gradient that is not finite, the next attempt repeats the same batches from the newest checkpoint. If
+the failure recurs before a later step is done, its batch is skipped, and each attempt resumes from an older checkpoint
+than the one before, since the weights of the newest ones may be the cause.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MOST_EXCLUDED: Final = 32
 
 @dataclass(frozen=True)
 class Changes:
-    """Fields of the status that change, and a sentence about them that ends in "; ", or none."""
+    """Changes of the status, and a sentence about them that ends in "; ", or an empty one."""
 
     fields: dict[str, Any] = field(default_factory=dict)
     sentence: str = ""
 
 
 def changes_after(view: View, failure: Failure) -> Changes:
-    """What the end of the current attempt changes in the status."""
+    """Changes of the status for the next attempt."""
     if failure.failure_class == "numerics":
         return _numerics(view, failure)
     if failure.failure_class == "hardware" and failure.node:
@@ -37,7 +37,7 @@ def changes_after(view: View, failure: Failure) -> Changes:
 
 
 def goes_further_back(status: Status) -> bool:
-    """Whether the next attempt starts from an older checkpoint than the current one did."""
+    """Whether the next attempt resumes from an older checkpoint than the current one did."""
     found = status.numerics
     return found is not None and found.failures > 1 and found.attempt == status.attempt
 

@@ -1,9 +1,9 @@
-"""Groups that find no place: pods that hold nodes and wait for more are given back. Pure.
+"""Groups that are only partly scheduled: their pods are deleted, so that another group gets the nodes. Pure.
 
-Kubernetes places pods one by one: two groups of three on four nodes hold two each and wait for ever. So a group that
-has too few trainers for `placement_seconds`, because others find no place, ends its attempt and tries again later. The
-oldest of those that wait holds on `OLDEST_FACTOR` times as long, and comes back first: the others have given their
-pods back by then. It gives its own back in the end, since it may be one that never fits.
+Kubernetes schedules pods one by one: two groups of three on four nodes get two nodes each and wait for ever. So a group
+that has too few trainers for `placement_seconds`, because others are unschedulable, ends its attempt and tries again
+later. The oldest waiting training waits `OLDEST_FACTOR` times as long, so that it gets the nodes of the others. It too
+ends its attempt then, since it may never fit.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from kinema_operator.training.view import View
 
 OLDEST_FACTOR: Final = 4
 RESTARTS: Final = "placement"
-"""Key in status.restarts; it has no budget."""
+"""Key in status.restarts; the number is not limited."""
 
 
 def given_back(view: View) -> Failure | None:
-    """Why this attempt gives its pods back, if it is to."""
+    """The failure that ends a partly scheduled attempt; None: continue to wait."""
     seen, settings = view.seen, view.settings
     if seen.short_seconds <= _patience(view) or not _finds_no_place(view):
         return None
@@ -42,7 +42,7 @@ def _patience(view: View) -> float:
 
 
 def _finds_no_place(view: View) -> bool:
-    """Whether a pod says why it has no place, or is not made at all although none has failed."""
+    """Whether a pod is unschedulable, or is not created although none has failed."""
     if any(pod.waiting and not pod.started and not pod.over for pod in view.trainers):
         return True
     job = view.job

@@ -1,6 +1,6 @@
-"""What a running attempt shows in the status: phase, nodes, progress and the newest checkpoint.
+"""The status of a running attempt: phase, nodes, progress and the newest checkpoint.
 
-Figures are rounded, so that a status is written when something worth reading has changed.
+Numbers are rounded, so that insignificant changes do not cause a write.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LONGEST_AGE: Final = 365 * 86_400.0
 
 
 def follow(view: View, status: Status) -> Status:
-    """`status` with what the attempt's pods show."""
+    """`status` with phase, nodes, progress and checkpoint of the running attempt."""
     if status.phase == "Pending" and any(pod.started for pod in view.trainers):
         status = change(status, phase="Training")
     if view.progress:
@@ -32,7 +32,7 @@ def follow(view: View, status: Status) -> Status:
 
 
 def completed(view: View, step: int) -> Progress:
-    """Progress of a run whose model of `step` is exported; its trainers may be gone before they are asked again."""
+    """Progress of a run that has exported its model at `step`; its trainers may be gone already."""
     before = view.status.progress or Progress(total_steps=view.spec.optimization.steps)
     return before.model_copy(update={"step": step, "eta_seconds": 0})
 
@@ -42,7 +42,7 @@ def _with_progress(view: View, status: Status, found: TrainerProgress) -> Status
     status = change(status, progress=_rounded(found), grace_seconds=grace)
     checkpoint = found.checkpoint
     if checkpoint is None and found.step_age_seconds is not None:
-        # It has stepped, so it has looked: what was committed before is torn.
+        # The trainers have made a step after looking for a checkpoint, so earlier ones are incomplete.
         return change(status, last_checkpoint=None)
     if checkpoint is None or not checkpoint.prefix.startswith(view.run_prefix):
         return status
@@ -57,7 +57,7 @@ def _with_progress(view: View, status: Status, found: TrainerProgress) -> Status
 
 
 def _committed_time(view: View, checkpoint: CommittedCheckpoint) -> datetime:
-    """When it was committed, by the operator's clock where the trainer tells its age; told once and kept."""
+    """When it was committed, by the operator's clock if the trainer reports its age; computed once per checkpoint."""
     before = view.status.last_checkpoint
     if before and before.digest == checkpoint.digest:
         return before.time

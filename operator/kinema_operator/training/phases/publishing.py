@@ -1,4 +1,4 @@
-"""The phase Publishing: an export that is committed, and good enough, becomes a model under its digest. Pure."""
+"""The phase Publishing: a Job copies the committed export to the model's folder. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from kinema_operator.training.view import Status, View, change
 
 
 def start(view: View, status: Status) -> Plan:
-    """`status`, with what else has changed, goes on to Publishing."""
+    """The plan that starts publishing, with the other changes in `status`."""
     message = f"Attempt {status.attempt} has committed its model; its files are being verified and copied"
     status = view.mark(change(status, phase="Publishing"), "Running", True, "Publishing", message)
     return Plan(status=status, events=(Event("Publishing", message),), requeue_after=0.0)
 
 
 def publish(view: View, export: ExportSeen) -> Plan:
-    """Have a Job check and copy the export until the model is there, then end the run."""
+    """Run the Job until the model exists, then end the run."""
     digest = export.digest
     assert digest is not None
     if export.published:
@@ -34,7 +34,7 @@ def publish(view: View, export: ExportSeen) -> Plan:
     effects = credentials.renewal(view)
     gone = children.publications(view, but=job)
     if view.seen.credentials_expire is None:
-        # Without its Secret a pod would hang at its first mount.
+        # Without its Secret a pod would wait for its volume.
         status = credentials.waits_for_store(view, view.changed())
         return Plan(delete=gone, status=status, effects=effects, requeue_after=credentials.retry_wait(view))
     return Plan(
@@ -47,7 +47,7 @@ def publish(view: View, export: ExportSeen) -> Plan:
 
 
 def broken(view: View, export: ExportSeen) -> str:
-    """Why the export can never be published, as the pod found that read it; empty if none has said so."""
+    """Why the export can never be published, according to the publisher; empty if it can."""
     job = view.publication_job(export.digest or "")
     if job is None or job.finished != "Failed":
         return ""
@@ -63,7 +63,7 @@ def _publishing(view: View) -> Status:
 
 
 def _again(view: View, job: JobSeen) -> Plan:
-    """The export is whole as far as anybody knows, so it is tried until it is there."""
+    """The plan after a failed Job: the export may be complete, so the Job is created again."""
     found = failure.of_job(view.publishers, job.message or f"Job {job.name} has ended without a model")
     message = f"The model could not be copied: {found.message}"
     if found.failure_class == "user_error":

@@ -1,10 +1,9 @@
-"""A training without a status whose artefacts are in the bucket: its run is found again, and goes on.
+"""Restores the run of a training without a status from its artefacts in the bucket.
 
-A backup of the cluster keeps specs and annotations, and gives each object that is restored a new UID and no status.
-So the UID under which artefacts lie, the run and its runId stand in an annotation as soon as something is committed.
-What is found again: the newest run, its newest attempt, its checkpoints, its export and what was published of it. What
-is not: counts of restarts, history, the budget of tries. A training of the same name that carries no such annotation,
-because a person wrote it anew, begins anew.
+A restore from a backup keeps specs and annotations, but objects get a new UID and no status. So as soon as something is
+committed, the UID of the artefacts' folder, the run and its runId are recorded in an annotation. Restored are the
+newest run, its newest attempt, its checkpoints, its export and its published model; not restored are counts of restarts
+and the history. A new training of the same name has no such annotation and starts from scratch.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from kinema_operator.training.observed import RunFound
 from kinema_operator.training.view import Status, View
 
 SURELY_NEW: Final = timedelta(seconds=60)
-"""A training that is younger and never ran is not looked for in the bucket: many that begin at once cost no lists."""
+"""A younger training without a status is not looked up in the bucket, to save lists when many start at once."""
 
 
 def may_have_lived(view: View) -> bool:
@@ -30,16 +29,16 @@ def may_have_lived(view: View) -> bool:
 
 
 def is_the_present_run(view: View, found: RunFound) -> bool:
-    """Whether the run that was found is the one that the spec asks for."""
+    """Whether the run found in the bucket is the one that the spec requests."""
     record = view.training.artifacts
     if record.run == 0:
-        # Nothing says otherwise: the status is lost, or an older operator wrote no annotation.
+        # Without an annotation assume that it is: an older operator wrote none.
         return True
     return (record.run, record.run_id) == (found.run, view.spec.run_id)
 
 
 def remembered(view: View, status: Status) -> tuple[Effect, ...]:
-    """Have the annotation written when there is something to be found again."""
+    """Write the annotation once there is something to restore."""
     something = status.last_checkpoint or status.phase in ("Evaluating", "Publishing", "Succeeded")
     record = ArtifactsRecord(view.training.artifacts.uid, status.run, status.run_id)
     return (RememberArtifacts(record),) if something and record != view.training.artifacts else ()

@@ -1,4 +1,4 @@
-"""The checkpoint that a training goes on from, as its status shows it. Pure."""
+"""The checkpoint that a training resumes from, for its status. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kinema_operator.training.view import View
 
 
 def checkpoint_of(view: View, resume: ResumePoint) -> CheckpointStatus | None:
-    """What was found whole when the store was asked: the newest checkpoint there is, or None."""
+    """The newest complete checkpoint, or None."""
     if resume.prefix is None or resume.digest is None:
         return None
     address = uri(store_location(view.spec.artifact_store, view.settings), resume.prefix)

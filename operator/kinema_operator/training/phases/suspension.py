@@ -1,8 +1,8 @@
-"""Suspending a training without losing a step, and going on. Pure.
+"""Suspends and resumes a training without losing a step. Pure.
 
 Deleting the Job sends SIGTERM to its pods: trainers end their round at the next step boundary and commit, for which
-they need their rendezvous, and the kubelet ends what takes longer than the pods' grace. Only when the last of them has
-ended is the training suspended, and only then is it known what it goes on from.
+they need the rendezvous pod, and the kubelet kills pods whose grace period is over. When the last one has ended, the
+training is Suspended and its resume point is known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kinema_operator.training.view import View, change
 
 
 def suspend(view: View) -> Plan:
-    """Ask whatever runs to stop; suspended when nothing is left that could still write."""
+    """Stop all pods; Suspended when none is left that could still write."""
     left = termination.unfinished_pods(view)
     gone = children.of_every_attempt(view, keep_finished_job=False)
     if left or termination.making_pods(view):
@@ -35,7 +35,7 @@ def suspend(view: View) -> Plan:
 
 
 def asks_what_to_go_on_from(view: View) -> bool:
-    """Whether the store is to be asked what was committed: nobody commits any more, and it is not told yet."""
+    """Whether to look up the resume point: no pod can commit any more, and the status does not have it yet."""
     if not view.spec.suspend or view.status.phase == "Suspended":
         return False
     trains = view.status.attempt > 0 and view.status.evaluation is None
@@ -48,7 +48,7 @@ def asks_what_to_go_on_from(view: View) -> bool:
 
 
 def suspended(view: View) -> Plan:
-    """Nothing runs; goes on when spec.suspend is taken back."""
+    """The plan of a suspended training; resumes when spec.suspend is false."""
     gone = children.of_every_attempt(view, keep_finished_job=False)
     if view.spec.suspend:
         again = children.LOOK_AGAIN_SECONDS if termination.unfinished_pods(view) else None

@@ -1,7 +1,7 @@
-"""What is left of attempts that are over: as long as it is there, it may still write. Pure.
+"""Pods and Jobs of attempts that are over: until they are gone, they may still write. Pure.
 
-A pod that should have ended long ago may run on behind a partition, so it is waited for until its kubelet says that it
-has ended, or it was declared failed because its node is known to be dead.
+A pod whose grace period is over may still run on a node that is cut off. So the next attempt waits until the kubelet
+reports its end, or until it is marked as Failed because its node is lost.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from kinema_operator.training.observed import JobSeen, PodSeen
 from kinema_operator.training.view import View
 
 STUCK_AFTER: Final = timedelta(seconds=5)
-"""A pod that is still there so long after it should be gone stands on a node that does not answer."""
+"""A pod that exists this long after its grace period is on a node that does not respond."""
 _MAX_LISTED: Final = 3
-"""So many pods are named in a message."""
+"""Most pods that a message names."""
 
 
 def may_write(view: View, pod: PodSeen) -> bool:
-    """Whether the pod's process may still write, as far as its own node can be believed."""
+    """Whether the pod's process may still write, assuming that its node enforces the grace period."""
     if pod.over:
         return False
     return pod.deletion_time is None or view.now <= pod.deletion_time + STUCK_AFTER
 
 
 def unfinished_pods(view: View) -> tuple[PodSeen, ...]:
-    """Trainers and evaluators of any attempt that have not ended, those that never ran and those that leave too."""
+    """Pods of any attempt that have not ended, except rendezvous pods; includes pending and terminating ones."""
     return tuple(pod for pod in view.seen.pods if pod.component != names.COMPONENT_STORE and not pod.over)
 
 
 def making_pods(view: View) -> tuple[JobSeen, ...]:
-    """Jobs that could still make a pod.
+    """Jobs that could still create a pod.
 
-    One that is being deleted makes none; it counts until it is gone, unless only a pod that has ended keeps it.
+    A Job that is being deleted counts until it is gone, unless its pods have ended.
     """
     ended = {(p.component, p.run, p.attempt) for p in view.seen.pods if p.over}
     return tuple(j for j in view.seen.jobs if not j.deleting or (j.component, j.run, j.attempt) not in ended)
 
 
 def waiting_message(view: View) -> str:
-    """Who is waited for, and what helps where a node keeps silent."""
+    """What the training waits for, with a remedy if a node does not respond; empty if nothing."""
     left = unfinished_pods(view)
     stuck = [pod for pod in left if not may_write(view, pod)]
     if stuck:
