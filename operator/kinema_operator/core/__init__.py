@@ -1,1 +1,1 @@
-"""What the operator decides with: plans, conditions, objects as data. No I/O, no clock, no randomness."""
+"""The parts of plans: conditions, settings, builders of objects. No I/O, no clock, no randomness."""

@@ -1,4 +1,4 @@
-"""Conditions as a plan writes them: whole seconds, bounded messages, the generation that they speak of."""
+"""Conditions as a plan writes them: whole seconds, bounded messages, observedGeneration."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Final, Literal
 from kinema_api.base import Condition, set_condition
 
 MAX_MESSAGE: Final = 1024
-"""Longest message: what a pod says about itself is not trusted to be short."""
+"""Longest message: messages of pods are not trusted."""
 
 
 @dataclass(frozen=True)
 class PlanTime:
-    """When a plan is made and which generation of the spec it is about."""
+    """Time of a plan, and the generation of the spec that it is for."""
 
     now: datetime
     generation: int

@@ -1,4 +1,4 @@
-"""What the shell asks of each kind's controller, and what a controller may ask of the shell."""
+"""The interfaces between the shell and the controllers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Resource = TypeVar("Resource")
 Observed = TypeVar("Observed")
 
 ListState = Literal["unknown", "listed", "refused"]
-"""Whether a kind has been listed, so that what is missing does not exist, or may not be."""
+"""Whether a kind has been listed (objects that are not cached do not exist), or listing it was refused."""
 
 
 class Cache(Protocol):
-    """Objects as the informers last saw them. Reading is free and never touches the network."""
+    """Objects as last seen by the informers. Reading sends no request."""
 
     def get(self, kind: str, namespace: str, name: str) -> KubeObject | None:
         """One object, or None. `kind` is the Kubernetes kind, such as Pod, Job or VideoModel."""
 
     def list_state(self, kind: str) -> ListState:
-        """Whether the kind was listed, so that absence means something, or may not be."""
+        """See ListState."""
 
     def list(
         self, kind: str, namespace: str | None = None, labels: dict[str, str] | None = None
@@ -31,7 +31,7 @@ class Cache(Protocol):
 
 
 class Reader(Protocol):
-    """Objects as the API server has them at this moment."""
+    """Reads objects from the API server."""
 
     async def get(self, kind: str, namespace: str, name: str) -> KubeObject | None:
         """One object, or None. Raises `ApiError`."""
@@ -45,7 +45,7 @@ class Controller(Protocol[Resource, Observed]):
         """The Kubernetes kind that it reconciles."""
 
     def parse(self, obj: KubeObject) -> Resource:
-        """The resource as its type; the shell calls this once per reconcile and refuses what it raises once.
+        """Parse the resource; called once per reconcile.
 
         Raises:
             InvalidManifest: a field is missing, unknown or out of its bounds.
@@ -61,7 +61,7 @@ class Controller(Protocol[Resource, Observed]):
         """Decide. No I/O, no clock, no randomness; the same input gives the same plan."""
 
     async def perform(self, key: Key, resource: Resource, effect: Effect) -> None:
-        """Carry out one effect; idempotent. An exception makes the key be retried with backoff."""
+        """Carry out one effect; idempotent. After an exception the key is retried with backoff."""
 
     async def close(self) -> None:
         """Close its connections; no other method is called afterwards."""
@@ -72,7 +72,7 @@ AnyController = Controller[Any, Any]
 
 @runtime_checkable
 class DeletionHandler(Protocol):
-    """A controller that has something to do when a resource goes, beyond what owner references do."""
+    """A controller with work to do when a resource is deleted, beyond owner references."""
 
     async def gone(self, key: Key, cache: Cache) -> None:
-        """The resource is deleted, or about to be. Called once more for each look at it, and after an exception."""
+        """The resource is deleted or being deleted. May be called several times, also after an exception."""

@@ -1,7 +1,7 @@
-"""Egress that worker pods need, as NetworkPolicy rules: name resolution and the object store, and nothing else.
+"""Egress rules of worker pods for NetworkPolicies: DNS and the object store only.
 
-NetworkPolicy knows addresses and labels, never host names; what can be narrowed for a kind of endpoint is narrowed.
-Ports in a policy are those of the pods behind a Service: a store's Service must use the same port as its pods.
+NetworkPolicies have addresses and labels but no host names, so a rule is as narrow as the kind of endpoint allows.
+Their ports are those of the pods behind a Service: a store's Service must use the same port as its pods.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NEVER: Final = re.compile(
 
 
 class StoreNotAllowed(StorageError):
-    """No administrator has allowed the store that a spec names."""
+    """The store in a spec is not on the administrator's list."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def parse_endpoint(endpoint: str) -> Origin:
     """The parts of http(s)://host[:port].
 
     Raises:
-        StoreUnusable: it is nothing of that kind.
+        StoreUnusable: it is not an endpoint.
     """
     try:
         parts = urlsplit(endpoint)
@@ -67,21 +67,21 @@ def parse_endpoint(endpoint: str) -> Origin:
 
 
 def require_allowed(endpoint: str, own: str, allowed: Sequence[str]) -> None:
-    """Let a spec name only stores that an administrator has allowed, and never a machine's metadata or the API server.
+    """Check that an administrator has allowed the store, and that it is not a metadata service or the API server.
 
     Args:
-        endpoint: what the spec names.
+        endpoint: endpoint in the spec.
         own: the operator's own store, which is always allowed.
         allowed: patterns scheme://host:port; `*` stands for one label of a host, or for any port.
 
     Raises:
-        StoreUnusable: it is no endpoint.
-        StoreNotAllowed: it is not among them.
+        StoreUnusable: it is not an endpoint.
+        StoreNotAllowed: it is not allowed.
     """
     if own and endpoint == own:
         return
     origin = parse_endpoint(endpoint)
-    # An address may be written in many ways, so what looks like a number must be one in the usual form.
+    # IP addresses have many notations, so a host that looks like a number must be in the usual one.
     odd = origin.host.rpartition(".")[2][:1].isdigit() and _host_network(origin.host) is None
     servers = {os.environ.get("KUBERNETES_SERVICE_HOST", ""), "localhost.localdomain"} - {""}
     if odd or is_forbidden(origin.host) or _NEVER.match(origin.host) or origin.host in servers:
@@ -99,7 +99,7 @@ def require_allowed(endpoint: str, own: str, allowed: Sequence[str]) -> None:
 
 
 def is_allowed(endpoint: str, own: str, allowed: Sequence[str]) -> bool:
-    """Whether it is an endpoint, and `require_allowed` lets it pass."""
+    """Whether it is a valid endpoint that `require_allowed` accepts."""
     try:
         parse_endpoint(endpoint)
         require_allowed(endpoint, own, allowed)
@@ -126,17 +126,17 @@ def _matches(pattern: str, origin: Origin) -> bool:
 
 
 def dns_egress() -> dict[str, Any]:
-    """Name resolution, wherever the cluster's resolver is (a Service, or an address on the node)."""
+    """Egress to DNS, to any address: the cluster's resolver may be a Service or on the node."""
     return {"ports": [{"protocol": protocol, "port": DNS_PORT} for protocol in ("UDP", "TCP")]}
 
 
 def store_egress(endpoint: str) -> dict[str, Any]:
-    """The way to an object store `http(s)://host[:port]`.
+    """Egress to an object store `http(s)://host[:port]`.
 
-    A Service of this cluster is narrowed to its namespace, an IP address to itself; any other name only to its port.
+    For a Service of this cluster: to its namespace; for an IP address: to that address; for another host: to its port.
 
     Raises:
-        StoreUnusable: it is no address.
+        StoreUnusable: it is not an endpoint.
     """
     scheme, _, rest = endpoint.partition("://")
     origin = parse_endpoint(f"{scheme}://{rest.partition('/')[0]}")
@@ -150,7 +150,7 @@ def store_egress(endpoint: str) -> dict[str, Any]:
 
 
 def store_egresses(endpoints: Iterable[str]) -> list[dict[str, Any]]:
-    """One rule per endpoint that is one, in a stable order; what is no address opens no way."""
+    """One rule per valid endpoint, in a stable order; invalid ones are left out."""
     rules = []
     for endpoint in sorted({e for e in endpoints if e}):
         try:

@@ -1,23 +1,23 @@
 """The operator's error tree: what can go wrong between it and the API server, each with a remedy.
 
 OperatorError
-├── NoCredentials        no way to the API server is configured
+├── NoCredentials        no API server is configured
 ├── NotLeading           this replica may not write (any more)
-├── ForeignObject        an object of that name belongs to somebody else
-├── InputUnusable        what a generation is given cannot be had; see generation/inputs.py
-└── ApiError             the API server refused, or did not answer
+├── ForeignObject        an object of that name has another owner
+├── InputUnusable        an input of a generation is not available; see generation/inputs.py
+└── ApiError             the API server refused, or did not respond
     ├── NotFound
     ├── AlreadyExists
-    ├── Conflict         the object has moved on since it was read
+    ├── Conflict         the object has changed since it was read
     ├── Expired          a resourceVersion is too old to watch from
     ├── Denied           authentication or authorization failed
-    ├── NamespaceEnding  nothing may be made in a namespace that is being deleted
-    ├── Rejected         the request is wrong: validation
+    ├── NamespaceEnding  nothing can be created in a namespace that is being deleted
+    ├── Rejected         the request is invalid
     │   ├── AdmissionDenied  an admission plugin, webhook or policy does not allow it
     │   └── QuotaExceeded    the namespace's ResourceQuota does not allow it
-    ├── Throttled        too many requests, also after waiting as told
+    ├── Throttled        too many requests, also after waiting
     └── Unavailable      time-out, broken connection, or a fault of the server
-        └── WatchIdle      a watch heard nothing for so long that it is started anew
+        └── WatchIdle      a watch without any event, which is started again
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class OperatorError(Exception):
 
 
 class NoCredentials(OperatorError):
-    """No way to the API server is configured."""
+    """No API server is configured."""
 
 
 class NotLeading(OperatorError):
@@ -40,13 +40,13 @@ class NotLeading(OperatorError):
 
 
 class ForeignObject(OperatorError):
-    """An object that should be made exists and belongs to another owner."""
+    """An object that should be created exists and has another owner."""
 
 
 class ApiError(OperatorError):
-    """The API server refused a request or did not answer.
+    """The API server refused a request or did not respond.
 
-    `status` is the HTTP status (0: no answer), `reason` the machine-readable reason of the answer.
+    `status` is the HTTP status (0: no response), `reason` the machine-readable reason in the response.
     """
 
     remedy = "see the API server's log"
@@ -56,7 +56,7 @@ class ApiError(OperatorError):
         self.status = status
         self.reason = reason
         self.message = message or reason or str(status)
-        """What the API server says, and no more."""
+        """The API server's message alone."""
 
 
 class NotFound(ApiError):
@@ -72,7 +72,7 @@ class AlreadyExists(ApiError):
 
 
 class Conflict(ApiError):
-    """The object has moved on since it was read."""
+    """The object has changed since it was read."""
 
     remedy = "read it again and reconcile"
 
@@ -84,37 +84,37 @@ class Expired(ApiError):
 
 
 class Denied(ApiError):
-    """The credentials are not accepted, or do not allow this."""
+    """The credentials are invalid or do not allow the request."""
 
     remedy = "check the operator's RBAC rules and its service account"
 
 
 class NamespaceEnding(ApiError):
-    """The namespace is being deleted: nothing may be made in it any more."""
+    """The namespace is being deleted: nothing can be created in it."""
 
     remedy = "no action is needed; create it in another namespace if it is still needed"
 
 
 class Rejected(ApiError):
-    """The API server finds the request wrong."""
+    """The API server considers the request invalid."""
 
     remedy = "correct the field that the message names"
 
 
 class AdmissionDenied(Rejected):
-    """The request is well formed and this account may make it, but admission control refuses it."""
+    """The request is valid and allowed by RBAC, but admission control refuses it."""
 
     remedy = "change what the message names, or ask the administrator of the namespace's limits and policies"
 
 
 class QuotaExceeded(Rejected):
-    """The namespace has used up what it may have."""
+    """The namespace's ResourceQuota is exhausted."""
 
     remedy = "free some quota, or have the ResourceQuota raised; the operator retries"
 
 
 class Throttled(ApiError):
-    """The API server asks for fewer requests, and waiting as it told did not help."""
+    """The API server throttles requests, also after waiting for Retry-After."""
 
     remedy = "wait, or configure a FlowSchema for the operator"
     retry_after = 1.0
@@ -122,13 +122,13 @@ class Throttled(ApiError):
 
 
 class Unavailable(ApiError):
-    """The API server does not answer in time or answers with a fault."""
+    """The API server does not respond in time, or responds with a server error."""
 
     remedy = "the operator retries; check that the API server is up and reachable"
 
 
 class WatchIdle(Unavailable):
-    """A watch heard nothing, not even a bookmark: common where nothing happens, so it is only started anew."""
+    """A watch got no event, not even a bookmark: normal without changes, so it is only started again."""
 
     remedy = "the operator restarts it"
 
@@ -147,12 +147,12 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 _NO_RIGHT: Final = re.compile(r'User "[^"]*" cannot |^$|^Forbidden$')
-"""How the authorizer words a refusal; admission uses the same status for everything that it refuses."""
+"""Messages of the authorizer; admission uses the same status for its refusals."""
 _WEBHOOK: Final = re.compile(r"admission webhook .* denied the request|ValidatingAdmissionPolicy .* denied request")
 
 
 def api_error(request: str, status: int, answer: Any) -> ApiError:
-    """The error for an answer of the API server; `answer` is a metav1.Status or whatever came instead."""
+    """The error for a response of the API server; `answer` is usually a metav1.Status."""
     fields = answer if isinstance(answer, dict) else {}
     reason = str(fields.get("reason") or "")
     message = str(fields.get("message") or answer or "")

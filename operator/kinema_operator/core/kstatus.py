@@ -1,9 +1,8 @@
-"""How a resource stands, in the words that tools wait for: Ready, Reconciling and Stalled, as kstatus reads them. Pure.
+"""The conditions that tools wait for: Ready, Reconciling and Stalled, as kstatus reads them. Pure.
 
-A plan speaks of its own kind. What holds for every kind is added to its status here, at each look: all conditions
-speak of the present generation, so that `kubectl wait` returns after any edit; objects that the API server refused
-are told; and three conditions say whether the resource is what its spec asks for. Reconciling, Stalled and Refused
-are there only while they are True.
+Each reconcile adds to a plan's status what holds for every kind: all conditions get the current observedGeneration, so
+that `kubectl wait` returns after any edit; Refused lists objects that the API server refused; and three conditions say
+whether the resource matches its spec. Reconciling, Stalled and Refused exist only while they are True.
 
 Source: kstatus, sigs.k8s.io/cli-utils/pkg/kstatus, "The Ready condition" and "abnormal-true conditions".
 """
@@ -25,7 +24,7 @@ RECONCILING: Final = "Reconciling"
 STALLED: Final = "Stalled"
 REFUSED: Final = "Refused"
 CONTENDED: Final = "Contended"
-"""Another install of Kinema sees the namespace too, and stands back. Taken away after a while; it says so again."""
+"""Set by another install of Kinema that watches the namespace but does not reconcile it. It expires unless renewed."""
 CONTENDED_FOR: Final = timedelta(hours=24)
 
 INVALID_SPEC: Final = "InvalidSpec"
@@ -48,13 +47,13 @@ _TELLING: Final[Mapping[str, Sequence[str]]] = {
     serving.KIND: ("Resolved", "Available"),
     generation.KIND: ("Failed", "Cancelled", "Accepted", "Scheduled", "Running"),
 }
-"""Conditions of a kind that say why it is not ready, most telling first."""
+"""Conditions of a kind that say why it is not ready, the most specific first."""
 _REPORTED_BY_TRUE: Final = frozenset({"Failed", "Suspended", "Cancelled"})
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """An object of a plan that the API server does not take."""
+    """An object of a plan that the API server refused."""
 
     what: str
     """Kind and name."""
@@ -63,13 +62,13 @@ class Refusal:
 
     @property
     def sentence(self) -> str:
-        """What is refused and why."""
+        """The object and the reason, for a condition."""
         return f"{self.what}: {self.message}"
 
 
 @dataclass(frozen=True)
 class PodProblem:
-    """Why a pod does not run, in the words of the scheduler or the kubelet."""
+    """Why a pod does not run, as reported by the scheduler or the kubelet."""
 
     reason: str
     message: str
@@ -77,14 +76,14 @@ class PodProblem:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a look has seen beside the plan's own status."""
+    """What was observed in addition to the plan's status."""
 
     refusals: tuple[Refusal, ...] = ()
     trouble: PodProblem | None = None
 
 
 def finish(obj: KubeObject, status: Mapping[str, Any], findings: Findings, now: datetime) -> Wire:
-    """`status` of a plan about `obj` with what holds for every kind."""
+    """`status` of a plan for `obj`, with the conditions of every kind."""
     kind, at = obj["kind"], int(obj["metadata"].get("generation") or 1)
     conditions = {
         c["type"]: {**c, "observedGeneration": at} for c in status.get("conditions") or () if not _stale(c, now)
@@ -109,7 +108,7 @@ def _stale(condition: Mapping[str, Any], now: datetime) -> bool:
 def with_condition(
     obj: KubeObject, type_: str, value: str, reason: str, message: str, now: datetime
 ) -> list[dict[str, Any]]:
-    """The conditions of `obj` as they are, whoever wrote them, with this one set."""
+    """The conditions of `obj`, including those of other writers, with this one set."""
     there = [c for c in (obj.get("status") or {}).get("conditions") or () if isinstance(c, Mapping)]
     before = next((dict(c) for c in there if c.get("type") == type_), None)
     at = int(obj["metadata"].get("generation") or 1)
@@ -118,7 +117,7 @@ def with_condition(
 
 
 def trouble_of(pods: Iterable[KubeObject]) -> PodProblem | None:
-    """The first thing, by pod name, that keeps one of `pods` from running."""
+    """The problem of the first of `pods`, by name, that cannot run."""
     for pod in sorted(pods, key=lambda p: str(p["metadata"]["name"])):
         found = pod_trouble(pod)
         if found:
@@ -127,7 +126,7 @@ def trouble_of(pods: Iterable[KubeObject]) -> PodProblem | None:
 
 
 def pod_trouble(pod: KubeObject) -> PodProblem | None:
-    """Why a pod does not run: no node takes it, or one of its containers cannot start, or keeps ending."""
+    """Why a pod does not run: it is unschedulable, or a container cannot start or is in a restart loop."""
     status = pod.get("status") or {}
     if pod["metadata"].get("deletionTimestamp") or status.get("phase") in ("Succeeded", "Failed"):
         return None

@@ -1,4 +1,4 @@
-"""Owner references: what the operator makes goes away with the resource that it was made for, without finalizers."""
+"""Owner references, so that the garbage collector deletes objects with their resource."""
 
 from __future__ import annotations
 

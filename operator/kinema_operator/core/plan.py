@@ -1,8 +1,8 @@
-"""What a pure `plan` decides: objects that must exist, the status, effects elsewhere, and when to look again.
+"""The result of a pure `plan`: objects that must exist, the status, effects, and when to reconcile again.
 
 A plan is data. The shell (reconcile.py) carries it out in this order: urgent effects, deletions, objects, patches,
-status, events, effects. An object that is refused stops none of what follows it. Effects are idempotent and their
-results are seen by the next observation, never by the plan itself.
+status, events, effects. A refused object does not stop the rest. Effects are idempotent, and the next observation reads
+their results.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Ref:
-    """Names one Kubernetes object; with `uid` only that very object."""
+    """Names one Kubernetes object; with `uid` only the object with that UID."""
 
     api_version: str
     kind: str
@@ -39,7 +39,7 @@ class Ref:
 
 @dataclass(frozen=True)
 class Apply:
-    """An object that must be so. `once`: made if absent, never changed after (a Job, a Pod)."""
+    """An object that must exist as given. `once`: created if absent, never changed afterwards (a Job, a Pod)."""
 
     manifest: KubeObject
     once: bool = False
@@ -47,15 +47,15 @@ class Apply:
 
 @dataclass(frozen=True)
 class Patch:
-    """A JSON merge patch, refused by the API server if the object has moved on since it was observed."""
+    """A JSON merge patch, refused by the API server if the object has changed since it was observed."""
 
     ref: Ref
     resource_version: str | None
-    """None: what it says holds whatever else has changed; only the object itself must be the one of `ref`."""
+    """None: apply to any version of the object with the UID of `ref`."""
     body: KubeObject
     subresource: str | None = None
     strategic: bool = False
-    """Lists are merged by their keys, as Kubernetes' own kinds have them."""
+    """Send a strategic merge patch, which merges lists by their keys."""
 
 
 @dataclass(frozen=True)
@@ -71,33 +71,33 @@ class Effect:
     """Something to do outside the API server; each controller has its own subclasses (frozen dataclasses)."""
 
     urgent: ClassVar[bool] = False
-    """Comes before everything else in a plan, and is done whatever else is refused: what runs already lives on it."""
+    """Carried out first and even if objects are refused: running pods depend on it."""
 
 
 @dataclass(frozen=True)
 class WireStatus:
-    """A status that is written exactly so: by an operator that does not understand all of it."""
+    """A status that is written unchanged, since this operator does not know all of its fields."""
 
     wire: Mapping[str, Any]
     finished: bool = False
-    """Nothing is added to it either."""
+    """Add no conditions either."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that one reconcile does."""
+    """The result of one reconcile."""
 
     apply: tuple[Apply, ...] = ()
     patches: tuple[Patch, ...] = ()
     delete: tuple[Ref, ...] = ()
     status: ApiModel | WireStatus | None = None
-    """The whole status as it should be; written only if it differs from what is there. None: as it is."""
+    """The complete status, written only if it differs; None: unchanged."""
     events: tuple[Event, ...] = ()
     effects: tuple[Effect, ...] = ()
     requeue_after: float | None = None
-    """Seconds after which to look again even if nothing is seen to change."""
+    """Seconds after which to reconcile again even without a change."""
     words_may_wait: bool = False
-    """A status that differs in reasons and messages of conditions alone may be written later, as mere progress is.
-    Nobody decides by these words, and they change with every pod that comes."""
+    """If only reasons and messages of conditions differ, the status may be written later, like progress: they change
+    with every new pod, and no decision depends on them."""
     wake: tuple[Key, ...] = field(default=())
-    """Other resources that should be looked at now."""
+    """Other resources to reconcile now."""

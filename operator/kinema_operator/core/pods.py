@@ -1,7 +1,6 @@
-"""What every pod that runs user input has in common: the restricted Pod Security Standard, and room to write in.
+"""Common parts of trainers, rendezvous pods and servers: the restricted Pod Security Standard and scratch volumes.
 
-Trainers, rendezvous stores and servers differ in what they run; what they may do is decided here and nowhere else.
-Everything is pure and returns plain JSON data for a pod template.
+All functions are pure and return plain JSON data for a pod template.
 
 Sources: Pod Security Standards, profile "restricted" (kubernetes.io/docs/concepts/security/pod-security-standards).
 """
@@ -22,17 +21,17 @@ SHARED_MEMORY_DIR: Final = "/dev/shm"  # noqa: S108 - a memory-backed emptyDir o
 _SCRATCH_VOLUME: Final = "scratch"
 _SHARED_MEMORY_VOLUME: Final = "shared-memory"
 
-# Above the IDs that images and nodes hand out, below the signed 32 bits that Kubernetes allows. Platforms that give
+# Above the IDs of images and nodes, below the signed 32 bits that Kubernetes allows. Platforms that give
 # each namespace a range of its own (OpenShift's restricted SCC) refuse such IDs: Settings.worker_user says who chooses.
 _FIRST_USER: Final = 1_000_000_000
 _USERS: Final = 1_000_000_000
 
 SCRATCH_ENV: Final[Mapping[str, str]] = {"HOME": names.SCRATCH_DIR, "TMPDIR": names.SCRATCH_DIR}
-"""A random user has no home in the image: what wants one gets the scratch folder."""
+"""A random user has no home directory in the image, so HOME is the scratch folder."""
 
 
 def random_user(owner_uid: str) -> int:
-    """A high user ID that differs from owner to owner and is the same at every reconcile."""
+    """A high user ID, different for each owner and the same at every reconcile."""
     digest = hashlib.sha256(owner_uid.encode()).digest()
     return _FIRST_USER + int.from_bytes(digest[:8]) % _USERS
 
@@ -55,7 +54,7 @@ def _identity(owner_uid: str, settings: Settings) -> dict[str, int]:
 
 
 def container_security_context() -> dict[str, Any]:
-    """Restricted security context of a container, with a root file system that nobody writes to."""
+    """Restricted security context of a container, with a read-only root file system."""
     return {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -64,7 +63,7 @@ def container_security_context() -> dict[str, Any]:
 
 
 def scratch_volumes(settings: Settings) -> list[dict[str, Any]]:
-    """The two places where a pod may write: /tmp on disk and /dev/shm in memory."""
+    """The writable volumes of a pod: /tmp on disk and /dev/shm in memory."""
     return [
         {"name": _SCRATCH_VOLUME, "emptyDir": {"sizeLimit": settings.scratch_size_limit}},
         {
@@ -75,7 +74,7 @@ def scratch_volumes(settings: Settings) -> list[dict[str, Any]]:
 
 
 def scratch_mounts() -> list[dict[str, Any]]:
-    """Where `scratch_volumes` are mounted in a container."""
+    """Mounts of `scratch_volumes`."""
     return [
         {"name": _SCRATCH_VOLUME, "mountPath": names.SCRATCH_DIR},
         {"name": _SHARED_MEMORY_VOLUME, "mountPath": SHARED_MEMORY_DIR},
@@ -83,7 +82,7 @@ def scratch_mounts() -> list[dict[str, Any]]:
 
 
 def restricted_pod(owner_uid: str, settings: Settings) -> dict[str, Any]:
-    """Fields of a pod spec that hold whatever it runs: no token, no service variables, no privileges."""
+    """Common fields of a pod spec: no token, no service variables, no privileges."""
     fields: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -99,7 +98,7 @@ def restricted_pod(owner_uid: str, settings: Settings) -> dict[str, Any]:
 def container_resources(resources: Resources | None, defaults: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The container's `resources`, without empty parts, so that applying them twice changes nothing.
 
-    `defaults` are requests of what is neither requested nor limited.
+    `defaults` are requests for resources that are neither requested nor limited.
     """
     requests = {name: str(value) for name, value in (resources.requests if resources else {}).items()}
     limits = {name: str(value) for name, value in (resources.limits if resources else {}).items()}
@@ -111,14 +110,14 @@ def container_resources(resources: Resources | None, defaults: Mapping[str, str]
 
 
 def gpu_tolerations(resources: Resources | None) -> list[dict[str, Any]]:
-    """Tolerates the taint that keeps other pods off GPU nodes, for pods that ask for a GPU and for no others."""
+    """Toleration of the taint of GPU nodes, for pods that request a GPU."""
     if resources is None or not (GPU_RESOURCE in resources.limits or GPU_RESOURCE in resources.requests):
         return []
     return [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}]
 
 
 def node_loss_tolerations(seconds: int) -> list[dict[str, Any]]:
-    """How long a pod stays on a node that is not ready or not reachable before Kubernetes deletes it."""
+    """Tolerations of a node that is not ready or unreachable, before Kubernetes deletes the pod."""
     return [
         {
             "key": f"node.kubernetes.io/{trouble}",
@@ -131,7 +130,7 @@ def node_loss_tolerations(seconds: int) -> list[dict[str, Any]]:
 
 
 def prometheus_annotations(port: int) -> dict[str, str]:
-    """The annotations by which a Prometheus without the operator's CRDs finds a pod."""
+    """Annotations by which a Prometheus without the Prometheus operator finds a pod."""
     return {
         "prometheus.io/scrape": "true",
         "prometheus.io/port": str(port),

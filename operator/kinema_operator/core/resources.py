@@ -1,4 +1,4 @@
-"""The kinds the operator deals with and their paths: a fixed table, so that nothing is discovered at run time."""
+"""The kinds that the operator uses and their paths: a fixed table, without discovery at run time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Resource:
         the cluster.
 
         Raises:
-            UnsafeName: a name that could lead elsewhere.
+            UnsafeName: a name is not safe in a path.
         """
         prefix = "/api/" if "/" not in self.api_version else "/apis/"
         parts = [prefix + self.api_version]
@@ -61,19 +61,19 @@ RESOURCES: Final[dict[str, Resource]] = {
 }
 
 CUSTOM_KINDS: Final = (training.KIND, serving.KIND, generation.KIND)
-"""Kinds that are reconciled; every object of them is watched."""
+"""Kinds that are reconciled; all of their objects are watched."""
 
 CHILD_KINDS: Final = ("Pod", "Job", "Service", "Deployment", "NetworkPolicy")
-"""Kinds that are made for them and watched; only objects that carry MANAGED_SELECTOR."""
+"""Kinds that the operator creates and watches, limited to MANAGED_SELECTOR."""
 
 NODE_KIND: Final = "Node"
-"""Watched where the operator may: it says why a pod does not end. Nothing waits for it, and it belongs to nobody."""
+"""Watched if permitted, to detect lost nodes. The operator starts without it."""
 
 MANAGED_SELECTOR: Final = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
 
 
 def resource(kind: str) -> Resource:
-    """The table's entry.
+    """The table's entry for a kind.
 
     Raises:
         UnknownKind: the kind is not in the table.
@@ -85,7 +85,7 @@ def resource(kind: str) -> Resource:
 
 
 def ref_to(obj: KubeObject, *, with_uid: bool = True) -> Ref:
-    """A reference to `obj`; with its uid unless told otherwise."""
+    """A reference to `obj`, by default with its UID."""
     metadata = obj["metadata"]
     uid = metadata.get("uid") if with_uid else None
     return Ref(resource(obj["kind"]).api_version, obj["kind"], metadata.get("namespace", ""), metadata["name"], uid)

@@ -1,8 +1,8 @@
-"""Whether the API server's object already says what we would say: the reason a restart writes nothing.
+"""Compares the API server's object with the desired one, so that a restart writes nothing.
 
-The server adds defaults, normalises quantities and leaves out zero values, so equality is asked of what we state
-only. What we stated once and state no longer cannot be seen that way; a digest of our last word, kept as an
-annotation on the object, tells it.
+The server adds defaults, normalises quantities and omits zero values, so only fields of the desired object are
+compared. This does not show fields that were removed from it since; for them an annotation has the digest of the
+manifest that was applied last.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kinema_api.quantity import quantity
 from kinema_operator.core.plan import KubeObject
 
 APPLIED_ANNOTATION: Final = f"{names.GROUP}/applied"
-"""First hex digits of the sha256 over the manifest that was applied last."""
+"""First hex digits of the sha256 of the manifest that was applied last."""
 APPLIED_DIGITS: Final = 16
 
 QUANTITY_MAPS: Final = frozenset({"limits", "requests", "capacity", "hard", "overhead"})
@@ -32,7 +32,7 @@ MERGE_KEYS: Final = ("name", "uid", "containerPort", "port", "mountPath", "type"
 
 
 def with_digest(manifest: KubeObject) -> dict[str, Any]:
-    """`manifest` with the annotation that tells its digest."""
+    """`manifest` with its digest as an annotation."""
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:APPLIED_DIGITS]
     metadata = manifest["metadata"]
@@ -41,7 +41,7 @@ def with_digest(manifest: KubeObject) -> dict[str, Any]:
 
 
 def covers(live: KubeObject, desired: KubeObject) -> bool:
-    """Whether `live` says everything that `desired` says; more, such as server defaults, does not matter."""
+    """Whether `live` has every field of `desired`; additional fields, such as defaults, are ignored."""
     if desired.get("stringData"):
         desired = _encoded(desired)
     return _covers(live, desired, "")
@@ -70,7 +70,7 @@ def _covers_list(live: Sequence[Any], desired: Sequence[Any]) -> bool:
     key = _merge_key(desired)
     if key is None:
         return len(live) == len(desired) and all(_covers(a, b, "") for a, b in zip(live, desired, strict=True))
-    # Admission adds items to such lists (volumes, tolerations, mounts); ours must be among them.
+    # Admission may add items to such lists (volumes, tolerations, mounts); ours must be included.
     by_key = {item.get(key): item for item in live if isinstance(item, Mapping)}
     return all(item[key] in by_key and _covers(by_key[item[key]], item, "") for item in desired)
 
@@ -86,7 +86,7 @@ def _merge_key(items: Sequence[Any]) -> str | None:
 
 
 def _is_zero(value: Any) -> bool:
-    """Whether the API server leaves such a value out (Go's omitempty)."""
+    """Whether the API server omits such a value (Go's omitempty)."""
     if isinstance(value, Mapping):
         return all(_is_zero(inner) for inner in value.values())
     return value is None or value is False or value == 0 or value == "" or value == []
@@ -105,7 +105,7 @@ def _same_quantity(a: Any, b: Any) -> bool:
 
 
 def _encoded(secret: KubeObject) -> KubeObject:
-    """A Secret as the API server keeps it: `stringData` folded into `data`."""
+    """A Secret as the API server stores it: `stringData` merged into `data`."""
     encoded = {key: base64.b64encode(text.encode()).decode() for key, text in secret["stringData"].items()}
     rest = {key: value for key, value in secret.items() if key != "stringData"}
     return {**rest, "data": {**(secret.get("data") or {}), **encoded}}
@@ -129,7 +129,7 @@ def merge_patch(old: KubeObject, new: KubeObject) -> dict[str, Any]:
 
 
 def keeping_unknown(before: KubeObject, after: KubeObject, model: type[BaseModel]) -> dict[str, Any]:
-    """`after`, with the fields of `before` that `model` does not know: a newer version of us may have written them."""
+    """`after`, with the fields of `before` that `model` does not know: a newer operator may have written them."""
     known = _known(model)
     result = {**after, **{key: value for key, value in before.items() if key not in known}}
     for key, inner in known.items():
@@ -163,12 +163,12 @@ def _reduced(value: KubeObject, known: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def _known(model: type[BaseModel]) -> Mapping[str, type[BaseModel] | None]:
-    """The fields of a model as they are called on the wire, with the model that each holds, if it holds one."""
+    """The wire names of a model's fields, each with the model in it, if any."""
     return {field.alias or name: _model_of(field.annotation) for name, field in model.model_fields.items()}
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
-    """The model that a field holds, directly, or as an optional or an item of a tuple."""
+    """The model in a field: directly, optional, or as an item of a tuple."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for inner in get_args(annotation) if (found := _model_of(inner))), None)

@@ -27,18 +27,18 @@ class Settings(BaseSettings):
     identity: str = Field(default_factory=socket.gethostname)
     """Name of this replica in the Lease: its pod name."""
     log_format: Literal["json", "text"] = "json"
-    """One JSON object a line, or plain lines for people."""
+    """One JSON object per line, or plain text."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages that are logged."""
 
     reconcile_concurrency: int = Field(default=64, ge=1)
-    """Resources reconciled at a time; those of one namespace take at most half of what others leave free."""
+    """Resources reconciled at a time; one namespace gets at most half of the workers that others leave free."""
     backoff_initial_seconds: float = 0.5
     """Wait after the first failed reconcile of a key; doubles up to backoff_max_seconds."""
     backoff_max_seconds: float = 60.0
     """Longest wait after failed reconciles."""
     progress_interval_seconds: float = 5.0
-    """How often a running training or generation is asked for its progress, and the least time between two writes."""
+    """Interval at which progress is requested from a running training or generation, and least time between writes."""
     api_timeout_seconds: float = 15.0
     """Time-out of one request to the API server."""
     pod_timeout_seconds: float = 3.0
@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     lease_duration_seconds: int = 12
     """A leader that has not renewed for this long is replaced."""
     lease_renew_seconds: float = 3.0
-    """Between two renewals."""
+    """Time between two renewals of the Lease."""
 
     claim_duration_seconds: int = Field(default=180, ge=3)
     """An install that has not renewed its claim on a namespace for this long is replaced by another that sees it."""
@@ -61,13 +61,13 @@ class Settings(BaseSettings):
     metrics_port: int = 9600
     """/metrics."""
     links: bool = True
-    """Sign addresses of clips for those who may read them (generation/links.py)."""
+    """Presign URLs of clips for clients with permission to read them (generation/links.py)."""
     links_port: int = 8081
-    """Where that is asked. Everybody whom the API server knows may reach it, so nothing else answers there."""
+    """Port for these requests. Clients reach it through the API server, so it serves nothing else."""
     status_urls: bool = False
-    """Put signed addresses, which open for whoever reads them, into the status of a generation too."""
+    """Also put presigned URLs, which anyone who reads them can open, into the status of a generation."""
     metrics_authentication: bool = False
-    """Answer /metrics only to bearer tokens whose owner may `get` the path /metrics, as RBAC says."""
+    """Serve /metrics only for bearer tokens whose owner may `get` the path /metrics according to RBAC."""
 
     worker_image: str = "localhost/kinema/worker:dev"
     """Image of trainers, rendezvous stores and servers."""
@@ -91,30 +91,31 @@ class Settings(BaseSettings):
     store_endpoint: str = ""
     """Default object store: http(s)://host:port as pods reach it."""
     store_public_endpoint: str | None = None
-    """The same store as people outside the cluster reach it."""
+    """Endpoint of the same store for clients outside the cluster."""
     store_bucket: str = "kinema"
     """Bucket of the default store."""
     store_region: str = "us-east-1"
     """Region that requests are signed for."""
     store_ca_bundle: CaBundle | None = None
-    """Certificates, in PEM, of the authorities that the default store's certificate comes from."""
+    """CA certificates (PEM) to trust for the default store."""
     store_credentials_file: Path | None = None
     """File with a StoreCredentials JSON for the default store (a mounted Secret)."""
     store_generated_secret: str | None = None
-    """Secret of the operator's namespace that is made with a random key if there is none (the chart's own MinIO)."""
+    """Secret in the operator's namespace that is created with a random key if it does not exist (the chart's MinIO)."""
     allowed_stores: tuple[str, ...] = ()
-    """Stores beside the default one that specs may name, as a JSON list of https://HOST:PORT; `*` stands for one label
-    of a host, or for any port. The API server and metadata services are never allowed."""
+    """Stores that specs may name in addition to the default one, as a JSON list of https://HOST:PORT; `*` stands for
+    one label of a host, or for any port. The API server and metadata services are never allowed."""
     store_probe_seconds: float = 10.0
-    """How often an unreachable store or a missing bucket is looked at again."""
+    """Interval at which an unreachable store or a missing bucket is checked again."""
     allow_weak_fence: bool = False
-    """Train on a store without conditional writes, where two groups that do not know of each other may both commit."""
+    """Train on a store without conditional writes, where two groups that are cut off from each other may both
+    commit."""
     credentials_seconds: int = Field(default=3600, ge=900)
-    """Life of a trainer's storage credentials; renewed at half of it."""
+    """Lifetime of a trainer's storage credentials; they are renewed at half of it."""
     presign_seconds: int = 3600
-    """Life of the addresses in a work order."""
+    """Lifetime of the presigned URLs in a work order."""
     public_url_seconds: int = Field(default=604800, le=604800)
-    """Life of the addresses for people in a generation's status; seven days at most (AWS SigV4)."""
+    """Lifetime of the presigned URLs in a generation's status; seven days at most (AWS SigV4)."""
 
     retry_budget: dict[str, int] = {
         "out_of_memory": 2,
@@ -135,17 +136,17 @@ class Settings(BaseSettings):
     stall_floor_seconds: float = 120.0
     """Shortest time without a step that counts as a stall."""
     placement_seconds: float = Field(default=120.0, gt=0)
-    """How long some trainers of a group hold their nodes while others find no place; the oldest training that waits so
-    holds on four times as long."""
+    """Time after which a partly scheduled group deletes its pods; the oldest waiting training waits four times as
+    long."""
     group_seconds: float = Field(default=600.0, gt=0)
-    """Longest time for enough running trainers to form a group and do its first step, and for their silence; then the
-    attempt is restarted."""
+    """Longest time without a group, a first step or a response although enough trainers run; then the attempt is
+    restarted."""
 
     expansion_url: str | None = Field(default=None, pattern=r"^https?://[^/@\s?#]+(/[^@\s?#]*)?$")
-    """OpenAI-compatible API that servers ask to say prompts at length, such as http://llm.models.svc:8000/v1; unset:
-    the world's own rule does it."""
+    """OpenAI-compatible API with which servers expand prompts, such as http://llm.models.svc:8000/v1; unset: use the
+    built-in rules."""
     expansion_model: str = ""
-    """Name of the language model there; needed with expansion_url."""
+    """Name of the language model; required with expansion_url."""
 
     @model_validator(mode="after")
     def _authority_has_a_use(self) -> Self:
@@ -168,14 +169,15 @@ class Settings(BaseSettings):
         return self
 
     generation_attempts: int = Field(default=5, ge=1)
-    """Servers that are tried before a generation is Failed for reasons that are not its own."""
+    """Failed attempts before a generation is Failed for reasons other than the request itself."""
     generation_poll_seconds: float = Field(default=1.0, gt=0)
-    """How often a server is asked for an order's state; status is written at most every progress_interval_seconds."""
+    """Interval at which the state of an order is requested; the status is written at most every
+    progress_interval_seconds."""
     server_silent_seconds: float = Field(default=15.0, gt=0)
-    """A server that has not answered for this long is given up, and the request goes to another one."""
+    """Time without a response of a server after which the request goes to another one."""
     server_unmeasured_seconds: float = Field(default=600.0, gt=0)
-    """A server that loads a model, has made no step of this request yet, or encodes may take this long; it may take as
-    long to stop before its first step. Later a step may take 20 times the longest so far and stopping 3 times, 30 s at
-    least. Whatever takes longer costs the server its pod, so every request ends by its deadline plus this limit."""
+    """Time limit for loading a model, the first step, encoding, and stopping before the first step. Later a step may
+    take 20 times the longest so far and stopping 3 times, 30 s at least. A server that exceeds a limit loses its pod,
+    so every request ends by its deadline plus this limit."""
     server_termination_grace_seconds: int = Field(default=600, ge=1)
-    """Time that a server has to finish the order in hand when its pod is deleted; an idle one ends at once."""
+    """Time for a server to finish its current order when its pod is deleted; an idle one exits at once."""

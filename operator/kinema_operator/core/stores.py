@@ -1,4 +1,4 @@
-"""Which object store a spec means, and what to call a fault of it. Pure; `storage.py` opens stores."""
+"""The object store of a spec, and the reasons of its errors. Pure; `storage.py` opens stores."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from kinema_api.objectstore import StoreLocation
 from kinema_operator.core.settings import Settings
 
 SECRETS_ROLE: Final = "kinema-operator-secrets"
-"""ClusterRole that a namespace binds to the operator's account to let it read the keys of stores of its own."""
+"""ClusterRole that lets the operator read Secrets, bound in namespaces with stores of their own."""
 
 
 def storage_reason(error: StorageError) -> str:
-    """The reason of a condition that waits for a store: what kind of error it is."""
+    """The reason of a condition for an error of a store."""
     return "StorageFailed" if type(error) is StorageError else type(error).__name__
 
 
 def store_location(artifact_store: ArtifactStore | None, settings: Settings) -> StoreLocation:
-    """Where the store of a spec is: its own, or the operator's.
+    """Location of the store of a spec, or else of the operator's store.
 
     Raises:
         StorageDenied: there is neither.

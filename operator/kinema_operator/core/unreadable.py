@@ -1,7 +1,6 @@
-"""What is done about a resource that this operator cannot read: it is told so, once, and nothing else is touched.
+"""The plan of a resource that this operator cannot parse: set a condition and change nothing else.
 
-A newer operator may have written a phase, or people may use a field, that this one does not know. Whatever it knew is
-worth more than what this one could put in its place, so every other field of the status stays as it is.
+The resource may have a phase or a field of a newer operator, so the other fields of its status are kept.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _OVER: Final = frozenset({"Succeeded", "Failed", "Cancelled"})
 
 
 def leave_alone(obj: KubeObject, error: InvalidManifest, now: datetime) -> Plan:
-    """Say that this operator does not understand the resource; a later version of it may."""
+    """Report in a condition that this operator cannot parse the resource."""
     status: dict[str, Any] = obj.get("status") or {}
     if str(error).startswith("status."):
         message = (
@@ -29,7 +28,7 @@ def leave_alone(obj: KubeObject, error: InvalidManifest, now: datetime) -> Plan:
         )
         return _told(obj, status, READY, UNREADABLE_STATUS, message, now, finished=True)
     if obj["kind"] == generation.KIND and status.get("phase") in _OVER:
-        return Plan()  # Its spec cannot change any more, and what came of it stands.
+        return Plan()  # It has ended: its spec cannot change any more, and its result is kept.
     type_ = _ACCEPTED.get(obj["kind"], "Accepted")
     return _told(obj, status, type_, INVALID_SPEC, str(error), now, finished=False)
 
