@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 async def run(settings: Settings, factory: Factory = controllers) -> int:
-    """Run one replica until it is told to stop (0) or cannot go on (1)."""
+    """Run one replica until it is stopped (0) or fails (1)."""
     try:
         connection = await Connection.load()
     except OperatorError as error:
@@ -33,7 +33,7 @@ async def run(settings: Settings, factory: Factory = controllers) -> int:
     await kopf.operator(
         registry=kopf_registry(connection, runtime),
         settings=kopf_settings(),
-        # Kopf's own default asks for the name of the user, and a random UID has none.
+        # Kopf's default looks up the user's name, which a random UID does not have.
         identity=cast(Any, settings.identity),
         standalone=True,
         clusterwide=watched is None,
@@ -41,7 +41,7 @@ async def run(settings: Settings, factory: Factory = controllers) -> int:
         stop_flag=runtime.over,
     )
     if runtime.failure:
-        # The loop would wait for threads that still hash or copy, and another replica leads by now.
+        # The loop would wait for threads that still hash or copy, although another replica leads now.
         logging.shutdown()
         os._exit(1)
     return 0

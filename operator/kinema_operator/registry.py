@@ -1,4 +1,4 @@
-"""The list of controllers: the one place that knows every kind's folder."""
+"""The list of controllers; no other module imports all kinds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kinema_operator.training.controller import TrainingController
 
 
 def controllers(settings: Settings, client: Client) -> list[AnyController]:
-    """One controller per kind, sharing what they know of object stores and of the key for orders."""
+    """One controller per kind, with shared object stores and order key."""
     stores = Stores(settings, client)
     keys = OrderKeys(settings, client)
     return [

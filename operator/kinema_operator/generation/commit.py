@@ -1,11 +1,9 @@
-"""Moves the files of the one chosen attempt to their final places, and tells whether they are there.
+"""Verifies the files of the delivered attempt and copies them to their final keys.
 
-Every file is hashed where it lies: what a server says about its own files is a claim. A copy is made on condition
-that its source is still the version that was hashed, so a server that wakes up late and writes again spoils nothing.
-A signed address lets a server upload any number of bytes and call them a web page, which people would then open under
-the store's name: sizes and content types are checked here, and a copy has the content type of its name and nothing else
-of what its source says of itself.
-All calls block.
+Servers are not trusted, so every file is hashed here. A copy requires the ETag of the version that was hashed, so a
+late write of a server has no effect. A presigned PUT limits neither size nor content type, and a browser could open
+such a file as a web page of the store: both are checked here, and a copy gets the content type of its file name. All
+calls block.
 """
 
 from __future__ import annotations
@@ -23,11 +21,11 @@ from kinema_operator.generation import record
 from kinema_operator.generation.observed import CommittedFile, Copy, Inspection, SignedAddress
 
 MAX_LEFTOVERS: Final = 1000
-"""How many objects are looked through at a time."""
+"""Most objects that are listed at a time."""
 
 
 class ReportedFile(Protocol):
-    """A file as a server, or a delivery, describes it."""
+    """A file as described by a server or a delivery."""
 
     @property
     def name(self) -> str:
@@ -51,10 +49,10 @@ def inspect(
     public_seconds: int,
     now: datetime,
 ) -> Inspection:
-    """What became of an attempt's files: committed, still to be copied, or broken.
+    """The state of an attempt's files: committed, still to be copied, or broken.
 
     Raises:
-        StorageError: the store cannot be asked.
+        StorageError: the store cannot be used now.
     """
     final = layout.generation_prefix(namespace, uid)
     source = layout.generation_attempt_prefix(namespace, uid, attempt)
@@ -79,7 +77,7 @@ def inspect(
 def sign_again(
     store: ObjectStore, namespace: str, uid: str, public_seconds: int, now: datetime
 ) -> tuple[SignedAddress, ...]:
-    """New addresses of what people open. Signing asks nothing of the store."""
+    """New presigned URLs of the committed files. Sends no request."""
     final = layout.generation_prefix(namespace, uid)
     life = timedelta(seconds=public_seconds)
     return tuple(
@@ -89,10 +87,10 @@ def sign_again(
 
 
 def leftovers(store: ObjectStore, namespace: str, uid: str, clip_stays: bool) -> tuple[str, ...]:
-    """Keys of what nobody needs of a request that has ended: all but the clip, or, without it, all.
+    """Keys of an ended request that are not needed: all but the clip, or all if it is not kept.
 
     Raises:
-        StorageError: the store cannot be asked.
+        StorageError: the store cannot be used now.
     """
     prefix = layout.generation_prefix(namespace, uid)
     found = (stat.key for stat in islice(store.list(prefix), MAX_LEFTOVERS))
@@ -100,11 +98,11 @@ def leftovers(store: ObjectStore, namespace: str, uid: str, clip_stays: bool) ->
 
 
 class _NotWhatWasOrdered(Exception):
-    """Why a file that a server has uploaded is never committed."""
+    """An uploaded file can never be committed."""
 
 
 def _is(store: ObjectStore, key: str, file: ReportedFile) -> bool:
-    """Whether the object is, byte for byte, the file that was reported."""
+    """Whether the object is the reported file, by size and digest."""
     found = store.stat(key)
     if found is None or found.bytes != file.bytes or found.bytes > MAX_ARTEFACT_BYTES:
         return False
@@ -115,12 +113,12 @@ def _is(store: ObjectStore, key: str, file: ReportedFile) -> bool:
 
 
 def _verified(store: ObjectStore, key: str, file: ReportedFile) -> tuple[str, str]:
-    """ETag of the object that is the file that was reported, and the content type of its copy.
+    """ETag of the object, verified to be the reported file, and the content type of its copy.
 
     Raises:
-        _NotWhatWasOrdered: it is another one, or missing, or no file of a clip.
+        _NotWhatWasOrdered: it is another file, missing, or not a file of a clip.
     """
-    # Asked before the bytes are hashed: if they change in between, a copy of this version is refused.
+    # Read the ETag before hashing: if the object changes meanwhile, a copy with this ETag is refused.
     found, ordered, uri = store.stat(key), layout.ARTEFACTS.get(file.name), store.uri(key)
     if ordered is None:
         raise _NotWhatWasOrdered(f"{uri} is not a file of a clip; the operator starts another attempt")
@@ -132,7 +130,7 @@ def _verified(store: ObjectStore, key: str, file: ReportedFile) -> tuple[str, st
     if said is not None and said.partition(";")[0].strip().lower() != ordered.content_type:
         raise _NotWhatWasOrdered(
             f"{uri} was uploaded as {said[:64]!r} and must be {ordered.content_type}: "
-            "look at the server's image, it does not do what it was ordered"
+            "check the server's image, which does not follow its order"
         )
     if found is None or not _is(store, key, file):
         raise _NotWhatWasOrdered(f"{uri} is missing or is not what the server said it had uploaded")

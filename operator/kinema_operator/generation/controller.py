@@ -1,9 +1,9 @@
 """VideoGeneration's controller: joins observation, plan and effects.
 
-What it remembers between two looks saves questions: a server's refusal and a store's, until the plan has seen them (a
-restart asks once more and hears the same), and which server to stop when a request is deleted (a restart leaves that
-to the next request for the server). Waiting requests are woken by their VideoModel's controller, which knows the line,
-and by the clips that they are given.
+Between two reconciles it remembers refusals of servers and stores until the plan has seen them (after a restart the
+request is repeated), and which server to stop when a generation is deleted (after a restart the next order for the
+server does so). The VideoModel's controller, which has the request queue, wakes queued requests; the end of a
+generation wakes those that use its clip as an input.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class GenerationController:
         self._cache: Cache | None = None
 
     def routes(self, access: Access, cache: Cache) -> list[web.RouteDef]:
-        """What people may ask the operator itself: addresses of their clips."""
+        """Routes of the operator's HTTP API for clients: presigned URLs of clips."""
         return Links(access, cache, self._stores, self._client).routes()
 
     async def close(self) -> None:
@@ -70,7 +70,7 @@ class GenerationController:
         await self._servers.close()
 
     def keys_for(self, obj: KubeObject) -> Iterable[Key]:
-        """The generation itself and, once it has ended, those that wait for its clip."""
+        """The generation and, once it has ended, those that wait for its clip."""
         if obj["kind"] != generation.KIND:
             return []
         namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
@@ -100,33 +100,33 @@ class GenerationController:
             observed = await observer.observe()
         except NotLeading:
             raise
-        except Exception as error:  # one request's fault stays its own: cancel and deadline work whatever it is
+        except Exception as error:  # an error of one request must not stop others, nor its own cancel and deadline
             log.exception("Observing VideoGeneration %s/%s failed", key.namespace, key.name)
             return Observed(observer.known_model(), problem=Problem("LookFailed", _words(error)))
         self._remember(key, resource, observed)
         return observed
 
     def plan(self, resource: VideoGeneration, observed: Observed, now: datetime) -> Plan:
-        """See generation.plan. Whatever it stumbles over, cancel and deadline end the request."""
+        """See generation.plan. After an unexpected exception cancel and deadline still end the request."""
         try:
             return plan(resource, observed, self._settings, now)
-        except Exception as error:  # what others answered led to this, and must not keep the request for ever
+        except Exception as error:  # possibly due to a response of a server: must not block the request for ever
             log.exception("Planning VideoGeneration %s/%s failed", resource.metadata.namespace, resource.metadata.name)
             return plan(resource, broken_off(observed, _words(error)), self._settings, now)
 
     async def gone(self, key: Key, cache: Cache) -> None:
-        """The request was deleted: its server is told to stop, and nothing of an unfinished one stays in the store."""
+        """After a deletion: stop the server's order, and delete the files of an unfinished request."""
         found = self._followed.pop(key, None)
         if found is None:
             return
         resource, server = found
         if server is not None and server.address is not None:
-            # Also over a server that does not answer: the next request for it stops the order then.
+            # Ignore a server that does not respond: the next order for it stops this one.
             await self._servers.cancel(server.address, resource.metadata.uid, server.uid)
         self._refusals.pop(resource.metadata.uid, None)
 
     def _remember(self, key: Key, resource: VideoGeneration, observed: Observed) -> None:
-        """Who has it in hand, for the time when the resource itself is gone."""
+        """Remember the server of the request, for `gone`."""
         if resource.status.phase in ASSIGNED and observed.server is not None:
             self._followed[key] = (resource, observed.server)
         else:

@@ -1,4 +1,4 @@
-"""What the plan of a VideoGeneration may have done outside the API server: data; `perform.py` carries it out."""
+"""Effects of a VideoGeneration outside the API server, as data; `perform.py` carries them out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kinema_operator.generation.observed import Copy
 
 @dataclass(frozen=True)
 class SendOrder(Effect):
-    """Give this attempt to a server. The same attempt sent twice is one order."""
+    """Send the order of an attempt to its server. Sending it twice has no further effect."""
 
     server: ServerPod
     attempt: int
@@ -21,7 +21,7 @@ class SendOrder(Effect):
 
 @dataclass(frozen=True)
 class CancelOrder(Effect):
-    """Tell a server to stop an order."""
+    """Stop an order on a server."""
 
     server: ServerPod
     uid: str
@@ -29,18 +29,18 @@ class CancelOrder(Effect):
 
 @dataclass(frozen=True)
 class Commit(Effect):
-    """Copy the files of the one attempt that was fixed in status to their final places."""
+    """Copy the files of the delivery in the status to their final keys."""
 
     copies: tuple[Copy, ...]
 
 
 @dataclass(frozen=True)
 class Record(Effect):
-    """Write down beside the clip what was committed, for a cluster that is restored without statuses."""
+    """Write commit.json beside the clip, for a cluster that is restored without statuses."""
 
 
 @dataclass(frozen=True)
 class Clean(Effect):
-    """Delete what nobody needs of a request that has ended."""
+    """Delete files of an ended request that are not needed."""
 
     keys: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What is still done for a VideoGeneration that has ended: its addresses, cleaning up, and its own deletion. Pure."""
+"""The plan of an ended VideoGeneration: presigned URLs, deletion of files, deletion of the resource. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kinema_operator.generation.observed import Observed
 
 
 class Ended:
-    """What is still done for a request that has ended: addresses, cleaning up, and its own end."""
+    """The plan of an ended request."""
 
     def __init__(self, generation: VideoGeneration, observed: Observed, settings: Settings, now: datetime) -> None:
         self.generation = generation
@@ -44,7 +44,7 @@ class Ended:
         wait = to.renewal_wait(self.status, self.settings, self.now)
         if self.observed.problem is not None:
             wait = min(wait, 0.0)
-        # What is due and cannot be done yet waits for the store.
+        # What is due but not possible yet waits for the store.
         times = [time if time > 0 else self.settings.store_probe_seconds for time in (wait, kept, stays)]
         if kept <= 0 and self.status.video is None and self.status.cleaned:
             times[1] = math.inf
@@ -57,7 +57,7 @@ class Ended:
         return Plan(status=to.change(self.status, cleaned=True), requeue_after=0.0)
 
     def _left(self, seconds: int | None) -> float:
-        """How much is left of a time that began when the request ended; infinite where there is none."""
+        """Remaining seconds of a period that began with the end of the request; infinite for None."""
         if seconds is None or self.status.completion_time is None:
             return math.inf
         return seconds - (self.now - self.status.completion_time).total_seconds()

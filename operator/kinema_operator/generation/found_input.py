@@ -1,4 +1,4 @@
-"""An input of a request as it lies in a store: found, hashed, and addressed for a server."""
+"""An input of a request in an object store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ InputName = Literal["input", "end", "mask"]
 
 @dataclass(frozen=True)
 class FoundInput:
-    """An object that a request is given."""
+    """An object that is an input of a request."""
 
     name: InputName
     store: ObjectStore
@@ -23,14 +23,14 @@ class FoundInput:
     bytes: int
     sha256: str | None
     etag: str = ""
-    """The store's name of this version."""
+    """ETag of this version."""
 
     def pinned(self) -> PinnedInput:
-        """As the status keeps it."""
+        """The input as it is recorded in the status."""
         return PinnedInput(name=self.name, uri=self.store.uri(self.key)[:1024], etag=self.etag[:256], bytes=self.bytes)
 
     def ordered(self, expires: timedelta) -> OrderedInput:
-        """As a server is told of it."""
+        """The input as it is sent to a server."""
         url = self.store.presign_get(self.key, expires)
         ca_bundle = self.store.location.ca_bundle
         return OrderedInput(name=self.name, url=url, bytes=self.bytes, sha256=self.sha256, ca_bundle=ca_bundle)

@@ -1,7 +1,7 @@
-"""Finds what a request is given: clips of other requests, and objects that its namespace may name.
+"""Finds the inputs of a request: clips of other requests, and objects.
 
-The operator reads with keys that open every namespace's artefacts, so it must not be talked into signing an address of
-somebody else's: in its own store a namespace names only what lies below its own prefixes.
+The operator's keys give access to the artefacts of every namespace, so it must not presign URLs of another namespace's
+objects: in the operator's store a request may only name keys below the prefixes of its own namespace.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kinema_operator.shell.store_limits import ask
 
 
 class InputUnusable(OperatorError):
-    """Something that a request is given cannot be had now, or ever; `problem` is what its status says."""
+    """An input of a request is not available now, or never will be; `problem` is for its status."""
 
     def __init__(self, reason: str, message: str, *, fatal: bool = False) -> None:
         super().__init__(message)
@@ -32,14 +32,14 @@ class InputUnusable(OperatorError):
 
 
 def uploads_of(spec: VideoGenerationSpec) -> dict[str, Upload]:
-    """What is uploaded for a request, by its field in the spec."""
+    """Uploads for a request, by field of the spec."""
     inputs = {"input": spec.input, "end": spec.end, "mask": spec.mask}
     return {name: one.upload for name, one in inputs.items() if one is not None and one.upload is not None}
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Looks for the inputs of one request, in the cache and in `store`, which is where its clip will go."""
+    """Finds the inputs of one request in the cache and in `store`, the store of its clip."""
 
     generation: VideoGeneration
     artifact_store: ArtifactStore | None
@@ -47,11 +47,11 @@ class Inputs:
     stores: StoreSource
 
     async def find(self) -> tuple[FoundInput, ...]:
-        """All of them.
+        """All inputs.
 
         Raises:
-            InputUnusable: one cannot be had now, or ever.
-            StorageError: the store cannot be asked.
+            InputUnusable: an input is not available now, or never will be.
+            StorageError: the store cannot be used now.
         """
         return tuple([await self._find(name, source) for name, source in self._wanted()])
 
@@ -142,11 +142,11 @@ class Inputs:
         return FoundInput(name, store, key, found.bytes, sha256, found.etag)
 
     async def pinned(self, clips: ObjectStore) -> tuple[PinnedInput, ...]:
-        """All of them as the status keeps them; what was copied already is not looked for again.
+        """All inputs as recorded in the status; inputs that are copied already are not looked up again.
 
         Raises:
-            InputUnusable: one cannot be had now, or ever.
-            StorageError: the store cannot be asked.
+            InputUnusable: an input is not available now, or never will be.
+            StorageError: the store cannot be used now.
         """
         known = {pinned.name: pinned for pinned in self.generation.status.inputs}
         found = []
@@ -160,15 +160,14 @@ class Inputs:
         return layout.generation_inputs_prefix(metadata.namespace, metadata.uid) + name
 
     async def taken(self, clips: ObjectStore) -> tuple[FoundInput, ...]:
-        """All of them as copies of the request's own, which nobody changes between one attempt and the next.
+        """All inputs as copies in the request's folder, so that all attempts use the same version.
 
-        A copy is made by the store itself, of the version that was there when the request was accepted, and hashed
-        before anybody uses it. What lies in another store cannot be copied so; that is the clip of another request,
-        whose digest is known.
+        The store copies the version that was current when the request was accepted, and the copy is hashed before use.
+        An input in another store is not copied: it is the clip of another request, whose digest is known.
 
         Raises:
-            InputUnusable: one cannot be had now, or ever.
-            StorageError: the store cannot be asked.
+            InputUnusable: an input is not available now, or never will be.
+            StorageError: the store cannot be used now.
         """
         return tuple([await self._taken(name, source, clips) for name, source in self._wanted()])
 

@@ -1,17 +1,17 @@
-"""Signs an address of a clip for whoever may read its VideoGeneration, when they ask, for a quarter of an hour.
+"""Presigns URLs of a clip on request, valid for 15 minutes, for clients that may get its VideoGeneration.
 
-An address in a status opens for everybody who may read the status, for as long as it lives, and is kept in every copy
-and backup of it. Here the API server says who asks (a TokenReview for an audience of its own, so that a token for this
-opens nothing else) and whether they may (a SubjectAccessReview).
+Anyone who can read a status, or a backup of it, can open a presigned URL in it until it expires. Here the API server
+authenticates the client (a TokenReview for a separate audience, so that the token is valid for nothing else) and
+authorizes it (a SubjectAccessReview).
 
     GET /v1/namespaces/NAMESPACE/videogenerations/NAME/links
         Authorization: Bearer TOKEN, or Kinema-Authorization where a proxy keeps the former for itself, as that of the
         API server does
         -> {"video": {"url", "expires", "sha256", "bytes"}, "thumbnail": ..., "spritesheet": ...}
 
-A request may wait for a file of whoever makes it (spec.input.upload). Whoever may create generations gets a form that
-uploads it, of the length that the spec says, to the request's own folder; what its digest is not that of the spec is
-not taken, and the folder is emptied when the request has ended.
+A request may wait for an upload (spec.input.upload). Clients that may create generations get a form that uploads a file
+of the length in the spec to the request's folder. A file whose digest is not that of the spec is refused, and the
+folder is deleted when the request has ended.
 
     POST /v1/namespaces/NAMESPACE/videogenerations/NAME/uploads/FIELD
         -> {"url", "fields": {...}, "expires"}
@@ -51,9 +51,9 @@ Fit = Callable[[KubeObject | None], VideoGeneration | None]
 
 
 class Links:
-    """Answers on a port of its own; every replica may, since nothing is written.
+    """Serves a separate port, on every replica, since it writes nothing.
 
-    `reader` is asked where the cache knows of no clip: that of a standby may be a moment behind what the asker saw.
+    `reader` is used if the cache has no clip: the cache of a standby may be older than what the client has seen.
     """
 
     def __init__(self, access: Access, cache: Cache, stores: StoreSource, reader: Reader | None = None) -> None:
@@ -63,7 +63,7 @@ class Links:
         self._reader = reader
 
     def routes(self) -> list[web.RouteDef]:
-        """Where it answers."""
+        """The routes."""
         return [web.get(PATH, self._answer), web.post(UPLOAD_PATH, self._upload)]
 
     async def _answer(self, request: web.Request) -> web.Response:
@@ -77,7 +77,7 @@ class Links:
     async def _signed(
         self, request: web.Request, verb: str, fit: Fit, sign: Callable[[VideoGeneration, ObjectStore], Any], none: str
     ) -> web.Response:
-        """What `sign` makes of a generation that is `fit`, for those who may; `none` says what is wrong with others."""
+        """The response of `sign` for a generation that is `fit`, once authorized; `none` is the error for others."""
         namespace, name = request.match_info["namespace"], request.match_info["name"]
         try:
             refused = await self._refused(request, verb, namespace, name)
@@ -128,7 +128,7 @@ class Links:
 
 
 def _allowing(caller: str, role: str, namespace: str) -> str:
-    """The command that lets the caller ask."""
+    """The command that gives the caller the permission."""
     account = caller.removeprefix(SERVICE_ACCOUNT_PREFIX)
     known = account != caller
     name = f"{role}-{account.rpartition(':')[2]}" if known else role
@@ -138,7 +138,7 @@ def _allowing(caller: str, role: str, namespace: str) -> str:
 
 
 def _readable(found: KubeObject | None) -> VideoGeneration | None:
-    """The generation; None: there is none, or none that this version can read."""
+    """The generation; None if it does not exist or cannot be parsed."""
     try:
         return VideoGeneration.parse(found) if found else None
     except InvalidManifest:

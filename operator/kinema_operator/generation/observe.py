@@ -1,4 +1,4 @@
-"""Looks at the world of a VideoGeneration: the caches, its server, and the object store where a decision needs it."""
+"""Observes a VideoGeneration: the cache, its server, and the object store if the plan needs it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from kinema_operator.shell.store_limits import ask
 
 @dataclass(frozen=True)
 class GenerationObserver:
-    """One look at one generation."""
+    """Makes one observation of one generation."""
 
     generation: VideoGeneration
     model: VideoModel | None
@@ -47,10 +47,10 @@ class GenerationObserver:
     settings: Settings
     refusal: OrderRefusal | None
     hindrance: Problem | None = None
-    """Why the last effect on the store could not be carried out."""
+    """Why the last effect on the store failed."""
 
     async def observe(self) -> Observed:
-        """What the plan needs to know in the phase that the generation is in, and no more."""
+        """The observation that the plan needs in the generation's phase."""
         status = self.generation.status
         if (
             self.settings.status_urls
@@ -94,7 +94,7 @@ class GenerationObserver:
         return Observed(model=self._model(), inspection=inspection, problem=problem or self.hindrance, leftovers=left)
 
     async def _leftovers(self) -> tuple[str, ...] | None:
-        """What nobody needs beside a committed clip; None where that cannot be told now."""
+        """Keys that are not needed beside a committed clip; None if unknown."""
         metadata = self.generation.metadata
         try:
             store = await self.stores.for_object(metadata.namespace, clip_store(self.generation, self.model))
@@ -144,10 +144,10 @@ class GenerationObserver:
         )
 
     async def _assigned_server(self, line: RequestQueue, digest: str, current: str | None) -> AssignedServer | None:
-        """The server that takes the request next, if it answers: one that hangs would only cost the request an attempt.
+        """The server that the request is assigned to, after checking that it responds, which saves a failed attempt.
 
-        Where the one that it should get does not answer, or is still busy with an order that nobody waits for, it
-        gets the next one that nobody else is about to get.
+        If it does not respond, or still works on an order that has been given up, the next server that is not assigned
+        to another request is used.
         """
         short = names.short_digest(digest)
         idle = idle_servers((s for s in self.servers if s.short_digest == short), line.running.values())
@@ -169,7 +169,7 @@ class GenerationObserver:
         return later
 
     async def _before_a_server(self, digest: str) -> Observed:
-        """Whether stores can be used, and model and inputs are there and whole, before a server is asked."""
+        """Check stores, model and inputs before a server is assigned."""
         metadata, clips = self.generation.metadata, clip_store(self.generation, self.model)
         restored: CommitRecord | None = None
         try:
@@ -215,7 +215,7 @@ class GenerationObserver:
         return sum(s.available for s in self.servers if s.short_digest == short)
 
     def known_model(self) -> Model | None:
-        """What the cache knows of the model, which nothing can go wrong with."""
+        """The model according to the cache; sends no request."""
         return self._model()
 
     def _model(self) -> Model | None:
@@ -238,7 +238,7 @@ def _now() -> datetime:
 
 
 def servers_of(generation: VideoGeneration, cache: Cache) -> tuple[ServerPod, ...]:
-    """All pods that serve the model of a request, whatever digest."""
+    """All servers of a request's model, of any digest."""
     namespace, name = generation.metadata.namespace, generation.spec.model_ref.name
     model = cache.get(MODEL_KIND, namespace, name)
     uid = str(model["metadata"]["uid"]) if model else None

@@ -1,4 +1,4 @@
-"""What the planner of a VideoGeneration knows of the world: frozen data."""
+"""The observation for the plan of a VideoGeneration: frozen data."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from kinema_operator.dispatch.server_pod import ServerPod, ServerProblem
 from kinema_operator.generation.record import CommitRecord
 
 ORDERED_FILES: Final = tuple(layout.ARTEFACTS)
-"""What a server is asked to leave behind."""
+"""The files that a server uploads."""
 
 
 @dataclass(frozen=True)
 class NoResponse:
-    """A server did not answer; `message` is a sentence for people."""
+    """A server did not respond; `message` has the reason."""
 
     message: str
     unreachable: bool = False
-    """Its address takes no connection: the pod's node is gone, rather than its process stuck."""
+    """No connection is accepted: the node is lost, rather than the process stuck."""
 
 
 @dataclass(frozen=True)
 class Unreadable(NoResponse):
-    """A server answered what is no answer: another try with it would read the same."""
+    """A server's response cannot be parsed, so a retry with it is useless."""
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """A server answered that it does not know the order."""
+    """A server does not know the order."""
 
 
 Answer = OrderState | Unknown | NoResponse
-"""What a server said about an order."""
+"""A server's response about an order."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a request cannot go on now (or, if `fatal`, ever)."""
+    """Why a request cannot continue now (or, if `fatal`, ever)."""
 
     reason: str
     message: str
@@ -51,11 +51,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class OrderRefusal:
-    """A server did not take an order."""
+    """A server did not accept an order."""
 
     kind: Literal["busy", "outdated", "never", "unfit", "unsent"]
-    """`busy`: with another order; `outdated`: it knows a later attempt; `never`: no server can do it; `unfit`: this
-    server does not understand it, another may; `unsent`: the order could not be made, for the reason in `problem`."""
+    """`busy`: with another order; `outdated`: it knows a later attempt; `never`: no server can render it; `unfit`: this
+    server cannot parse it, another may; `unsent`: the order could not be created, for the reason in `problem`."""
     message: str
     problem: Problem | None = None
 
@@ -68,34 +68,34 @@ class Model:
     message: str = ""
     """Why there is no digest yet."""
     store: ArtifactStore | None = None
-    """Where its weights lie; None: in the operator's own store."""
+    """Store of its weights; None: the operator's own."""
 
 
 @dataclass(frozen=True)
 class AssignedServer:
-    """The server that takes this request next."""
+    """The server that this request is assigned to."""
 
     server: ServerPod
     in_hand: str | None = None
-    """uid of an order that it still works on although nobody waits for that any more."""
+    """uid of an order that it still works on although the order has been given up."""
     stopping_seconds: float = 0.0
-    """How long ago it was first told to stop that order."""
+    """Seconds since it was first asked to stop that order."""
 
 
 @dataclass(frozen=True)
 class Copy:
-    """One server-side copy of a commit: only of exactly the version that was verified."""
+    """One server-side copy of a commit, of the verified version only."""
 
     source: str
     target: str
     etag: str
     content_type: str | None = None
-    """Of the copy, whatever the source says of itself."""
+    """Content type of the copy."""
 
 
 @dataclass(frozen=True)
 class CommittedFile:
-    """A file at its final place, verified by its digest."""
+    """A file at its final key, verified by its digest."""
 
     name: str
     uri: str
@@ -107,7 +107,7 @@ class CommittedFile:
 
 @dataclass(frozen=True)
 class SignedAddress:
-    """A new address of a file that was committed."""
+    """A new presigned URL of a committed file."""
 
     uri: str
     url: str
@@ -116,44 +116,44 @@ class SignedAddress:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What became of the files of an attempt."""
+    """The state of an attempt's files."""
 
     copies: tuple[Copy, ...] = ()
-    """Still to be done; their sources have been verified."""
+    """Copies still to be made; their sources are verified."""
     committed: tuple[CommittedFile, ...] = ()
-    """All files, once every one of them is at its place."""
+    """All files, once every one is committed."""
     recorded: bool = True
-    """Beside them lies the record of the commit."""
+    """Whether commit.json exists."""
     broken: str | None = None
-    """Why this attempt can never be committed: a file is missing or is not what the server said."""
+    """Why this attempt can never be committed: a file is missing or differs from the server's report."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """One look at the world of a generation."""
+    """The observation of a generation."""
 
     model: Model | None = None
-    """None: there is no such VideoModel."""
+    """None: the VideoModel does not exist."""
     position: int | None = None
-    """How many stand before it."""
+    """Number of requests ahead in the queue."""
     servers: int = 0
-    """Servers of its digest that are ready."""
+    """Number of ready servers of its digest."""
     assigned: AssignedServer | None = None
     server: ServerPod | None = None
-    """The pod that the attempt was given to, if that very pod is still there."""
+    """The pod of the attempt, if it still exists with the same UID."""
     answer: Answer | None = None
-    """What it says about the attempt; None: not asked."""
+    """Its response about the attempt; None: not asked."""
     refusal: OrderRefusal | None = None
-    """Its refusal of this very attempt."""
+    """Its refusal of this attempt."""
     inspection: Inspection | None = None
     problem: Problem | None = None
     addresses: tuple[SignedAddress, ...] = ()
-    """Addresses for people, signed again; made when those in the status have lived for half of their time."""
+    """New presigned URLs; set when those in the status have passed half of their lifetime."""
     trouble: ServerProblem | None = None
     """Why a server of its digest does not run, if none is ready."""
     inputs: tuple[PinnedInput, ...] = ()
-    """What the request is given, as it is now."""
+    """The inputs of the request, as they are now."""
     restored: CommitRecord | None = None
-    """A record that it was committed before, although its status does not know."""
+    """The record of a commit that the status does not have."""
     leftovers: tuple[str, ...] | None = None
-    """Keys of what nobody needs of a request that has ended; None: not looked for."""
+    """Keys of an ended request that are not needed; None: not looked up."""

@@ -1,4 +1,4 @@
-"""Carries out what a plan decided outside the API server: orders to servers, copies in the store. All idempotent."""
+"""Carries out the effects of a generation: orders to servers, copies in the store. All are idempotent."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ async def send_order(
     settings: Settings,
     cache: Cache,
 ) -> OrderRefusal | None:
-    """Give an attempt to its server; None if it was taken, or if the next look must tell.
+    """Send an attempt to its server; None if it was accepted, or if the result is unknown until the next observation.
 
-    What has gone since it was looked for, such as an input, is a refusal too: the request gives its server back.
+    An input that was deleted meanwhile is a refusal too: the request releases its server.
     """
     if order.server.address is None:
         return None
@@ -72,9 +72,9 @@ async def _order(
 async def copy_files(
     generation: VideoGeneration, model: VideoModel | None, commit: Commit, stores: StoreSource
 ) -> Problem | None:
-    """Copy what was verified to its final place; why that cannot be done now, or None.
+    """Copy verified files to their final keys; returns why that failed, or None.
 
-    A source that has changed since it was verified is not copied: the next look finds that out.
+    A source that has changed since it was verified is not copied: the next observation verifies it again.
     """
     try:
         store = await stores.for_object(generation.metadata.namespace, clip_store(generation, model))
@@ -86,7 +86,7 @@ async def copy_files(
 
 
 async def write_record(generation: VideoGeneration, model: VideoModel | None, stores: StoreSource) -> Problem | None:
-    """Write down beside the clip what was committed; why that cannot be done now, or None."""
+    """Write commit.json beside the clip; returns why that failed, or None."""
     made = record.record_of(generation.status, datetime.now(UTC).replace(microsecond=0))
     if made is None:
         return None
@@ -102,7 +102,7 @@ async def write_record(generation: VideoGeneration, model: VideoModel | None, st
 async def delete_keys(
     generation: VideoGeneration, model: VideoModel | None, keys: Sequence[str], stores: StoreSource
 ) -> Problem | None:
-    """Delete objects of a request's own folder; why that cannot be done now, or None."""
+    """Delete objects of a request's folder; returns why that failed, or None."""
     metadata = generation.metadata
     own = layout.generation_prefix(metadata.namespace, metadata.uid)
     try:

@@ -1,8 +1,8 @@
-"""What happens next to a VideoGeneration. Pure.
+"""The plan of a VideoGeneration. Pure.
 
-Two writes order everything. An attempt is in status before its server hears of it, so two operators never have two
-servers work on the same attempt; and the delivery is in status before anything is copied, so whoever carries the
-commit out, and however often, copies the same verified bytes, and no other attempt is ever committed beside it.
+An attempt is written into the status before its server gets the order, so two operators never send the same attempt to
+two servers. The delivery is written into the status before anything is copied, so every repetition of the commit copies
+the same verified bytes, and no other attempt is committed.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from kinema_operator.generation.transitions import Status
 
 ENDED_ORDER: Final = frozenset({"succeeded", "failed", "cancelled"})
 LONGEST_PAUSE_SECONDS: Final = 30.0
-"""What a server may always take for a step, or for stopping."""
+"""Least time limit for a step, and for stopping."""
 STALL_STEPS: Final = 20.0
-"""A server that makes no step for this many of its longest steps is stuck."""
+"""A server is stuck without a step for this many of its longest steps."""
 STOP_STEPS: Final = 3.0
-"""A server stops between two steps: within this many of its longest ones."""
+"""A server must stop within this many of its longest steps."""
 FARTHEST_LOOK_SECONDS: Final = 60.0
-"""How long at most a request far back in the line shows an old position."""
+"""Longest reconcile interval of a queued request, so the greatest age of its queuePosition."""
 PLACES_PER_INTERVAL: Final = 4
-"""A request this many places further back looks one progress interval later: short lines stay exact."""
+"""The reconcile interval grows by one progress interval per this many positions, so short queues stay exact."""
 
 
 def plan(generation: VideoGeneration, observed: Observed, settings: Settings, now: datetime) -> Plan:
-    """Everything that one look at `generation` does."""
+    """The plan for the observation of `generation`."""
     if generation.metadata.deletion_timestamp:
         return Plan()
     if generation.status.phase in TERMINAL:
@@ -48,13 +48,13 @@ def plan(generation: VideoGeneration, observed: Observed, settings: Settings, no
 
 
 def broken_off(observed: Observed, words: str) -> Observed:
-    """A look from which nothing can be decided but what cancel and the deadline demand."""
+    """An observation with which only cancel and the deadline take effect."""
     server = observed.server
     return Observed(observed.model, server=server, problem=Problem("PlanFailed", words), answer=NoResponse(words))
 
 
 class _Step:
-    """One decision; holds what every part of it asks about."""
+    """One planning step and its input."""
 
     def __init__(self, generation: VideoGeneration, observed: Observed, settings: Settings, at: PlanTime) -> None:
         self.generation = generation
@@ -127,7 +127,7 @@ class _Step:
             status = to.unscheduled(self.status, self.at, reason, message)
         return Plan(status=status, requeue_after=self._until_deadline(self.settings.store_probe_seconds))
 
-    # Following an attempt
+    # During an attempt
 
     def _follow(self) -> Plan:
         observed, answer = self.observed, self.observed.answer
@@ -187,7 +187,7 @@ class _Step:
             return self._disrupted(self._taken_sentence(server))
         if (self.at.now - since).total_seconds() < self.settings.server_silent_seconds:
             return self._poll(status)
-        # With no other server ready, only a new pod can serve; the Deployment makes one in its place.
+        # Without another ready server only a new pod can serve; the Deployment replaces a deleted one.
         delete: tuple[Ref, ...] = () if self.observed.servers > int(server.available) else (server.ref,)
         if answer.unreachable:
             return self._disrupted(f"server {server.name} cannot be reached; its node may be lost", delete)
@@ -210,7 +210,7 @@ class _Step:
         return self._poll(status)
 
     def _stuck(self, status: Status) -> str | None:
-        """Why the server has to go: it has made no step for longer than any step may take."""
+        """Why the server is replaced: it has made no step within the time limit. None: it is not stuck."""
         progress = status.progress
         if progress is None or progress.moved is None:
             return None
@@ -246,7 +246,7 @@ class _Step:
             return self._poll(self._store_problem(), after=self.settings.store_probe_seconds)
         left = self.observed.leftovers
         if inspection.committed and self.observed.problem is None and (left or not inspection.recorded):
-            # What fails here is told as a problem once, and keeps nobody from the clip.
+            # A failure here is reported once and does not block the clip.
             record = () if inspection.recorded else (Record(),)
             return self._poll(self.status, *record, *((Clean(left),) if left else ()), after=0.0)
         if inspection.committed:
@@ -264,15 +264,15 @@ class _Step:
         return self._poll(self._store_problem(), *(Commit((copy,)) for copy in inspection.copies), after=waiting)
 
     def _commit_is_hopeless(self) -> bool:
-        """Whether a request that should be over waits for a store that cannot be used."""
+        """Whether a request that should have ended waits for a store that cannot be used."""
         over = self.generation.spec.cancel or self._deadline() <= self.at.now
         inspection = self.observed.inspection
         return over and self.observed.problem is not None and not (inspection and inspection.committed)
 
     def _stop(self, ended: Status, event: Event) -> Plan:
-        """Ends only once the server has let go, so that it is free for the next request when this one says so.
+        """End the request once its server has stopped, so that the server is then free for the next request.
 
-        One that does not let go in time is taken away: the request ends whatever its server does.
+        The pod of a server that does not stop in time is deleted, and the request ends.
         """
         answer, server = self.observed.answer, self.observed.server
         if server is None or not isinstance(answer, OrderState) or answer.phase in ENDED_ORDER:
@@ -290,7 +290,7 @@ class _Step:
         return max(LONGEST_PAUSE_SECONDS, STOP_STEPS * progress.step_seconds)
 
     def _blamed_unless_taken(self, message: str) -> Plan:
-        """A failed attempt, unless the server's pod was being taken away at the time."""
+        """A failed attempt, unless the server's pod was being deleted at the time."""
         server = self.observed.server
         if server is not None and (server.terminating or server.disrupted):
             return self._disrupted(self._taken_sentence(server))
@@ -300,7 +300,7 @@ class _Step:
         return f"server {server.name} was stopped: {server.disrupted or 'its pod is being deleted'}"
 
     def _disrupted(self, message: str, delete: tuple[Ref, ...] = ()) -> Plan:
-        """Another attempt at once, which counts as no failure: a planned stop, or the loss of a node."""
+        """Another attempt at once, without counting a failure: after a planned stop or the loss of a node."""
         status = to.disrupted(self.status, self.at, f"attempt {self.status.attempt}: {message}")
         event = Event(to.DISRUPTED, f"attempt {status.attempt} is assigned to another server: {message}")
         return Plan(status=status, events=(event,), delete=delete, requeue_after=0.0)
@@ -325,7 +325,7 @@ class _Step:
     # Times
 
     def _not_taken_for(self) -> float:
-        """Seconds since the attempt was given to its server, which has still not heard of it."""
+        """Seconds since the attempt was scheduled on its server, which still does not know it."""
         found = find_condition(self.status.conditions, "Scheduled")
         return (self.at.now - found.last_transition_time).total_seconds() if found and found.status == "True" else 0.0
 
@@ -342,7 +342,7 @@ class _Step:
         return to.waits_for_store(self.status, self.at, problem.reason, problem.message)
 
     def _order_succeeded(self) -> bool:
-        """Whether the clip is rendered and can be looked at: one in a store that is gone does not hold the request."""
+        """Whether the clip is rendered and its store can be used; otherwise the request may end."""
         answer = self.observed.answer
         if not isinstance(answer, OrderState) or answer.attempt != self.status.attempt:
             return False
@@ -378,5 +378,5 @@ class _Step:
 
 
 def _as_ordered(named: list[str]) -> bool:
-    """Whether a server names nothing but what it was asked for: names become keys, and a server may be taken over."""
+    """Whether a server reports only the files of its order: names become keys, and servers are not trusted."""
     return len(named) == len(set(named)) and set(named) <= set(ORDERED_FILES)

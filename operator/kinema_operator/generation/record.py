@@ -1,7 +1,7 @@
-"""The record of a commit, which lies beside the clip: statuses may be lost, as in a restore, and clips are not.
+"""The record of a commit (commit.json) beside the clip, since a restore of the cluster loses the status.
 
-A request without a status whose record is found takes its outcome from there. The files are verified as in every
-commit, so a record that lies about them commits nothing. All calls block.
+A request without a status takes its outcome from the record. The files are verified as in every commit, so a wrong
+record commits nothing. All calls block.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_BYTES: Final = 1 << 16
 
 
 class CommitRecord(ApiModel):
-    """What a status says of a clip that was committed."""
+    """The fields of a status that describe a committed clip."""
 
     model_digest: Digest
     seed: int
@@ -34,7 +34,7 @@ class CommitRecord(ApiModel):
     committed: datetime | None = None
 
     def restored(self, status: VideoGenerationStatus) -> VideoGenerationStatus:
-        """`status` as it was when this was committed; the next look commits, which copies nothing."""
+        """`status` as it was before the commit; the next reconcile commits, which copies nothing."""
         return status.model_copy(
             update={
                 "phase": "Running",
@@ -51,7 +51,7 @@ class CommitRecord(ApiModel):
 
 
 def record_of(status: VideoGenerationStatus, now: datetime) -> CommitRecord | None:
-    """What to write down of a status whose delivery is fixed."""
+    """The record for a status whose delivery is fixed."""
     if status.delivery is None or status.model_digest is None or status.seed is None:
         return None
     return CommitRecord(
@@ -68,7 +68,7 @@ def record_of(status: VideoGenerationStatus, now: datetime) -> CommitRecord | No
 
 
 def write(store: ObjectStore, namespace: str, uid: str, record: CommitRecord) -> None:
-    """Put the record beside the clip. Raises StorageError."""
+    """Write the record beside the clip. Raises StorageError."""
     body = record.model_dump_json(by_alias=True, exclude_none=True).encode()
     store.put(layout.generation_prefix(namespace, uid) + layout.COMMIT, body, "application/json")
 
@@ -79,7 +79,7 @@ def exists(store: ObjectStore, namespace: str, uid: str) -> bool:
 
 
 def find(store: ObjectStore, namespace: str, uid: str) -> CommitRecord | None:
-    """The record of an earlier life of this very request, or None. Raises StorageError."""
+    """The record of this request from before a restore, or None. Raises StorageError."""
     key = layout.generation_prefix(namespace, uid) + layout.COMMIT
     known = store.stat(key)
     if known is None or known.bytes > MAX_BYTES:

@@ -1,6 +1,6 @@
-"""HTTP to the servers (wire contract: kinema_api.wire). Nothing here raises: silence is an answer too.
+"""HTTP to the servers (wire contract: kinema_api.wire). Errors are returned, not raised.
 
-A work order holds presigned addresses, so neither an order nor an answer's body is ever logged.
+A work order contains presigned URLs, so orders and bodies of responses are never logged.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from kinema_operator.generation.observed import Answer, NoResponse, OrderRefusal
 from kinema_operator.shell import pod_http
 
 SILENT_FOR_SECONDS: Final = 10.0
-"""For so long a server that did not answer is asked after all others."""
+"""Time for which a server that did not respond is asked last."""
 MAX_ANSWER_BYTES: Final = 1 << 16
-"""Longest answer that is read: a server may be taken over by a prompt and talk without end."""
+"""Longest response that is read: servers are not trusted."""
 
 _LONGEST_WORDS: Final = 300
 _CONNECT_SHARE: Final = 0.6
-"""Share of a request's time-out that connecting may take: what remains tells a dead node from a stuck process."""
+"""Share of a request's time-out for connecting, to distinguish a lost node from a stuck process."""
 _ACCEPTED: Final = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED})
 
 
@@ -38,10 +38,10 @@ class _Error(ApiModel):
 
 
 class ServerClient:
-    """Talks to servers by their pods' addresses; used within one event loop."""
+    """Sends requests to servers by pod IP; used within one event loop."""
 
     def __init__(self, timeout_seconds: float, port: int = names.SERVER_PORT, keys: OrderKeys | None = None) -> None:
-        """`keys`: what requests are signed with; without them servers are asked as anybody may ask."""
+        """`keys`: sign requests; without them requests are unsigned."""
         self._keys = keys
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=_CONNECT_SHARE * timeout_seconds)
         self._silence = f"no response within {timeout_seconds:g} s"
@@ -51,11 +51,11 @@ class ServerClient:
         self._stopping: dict[tuple[str, str], float] = {}
 
     def silent_lately(self, address: str | None) -> bool:
-        """Whether it did not answer a moment ago: another one is asked first."""
+        """Whether the server did not respond recently, so that others are asked first."""
         return address is not None and self._silent.get(address, -math.inf) + SILENT_FOR_SECONDS > time.monotonic()
 
     def stopping_seconds(self, address: str | None, uid: str | None) -> float:
-        """How long ago it was first told to stop an order that it still has."""
+        """Seconds since the server was first asked to stop an order that it still has."""
         since = self._stopping.get((address or "", uid or ""))
         return 0.0 if since is None else time.monotonic() - since
 
@@ -66,7 +66,7 @@ class ServerClient:
             self._session = None
 
     async def order(self, address: str, uid: str, pod_uid: str = "") -> Answer:
-        """What the server in the pod `pod_uid` says about an order."""
+        """The state of an order on the server in the pod `pod_uid`."""
         try:
             status, body = await self._request("GET", address, _order_path(uid), pod_uid, uid=uid)
         except aiohttp.ClientPayloadError as error:
@@ -85,7 +85,7 @@ class ServerClient:
             return Unreadable(f"an unreadable response ({where}: {first['msg']})"[:_LONGEST_WORDS])
 
     async def server(self, address: str, pod_uid: str = "") -> ServerState | None:
-        """What the server has in hand, or None if it does not say."""
+        """The server's current order and model, or None if it does not respond."""
         try:
             status, body = await self._request("GET", address, "/v1/server", pod_uid)
             state = ServerState.model_validate_json(body) if status == HTTPStatus.OK else None
@@ -100,7 +100,7 @@ class ServerClient:
         return state
 
     async def send(self, address: str, order: WorkOrder, pod_uid: str = "") -> OrderRefusal | None:
-        """Give an order; None if it was taken, or if that is not known: the next question about it tells."""
+        """Send an order; None if it was accepted, or if the result is unknown until `order` is called."""
         try:
             body = order.model_dump_json(by_alias=True, exclude_none=True).encode()
             status, answer = await self._request(
@@ -121,7 +121,7 @@ class ServerClient:
         return None
 
     async def cancel(self, address: str, uid: str, pod_uid: str = "") -> None:
-        """Ask the server to stop an order; whether it has is seen by asking about it."""
+        """Ask the server to stop an order; `order` shows whether it has."""
         self._stopping.setdefault((address, uid), time.monotonic())
         try:
             await self._request("DELETE", address, _order_path(uid), pod_uid, uid=uid)
@@ -155,7 +155,7 @@ def _order_path(uid: str) -> str:
 
 
 def _unreachable(error: Exception) -> bool:
-    """Whether nothing takes connections at the address: a process that hangs, or restarts, still has a kernel."""
+    """Whether connections are neither accepted nor refused, as the kernel does even for a stuck process."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return True
     return isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)

@@ -1,8 +1,7 @@
-"""Which model a request is for, and in which object stores its weights and its clip lie.
+"""The model of a request, and the object stores of its weights and its clip.
 
-Both stores are written into the status when the request is accepted. From then on the VideoModel may change or go: what
-was rendered is looked for, and signed, where it lies. Of a store that is still named, the authorities are the newest:
-certificates are renewed, and a clip must not be lost with an old one.
+Both stores are written into the status when the request is accepted, so the VideoModel may change or be deleted
+afterwards. The CA certificates are taken from the current spec if it still names the store, since they are renewed.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from kinema_operator.core.controller import Cache
 
 
 def weights_store(generation: VideoGeneration, model: VideoModel | None) -> ArtifactStore | None:
-    """The store that the weights of a request's model lie in; None: the operator's."""
+    """The store of the weights of a request's model; None: the operator's."""
     if generation.status.stores is not None:
         return _renewed(generation.status.stores.weights, model.spec.artifact_store if model else None)
     return model.spec.artifact_store if model else None
 
 
 def clip_store(generation: VideoGeneration, model: VideoModel | None) -> ArtifactStore | None:
-    """The store that a clip goes to: its own, else the model's, else (None) the operator's."""
+    """The store of a clip: the request's, else the model's, else (None) the operator's."""
     if generation.status.stores is not None:
         named = model.spec.artifact_store if model else None
         return _renewed(generation.status.stores.clips, generation.spec.artifact_store, named)
@@ -35,7 +34,7 @@ def _renewed(pinned: ArtifactStore | None, *named: ArtifactStore | None) -> Arti
 
 
 def find_model(generation: VideoGeneration, cache: Cache) -> VideoModel | None:
-    """The VideoModel that the request names, or None if there is none that can be read."""
+    """The VideoModel of the request, or None if it does not exist or cannot be parsed."""
     found = cache.get(serving.KIND, generation.metadata.namespace, generation.spec.model_ref.name)
     try:
         return VideoModel.parse(found) if found else None

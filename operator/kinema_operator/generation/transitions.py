@@ -53,12 +53,12 @@ def change(status: Status, **fields: Any) -> Status:
 
 
 def chosen_seed(uid: str) -> int:
-    """The seed of a request that names none: random from one request to the next, the same at every look at one."""
+    """The seed of a request without one: differs between requests, and is the same at every reconcile of one."""
     return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:_SEED_BYTES])
 
 
 def not_accepted(status: Status, at: PlanTime, reason: str, message: str) -> Status:
-    """Waits for something that may yet appear, before the model is fixed."""
+    """Not accepted yet: waits for something that may appear later."""
     return change(status, phase="Pending", conditions=at.mark(status.conditions, "Accepted", False, reason, message))
 
 
@@ -70,7 +70,7 @@ def accepted(
     weights: ArtifactStore | None = None,
     inputs: tuple[PinnedInput, ...] = (),
 ) -> Status:
-    """Fixes the model, the seed, the stores and what the request is given. `weights`: the store of the model."""
+    """Fixes the model, the seed, the stores and the inputs. `weights`: the store of the model."""
     if status.model_digest is not None:
         return status
     seed = generation.spec.seed if generation.spec.seed is not None else chosen_seed(generation.metadata.uid)
@@ -85,7 +85,7 @@ def accepted(
 
 
 def queued(status: Status, at: PlanTime, position: int | None, reason: str, message: str) -> Status:
-    """Waits for a server; after a failed attempt the reason for that stays to be read."""
+    """Waits for a server; keeps the reason of a failed attempt."""
     before = find_condition(status.conditions, "Scheduled")
     conditions = status.conditions
     if before is None or before.reason not in (RETRYING, DISRUPTED, UNFIT):
@@ -94,7 +94,7 @@ def queued(status: Status, at: PlanTime, position: int | None, reason: str, mess
 
 
 def scheduled(status: Status, at: PlanTime, server: ServerPod) -> Status:
-    """Gives the next attempt to a server. Written before the server hears of it."""
+    """Assigns the next attempt to a server. Written before the server gets the order."""
     return change(
         status,
         phase="Scheduled",
@@ -109,12 +109,12 @@ def scheduled(status: Status, at: PlanTime, server: ServerPod) -> Status:
 
 
 def unscheduled(status: Status, at: PlanTime, reason: str, message: str) -> Status:
-    """The server had its hands full: back to the line, without blame."""
+    """The server was busy: back to the queue, without counting a failure."""
     return change(status, phase="Pending", conditions=at.mark(status.conditions, "Scheduled", False, reason, message))
 
 
 def running(generation: VideoGeneration, status: Status, at: PlanTime, state: OrderState) -> Status:
-    """The server works on it."""
+    """The server renders the clip."""
     return change(
         status,
         phase="Running",
@@ -125,7 +125,7 @@ def running(generation: VideoGeneration, status: Status, at: PlanTime, state: Or
 
 
 def _progress(before: GenerationProgress | None, state: OrderState, now: datetime) -> GenerationProgress:
-    """How far it is by the server's word, and since when by the operator's own clock."""
+    """The server's progress, with the time of the last change by the operator's clock."""
     percent = 100 * state.step // state.total_steps if state.total_steps else 0
     slowest = before.step_seconds if before else None
     moved = now
@@ -146,18 +146,18 @@ def _progress(before: GenerationProgress | None, state: OrderState, now: datetim
 
 
 def silent(status: Status, at: PlanTime, message: str) -> Status:
-    """The server has not answered; the condition's transition time says since when."""
+    """The server does not respond; since when is the condition's transition time."""
     return change(status, conditions=at.mark(status.conditions, "Running", "Unknown", SERVER_SILENT, message))
 
 
 def silent_since(status: Status) -> datetime | None:
-    """Since when the server has not answered, or None if it did when last asked."""
+    """Time since which the server has not responded, or None if it did when last asked."""
     found = find_condition(status.conditions, "Running")
     return found.last_transition_time if found and found.status == "Unknown" else None
 
 
 def heard(status: Status, at: PlanTime) -> Status:
-    """The server answers again, but has not begun."""
+    """The server responds again, but has not started."""
     if silent_since(status) is None:
         return status
     return change(
@@ -166,7 +166,7 @@ def heard(status: Status, at: PlanTime) -> Status:
 
 
 def retrying(status: Status, at: PlanTime, message: str) -> Status:
-    """The attempt has failed; the request goes back to the line. The server stays named, so another is preferred."""
+    """The attempt has failed: back to the queue. The status keeps the server, so that another one is preferred."""
     conditions = at.mark(status.conditions, "Scheduled", False, RETRYING, message)
     conditions = at.mark(conditions, "Running", False, RETRYING, message)
     return change(
@@ -175,7 +175,7 @@ def retrying(status: Status, at: PlanTime, message: str) -> Status:
 
 
 def disrupted(status: Status, at: PlanTime, message: str) -> Status:
-    """Its server was taken away, which is nobody's fault: back to the line at once."""
+    """Its server was deleted or its node lost: back to the queue, without counting a failure."""
     conditions = at.mark(status.conditions, "Scheduled", False, DISRUPTED, message)
     if find_condition(conditions, "Running") is not None:
         conditions = at.mark(conditions, "Running", False, DISRUPTED, message)
@@ -218,7 +218,7 @@ def _prompt_status(encoded: EncodedPrompt | None) -> PromptStatus | None:
 
 
 def unheard(status: Status) -> str | None:
-    """A sentence on what the model could make nothing of, if there was such a thing."""
+    """A sentence on the parts of the prompt that the model ignored, if any."""
     heard = status.prompt
     parts = []
     if heard is not None and heard.cut:
@@ -229,7 +229,7 @@ def unheard(status: Status) -> str | None:
 
 
 def succeeded(status: Status, at: PlanTime, delivery: Delivery, files: tuple[CommittedFile, ...]) -> Status:
-    """The clip is at its final place."""
+    """The clip is committed."""
     by_name = {file.name: _artefact(file) for file in files}
     video = by_name[layout.VIDEO]
     conditions = at.mark(status.conditions, "Running", False, "Succeeded", "the clip is complete")
@@ -252,21 +252,21 @@ def _done_sentence(status: Status, uri: str) -> str:
 
 
 def without_addresses(status: Status) -> Status:
-    """The same files, without addresses for people."""
+    """`status` without presigned URLs."""
     artefacts = {name: getattr(status, name) for name in ("video", "thumbnail", "spritesheet")}
     bare = {"url": None, "url_expires": None}
     return change(status, **{name: a.model_copy(update=bare) for name, a in artefacts.items() if a is not None})
 
 
 def renewal_wait(status: Status, settings: Settings, now: datetime) -> float:
-    """Seconds until the addresses for people have lived for half of their time; infinite if there are none."""
+    """Seconds until half of the lifetime of the presigned URLs; infinite if there are none."""
     if status.video is None or status.video.url_expires is None:
         return math.inf
     return (status.video.url_expires - now).total_seconds() - settings.public_url_seconds / 2
 
 
 def signed_again(status: Status, addresses: Sequence[SignedAddress]) -> Status:
-    """The same files behind new addresses."""
+    """`status` with new presigned URLs."""
     by_uri = {address.uri: {"url": address.url, "url_expires": address.expires} for address in addresses}
     artefacts = {name: getattr(status, name) for name in ("video", "thumbnail", "spritesheet")}
     return change(
@@ -275,17 +275,17 @@ def signed_again(status: Status, addresses: Sequence[SignedAddress]) -> Status:
 
 
 def forgotten(status: Status) -> Status:
-    """The clip has been kept for as long as it should be; what is left of it is deleted next."""
+    """retentionSeconds are over: the clip's files are deleted next."""
     return change(status, video=None, thumbnail=None, spritesheet=None, cleaned=False)
 
 
 def failed(status: Status, at: PlanTime, reason: str, message: str) -> Status:
-    """It will never be; the sentence says why."""
+    """The request has failed; `message` says why."""
     return _ended(status, at, "Failed", reason, message)
 
 
 def cancelled(status: Status, at: PlanTime) -> Status:
-    """It was asked to stop and has."""
+    """The request was cancelled."""
     return _ended(status, at, "Cancelled", "CancelRequested", "spec.cancel is true")
 
 
@@ -306,7 +306,7 @@ def _ended(status: Status, at: PlanTime, phase: str, reason: str, message: str) 
 
 
 def waits_for_store(status: Status, at: PlanTime, reason: str, message: str) -> Status:
-    """The clip is rendered, and the store does not let it be committed yet."""
+    """The clip is rendered, but the store does not allow the commit yet."""
     return change(status, conditions=at.mark(status.conditions, "Succeeded", False, reason, message))
 
 

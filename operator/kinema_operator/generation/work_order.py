@@ -1,7 +1,7 @@
-"""Makes the work order of one attempt: what to render, and addresses that open exactly the files it needs.
+"""Creates the work order of one attempt: what to render, and presigned URLs of the files that it needs.
 
-A server has no credentials. It may read the files of one model and the inputs of one request, and write the artefacts
-of one attempt, for as long as the request may take.
+A server has no credentials. The URLs let it read the files of one model and the inputs of one request, and write the
+artefacts of one attempt, until the deadline of the request.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ LONGEST_SIGNATURE: Final = timedelta(days=7)
 
 
 def read_model(store: ObjectStore, digest: str) -> Manifest:
-    """The manifest of a model, which its digest is checked against. Blocks.
+    """The manifest of a model, verified against its digest. Blocks.
 
     Raises:
-        ObjectMissing: the model is not there (any more).
-        BrokenManifest: it is not what the digest names.
-        StorageError: the store cannot be asked.
+        ObjectMissing: the model does not exist (any more).
+        BrokenManifest: it has another digest.
+        StorageError: the store cannot be used now.
     """
     key = layout.model_prefix(digest) + layout.MANIFEST
     manifest = Manifest.read(store, key)
@@ -40,7 +40,7 @@ def read_model(store: ObjectStore, digest: str) -> Manifest:
 
 
 def lifetime(generation: VideoGeneration, presign_seconds: int, now: datetime) -> timedelta:
-    """How long an order's addresses are good for: until the request's deadline and the usual while beyond."""
+    """Lifetime of an order's presigned URLs: until the request's deadline plus `presign_seconds`."""
     created = generation.metadata.creation_timestamp or now
     left = created + timedelta(seconds=generation.spec.deadline_seconds) - now
     return min(LONGEST_SIGNATURE, max(left, timedelta()) + timedelta(seconds=presign_seconds))

@@ -1,8 +1,8 @@
-"""What the operator's account may make and change, beyond what RBAC can say: a ValidatingAdmissionPolicy. Pure.
+"""A ValidatingAdmissionPolicy that limits the operator's account further than RBAC can. Pure.
 
-Rights to create pods and Secrets in every namespace amount to those of an administrator: a pod can run as any service
-account, mount any Secret and reach the node. This policy bounds whoever holds the operator's token to what the
-operator itself makes. It says nothing about anybody else.
+Permission to create pods and Secrets in every namespace amounts to that of an administrator: a pod can run as any
+service account, mount any Secret and reach the node. This policy limits the operator's account to the objects that the
+operator creates. It does not apply to other accounts.
 
 Source: KEP-3488, ValidatingAdmissionPolicy, stable since Kubernetes 1.30.
 """
@@ -17,9 +17,9 @@ from kinema_operator.manifests import rbac
 API_VERSION: Final = "admissionregistration.k8s.io/v1"
 NAME: Final = "kinema-operator"
 ACCOUNT: Final = "OPERATOR_ACCOUNT"
-"""Stands in `spec()` where the chart puts the name of the operator's account."""
+"""Placeholder in `spec()` for the name of the operator's account."""
 NAMESPACE: Final = "OPERATOR_NAMESPACE"
-"""Stands in `spec()` where the chart puts the operator's namespace."""
+"""Placeholder in `spec()` for the operator's namespace."""
 
 _MANAGED: Final = f"'{names.LABEL_MANAGED_BY}'"
 _PLURALS: Final = (training.PLURAL, serving.PLURAL, generation.PLURAL)
@@ -89,7 +89,7 @@ _STORAGE_SECRET: Final = f".endsWith('{names.storage_secret_name('x').removepref
 _VARIABLES: Final = {
     "resource": "request.resource.resource + (request.?subResource.orValue('') == '' ? '' : '/' + request.subResource)",
     "own": f"request.resource.group == '{names.GROUP}'",
-    # The pod's spec, or that of the template; an empty one for whatever has no pods.
+    # The spec of the pod or of the template; empty for objects without pods.
     "pod": (
         "object == null || request.operation != 'CREATE' && variables.resource == 'pods' ? {} : "
         "variables.resource == 'pods' ? object.spec : "

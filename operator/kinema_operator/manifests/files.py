@@ -31,7 +31,7 @@ GENERATED_FOLDERS: Final = (
 
 
 class _Dumper(yaml.SafeDumper):
-    """Without anchors: a reader of a manifest should not have to resolve them."""
+    """Writes no anchors, which are hard to read."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -66,7 +66,7 @@ def generated_files() -> Mapping[str, str]:
 def _chart_crd(definition: dict[str, Any]) -> str:
     """A CRD as a template, so that it is upgraded with the chart; kept when the chart is uninstalled.
 
-    It is written out rather than read by a template: Helm turns every number into a float on the way.
+    The template contains the YAML: if it read a file, Helm would turn every number into a float.
     """
     metadata = {**definition["metadata"], "annotations": {"helm.sh/resource-policy": "keep"}}
     text = to_yaml({**definition, "metadata": metadata})
@@ -81,7 +81,7 @@ def stale_files(root: Path) -> list[str]:
 
 
 def leftover_files(root: Path, wanted: Mapping[str, str]) -> list[str]:
-    """Files in folders that hold nothing but generated ones, which nothing generates any more."""
+    """Files in folders of generated files that are not generated any more."""
     found = (file.relative_to(root).as_posix() for name in GENERATED_FOLDERS for file in (root / name).glob("*"))
     return [path for path in found if path not in wanted]
 

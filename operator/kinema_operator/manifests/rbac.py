@@ -1,7 +1,7 @@
-"""Who may do what, as data: the least that the operator needs, and roles for people who use the kinds. Pure.
+"""RBAC rules as data: the least privileges for the operator, and roles for users of the kinds. Pure.
 
-Manifests and chart are generated from this; a test on a real API server acts as the operator's account and finds
-that what it does is allowed and that what it has no business doing is not.
+Manifests and chart are generated from this; a test on a real API server checks as the operator's account that these
+rules allow what the operator does and nothing else.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def _rule(group: str, resources: Sequence[str], verbs: Sequence[str]) -> Rule:
 
 
 OPERATOR_RULES: Final[tuple[Rule, ...]] = (
-    # Its own kinds: specs belong to people, so they are read; status is the operator's.
+    # Kinema's kinds: users write specs, so the operator only reads them; it writes the status.
     _rule(names.GROUP, _PLURALS, _READ),
     _rule(names.GROUP, [f"{plural}/status" for plural in _PLURALS], ("patch",)),
     # Owner references that block deletion are checked against this where that admission plugin is on.
     _rule(names.GROUP, [f"{plural}/finalizers" for plural in _PLURALS], ("update",)),
-    # A training's annotation says where its artefacts lie, its finalizer guards them, and its ttl ends it.
+    # A training's annotation with the location of its artefacts, its finalizer, and its deletion after its ttl.
     _rule(names.GROUP, [training.PLURAL], ("patch", "delete")),
-    # A training that publishes makes the VideoModel, and leaves it alone from then on.
+    # A training that publishes creates the VideoModel and never changes it.
     _rule(names.GROUP, [serving.PLURAL], ("create",)),
-    # One that is finished and has outlived its ttlSecondsAfterFinished.
+    # Generations whose ttlSecondsAfterFinished are over.
     _rule(names.GROUP, [generation.PLURAL], ("delete",)),
     # What runs. Pods: the rendezvous store is a bare one; leftovers are deleted, deletion costs patched.
     _rule("batch", ["jobs"], (*_READ, "create", "patch", "delete")),
@@ -47,44 +47,44 @@ OPERATOR_RULES: Final[tuple[Rule, ...]] = (
     _rule("networking.k8s.io", ["networkpolicies"], (*_READ, "create", "patch", "delete")),
     # The short-lived keys of trainers. Owner references delete them; the admission policy keeps others' Secrets safe.
     _rule("", ["secrets"], ("create", "patch")),
-    # Read too: a Job says only there that its pods are refused.
+    # Events are read too: only there a Job reports that its pods are refused.
     _rule("", ["events"], ("create", "patch", "get", "list")),
-    # Which install works on a namespace. A name cannot be asked for at creation.
+    # The claim on a namespace. RBAC cannot restrict names at creation.
     _rule("coordination.k8s.io", ["leases"], ("create",)),
     {**_rule("coordination.k8s.io", ["leases"], ("get", "update")), "resourceNames": [names.CLAIM_LEASE]},
 )
-"""In the watched namespaces. Nothing is asked of objects without a namespace."""
+"""Rules in the watched namespaces."""
 
 NODE_RULES: Final[tuple[Rule, ...]] = (_rule("", ["nodes"], _READ),)
-"""In the whole cluster: which nodes are gone."""
+"""Rules in the whole cluster, to detect lost nodes."""
 
 LOST_POD_RULES: Final[tuple[Rule, ...]] = (_rule("", ["pods/status"], ("patch",)),)
-"""In the watched namespaces: a pod on a node that is gone gets phase Failed, or no other one would take its place. Of
-use only together with NODE_RULES, which an operator of one namespace does not have unless an administrator says so."""
+"""Rules in the watched namespaces, to mark pods of lost nodes as Failed, so that they are replaced. Useful only
+together with NODE_RULES, which an operator of one namespace gets only from an administrator."""
 
 SECRETS_RULES: Final[tuple[Rule, ...]] = (_rule("", ["secrets"], ("get",)),)
-"""In namespaces that let the operator read the keys of their own stores. Admission policies never see a read, and RBAC
-cannot tell one Secret from another, so this is not given cluster-wide unless an administrator wants it so."""
+"""Rules in namespaces that let the operator read the keys of their stores. Admission policies do not apply to reads and
+RBAC cannot select Secrets by label, so the operator does not have this right in the whole cluster by default."""
 
 REVIEW_ROLE: Final = "system:auth-delegator"
-"""Kubernetes' own ClusterRole that lets a server ask who calls it, and whether they may (access.py)."""
+"""Kubernetes' ClusterRole for TokenReview and SubjectAccessReview (access.py)."""
 
 OWN_RULES: Final[tuple[Rule, ...]] = (
-    # Who leads.
+    # The leader's Lease.
     _rule("coordination.k8s.io", ["leases"], ("get", "create", "update")),
-    # The key of the chart's own MinIO, made if there is none.
+    # The key of the chart's MinIO, created if it does not exist.
     _rule("", ["secrets"], ("create",)),
-    # The key that orders to servers are signed with, made if there is none.
+    # The key that signs orders, created if it does not exist.
     {**_rule("", ["secrets"], ("get",)), "resourceNames": [names.ORDER_KEY_SECRET]},
 )
-"""In the operator's own namespace."""
+"""Rules in the operator's namespace."""
 
 LINKS_ROLE: Final = "kinema-links"
 LINKS_RULES: Final[tuple[Rule, ...]] = (
     {**_rule("", ["services/proxy"], ("get", "create")), "resourceNames": [f"{links.SERVICE}:{links.PORT_NAME}"]},
 )
-"""In the operator's own namespace, for everybody whom the API server knows: to ask the operator through the API server
-for addresses of clips and forms for uploads. The operator decides who gets one; nothing else answers on that port."""
+"""Rules in the operator's namespace, for all authenticated clients: to request presigned URLs and upload forms from the
+operator through the API server. The operator authorizes each request; that port serves nothing else."""
 KNOWN_GROUP: Final = "system:authenticated"
 
 
