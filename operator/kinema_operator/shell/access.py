@@ -1,8 +1,8 @@
-"""Who asks one of the operator's own HTTP endpoints, and whether they may: the API server is asked, as it knows both.
+"""Authenticates and authorizes clients of the operator's HTTP endpoints through the API server.
 
-A bearer token is checked by a TokenReview, the right by a SubjectAccessReview, as kube-rbac-proxy does. Answers are
-kept for a minute, so a scraper costs two requests a minute. That somebody may not is asked anew each time: whoever has
-just been given the right tries again at once.
+A TokenReview checks the bearer token and a SubjectAccessReview the permission, as in kube-rbac-proxy. Results are
+cached for a minute, so a scraper costs two requests a minute. Denials are not cached, so that a new permission works at
+once.
 
 Source: Kubernetes API reference, authentication.k8s.io/v1 and authorization.k8s.io/v1.
 """
@@ -31,7 +31,7 @@ _BEARER: Final = "Bearer "
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody whose token the API server accepts."""
+    """A client whose token the API server accepts."""
 
     name: str
     uid: str = ""
@@ -39,7 +39,7 @@ class Caller:
 
 
 class Access:
-    """Asks the API server about tokens and rights. Used within one event loop."""
+    """Checks tokens and permissions. Used within one event loop."""
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -47,10 +47,10 @@ class Access:
         self._answers: dict[str, tuple[float, Any]] = {}
 
     async def caller(self, request: web.Request, audience: str | None = None) -> Caller | None:
-        """Whose bearer token the request carries, if it counts for `audience` (None: the API server); else None.
+        """The owner of the request's bearer token, if it is valid for `audience` (None: the API server); else None.
 
         Raises:
-            ApiError: the API server cannot be asked.
+            ApiError: the API server is not available.
         """
         header = request.headers.get("Authorization", "")
         token = header.removeprefix(_BEARER).strip()
@@ -65,17 +65,17 @@ class Access:
         return Caller(user["username"], user.get("uid", ""), tuple(user.get("groups") or ()))
 
     async def may(self, caller: Caller, attributes: Mapping[str, Mapping[str, str]]) -> bool:
-        """Whether the caller may do that; `attributes` has `resourceAttributes` or `nonResourceAttributes`.
+        """Whether the caller has a permission; `attributes` has `resourceAttributes` or `nonResourceAttributes`.
 
         Raises:
-            ApiError: the API server cannot be asked.
+            ApiError: the API server is not available.
         """
         spec = {"user": caller.name, "uid": caller.uid, "groups": list(caller.groups), **attributes}
         answer = await self._review("authorization.k8s.io/v1", "SubjectAccessReview", spec)
         return answer.get("allowed") is True
 
     async def _review(self, api_version: str, kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-        # A digest, so that no token stays in memory longer than its request.
+        # The key is a digest, so that no token stays in memory.
         key = hashlib.sha256(json.dumps([kind, spec], sort_keys=True).encode()).hexdigest()
         known = self._answers.get(key)
         if known and self._clock() - known[0] < REMEMBER_SECONDS:
@@ -90,7 +90,7 @@ class Access:
 
 
 def require_right(access: Access, path: str) -> Callable[[Handler], Handler]:
-    """A wrapper that answers only those who may `get` the non-resource path `path`, as RBAC says."""
+    """A decorator for handlers that requires `get` on the non-resource path `path`."""
     attributes = {"nonResourceAttributes": {"path": path, "verb": "get"}}
 
     def wrap(handler: Handler) -> Handler:
@@ -117,7 +117,7 @@ def _refusal(status: int, sentence: str) -> web.Response:
 
 @runtime_checkable
 class HttpEndpoint(Protocol):
-    """A controller that answers people over HTTP."""
+    """A controller that serves HTTP to clients."""
 
     def routes(self, access: Access, cache: Cache) -> list[web.RouteDef]:
-        """What it answers; `access` knows who asks."""
+        """Its routes; `access` authenticates and authorizes clients."""

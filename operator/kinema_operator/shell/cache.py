@@ -1,9 +1,8 @@
-"""Objects as the API server last told, with what this process itself wrote laid over them.
+"""Objects of the API server as last seen, including this process's own writes.
 
-Three sources feed it: the informers' lists, their watches, and the answers to our own writes. Whatever carries the
-newer resourceVersion wins (they are comparable numbers since KEP-5504, and were in practice long before), so that a
-reconcile right after a write sees what it wrote although the watch has not brought it yet. Without that an attempt
-number could be counted from a status that is older than the one just written.
+Its sources are lists and watches of the informers, and responses to own writes. The newer resourceVersion wins (they
+are comparable numbers since KEP-5504, and were in practice long before), so that a reconcile right after a write sees
+the written object before the watch delivers it. Otherwise an attempt number could be derived from an outdated status.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from kinema_operator.core.resources import NODE_KIND
 
 Listener = Callable[[KubeObject], None]
 Name = tuple[str, str]
-"""Namespace and name; an object of the cluster has the namespace ""."""
+"""Namespace and name; cluster-scoped objects have the namespace ""."""
 
 SHARED_LENGTH = 24
-"""Longest text that is likely to stand in many objects."""
+"""Longest text that is interned: longer ones are rarely in many objects."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 INDEXED_PREFIX = f"{names.GROUP}/"
-"""Labels of our own are indexed; others only filter."""
+"""Labels with this prefix are indexed; others only filter."""
 
 
 class View(Protocol):
-    """Something that is derived from all objects of a kind, and kept as they come and go. It never raises."""
+    """Data derived from all objects of a kind, updated incrementally. It never raises."""
 
     def put(self, obj: KubeObject) -> None:
-        """Take in an object, in place of the one of the same name."""
+        """Add an object or replace the one of the same name."""
 
     def remove(self, obj: KubeObject) -> None:
-        """Let go of the object of this name."""
+        """Remove the object of this name."""
 
 
 V = TypeVar("V", bound=View)
@@ -57,18 +56,18 @@ class KindCache:
     """The objects of one kind."""
 
     selector: Mapping[str, str] = field(default_factory=dict)
-    """Labels of the objects that are watched; others are not kept, since nobody would tell of their end."""
+    """Labels of the watched objects; others are not cached, since no watch would report their deletion."""
     objects: dict[str, dict[str, KubeObject]] = field(default_factory=dict)
-    """By namespace, then name."""
+    """Objects by namespace, then name."""
     by_label: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
     """Names by (namespace, label, value)."""
     seen: int = 0
-    """The newest resourceVersion that list or watch has told of."""
+    """The newest resourceVersion from a list or watch."""
     gone: set[str] = field(default_factory=set)
-    """Uids that we deleted and whose end the watch has not told yet."""
+    """UIDs that this process deleted and whose deletion the watch has not reported yet."""
     list_state: ListState = "unknown"
     views: dict[Callable[[], View], View] = field(default_factory=dict)
-    """What is derived from the objects, by what makes it."""
+    """Derived data by factory."""
 
 
 class ObjectCache:
@@ -79,7 +78,7 @@ class ObjectCache:
         self._listener = listener
 
     def watch_kind(self, kind: str, selector: Mapping[str, str]) -> None:
-        """Keep objects of `kind` that carry `selector`; objects of other kinds are not kept."""
+        """Cache objects of `kind` with the labels `selector`; other kinds are not cached."""
         self._shelves[kind] = KindCache(selector)
 
     # Reading: controller.Cache
@@ -90,11 +89,11 @@ class ObjectCache:
         return shelf.objects.get(namespace, {}).get(name) if shelf else None
 
     def watches(self, kind: str) -> bool:
-        """Whether objects of this kind are kept."""
+        """Whether objects of this kind are cached."""
         return kind in self._shelves
 
     def list_state(self, kind: str) -> ListState:
-        """Whether absence from the cache means anything."""
+        """See ListState."""
         shelf = self._shelves.get(kind)
         return shelf.list_state if shelf else "unknown"
 
@@ -109,7 +108,7 @@ class ObjectCache:
         return [obj for obj in _candidates(shelf, namespace, wanted) if carries(obj, wanted)]
 
     def view(self, kind: str, make: Callable[[], V]) -> V:
-        """What `make` made, kept up to date with all objects of `kind` from its first use on."""
+        """The data that `make` creates on first use, updated with all objects of `kind` from then on."""
         shelf = self._shelves[kind]
         found = shelf.views.get(make)
         if found is None:
@@ -121,20 +120,20 @@ class ObjectCache:
     # Feeding: own writes
 
     def offer(self, obj: KubeObject) -> bool:
-        """Take in an object that did not come by list or watch of its kind; whether it was news."""
+        """Add an object that did not come from its list or watch; returns whether it was new."""
         shelf = self._shelves.get(obj["kind"])
         if shelf is None or obj["metadata"]["uid"] in shelf.gone or not carries(obj, shelf.selector):
             return False
         known = self.get(obj["kind"], *name_of(obj))
         if known is None and version_of(obj) <= shelf.seen:
-            return False  # The watch is already past it: it was deleted in the meantime.
+            return False  # The watch is past this version: the object was deleted meanwhile.
         if known is not None and version_of(known) >= version_of(obj):
             return False
         self._put(shelf, obj)
         return True
 
     def discard(self, ref: Ref, uid: str) -> None:
-        """The object with this uid is gone, whatever the watch still tells of it."""
+        """Remove the object with this UID, even if the watch still reports it."""
         shelf = self._shelves.get(ref.kind)
         if shelf is None:
             return
@@ -146,7 +145,7 @@ class ObjectCache:
     # Feeding: list and watch
 
     def replace(self, kind: str, objects: Iterable[KubeObject], version: int) -> None:
-        """The kind's objects as of `version`: what is missing has been deleted, also if no watch told so."""
+        """Set the kind's objects as of `version`: missing ones have been deleted, even if no watch reported it."""
         shelf = self._shelves[kind]
         listed: set[Name] = set()
         for obj in objects:
@@ -160,7 +159,7 @@ class ObjectCache:
         shelf.list_state = "listed"
 
     def refuse(self, kind: str) -> None:
-        """The API server lets nobody of ours list the kind: nothing is known of it."""
+        """Note that listing the kind was refused: nothing is known about it."""
         shelf = self._shelves[kind]
         for known in [o for named in shelf.objects.values() for o in named.values()]:
             self._remove(shelf, known)
@@ -181,7 +180,7 @@ class ObjectCache:
         elif uid not in shelf.gone and (known is None or version_of(known) < version_of(obj)):
             self._put(shelf, obj)
 
-    # Underneath
+    # Internals
 
     def _put(self, shelf: KindCache, obj: KubeObject) -> None:
         slim = without_bookkeeping(obj)
@@ -217,7 +216,7 @@ def carries(obj: KubeObject, labels: Mapping[str, str]) -> bool:
 
 
 def without_bookkeeping(obj: KubeObject) -> KubeObject:
-    """The object without what nobody here reads and what is often the larger half of it."""
+    """The object without fields that the operator does not read, which are often the larger part."""
     metadata: dict[str, Any] = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
     if LAST_APPLIED in (metadata.get("annotations") or {}):
         metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
@@ -253,7 +252,7 @@ _READ_OF: Mapping[str, Mapping[str, Any]] = {
         "status": {"conditions": None, "active": None, "succeeded": None, "failed": None, "ready": None},
     },
 }
-"""What is read of the kinds that there are most of; both are made once and never compared with what they should be."""
+"""The fields that are read of the most frequent kinds, which are created once and never compared."""
 
 
 def _slim(obj: KubeObject, read: Mapping[str, Any]) -> KubeObject:
@@ -270,7 +269,7 @@ def _kept(value: Any, fields: Mapping[str, Any] | None) -> Any:
 
 
 def _shared(value: Any) -> Any:
-    """The same data, of which each field's name, and each short text, is in memory only once for all objects."""
+    """The same data with field names and short texts interned, to save memory."""
     if isinstance(value, Mapping):
         return {sys.intern(key): _shared(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -279,7 +278,7 @@ def _shared(value: Any) -> Any:
 
 
 def _slim_node(node: KubeObject, metadata: Mapping[str, Any]) -> KubeObject:
-    """Whether the node is there and heard of; its images and addresses alone are tens of kilobytes."""
+    """The node with only its identity and conditions; its images and addresses take tens of kilobytes."""
     kept = {key: value for key, value in metadata.items() if key not in ("annotations", "labels")}
     conditions = [c for c in (node.get("status") or {}).get("conditions") or () if c["type"] == "Ready"]
     taints = (node.get("spec") or {}).get("taints") or []

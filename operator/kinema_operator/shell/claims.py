@@ -1,9 +1,9 @@
-"""Which install of Kinema works on a namespace: a Lease in it, taken by the first and renewed while it leads.
+"""Claims of installs of Kinema on namespaces: a Lease in the namespace, acquired by the first and renewed by its
+leader.
 
-An operator of the whole cluster and one of a single namespace may see the same resources. Both would apply what they
-think right, each undoing the other's, without end. So an install works only where it holds the claim; another one
-stands back, says so, and takes over when the claim has not been renewed for its whole duration, by its own steady
-clock, as candidates do with the leader's Lease (leader.py).
+An operator of the whole cluster and one of a single namespace may watch the same resources and would undo each other's
+changes for ever. So an install reconciles only where it holds the claim. Another install reports that it does not, and
+takes over when the claim has not been renewed for its duration, by its own monotonic clock, as in leader.py.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from kinema_operator.shell.leader import REQUEST_SECONDS, Term
 log = logging.getLogger(__name__)
 
 RENEWALS: Final = 3
-"""Times that a claim is renewed while it lasts."""
+"""Renewals per duration of a claim."""
 LOOK_SECONDS: Final = 15.0
-"""Between two looks at another install's claim."""
+"""Interval at which another install's claim is checked."""
 
 
 @dataclass
 class _Claim:
-    """One namespace."""
+    """The claim on one namespace."""
 
     term: Term
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -42,21 +42,21 @@ class _Claim:
 
 
 class Claims:
-    """The claims of one replica; asked, and renewed, only while it leads."""
+    """The claims of one replica; used only while it leads."""
 
     def __init__(self, settings: Settings, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self.install = f"{settings.pod_namespace}/{settings.lease_name}"
-        """What claims call this install: its replicas share one leader's Lease."""
+        """Name of this install in claims: its replicas share one leader's Lease."""
         self._client = client
         self._clock = clock
         self._seconds = settings.claim_duration_seconds
         self._claims: dict[str, _Claim] = {}
 
     async def holder(self, namespace: str) -> str | None:
-        """The other install that works on the namespace, or None: this one does.
+        """The other install that holds the claim on the namespace, or None: this one does.
 
         Raises:
-            OperatorError: that cannot be found out now.
+            OperatorError: the Lease cannot be read or written now.
         """
         claim = self._claims.setdefault(namespace, _Claim(Term(self.install, float(self._seconds))))
         if self._clock() >= claim.due_at:
@@ -66,7 +66,7 @@ class Claims:
         return claim.other
 
     async def renew(self, wanted: Callable[[str], bool]) -> None:
-        """Renew for ever the claims on namespaces that are still `wanted`; others run out."""
+        """Renew for ever the claims on namespaces that are still `wanted`; others expire."""
         while True:
             await asyncio.sleep(self._seconds / RENEWALS / 4)
             for namespace in [n for n, claim in self._claims.items() if claim.other is None]:
@@ -89,9 +89,9 @@ class Claims:
                     return
                 await self._take(namespace, claim, lease)
             except (Conflict, AlreadyExists):
-                continue  # Another replica or install was quicker: look who.
+                continue  # Another replica or install was faster: read the Lease again.
             except Denied as error:
-                # Roles of an older release: as before, nobody is asked.
+                # Roles of an older release: continue without claims, as before.
                 log.warning("No permission for the Lease of the namespace %s; continuing without: %s", namespace, error)
                 claim.other, claim.due_at = None, self._clock() + self._seconds
             return

@@ -1,8 +1,8 @@
-"""The only way to the API server: plain JSON over kept-alive connections, a time-out on every request.
+"""The client of the API server: plain JSON over persistent connections, with a time-out on every request.
 
-Every write asks the fence first (leader.py): a replica whose lease may have run out writes nothing, and no request
-is allowed to last longer than the lease. What a write returned is shown to the overlay (cache.py) at once, so that
-the next decision about an object never rests on something older than our own last word about it.
+Every write checks the fence first (leader.py): a replica whose lease may have expired writes nothing, and no request
+lasts longer than the lease. The response to a write goes to the overlay (cache.py) at once, so that no decision is
+based on a version older than the own last write.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 PAGE_SIZE = 500
-"""Objects of one page of a list: bounds the memory that one answer takes."""
+"""Objects per page of a list: limits the memory for a response."""
 WRITES_IN_FLIGHT = 32
-"""Requests at a time, watches and the lease aside: below what API priority and fairness lets an account queue."""
+"""Most requests at a time, except watches and the lease: below the queue limits of API Priority and Fairness."""
 THROTTLE_TRIES = 5
-"""How often a request is sent when the API server says 429 with a time to wait."""
+"""Most tries of a request when the API server responds 429 with Retry-After."""
 THROTTLE_MAX_SECONDS = 10.0
-"""Longest single wait that is honoured within a request; beyond it the caller's backoff takes over."""
+"""Longest Retry-After that is waited for; beyond it the caller's backoff applies."""
 
 UNCHECKED = {"fieldValidation": "Ignore"}
-"""Unknown fields would only be warned of, to nobody, and looking for them means decoding everything twice."""
+"""Skip the check for unknown fields: nobody reads the warnings, and it decodes every object twice."""
 
 Fence = Callable[[], float]
-"""Seconds for which writing is still allowed; raises NotLeading when it is not."""
+"""Seconds for which writes are still allowed; raises NotLeading if they are not."""
 
 
 class Overlay(Protocol):
-    """Sees what this process itself wrote."""
+    """Receives this process's own writes."""
 
     def offer(self, obj: KubeObject) -> bool:
-        """Take `obj` in if it is newer than what is known."""
+        """Add `obj` if it is newer than the known version."""
 
     def discard(self, ref: Ref, uid: str) -> None:
-        """The object with this uid is gone."""
+        """Remove the object with this UID."""
 
 
 class Client:
@@ -85,9 +85,9 @@ class Client:
     async def list_all(
         self, kind: str, namespace: str | None = None, selector: str | None = None, fields: str | None = None
     ) -> tuple[list[dict[str, Any]], str]:
-        """All objects of a kind, in pages, and the resourceVersion from which a watch goes on.
+        """All objects of a kind, in pages, and the resourceVersion from which a watch continues.
 
-        `selector` is of labels, `fields` of fields. Objects come without `managedFields`.
+        `selector` is a label selector, `fields` a field selector. Objects have no `managedFields`.
 
         Raises:
             Expired: the list took so long that its pages no longer fit together; list again.
@@ -99,7 +99,7 @@ class Client:
         while True:
             page = await self._call("GET", resource(kind).path(namespace), query=query)
             for item in page.get("items") or ():
-                # Most of an object, and read by nobody: thousands of them would be in memory at once.
+                # managedFields are unused and most of an object: do not keep thousands of them in memory.
                 item["metadata"].pop("managedFields", None)
                 items.append(item)
             metadata = page.get("metadata", {})
@@ -115,7 +115,7 @@ class Client:
 
         Raises:
             Expired: the resourceVersion in `query` is too old.
-            Unavailable: the connection broke or fell silent.
+            Unavailable: the connection broke or was idle for too long.
             ApiError: the watch was refused.
         """
         path = resource(kind).path(namespace)
@@ -138,7 +138,7 @@ class Client:
     # Writing
 
     async def apply(self, manifest: KubeObject) -> dict[str, Any]:
-        """Make the object so by server-side apply; fields of ours that others changed are taken back.
+        """Server-side apply; overwrites our fields if others have changed them.
 
         Raises:
             ApiError: the request failed.
@@ -149,7 +149,7 @@ class Client:
         return self._seen(await self._write("PATCH", path, manifest, APPLY_PATCH, query))
 
     async def create(self, manifest: KubeObject) -> tuple[dict[str, Any], bool]:
-        """Make the object if there is none; the object as it is, and whether this call made it.
+        """Create the object if it does not exist; returns it, and whether this call created it.
 
         Raises:
             ApiError: the request failed.
@@ -176,10 +176,10 @@ class Client:
         strategic: bool = False,
         manager: str = names.FIELD_MANAGER,
     ) -> dict[str, Any]:
-        """Merge patch, only onto exactly that version of the object, or onto that very object if there is none.
+        """Merge patch of exactly that version of the object; with None, of any version with the same UID.
 
         Raises:
-            Conflict: the object has moved on.
+            Conflict: the object has changed.
             ApiError: the request failed.
         """
         guard: dict[str, Any] = {"resourceVersion": resource_version} if resource_version else {}
@@ -194,7 +194,7 @@ class Client:
         """Merge `status` (nulls remove) into the status subresource of exactly that version.
 
         Raises:
-            Conflict: the object has moved on.
+            Conflict: the object has changed.
             ApiError: the request failed.
         """
         return await self.patch(
@@ -204,7 +204,7 @@ class Client:
     async def delete(self, ref: Ref, *, grace_seconds: int | None = None) -> bool:
         """Delete the object (only the one with `ref.uid`, if given) and in the background what it owns.
 
-        Returns whether it was there. A name that by now belongs to another object counts as gone.
+        Returns whether it existed. If the name belongs to another object now, it counts as gone.
 
         Raises:
             ApiError: the request failed.
@@ -227,24 +227,24 @@ class Client:
         return True
 
     async def post(self, manifest: KubeObject) -> dict[str, Any]:
-        """Make the object, whatever its name is to be (`generateName`).
+        """Create the object; its name may be generated (`generateName`).
 
         Raises:
-            AlreadyExists: there is one of that name.
+            AlreadyExists: an object of that name exists.
             ApiError: the request failed.
         """
         path = resource(manifest["kind"]).path(manifest["metadata"]["namespace"])
         return await self._write("POST", path, manifest, JSON, {"fieldManager": names.FIELD_MANAGER})
 
     async def review(self, manifest: KubeObject) -> dict[str, Any]:
-        """Ask the API server to judge (TokenReview, SubjectAccessReview); nothing is stored, so standbys may ask too.
+        """Send a TokenReview or SubjectAccessReview. Nothing is stored, so standbys may do this too.
 
         Raises:
             ApiError: the request failed.
         """
         return await self._call("POST", resource(manifest["kind"]).path(), manifest)
 
-    # The lease: outside the fence, since it makes it, and outside the slots, since it must never wait
+    # The lease: not behind the fence, which depends on it, nor behind the request limit, since it must never wait
 
     async def get_lease(self, namespace: str, name: str, seconds: float) -> dict[str, Any] | None:
         """The Lease, or None.
@@ -258,11 +258,11 @@ class Client:
             return None
 
     async def put_lease(self, lease: KubeObject, seconds: float) -> dict[str, Any]:
-        """Make the Lease, or replace exactly the version that `lease` was made from.
+        """Create the Lease, or replace exactly the version that `lease` was made from.
 
         Raises:
-            Conflict: another replica was quicker.
-            AlreadyExists: another replica was quicker.
+            Conflict: another replica was faster.
+            AlreadyExists: another replica was faster.
             ApiError: the request failed.
         """
         metadata = lease["metadata"]
@@ -270,7 +270,7 @@ class Client:
         path = resource("Lease").path(metadata["namespace"], None if fresh else metadata["name"])
         return await self._send("POST" if fresh else "PUT", path, lease, seconds=seconds)
 
-    # Underneath
+    # Internals
 
     def _url(self, path: str, query: Mapping[str, str] | None) -> URL:
         # Encoded already (resources.py): yarl would decode it, and collapse what looks like a relative path.
@@ -311,7 +311,7 @@ class Client:
         for left in reversed(range(THROTTLE_TRIES)):
             await asyncio.sleep(wait)
             async with self._slots:
-                # Asked after the slot was had: waiting for it may have outlasted the lease.
+                # Check the fence after waiting for a slot, since the lease may have expired meanwhile.
                 allowed = self.fence() if fenced and self.fence else self._timeout
                 try:
                     return await self._send(

@@ -1,4 +1,4 @@
-"""Which object stores keep to the conditions of writes, on which the fence between attempts rests."""
+"""Which object stores support conditional writes, on which the fence between attempts is based."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from kinema_api.objectstore import ObjectStore
 from kinema_operator.shell.store_limits import ask
 
 MOST_REMEMBERED: Final = 256
-"""Stores known to fence; one that is forgotten is tried again."""
+"""Most stores whose result is cached; others are checked again."""
 
 
 class ConditionalStores:
-    """Finds out once of each store whether it keeps to the conditions of writes, tried once."""
+    """Checks each store once for conditional writes."""
 
     def __init__(self, *, weak_allowed: bool) -> None:
         self._weak_allowed = weak_allowed
         self._known: dict[int, _Tried] = {}
 
     async def require(self, store: ObjectStore, prefix: str) -> None:
-        """Try it below `prefix`, unless it was tried before or the weaker fence is allowed.
+        """Check the store below `prefix`, unless it was checked before or the weaker fence is allowed.
 
         Raises:
-            StoreLacksConditionalWrites: the store does not keep to them.
+            StoreLacksConditionalWrites: the store does not support conditional writes.
             StorageError: the store cannot be used now.
         """
         if self._weak_allowed:
             return
         tried = self._known.setdefault(id(store), _Tried(store))
-        # One try at a time per store, and none waits for another store's.
+        # One check at a time per store; different stores do not wait for each other.
         async with tried.lock:
             if not tried.fences:
                 await ask(store, require_conditional_writes, store, prefix)

@@ -1,7 +1,7 @@
-"""Where the API server is and who we are there: loaded once by the official client, shared by Kopf and our client.
+"""Address and credentials of the API server, loaded once by the official client, shared by Kopf and our client.
 
-Only the configuration and TLS code of the official client is used: its typed models cost 25 times the parsing of
-plain JSON (measured), and its in-cluster loader renews the service account's token by itself.
+Only the configuration and TLS code of the official client is used, since its typed models take 25 times as long as
+plain JSON (measured). Its in-cluster loader renews the service account's token.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ USER_AGENT = "kinema-operator"
 
 
 class Connection:
-    """An address and credentials, and HTTP sessions made of them."""
+    """An address and credentials, from which HTTP sessions are created."""
 
     def __init__(self, configuration: Any, user_agent: str = USER_AGENT) -> None:
         self._configuration = configuration
@@ -53,7 +53,7 @@ class Connection:
         return cls(configuration, user_agent)
 
     async def headers(self) -> dict[str, str]:
-        """Headers that authenticate a request; a rotated token is read anew."""
+        """Headers that authenticate a request, with the current token."""
         headers = {}
         for setting in (await self._configuration.auth_settings()).values():
             if setting["in"] == "header" and setting["value"]:
@@ -61,7 +61,8 @@ class Connection:
         return headers
 
     def session(self) -> aiohttp.ClientSession:
-        """A new session. Its number of connections is bounded by whoever sends, so that no watch starves a write."""
+        """A new session without a limit of connections: the client limits requests, so that no watch starves a
+        write."""
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self._tls, limit=0),
             headers={"User-Agent": self._user_agent, "Accept": "application/json"},
@@ -70,7 +71,7 @@ class Connection:
         )
 
     async def for_kopf(self) -> kopf.ConnectionInfo:
-        """The same credentials in Kopf's words."""
+        """The same credentials for Kopf."""
         configuration = self._configuration
         authorization = (await self.headers()).get("authorization", "")
         scheme, _, token = authorization.partition(" ")

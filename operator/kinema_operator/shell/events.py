@@ -1,8 +1,7 @@
 """Kubernetes events about our resources, as `kubectl describe` and `kubectl events` show them.
 
-They are news for people, so they are posted one after another beside the work: a burst of them delays no reconcile,
-and one that cannot be posted makes nobody do anything twice. The same news again counts up the event that is there,
-much similar news becomes one, and each resource may say only so much at a time.
+A background task posts them, so a burst delays no reconcile and a failure causes no retry. A repeated event increments
+the count of the existing one, similar events are combined, and the rate per resource is limited.
 
 The limits are those of client-go's EventCorrelator (k8s.io/client-go/tools/record/events_cache.go).
 """
@@ -27,35 +26,35 @@ log = logging.getLogger(__name__)
 
 COMPONENT: Final = "kinema-operator"
 MAX_MESSAGE: Final = 1024
-"""Longest message that the API server takes."""
+"""Longest message that the API server accepts."""
 MAX_WAITING: Final = 2000
-"""Events that wait to be posted; beyond that new ones are dropped."""
+"""Most queued events; further ones are dropped."""
 MAX_REMEMBERED: Final = 4096
-"""Resources, and events, whose number is remembered."""
+"""Most resources, and most events, that are remembered."""
 BURST: Final = 25
-"""Events that one resource may have at once."""
+"""Most events of one resource at once."""
 REFILL_SECONDS: Final = 300.0
-"""After so long it may have one more."""
+"""Time after which a resource may have one more event."""
 SIMILAR: Final = 10
-"""Events of one reason about one resource, with different messages, before further ones are told as one."""
+"""Events of one reason about one resource, with different messages, before further ones are combined."""
 SIMILAR_SECONDS: Final = 600.0
-"""Within how long they count as similar."""
+"""Period in which they count as similar."""
 COMBINED: Final = "(combined from similar events): "
 
 
 @dataclass
 class _Resource:
-    """What one resource has said lately."""
+    """Recent events of one resource."""
 
     tokens: float = BURST
     at: float = 0.0
     messages: dict[str, dict[str, float]] = field(default_factory=dict)
-    """When each message was last told, by reason."""
+    """Time of each message's last event, by reason."""
 
 
 @dataclass
 class _Known:
-    """An event that was posted, or waits to be."""
+    """An event that was posted or is queued."""
 
     body: dict[str, Any]
     count: int = 0
@@ -64,7 +63,7 @@ class _Known:
 
 
 class EventPoster:
-    """Posts events in the order they were told."""
+    """Posts events in order."""
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -74,7 +73,7 @@ class EventPoster:
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     def tell(self, obj: KubeObject, event: Event) -> None:
-        """Post `event` about `obj` soon."""
+        """Queue `event` about `obj`."""
         resource = self._resource(str(obj["metadata"]["uid"]))
         if not self._may_speak(resource):
             log.debug("Dropped the event %s about %s: rate limit of the object", event.reason, obj["metadata"]["name"])
@@ -108,7 +107,7 @@ class EventPoster:
                 self._waiting.task_done()
 
     async def drain(self, seconds: float) -> None:
-        """Return when all are posted, or after `seconds`."""
+        """Return when all events are posted, or after `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._waiting.join()
@@ -121,7 +120,7 @@ class EventPoster:
         try:
             await self._client.post(known.body)
         except AlreadyExists:
-            # An earlier process of ours has told it.
+            # An earlier process has posted it.
             metadata = known.body["metadata"]
             there = await self._client.get("Event", metadata["namespace"], metadata["name"]) or {}
             known.count += int(there.get("count") or 0)
@@ -129,7 +128,8 @@ class EventPoster:
         known.posted = True
 
     async def _count_up(self, known: _Known) -> bool:
-        """Say that it has happened again; False if the API server, which keeps events for an hour, has forgotten it."""
+        """Increment the event's count; False if the API server, which keeps events for an hour, does not have it any
+        more."""
         metadata, body = known.body["metadata"], known.body
         change = {"count": known.count, "lastTimestamp": body["lastTimestamp"], "message": body["message"]}
         try:
@@ -170,7 +170,7 @@ def _trim(known: OrderedDict[str, Any]) -> None:
 
 
 def manifest(obj: KubeObject, event: Event, *, combined: bool = False) -> dict[str, Any]:
-    """`event` about `obj` as a core/v1 Event; the same news has the same name."""
+    """`event` about `obj` as a core/v1 Event; equal events have the same name."""
     metadata = obj["metadata"]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     said = COMBINED if combined else event.message

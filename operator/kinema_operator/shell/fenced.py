@@ -1,7 +1,7 @@
-"""An object store that is written to only while this replica leads.
+"""An object store that can be written only while this replica leads.
 
-What an effect does runs in a thread, and a thread cannot be cancelled: one that copies or prunes would go on after the
-lease is lost, beside the next leader's. So each call asks the fence first, as each write to the API server does.
+Effects run in threads, which cannot be cancelled: a copy or deletion would continue after the lease is lost, in
+parallel with the next leader. So each call checks the fence first, like each write to the API server.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from kinema_operator.shell.store_limits import StoreLimit
 
 
 class FencedStore:
-    """Implements ObjectStore around another one. Whatever writes, or reads a whole file, raises NotLeading first."""
+    """Wraps an ObjectStore. Calls that write, or read a whole file, raise NotLeading without the lease."""
 
     def __init__(self, store: ObjectStore, fence: Callable[[], object]) -> None:
         self._store = store
         self._fence = fence
         self.location: StoreLocation = store.location
         self.call_limit: StoreLimit | None = None
-        """Where calls to it wait for each other; see store_limits.ask."""
+        """Limit of concurrent calls; see store_limits.ask."""
 
     def check(self) -> None:
         """See ObjectStore."""

@@ -1,8 +1,8 @@
 """/healthz, /readyz and /metrics.
 
-Healthy means that this process' own loop turns, which answering shows: a restart heals nothing that is wrong with the
-API server, and costs the caches and a growing backoff. Ready means that the caches are filled and that every watch was
-heard of lately: a standby is ready too. Kopf's own endpoint always answers 200.
+Healthy means that this process's event loop runs, which a response proves: a restart repairs no problem of the API
+server, and costs the caches and a growing backoff. Ready means that the caches are filled and that every watch had a
+recent event: a standby is ready too. Kopf's own endpoint always responds 200.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Probes:
         self._runners: list[web.AppRunner] = []
 
     def stale(self) -> dict[str, float]:
-        """Kinds whose watch was not heard of for too long, with the seconds."""
+        """Kinds whose watch had no event for too long, with the seconds."""
         return {i.kind: round(i.age, 1) for i in self._informers if i.age > self._stale_seconds}
 
     def unsynced(self) -> list[str]:
@@ -43,7 +43,7 @@ class Probes:
         guard: Guard | None = None,
         others: Mapping[int, Sequence[web.RouteDef]] | None = None,
     ) -> None:
-        """Listen; `guard` stands before /metrics. `others`: what else is answered, by port.
+        """Listen; `guard` protects /metrics. `others`: further routes, by port.
 
         Raises:
             OSError: a port is taken.
@@ -65,7 +65,7 @@ class Probes:
             await web.SockSite(runner, listen(port)).start()
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         for runner in self._runners:
             await runner.cleanup()
 

@@ -1,8 +1,8 @@
-"""Keeps one kind of the cache like the API server's: list, then watch, and list again whenever the watch has a gap.
+"""Keeps one kind of the cache up to date: list, then watch, and list again after a gap in the watch.
 
-A list replaces: objects that are missing from it are taken out, so a deletion during a gap is seen (Kopf's watches
-and indices do not see it). Bookmarks keep the resourceVersion young. A watch that is silent for longer than
-bookmarks may take is cut and started anew, and its age is what /readyz looks at.
+A list replaces the cached objects, so deletions during a gap are seen (Kopf's watches and indices miss them). Bookmarks
+keep the resourceVersion recent. A watch without any event or bookmark for too long is started again, and /readyz checks
+its age.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from kinema_operator.shell.client import Client
 log = logging.getLogger(__name__)
 
 SERVER_TIMEOUT_SECONDS = (240, 300)
-"""After how long the API server ends a watch by itself; drawn at random so that watches do not all end at once."""
+"""Range of a watch's timeoutSeconds; random, so that watches do not all end at once."""
 SILENCE_SHARE = 0.75
-"""Share of watch_stale_seconds after which a silent watch is cut: it is replaced before anyone calls it stale.
-Bookmarks come about once a minute."""
+"""Share of watch_stale_seconds after which an idle watch is replaced, before /readyz reports it. Bookmarks come about
+once a minute."""
 BACKOFF_SECONDS = (0.2, 10.0)
-"""First and longest wait between two tries."""
+"""First and longest wait between two retries."""
 REFUSED_SECONDS = 60.0
-"""Until a kind that need not be watched, and may not be, is tried again: rights may be given at any time."""
+"""Interval at which an optional kind without permission is tried again, since permissions may change."""
 
 
 class Informer:
@@ -46,7 +46,7 @@ class Informer:
         stale_seconds: float,
         optional: bool = False,
     ) -> None:
-        """`optional`: where watching is refused, the cache is told so, and it is tried again now and then."""
+        """`optional`: if watching is refused, the cache is marked accordingly and the watch is retried periodically."""
         self.kind = kind
         self._optional = optional
         self.synced = asyncio.Event()
@@ -65,11 +65,11 @@ class Informer:
 
     @property
     def age(self) -> float:
-        """Seconds since the API server was last heard of by this watch."""
+        """Seconds since the last event or response of this watch."""
         return time.monotonic() - self._alive_at
 
     async def run(self) -> None:
-        """List and watch for ever; errors are waited out."""
+        """List and watch for ever; retries after errors."""
         while True:
             try:
                 if self._version is None:
@@ -86,13 +86,13 @@ class Informer:
                 else:
                     await self._back_off(error)
             except Exception:
-                # An object that cannot be digested must not end the watching of all others for good.
+                # An object that causes an exception must not end the watch of all others.
                 log.exception("The watch failed; listing again", extra={"kind": self.kind})
                 self._version = None
                 await self._back_off(None)
 
     async def refresh(self) -> None:
-        """List again now, and return when the cache is at least as new as this call."""
+        """List again, and return when the cache is at least as recent as this call."""
         listed = asyncio.get_running_loop().create_future()
         self._waiting.append(listed)
         self._asked.set()
@@ -107,7 +107,7 @@ class Informer:
             self._waiting += waiting
             raise
         for obj in objects:
-            # Items of a list carry neither of them.
+            # Items of a list have neither apiVersion nor kind.
             obj.setdefault("kind", self.kind)
             obj.setdefault("apiVersion", resource(self.kind).api_version)
         self._cache.replace(self.kind, objects, int(version))

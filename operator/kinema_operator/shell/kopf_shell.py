@@ -1,8 +1,8 @@
-"""Kopf, embedded: what it does for us, and what it is kept from doing.
+"""Kopf, embedded, with most of its features disabled.
 
-It brings the process up and down (signals, order of start and end), logs in, and watches the custom resources; what
-it sees goes into the cache. Nothing is decided in its handlers, and nothing of its bookkeeping (annotations,
-finalizers, peering, posted events) is used. See docs/decisions/0004-operator-shell.md.
+It starts and stops the process (signals, order of tasks), logs in, and watches the custom resources into the cache. Its
+handlers decide nothing, and its bookkeeping (annotations, finalizers, peering, posted events) is not used. See
+docs/decisions/0004-operator-shell.md.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ LAST_RESORT_SECONDS = 25.0
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
-    """Nothing is compared with what was handled last.
+    """Disables the comparison with the last handled version.
 
-    Kopf copies the whole object several times per event for that, although no handler here asks for it.
+    Kopf copies the object several times per event for it, although no handler here uses it.
     """
 
     def build(
@@ -37,11 +37,11 @@ class NoDiffBase(kopf.DiffBaseStorage):
         return cast(kopf.BodyEssence, {})
 
     def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
-        """None: nothing was kept."""
+        """None: nothing is stored."""
         return None
 
     def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
 
 def kopf_settings() -> kopf.OperatorSettings:

@@ -1,9 +1,9 @@
-"""Which replica writes: a Lease, as in client-go's leader election, with a fence in front of every write.
+"""Leader election with a Lease, as in client-go, and a fence before every write.
 
-A candidate takes the Lease when it is free, or when it has not changed for its whole duration by the candidate's own
-steady clock; clocks of two machines are never compared. The leader counts its term from before it sent the last
-renewal that succeeded, less a margin, so its own term always ends before anyone else's may begin. Losing it is
-final: the process ends and a fresh one stands by.
+A candidate acquires the Lease if it is free, or if it has not changed for its duration by the candidate's own monotonic
+clock; clocks of two machines are never compared. The leader counts its term from the time at which it sent the last
+successful renewal, less a margin, so its term always ends before another one can begin. A replica that loses the Lease
+exits and is restarted as a standby.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from kinema_operator.shell.client import Client
 log = logging.getLogger(__name__)
 
 MARGIN_SHARE = 1 / 6
-"""Share of the lease's duration by which the leader stops earlier than others may start."""
+"""Share of the lease's duration by which the leader stops before others may start."""
 STANDBY_LOOKS = 3
-"""How often a standby looks at the Lease in the time of one renewal: a released Lease is taken over that soon."""
+"""Reads of the Lease by a standby per renewal interval, which determines how soon it acquires a released Lease."""
 REQUEST_SECONDS = 3.0
 """Time-out of one request for the Lease."""
 
 
 @dataclass
 class Term:
-    """What one replica knows of the Lease; decisions only, told the time by its caller (a steady clock)."""
+    """What one replica knows of the Lease. Pure: the caller passes the time of a monotonic clock."""
 
     identity: str
     duration: float
@@ -43,25 +43,25 @@ class Term:
     held_until: float = float("-inf")
 
     def observe(self, lease: KubeObject | None, now: float) -> None:
-        """Take note of the Lease as it is."""
+        """Record the observed Lease."""
         spec = lease["spec"] if lease is not None else {}
         record = (spec.get("holderIdentity"), spec.get("renewTime"), spec.get("leaseTransitions"))
         if record != self.seen:
             self.seen, self.seen_at = record, now
 
     def expires_at(self, lease: KubeObject | None) -> float:
-        """When the Lease that was looked at last may be taken, unless it changes until then."""
+        """When the observed Lease may be acquired, unless it changes before."""
         spec = lease["spec"] if lease is not None else {}
         if not spec.get("holderIdentity"):
             return float("-inf")
         return self.seen_at + float(spec.get("leaseDurationSeconds") or self.duration)
 
     def renewed(self, asked_at: float) -> None:
-        """A request sent at `asked_at` has made or kept this replica the holder."""
+        """Record that a request sent at `asked_at` has acquired or renewed the Lease."""
         self.held_until = asked_at + self.duration * (1 - MARGIN_SHARE)
 
     def end(self) -> None:
-        """Write no more."""
+        """End the term: no more writes."""
         self.held_until = float("-inf")
 
     def remaining(self, now: float) -> float:
@@ -78,13 +78,13 @@ class Leader:
         self._namespace, self._name = settings.pod_namespace, settings.lease_name
         self._renew_seconds = settings.lease_renew_seconds
         self._duration = settings.lease_duration_seconds
-        # A name alone is not enough: a restarted container has the name of the one before it.
+        # The pod's name alone is not unique: a restarted container has the same one.
         self._term = Term(f"{settings.identity}_{uuid.uuid4().hex[:8]}", float(self._duration))
         self._lease: dict[str, Any] | None = None
 
     @property
     def identity(self) -> str:
-        """What the Lease calls this replica."""
+        """Name of this replica in the Lease."""
         return self._term.identity
 
     @property
@@ -93,10 +93,10 @@ class Leader:
         return self._term.remaining(self._clock()) > 0
 
     def fence(self) -> float:
-        """Seconds for which writing is still allowed.
+        """Seconds for which writes are still allowed.
 
         Raises:
-            NotLeading: it is not.
+            NotLeading: they are not.
         """
         remaining = self._term.remaining(self._clock())
         if remaining <= 0:
@@ -122,7 +122,7 @@ class Leader:
             await asyncio.sleep(self._until_next_look())
 
     async def hold(self) -> None:
-        """Renew until it fails for good.
+        """Renew the Lease until it is lost.
 
         Raises:
             NotLeading: the lease is lost.
@@ -142,7 +142,7 @@ class Leader:
                 await asyncio.sleep(self._renew_seconds / STANDBY_LOOKS)
 
     async def release(self) -> None:
-        """Give the Lease away, if it is held, so that a standby takes over at once."""
+        """Release the Lease, if this replica holds it, so that a standby takes over at once."""
         if not self.leading:
             return
         self._term.end()
@@ -153,11 +153,12 @@ class Leader:
             log.warning("Cannot release the Lease; it will expire: %s", error)
 
     async def _still_ours(self) -> bool:
-        """After a conflict: an answer that got lost may have been a renewal of ours that succeeded."""
+        """Whether this replica still holds the Lease after a conflict: an earlier renewal may have succeeded without a
+        response."""
         try:
             self._lease = await self._client.get_lease(self._namespace, self._name, REQUEST_SECONDS)
         except OperatorError:
-            return True  # Not known; the fence runs out by itself.
+            return True  # Unknown; the fence expires by itself.
         return self._lease is not None and self._lease["spec"].get("holderIdentity") == self.identity
 
     def _until_next_look(self) -> float:

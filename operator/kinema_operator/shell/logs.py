@@ -1,4 +1,4 @@
-"""Logging of the process: one JSON object a line for collectors, or plain lines for people."""
+"""Logging of the process: one JSON object per line, or plain text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 QUIET: Final = ("kopf", "aiohttp", "asyncio")
-"""Libraries that tell at INFO what only a developer wants to know."""
+"""Libraries that log details at INFO."""
 
 
 class JsonLines(logging.Formatter):
@@ -31,19 +31,19 @@ class JsonLines(logging.Formatter):
 
 
 class PlainLines(logging.Formatter):
-    """The same for people."""
+    """The same as plain text."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """The line, with whatever `extra` held behind it."""
+        """The line, followed by the values of `extra`."""
         found = extras(record)
         return super().formatMessage(record) + "".join(f" {key}={value}" for key, value in found.items())
 
 
 def extras(record: logging.LogRecord) -> dict[str, object]:
-    """What was handed over in `extra`, but for Kopf's own bookkeeping."""
+    """The values of `extra`, without those of Kopf."""
     return {k: v for k, v in vars(record).items() if k not in _STANDARD and not k.startswith(("k8s_", "settings"))}
 
 

@@ -1,4 +1,4 @@
-"""What the operator tells Prometheus: counters where things happen, the rest read off the cache when asked."""
+"""Metrics for Prometheus: counters, and gauges that are computed from the cache at each scrape."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ REFUSALS: Final = Counter(
 
 
 class State(Collector):
-    """Gauges that are read off the process when Prometheus asks."""
+    """Gauges that are computed at each scrape."""
 
     def __init__(
         self,

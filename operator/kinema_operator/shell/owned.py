@@ -1,7 +1,7 @@
-"""What a resource's Jobs, Deployments and pods say about themselves: pods that are refused, and pods that cannot run.
+"""Problems of a resource's Jobs, Deployments and pods: pods that the API server refuses, and pods that cannot run.
 
-A Job tells only by events that its pods are refused (KEP-3850 gave it no condition), so they are asked for when a Job
-has had fewer pods than it should for a while. A Deployment has the condition ReplicaFailure.
+Refused pods of a Job are reported only by events (it has no condition for them), so the events are read when a Job has
+had too few pods for a while. A Deployment has the condition ReplicaFailure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.shell.writer import controller_uid
 
 LACKING_SECONDS: Final = 10.0
-"""How long a Job may lack pods before its events are asked for, and between two such questions."""
+"""Time for which a Job may lack pods before its events are read, and interval of further reads."""
 FAILED_CREATE: Final = "FailedCreate"
 PODS_REFUSED: Final = "PodsRefused"
 _LABELS: Final = {training.KIND: names.LABEL_TRAINING, serving.KIND: names.LABEL_MODEL}
@@ -40,13 +40,13 @@ class _Lack:
     """A Job that has fewer pods than it should."""
 
     since: float
-    """When that was first seen, or last asked about."""
+    """When that was first seen, or when events were last read."""
     said: Refusal | None = None
 
 
 @dataclass
 class _PodEvents:
-    """What the events of a namespace said of refused pods, and when."""
+    """Messages about refused pods in the events of a namespace, and when they were read."""
 
     at: float = float("-inf")
     messages: Mapping[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class _PodEvents:
 
 
 class Owned:
-    """Looks at what a resource owns. What it remembers only saves questions, and lasts while a Job lacks pods."""
+    """Observes the objects of a resource. Its memory only saves requests and is dropped when no Job lacks pods."""
 
     def __init__(self, cache: ObjectCache, client: EventReader, clock: Callable[[], float] = time.monotonic) -> None:
         self._cache = cache
@@ -63,10 +63,10 @@ class Owned:
         self._lacking: dict[Key, dict[str, _Lack]] = {}
         """Jobs that lack pods, by the resource that owns them, then by uid."""
         self._events: dict[str, _PodEvents] = {}
-        """By namespace: of those in which a Job lacks pods."""
+        """Events by namespace, for namespaces in which a Job lacks pods."""
 
     async def findings(self, obj: KubeObject) -> tuple[Findings, float | None]:
-        """What its children say, and seconds after which to look again."""
+        """Problems of the objects of `obj`, and seconds after which to reconcile again."""
         kind, metadata = obj["kind"], obj["metadata"]
         if kind == generation.KIND:
             return Findings(), None
@@ -84,7 +84,7 @@ class Owned:
         return Findings(tuple(refusals), trouble_of(pods)), LACKING_SECONDS if lacking else None
 
     def forget(self, key: Key) -> None:
-        """The resource is gone."""
+        """Forget a deleted resource."""
         self._keep(key, {})
 
     def _keep(self, key: Key, lacks: dict[str, _Lack]) -> None:
@@ -103,9 +103,9 @@ class Owned:
         return lack.said
 
     async def _refused_pods(self, namespace: str) -> Mapping[str, str]:
-        """What was last said of pods that a Job may not make, by the Job's uid.
+        """The last messages about refused pods, by the Job's UID.
 
-        The API server goes through all events of a namespace for each question, so one is asked for all its Jobs.
+        The API server reads all events of a namespace for each list, so one list serves all of its Jobs.
         """
         known = self._events.setdefault(namespace, _PodEvents())
         async with known.asking:

@@ -1,6 +1,6 @@
-"""HTTP to pods, which may be anybody's by now: an answer is taken as it comes, undecoded, and has a longest length.
+"""HTTP to pods, which are not trusted: responses are not decompressed and have a maximum length.
 
-A few kilobytes of compressed zeros are as many megabytes once a client unpacks them, before it can count them.
+A few compressed kilobytes can become megabytes in memory before a client can count them.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import aiohttp
 
 
 def session(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
-    """A session for questions to pods. Whoever asks follows no redirect."""
+    """A session for requests to pods. Callers must not follow redirects."""
     return aiohttp.ClientSession(timeout=timeout, trust_env=False, auto_decompress=False)
 
 
 async def whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """An answer's body of at most `limit` bytes, in however many pieces it comes.
+    """The body of a response, of at most `limit` bytes.
 
     Raises:
         aiohttp.ClientPayloadError: it is longer.

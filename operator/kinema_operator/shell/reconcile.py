@@ -1,11 +1,9 @@
-"""One look at one resource: observe, plan, and carry the plan out, writing only what is not so already.
+"""One reconcile of one resource: observe, plan, and carry the plan out, writing only what differs.
 
-Level-based: nothing here depends on which event led to it, and nothing is remembered that a restart would lose but
-for savings, which a restart merely spends once more (when progress was last written, which Secrets were right, which
-objects were refused a moment ago).
+Level-based: nothing depends on the event that led to it. What is remembered only saves requests, which are repeated
+after a restart (when progress was last written, which Secrets were up to date, which objects were refused recently).
 
-One object that the API server refuses stops nothing else: it is told in the condition Refused and tried again with a
-backoff of its own.
+A refused object stops nothing else: it is reported in the condition Refused and retried with its own backoff.
 """
 
 from __future__ import annotations
@@ -37,41 +35,41 @@ from kinema_operator.shell.workqueue import WorkQueue
 from kinema_operator.shell.writer import Trust, Writer, controller_uid
 
 PROGRESS_FIELDS = frozenset({"progress", "queuePosition", "waiting", "lastActiveTime", "credentialsExpire"})
-"""Fields of a status that merely move along; a change of nothing else may wait for the progress interval."""
+"""Fields of a status that change continuously; a change of only these waits for the progress interval."""
 WORDS = frozenset({"conditions", "credentialsExpire"})
 """Fields that may wait where a plan says so (Plan.words_may_wait)."""
 BUSY_DEPTH = 16
-"""Resources that wait for a look, from which on words let them pass."""
+"""Queue depth from which messages of conditions are written later."""
 BUSY_INTERVALS = 6
-"""For so many progress intervals at most."""
+"""Most progress intervals that they wait then."""
 DONE = "Succeeded"
-"""Phase that is not entered while an object of the same plan is refused: nobody would make it later."""
+"""Phase that is not entered while an object of the same plan is refused, since it would not be created later."""
 
 STAND_BACK_SECONDS = 15.0
-"""How often it is looked whether another install's claim on a namespace has run out."""
+"""Interval at which another install's claim on a namespace is checked."""
 
 _Write = tuple[KubeObject | None, str, Awaitable[Any]]
-"""What is sent (None: a patch or a deletion), its kind and name, and the request."""
+"""The object (None: a patch or a deletion), its kind and name, and the request."""
 
 
 def utc_now() -> datetime:
-    """The time that plans are told, in whole seconds as in Kubernetes' own timestamps."""
+    """The time for plans, in whole seconds like Kubernetes' timestamps."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
 @dataclass
 class Remembered:
-    """What saves requests about one resource; losing it costs no more than they do."""
+    """State of one resource that only saves requests."""
 
     progress_written: float = float("-inf")
     words_since: float | None = None
-    """Since when conditions would be told in other words than the status has."""
+    """Time since which the conditions' messages differ from the written ones."""
     trust: Trust = field(default_factory=Trust)
     refusals: Refusals = field(default_factory=Refusals)
 
 
 class Reconciler:
-    """Carries out what the controllers decide."""
+    """Carries out the plans of the controllers."""
 
     def __init__(
         self,
@@ -99,17 +97,17 @@ class Reconciler:
         self._clock = clock
         self._remembered: dict[Key, Remembered] = {}
         self._ending: dict[str, frozenset[str]] = {}
-        """Namespaces that are being deleted, with the uids of the resources that they held when that was seen."""
+        """Namespaces that are being deleted, with the UIDs of their resources at that time."""
 
     async def reconcile(self, key: Key) -> float | None:
-        """Bring one resource one step further; seconds after which to look again, or None.
+        """Reconcile one resource; returns the seconds after which to reconcile again, or None.
 
         Raises:
-            Exception: whatever went wrong; the key is to be tried again with backoff.
+            Exception: any failure; the key is retried with backoff.
         """
         obj = self._cache.get(key.kind, key.namespace, key.name)
         if obj is None or (obj["metadata"].get("deletionTimestamp") and not _guarded(obj)):
-            # Owner references take the rest with them; an object on its way out gets nothing new.
+            # The garbage collector deletes owned objects; a resource that is being deleted gets no new ones.
             self._remembered.pop(key, None)
             self._owned.forget(key)
             self._queue.forget(key)
@@ -154,7 +152,7 @@ class Reconciler:
     ) -> float | None:
         remembered = self._remembered.setdefault(key, Remembered())
         failed: list[Exception] = []
-        # What runs already lives on these, so nothing that is refused may come before them.
+        # Running pods depend on urgent effects, so a refused object must not delay them.
         for effect in plan.effects:
             if effect.urgent:
                 await _tried(controller.perform(key, resource, effect), failed)
@@ -170,10 +168,10 @@ class Reconciler:
         return again
 
     async def _write_objects(self, plan: Plan, refusals: Refusals, trust: Trust, failed: list[Exception]) -> None:
-        """Deletions, then objects and patches; what is refused is remembered, what went wrong otherwise is in `failed`.
+        """Send deletions, then objects and patches; records refusals, and adds other failures to `failed`.
 
         Raises:
-            NamespaceEnding: nothing may be made in this namespace any more.
+            NamespaceEnding: nothing can be created in this namespace any more.
         """
         refusals.keep_only(plan)
         at = self._clock()
@@ -194,7 +192,7 @@ class Reconciler:
         await self._all(writes, refusals, failed)
 
     async def _all(self, writes: list[_Write], refusals: Refusals, failed: list[Exception]) -> None:
-        """Send all at once and wait for all, also if one fails: no write may outlive the turn of its key."""
+        """Send all concurrently and wait for all, even if one fails: no write may outlast the reconcile of its key."""
         results = await asyncio.gather(*(write for _, _, write in writes), return_exceptions=True)
         for (manifest, what, _), result in zip(writes, results, strict=True):
             if not isinstance(result, BaseException):
@@ -210,10 +208,10 @@ class Reconciler:
                 metrics.REFUSALS.labels(what.partition(" ")[0], refusal.reason).inc()
 
     async def _tell(self, key: Key, obj: KubeObject, plan: Plan, remembered: Remembered) -> float | None:
-        """Write the status and post the events; seconds after which to look again."""
+        """Write the status and post the events; returns the seconds after which to reconcile again."""
         owned, again_after = await self._owned.findings(obj)
         findings = Findings((*remembered.refusals.current, *owned.refusals), owned.trouble)
-        # Nobody would make the refused object once the resource is done, so until then it is not.
+        # A refused object would not be created once the resource is done, so it is not done until then.
         held = bool(findings.refusals) and not isinstance(plan.status, WireStatus) and _enters_done(obj, plan)
         status = self._status(obj, Plan() if held else plan, findings)
         waits = [plan.requeue_after, remembered.refusals.due_in(self._clock()), again_after]
@@ -242,7 +240,7 @@ class Reconciler:
             return False
         if metadata["uid"] in there:
             return True
-        # Made since: there is a new namespace of that name.
+        # Created later: there is a new namespace of that name.
         del self._ending[metadata["namespace"]]
         return False
 
@@ -254,8 +252,8 @@ class Reconciler:
     async def _let_go(self, obj: KubeObject) -> None:
         """Delete the Jobs of `obj`, whose namespace is being deleted.
 
-        Namespaces lose their pods before anything else (KEP-5080), and a Job with a backoff per index keeps the
-        finalizer of a failed pod until it has made another one: which it never may, so that neither would ever go.
+        A namespace's pods are deleted first (KEP-5080), and a Job with a backoff per index keeps the finalizer of a
+        failed pod until it has created a replacement. It cannot, so neither would ever be deleted.
         """
         for job in self._cache.list("Job", obj["metadata"]["namespace"]):
             if controller_uid(job) == obj["metadata"]["uid"] and not job["metadata"].get("deletionTimestamp"):
@@ -264,14 +262,14 @@ class Reconciler:
     async def _write_status(
         self, remembered: Remembered, obj: KubeObject, status: Mapping[str, Any], *, words_may_wait: bool
     ) -> float | None:
-        """Write what differs; seconds to wait if the difference is mere progress and it is too early for that."""
+        """Write a status that differs; returns the seconds to wait if only progress differs and it is too early."""
         before: Mapping[str, Any] = obj.get("status") or {}
         difference = merge_patch(before, status)
         if not difference:
             return None
         mute = words_may_wait and _differ_in_words(before, status)
         if mute and difference.keys() <= WORDS:
-            # Counted from the first of them: what is said in between is out of date before anybody reads it.
+            # Count from the first difference: messages in between are outdated before anyone reads them.
             since = remembered.words_since = remembered.words_since or self._clock()
             left = since + self._words_wait() - self._clock()
             if left > 0:
@@ -286,12 +284,12 @@ class Reconciler:
         return None
 
     def _words_wait(self) -> float:
-        """How long words may wait: while many resources begin at once, their objects come first."""
+        """How long changed messages wait: while many resources start at once, their objects come first."""
         return self._interval * (BUSY_INTERVALS if self._queue.depth >= BUSY_DEPTH else 1)
 
 
 def _differ_in_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether the conditions of two statuses say the same, for other reasons or in other words."""
+    """Whether two statuses differ only in reasons and messages of conditions."""
 
     def said(status: Mapping[str, Any]) -> list[dict[str, Any]]:
         conditions = status.get("conditions") or ()
@@ -310,7 +308,7 @@ def _what(manifest: KubeObject) -> str:
 
 
 def _refused_events(obj: KubeObject, refusals: Iterable[Refusal]) -> Iterable[Event]:
-    """News of what is refused now and was not, or for another reason."""
+    """Events for refusals that are new or have a new reason."""
     conditions = (obj.get("status") or {}).get("conditions") or ()
     before = next((str(c.get("message")) for c in conditions if c.get("type") == REFUSED), "")
     for refusal in refusals:
@@ -319,7 +317,7 @@ def _refused_events(obj: KubeObject, refusals: Iterable[Refusal]) -> Iterable[Ev
 
 
 async def _tried(doing: Awaitable[None], failed: list[Exception]) -> None:
-    """Wait for an effect; what goes wrong with it stops nothing else."""
+    """Wait for an effect; adds its failure to `failed`."""
     try:
         await doing
     except NamespaceEnding:
@@ -329,5 +327,5 @@ async def _tried(doing: Awaitable[None], failed: list[Exception]) -> None:
 
 
 def _guarded(obj: KubeObject) -> bool:
-    """Whether something outside the cluster is cleaned before the object goes."""
+    """Whether the object has our finalizer, so that files are deleted first."""
     return names.FINALIZER in (obj["metadata"].get("finalizers") or ())

@@ -1,7 +1,7 @@
-"""The life of one replica: fill the caches, stand by, lead, work, and hand over.
+"""The life cycle of one replica: fill the caches, stand by, lead, reconcile, and hand over.
 
-Every replica watches; only the leader works. What wakes a key is always the cache: whatever feeds it (informers,
-Kopf's watches, answers to our own writes) calls the listener, and the listener asks the controllers whose keys it is.
+Every replica watches; only the leader reconciles. Keys are queued by changes of the cache: its sources (informers,
+Kopf's watches, responses to own writes) call the listener, which queues the keys that the controllers return.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from kinema_operator.shell.workqueue import Claim, Priority, WorkQueue
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
-"""How long reconciles under way may take to end when leadership is given up."""
+"""Time for running reconciles to end when leadership is released."""
 EVENT_DRAIN_SECONDS = 1.0
-"""How long events may still be posted then."""
+"""Time for queued events to be posted then."""
 
 SETTLE_SECONDS = 1.0
-"""How long news of pods that do not run yet may wait for more of it: one look for all instead of one for each."""
+"""Delay after changes of pods that do not run yet, so that one reconcile covers many changes."""
 
 Factory = Callable[[Settings, Client], list[AnyController]]
 
 
 class Runtime:
-    """Everything one replica consists of, apart from Kopf."""
+    """The parts of one replica, apart from Kopf."""
 
     def __init__(self, settings: Settings, connection: Connection, factory: Factory) -> None:
         self._settings = settings
@@ -81,9 +81,9 @@ class Runtime:
         self._workers: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.failure: BaseException | None = None
-        """Why this replica cannot go on."""
+        """Why this replica must exit."""
         self.over = asyncio.Event()
-        """Set when the process is to end: after a failure, or because `stop` has done its work."""
+        """Set when the process should exit: after a failure or after `stop`."""
 
     async def start(self) -> None:
         """Listen, watch, and take part in the election."""
@@ -97,7 +97,7 @@ class Runtime:
         self._tasks.append(self._spawn(self._serve_term(), "leader"))
 
     async def stop(self) -> None:
-        """Finish what is under way, give leadership away, and close."""
+        """Finish running reconciles, release leadership, and close."""
         await self._drain()
         if self.leader.leading:
             await self._events.drain(EVENT_DRAIN_SECONDS)
@@ -112,14 +112,14 @@ class Runtime:
         self.over.set()
 
     def saw(self, change: str | None, obj: KubeObject) -> None:
-        """Kopf's watches tell of a custom resource; what the informers knew already wakes nobody twice."""
+        """Handle an event of Kopf's watch of a custom resource; an object that the cache has already queues no key."""
         if change == "DELETED":
             self.cache.discard(ref_to(obj), obj["metadata"]["uid"])
         else:
             self.cache.offer(obj)
 
     def _routes(self) -> dict[int, list[web.RouteDef]]:
-        """What people may ask, by port."""
+        """Routes for clients, by port."""
         answering = [controller for controller in self._controllers if isinstance(controller, HttpEndpoint)]
         access = Access(self.client)
         routes = [route for controller in answering for route in controller.routes(access, self.cache)]
@@ -137,7 +137,7 @@ class Runtime:
 
     def _wake(self, obj: KubeObject, priority: Priority = Priority.LIVE) -> None:
         if not self._working or obj["kind"] == NODE_KIND:
-            # A standby looks at everything when its turn comes. A node is nobody's: its pods tell what becomes of it.
+            # A standby reconciles everything once it leads. Nodes belong to no resource: their pods' resources poll.
             return
         settle = priority is Priority.LIVE and self._settles(obj)
         for controller in self._controllers:
@@ -148,7 +148,7 @@ class Runtime:
                     self._queue.add(key, priority)
 
     def _settles(self, obj: KubeObject) -> bool:
-        """Whether more of the same will follow at once: a pod that has not begun to run, a Job that has not ended."""
+        """Whether more changes will follow soon: of a pod that does not run yet, or a Job that has not ended."""
         metadata, status = obj["metadata"], obj.get("status") or {}
         if metadata.get("deletionTimestamp") or self.cache.get(obj["kind"], *name_of(obj)) is None:
             return False
@@ -161,11 +161,11 @@ class Runtime:
         await self.leader.acquire()
         holding = self._spawn(self.leader.hold(), "lease")
         self._tasks.append(holding)
-        # What the last leader wrote a moment ago must be known before the first decision.
+        # The cache must have the last leader's writes before the first decision.
         await asyncio.gather(*(informer.refresh() for informer in self.informers))
         self._working = True
         self._tasks.append(self._spawn(self._claims.renew(self._has_resources), "claims"))
-        # Children too: nobody else tells of what was left of a resource that went while nobody led.
+        # Children too: remnants of a resource that was deleted while no replica led have no other trigger.
         for kind in (*CUSTOM_KINDS, *CHILD_KINDS):
             for obj in self.cache.list(kind):
                 self._wake(obj, Priority.RESYNC)

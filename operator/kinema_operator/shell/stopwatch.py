@@ -1,6 +1,6 @@
-"""How long a coroutine keeps the event loop to itself: everything else of the process, the lease too, waits meanwhile.
+"""Measures how long a coroutine blocks the event loop, and so everything else of the process, including the lease.
 
-The time from its start to its end says little of that: most of it is spent in waiting for answers.
+Its wall time says little about that, since most of it is spent waiting for responses.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Adds up the processor time of the steps of one coroutine. Tasks that it starts count for themselves."""
+    """Adds up the CPU time of one coroutine, without tasks that it starts."""
 
     def __init__(self, clock: Callable[[], float] = time.thread_time) -> None:
         self._clock = clock
         self.seconds = 0.0
-        """So far."""
+        """Total so far."""
 
     @types.coroutine
     def time(self, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-        """Await `coroutine`; whatever it returns or raises."""
+        """Await `coroutine`; returns or raises what it does."""
         answer: Any = None
         error: BaseException | None = None
         while True:

@@ -1,7 +1,7 @@
 """The object stores that specs name, opened with their Secrets, and short-lived credentials for a training's pods.
 
-The keys in a Secret stay in this process, where the store makes others by STS AssumeRole with an inline policy that
-covers a training's own prefixes and cannot delete. Which stores may be named at all is the administrator's choice.
+The keys in a Secret stay in this process if the store issues others by STS AssumeRole, with an inline policy that is
+limited to a training's prefixes and does not allow deletion. The administrator decides which stores specs may name.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ ACCESS_KEY: Final = "accessKey"
 SECRET_KEY: Final = "secretKey"
 
 SECRET_TTL_SECONDS: Final = 60.0
-"""A Secret that a spec names is read again after this long, so that changed keys are taken up."""
+"""A Secret that a spec names is read again after this long, since its keys may change."""
 CHECK_TTL_SECONDS: Final = 5.0
-"""A store found usable is not checked again within this time, however many resources ask."""
+"""A usable store is not checked again within this time."""
 STS_CONNECTIONS: Final = 16
-"""Connections kept to each store: as many as there are reconciles, so that a burst does not connect for each call."""
+"""Connections kept to each store, so that a burst of calls does not open one for each."""
 WITHOUT_STS_SECONDS: Final = 600.0
-"""A store that had no STS is not asked for it again within this time."""
+"""A store without STS is not asked for it again within this time."""
 MAX_OPENED: Final = 256
-"""Stores that are kept open; those that nobody has asked for lately are closed beyond it."""
+"""Most open stores; beyond it the least recently used ones are closed."""
 
 
 class SecretMissing(StorageError):
@@ -52,11 +52,11 @@ class SecretMissing(StorageError):
 
 
 class SecretNotMarked(StorageError):
-    """The Secret that a spec names lacks the label of a store's keys: it may be any other Secret of the namespace."""
+    """The Secret that a spec names lacks the label for keys of a store, so it may be any Secret of the namespace."""
 
 
 class SecretUnusable(StorageError):
-    """The Secret with a store's keys holds something that is no key."""
+    """The Secret with a store's keys has an invalid key."""
 
 
 _KEY: Final = TypeAdapter(StoreKey)
@@ -76,16 +76,16 @@ class StoreSource(Protocol):
         """The store of an object, or the operator's own; raises StorageError."""
 
     async def checked(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
-        """Like `for_object`, and the bucket was found usable; raises StorageError."""
+        """Like `for_object`, after checking that the bucket is usable; raises StorageError."""
 
 
 Scope = tuple[str, ArtifactStore | None]
-"""The namespace whose spec names a store, and what it says; ("", None) is the operator's own."""
+"""Namespace and store of a spec; ("", None) is the operator's own store."""
 
 
 @dataclass
 class _Finding:
-    """What a store has answered last. Times are seconds of the monotonic clock."""
+    """The result of a store's last check. Times are seconds of the monotonic clock."""
 
     at: float = float("-inf")
     error: StorageError | None = None
@@ -105,7 +105,7 @@ class _Opened:
 
 
 class Stores:
-    """Every store in use, opened once per location and keys."""
+    """All stores in use, opened once per location and keys."""
 
     def __init__(self, settings: Settings, client: SecretReader) -> None:
         self._settings = settings
@@ -115,23 +115,23 @@ class Stores:
         self._call_limits: dict[tuple[str, str], StoreLimit] = {}
 
     async def for_object(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
-        """The store that a spec names, or the operator's own. Nothing is asked of the store itself.
+        """The store that a spec names, or the operator's own. Sends no request to the store.
 
         Raises:
-            SecretMissing: the Secret is not there, or lacks a key; it may yet appear.
+            SecretMissing: the Secret does not exist or lacks a key; it may yet appear.
             StorageDenied: the operator has neither a default store nor keys to it.
         """
         return (await self._open(namespace, artifact_store)).store
 
     async def checked(self, namespace: str, artifact_store: ArtifactStore | None) -> ObjectStore:
-        """Like `for_object`, and the bucket was found usable within the last seconds.
+        """Like `for_object`, and the bucket was usable within the last CHECK_TTL_SECONDS.
 
         Raises:
             StorageError: the store cannot be used now.
         """
         opened = await self._open(namespace, artifact_store)
         found = opened.finding
-        # One check at a time per store: five hundred resources that start at once need one answer.
+        # One check at a time per store, whose result serves all resources that start at once.
         await _turn(found.asking, opened.store.location.endpoint)
         try:
             if time.monotonic() - found.at >= CHECK_TTL_SECONDS:
@@ -148,11 +148,11 @@ class Stores:
         return opened.store
 
     async def scoped_credentials(self, store: ObjectStore, prefixes: Sequence[str], seconds: int) -> StoreCredentials:
-        """Keys that read, write and list below `prefixes` for `seconds` (900 at least), and delete nothing.
+        """Keys that read, write and list below `prefixes` for `seconds` (900 at least), and cannot delete.
 
         Raises:
-            StorageDenied: the store's keys may not assume a role, or STS is not offered.
-            StorageUnreachable: the store does not answer.
+            StorageDenied: the store's keys may not assume a role, or there is no STS.
+            StorageUnreachable: the store does not respond.
         """
         opened = next((entry for entry in self._opened.values() if entry.store is store), None)
         if opened is None or opened.keys is None:
@@ -169,12 +169,12 @@ class Stores:
                 found.without_sts = ""
                 return issued
         if isinstance(opened.keys, Path):
-            # The operator's own keys open every namespace's artefacts: no pod gets them.
+            # The operator's keys give access to every namespace's artefacts: no pod gets them.
             raise StsMissing(found.without_sts)
         return keys.model_copy(update={"expires": time.time() + seconds})
 
     def shares_keys(self, namespace: str, artifact_store: ArtifactStore | None) -> bool:
-        """Whether this store made no keys for one training alone, so that pods get those of the spec's Secret."""
+        """Whether this store issues no scoped keys, so that pods get those of the spec's Secret."""
         opened = self._opened.get(_scope(namespace, artifact_store))
         return bool(opened and artifact_store and opened.finding.without_sts)
 
@@ -190,7 +190,7 @@ class Stores:
         if artifact_store:
             keys = await self._keys_of(namespace, artifact_store)
         if found and found.keys == keys:
-            # The same keys keep the same connections, and what was found.
+            # With the same keys, keep the connections and the result of the check.
             opened = replace(found, read_at=time.monotonic())
         else:
             store = FencedStore(open_store(location, keys), self._fence)
@@ -205,7 +205,7 @@ class Stores:
         return self._call_limits.setdefault((namespace, endpoint), StoreLimit(endpoint, slots))
 
     def _prune(self) -> None:
-        """Forget stores that nobody has asked for: specs may name any number of them."""
+        """Close stores that were not used recently: specs may name any number of them."""
         if len(self._opened) <= MAX_OPENED:
             return
         old = time.monotonic() - 2 * SECRET_TTL_SECONDS
@@ -245,7 +245,7 @@ class Stores:
 
 
 async def _turn(asking: asyncio.Lock, endpoint: str) -> None:
-    """Acquire the lock, or give up: nobody waits with a worker in hand until a silent store has failed."""
+    """Acquire the lock within LINE_SECONDS, so that reconciles do not wait for an unresponsive store."""
     try:
         async with asyncio.timeout(LINE_SECONDS):
             await asking.acquire()
@@ -261,7 +261,7 @@ def _scope(namespace: str, artifact_store: ArtifactStore | None) -> Scope:
 
 
 def _key(data: Mapping[str, str], key: str, name: str, namespace: str) -> str:
-    """A key of a Secret, which stands in headers of requests. No error shows any of it."""
+    """A key of a Secret, which is sent in headers. Errors do not show it."""
     try:
         return _KEY.validate_python(base64.b64decode(data[key], validate=True).decode("ascii"))
     except ValueError:

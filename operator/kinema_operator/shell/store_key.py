@@ -1,7 +1,7 @@
-"""The key of the chart's own MinIO: made here, once, because a chart with a random key renders another one each time.
+"""The key of the chart's MinIO, created once by the operator: a chart would render another random key each time.
 
-`helm template`, Argo CD and dry runs cannot look up what is in the cluster, so a key in a template changes under a
-running store. The operator makes the Secret if there is none and never changes one that is there.
+`helm template`, Argo CD and dry runs cannot read the cluster, so a key in a template would change under a running
+store. The operator creates the Secret if it does not exist and never changes it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ log = logging.getLogger(__name__)
 
 
 async def ensure(connection: Connection, settings: Settings) -> None:
-    """Make the Secret that `settings.store_generated_secret` names, if it names one and there is none.
+    """Create the Secret `settings.store_generated_secret`, if it is set and does not exist.
 
-    Needs no leadership: of two replicas that try, the API server lets one create it. Where the key is mounted already
-    nothing is asked, so a restart writes nothing. A refusal is logged; the store then has no key, which every resource
-    that needs the store says in its conditions.
+    Needs no leadership: the API server lets only one replica create it. If the key is mounted already, no request is
+    sent. A refusal is logged; without the key, resources that need the store report it in their conditions.
     """
     if not settings.store_generated_secret or _is_mounted(settings.store_credentials_file):
         return
@@ -53,7 +52,7 @@ def _is_mounted(file: Path | None) -> bool:
 
 
 def generated_secret(namespace: str, name: str) -> dict[str, Any]:
-    """A Secret with a new random key, in the form in which MinIO and the operator read it."""
+    """A Secret with a new random key, in the format for MinIO and the operator."""
     key = secrets.token_urlsafe(KEY_BYTES)
     credentials = StoreCredentials(access_key=USER, secret_key=key).model_dump_json(by_alias=True, exclude_none=True)
     content = {ACCESS_KEY: USER, SECRET_KEY: key, names.STORAGE_CREDENTIALS_KEY: credentials}

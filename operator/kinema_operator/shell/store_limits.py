@@ -46,20 +46,20 @@ class StoreLimit:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in hand and nobody waits."""
+        """Whether no call is running or queued."""
         return not self._busy and not self._line
 
     async def run(self, question: Callable[..., T], *args: Any) -> T:
-        """Ask in a thread of its own.
+        """Run `question` in a new thread.
 
         Raises:
-            StorageUnreachable: the store does not answer, has not answered a moment ago, or others have its slots.
-            Exception: whatever `question` raises.
+            StorageUnreachable: the store does not respond, did not respond recently, or all slots are taken.
+            Exception: any exception of `question`.
         """
         self._refuse()
         await self._enter()
         call = in_thread(question, *args)
-        # Held until the thread has ended, also if nobody waits for it any more.
+        # Hold the slot until the thread has ended, even if its caller was cancelled.
         call.add_done_callback(self._ended)
         return await asyncio.shield(call)
 
@@ -105,7 +105,7 @@ class StoreLimit:
         if isinstance(error, StorageUnreachable):
             self._close(error)
         else:
-            # Also a refusal is an answer.
+            # A refusal is a response too.
             self._answers, self._pause = True, 0.0
         self._leave()
 
@@ -129,7 +129,7 @@ async def ask(store: ObjectStore, question: Callable[..., T], *args: Any) -> T:
 
 
 def in_thread(question: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-    """Run in a new thread: a pool shared by all would be full of the calls of one silent store."""
+    """Run in a new thread: calls to one unresponsive store would fill a shared pool."""
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
 

@@ -1,6 +1,6 @@
-"""Short-lived credentials by STS AssumeRole, for a training's own prefixes and without the right to delete.
+"""Short-lived credentials by STS AssumeRole, for a training's prefixes and without permission to delete.
 
-The request is signed here, since minio's own provider raises every duration below an hour to an hour.
+The request is signed here, since minio's provider raises every duration below an hour to an hour.
 
 Source: AWS STS API reference, AssumeRole; MinIO implements it at the S3 endpoint itself.
 """
@@ -29,7 +29,7 @@ from kinema_api.storehttp import Budget, StoreHttp
 MAX_POLICY_BYTES: Final = 2048
 """Longest inline session policy that STS accepts."""
 STS_SECONDS: Final = 10.0
-"""Life of one request to STS."""
+"""Time limit of a request to STS."""
 _NAMESPACE: Final = {"a": "https://sts.amazonaws.com/doc/2011-06-15/"}
 _WITHOUT: Final = {"NotImplemented", "MethodNotAllowed", "InvalidAction", "UnsupportedOperation"}
 _WITHOUT_STATUS: Final = {404, 405, 501}
@@ -38,10 +38,10 @@ _DENIED: Final = {400, 401, 403}
 
 
 def scoped_policy(bucket: str, prefixes: Sequence[str]) -> str:
-    """An inline session policy: read, write and list below `prefixes`, nothing else, and no deletion.
+    """An inline session policy that allows only to read, write and list below `prefixes`.
 
     Raises:
-        StorageDenied: it would be longer than STS accepts.
+        StorageDenied: it is longer than STS accepts.
     """
     objects = [f"arn:aws:s3:::{bucket}/{prefix}*" for prefix in prefixes]
     statements = [
@@ -69,13 +69,13 @@ def scoped_policy(bucket: str, prefixes: Sequence[str]) -> str:
 def assume_role(
     http: StoreHttp, location: StoreLocation, keys: StoreCredentials, policy: str, seconds: int
 ) -> StoreCredentials:
-    """Keys that may do what `policy` says, for `seconds` (900 at least). Blocks.
+    """Keys with the permissions of `policy`, for `seconds` (900 at least). Blocks.
 
     Raises:
-        StsMissing: the store knows no AssumeRole.
+        StsMissing: the store has no AssumeRole.
         StorageDenied: these keys may not assume a role.
-        StorageUnreachable: the store does not answer, or asks for fewer requests.
-        StoreUnusable: what answers is no STS.
+        StorageUnreachable: the store does not respond, or throttles requests.
+        StoreUnusable: the response is not from STS.
     """
     with Budget(STS_SECONDS):
         try:

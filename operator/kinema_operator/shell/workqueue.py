@@ -1,13 +1,13 @@
-"""Which key is looked at next: a keyed work queue with delays, backoff, and priority with ageing.
+"""The work queue: unique keys with delays, backoff, and priority with ageing.
 
-One key is never in two hands: what is added while it is worked on is run once more afterwards. Nothing that was
-added is lost; adding twice is looking once. Within a namespace the order is by time of arrival, with a bonus in seconds
-for priority, so a bulk resync lets live changes pass, but only for that many seconds (ageing: nothing starves).
+No key is reconciled twice at the same time: a key that is added meanwhile is reconciled again afterwards. A key that is
+added twice is reconciled once. Within a namespace the order is by time of arrival, with a bonus in seconds for
+priority, so live changes pass a bulk resync, but only by that many seconds (ageing: no key starves).
 
-Namespaces take turns, however many keys each has, and one has at most half of the hands that the others leave free, or
-one: reconciles that wait, for a store that is slow, say, never keep the hands from everybody else.
+Namespaces take turns, however many keys they have. One namespace gets at most half of the workers that the others leave
+free, or one, so reconciles that wait for a slow store do not block other namespaces.
 
-`Schedule` is the decision alone, told the time by its caller; `WorkQueue` lets workers wait for it.
+`Schedule` makes the decisions and gets the time from its caller; `WorkQueue` lets workers wait.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ K = TypeVar("K")
 
 
 class Priority(IntEnum):
-    """How urgent a key is."""
+    """Priority of a key."""
 
     RESYNC = 0
-    """Looked at because everything is: after a start or a change of leadership."""
+    """All keys are reconciled: after a start or a change of leadership."""
     LIVE = 1
-    """Something about it has changed, or its time has come."""
+    """An object has changed, or a delay is over."""
 
 
 AGEING_SECONDS = 5.0
-"""How long a key of a lower priority lets those of the next higher one pass."""
+"""Seconds by which keys of the next higher priority pass a key."""
 BACKOFF_DOUBLINGS = 32
-"""Beyond this many failures in a row the wait is at its maximum for any sensible setting."""
+"""Most doublings of the wait: it is at its maximum then for any sensible setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim(Generic[K]):
-    """A key in the hands of a worker."""
+    """A key that a worker reconciles."""
 
     key: K
     waited: float
-    """Seconds between the moment the key was due and this."""
+    """Seconds that the key was due before it was claimed."""
 
 
 class Schedule(Generic[K]):
-    """What is due, what is delayed, what is being worked on. Times are seconds of any steady clock."""
+    """Keys that are due, delayed or being reconciled. Times are seconds of any monotonic clock."""
 
     def __init__(self, backoff_initial: float, backoff_max: float, hands: int | None = None) -> None:
-        """`hands`: how many keys can be worked on at a time; None: no namespace is held back."""
+        """`hands`: number of workers; None: no limit per namespace."""
         self._hands = hands
         self._backoff = (backoff_initial, backoff_max)
         self._tickets = itertools.count()
         self._due: dict[K, tuple[float, int, float]] = {}  # rank, ticket, since
         self._heaps: dict[str, list[tuple[float, int, K]]] = {}
-        """What is due in each namespace; the namespaces in the order of their turns."""
+        """Due keys by namespace; the namespaces in the order of their turns."""
         self._in_hand: Counter[str] = Counter()
         self._delayed: dict[K, tuple[float, int]] = {}
         self._delayed_heap: list[tuple[float, int, K]] = []
@@ -84,19 +84,19 @@ class Schedule(Generic[K]):
         heapq.heappush(self._heaps.setdefault(_namespace(key), []), (rank, ticket, key))
 
     def add_at(self, key: K, when: float) -> None:
-        """Reconcile `key` at `when`, in place of any other time it had; at once still comes first."""
+        """Reconcile `key` at `when`, instead of any other delay; a key that is due stays due."""
         ticket = next(self._tickets)
         self._delayed[key] = (when, ticket)
         heapq.heappush(self._delayed_heap, (when, ticket, key))
 
     def add_by(self, key: K, when: float) -> None:
-        """Reconcile `key` at `when` at the latest: whatever comes sooner serves as well."""
+        """Reconcile `key` at `when` or earlier."""
         known = self._delayed.get(key)
         if key not in self._due and (known is None or known[0] > when):
             self.add_at(key, when)
 
     def claim(self, now: float) -> Claim[K] | None:
-        """Hand out the key whose turn it is, or None if none is due. Its delay, if any, is forgotten."""
+        """Claim the next due key, or None. Drops its delay, if any."""
         self._ripen(now)
         for namespace in list(self._heaps):
             if not self._may_take(namespace):
@@ -104,7 +104,7 @@ class Schedule(Generic[K]):
             heap = self._heaps.pop(namespace)
             claimed = self._first(heap, now)
             if heap:
-                self._heaps[namespace] = heap  # Behind all others.
+                self._heaps[namespace] = heap  # Its next turn is after all others.
             if claimed is not None:
                 self._in_hand[namespace] += 1
                 return claimed
@@ -147,11 +147,11 @@ class Schedule(Generic[K]):
         return wait
 
     def succeeded(self, key: K) -> None:
-        """The next failure of `key` is its first."""
+        """Reset the failure count of `key`."""
         self._failures.pop(key, None)
 
     def forget(self, key: K) -> None:
-        """`key` has ceased to exist: drop its delay and its failures."""
+        """Drop the delay and the failure count of a deleted `key`."""
         self._failures.pop(key, None)
         self._delayed.pop(key, None)
 
@@ -166,7 +166,7 @@ class Schedule(Generic[K]):
 
     @property
     def depth(self) -> int:
-        """Keys that are due and in nobody's hands."""
+        """Number of due keys that no worker has claimed."""
         return len(self._due)
 
     @property
@@ -186,7 +186,7 @@ def _namespace(key: object) -> str:
 
 
 class WorkQueue(Generic[K]):
-    """The schedule within one event loop."""
+    """A `Schedule` for one event loop."""
 
     def __init__(
         self, backoff_initial: float, backoff_max: float, clock: Callable[[], float], hands: int | None = None
@@ -199,7 +199,7 @@ class WorkQueue(Generic[K]):
 
     @property
     def depth(self) -> int:
-        """Keys that wait for a worker."""
+        """Number of due keys that no worker has claimed."""
         return self._schedule.depth
 
     @property
@@ -224,11 +224,11 @@ class WorkQueue(Generic[K]):
         return wait
 
     def succeeded(self, key: K) -> None:
-        """The next failure of `key` is its first."""
+        """Reset the failure count of `key`."""
         self._schedule.succeeded(key)
 
     def forget(self, key: K) -> None:
-        """`key` has ceased to exist."""
+        """Drop the delay and the failure count of a deleted `key`."""
         self._schedule.forget(key)
 
     async def claim(self) -> Claim[K]:
@@ -258,7 +258,7 @@ class WorkQueue(Generic[K]):
             self._idle.set()
 
     async def drain(self, seconds: float) -> bool:
-        """Hand out nothing more and wait until no key is in anyone's hands; whether that came in time."""
+        """Let no more keys be claimed and wait until none is being reconciled; returns whether that was in time."""
         self._closed = True
         if not self._schedule.working:
             return True

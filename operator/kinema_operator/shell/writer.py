@@ -1,8 +1,8 @@
-"""Carries out the object part of a plan, with as few and as cheap requests as the truth allows.
+"""Writes the objects of a plan with as few and as cheap requests as possible.
 
-What is right already is not written. What does not exist is made by a plain POST, which costs the API server half of
-an apply (measured); before such an object is changed for the first time, its ownership record is turned into that of
-an apply, as kubectl does on the way from client-side to server-side apply, so that a field we no longer state goes.
+Objects that are up to date are not written. New ones are created by POST, which costs the API server half of an apply
+(measured). Before the first change of such an object, its managedFields are converted to those of an apply, as kubectl
+does when it migrates to server-side apply, so that fields which we no longer set are removed.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.shell.client import Client
 
 UNWATCHED_TRUST_SECONDS = 60.0
-"""For how long an object of a kind that is not watched is believed to be as it was applied."""
+"""Time for which an object of an unwatched kind is assumed to be unchanged."""
 MAX_RIGHT = 4096
-"""Objects of which it is remembered that they are right."""
+"""Most objects that are remembered as up to date."""
 
 
 @dataclass
 class Trust:
-    """Unwatched objects of one resource that were right lately: name -> digest applied, when that was seen."""
+    """Unwatched objects of one resource that were up to date recently: name -> applied digest, time."""
 
     seen: dict[tuple[str, str, str], tuple[str, float]] = field(default_factory=dict)
 
 
 class Writer:
-    """Makes objects so."""
+    """Creates and updates objects."""
 
     def __init__(self, cache: ObjectCache, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self._cache = cache
         self._client = client
         self._clock = clock
         self._right: dict[tuple[str, str, str], tuple[KubeObject, KubeObject]] = {}
-        """What was last found to say what it should, with what said so: the very objects, which nobody changes."""
+        """The last live object that covered the desired one, and that one, compared by identity."""
 
     async def write(self, wanted: Apply, trust: Trust) -> None:
-        """Make the object so.
+        """Create or update the object if it differs.
 
         Raises:
             ForeignObject: an object of that name belongs to another owner.
@@ -99,7 +99,7 @@ class Writer:
 
 
 def as_applied(entries: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
-    """`managedFields` with what we created turned into what we applied; None if there is nothing to turn."""
+    """`managedFields` with our entry for create converted to one for apply; None if there is none."""
 
     def ours(entry: dict[str, Any], operation: str) -> bool:
         same = entry.get("manager") == names.FIELD_MANAGER and not entry.get("subresource")
@@ -111,7 +111,7 @@ def as_applied(entries: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
 
 
 def require_same_owner(live: KubeObject, desired: KubeObject) -> None:
-    """Refuse to touch what belongs to somebody else.
+    """Refuse to change an object of another owner.
 
     Raises:
         ForeignObject: `live` has another controlling owner than `desired`, or none.
@@ -126,7 +126,7 @@ def require_same_owner(live: KubeObject, desired: KubeObject) -> None:
 
 
 def _require_made_here(live: KubeObject) -> None:
-    """Refuse to change what Kinema has not made: an object that nobody owns may be anybody's.
+    """Refuse to change an object without an owner that Kinema has not created.
 
     Raises:
         ForeignObject: `live` does not carry Kinema's label.
