@@ -1,0 +1,104 @@
+"""How tokens lie over the frames and pixels of a clip: the strides of a codec and the patch of the network, in one place.
+
+Whatever counts tokens, rows or multiples asks a `LatentGrid`, so that a codec with strides needs no change elsewhere.
+Imports no torch, since the config of a model holds a grid.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+from kinema_model.errors import ShapeError
+
+Box = tuple[int, int, int]
+PIXELS: Final[Box] = (1, 1, 1)
+
+
+@dataclass(frozen=True)
+class LatentGrid:
+    """Strides of a codec (frames, rows and columns of pixels per latent) and the patch (latents per token).
+
+    A causal codec encodes the first frame alone and `strides[0]` frames in each latent frame after it, as the VAE of
+    Wan 2.1 does (arXiv:2503.20314, section 4.1), so a clip of 1 + k `strides[0]` frames has 1 + k latent frames.
+    """
+
+    patch: Box
+    strides: Box = PIXELS
+    causal: bool = False
+
+    @property
+    def cell(self) -> Box:
+        """Frames, rows and columns of pixels of one token."""
+        return (self.strides[0] * self.patch[0], self.strides[1] * self.patch[1], self.strides[2] * self.patch[2])
+
+    # Time.
+
+    def frames_of(self, rows: int) -> int:
+        """Frames of so many token rows."""
+        frames = rows * self.cell[0]
+        return max(0, frames - self.strides[0] + 1) if self.causal else frames
+
+    def rows_in(self, frames: int) -> int:
+        """Token rows that so many first frames fill."""
+        return (frames + self.strides[0] - 1 if self.causal else frames) // self.cell[0]
+
+    def row_at(self, frame: int) -> int:
+        """The token row whose first frame is nearest to this one, for a cut before `frame`."""
+        return round((frame + self.strides[0] - 1 if self.causal and frame else frame) / self.cell[0])
+
+    def rows_for(self, seconds: float, fps: float) -> int:
+        """Token rows of a clip of about so many seconds: the nearest number, at least one."""
+        frames = seconds * fps
+        return max(1, round((frames + self.strides[0] - 1 if self.causal else frames) / self.cell[0]))
+
+    def whole_frames(self, frames: int) -> int:
+        """The least number of frames that fills whole token rows and is no less than `frames`."""
+        rows = self.rows_in(frames)
+        return frames if self.frames_of(rows) == frames and rows else self.frames_of(rows + 1)
+
+    def pace(self, fps: float, reference_fps: float) -> float:
+        """What a token row takes of the rotary time axis, whose unit is a token row at `reference_fps`."""
+        return reference_fps / fps
+
+    def position(self, frame: int, fps: float, reference_fps: float) -> float:
+        """Where on the rotary time axis a clip begins whose first frame is `frame` of another."""
+        return frame / fps * reference_fps / self.cell[0]
+
+    # Shapes.
+
+    def latent_box(self, frames: int, height: int, width: int) -> Box:
+        """(T', H', W') latents of a clip of whole tokens.
+
+        Raises:
+            ShapeError: the clip is not whole tokens.
+        """
+        tokens = self.tokens_box(frames, height, width)
+        if (self.frames_of(tokens[0]), tokens[1] * self.cell[1], tokens[2] * self.cell[2]) != (frames, height, width):
+            raise ShapeError(
+                f"A clip of {frames} frames of {width}x{height} px is not whole tokens. Use {self.describe()}."
+            )
+        return (tokens[0] * self.patch[0], tokens[1] * self.patch[1], tokens[2] * self.patch[2])
+
+    def tokens_box(self, frames: int, height: int, width: int) -> Box:
+        """(T, H, W) tokens of a clip, cropped to whole ones."""
+        return self.rows_in(frames), height // self.cell[1], width // self.cell[2]
+
+    def tokens(self, frames: int, height: int, width: int) -> int:
+        """Tokens of a clip, cropped to whole ones.
+
+        Raises:
+            ShapeError: it is smaller than one token.
+        """
+        found = prod(self.tokens_box(frames, height, width))
+        if not found:
+            raise ShapeError(
+                f"A clip of {frames} frames of {width}x{height} px is smaller than a token. Use {self.describe()}."
+            )
+        return found
+
+    def describe(self) -> str:
+        """Which sizes are whole tokens, as part of a message."""
+        frames, rows, columns = self.cell
+        first = self.frames_of(1)
+        length = f"{first} frames and multiples of {frames} more" if first != frames else f"multiples of {frames} frames"
+        return f"{length}, {rows} rows and {columns} columns of pixels"
