@@ -96,7 +96,8 @@ class Task:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(C, T, H, W) of a clip's latents."""
-        return self._codec.latent_shape(self.config.frames, self.config.height, self.config.width_px)
+        config = self.config
+        return (config.channels, *config.grid.latent_box(config.frames, config.height, config.width_px))
 
     def indices(self, step: int) -> list[int]:
         """Ids of the samples of a step."""

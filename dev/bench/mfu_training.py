@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from bench.device import DEVICE
-from bench.shapes import WORLD_PATCH
+from bench.shapes import WORLD_GRID
 from kinema_model.codec.codec import to_float
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
@@ -28,7 +28,7 @@ from kinema_model.ema import Ema
 from kinema_model.network.config import NetworkConfig
 from kinema_model.network.flops import training_flops
 from kinema_model.network.pack import Box, Pack, Sample, pack_samples
-from kinema_model.packing.planning import StepPlanner, StreamState, patches
+from kinema_model.packing.planning import StepPlanner, StreamState, tokens_of
 from kinema_model.text.encoder import TEXT_DIM, TextEncoder
 from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, make_optimizer
 from kinema_world import World
@@ -61,7 +61,7 @@ class Feed:
     def __init__(self, config: ModelConfig, world: World, tokens: int) -> None:
         self.config = config
         self._world = world
-        self._planner = StepPlanner(lambda index: patches(world.shape(index), WORLD_PATCH), tokens)
+        self._planner = StepPlanner(lambda index: tokens_of(WORLD_GRID, world.shape(index)), tokens)
         self._state = StreamState()
         self._encoder = TextEncoder(device=DEVICE)
         draw = torch.Generator().manual_seed(0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from kinema_model.codec.grid import LatentGrid
 from kinema_world import ShapeMix
 
-# Pixels of a clip that make a token: frames, rows, columns.
-WORLD_PATCH: Final = (1, 8, 8)
+WORLD_GRID: Final = LatentGrid((1, 8, 8))
 _FULL: Final = 2**15
 
 

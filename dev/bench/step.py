@@ -36,12 +36,12 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.device import DEVICE, GPU, compile_blocks, has_compiler, published_peak, wait
-from bench.shapes import WORLD_PATCH, mix
+from bench.shapes import WORLD_GRID, mix
 from bench.waste import measure_waste
 from kinema_model.network.config import PUBLISHED
 from kinema_model.network.flops import forward_flops, training_flops
 from kinema_model.network.pack import Box
-from kinema_model.packing.planning import StepPlanner, StreamState, patches
+from kinema_model.packing.planning import StepPlanner, StreamState, tokens_of
 from kinema_model.rng import RngStream, generator
 from kinema_world import SceneKind
 from kinema_world.scene import ClipShape
@@ -72,7 +72,7 @@ def shape_of(sample: int) -> ClipShape:
 
 def mixed_boxes() -> list[Box]:
     """Clips of the first step that holds exactly the budget."""
-    planner = StepPlanner(lambda sample: patches(shape_of(sample), WORLD_PATCH), TOKENS)
+    planner = StepPlanner(lambda sample: tokens_of(WORLD_GRID, shape_of(sample)), TOKENS)
     state = StreamState()
     while True:
         samples, state = planner.plan(state)
@@ -229,7 +229,7 @@ def main() -> int:
     outputs, gradients = differences(ours, cases)
     print(f"outputs differ by {outputs:.1e}, gradients by {gradients:.1e}", flush=True)
     figures = report(cases, measure(ours, cases))
-    waste = measure_waste(shape_of, float, WORLD_PATCH, budget=TOKENS, ranks=1, steps=200)
+    waste = measure_waste(shape_of, float, WORLD_GRID, budget=TOKENS, ranks=1, steps=200)
     result(
         "step",
         samples=ROUNDS,

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from kinema_model.packing.planning import StepPlanner, StreamState, patches
+from kinema_model.codec.grid import LatentGrid
+from kinema_model.packing.planning import StepPlanner, StreamState, tokens_of
 from kinema_model.packing.sharing import Load, share
 from kinema_model.source import Shape
 
@@ -27,19 +28,19 @@ class Waste:
 def measure_waste(
     shape_of: Callable[[int], Shape],
     flops_of: Callable[[int], float],
-    patch: tuple[int, int, int],
+    grid: LatentGrid,
     *,
     budget: int,
     ranks: int,
     steps: int,
 ) -> Waste:
     """The waste of `steps` steps from a stream's begin, where `flops_of(tokens)` tells what a sample costs."""
-    planner = StepPlanner(lambda sample: patches(shape_of(sample), patch), budget)
+    planner = StepPlanner(lambda sample: tokens_of(grid, shape_of(sample)), budget)
     state, used, pixels, imbalances = StreamState(), 0, 0, []
     for _ in range(steps):
         samples, state = planner.plan(state)
         shapes = [shape_of(sample) for sample in samples]
-        tokens = [patches(shape, patch) for shape in shapes]
+        tokens = [tokens_of(grid, shape) for shape in shapes]
         loads = [Load(sample, n, flops_of(n)) for sample, n in zip(samples, tokens, strict=True)]
         work = [sum(load.flops for load in mine) for mine in share(loads, ranks)]
         used += sum(tokens)
@@ -47,7 +48,7 @@ def measure_waste(
         imbalances.append(max(work) / (sum(work) / ranks))
     return Waste(
         filler=1 - used / (steps * budget),
-        rounding=1 - used * prod(patch) / pixels,
+        rounding=1 - used * prod(grid.cell) / pixels,
         imbalance=sum(imbalances) / steps,
         worst_imbalance=max(imbalances),
     )

@@ -24,7 +24,7 @@ from torch import multiprocessing as processes
 
 from kinema_model.errors import ConfigError
 from kinema_model.network.pack import Pack
-from kinema_model.packing.planning import StepPlanner, StreamState, patches
+from kinema_model.packing.planning import StepPlanner, StreamState, tokens_of
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.training import TrainingObjective
 from kinema_world import World
@@ -83,7 +83,7 @@ def planner_of(settings: Settings, tokens: Callable[[int], int]) -> StepPlanner:
 
 def size_of(objective: TrainingObjective, index: int) -> int:
     """Tokens of a sample's clip."""
-    return patches(objective.source.shape(index), objective.config.patch)
+    return tokens_of(objective.config.grid, objective.source.shape(index))
 
 
 class Inline:

@@ -148,10 +148,9 @@ def _beside(examination: EvaluationContext, kinds: Sequence[SceneKind], sizes: S
 def sizes_of(world: WorldConfig, config: ModelConfig) -> list[tuple[int, int]]:
     """Up to six (height, width) of a world that a model draws: its own, and those nearest to 9:16 up to 16:9."""
     area = config.height * config.width_px
+    _, rows, columns = config.grid.cell
     fitting = [
-        (h, w)
-        for h, w in world.shapes.sizes
-        if h % config.patch[1] == 0 and w % config.patch[2] == 0 and max(h, w) <= config.max_side
+        (h, w) for h, w in world.shapes.sizes if h % rows == 0 and w % columns == 0 and max(h, w) <= config.max_side
     ]
     sizes = [(config.height, config.width_px)]
     for aspect in _ASPECTS if fitting else ():

@@ -74,7 +74,7 @@ def examine(examination: EvaluationContext) -> Section:
         )
     config = examination.model.config
     rows = chunk_rows(config, streaming, config.rows_for(examination.plan.seconds))
-    lengths = [config.patch[0] * count for count in rows]
+    lengths = [config.grid.frames_of(count) for count in rows]
     judged = _Judged()
     for place, (scene, truth) in enumerate(_chosen(examination, lengths)):
         judged.truth.append(truth)

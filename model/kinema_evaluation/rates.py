@@ -75,7 +75,7 @@ def _shapes(examination: EvaluationContext) -> dict[int, ClipShape]:
     longest = min(config.max_frames, max(examination.world.shapes.frames))
     seconds = min(own.frames / own.fps, longest / max(config.rates))
     return {
-        rate: replace(own, frames=config.patch[0] * config.rows_for(seconds, rate), fps=rate)
+        rate: replace(own, frames=config.grid.frames_of(config.rows_for(seconds, rate)), fps=rate)
         for rate in sorted(config.rates)
     }
 

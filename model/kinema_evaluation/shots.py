@@ -97,7 +97,7 @@ def _streamed(examination: EvaluationContext, scenes: Sequence[Scene]) -> list[_
         seconds = [shot.frames / scene.shape.fps for shot in scene.shots]
         shots = [Shot(prompt, time) for prompt, time in zip(scene.captions.shots, seconds, strict=True)]
         video = np.concatenate(list(examination.stream(shots, place)))
-        streamed.append(_TwoShotClip(video, config.rows_for(seconds[0]) * config.patch[0], config.fps))
+        streamed.append(_TwoShotClip(video, config.grid.frames_of(config.rows_for(seconds[0])), config.fps))
     examination.on_progress(examination.section, len(scenes), len(scenes))
     return streamed
 

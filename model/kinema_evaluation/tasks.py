@@ -227,7 +227,7 @@ def _moving(bench: Bench, clips: Sequence[Video]) -> Score | None:
 def _inpaint(bench: Bench) -> Found:
     asked = [staged.with_new_appearance(scene, shape_too=True) for scene in bench.scenes]
     masks = [staged.region(scene, other) for scene, other in zip(bench.scenes, asked, strict=True)]
-    reach = max(bench.examination.model.config.patch[1:]) // 2
+    reach = max(bench.examination.model.config.grid.cell[1:]) // 2
     outside = [staged.far_outside(mask, reach).numpy() for mask in masks]
     inputs = [
         inputs_for(Task.INPAINT, bench.frames, pixels(clip), mask=mask)

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kinema_model.codec.grid import CODECS, CodecName, LatentGrid
 from kinema_model.conditions.tasks import Task
 from kinema_model.errors import BrokenArtefact, ConfigError, ShapeError, UnknownPreset, reasons
 from kinema_model.network.config import NetworkConfig
@@ -44,7 +45,7 @@ class ModelConfig(BaseModel):
 
     preset: str
     network: NetworkConfig
-    codec: Literal["pixel"] = "pixel"
+    codec: CodecName = "pixel"
     places: Literal["none", "space", "space-time"] = Field(
         default="none", description="a channel beside the latents that tells each token's absolute place in the clip"
     )
@@ -72,12 +73,10 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        sizes = zip(
-            ("frames", "height", "width_px"), (self.frames, self.height, self.width_px), self.patch, strict=True
-        )
-        for name, size, side in sizes:
-            if size % side:
-                raise ValueError(f"{name} {size} must be a multiple of the patch side {side}")
+        try:
+            self.grid.latent_box(self.frames, self.height, self.width_px)
+        except ShapeError as error:
+            raise ValueError(f"frames, height and width_px: {error}") from error
         if self.frames > self.max_frames or max(self.height, self.width_px) > self.max_side:
             raise ValueError("the default clip must be within max_frames and max_side; raise the limits")
         if self.network.in_channels != self.channels + (self.places != "none"):
@@ -93,14 +92,21 @@ class ModelConfig(BaseModel):
     def _check_streaming(self, streaming: StreamingConfig) -> None:
         if self.places == "space-time":
             raise ValueError("streaming has no end to scale time by; set places to 'space' or 'none'")
-        for name, frames in (
-            ("chunk_frames", streaming.chunk_frames),
-            ("reference_frames", streaming.reference_frames),
-        ):
-            if frames % self.patch[0]:
-                raise ValueError(f"streaming.{name} {frames} must be a multiple of the patch's {self.patch[0]} frames")
+        if self.grid.causal:
+            raise ValueError(f"streaming needs a codec that is not causal; the codec {self.codec!r} is")
+        if streaming.chunk_frames % self.grid.cell[0]:
+            raise ValueError(
+                f"streaming.chunk_frames {streaming.chunk_frames} must be a multiple of the {self.grid.cell[0]} frames "
+                "of a token"
+            )
         if streaming.reference_frames > streaming.chunk_frames:
             raise ValueError("streaming.reference_frames must not exceed streaming.chunk_frames")
+
+    @property
+    def grid(self) -> LatentGrid:
+        """How tokens lie over the frames and pixels of a clip."""
+        codec = CODECS[self.codec]
+        return LatentGrid(self.patch, codec.strides, codec.causal)
 
     @property
     def patch(self) -> tuple[int, int, int]:
@@ -115,17 +121,17 @@ class ModelConfig(BaseModel):
     @property
     def tokens_per_clip(self) -> int:
         """Tokens of a clip of the default shape."""
-        pt, ph, pw = self.patch
-        return (self.frames // pt) * (self.height // ph) * (self.width_px // pw)
+        return self.grid.tokens(self.frames, self.height, self.width_px)
 
     def rows_for(self, seconds: float, fps: int | None = None) -> int:
         """Token rows nearest to so many seconds at `fps` (None: the model's own rate), at least 1."""
-        return max(1, round(seconds * (fps or self.fps) / self.patch[0]))
+        return self.grid.rows_for(seconds, fps or self.fps)
 
     @property
     def least_rows(self) -> int:
         """Token rows of the shortest clip: 2 where one row is a picture that the model was not trained on, else 1."""
-        return 1 if Task.PICTURE in self.tasks or self.frames == self.patch[0] or self.patch[0] > 1 else 2
+        one_frame = self.grid.frames_of(1) == 1
+        return 2 if one_frame and Task.PICTURE not in self.tasks and self.frames > 1 else 1
 
     def rate(self, fps: int | None) -> int:
         """`fps`, or the model's own rate for None. Raises `ShapeError` for a rate that the model was not trained at."""

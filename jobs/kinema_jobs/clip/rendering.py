@@ -93,14 +93,14 @@ def output_shape(
     height, width = input_size or (config.height, config.width_px)
     if request.size is not None:
         width, height = _parse_size(request.size)
-    _, patch_h, patch_w = config.patch
+    _, rows, columns = config.grid.cell
     fps = config.rate(request.fps)
     if fps > MAX_FPS:
         raise ShapeError(f"This model's clips have more than {MAX_FPS} frames per second: use another model.")
-    if height % patch_h or width % patch_w or max(height, width) > config.max_side:
+    if height % rows or width % columns or max(height, width) > config.max_side:
         raise ShapeError(
-            f"This model cannot render {width}x{height}: use a width in multiples of {patch_w} and a height in "
-            f"multiples of {patch_h}, up to {config.max_side} pixels; its own size is "
+            f"This model cannot render {width}x{height}: use a width in multiples of {columns} and a height in "
+            f"multiples of {rows}, up to {config.max_side} pixels; its own size is "
             f"{config.width_px}x{config.height}."
         )
     check_frame_size(height, width)
@@ -109,8 +109,8 @@ def output_shape(
     if task is Task.PICTURE:
         return OutputShape(1, height, width, float(fps))
     lengths = (request.seconds, *(shot.seconds for shot in request.shots))
-    frames = sum(config.rows_for(seconds, fps) for seconds in lengths) * config.patch[0]
-    if frames < config.least_rows * config.patch[0]:
+    frames = config.grid.frames_of(sum(config.rows_for(seconds, fps) for seconds in lengths))
+    if frames < config.grid.frames_of(config.least_rows):
         raise ShapeError(f"This model cannot render {request.seconds:g} seconds: request at least {2 / fps:g}.")
     if frames > config.max_frames and config.streaming is None:
         raise ShapeError(
@@ -158,7 +158,7 @@ def require_memory(config: ModelConfig, request: ClipRequest, shape: OutputShape
     frames = shape.frames
     if config.streaming is not None and _streams(config, request, shape):
         frames = min(frames, config.streaming.chunk_frames)
-    tokens = (frames // config.patch[0]) * (shape.height // config.patch[1]) * (shape.width // config.patch[2])
+    tokens = config.grid.tokens(frames, shape.height, shape.width)
     halves = 1 if request.guidance_scale == NO_GUIDANCE else 2
     need = 8 * tokens * halves * (network.width + network.ffn_dim) + 3 * shape.frames * shape.height * shape.width
     clip = f"A clip of {shape.size} with {shape.frames} frames needs at least {in_gib(need)} of memory and"

@@ -39,7 +39,7 @@ def shapes_of(chosen: ClipShapes | None, model: ModelConfig) -> ShapeMix:
         return own
     changes: dict[str, Any]
     if chosen.min_side and chosen.max_side:
-        changes = {"sides": (chosen.min_side, chosen.max_side), "patch": model.patch[1:]}
+        changes = {"sides": (chosen.min_side, chosen.max_side), "patch": model.grid.cell[1:]}
     else:
         changes = own.model_dump(include={"sides", "aspects", "patch"})
     mix = ShapeMix(frames=chosen.frames or own.frames, fps=chosen.fps or own.fps, **changes)

@@ -1,5 +1,7 @@
 """Codecs between pixels and latents. The network sees latents only, so a learned codec can replace `PixelCodec`."""
 
+from collections.abc import Callable
+from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -7,7 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kinema_model.codec.grid import CODECS, Box, CodecName
 from kinema_model.config import ModelConfig
+from kinema_model.errors import ConfigError
 
 Video = npt.NDArray[np.uint8]
 """Pixels of a clip (T, H, W, 3), or of several of one shape (B, T, H, W, 3)."""
@@ -24,15 +28,9 @@ class Codec(Protocol):
         """Latents (B, C, T', H', W') -> video in [-1, 1] (B, 3, T, H, W)."""
         ...
 
-    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """(C, T', H', W') of a clip of this many frames and pixels."""
-        ...
-
 
 class PixelCodec:
     """Pixels are the latents; decoding clamps, since a sampler may overshoot the range."""
-
-    channels = 3
 
     def encode(self, video: Tensor) -> Tensor:
         """Video in [-1, 1] (B, 3, T, H, W), returned unchanged."""
@@ -42,15 +40,50 @@ class PixelCodec:
         """Latents (B, 3, T, H, W), clamped to [-1, 1]."""
         return latents.clamp(-1, 1)
 
-    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """(3, T, H, W) of a clip of this many frames and pixels."""
-        return self.channels, frames, height, width
+
+class UnshuffleCodec:
+    """Pixels of a cell as channels of one latent: lossless, and with strides as a learned codec has them.
+
+    It is the 3D form of pixel unshuffle (Shi et al. 2016, arXiv:1609.05158).
+    """
+
+    def __init__(self, strides: Box = CODECS["unshuffle"].strides) -> None:
+        self._strides = strides
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Video (B, 3, T, H, W) of whole cells -> latents (B, 3 st sh sw, T / st, H / sh, W / sw)."""
+        b, c, t, h, w = video.shape
+        st, sh, sw = self._strides
+        cells = video.reshape(b, c, t // st, st, h // sh, sh, w // sw, sw)
+        return cells.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, c * prod(self._strides), t // st, h // sh, w // sw)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, 3 st sh sw, T', H', W') -> video (B, 3, T, H, W) held within [-1, 1]."""
+        b, _, t, h, w = latents.shape
+        st, sh, sw = self._strides
+        cells = latents.reshape(b, -1, st, sh, sw, t, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
+        return cells.reshape(b, -1, t * st, h * sh, w * sw).clamp(-1, 1)
 
 
 def make_codec(config: ModelConfig) -> Codec:
-    """The codec that the config names."""
-    codecs: dict[str, type[PixelCodec]] = {"pixel": PixelCodec}
+    """The codec that the config names.
+
+    Raises:
+        ConfigError: the network is made for latents of another codec.
+    """
+    channels = CODECS[config.codec].channels
+    if config.channels != channels:
+        raise ConfigError(
+            f"network.out_channels is {config.channels} and the codec {config.codec!r} has {channels} channels. "
+            f"Set it to {channels}, or choose another codec."
+        )
+    codecs: dict[CodecName, Callable[[], Codec]] = {"pixel": PixelCodec, "unshuffle": UnshuffleCodec}
     return codecs[config.codec]()
+
+
+def blank_latents(config: ModelConfig, frames: int, height: int, width: int) -> Tensor:
+    """Zeros (C, T', H', W') in the shape of the latents of a clip. Raises `ShapeError`."""
+    return torch.zeros(config.channels, *config.grid.latent_box(frames, height, width))
 
 
 def to_float(video: Tensor) -> Tensor:

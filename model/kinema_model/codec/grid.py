@@ -1,4 +1,4 @@
-"""How tokens lie over the frames and pixels of a clip: the strides of a codec and the patch of the network, in one place.
+"""How tokens lie over the frames and pixels of a clip, by the strides of a codec and the patch of the network.
 
 Whatever counts tokens, rows or multiples asks a `LatentGrid`, so that a codec with strides needs no change elsewhere.
 Imports no torch, since the config of a model holds a grid.
@@ -6,12 +6,29 @@ Imports no torch, since the config of a model holds a grid.
 
 from dataclasses import dataclass
 from math import prod
-from typing import Final
+from typing import Final, Literal
 
 from kinema_model.errors import ShapeError
 
 Box = tuple[int, int, int]
 PIXELS: Final[Box] = (1, 1, 1)
+CodecName = Literal["pixel", "unshuffle"]
+
+
+@dataclass(frozen=True)
+class CodecShape:
+    """Channels of a codec's latents, its strides, and whether it is causal."""
+
+    channels: int
+    strides: Box = PIXELS
+    causal: bool = False
+
+
+CODECS: Final[dict[CodecName, CodecShape]] = {
+    "pixel": CodecShape(3),
+    # Lossless: each latent holds the 4 x 2 x 2 pixels of its cell.
+    "unshuffle": CodecShape(48, (4, 2, 2)),
+}
 
 
 @dataclass(frozen=True)
@@ -99,6 +116,5 @@ class LatentGrid:
     def describe(self) -> str:
         """Which sizes are whole tokens, as part of a message."""
         frames, rows, columns = self.cell
-        first = self.frames_of(1)
-        length = f"{first} frames and multiples of {frames} more" if first != frames else f"multiples of {frames} frames"
-        return f"{length}, {rows} rows and {columns} columns of pixels"
+        first = f"{self.frames_of(1)} plus " if self.causal else ""
+        return f"{first}multiples of {frames} frames, {rows} rows and {columns} columns of pixels"

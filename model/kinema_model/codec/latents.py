@@ -7,19 +7,19 @@ from kinema_model.config import ModelConfig
 from kinema_model.network.pack import Part
 
 
-def token_times(config: ModelConfig, frames: int, fps: float, first: float = 0.0) -> Tensor:
-    """(T',) positions of token rows on the rotary time axis; the first row begins at `first` seconds.
+def token_times(config: ModelConfig, rows: int, fps: float, first: int = 0) -> Tensor:
+    """(rows,) positions of token rows on the rotary time axis, of a clip that begins at frame `first` of another.
 
-    The axis counts seconds, so that equal speeds look equal at every frame rate; its unit is 1 / `reference_fps` s.
-    `frames` are latent frames at `fps` frames per second.
+    The axis counts seconds, so that equal speeds look equal at every frame rate; its unit is a row at `reference_fps`.
     """
-    rows = torch.arange(frames // config.patch[0], dtype=torch.float32)
-    return first * config.reference_fps + rows * (config.reference_fps / fps)
+    steps = torch.arange(rows, dtype=torch.float32)
+    begin = config.grid.position(first, fps, config.reference_fps)
+    return begin + steps * config.grid.pace(fps, config.reference_fps)
 
 
-def whole_clip(config: ModelConfig, latents: Tensor, fps: float) -> Part:
-    """Latents (C, T, H, W) of a clip as a part that begins at 0 s, all tokens at noise level 1."""
+def whole_clip(config: ModelConfig, latents: Tensor, fps: float, first: int = 0) -> Part:
+    """Latents (C, T, H, W) of a clip that begins at frame `first` of another, all tokens at noise level 1."""
     pt, ph, pw = config.patch
     _, t, h, w = latents.shape
     levels = torch.ones(t // pt, h // ph, w // pw)
-    return Part(latents, levels, token_times(config, t, fps))
+    return Part(latents, levels, token_times(config, t // pt, fps, first))

@@ -5,14 +5,15 @@ field would leak frames that sampling does not have. Frames at the start are tok
 others are separate parts at the time of their first frame.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from kinema_model.codec.codec import Codec
-from kinema_model.codec.latents import token_times, whole_clip
+from kinema_model.codec.latents import whole_clip
+from kinema_model.codec.masks import latents_of_tokens, pixels_of_tokens, tokens_of_mask
 from kinema_model.conditions.task_inputs import Segment, TaskInputs, check_inputs
 from kinema_model.config import ModelConfig
 from kinema_model.network.pack import Part
@@ -25,14 +26,14 @@ def condition(config: ModelConfig, codec: Codec, latents: Tensor, fps: float, in
     that noise is added to. `fps` is in frames per second. Raises `ShapeError` for inputs that do not fit the clip.
     """
     clip = whole_clip(config, latents, fps)
-    frames, height, width = latents.shape[1:]  # the pixel codec keeps sizes
-    check_inputs(inputs, frames, height, width)
+    check_inputs(inputs, *_pixels_of(config, clip))
     if inputs.source is not None and inputs.mask is not None:
         clip = _masked(config, codec, clip, inputs.source, inputs.mask)
     beside = []
     for segment in inputs.segments:
         if segment.at == 0:
-            clip = _begun(config, codec, clip, segment)
+            clip, *rest = _begun(config, codec, clip, segment, fps)
+            beside.extend(rest)
         else:
             beside.append(_beside(config, codec, segment, fps))
     return clip, *beside
@@ -40,48 +41,48 @@ def condition(config: ModelConfig, codec: Codec, latents: Tensor, fps: float, in
 
 def reference(config: ModelConfig, codec: Codec, frames: Tensor, fps: float) -> Part:
     """Reference frames (3, t, H, W) in [-1, 1] of a stream, as an input segment that ends where the clip begins."""
-    return _beside(config, codec, Segment(frames, -frames.shape[1]), fps)
+    return _beside(config, codec, Segment(frames, -config.grid.whole_frames(frames.shape[1])), fps)
 
 
-def made_tokens(config: ModelConfig, mask: Tensor) -> Tensor:
-    """A mask of pixels (T, H, W) -> of tokens (T', H', W'), 1.0 where any pixel of the patch is in the mask, else 0."""
-    return F.max_pool3d(mask.float()[None, None], config.patch, config.patch)[0, 0]
+def _pixels_of(config: ModelConfig, clip: Part) -> tuple[int, int, int]:
+    """Frames, height and width in pixels of a clip of whole tokens."""
+    rows, height, width = clip.levels.shape
+    return config.grid.frames_of(rows), height * config.grid.cell[1], width * config.grid.cell[2]
 
 
 def _masked(config: ModelConfig, codec: Codec, clip: Part, source: Tensor, mask: Tensor) -> Part:
-    """The clip with the source in the patches outside the mask; the mask is filled with grey before encoding."""
-    levels = made_tokens(config, mask)
-    encoded = codec.encode((source * ~_pixels(config, levels).bool())[None])[0]
+    """The clip with the source in the tokens outside the mask; the mask is filled with grey before encoding."""
+    levels = tokens_of_mask(config.grid, mask)
+    encoded = codec.encode((source * ~pixels_of_tokens(config.grid, levels).bool())[None])[0]
     return _overlaid(config, clip, encoded, levels)
 
 
-def _begun(config: ModelConfig, codec: Codec, clip: Part, segment: Segment) -> Part:
-    """The clip with an input segment as its first frames, as far as these fill whole rows of tokens."""
-    encoded = codec.encode(segment.video[None])[0]
-    rows = encoded.shape[1] // config.patch[0]
+def _begun(config: ModelConfig, codec: Codec, clip: Part, segment: Segment, fps: float) -> tuple[Part, ...]:
+    """The clip with an input segment as its first token rows, and a part for the frames that fill no whole row."""
+    rows = config.grid.rows_in(segment.video.shape[1])
+    filled = config.grid.frames_of(rows)
+    rest = segment.video[:, filled:]
+    beside = (_beside(config, codec, Segment(rest, filled), fps),) if rest.shape[1] else ()
+    if not rows:
+        return clip, *beside
+    encoded = codec.encode(segment.video[None, :, :filled])[0]
     levels = clip.levels.clone()
     levels[:rows] = 0
     padded = F.pad(encoded, (0, 0, 0, 0, 0, clip.latents.shape[1] - encoded.shape[1]))
-    return _overlaid(config, clip, padded, levels)
+    return _overlaid(config, clip, padded, levels), *beside
 
 
 def _overlaid(config: ModelConfig, clip: Part, encoded: Tensor, levels: Tensor) -> Part:
-    made = _pixels(config, levels)
+    made = latents_of_tokens(config.grid, levels)
     return Part(clip.latents * made + encoded * (1 - made), torch.minimum(clip.levels, levels), clip.times)
 
 
 def _beside(config: ModelConfig, codec: Codec, segment: Segment, fps: float) -> Part:
-    encoded = codec.encode(segment.video[None])[0]
-    part = whole_clip(config, encoded, fps)
-    times = token_times(config, encoded.shape[1], fps, first=segment.at / fps)
-    return Part(part.latents, torch.zeros_like(part.levels), times)
-
-
-def _pixels(config: ModelConfig, tokens: Tensor) -> Tensor:
-    """Values of tokens (T', H', W') for every pixel (T, H, W)."""
-    for axis, side in enumerate(config.patch):
-        tokens = tokens.repeat_interleave(side, axis)
-    return tokens
+    """The segment encoded alone; its last frame is repeated until it fills whole rows of tokens."""
+    missing = config.grid.whole_frames(segment.video.shape[1]) - segment.video.shape[1]
+    filled = torch.cat([segment.video, *[segment.video[:, -1:]] * missing], dim=1)
+    part = whole_clip(config, codec.encode(filled[None])[0], fps, segment.at)
+    return replace(part, levels=torch.zeros_like(part.levels))
 
 
 @dataclass(frozen=True)
@@ -118,14 +119,15 @@ def seams(made: Tensor, inputs: TaskInputs) -> list[Seam]:
     return found
 
 
-def paste(made: Tensor, inputs: TaskInputs, patch: tuple[int, int, int]) -> Tensor:
+def paste(made: Tensor, inputs: TaskInputs, cell: tuple[int, int, int]) -> Tensor:
     """A generated clip (3, T, H, W) with its inputs pasted in, bit for bit.
 
-    `patch` is (frames, rows, columns). Around a mask the generated pixels fade into the source within half a patch.
+    `cell` is the size of a token in frames, rows and columns. Around a mask the generated pixels fade into the source
+    within half a cell.
     """
     clip = made.clone()
     if inputs.source is not None and inputs.mask is not None:
-        share = _faded(inputs.mask, max(patch[1:]))
+        share = _faded(inputs.mask, max(cell[1:]))
         clip = torch.where(share == 0, inputs.source, inputs.source + share * (made - inputs.source))
         clip = torch.where(share == 1, made, clip)
     for segment in inputs.segments:

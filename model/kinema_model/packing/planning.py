@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, count, islice
-from math import prod
 from typing import Final, Self
 
+from kinema_model.codec.grid import LatentGrid
 from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.source import Shape
 
@@ -124,9 +124,6 @@ def _fill(sizes: Sequence[int], room: int) -> list[int]:
     return chosen[::-1]
 
 
-def patches(shape: Shape, patch: tuple[int, int, int]) -> int:
-    """Tokens of a clip cropped to whole patches. Raises `ShapeError` where it is smaller than one."""
-    cells = [size // side for size, side in zip((shape.frames, shape.height, shape.width), patch, strict=True)]
-    if not all(cells):
-        raise ShapeError(f"A clip of {shape} is smaller than a patch of {patch}. Give larger clips or smaller patches.")
-    return prod(cells)
+def tokens_of(grid: LatentGrid, shape: Shape) -> int:
+    """Tokens of a clip cropped to whole ones. Raises `ShapeError` where it is smaller than one."""
+    return grid.tokens(shape.frames, shape.height, shape.width)

@@ -11,7 +11,7 @@ from typing import Final
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.network.flops import training_flops
-from kinema_model.packing.planning import StepPlanner, StreamState, patches
+from kinema_model.packing.planning import StepPlanner, StreamState, tokens_of
 from kinema_model.packing.sharing import Load, share
 from kinema_model.source import Source
 
@@ -53,7 +53,7 @@ class Steps:
     def __init__(self, source: Source, config: ModelConfig, budget: int) -> None:
         self._source = source
         self._config = config
-        largest = max(patches(shape, config.patch) for shape in source.largest_shapes())
+        largest = max(tokens_of(config.grid, shape) for shape in source.largest_shapes())
         if largest > budget:
             raise ShapeError(
                 f"A step of {budget} tokens does not hold the largest clip, which has {largest}. "
@@ -69,7 +69,7 @@ class Steps:
             yield Step(number, tuple(self._load(sample) for sample in samples), state)
 
     def _tokens(self, sample: int) -> int:
-        return patches(self._source.shape(sample), self._config.patch)
+        return tokens_of(self._config.grid, self._source.shape(sample))
 
     def _load(self, sample: int) -> Load:
         tokens = self._tokens(sample)

@@ -25,7 +25,7 @@ from kinema_model.source import Clip
 
 def chunk_rows(config: ModelConfig, streaming: StreamingConfig, rows: int) -> list[int]:
     """Token rows of each chunk of a shot with so many `rows`: full chunks, and the rest in the last one."""
-    full = streaming.chunk_frames // config.patch[0]
+    full = config.grid.rows_in(streaming.chunk_frames)
     return [min(full, rows - first) for first in range(0, rows, full)]
 
 
@@ -56,16 +56,16 @@ def chunked_sample(
     """
     whole = whole_clip(config, codec.encode(to_float(clip.video[None]))[0], clip.fps)
     total, height, width = whole.levels.shape
-    starts = [round(first / config.patch[0]) for first in clip.starts]
+    starts = [config.grid.row_at(first) for first in clip.starts]
     rows = [n for first, end in pairwise([*starts, total]) for n in chunk_rows(config, streaming, end - first)]
     context = int(draw.integers(len(rows)))
     rows = rows[: context + 1]
-    shift = config.shift_for(streaming.chunk_frames // config.patch[0] * height * width)
+    shift = config.shift_for(config.grid.rows_in(streaming.chunk_frames) * height * width)
     levels = torch.full((sum(rows),), streaming.context_level)
     levels[sum(rows[:context]) :] = shift_levels(level, shift)
     beside: tuple[Part, ...] = ()
     if context:
-        first = clip.video[: rows[0] * config.patch[0]]
+        first = clip.video[: config.grid.frames_of(rows[0])]
         beside = tuple(
             replace(part, levels=torch.full_like(part.levels, streaming.context_level))
             for part in reference_of(config, streaming, codec, first, clip.fps)

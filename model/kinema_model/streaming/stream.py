@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinema_model.codec.codec import Codec, Video, to_uint8
+from kinema_model.codec.codec import Codec, Video, blank_latents, to_uint8
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig, StreamingConfig
 from kinema_model.denoiser import VideoDenoiser
@@ -181,7 +181,7 @@ class Streamer:
 
     def _shift(self, part: Part) -> float:
         """The shift of a full chunk, as in training, also for a shorter chunk at the end of a shot."""
-        full = self._streaming.chunk_frames // self.config.patch[0]
+        full = self.config.grid.rows_in(self._streaming.chunk_frames)
         return self.config.shift_for(full * part.levels[0].numel())
 
     def _kept(self, chunk: _Chunk, latents: Tensor) -> None:
@@ -196,8 +196,9 @@ class Streamer:
         return replace(part, latents=noisy, levels=torch.full_like(part.levels, level))
 
     def _part(self, chunk: _Chunk) -> Part:
-        shape = self._codec.latent_shape(chunk.rows * self.config.patch[0], self._options.height, self._options.width)
-        return whole_clip(self.config, torch.zeros(shape), self._options.fps)
+        frames = self.config.grid.frames_of(chunk.rows)
+        blank = blank_latents(self.config, frames, self._options.height, self._options.width)
+        return whole_clip(self.config, blank, self._options.fps)
 
     def _all_texts(self, shot: int) -> list[Tensor]:
         """The states (L, text_dim) of the prompt and, with guidance, of the negative prompt."""

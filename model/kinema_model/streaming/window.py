@@ -74,7 +74,7 @@ class Window:
     ) -> None:
         self.config: ModelConfig = model.config
         # Length of a token row on the time axis, for chunks of a single row; longer ones have it in their times.
-        self._pace = self.config.reference_fps / (self.config.fps if fps is None else fps)
+        self._pace = self.config.grid.pace(self.config.fps if fps is None else fps, self.config.reference_fps)
         self.chunks: deque[CachedChunk] = deque(maxlen=streaming.window_chunks)
         self.references: tuple[CachedChunk, ...] = ()
         self._model = model

@@ -42,7 +42,7 @@ def test_a_clip_that_is_not_whole_tokens_is_refused_with_the_sizes_that_are(
 
 
 def test_the_message_names_the_lengths_of_a_causal_codec() -> None:
-    assert WAN.describe() == "1 frames and multiples of 4 more, 16 rows and 16 columns of pixels"
+    assert WAN.describe() == "1 plus multiples of 4 frames, 16 rows and 16 columns of pixels"
 
 
 @given(GRIDS, st.integers(1, 50))
@@ -67,14 +67,8 @@ def test_a_cut_at_the_first_frame_of_a_row_is_at_that_row(grid: LatentGrid, row:
 
 
 @given(GRIDS, st.integers(0, 20), st.floats(1, 60))
-def test_a_segment_that_begins_where_a_row_begins_stands_at_that_row(grid: LatentGrid, row: int, fps: float) -> None:
-    if grid.causal and row:
-        # A segment's first latent frame holds one frame, which is the last one of that row.
-        first = row * grid.cell[0] if grid.patch[0] == 1 else None
-    else:
-        first = grid.frames_of(row)
-    if first is not None:
-        assert grid.position(first, fps, 8.0) == pytest.approx(row * grid.pace(fps, 8.0))
+def test_a_segment_a_row_later_stands_a_row_later_on_the_time_axis(grid: LatentGrid, row: int, fps: float) -> None:
+    assert grid.position(row * grid.cell[0], fps, 8.0) == pytest.approx(row * grid.pace(fps, 8.0))
 
 
 @given(GRIDS, st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**16))

@@ -15,7 +15,8 @@ from examples import examples
 from kinema_model import pipeline as pipeline_module
 from kinema_model.artefact import save_model
 from kinema_model.codec.codec import make_codec, to_float
-from kinema_model.conditions.conditioning import condition, made_tokens, paste, seams
+from kinema_model.codec.masks import tokens_of_mask
+from kinema_model.conditions.conditioning import condition, paste, seams
 from kinema_model.conditions.task_inputs import Segment, TaskInputs, draw_inputs, inputs_for, training_clip
 from kinema_model.conditions.tasks import TRAINED_BY, Task, check_task, draw_task
 from kinema_model.config import ModelConfig
@@ -123,7 +124,7 @@ def test_a_mask_is_rounded_outward_to_patches(row: int, column: int, height: int
     config = ModelConfig.from_preset("tiny")
     mask = torch.zeros(SHAPE, dtype=torch.bool)
     mask[:, row : row + height, column : column + width] = True
-    levels = made_tokens(config, mask)
+    levels = tokens_of_mask(config.grid, mask)
     pt, ph, pw = config.patch
     made = levels.repeat_interleave(pt, 0).repeat_interleave(ph, 1).repeat_interleave(pw, 2).bool()
     assert (made | ~mask).all()

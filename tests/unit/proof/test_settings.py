@@ -6,7 +6,7 @@ import pytest
 
 from kinema_evaluation import EvaluationPlan
 from kinema_model.errors import ConfigError
-from kinema_model.packing.planning import patches
+from kinema_model.packing.planning import tokens_of
 from kinema_model.packing.steps import Steps
 from kinema_world import SceneKind, World
 from kinema_world.source import WorldSource
@@ -32,7 +32,7 @@ def test_a_preset_streams_and_sees_all_of_the_world(preset: str) -> None:
     assert max(world.shapes.frames) > config.streaming.chunk_frames
     Steps(WorldSource(World(world)), config, settings.tokens)
     for shape in world.largest_shapes():
-        assert patches(shape, config.patch) <= settings.tokens
+        assert tokens_of(config.grid, shape) <= settings.tokens
         assert shape.frames <= config.max_frames
 
 
