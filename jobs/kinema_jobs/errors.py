@@ -7,6 +7,9 @@ JobError
 ├── MemoryShort       it would fit, but not beside what is in memory at this moment
 ├── DeviceLost        the device of this process answers nothing any more
 ├── TransferFailed    something could not be fetched or uploaded now; another try may do better
+├── InputChanged      an input of Preparing is not the version any more that was listed
+├── CaptionerUnusable the captioning endpoint refuses every clip, or has answered nothing for long
+├── ApiKeyUnusable    the file of an API's key holds none
 ├── ModelNotFound     no model lies where one was named
 ├── BadSettings       variables of the environment make no sense
 ├── RendezvousError   a place in a training's group; see rendezvous/errors.py
@@ -14,6 +17,8 @@ JobError
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 
 class JobError(Exception):
@@ -42,6 +47,22 @@ class DeviceLost(JobError):
 
 class TransferFailed(JobError):
     """Something could not be fetched or uploaded; it may work later or elsewhere."""
+
+
+class InputChanged(JobError):
+    """An input of Preparing is not the version any more that was listed, or is gone."""
+
+
+class CaptionerUnusable(JobError):
+    """The captioning endpoint refuses every clip, or has answered nothing for long."""
+
+
+class ApiKeyUnusable(JobError):
+    """The file of an API's key holds none; the message never shows what it holds, and `why` is a part of it."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}; write the key into it, alone")
+        self.why = why
 
 
 class ModelNotFound(JobError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kinema_dataset.errors import MetadataUnreadable
-from kinema_dataset.issues import CaptionRefused, Issues, Reason
+from kinema_dataset.issues import Issue, Issues, Reason
 from kinema_dataset.sidecars import CaptionText, json_sidecar, text_sidecar
 from kinema_dataset.tables import rows_of
 from kinema_model.source import Captions
@@ -53,11 +53,11 @@ class CaptionBook:
         read = json_sidecar if ending(file) == ".json" else text_sidecar
         if not clips:
             sentence = "no clip has this name. Rename or delete it."
-            self.issues.add(CaptionRefused(Reason.OTHER_FILE, file, "", sentence))
+            self.issues.add(Issue(Reason.OTHER_FILE, file, "", sentence))
             return
         try:
             text = read(file, data)
-        except CaptionRefused as issue:
+        except Issue as issue:
             self.issues.add(issue)
             return
         for clip in clips:
@@ -73,20 +73,20 @@ class CaptionBook:
         for row in rows_of(file, data, self.issues.add):
             if row.clip in seen:
                 sentence = f"{row.clip!r} has a caption in an earlier row, which counts. Delete one of them."
-                self.issues.add(CaptionRefused(Reason.DUPLICATE, file, row.at, sentence))
+                self.issues.add(Issue(Reason.DUPLICATE, file, row.at, sentence))
                 continue
             seen.add(row.clip)
             found = self._found.get(row.clip)
             if found is None:
                 sentence = "no clip has the name in file_name. Correct it, or add the clip."
-                self.issues.add(CaptionRefused(Reason.OTHER_FILE, file, row.at, sentence))
+                self.issues.add(Issue(Reason.OTHER_FILE, file, row.at, sentence))
                 continue
             distance = row.clip.count("/") - file.count("/")
             found.append(_Found(_RANKS[ending(file)], distance, file, row.text))
 
     def add_unreadable(self, file: str, why: MetadataUnreadable) -> None:
         """Count a table that raised, where a caller goes on without it."""
-        self.issues.add(CaptionRefused(Reason.UNREADABLE, file, "", str(why)))
+        self.issues.add(Issue(Reason.UNREADABLE, file, "", str(why)))
 
     def settle(self) -> Mapping[str, Captions]:
         """Captions by name, of the clips that have any; counts those without, and those that several files tell of."""
@@ -94,13 +94,13 @@ class CaptionBook:
         for name, found in self._found.items():
             if not found:
                 sentence = "it has no caption. Add a file of its name that ends in .txt, or let a captioner write one."
-                self.issues.add(CaptionRefused(Reason.MISSING, name, "", sentence))
+                self.issues.add(Issue(Reason.MISSING, name, "", sentence))
                 continue
             first, *others = sorted(found, key=_Found.order)
             if any(other.text != first.text for other in others):
                 files = ", ".join(other.file for other in others)
                 sentence = f"{first.file} tells of it, and so do {files}, which do not count. Keep one of them."
-                self.issues.add(CaptionRefused(Reason.TWO_SOURCES, name, "", sentence))
+                self.issues.add(Issue(Reason.TWO_SOURCES, name, "", sentence))
             settled[name] = first.text.captions()
         return settled
 

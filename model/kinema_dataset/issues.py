@@ -1,4 +1,4 @@
-"""What is wrong with captions, counted by reason: a listing of 100,000 files is told in a page."""
+"""What is wrong with inputs and captions, counted by reason: a listing of 100,000 files is told in a page."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ MAX_SENTENCES: Final = 100
 
 
 class Reason(StrEnum):
-    """Why a caption is not used, or not the only one; each is counted."""
+    """Why a file or a caption is not used, or not the only one; each is counted."""
 
     MISSING = "no caption"
     EMPTY = "empty caption"
@@ -27,10 +27,11 @@ class Reason(StrEnum):
     TWO_SOURCES = "two sources"
     UNREADABLE = "unreadable file"
     NOT_A_CLIP = "not a clip"
+    EMPTY_FILE = "empty file"
 
 
-class CaptionRefused(DatasetError):
-    """One caption cannot be used: `file` and `field` name it, `reason` is what is counted."""
+class Issue(DatasetError):
+    """A file or a caption cannot be used: `file` and `field` name it, `reason` is what is counted."""
 
     def __init__(self, reason: Reason, file: str, field: str, sentence: str) -> None:
         super().__init__(f"{shown(file)}{f', {shown(field)}' if field else ''}: {sentence}")
@@ -44,7 +45,7 @@ class Issues:
     counts: Counter[Reason] = field(default_factory=Counter)
     sentences: dict[Reason, list[str]] = field(default_factory=dict)
 
-    def add(self, issue: CaptionRefused) -> None:
+    def add(self, issue: Issue) -> None:
         """Count an issue, and keep its sentence while there are few of its reason."""
         self.counts[issue.reason] += 1
         kept = self.sentences.setdefault(issue.reason, [])

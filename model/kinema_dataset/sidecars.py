@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kinema_dataset.issues import CaptionRefused, Reason
+from kinema_dataset.issues import Issue, Reason
 from kinema_model.source import Captions
 
 MAX_SIDECAR_BYTES: Final = 1 << 18
@@ -35,49 +35,49 @@ class CaptionText:
 
 
 def text_sidecar(file: str, data: bytes) -> CaptionText:
-    """The caption of a `NAME.txt`: all of it, as one line. Raises `CaptionRefused`."""
+    """The caption of a `NAME.txt`: all of it, as one line. Raises `Issue`."""
     text = caption_of(file, "", decoded(file, "", bounded(file, data)))
     return CaptionText(text, text)
 
 
 def json_sidecar(file: str, data: bytes) -> CaptionText:
-    """The captions of a `NAME.json`, an object with some of TEXT_FIELDS. Raises `CaptionRefused`."""
+    """The captions of a `NAME.json`, an object with some of TEXT_FIELDS. Raises `Issue`."""
     return captions_in(file, "", json_object(file, "", decoded(file, "", bounded(file, data))))
 
 
 def bounded(file: str, data: bytes) -> bytes:
-    """`data` itself. Raises `CaptionRefused` where it is longer than MAX_SIDECAR_BYTES."""
+    """`data` itself. Raises `Issue` where it is longer than MAX_SIDECAR_BYTES."""
     if len(data) > MAX_SIDECAR_BYTES:
         sentence = f"it has more than {MAX_SIDECAR_BYTES} bytes, which is no caption. Shorten it."
-        raise CaptionRefused(Reason.TOO_LONG, file, "", sentence)
+        raise Issue(Reason.TOO_LONG, file, "", sentence)
     return data
 
 
 def decoded(file: str, field: str, data: bytes) -> str:
-    """Bytes as text, without a byte order mark. Raises `CaptionRefused`."""
+    """Bytes as text, without a byte order mark. Raises `Issue`."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         kind = "UTF-16" if data.startswith(_UTF16) else f"not UTF-8 at byte {error.start}"
-        raise CaptionRefused(Reason.NOT_UTF8, file, field, f"it is {kind}. Save it as UTF-8.") from None
+        raise Issue(Reason.NOT_UTF8, file, field, f"it is {kind}. Save it as UTF-8.") from None
 
 
 def json_object(file: str, field: str, text: str) -> Mapping[str, Any]:
-    """Text as a JSON object. Raises `CaptionRefused`."""
+    """Text as a JSON object. Raises `Issue`."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        raise CaptionRefused(Reason.NOT_JSON, file, field, "it is not JSON. Correct or delete it.") from None
+        raise Issue(Reason.NOT_JSON, file, field, "it is not JSON. Correct or delete it.") from None
     if not isinstance(found, dict):
         sentence = f"it is not a JSON object with one of {', '.join(TEXT_FIELDS)}. Write one."
-        raise CaptionRefused(Reason.NOT_JSON, file, field, sentence)
+        raise Issue(Reason.NOT_JSON, file, field, sentence)
     return found
 
 
 def captions_in(file: str, at: str, fields: Mapping[str, Any]) -> CaptionText:
     """The captions among the fields of a row or file, of which an empty one counts as missing.
 
-    Raises `CaptionRefused`, which names the field; `at` names the row.
+    Raises `Issue`, which names the field; `at` names the row.
     """
     named = {name: fields[name] for name in TEXT_FIELDS if fields.get(name) not in (None, "")}
     texts = {name: caption_of(file, f"{at} {name}".strip(), value) for name, value in named.items()}
@@ -85,23 +85,23 @@ def captions_in(file: str, at: str, fields: Mapping[str, Any]) -> CaptionText:
     short, rich = texts.get(SHORT_FIELD, either), texts.get(RICH_FIELD, either)
     if short is None and rich is None:
         sentence = f"it has none of {', '.join(TEXT_FIELDS)}. Write a caption into one of them."
-        raise CaptionRefused(Reason.EMPTY, file, at, sentence)
+        raise Issue(Reason.EMPTY, file, at, sentence)
     return CaptionText(short, rich)
 
 
 def caption_of(file: str, field: str, value: object) -> str:
     """A caption on one line, without control characters; whatever else is in it stays as it is.
 
-    Raises `CaptionRefused` where it is no text, blank, or longer than MAX_CAPTION characters.
+    Raises `Issue` where it is no text, blank, or longer than MAX_CAPTION characters.
     """
     if not isinstance(value, str):
-        raise CaptionRefused(Reason.NOT_TEXT, file, field, f"it is a {type(value).__name__}, not a text. Write a text.")
+        raise Issue(Reason.NOT_TEXT, file, field, f"it is a {type(value).__name__}, not a text. Write a text.")
     if any("\ud800" <= c <= "\udfff" for c in value):
-        raise CaptionRefused(Reason.NOT_UTF8, file, field, "it holds bytes that are not UTF-8. Save it as UTF-8.")
+        raise Issue(Reason.NOT_UTF8, file, field, "it holds bytes that are not UTF-8. Save it as UTF-8.")
     text = " ".join("".join(c for c in value if c.isspace() or unicodedata.category(c) != "Cc").split())
     if not any(unicodedata.category(c)[0] not in "CZ" for c in text):
-        raise CaptionRefused(Reason.EMPTY, file, field, "the caption is blank. Write one or delete it.")
+        raise Issue(Reason.EMPTY, file, field, "the caption is blank. Write one or delete it.")
     if len(text) > MAX_CAPTION:
         sentence = f"the caption has {len(text)} characters, more than {MAX_CAPTION}. Shorten it."
-        raise CaptionRefused(Reason.TOO_LONG, file, field, sentence)
+        raise Issue(Reason.TOO_LONG, file, field, sentence)
     return text

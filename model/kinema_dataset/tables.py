@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kinema_dataset.errors import MetadataUnreadable
-from kinema_dataset.issues import CaptionRefused, Reason, shown
+from kinema_dataset.issues import Issue, Reason, shown
 from kinema_dataset.sidecars import TEXT_FIELDS, CaptionText, captions_in, decoded, json_object
 
 MAX_METADATA_BYTES: Final = 1 << 28
@@ -20,7 +20,7 @@ MAX_METADATA_BYTES: Final = 1 << 28
 NAME_FIELD: Final = "file_name"
 _MAX_NAME: Final = 1024
 
-Report = Callable[[CaptionRefused], None]
+Report = Callable[[Issue], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def rows_of(file: str, data: bytes, report: Report) -> Iterator[Row]:
         try:
             clip = _clip_of(file, folder, at, fields.get(NAME_FIELD))
             row = Row(clip, captions_in(file, at, fields), at)
-        except CaptionRefused as issue:
+        except Issue as issue:
             report(issue)
         else:
             yield row
@@ -60,7 +60,7 @@ def _json_rows(file: str, data: bytes, report: Report) -> Iterator[tuple[str, Ma
         at = f"line {number}"
         try:
             fields = json_object(file, at, decoded(file, at, line))
-        except CaptionRefused as issue:
+        except Issue as issue:
             bad += 1
             report(issue)
         else:
@@ -81,13 +81,13 @@ def _csv_rows(file: str, data: bytes, report: Report) -> Iterator[tuple[str, Map
             try:
                 row = next(rows, None)
             except csv.Error as error:
-                report(CaptionRefused(Reason.NOT_CSV, file, at, f"{error}. Close or double its quotes."))
+                report(Issue(Reason.NOT_CSV, file, at, f"{error}. Close or double its quotes."))
                 continue
             if row is None:
                 return
             if len(row) > len(header):
                 sentence = f"it has {len(row)} fields and the header {len(header)}. Quote a caption that holds commas."
-                report(CaptionRefused(Reason.NOT_CSV, file, at, sentence))
+                report(Issue(Reason.NOT_CSV, file, at, sentence))
             elif row:
                 yield at, dict(zip(header, row, strict=False))
 
@@ -116,12 +116,12 @@ def _fields_of(most: int) -> Iterator[None]:
 
 
 def _clip_of(file: str, folder: str, at: str, name: object) -> str:
-    """The key of the file that a row names, below the table's folder. Raises `CaptionRefused`."""
+    """The key of the file that a row names, below the table's folder. Raises `Issue`."""
     if not isinstance(name, str) or not name.strip():
-        raise CaptionRefused(Reason.BAD_NAME, file, at, f"it has no {NAME_FIELD}. Name the clip's file.")
+        raise Issue(Reason.BAD_NAME, file, at, f"it has no {NAME_FIELD}. Name the clip's file.")
     parts = [part for part in name.strip().split("/") if part not in ("", ".")]
     absolute = name.strip().startswith("/") or "://" in name or "\\" in name
     if absolute or ".." in parts or not parts or len(name) > _MAX_NAME or not name.isprintable():
         sentence = f"{NAME_FIELD} {json.dumps(shown(name, 80))} is no path below the table's folder. Correct it."
-        raise CaptionRefused(Reason.BAD_NAME, file, at, sentence)
+        raise Issue(Reason.BAD_NAME, file, at, sentence)
     return "/".join(([folder] if folder else []) + parts)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kinema_dataset.errors import TarUnreadable
-from kinema_dataset.issues import CaptionRefused, Issues, Reason, shown
+from kinema_dataset.issues import Issue, Issues, Reason, shown
 from kinema_dataset.sidecars import MAX_SIDECAR_BYTES, CaptionText, json_sidecar, text_sidecar
 from kinema_model.source import Captions
 
@@ -95,7 +95,7 @@ def clips_of(read: ReadAt, size: int, name: str, issues: Issues) -> Iterator[Tar
                 group = _Group(key)
             group.take(name, member, kind, read, issues)
     except TarUnreadable as error:
-        issues.add(CaptionRefused(Reason.UNREADABLE, name, "", str(error)))
+        issues.add(Issue(Reason.UNREADABLE, name, "", str(error)))
     yield from group.clips(name, issues, seen)
 
 
@@ -118,8 +118,8 @@ class _Group:
                 data = read(member.first, min(member.bytes, MAX_SIDECAR_BYTES + 1))
                 self.texts[kind] = (json_sidecar if kind == "json" else text_sidecar)(where, data)
             else:
-                issues.add(CaptionRefused(Reason.NOT_A_CLIP, where, "", f"it is none of {', '.join(MEDIA_ENDINGS)}."))
-        except CaptionRefused as issue:
+                issues.add(Issue(Reason.NOT_A_CLIP, where, "", f"it is none of {', '.join(MEDIA_ENDINGS)}."))
+        except Issue as issue:
             issues.add(issue)
 
     def clips(self, tar: str, issues: Issues, seen: set[str]) -> Iterator[TarClip]:
@@ -127,20 +127,20 @@ class _Group:
         text = self.texts.get("json") or self.texts.get("txt")
         if len(set(self.texts.values())) > 1:
             sentence = "both .json and .txt tell of it, and .json counts. Keep one of them."
-            issues.add(CaptionRefused(Reason.TWO_SOURCES, f"{tar}: {self.key}", "", sentence))
+            issues.add(Issue(Reason.TWO_SOURCES, f"{tar}: {self.key}", "", sentence))
         for member in self.media:
             if member.name in seen:
                 sentence = "this name is in the tar twice, and the first one counts. Rename one of them."
-                issues.add(CaptionRefused(Reason.DUPLICATE, f"{tar}: {member.name}", "", sentence))
+                issues.add(Issue(Reason.DUPLICATE, f"{tar}: {member.name}", "", sentence))
                 continue
             seen.add(member.name)
             if text is None:
                 sentence = "it has no caption. Add a .txt of its key beside it, or let a captioner write one."
-                issues.add(CaptionRefused(Reason.MISSING, f"{tar}: {member.name}", "", sentence))
+                issues.add(Issue(Reason.MISSING, f"{tar}: {member.name}", "", sentence))
             yield TarClip(self.key, member, text.captions() if text else None)
         if self.texts and not self.media:
             sentence = "no clip has this key. Add the clip or delete the caption."
-            issues.add(CaptionRefused(Reason.OTHER_FILE, f"{tar}: {self.key}", "", sentence))
+            issues.add(Issue(Reason.OTHER_FILE, f"{tar}: {self.key}", "", sentence))
 
 
 class _Window:

@@ -7,7 +7,14 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from kinema_api.errors import ObjectMissing, ObjectTooLarge, StaleWrite, StorageError, StoreLacksConditionalWrites
+from kinema_api.errors import (
+    ObjectMissing,
+    ObjectTooLarge,
+    RangeMissing,
+    StaleWrite,
+    StorageError,
+    StoreLacksConditionalWrites,
+)
 from kinema_jobs.train.failures import StorageFailure
 
 FIRST_WAIT: Final = 0.5
@@ -29,6 +36,7 @@ class RetryPolicy:
         Raises:
             ObjectMissing: the object does not exist.
             ObjectTooLarge: it is longer than it may be.
+            RangeMissing: it is shorter than was asked for.
             StaleWrite: the condition of a write does not hold.
             StoreLacksConditionalWrites: the store does not know them.
             StorageFailure: the store stayed away.
@@ -38,7 +46,7 @@ class RetryPolicy:
         while True:
             try:
                 return request()
-            except (ObjectMissing, ObjectTooLarge, StaleWrite, StoreLacksConditionalWrites):
+            except (ObjectMissing, ObjectTooLarge, RangeMissing, StaleWrite, StoreLacksConditionalWrites):
                 raise
             except StorageError as error:
                 # A refusal may heal as well: short-lived credentials are renewed from outside.

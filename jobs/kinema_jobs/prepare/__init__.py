@@ -1,0 +1,1 @@
+"""Preparing: from videos in a bucket to a dataset by digest that a training can take its clips from."""
