@@ -18,15 +18,15 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kinema_api.base import ApiModel
+from kinema_jobs.api_key import read_api_key
 from kinema_jobs.clip.llm_answer import prompt_in_answer
-from kinema_jobs.errors import BadSettings
+from kinema_jobs.errors import ApiKeyUnusable, BadSettings
 from kinema_world.expansion import Expansion, expand
 
 log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES: Final = 1 << 18
 """Longest body that is read: whoever answers may talk without end."""
-MAX_KEY_BYTES: Final = 1 << 13
 INSTRUCTION: Final = (
     "You complete short descriptions of video clips so that a video model can draw them. Keep everything that the "
     "description says. Add only what it leaves open: looks, sizes, motion and its speed, background, light, camera. "
@@ -137,13 +137,9 @@ async def _ask(url: str, prompt: str, seed: int, settings: ExpansionSettings) ->
 
 def _read_key(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            key = file.read(MAX_KEY_BYTES).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        raise _NoAnswer("the key's file cannot be read") from None
-    if not key.isprintable() or len(key.split()) != 1:
-        raise _NoAnswer("the key's file does not hold one word")
-    return key
+        return read_api_key(path)
+    except ApiKeyUnusable as error:
+        raise _NoAnswer(error.why) from None
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
