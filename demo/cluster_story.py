@@ -73,7 +73,7 @@ def follow_training() -> float:
     recovery: float | None = None
     with live_bar() as bar:
         task = bar.add_task("waiting for the workers", total=1)
-        for status in runs.watch_status("vmt", TRAINING, NAMESPACE, seconds=900):
+        for status in runs.watch_status("vmt", TRAINING, NAMESPACE, seconds=300):
             phase, progress = status.get("phase", "Pending"), status.get("progress", {})
             total = progress.get("totalSteps") or 1
             bar.update(task, description=_line(status), completed=progress.get("step", 0), total=total)

@@ -107,10 +107,14 @@ def ended(training: str, namespace: str) -> str | None:
 
 
 def watch_status(kind: str, name: str, namespace: str, seconds: float) -> Iterator[dict[str, Any]]:
-    """The status of an object, twice a second, until the caller has seen enough or the time is up."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        yield dict((get(kind, name, namespace) or {}).get("status", {}))
+    """The status of an object, twice a second, until the caller has seen enough or nothing changed for so long."""
+    status: dict[str, Any] = {}
+    changed = time.monotonic()
+    while time.monotonic() < changed + seconds:
+        found = dict((get(kind, name, namespace) or {}).get("status", {}))
+        if found != status:
+            status, changed = found, time.monotonic()
+        yield status
         time.sleep(PROBE_SECONDS)
 
 
