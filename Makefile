@@ -10,8 +10,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):$(TOOLS)/bin
 STAMP := $(VENV)/.synced
 # Real processes on a busy machine: one more try, which the summary shows as rerun.
 AGAIN := --reruns 1
-# Integration tests mostly wait; those of a file share its servers.
-SIDE_BY_SIDE := -n 2 --dist loadfile
+# Integration tests mostly wait, so slow unit tests run beside them; tests of a file share its servers and its models.
+SIDE_BY_SIDE := -n 3 --dist loadfile
 # To read the types of torch and others takes mypy a minute; a fresh checkout begins with what another one has read.
 TYPES := $(HOME)/.cache/kinema/mypy
 PROGRAMS := etcd kube-apiserver kube-controller-manager minio helm
@@ -45,9 +45,9 @@ test: $(STAMP)  ## Everything that must hold: check, a real API server, behaviou
 	@$(MAKE) --no-print-directory cluster
 	@$(BIN)/python -m pytest $(AGAIN) -m 'not soak' tests/e2e
 
-integration: $(STAMP)  ## Tests against a real API server, object store, chart and trainers as local processes; no cluster
+integration: $(STAMP)  ## Tests against a real API server, object store, chart and local trainers; slow unit tests; no cluster
 	@$(BIN)/python dev/cluster build $(PROGRAMS) >/dev/null
-	@$(BIN)/python -m pytest $(AGAIN) $(SIDE_BY_SIDE) -m 'not soak' tests/integration
+	@$(BIN)/python -m pytest $(AGAIN) $(SIDE_BY_SIDE) -m 'not soak and (integration or slow)' tests/integration tests/unit
 
 soak: $(STAMP) cluster  ## What takes long: all examples of property tests, every sample judged, every pair of faults
 	@$(BIN)/python dev/cluster build $(PROGRAMS) >/dev/null
@@ -62,7 +62,7 @@ chaos: $(STAMP) cluster  ## Faults, alone and in pairs, against a training and g
 upgrade-test: $(STAMP) cluster  ## make upgrade-test FROM=<rev>: from that revision to this one, with a training and a model at work
 	@$(BIN)/python dev/upgrade $(FROM)
 
-check: $(STAMP)  ## Format, lint, types, import contracts, generated files, workflows, unit tests (under two minutes)
+check: $(STAMP)  ## Format, lint, types, import contracts, generated files, workflows, quick unit tests (two minutes)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@[ -d .mypy_cache ] || cp -r $(TYPES) .mypy_cache 2>/dev/null || true
@@ -72,7 +72,7 @@ check: $(STAMP)  ## Format, lint, types, import contracts, generated files, work
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m kinema_operator.manifests --check
 	@$$($(BIN)/python dev/cluster path actionlint)
-	@$(BIN)/python -m pytest -q $(AGAIN) -n logical --maxprocesses 4 --dist worksteal -m 'not soak' tests/unit
+	@$(BIN)/python -m pytest -q $(AGAIN) -n logical --maxprocesses 4 --dist worksteal -m 'not soak and not slow' tests/unit
 
 generate: $(STAMP)  ## Write CRDs, RBAC, the chart's copies and the API reference from the types
 	@$(BIN)/python -m kinema_operator.manifests

@@ -12,6 +12,9 @@ from kinema_model.errors import ShapeError
 from kinema_world import ClipShape, Scene, SceneKind, ShapeMix, Video, WorldConfig
 from unit.evaluation.pretenders import Pretender, backwards, config_of
 
+pytestmark = pytest.mark.slow
+
+
 SEVERAL = WorldConfig(kinds={SceneKind.SEVERAL: 1.0}, shapes=ShapeMix.fixed(16, 32, 32, 8))
 WIDE = WorldConfig(kinds={SceneKind.SIMPLE: 1.0}, shapes=ShapeMix(frames=(16,), fps=(8,), sides=(24, 40)))
 

@@ -20,6 +20,9 @@ from unit.evaluation.pretenders import (
     with_looks,
 )
 
+pytestmark = pytest.mark.slow
+
+
 SIMPLE = WorldConfig(kinds={SceneKind.SIMPLE: 1.0})
 SEVERAL = WorldConfig(kinds={SceneKind.SEVERAL: 1.0})
 

@@ -20,6 +20,9 @@ from kinema_world import COLOURS, Scene, SceneKind, ShapeMix, World, WorldConfig
 from kinema_world.vocabulary import BACKGROUNDS
 from unit.evaluation.pretenders import Pretender, Spoil, config_of, frozen
 
+pytestmark = pytest.mark.slow
+
+
 SEVERAL = WorldConfig(kinds={SceneKind.SEVERAL: 1.0}, shapes=ShapeMix.fixed(16, 32, 32, 8))
 rows = arrays(np.float64, (6, 3), elements=st.floats(-5, 5, width=32))
 

@@ -13,6 +13,9 @@ from kinema_world import ClipShape, Scene, SceneKind, ShapeMix, Video, World, Wo
 from kinema_world.casting import inside
 from kinema_world.motion import bouncing
 
+pytestmark = pytest.mark.slow
+
+
 SECONDS = 30
 FPS = 8
 

@@ -10,6 +10,9 @@ from kinema_model.conditions.tasks import Task
 from kinema_world import Scene, SceneKind, Video, WorldConfig
 from unit.evaluation.pretenders import EVERY_TASK, Pretender, Spoil, config_of, frozen
 
+pytestmark = pytest.mark.slow
+
+
 TEXT_ONLY = (Task.TEXT,)
 
 

@@ -8,6 +8,9 @@ from kinema_evaluation.tasks import GIVEN, OUTSIDE
 from kinema_world import Scene, SceneKind, Video, WorldConfig
 from unit.evaluation.pretenders import Pretender, config_of
 
+pytestmark = pytest.mark.slow
+
+
 # Promises that hold for pixels which the model does not make.
 KEEPS = {GIVEN, OUTSIDE}
 LAWFUL = (SceneKind.SIMPLE, SceneKind.SEVERAL, SceneKind.BOUNCE, SceneKind.GRAVITY, SceneKind.OCCLUDE)

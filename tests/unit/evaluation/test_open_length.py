@@ -12,6 +12,9 @@ from kinema_evaluation.report import Row
 from kinema_world import Scene, SceneKind, Video, WorldConfig
 from unit.evaluation.pretenders import Pretender, Spoil, config_of, frozen, streaming_config
 
+pytestmark = pytest.mark.slow
+
+
 BOUNCE = WorldConfig(kinds={SceneKind.BOUNCE: 1.0})
 
 

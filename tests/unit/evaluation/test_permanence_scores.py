@@ -12,6 +12,9 @@ from kinema_model.conditions.tasks import Task
 from kinema_world import Scene, SceneKind, ShapeMix, World, WorldConfig
 from unit.evaluation.pretenders import EVERY_TASK, Lie, Pretender, Spoil, config_of, frozen, recoloured, with_looks
 
+pytestmark = pytest.mark.slow
+
+
 OCCLUDE = WorldConfig(split="all", kinds={SceneKind.OCCLUDE: 1.0})
 
 

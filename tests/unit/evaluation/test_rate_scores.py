@@ -14,6 +14,9 @@ from kinema_model.pipeline import Asked
 from kinema_world import Scene, SceneKind, ShapeMix, Video, WorldConfig
 from unit.evaluation.pretenders import Pretender, config_of
 
+pytestmark = pytest.mark.slow
+
+
 RATES = (8, 12, 24)
 MIX = ShapeMix(frames=(8, 16, 24), fps=RATES, sides=(32, 32))
 

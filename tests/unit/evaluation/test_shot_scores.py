@@ -11,6 +11,9 @@ from kinema_evaluation.shots import COLOUR, EVERYTHING, FIRST, SECOND, SHAPE, SI
 from kinema_world import Scene, SceneKind, Video, WorldConfig
 from unit.evaluation.pretenders import Lie, Pretender, Spoil, config_of, frozen, streaming_config
 
+pytestmark = pytest.mark.slow
+
+
 TWO_SHOT = WorldConfig(kinds={SceneKind.TWO_SHOT: 1.0})
 
 

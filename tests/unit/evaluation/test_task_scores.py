@@ -25,6 +25,9 @@ from kinema_model.pipeline import Asked, Completed
 from kinema_world import COLOURS, Scene, SceneKind, ShapeMix, Video, World, WorldConfig
 from unit.evaluation.pretenders import Lie, Pretender, Spoil, config_of, frozen, recoloured, with_looks
 
+pytestmark = pytest.mark.slow
+
+
 WORLD = WorldConfig(kinds={SceneKind.SEVERAL: 1.0})
 
 

@@ -22,6 +22,9 @@ from kinema_jobs.clip.media import write_mp4
 from kinema_model.conditions.tasks import Task
 from unit.jobs.doors import BAD_REQUEST, NO_MODEL, PROMPT, Door, cut, folder, written
 
+pytestmark = pytest.mark.slow
+
+
 Make = Callable[[Path], Path]
 
 

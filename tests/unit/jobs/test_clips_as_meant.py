@@ -20,6 +20,9 @@ from kinema_jobs.clip.inputs import open_input
 from kinema_jobs.clip.media import Video, write_mp4
 from kinema_model.errors import ShapeError
 
+pytestmark = pytest.mark.slow
+
+
 RED, BLUE, GREEN, WHITE = (220, 20, 20), (20, 20, 220), (20, 220, 20), (235, 235, 235)
 TURNS = {
     "as it is": ((1, 0, 0, 1), lambda p: p),

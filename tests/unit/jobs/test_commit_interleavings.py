@@ -34,6 +34,9 @@ from kinema_jobs.train.head import AttemptHead, RoundTaken, Start
 from kinema_jobs.train.storage import RetryPolicy
 from kinema_operator.training import fence
 
+pytestmark = pytest.mark.slow
+
+
 ATTEMPT = layout.attempt_prefix("team", "tiny", "uid", 1, 1)
 
 

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
+
 POD_MODULES = (
     "kinema_jobs.rendezvous",
     "kinema_jobs.serve",

@@ -18,6 +18,9 @@ from kinema_jobs.clip.media import Video, write_mp4
 from kinema_model.conditions.tasks import Task
 from kinema_model.errors import ModelError, ShapeError
 
+pytestmark = pytest.mark.slow
+
+
 SHAPE = (8, 24, 24, 8.0)
 SHADES = np.linspace(20, 230, 8)
 

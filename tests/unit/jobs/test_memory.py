@@ -24,6 +24,9 @@ from kinema_model.training import TrainingObjective
 from kinema_world import World
 from kinema_world.source import WorldSource
 
+pytestmark = pytest.mark.slow
+
+
 MIB = 1 << 20
 
 

@@ -21,6 +21,8 @@ from kinema_model.diffusion.flow import FlowLoss
 from kinema_model.training import learning_rate_share
 from unit.jobs.rounds import config, entered, lease, on_ranks
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def alone() -> Iterator[Group]:

@@ -16,6 +16,9 @@ from kinema_jobs.clip.media import Video, write_mp4
 from kinema_model.conditions.tasks import Task
 from kinema_model.errors import ShapeError
 
+pytestmark = pytest.mark.slow
+
+
 ORIENTATION = 0x0112
 RED, BLUE, GREEN, WHITE = (220, 20, 20), (20, 20, 220), (20, 220, 20), (255, 255, 255)
 UNTURN = {

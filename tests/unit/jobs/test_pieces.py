@@ -20,6 +20,9 @@ from kinema_model.config import ModelConfig
 from kinema_model.packing.sharing import Load
 from unit.jobs.rounds import CLIP, config, entered, group, lease, on_ranks
 
+pytestmark = pytest.mark.slow
+
+
 SHAPES = {"frames": [4, 8], "fps": [8, 12], "minSide": 16, "maxSide": 32}
 MIXED = {
     "data": {"world": {"seed": 7, "shapes": SHAPES}, "tasks": {"text": 1, "image": 1, "extend": 1}},

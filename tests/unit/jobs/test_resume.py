@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from kinema_api import head as heads
 from kinema_api.head import Head
 from kinema_api.layout import MANIFEST, checkpoint_prefix, head_key
 from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_jobs.train.resume import candidates, elders
+
+pytestmark = pytest.mark.slow
+
 
 BEFORE = "trainings/n/t/u/run-001/attempt-001/"
 FIXED = checkpoint_prefix(BEFORE, 30, 2)

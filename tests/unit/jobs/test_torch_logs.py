@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
+
 PROGRAM = """
 import sys
 from torch.distributed.elastic.multiprocessing import api

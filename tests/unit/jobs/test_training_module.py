@@ -16,6 +16,9 @@ from kinema_jobs.train.train_state import TrainState
 from kinema_model.config import PRESETS
 from kinema_model.packing.planning import StreamState
 
+pytestmark = pytest.mark.slow
+
+
 CONFIG = RunConfig.model_validate(
     {
         "namespace": "default",

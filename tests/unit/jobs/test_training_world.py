@@ -22,6 +22,9 @@ from kinema_model.config import PRESETS, ModelConfig
 from kinema_world import Scene, SceneKind, World
 from kinema_world.world import belongs
 
+pytestmark = pytest.mark.slow
+
+
 TINY, SMALL = PRESETS["tiny"], PRESETS["small"]
 MIXED = [name for name in WorldData().scenes.to_wire() if name != "simple"]
 SHOWN = 80

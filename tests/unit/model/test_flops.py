@@ -13,6 +13,9 @@ from kinema_model.network.pack import Box, Pack, Part, Sample, pack_samples
 from kinema_model.network.transformer import VideoTransformer
 from unit.model.clips import small_network
 
+pytestmark = pytest.mark.slow
+
+
 TOLERANCE = 0.01
 SMALL = small_network(width=48)
 IMAGE = SMALL.model_copy(update={"image_dim": 40, "added_kv_proj_dim": 48})

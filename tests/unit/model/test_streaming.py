@@ -31,6 +31,9 @@ from kinema_world import SceneKind, ShapeMix, World, WorldConfig
 from kinema_world.source import WorldSource
 from unit.model.clips import clip
 
+pytestmark = pytest.mark.slow
+
+
 Build = Callable[..., VideoDenoiser]
 STREAMING = StreamingConfig(chunk_frames=2, window_chunks=2, context_level=0.1, reference_frames=1)
 PROMPT = "a red square moves right"

@@ -12,6 +12,9 @@ from kinema_model.errors import BrokenArtefact, PromptError
 from kinema_model.text.encoder import MAX_TOKENS, TextEncoder
 from kinema_model.text.weights import bundled_folder
 
+pytestmark = pytest.mark.slow
+
+
 PROMPTS = [
     "a red square moves right",
     "Hello, wörld! naïve 漢字 and an emoji 🙂",

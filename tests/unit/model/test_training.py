@@ -19,6 +19,8 @@ from kinema_model.training import (
 from kinema_world import SceneKind, World, WorldConfig
 from kinema_world.source import WorldSource
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def config() -> ModelConfig:

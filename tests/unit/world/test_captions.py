@@ -23,6 +23,9 @@ from kinema_world import (
 )
 from kinema_world.errors import CaptionError
 
+pytestmark = pytest.mark.slow
+
+
 SCENES = 120
 
 

@@ -7,6 +7,9 @@ from examples import examples
 from kinema_world import SceneKind, ShapeMix, Video, World, WorldConfig
 from kinema_world.reader import agreement, read
 
+pytestmark = pytest.mark.slow
+
+
 CLIPS = examples(10)
 SHAPES = ShapeMix(frames=(16, 24), sides=(32, 64))
 

@@ -9,6 +9,9 @@ from examples import examples
 from kinema_world import Motion, Scene, SceneKind, ShapeMix, World, WorldConfig
 from kinema_world.reader import Reading, read
 
+pytestmark = pytest.mark.slow
+
+
 CLIPS = examples(10)
 
 

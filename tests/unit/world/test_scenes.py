@@ -23,6 +23,9 @@ from kinema_world.casting import inside
 from kinema_world.errors import ClipError, WorldConfigError, WorldError
 from kinema_world.scene import ClipShape
 
+pytestmark = pytest.mark.slow
+
+
 SCENES = 60
 MOVING = tuple(kind for kind in SceneKind if kind not in (SceneKind.SIMPLE, SceneKind.IMAGE))
 

@@ -17,6 +17,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+pytestmark = pytest.mark.slow
+
+
 Order = Callable[..., dict[str, Any]]
 SERVING = re.compile(rb"serving sha256:\S+ on port (\d+), ready after")
 POD_UID = "1f2e3d4c-0000-4000-8000-000000000001"

@@ -18,6 +18,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from kinema_jobs.serve.app import make_metrics_app
 
+pytestmark = pytest.mark.slow
+
+
 Order = Callable[..., dict[str, Any]]
 MANY_STEPS = 200
 

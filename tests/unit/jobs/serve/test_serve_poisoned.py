@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 Order = Callable[..., dict[str, Any]]
 SERVING = re.compile(rb"serving sha256:\S+ on port (\d+), ready after")

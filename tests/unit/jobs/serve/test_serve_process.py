@@ -16,6 +16,9 @@ import pytest
 
 from unit.jobs.serve.conftest import POLL_SECONDS
 
+pytestmark = pytest.mark.slow
+
+
 Order = Callable[..., dict[str, Any]]
 SERVING = re.compile(rb"serving sha256:\S+ on port (\d+), ready after")
 

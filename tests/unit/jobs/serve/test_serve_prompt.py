@@ -10,6 +10,9 @@ import pytest
 
 from kinema_world import WorldConfig
 
+pytestmark = pytest.mark.slow
+
+
 Order = Callable[..., dict[str, Any]]
 LONG = "a red square moves right " * 60
 

@@ -18,6 +18,9 @@ from kinema_model.config import ModelConfig
 from kinema_model.denoiser import VideoDenoiser
 from unit.jobs.serve.conftest import PROMPT, Order, write_manifest
 
+pytestmark = pytest.mark.slow
+
+
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

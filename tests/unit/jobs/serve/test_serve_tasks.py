@@ -24,6 +24,9 @@ from kinema_model.pipeline import Pipeline
 from kinema_world import World
 from unit.jobs.serve.conftest import PROMPT, Order, write_manifest
 
+pytestmark = pytest.mark.slow
+
+
 TRAINED = tuple(task for task in Task if task not in TRAINED_BY and task is not Task.INPAINT)
 
 
