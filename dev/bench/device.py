@@ -79,9 +79,9 @@ def compilations() -> int:
     return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
-def kernel(dtype: torch.dtype) -> str:
+def kernel(dtype: torch.dtype, head_width: int) -> str:
     """Name of the attention kernel that our network takes in this dtype."""
-    return choose_kernel(DEVICE, dtype).__name__.strip("_").replace("_", " ")
+    return choose_kernel(DEVICE, dtype, head_width).__name__.strip("_").replace("_", " ")
 
 
 def forget_peak_memory() -> None:

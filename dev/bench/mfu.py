@@ -193,7 +193,7 @@ def told(training: Training, found: dict[str, Measured], compiled: bool) -> int:
         peak_tflops=round(peak / 1e12, 4),
         bar=BAR,
         reached=reached,
-        kernel=device.kernel(DTYPE),
+        kernel=device.kernel(DTYPE, PUBLISHED[NETWORK].attention_head_dim),
         compiled=compiled,
         recompiles_after_warm_up=recompiles,
     )

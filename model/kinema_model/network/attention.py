@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 logger = logging.getLogger(__name__)
+
+MASK_BLOCK: Final = 128
+"""Queries and keys of a block of FlexAttention's mask."""
+FLASH_HEAD: Final = 256
+FLEX_HEAD: Final = 16
 
 
 @dataclass(frozen=True)
@@ -99,23 +104,51 @@ class AttentionPattern:
 
     @cached_property
     def block_mask(self) -> "BlockMask":
-        """`spans` as a mask (1, 1, N, K) of FlexAttention, made once for all layers of a pass."""
-        from torch.nn.attention.flex_attention import create_block_mask
+        """`spans` as a mask (1, 1, N, K) of FlexAttention, made once for all layers of a pass.
+
+        It is made of the spans of whole blocks, N K / 128^2 comparisons: FlexAttention's own way makes all N K of them.
+        """
+        from torch.nn.attention.flex_attention import BlockMask
 
         assert self.spans is not None
         first, last = self.spans.unbind(1)
-        segment = torch.arange(len(self.queries.lengths), device=first.device)
+        segment = torch.arange(len(self.queries.lengths), dtype=first.dtype, device=first.device)
         segment = segment.repeat_interleave(self.queries.offsets.diff())
 
         def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             return (first[key] <= segment[query]) & (segment[query] <= last[key])
 
-        return create_block_mask(sees, None, None, len(segment), len(first), device=first.device)
+        (query_least, query_most), (first_least, first_most), (last_least, last_most) = (
+            _extremes(each, MASK_BLOCK) for each in (segment, first, last)
+        )
+        some = (first_least <= query_most[:, None]) & (query_least[:, None] <= last_most)
+        every = (first_most <= query_least[:, None]) & (query_most[:, None] <= last_least)
+        # Blocks beyond the end are for the mask to cut.
+        if len(segment) % MASK_BLOCK:
+            every[-1] = False
+        if len(first) % MASK_BLOCK:
+            every[:, -1] = False
+        partial, full = (_listed(blocks) for blocks in (some & ~every, every))
+        lengths = (len(segment), len(first))
+        return BlockMask.from_kv_blocks(*partial, *full, BLOCK_SIZE=MASK_BLOCK, mask_mod=sees, seq_lengths=lengths)
 
     def to(self, device: torch.device | str) -> "AttentionPattern":
         """The same on `device`."""
         held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value.to(device) for name, value in held.items() if value is not None})
+
+
+def _extremes(values: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """(B,) least and (B,) most of each block of values (N,); the last block may be shorter."""
+    missing = -len(values) % block
+    blocks = torch.cat((values, values[-1:].expand(missing))).view(-1, block)
+    return blocks.amin(1), blocks.amax(1)
+
+
+def _listed(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """(Q, K) True for blocks that count -> how many of each row (1, 1, Q), and which, the counting ones first."""
+    order = blocks.to(torch.int8).argsort(dim=1, descending=True, stable=True)
+    return blocks.sum(1, dtype=torch.int32)[None, None], order.to(torch.int32)[None, None]
 
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Segments, Segments], Tensor]
@@ -124,34 +157,44 @@ SharedKernel = Callable[[Tensor, Tensor, Tensor, AttentionPattern], Tensor]
 
 def attention(q: Tensor, k: Tensor, v: Tensor, queries: Segments, keys: Segments) -> Tensor:
     """softmax(q k^T / sqrt(d)) v per segment: q (N, H, d), k and v (M, H, d) -> (N, H, d)."""
-    return choose_kernel(q.device, q.dtype)(q, k, v, queries, keys)
+    return choose_kernel(q.device, q.dtype, q.shape[-1])(q, k, v, queries, keys)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, pattern: AttentionPattern) -> Tensor:
     """As `attention`, over the keys of the pattern: q (N, H, d), k and v (K, H, d) -> (N, H, d)."""
     if pattern.rows is None:
         return attention(q, k, v, pattern.queries, pattern.keys)
-    return choose_shared_kernel(q.device, q.dtype)(q, k, v, pattern)
+    return choose_shared_kernel(q.device, q.dtype, q.shape[-1])(q, k, v, pattern)
 
 
 @lru_cache(maxsize=8)
-def choose_kernel(device: torch.device, dtype: torch.dtype) -> Kernel:
-    """The fastest kernel that this device has for this dtype; the choice is logged once."""
-    kernel: Kernel = _variable_length if _has_flash(device, dtype) else _segment_by_segment
-    logger.info("attention on %s in %s: %s", device, dtype, kernel.__name__.strip("_"))
+def choose_kernel(device: torch.device, dtype: torch.dtype, head_width: int) -> Kernel:
+    """The fastest kernel that this device has for this dtype and width of a head; the choice is logged once."""
+    kernel: Kernel = _variable_length if _has_flash(device, dtype, head_width) else _segment_by_segment
+    logger.info("attention on %s in %s, heads %d wide: %s", device, dtype, head_width, kernel.__name__.strip("_"))
     return kernel
 
 
 @lru_cache(maxsize=8)
-def choose_shared_kernel(device: torch.device, dtype: torch.dtype) -> SharedKernel:
+def choose_shared_kernel(device: torch.device, dtype: torch.dtype, head_width: int) -> SharedKernel:
     """The fastest kernel for segments that share keys; the choice is logged once."""
-    kernel: SharedKernel = _block_sparse if _has_flash(device, dtype) else _gathered
-    logger.info("attention to shared keys on %s in %s: %s", device, dtype, kernel.__name__.strip("_"))
+    kernel: SharedKernel = _block_sparse if _has_flex(device, dtype, head_width) else _gathered
+    name = kernel.__name__.strip("_")
+    logger.info("attention to shared keys on %s in %s, heads %d wide: %s", device, dtype, head_width, name)
     return kernel
 
 
-def _has_flash(device: torch.device, dtype: torch.dtype) -> bool:
-    """Flash attention, which the variable-length kernel uses, needs half precision and compute capability 8.0."""
+def _has_flash(device: torch.device, dtype: torch.dtype, head_width: int) -> bool:
+    """Flash attention, which the variable-length kernel uses, takes heads of up to 256 in multiples of 8."""
+    return _is_ampere_in_half(device, dtype) and head_width <= FLASH_HEAD and head_width % 8 == 0
+
+
+def _has_flex(device: torch.device, dtype: torch.dtype, head_width: int) -> bool:
+    """FlexAttention takes heads of 16 and more."""
+    return _is_ampere_in_half(device, dtype) and head_width >= FLEX_HEAD
+
+
+def _is_ampere_in_half(device: torch.device, dtype: torch.dtype) -> bool:
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     major, _ = torch.cuda.get_device_capability(device)

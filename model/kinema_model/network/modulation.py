@@ -23,10 +23,19 @@ def sinusoids(values: Tensor, features: int, longest_period: float = 10_000.0) -
 
 
 def summed_by_row(values: Tensor, index: Tensor, rows: int) -> Tensor:
-    """Values (N, D) and index (N,) -> (rows, D): the sum of the values that share an index."""
+    """Values (N, D) and index (N,) -> (rows, D): the sum of the values that share an index, in a fixed order."""
     if rows == 1:
         return values.sum(0, keepdim=True)
-    return values.new_zeros(rows, values.shape[1]).index_add_(0, index, values)
+    if values.device.type == "cpu":
+        return values.new_zeros(rows, values.shape[1]).index_add_(0, index, values)
+    return multiplied_by_row(values, index, rows)
+
+
+def multiplied_by_row(values: Tensor, index: Tensor, rows: int) -> Tensor:
+    """`summed_by_row` as a product, (rows, N) x (N, D): `index_add_` on a GPU adds in any order, so runs differ."""
+    chosen = (index == torch.arange(rows, device=index.device)[:, None]).to(values.dtype)
+    with torch.autocast(values.device.type, enabled=False):
+        return chosen @ values
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:

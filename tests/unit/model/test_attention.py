@@ -29,7 +29,7 @@ def test_the_choice_of_kernel_is_logged_once(caplog: pytest.LogCaptureFixture) -
     choose_kernel.cache_clear()
     with caplog.at_level(logging.INFO):
         for _ in range(3):
-            choose_kernel(torch.device("cpu"), torch.float32)
+            choose_kernel(torch.device("cpu"), torch.float32, 12)
     assert [record.getMessage() for record in caplog.records] == [
-        "attention on cpu in torch.float32: segment_by_segment"
+        "attention on cpu in torch.float32, heads 12 wide: segment_by_segment"
     ]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kinema_model.network.modulation import adaptive_norm, gated, sinusoids
+from kinema_model.network.modulation import adaptive_norm, gated, multiplied_by_row, sinusoids, summed_by_row
 
 INDEX = torch.tensor([2, 2, 0, 1, 1, 1, 0])
 
@@ -57,6 +57,15 @@ def test_half_precision_is_computed_in_full() -> None:
     shift, scale = torch.randn(3, 12), torch.randn(3, 12)
     full = _norm_by_token(x.float(), shift, scale)
     assert torch.equal(adaptive_norm(x, shift, scale, INDEX, 1e-5), full.bfloat16())
+
+
+def test_rows_summed_by_a_product_are_the_rows_summed_one_by_one() -> None:
+    values = torch.randn(50, 6)
+    index = torch.randint(0, 7, (50,))
+    product = multiplied_by_row(values, index, 7)
+    assert torch.allclose(product, summed_by_row(values, index, 7), atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(multiplied_by_row(values, index, 7), product)
 
 
 def test_sinusoids_tell_levels_apart() -> None:
