@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterable
 from statistics import median
 from typing import Final
 
 import torch
-from torch import nn
 
-from kinema_model.network import blocks
 from kinema_model.network.attention import choose_kernel
 
 GPU: Final = torch.cuda.is_available()
 DEVICE: Final = torch.device("cuda" if GPU else "cpu")
 # Dense bf16 FLOPs per second, from the vendor's data sheets; the first name that the device's holds.
 PEAKS: Final = {"H100 PCIe": 756e12, "H200": 989e12, "H100": 989e12, "A100": 312e12}
-# Of packs, which differ in length, number of levels and number of texts, before every size is known to vary.
-MOST_RECOMPILES: Final = 64
 _SIDE: Final = 2048
 _PRODUCTS: Final = 5
-
-logger = logging.getLogger(__name__)
 
 
 def wait() -> None:
@@ -52,35 +44,13 @@ def measured_peak(dtype: torch.dtype) -> float:
     return 2 * _SIDE**3 / median(seconds)
 
 
-def has_compiler() -> bool:
-    """Whether torch.compile works here; if not, the log says why."""
-    try:
-        torch.compile(torch.sin)(torch.ones(8, device=DEVICE))
-    except Exception as error:
-        logger.warning("no compiler: %s", str(error).splitlines()[0])
-        return False
-    return True
-
-
-def compile_blocks(stack: Iterable[nn.Module]) -> None:
-    """Compile our transformer blocks, all but attention.
-
-    It looks at lengths, which differ from pack to pack: a compiler would begin anew at each of a run's steps.
-    """
-    torch._dynamo.config.recompile_limit = MOST_RECOMPILES
-    for name in ("attend", "attention"):
-        setattr(blocks, name, torch.compiler.disable(getattr(blocks, name)))  # type: ignore[no-untyped-call]
-    for block in stack:
-        block.compile()
-
-
 def compilations() -> int:
     """Graphs compiled so far in this process: what is more after warm-up was compiled anew."""
     return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
 def kernel(dtype: torch.dtype, head_width: int) -> str:
-    """Name of the attention kernel that our network takes in this dtype."""
+    """Name of the attention kernel that our network takes in this dtype with heads of this width."""
     return choose_kernel(DEVICE, dtype, head_width).__name__.strip("_").replace("_", " ")
 
 

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from kinema_model.ema import Ema
-from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, make_optimizer
+from kinema_model.training.learner import Learner
+from kinema_model.training.optimizer import make_optimizer
+from kinema_model.training.options import LearnerOptions
 from kinema_world import Video
 
 WARM_UP_STEPS = 20
@@ -41,22 +42,23 @@ class Trained:
         self.name = name
         self.model = model
         self.objective = objective
-        self.ema = Ema(model, EMA_DECAY)
         self._averaged = copy.deepcopy(model).eval()
-        self._optimizer, self._schedule = make_optimizer(model, lr, _HORIZON, warm_up_share=WARM_UP_STEPS / _HORIZON)
+        optimizer = make_optimizer(model, lr, _HORIZON, warm_up_share=WARM_UP_STEPS / _HORIZON)
+        self._learner = Learner(model, *optimizer, LearnerOptions())
+        self.ema = self._learner.ema
 
     def parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
     def train_step(self, step: int) -> float:
         """One optimiser step on the samples of `step`; its loss."""
-        self._optimizer.zero_grad(set_to_none=True)
+        learner = self._learner
+        learner.begin()
         loss = self.objective.loss(self.model, step)
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_CLIP)
-        self._optimizer.step()
-        self._schedule.step()
-        self.ema.update(self.model)
+        learner.clip(learner.norm())
+        learner.apply()
+        learner.schedule.step()
         return float(loss.detach())
 
     @torch.inference_mode()
@@ -69,14 +71,14 @@ class Trained:
         """Everything that the next step depends on."""
         return {
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
+            "optimizer": self._learner.optimizer.state_dict(),
+            "schedule": self._learner.schedule.state_dict(),
             "ema": self.ema.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
+        self._learner.optimizer.load_state_dict(state["optimizer"])
+        self._learner.schedule.load_state_dict(state["schedule"])
         self.ema.load_state_dict(state["ema"])
         self._averaged.load_state_dict(state["model"])

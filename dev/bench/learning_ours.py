@@ -23,7 +23,7 @@ from kinema_model.diffusion.sampler import Guidance, euler_levels, sample
 from kinema_model.network.pack import Sample
 from kinema_model.rng import RngStream, generator
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.training import TrainingObjective
+from kinema_model.training.objective import TrainingObjective
 from kinema_world import (
     Attributes,
     Motion,

@@ -162,17 +162,14 @@ def main() -> int:
         print(f"KINEMA_BENCH_TOKENS is {TOKENS}. Give a multiple of {LEAST_TOKENS}.", file=sys.stderr)
         return 2
     config = model_config(PUBLISHED[NETWORK].model_copy(update={"num_layers": DEPTH}))
-    training = Training(config, DTYPE)
-    compiled = COMPILE and device.has_compiler()
-    if compiled:
-        device.compile_blocks(training.model.network.blocks)
+    training = Training(config, DTYPE, compiled=COMPILE)
     print(f"{device.name()}, depth {DEPTH}, {training.parameters / 1e6:.0f} M parameters, torch {torch.__version__}")
     feed = Feed(config, World(WorldConfig(shapes=mix(TOKENS))), TOKENS)
     found = {name: measure(training, make) for name, make in cases(feed).items()}
-    return told(training, found, compiled)
+    return told(training, found)
 
 
-def told(training: Training, found: dict[str, Measured], compiled: bool) -> int:
+def told(training: Training, found: dict[str, Measured]) -> int:
     """Print the last line; the exit code."""
     published = device.published_peak(DTYPE)
     peak = published or device.measured_peak(DTYPE)
@@ -194,7 +191,7 @@ def told(training: Training, found: dict[str, Measured], compiled: bool) -> int:
         bar=BAR,
         reached=reached,
         kernel=device.kernel(DTYPE, PUBLISHED[NETWORK].attention_head_dim),
-        compiled=compiled,
+        compiled=training.compiled,
         recompiles_after_warm_up=recompiles,
     )
     return int(reached is False or (GPU and recompiles > 0))

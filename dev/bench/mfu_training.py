@@ -10,27 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from bench.device import DEVICE
 from bench.shapes import WORLD_GRID
 from kinema_model.codec.codec import to_float
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
-from kinema_model.denoiser import VideoDenoiser, lowest_level
-from kinema_model.diffusion.flow import flow_loss
-from kinema_model.ema import Ema
+from kinema_model.denoiser import VideoDenoiser
 from kinema_model.network.config import NetworkConfig
 from kinema_model.network.flops import training_flops
 from kinema_model.network.pack import Box, Pack, Sample, pack_samples
 from kinema_model.packing.planning import StepPlanner, StreamState, tokens_of
 from kinema_model.text.encoder import TEXT_DIM, TextEncoder
-from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, make_optimizer
+from kinema_model.training.learner import DenoiserLearner
+from kinema_model.training.optimizer import make_optimizer
+from kinema_model.training.options import LearnerOptions
 from kinema_world import World
 
 # Pixels of a side that make one latent.
@@ -107,23 +106,10 @@ def model_config(network: NetworkConfig) -> ModelConfig:
     return ModelConfig(preset="published", network=network, frames=16, height=64, width_px=64, fps=_FPS)
 
 
-class Recomputed(nn.Module):
-    """A block that keeps only its input for the way back, and computes the rest again."""
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, *inputs: Any) -> Tensor:
-        """As the block."""
-        out: Tensor = checkpoint(self.block, *inputs, use_reentrant=False)
-        return out
-
-
 class Training:
     """Weights, AdamW and average, all in float32, and one whole step with its products in `dtype`."""
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, *, compiled: bool = False) -> None:
         torch.manual_seed(0)
         with torch.device(DEVICE):
             self.model = VideoDenoiser(config)
@@ -131,9 +117,9 @@ class Training:
             if not bool(parameter.any()):
                 nn.init.normal_(parameter, std=_STD)
         self.recomputed = 0
-        self._dtype = dtype
-        self._optimizer, self._schedule = make_optimizer(self.model, _RATE, _HORIZON)
-        self._ema = Ema(self.model, EMA_DECAY)
+        optimizer = make_optimizer(self.model, _RATE, _HORIZON)
+        self.learner = DenoiserLearner(self.model, *optimizer, LearnerOptions(dtype, compiled))
+        self.compiled = self.learner.compiled
 
     @property
     def parameters(self) -> int:
@@ -141,23 +127,15 @@ class Training:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def recompute(self, count: int) -> None:
-        """Have the first `count` blocks, and no fewer than now, keep only their inputs."""
-        blocks = self.model.network.blocks
-        for place in range(self.recomputed, min(count, len(blocks))):
-            blocks[place] = Recomputed(blocks[place])
-        self.recomputed = min(count, len(blocks))
+        """Have the first `count` blocks keep only their inputs."""
+        self.recomputed = min(count, len(self.model.network.blocks))
+        self.learner.recompute("full", self.recomputed)
 
     def step(self, batch: Batch) -> float | Tensor:
         """Forward, backward, clipping, AdamW and average; the loss, still on the device."""
-        self._optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(DEVICE.type, self._dtype, enabled=self._dtype is not torch.float32):
-            loss = flow_loss(self.model, batch.clean, batch.noise, lowest_level(self.model.config)).mean
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_CLIP)
-        self._optimizer.step()
-        self._schedule.step()
-        self._ema.update(self.model)
-        return loss.detach()
+        loss = self.learner.learn([(batch.clean, batch.noise)])
+        self.learner.schedule.step()
+        return loss
 
 
 def fitted(training: Training, try_out: Callable[[], object]) -> None:

@@ -35,9 +35,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.device import DEVICE, GPU, compile_blocks, has_compiler, published_peak, wait
+from bench.device import DEVICE, GPU, published_peak, wait
 from bench.shapes import WORLD_GRID, mix
 from bench.waste import measure_waste
+from kinema_model.network.compiling import compile_blocks, has_compiler
 from kinema_model.network.config import PUBLISHED
 from kinema_model.network.flops import forward_flops, training_flops
 from kinema_model.network.pack import Box
@@ -141,10 +142,10 @@ def choose_backend(theirs: Theirs, cases: list[Case]) -> str:
 
 def compile_both(ours: Ours, theirs: Theirs) -> bool:
     """Compile the blocks of both where there is a compiler."""
-    if not COMPILE or not has_compiler():
+    if not COMPILE or not has_compiler(DEVICE):
         return False
     theirs.network.compile_repeated_blocks()
-    compile_blocks(ours.network.blocks)
+    compile_blocks(ours.network)
     return True
 
 

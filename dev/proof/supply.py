@@ -26,7 +26,7 @@ from kinema_model.errors import ConfigError
 from kinema_model.network.pack import Pack
 from kinema_model.packing.planning import StepPlanner, StreamState, tokens_of
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.training import TrainingObjective
+from kinema_model.training.objective import TrainingObjective
 from kinema_world import World
 from kinema_world.source import WorldSource
 from proof.settings import RICH_CAPTIONS, STREAMING_SHARE, TASKS, Settings

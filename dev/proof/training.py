@@ -15,20 +15,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import nn
 
 from bench import device
 from kinema_model.artefact import save_model
-from kinema_model.denoiser import VideoDenoiser, lowest_level
-from kinema_model.diffusion.flow import flow_loss
-from kinema_model.ema import Ema
 from kinema_model.errors import ConfigError
 from kinema_model.packing.planning import StreamState
-from kinema_model.training import EMA_DECAY, GRADIENT_CLIP, learning_rate_share, make_optimizer
+from kinema_model.training.learner import DenoiserLearner
+from kinema_model.training.optimizer import learning_rate_share
+from kinema_model.training.options import LearnerOptions, precision_for
 from kinema_world.stored import world_files
 from proof.folder import Folder
 from proof.settings import POINTS, Settings
-from proof.supply import Batch, Inline, Supply, supply_of
+from proof.supply import Inline, Supply, supply_of
 from stage.slices import Slice
 
 SNAPSHOT_SECONDS: Final = 60.0
@@ -83,9 +81,11 @@ class Trainer:
         self._settings, self._folder, self._clock = settings, folder, clock
         self._device = torch.device(settings.device)
         torch.manual_seed(settings.seed)
-        self.model = VideoDenoiser(settings.config).to(self._device)
-        self._optimizer, _ = make_optimizer(self.model, settings.rate, 1)
-        self.ema = Ema(self.model, EMA_DECAY)
+        options = LearnerOptions(precision_for("auto", self._device), settings.compiled)
+        self._learner = DenoiserLearner.build(
+            settings.config, options, learning_rate=settings.rate, steps=1, device=self._device
+        )
+        self.model, self.ema = self._learner.model, self._learner.ema
         self._make_supply = supply
         self._losses: list[torch.Tensor] = []
         stored = folder.training(self._device)
@@ -105,8 +105,8 @@ class Trainer:
         if self.done:
             return
         progress = self.progress
-        if self._settings.compiled and device.has_compiler():
-            self._compile()
+        if self._learner.compiled:
+            self._warm_up()
         compiled, before = device.compilations(), progress.recompiles
         supply = self._make_supply(self._settings, progress.step, StreamState.from_numbers(progress.stream))
         kept = progress.seconds
@@ -127,13 +127,9 @@ class Trainer:
         begun, waited = self._clock(), supply.waited
         batch = supply.take()
         share = rate_share(progress.seconds, self._settings.seconds)
-        for group in self._optimizer.param_groups:
+        for group in self._learner.optimizer.param_groups:
             group["lr"] = self._settings.rate * share
-        self._optimizer.zero_grad(set_to_none=True)
-        self._losses.append(self._backward(batch))
-        nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_CLIP)
-        self._optimizer.step()
-        self.ema.update(self.model)
+        self._losses.append(self._learner.learn([(batch.clean, batch.noise)]))
         progress.step += 1
         if progress.step % _TOGETHER == 0:
             self._look()
@@ -141,14 +137,6 @@ class Trainer:
         progress.waited += supply.waited - waited
         progress.tokens += sum(batch.clean.clips.lengths)
         progress.stream = batch.following.to_numbers()
-
-    def _backward(self, batch: Batch) -> torch.Tensor:
-        half = self._device.type == "cuda"
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
-            clean, noise = batch.clean.to(self._device), batch.noise.to(self._device)
-            loss = flow_loss(self.model, clean, noise, lowest_level(self.model.config)).mean
-        torch.autograd.backward(loss)
-        return loss.detach()
 
     def _look(self) -> None:
         """Wait for the device and see whether the losses are numbers. Raises `ConfigError`."""
@@ -162,15 +150,16 @@ class Trainer:
                 f"The loss is not a number near step {self.progress.step}. Lower PROOF_RATE and remove the work folder."
             )
 
-    def _compile(self) -> None:
+    def _warm_up(self) -> None:
         """Compile the blocks on batches that training does not see; the weights stay as they are."""
         begun = time.perf_counter()
-        device.compile_blocks(self.model.network.blocks)
         elsewhere = Inline(self._settings, 0, StreamState(_ELSEWHERE))
         calm = 0
         for _ in range(_MOST_WARM_UP):
             before = device.compilations()
-            self._backward(elsewhere.take())
+            batch = elsewhere.take()
+            found = self._learner.loss(batch.clean.to(self._device), batch.noise.to(self._device))
+            torch.autograd.backward(found.total)
             calm = calm + 1 if device.compilations() == before else 0
             if calm == _CALM:
                 break
@@ -189,7 +178,7 @@ class Trainer:
             {
                 "progress": asdict(progress),
                 "model": self.model.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
+                "optimizer": self._learner.optimizer.state_dict(),
                 "ema": self.ema.state_dict(),
             }
         )
@@ -207,5 +196,5 @@ class Trainer:
     def _take_up(self, stored: dict[str, Any]) -> None:
         self.progress = Progress(**stored["progress"])
         self.model.load_state_dict(stored["model"])
-        self._optimizer.load_state_dict(stored["optimizer"])
+        self._learner.optimizer.load_state_dict(stored["optimizer"])
         self.ema.load_state_dict(stored["ema"])

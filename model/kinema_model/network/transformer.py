@@ -19,6 +19,7 @@ from kinema_model.network.config import NetworkConfig
 from kinema_model.network.kv_cache import KVCache
 from kinema_model.network.modulation import LEVEL_SCALE, TimestepEmbedding, adaptive_norm, sinusoids
 from kinema_model.network.pack import Pack
+from kinema_model.network.recompute import Recompute, run_block
 from kinema_model.network.rope import rope_table
 
 
@@ -88,6 +89,9 @@ class VideoTransformer(nn.Module):
     def __init__(self, config: NetworkConfig, *, null_text: bool = True) -> None:
         super().__init__()
         self.config = config
+        self.recompute: Recompute = "none"
+        self.recomputed_blocks: int | None = None
+        """So many first blocks; None: all."""
         d = config.width
         self.patch_embedding = nn.Conv3d(config.in_channels, d, config.patch_size, stride=config.patch_size)
         self.condition_embedder = ConditionEmbedder(config)
@@ -108,7 +112,8 @@ class VideoTransformer(nn.Module):
         context = self._context(pack)
         for number, block in enumerate(self.blocks):
             layer = context if kv_cache is None else replace(context, kv_cache=kv_cache.layers[number])
-            x = block(x, modulation, layer)
+            mode = self.recompute if self.recomputed_blocks is None or number < self.recomputed_blocks else "none"
+            x = run_block(block, mode, x, modulation, layer)
         shift, scale = (self.scale_shift_table.float() + embedded[:, None]).unbind(1)
         emitted: Tensor = self.proj_out(adaptive_norm(x, shift, scale, pack.level_index, self.config.eps))
         return emitted

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.mfu import Measured, box_of
-from bench.mfu_training import Feed, Recomputed, Training, fitted, model_config
+from bench.mfu_training import Feed, Training, fitted, model_config
 from kinema_model.diffusion.flow import flow_loss
 from kinema_model.network.config import NetworkConfig
 from kinema_world import ShapeMix, World, WorldConfig
@@ -47,7 +47,7 @@ def test_mixed_batches_are_the_planners_and_hold_no_more_than_the_budget(feed: F
 def test_a_step_moves_every_weight_and_the_average(feed: Feed) -> None:
     training = Training(SMALL, torch.bfloat16)
     before = {name: weight.clone() for name, weight in training.model.named_parameters()}
-    average = {name: weight.clone() for name, weight in training._ema.shadow.items()}
+    average = {name: weight.clone() for name, weight in training.learner.ema.shadow.items()}
     for _ in range(2):
         loss = training.step(feed.mixed())
     assert torch.isfinite(torch.as_tensor(loss))
@@ -55,7 +55,7 @@ def test_a_step_moves_every_weight_and_the_average(feed: Feed) -> None:
     moved = [name for name, weight in training.model.named_parameters() if not torch.equal(weight, before[name])]
     # Captions are never empty here, so what stands for none is not learnt.
     assert set(before) - set(moved) <= {"network.null_text"}
-    assert any(not torch.equal(weight, average[name]) for name, weight in training._ema.shadow.items())
+    assert any(not torch.equal(weight, average[name]) for name, weight in training.learner.ema.shadow.items())
 
 
 def test_recomputed_blocks_give_the_same_gradients(feed: Feed) -> None:
@@ -66,7 +66,7 @@ def test_recomputed_blocks_give_the_same_gradients(feed: Feed) -> None:
         training.recompute(count)
         flow_loss(training.model, batch.clean, batch.noise).mean.backward()
         gradients.append([p.grad for p in training.model.parameters() if p.grad is not None])
-    assert sum(isinstance(block, Recomputed) for block in training.model.network.blocks) == 2
+    assert training.recomputed == 2
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
 

@@ -30,7 +30,7 @@ from kinema_model.source import Captions, Clip
 from kinema_model.streaming.chunking import chunked_sample
 from kinema_model.streaming.stream import Shot
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.training import TrainingObjective
+from kinema_model.training.objective import TrainingObjective
 from kinema_world import World
 from kinema_world.source import WorldSource
 from unit.model.clips import small_network

@@ -64,7 +64,7 @@ def test_what_is_given_at_level_0_stays_finite_and_still(tiny: ModelConfig) -> N
 
 def test_the_loss_of_a_clean_prediction_is_bounded_near_the_clean_end(tiny: ModelConfig) -> None:
     """An error of the clean clip counts at level 0.001 as it does at 0.05, and less at 0.5."""
-    from kinema_model.training import TrainingObjective
+    from kinema_model.training.objective import TrainingObjective
     from kinema_world import World
     from kinema_world.source import WorldSource
 

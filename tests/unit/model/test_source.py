@@ -14,7 +14,7 @@ from kinema_model.packing.steps import Steps
 from kinema_model.source import Captions, Clip, Source
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.text.reading import vocabulary
-from kinema_model.training import TrainingObjective
+from kinema_model.training.objective import TrainingObjective
 from kinema_model.validation import Validation
 from kinema_world import ShapeMix, World, WorldConfig
 from kinema_world.scene import ClipShape

@@ -26,7 +26,7 @@ from kinema_model.streaming.chunking import chunk_rows, reference_of
 from kinema_model.streaming.stream import Shot, Streamer, StreamOptions
 from kinema_model.streaming.window import Window
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.training import TrainingObjective
+from kinema_model.training.objective import TrainingObjective
 from kinema_world import SceneKind, ShapeMix, World, WorldConfig
 from kinema_world.source import WorldSource
 from unit.model.clips import clip

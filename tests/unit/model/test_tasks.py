@@ -28,7 +28,7 @@ from kinema_model.network.pack import Part, Sample, pack_samples
 from kinema_model.pipeline import Pipeline
 from kinema_model.rng import RngStream, generator
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.training import TrainingObjective
+from kinema_model.training.objective import TrainingObjective
 from kinema_world import World
 from kinema_world.source import WorldSource
 

@@ -11,11 +11,8 @@ from kinema_model.config import ModelConfig
 from kinema_model.denoiser import VideoDenoiser
 from kinema_model.text.encoder import MAX_TOKENS, TEXT_DIM, TextEncoder
 from kinema_model.text.weights import bundled_folder
-from kinema_model.training import (
-    TrainingObjective,
-    learning_rate_share,
-    make_optimizer,
-)
+from kinema_model.training.objective import TrainingObjective
+from kinema_model.training.optimizer import learning_rate_share, make_optimizer
 from kinema_world import SceneKind, World, WorldConfig
 from kinema_world.source import WorldSource
 

@@ -7,7 +7,8 @@ from kinema_model.config import ModelConfig
 from kinema_model.denoiser import VideoDenoiser
 from kinema_model.ema import Ema
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.training import TrainingObjective, make_optimizer
+from kinema_model.training.objective import TrainingObjective
+from kinema_model.training.optimizer import make_optimizer
 from kinema_model.validation import Validation
 from kinema_world import World
 from kinema_world.source import WorldSource

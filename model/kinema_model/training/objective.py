@@ -1,19 +1,16 @@
-"""What a training step computes, without a trainer: the noise, the loss and the optimizer.
+"""Which loss a training step computes: samples of a source with a task, a level and noise each.
 
 Nothing depends on the rank, the number of processes or interruptions of the run: random numbers are drawn by
 (seed, sample id, step), and `steps` chooses the samples of a step, so a resumed or resized run takes the same steps.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from torch import Tensor
 
 from kinema_model.codec.codec import Codec, make_codec, to_float
 from kinema_model.conditions.conditioning import condition
@@ -29,15 +26,10 @@ from kinema_model.streaming.chunking import chunked_sample
 from kinema_model.text.encoder import TextEncoder
 
 TEXT_DROPOUT: Final = 0.1
-GRADIENT_CLIP: Final = 1.0
 STREAMING_SHARE: Final = 0.5
 TEXT_ALONE: Final = {Task.TEXT: 1.0}
-EMA_DECAY: Final = 0.99
 # Beyond any sample id: the second clip of a blend is a sample of its own.
 _PARTNER: Final = 1 << 40
-_BETAS: Final = (0.9, 0.95)
-_WEIGHT_DECAY: Final = 0.01
-_WARM_UP_SHARE: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -158,32 +150,3 @@ class TrainingObjective:
         chosen = [one.rich if long else one.short for one, long in zip(captions, rich.tolist(), strict=True)]
         kept = ["" if gone else caption for caption, gone in zip(chosen, dropped.tolist(), strict=True)]
         return self.encoder.encode(kept)
-
-
-def make_optimizer(
-    model: nn.Module,
-    lr: float,
-    steps: int,
-    *,
-    weight_decay: float = _WEIGHT_DECAY,
-    warm_up_share: float = _WARM_UP_SHARE,
-) -> tuple[AdamW, LambdaLR]:
-    """AdamW and its schedule, stepped once per optimizer step: linear warm-up, then half a cosine to zero.
-
-    Weight decay applies to matrices only, not to gains, biases, tables and the null token.
-    """
-    matrices = [m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.Conv3d) and m.weight.requires_grad]
-    decaying = {id(weight) for weight in matrices}
-    others = [p for p in model.parameters() if p.requires_grad and id(p) not in decaying]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = AdamW(groups, lr=lr, betas=_BETAS, fused=True)
-    return optimizer, LambdaLR(optimizer, lambda step: learning_rate_share(step, steps, warm_up_share))
-
-
-def learning_rate_share(step: int, steps: int, warm_up_share: float = _WARM_UP_SHARE) -> float:
-    """Share in [0, 1] of the full learning rate at `step` of `steps`, both in optimizer steps."""
-    warm_up = max(1, round(steps * warm_up_share))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    progress = min(1.0, (step - warm_up) / max(1, steps - warm_up))
-    return 0.5 * (1 + math.cos(math.pi * progress))
