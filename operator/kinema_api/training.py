@@ -37,6 +37,10 @@ PLURAL: Final = "videomodeltrainings"
 
 IMMUTABLE: Final = ("model", "data", "optimization", "evaluation", "publish", "worker")
 
+COMPILED_SELECTIVE: Final = (
+    "compile and activationCheckpointing: selective exclude each other, since the compiler chooses what to recompute: "
+    "use none or full"
+)
 BOUNDS_CROSSED: Final = "minNodes must not exceed maxNodes: lower minNodes or raise maxNodes"
 NODES_OUTSIDE: Final = "nodes must lie between elastic.minNodes and elastic.maxNodes: change nodes or the bounds"
 
@@ -132,6 +136,12 @@ class ModelChoice(ApiModel):
 class Optimization(ApiModel):
     """Optimisation of the network."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            ("!self.compile || self.activationCheckpointing != 'selective'", COMPILED_SELECTIVE)
+        )
+    )
+
     steps: Annotated[int, Field(ge=1, le=10_000_000)]
     """Optimizer steps in all."""
     batch_tokens: Annotated[int, Field(ge=64, le=16_777_216)] = 4096
@@ -140,6 +150,28 @@ class Optimization(ApiModel):
     """Peak learning rate of AdamW."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Random seed of weights, sample order, noise and dropout."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of matrix products: auto is bfloat16 on GPUs that have it (Ampere and later), else float32. Weights,
+    optimizer state and averaged weights are float32 in any case."""
+    compile: bool = False
+    """Compile the blocks of the network with torch.compile: minutes at the start of a round, faster steps on a GPU.
+    Ignored where there is no compiler."""
+    activation_checkpointing: Literal["none", "selective", "full"] = "none"
+    """Activations that are recomputed in the backward pass to save memory: selective keeps the outputs of products and
+    attention, full only the inputs of blocks."""
+    micro_batch_tokens: Annotated[int, Field(ge=1, le=16_777_216)] | None = None
+    """Most latent tokens that a worker computes at once; gradients add up to those of the whole step. Default: as
+    many as fit in memory."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay of the averaged weights, which are published; 0.999 or more for trainings of many thousand steps."""
+    gradient_clip: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Largest norm of the gradient."""
+
+    @model_validator(mode="after")
+    def _compiled_or_selective(self) -> Self:
+        if self.compile and self.activation_checkpointing == "selective":
+            raise PydanticCustomError(MESSAGE_ERROR, COMPILED_SELECTIVE)
+        return self
 
 
 class Elastic(ApiModel):

@@ -23,7 +23,7 @@ def export(config: RunConfig, round_: int, fitting: TrainState, checkpoints: Che
     shutil.rmtree(folder, ignore_errors=True)
     words = vocabulary(fitting.source.texts())
     about = card(config, fitting.loss, fitting.validation_loss(), fitting.source.digest, words)
-    save_model(folder, fitting.ema.shadow, fitting.model_config, about, fitting.source.files())
+    save_model(folder, fitting.learner.ema.shadow, fitting.model_config, about, fitting.source.files())
     write_vocabulary(folder, words)
     prefix = layout.export_prefix(config.prefix, round_)
     files = checkpoints.upload(prefix, folder)

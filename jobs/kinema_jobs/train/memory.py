@@ -4,7 +4,8 @@ What is counted is a lower bound, so nothing is refused that could have run:
 
     state         24 bytes a parameter: weights, gradients, DDP's buckets of them, AdamW's two moments, their average
     activations   4 n L (22 D + 2 F) bytes for n tokens in L blocks of width D and feed-forward F: what one forward pass
-                  keeps for the way back, without text, levels and the ends of the network
+                  keeps for the way back, without text, levels and the ends of the network; half of it with products in
+                  bfloat16; 4 n (L D + 22 D + 2 F) with recomputation, which keeps inputs, and one block at a time
 
 Both are held at once: gradients of one step live until the forward pass of the next is done. Of the peak of resident
 memory over three steps on a CPU the bound was 59 % (width 128, 8640 tokens), 69 % (256, 4320), 70 % (512, 7200) and
@@ -24,10 +25,10 @@ from kinema_jobs.train.group import Group
 from kinema_jobs.train.pieces import PieceLimit
 from kinema_model.config import ModelConfig
 from kinema_model.denoiser import VideoDenoiser
+from kinema_model.training.options import LearnerOptions
 
 STATE_BYTES: Final = 24
 """Bytes a parameter while it is trained in float32."""
-_FLOAT_BYTES: Final = 4
 _KEPT_OF_WIDTH: Final = 22
 """Of a token in a block, rows of D numbers that the way back needs: inputs of norms, products, gates and attention."""
 _KEPT_OF_HIDDEN: Final = 2
@@ -44,13 +45,16 @@ class MemoryEstimate:
     token: int
 
     @classmethod
-    def of(cls, model: ModelConfig) -> MemoryEstimate:
-        """Counted on torch's meta device, which makes no weights."""
+    def of(cls, model: ModelConfig, options: LearnerOptions | None = None) -> MemoryEstimate:
+        """Counted on torch's meta device, which makes no weights; `options` default to float32 without recomputing."""
+        options = options or LearnerOptions()
         with torch.device("meta"):
             parameters = sum(p.numel() for p in VideoDenoiser(model).parameters())
         network = model.network
-        row = _KEPT_OF_WIDTH * network.width + _KEPT_OF_HIDDEN * network.ffn_dim
-        return cls(parameters, _FLOAT_BYTES * network.num_layers * row)
+        block = _KEPT_OF_WIDTH * network.width + _KEPT_OF_HIDDEN * network.ffn_dim
+        recomputed = options.recompute != "none"
+        numbers = network.num_layers * network.width + block if recomputed else network.num_layers * block
+        return cls(parameters, options.precision.itemsize * numbers)
 
     @property
     def state(self) -> int:
@@ -62,24 +66,34 @@ class MemoryEstimate:
         return self.state + tokens * self.token
 
 
-def require_memory(model: ModelConfig, batch_tokens: int, group: Group, largest: int | None = None) -> PieceLimit:
+def require_memory(
+    model: ModelConfig,
+    batch_tokens: int,
+    group: Group,
+    largest: int | None = None,
+    *,
+    options: LearnerOptions | None = None,
+    most: int | None = None,
+) -> PieceLimit:
     """How much this worker computes at once, of clips of at most `largest` tokens (default: the model's own clip).
+
+    `most` are the most tokens that the run wants computed at once.
 
     Raises:
         BadConfiguration: the model with a single clip does not fit.
     """
     clip = largest or model.tokens_per_clip
     # What a step takes is shared out by work, so a share may be somewhat more than the mean.
-    share = batch_tokens // group.world_size + clip
+    share = min(batch_tokens // group.world_size + clip, max(clip, most or batch_tokens + clip))
     free = free_memory(group.device)
     if free is None:
         return PieceLimit(share, clip)
-    need = MemoryEstimate.of(model)
+    need = MemoryEstimate.of(model, options)
     if need.step(clip) > free:
         raise BadConfiguration(
             f"this model of {need.parameters:,} parameters needs at least {in_gib(need.step(clip))} of memory to train "
-            f"on a single clip and {in_gib(free)} are free: make it smaller in spec.model.overrides, or raise "
-            "spec.worker.resources memory"
+            f"on a single clip and {in_gib(free)} are free: set optimization.activationCheckpointing, make the model "
+            "smaller in spec.model.overrides, or raise spec.worker.resources memory"
         )
     room = int((free - need.state) * BOUND_SHARE / need.token)
     return PieceLimit(max(clip, min(share, room)), clip)

@@ -21,8 +21,6 @@ import torch.distributed as dist
 from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import ParallelStrategy
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import IterableDataset
 
 from kinema_jobs.memory import is_out_of_memory
@@ -31,12 +29,11 @@ from kinema_jobs.train.failures import MemoryExhausted, NumericsFailure, out_of_
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.pieces import PieceLimit, pieces
-from kinema_model.denoiser import VideoDenoiser
 from kinema_model.diffusion.flow import LEVEL_BINS, FlowLoss
-from kinema_model.ema import Ema
 from kinema_model.packing.planning import StreamState
 from kinema_model.packing.steps import Step, Steps
-from kinema_model.training import GRADIENT_CLIP, TrainingObjective
+from kinema_model.training.learner import DenoiserLearner
+from kinema_model.training.objective import TrainingObjective
 
 _RECENT_STEPS: Final = 20
 Batch = tuple[Step, list[int]]
@@ -58,7 +55,7 @@ class Shares(IterableDataset[Batch]):
             yield step, step.of(self._group.rank, self._group.world_size)
 
 
-def nothing(model: VideoDenoiser) -> FlowLoss:
+def nothing(model: nn.Module) -> FlowLoss:
     """A loss of no token that still gives every parameter a gradient, of zero."""
     total = torch.stack([p.sum() for p in model.parameters()]).sum() * 0.0
     zeros = torch.zeros(LEVEL_BINS, device=total.device)
@@ -70,10 +67,8 @@ class DenoiserModule(LightningModule):
 
     def __init__(
         self,
-        model: VideoDenoiser,
+        learner: DenoiserLearner,
         objective: TrainingObjective,
-        optimizer: tuple[Optimizer, LambdaLR],
-        ema: Ema,
         group: Group,
         lease: Lease,
         after_step: Callable[[DenoiserModule], None],
@@ -83,8 +78,7 @@ class DenoiserModule(LightningModule):
         super().__init__()
         # Lightning's own loop has no place between the averaging of gradients and the optimizer's step.
         self.automatic_optimization = False
-        self.model = model
-        self.ema = ema
+        self.model = learner.model
         self.done: Step | None = None
         """The last step taken."""
         self.global_loss = 0.0
@@ -92,7 +86,7 @@ class DenoiserModule(LightningModule):
         """The loss of the last step by noise level, over the whole group; None where it had no such token."""
         self.stopping = False
         """The group has agreed to end this round after the present step."""
-        self._objective, self._optimizer = objective, optimizer
+        self._learner, self._objective = learner, objective
         self._group, self._lease = group, lease
         self._after_step = after_step
         self._skipped = frozenset(skipped)
@@ -107,8 +101,8 @@ class DenoiserModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """See LightningModule."""
-        optimizer, schedule = self._optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        schedule = {"scheduler": self._learner.schedule, "interval": "step"}
+        return {"optimizer": self._learner.optimizer, "lr_scheduler": schedule}
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """A batch is ids: the objective makes the clips, on its own device."""
@@ -124,15 +118,13 @@ class DenoiserModule(LightningModule):
         if not self._lease.held():
             raise StaleRound(f"the lease of round {self._group.place.number} has expired: this worker must stop")
         step, indices = batch
-        optimizer, schedule = self._optimizer
-        optimizer.zero_grad()
+        self._learner.begin()
         if step.number in self._skipped:
             self._agree(step, None)
         else:
             self._learn(step, indices)
-            optimizer.step()
-            self.ema.update(self.model)
-        schedule.step()
+            self._learner.apply()
+        self._learner.schedule.step()
 
     def _learn(self, step: Step, indices: list[int]) -> None:
         """Leave the clipped gradient of the whole batch's loss per token in the parameters."""
@@ -162,7 +154,7 @@ class DenoiserModule(LightningModule):
     def _loss(self, piece: list[int], step: Step) -> FlowLoss:
         """Raises MemoryExhausted where a single clip is too much."""
         try:
-            return self._objective.loss(self.model, piece, step.number)
+            return self._learner.loss(*self._objective.batch(piece, step.number))
         except (MemoryError, RuntimeError) as error:
             if len(piece) > 1 or not is_out_of_memory(error):
                 raise
@@ -182,10 +174,12 @@ class DenoiserModule(LightningModule):
         mine = [result.total.detach()[None], result.count[None], stop, result.bin_total, result.bin_count]
         sums = torch.cat([part.double() for part in mine])
         dist.all_reduce(sums)
-        count = max(1.0, float(sums[1]))
-        self.global_loss, self.stopping = float(sums[0]) / count, bool(sums[2] > 0)
-        totals, counts = sums[3:].chunk(2)
-        self.level_losses = tuple(float(t / n) if n else None for t, n in zip(totals, counts, strict=True))
+        # One read of the device: each makes the CPU wait for it.
+        total, counted, stops, *bins = sums.tolist()
+        count: float = max(1.0, counted)
+        self.global_loss, self.stopping = total / count, stops > 0
+        pairs = zip(bins[:LEVEL_BINS], bins[LEVEL_BINS:], strict=True)
+        self.level_losses = tuple(error / tokens if tokens else None for error, tokens in pairs)
         if not math.isfinite(self.global_loss):
             raise _not_finite("loss", self.global_loss, step)
         return count
@@ -196,17 +190,13 @@ class DenoiserModule(LightningModule):
         Raises:
             NumericsFailure: it is no number on some rank, on every rank and before the weights are touched.
         """
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if scale != 1:
-            torch._foreach_mul_(gradients, scale)
-        norm = nn.utils.get_total_norm(gradients)
+        norm = self._learner.norm(scale)
         # Averaged gradients are alike on all ranks; their norm need not be, on unlike devices.
         broken = (~torch.isfinite(norm)).double()[None]
         dist.all_reduce(broken)
         if broken > 0:
             raise _not_finite("gradients' norm", float(norm), step)
-        nn.utils.clip_grads_with_norm_(parameters, GRADIENT_CLIP, norm)
+        self._learner.clip(norm)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """See LightningModule."""

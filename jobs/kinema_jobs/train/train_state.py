@@ -12,11 +12,10 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.strategies import DDPStrategy
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from kinema_api.run import RunConfig
+from kinema_api.training import Optimization
 from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
@@ -27,13 +26,13 @@ from kinema_jobs.train.shape import model_config_of, task_mix_of
 from kinema_jobs.train.timed_source import TimedSource
 from kinema_jobs.train.world import source_of
 from kinema_model.config import ModelConfig
-from kinema_model.denoiser import VideoDenoiser
-from kinema_model.ema import Ema
 from kinema_model.errors import ModelError
 from kinema_model.packing.planning import StreamState
 from kinema_model.packing.steps import Steps
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.training import EMA_DECAY, TrainingObjective, make_optimizer
+from kinema_model.training.learner import DenoiserLearner
+from kinema_model.training.objective import TrainingObjective
+from kinema_model.training.options import LearnerOptions, precision_for
 from kinema_model.validation import Validation
 
 
@@ -42,12 +41,9 @@ class TrainState:
     """The network and everything that changes with it."""
 
     model_config: ModelConfig
-    model: VideoDenoiser
+    learner: DenoiserLearner
     objective: TrainingObjective
     source: TimedSource
-    ema: Ema
-    optimizer: Optimizer
-    schedule: LambdaLR
     steps: Steps
     """Which clips each step takes over the whole group, whatever its size."""
     total: int
@@ -82,8 +78,22 @@ class TrainState:
             model_config = model_config_of(config)
             source = TimedSource(source_of(config.data.world, model_config))
             steps = steps_of(config, source, model_config)
-            limit = require_memory(model_config, optimization.batch_tokens, group, steps.largest)
-            model = VideoDenoiser(model_config)
+            options = learner_options(optimization, group.device)
+            limit = require_memory(
+                model_config,
+                optimization.batch_tokens,
+                group,
+                steps.largest,
+                options=options,
+                most=optimization.micro_batch_tokens,
+            )
+            learner = DenoiserLearner.build(
+                model_config,
+                options,
+                learning_rate=optimization.learning_rate,
+                steps=optimization.steps,
+                device=group.device,
+            )
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
         encoder = TextEncoder(device=group.device)
@@ -96,16 +106,11 @@ class TrainState:
             rich_captions=config.data.world.rich_captions,
             device=group.device,
         )
-        optimizer, schedule = make_optimizer(model, optimization.learning_rate, optimization.steps)
-        ema = Ema(model, EMA_DECAY).to(group.device)
         return cls(
             model_config,
-            model,
+            learner,
             objective,
             source,
-            ema,
-            optimizer,
-            schedule,
             steps,
             optimization.steps,
             skipped=config.skipped_steps,
@@ -122,32 +127,32 @@ class TrainState:
         objective = self.objective
         if self.validation is None:
             self.validation = Validation(self.model_config, objective.encoder, self.source, objective.device)
-        return self.validation.loss(self.model, self.ema.shadow)
+        return self.validation.loss(self.learner.model, self.learner.ema.shadow)
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint holds; where a key's tensors already exist they are those in use."""
+        learner = self.learner
         return {
-            "model": self.model.state_dict(),
-            "optimizer": get_optimizer_state_dict(self.model, self.optimizer),
-            "ema": self.ema.state_dict(),
+            "model": learner.model.state_dict(),
+            "optimizer": get_optimizer_state_dict(learner.model, learner.optimizer),
+            "ema": learner.ema.state_dict(),
             "loss": torch.tensor(self.loss, dtype=torch.float64),
             "stream": torch.tensor(self.stream.to_numbers(), dtype=torch.int64),
         }
 
     def restore(self, state: dict[str, Any], step: int) -> None:
         """Go on from a loaded checkpoint."""
-        self.model.load_state_dict(state["model"])
-        set_optimizer_state_dict(self.model, self.optimizer, state["optimizer"])
-        self.ema.load_state_dict(state["ema"])
+        learner, schedule = self.learner, self.learner.schedule
+        learner.model.load_state_dict(state["model"])
+        set_optimizer_state_dict(learner.model, learner.optimizer, state["optimizer"])
+        learner.ema.load_state_dict(state["ema"])
         self.loss = float(state["loss"])
         self.stream = StreamState.from_numbers(state["stream"].tolist())
         self.step = step
         # The learning rate is a function of the step, so it is set, not restored.
-        self.schedule.last_epoch = step
-        rates = [
-            base * share(step) for base, share in zip(self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True)
-        ]
-        for param_group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+        schedule.last_epoch = step
+        rates = [base * share(step) for base, share in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
+        for param_group, rate in zip(learner.optimizer.param_groups, rates, strict=True):
             param_group["lr"] = rate
 
 
@@ -162,20 +167,21 @@ def fit(state: TrainState, group: Group, lease: Lease, after_step: Callable[[], 
         state.step_seconds, state.stopping = module.step_seconds, module.stopping
         after_step()
 
-    module = DenoiserModule(
-        state.model,
-        state.objective,
-        (state.optimizer, state.schedule),
-        state.ema,
-        group,
-        lease,
-        keep,
-        state.skipped,
-        state.limit,
-    )
+    module = DenoiserModule(state.learner, state.objective, group, lease, keep, state.skipped, state.limit)
     shares = Shares(state.steps, state.step, state.total, state.stream, group)
     if len(shares):
         _trainer(group).fit(module, DataLoader(shares, batch_size=None))
+
+
+def learner_options(chosen: Optimization, device: torch.device) -> LearnerOptions:
+    """How a run computes on this device. Raises `ConfigError` for options that exclude each other."""
+    return LearnerOptions(
+        precision_for(chosen.precision, device),
+        chosen.compile,
+        chosen.activation_checkpointing,
+        chosen.ema_decay,
+        chosen.gradient_clip,
+    )
 
 
 def steps_of(config: RunConfig, source: TimedSource, model: ModelConfig) -> Steps:

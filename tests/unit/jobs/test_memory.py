@@ -20,7 +20,7 @@ from kinema_model.config import ModelConfig
 from kinema_model.denoiser import VideoDenoiser
 from kinema_model.diffusion.flow import flow_loss
 from kinema_model.text.encoder import TextEncoder
-from kinema_model.training import TrainingObjective
+from kinema_model.training.objective import TrainingObjective
 from kinema_world import World
 from kinema_world.source import WorldSource
 

@@ -18,7 +18,7 @@ from kinema_jobs.train.group import Group
 from kinema_jobs.train.storage import RetryPolicy
 from kinema_jobs.train.train_state import TrainState, fit
 from kinema_model.diffusion.flow import FlowLoss
-from kinema_model.training import learning_rate_share
+from kinema_model.training.optimizer import learning_rate_share
 from unit.jobs.rounds import config, entered, lease, on_ranks
 
 pytestmark = pytest.mark.slow
@@ -33,17 +33,17 @@ def alone() -> Iterator[Group]:
 
 def explode(fitting: TrainState, at: int, *, until: int = 99, here: bool = True) -> None:
     """From step `at` on to before `until` the loss stays as it is, and one weight's gradient is infinite."""
-    whole = fitting.objective.loss
+    whole = fitting.learner.loss
 
-    def loss(model: Any, indices: Any, step: int) -> FlowLoss:
-        found = whole(model, indices, step)
-        if not at <= step < until or not here:
+    def loss(clean: Any, noise: Any) -> FlowLoss:
+        found = whole(clean, noise)
+        if not at <= fitting.step < until or not here:
             return found
-        weight = next(iter(fitting.model.parameters()))
+        weight = next(iter(fitting.learner.model.parameters()))
         poison = (weight - weight.detach()).sum() * float("inf")
         return FlowLoss(_Only.apply(found.total, poison), found.count, found.bin_total, found.bin_count)
 
-    fitting.objective.loss = loss  # type: ignore[method-assign]
+    fitting.learner.loss = loss  # type: ignore[method-assign]
 
 
 class _Only(torch.autograd.Function):
@@ -59,7 +59,7 @@ class _Only(torch.autograd.Function):
 
 
 def numbers(fitting: TrainState) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in fitting.model.parameters()]
+    return [p.detach().clone() for p in fitting.learner.model.parameters()]
 
 
 def test_a_finite_loss_with_an_infinite_gradient_never_reaches_the_weights(alone: Group, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_finite_loss_with_an_infinite_gradient_never_reaches_the_weights(alone
         failure = error
     for mine, last in zip(numbers(fitting), before[1], strict=True):
         assert torch.equal(mine, last), "the weights are those of the last good step"
-    assert all(torch.isfinite(t).all() for t in fitting.ema.shadow.values())
+    assert all(torch.isfinite(t).all() for t in fitting.learner.ema.shadow.values())
     assert failure is not None
     assert failure.step == 2
     assert "gradients' norm of step 3 is" in str(failure)
@@ -82,13 +82,13 @@ def test_a_finite_loss_with_an_infinite_gradient_never_reaches_the_weights(alone
 @pytest.mark.parametrize("part", ["model", "ema", "optimizer"])
 def test_a_state_that_is_not_finite_is_never_committed(alone: Group, tmp_path: Path, part: str) -> None:
     fitting = TrainState.build(config(), alone)
-    for parameter in fitting.model.parameters():
+    for parameter in fitting.learner.model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    fitting.optimizer.step()
+    fitting.learner.optimizer.step()
     spoilt = {
-        "model": lambda: next(iter(fitting.model.parameters())).data,
-        "ema": lambda: next(iter(fitting.ema.shadow.values())),
-        "optimizer": lambda: next(iter(fitting.optimizer.state.values()))["exp_avg_sq"],
+        "model": lambda: next(iter(fitting.learner.model.parameters())).data,
+        "ema": lambda: next(iter(fitting.learner.ema.shadow.values())),
+        "optimizer": lambda: next(iter(fitting.learner.optimizer.state.values()))["exp_avg_sq"],
     }[part]()
     spoilt.view(-1)[-1] = float("nan")
     store = open_store(StoreLocation(endpoint=f"file://{tmp_path}/store", bucket="b"), None)
@@ -112,11 +112,11 @@ def _trained(group: Group, folder: Path, skipped: tuple[int, ...]) -> Any:
         fit(fitting, group, lease(folder), lambda: steps.append((fitting.step, weight_of(fitting))))
     except NumericsFailure as error:
         told = f"a failure at {error.step}"
-    return told, steps, [g["lr"] for g in fitting.optimizer.param_groups]
+    return told, steps, [g["lr"] for g in fitting.learner.optimizer.param_groups]
 
 
 def weight_of(fitting: TrainState) -> float:
-    return sum(float(p.detach().double().abs().sum()) for p in fitting.model.parameters())
+    return sum(float(p.detach().double().abs().sum()) for p in fitting.learner.model.parameters())
 
 
 def test_all_ranks_end_at_the_same_step_when_one_of_them_has_an_infinite_gradient(tmp_path: Path) -> None:

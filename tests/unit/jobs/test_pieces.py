@@ -43,18 +43,20 @@ def taught(group: Group, folder: Path, free: int | None, changes: dict[str, Any]
         except TrainingFailure as error:
             return str(error), [], []
     torch.manual_seed(0)
-    for parameter in fitting.model.parameters():
+    for parameter in fitting.learner.model.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
-    whole, sizes = fitting.objective.loss, []
+    whole, sizes = fitting.objective.batch, []
 
-    def loss(model: Any, indices: Any, step: int) -> Any:
+    def batch(indices: Any, step: int) -> Any:
         sizes.append(len(indices))
-        return whole(model, indices, step)
+        return whole(indices, step)
 
-    fitting.objective.loss = loss  # type: ignore[method-assign]
+    fitting.objective.batch = batch  # type: ignore[method-assign]
     gradients: list[Any] = []
-    fitting.optimizer.register_step_pre_hook(
-        lambda *_: gradients.append([p.grad.clone().numpy() for p in fitting.model.parameters() if p.grad is not None])
+    fitting.learner.optimizer.register_step_pre_hook(
+        lambda *_: gradients.append(
+            [p.grad.clone().numpy() for p in fitting.learner.model.parameters() if p.grad is not None]
+        )
     )
     fit(fitting, group, lease(folder), lambda: None)
     return "", gradients, sizes

@@ -59,12 +59,12 @@ def test_the_mean_of_uneven_shares_is_the_whole_gradient() -> None:
     def gradient(rank: int, world: int) -> torch.Tensor:
         fitting = TrainState.build(CONFIG, group(rank, world))
         torch.manual_seed(0)
-        for parameter in fitting.model.parameters():
+        for parameter in fitting.learner.model.parameters():
             torch.nn.init.normal_(parameter, std=0.02)
         step, samples = next(iter(Shares(fitting.steps, 0, 20, StreamState(), group(rank, world))))
-        result = fitting.objective.loss(fitting.model, samples, 0)
+        result = fitting.objective.loss(fitting.learner.model, samples, 0)
         (result.total * world / step.tokens).backward()
-        return torch.cat([p.grad.flatten() for p in fitting.model.parameters() if p.grad is not None])
+        return torch.cat([p.grad.flatten() for p in fitting.learner.model.parameters() if p.grad is not None])
 
     whole = gradient(0, 1)
     mean = (gradient(0, 2) + gradient(1, 2)) / 2
@@ -73,23 +73,25 @@ def test_the_mean_of_uneven_shares_is_the_whole_gradient() -> None:
 
 def test_state_survives_a_round_trip_and_the_rate_follows_the_step() -> None:
     one, two = (TrainState.build(CONFIG, group(0, 1)) for _ in range(2))
-    for parameter in one.model.parameters():
+    for parameter in one.learner.model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    one.optimizer.step()
-    one.ema.update(one.model)
+    one.learner.optimizer.step()
+    one.learner.ema.update(one.learner.model)
     one.loss, one.stream = 0.25, StreamState(9, (4, 7))
     state: dict[str, Any] = one.state()
     two.restore(state, 7)
-    assert (two.step, two.loss, two.ema.updates, two.stream) == (7, 0.25, 1, one.stream)
-    for mine, theirs in zip(two.model.parameters(), one.model.parameters(), strict=True):
+    assert (two.step, two.loss, two.learner.ema.updates, two.stream) == (7, 0.25, 1, one.stream)
+    for mine, theirs in zip(two.learner.model.parameters(), one.learner.model.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
     for _ in range(7):
-        one.schedule.step()
-    rates = [[g["lr"] for g in f.optimizer.param_groups] for f in (one, two)]
+        one.learner.schedule.step()
+    rates = [[g["lr"] for g in f.learner.optimizer.param_groups] for f in (one, two)]
     assert rates[0] == rates[1]
-    one.schedule.step()
-    two.schedule.step()
-    assert [g["lr"] for g in one.optimizer.param_groups] == [g["lr"] for g in two.optimizer.param_groups]
+    one.learner.schedule.step()
+    two.learner.schedule.step()
+    assert [g["lr"] for g in one.learner.optimizer.param_groups] == [
+        g["lr"] for g in two.learner.optimizer.param_groups
+    ]
 
 
 def test_the_loopback_interface_is_found() -> None:
