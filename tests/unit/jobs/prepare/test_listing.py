@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import tarfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,17 @@ def test_captions_are_read_of_the_listed_versions(store: FolderStore) -> None:
         read_captions(store, found)
 
 
+def test_each_process_opens_a_store_of_its_own(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put("d/a", b"abc")
+    reader = pickle.loads(pickle.dumps(StoreReader(partial(FolderStore, store.location), "d/")))
+    opened: list[int] = []
+    counted = StoreReader(lambda: opened.append(1) or store, "d/")  # type: ignore[func-returns-value]
+    assert [one.read("a", 1, 2) for one in (reader, counted, counted)] == [b"bc"] * 3
+    monkeypatch.setattr("kinema_jobs.prepare.dataset_reader.os.getpid", lambda: -1)
+    assert counted.whole("a") == b"abc"
+    assert len(opened) == 2
+
+
 def test_clips_of_a_tar_are_found_in_the_store(store: FolderStore) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as made:
@@ -167,9 +180,9 @@ def test_a_training_reads_a_dataset_from_a_store(store: FolderStore, tmp_path: P
         tries.append(1)
         return bytes(request())  # type: ignore[operator]
 
-    source = DatasetSource(StoreReader(store, "datasets/d/", twice), tmp_path / "cache", 1 << 20)
+    source = DatasetSource(StoreReader(lambda: store, "datasets/d/", twice), tmp_path / "cache", 1 << 20)
     (clip,) = source.clips([0])
     assert any(torch.equal(clip.video, one.tensors["video"]) for one in samples)
     assert len(tries) == 3
     with pytest.raises(BrokenDataset, match=r"dataset\.json does not exist"):
-        DatasetSource(StoreReader(store, "datasets/none/"), tmp_path / "cache", 0)
+        DatasetSource(StoreReader(lambda: store, "datasets/none/"), tmp_path / "cache", 0)
