@@ -69,8 +69,8 @@ def finish(folder: Path, lines: Iterable[bytes], settings: Mapping[str, JsonValu
     Raises:
         BrokenDataset: there is no sample, a line is none, or a segment has two contents.
     """
-    records = _joined(lines)
-    if not records:
+    joined = _joined(lines)
+    if not joined:
         raise BrokenDataset(
             f"No sample is left: every clip was dropped. See the report, and lower a threshold. {folder}"
         )
@@ -78,19 +78,19 @@ def finish(folder: Path, lines: Iterable[bytes], settings: Mapping[str, JsonValu
     index = sha256()
     size = 0
     with _written(folder / INDEX_FILE) as out:
-        for record in records:
+        for digest, record in joined:
             line = record.to_line()
             out.write(line)
             index.update(line)
             size += len(line)
-            whole.update(bytes.fromhex(record.content_digest()))
+            whole.update(bytes.fromhex(digest))
     manifest = DatasetManifest(
         format=FORMAT,
         digest=f"sha256:{whole.hexdigest()}",
-        samples=len(records),
-        inputs=len({record.about.segment.input for record in records}),
+        samples=len(joined),
+        inputs=len({record.about.segment.input for _, record in joined}),
         index=FileEntry(name=INDEX_FILE, bytes=size, sha256=index.hexdigest()),
-        shards=tuple(sorted({record.shard for record in records})),
+        shards=tuple(sorted({record.shard for _, record in joined})),
         settings=dict(settings),
     )
     with _written(folder / MANIFEST_FILE) as out:
@@ -121,17 +121,18 @@ def fetch_index(reader: RangeReader, manifest: DatasetManifest, folder: Path) ->
     return path
 
 
-def _joined(lines: Iterable[bytes]) -> list[SampleRecord]:
-    """Records in the order of their segments, each segment once: of equal ones that in the first shard by name."""
-    found: dict[tuple[str, int, int], SampleRecord] = {}
+def _joined(lines: Iterable[bytes]) -> list[tuple[str, SampleRecord]]:
+    """Content digests and records in the order of segments, each once: of equal ones that in the first shard."""
+    found: dict[tuple[str, int, int], tuple[str, SampleRecord]] = {}
     for number, line in enumerate(lines, 1):
         record = SampleRecord.from_line(line, f"line {number} of the parts")
-        other = found.setdefault(record.identity, record)
-        if other.content_digest() != record.content_digest():
+        digest = record.content_digest()
+        known, other = found.setdefault(record.identity, (digest, record))
+        if known != digest:
             uri, first, end = record.identity
             raise BrokenDataset(f"{shown(uri)}, frames {first} to {end}: two shards hold it differently. {_AGAIN}")
         if (record.shard, record.first) < (other.shard, other.first):
-            found[record.identity] = record
+            found[record.identity] = digest, record
     return [found[identity] for identity in sorted(found)]
 
 

@@ -126,7 +126,9 @@ class DatasetSource:
 
     def _shape(self, row: int) -> SampleShape:
         frames, height, width = map(int, self._rows.sizes[row])
-        return SampleShape(frames=frames, height=height, width=width, fps=float(self._rows.rates[row]))
+        fps = float(self._rows.rates[row])
+        # Its bounds were checked when the index was opened, and planning asks for many shapes.
+        return SampleShape.model_construct(frames=frames, height=height, width=width, fps=fps)
 
     def _record(self, row: int) -> SampleRecord:
         first, end = self._rows.lines[row : row + 2]
@@ -192,6 +194,8 @@ def _scan(path: Path, samples: int) -> _Rows:
             rows.lines[number] = at
     if number != samples:
         raise BrokenDataset(f"{path.name} has {number} lines and dataset.json says {samples}. {_AGAIN}")
+    if rows.sizes.min() < 1 or not 0 < rows.rates.min() <= rows.rates.max() <= 1000:
+        raise BrokenDataset(f"{path.name}: the shape of a clip is out of bounds. {_AGAIN}")
     return rows
 
 

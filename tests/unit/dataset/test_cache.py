@@ -115,12 +115,6 @@ def test_a_damaged_copy_is_fetched_again(tmp_path: Path, spoil: Callable[[bytes]
     assert used(tmp_path) == 50
 
 
-def test_bytes_of_another_digest_are_not_kept(tmp_path: Path) -> None:
-    cache = SampleCache(tmp_path, LIMIT)
-    assert cache.get(sha256(b"right").hexdigest(), lambda: b"wrong") == b"wrong"
-    assert used(tmp_path) == 0
-
-
 def test_errors_of_the_reader_pass_through(tmp_path: Path) -> None:
     def away() -> bytes:
         raise ConnectionError("away")

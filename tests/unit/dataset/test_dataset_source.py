@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema_dataset.errors import BrokenDataset, BrokenShard
-from kinema_dataset.index import MANIFEST_FILE, finish
+from kinema_dataset.index import INDEX_FILE, MANIFEST_FILE, DatasetManifest, finish
 from kinema_dataset.order import fraction, shuffled
 from kinema_dataset.reading import FolderReader
 from kinema_dataset.shards import LATENTS, Sample, write_shard
@@ -169,6 +170,28 @@ def test_what_has_no_pixels_is_named(tmp_path: Path) -> None:
     folder = written(tmp_path / "dataset", [Sample(one.about, {LATENTS: torch.zeros(4, 1, 1, 1)})])
     with pytest.raises(BrokenDataset, match=r"line 1: no pixels of \(3, 4, 6, 3\)"):
         opened(folder, tmp_path / "cache").clips([0])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"frames":3', '"frames":0'), ('"fps":8.0', '"fps":NaN'), ('"fps":8.0', '"fps":-1')]
+)
+def test_shapes_out_of_bounds_are_refused(tmp_path: Path, old: str, new: str) -> None:
+    folder = written(tmp_path / "dataset", [sample(1), sample(2)])
+    index, manifest = folder / INDEX_FILE, folder / MANIFEST_FILE
+    shape = '"shape":{"fps":8.0,"frames":3'
+    assert shape in index.read_text()
+    spoilt = index.read_text().replace(shape, shape.replace(old, new))
+    before = DatasetManifest.read(FolderReader(folder)).index
+    told = before.model_copy(update={"bytes": len(spoilt), "sha256": sha256(spoilt.encode()).hexdigest()})
+    text = (
+        manifest.read_text()
+        .replace(before.sha256, told.sha256)
+        .replace(f'"bytes":{before.bytes}', f'"bytes":{told.bytes}')
+    )
+    index.write_text(spoilt)
+    manifest.write_text(text)
+    with pytest.raises(BrokenDataset, match="out of bounds"):
+        opened(folder, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("samples", [0, 1, 3])
