@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kinema_api.base import MESSAGE_ERROR, ApiModel, Digest, Uri, cel_rules
+from kinema_api.pod_template import PodTemplate
 
 SectionName = Literal[
     "captions", "motion", "permanence", "tasks", "distribution", "memorisation", "drift", "shots", "rates", "ablations"
@@ -84,6 +85,8 @@ class Evaluation(ApiModel):
     ] = Field(default_factory=dict)
     """Minimum accuracy, from 0 to 1, by metric: everything (the whole caption), kind, objects, colour, shape,
     direction, motion, walls, rebounds, trail or pan. A model below one of them is not published, and the run fails."""
+    pod_template: PodTemplate | None = None
+    """What the evaluator's pod has in the place of the trainers' template; a field that is left out is as theirs."""
 
     @model_validator(mode="after")
     def _gate_can_be_judged(self) -> Self:

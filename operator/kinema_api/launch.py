@@ -31,6 +31,8 @@ ENV_PROGRESS_FILE: Final = "KINEMA_PROGRESS_FILE"
 ENV_TERMINATION_LOG: Final = "KINEMA_TERMINATION_LOG"
 ENV_POD_NAME: Final = "KINEMA_POD_NAME"
 ENV_POD_IP: Final = "KINEMA_POD_IP"
+ENV_DEVICES: Final = "KINEMA_TRAINER_DEVICES"
+"""GPUs that a trainer's pod was given; unset: as many as it sees."""
 ENV_SERVER_GRACE: Final = "KINEMA_SERVER_GRACE_SECONDS"
 ENV_EXPANSION_URL: Final = "KINEMA_EXPANSION_URL"
 ENV_EXPANSION_MODEL: Final = "KINEMA_EXPANSION_MODEL"
@@ -108,7 +110,8 @@ def evaluation_config(
         run=run,
         attempt=attempt,
         model_digest=model_digest,
-        evaluation=evaluation,
+        # A process is told what to measure, not how its own pod is made.
+        evaluation=evaluation.model_copy(update={"pod_template": None}),
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from kinema_api.base import (
     ApiModel,
@@ -18,6 +18,7 @@ from kinema_api.base import (
     Uri,
     cel_rules,
 )
+from kinema_api.pod_template import PodTemplate, effective, given_once, require_given_once
 from kinema_api.resources import Resources
 
 KIND: Final = "VideoModel"
@@ -49,7 +50,8 @@ class Serving(ApiModel):
             (
                 "self.minReplicas <= self.maxReplicas",
                 "minReplicas must not exceed maxReplicas: lower minReplicas or raise maxReplicas",
-            )
+            ),
+            *given_once(),
         )
     )
 
@@ -60,9 +62,21 @@ class Serving(ApiModel):
     idle_seconds: Annotated[int, Field(ge=0, le=86400)] = 300
     """Seconds without a request after which the number of servers is scaled down to minReplicas."""
     resources: Resources | None = None
-    """Compute resources of the server container."""
+    """Compute resources of the server container; podTemplate.resources wins."""
     node_selector: NodeSelector | None = None
-    """Labels that a node must have."""
+    """Labels that a node must have; podTemplate.nodeSelector wins."""
+    pod_template: PodTemplate | None = None
+    """What else the servers' pods have. A change replaces the servers one by one."""
+
+    @model_validator(mode="after")
+    def _given_once(self) -> Self:
+        require_given_once(self.resources, self.node_selector, self.pod_template)
+        return self
+
+    @property
+    def template(self) -> PodTemplate:
+        """The pod template, with the older fields beside it where it says nothing."""
+        return effective(self.pod_template or PodTemplate(), self.resources, self.node_selector)
 
 
 class VideoModelSpec(ApiModel):

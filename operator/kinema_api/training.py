@@ -28,6 +28,7 @@ from kinema_api.base import (
 from kinema_api.clip import FrameRate
 from kinema_api.data import Data
 from kinema_api.evaluation import Evaluation
+from kinema_api.pod_template import PodTemplate, TrainerPodTemplate, effective, given_once, require_given_once
 from kinema_api.resources import Resources
 from kinema_api.training_status import VideoModelTrainingStatus
 
@@ -217,10 +218,24 @@ class Publish(ApiModel):
 class Worker(ApiModel):
     """Pods of the training nodes."""
 
+    model_config = ConfigDict(json_schema_extra=cel_rules(*given_once()))
+
     resources: Resources | None = None
-    """Compute resources of the trainer container."""
+    """Compute resources of the trainer container; podTemplate.resources wins."""
     node_selector: NodeSelector | None = None
-    """Labels that a node must have."""
+    """Labels that a node must have; podTemplate.nodeSelector wins."""
+    pod_template: TrainerPodTemplate | None = None
+    """What else the pods have; fixed for a run."""
+
+    @model_validator(mode="after")
+    def _given_once(self) -> Self:
+        require_given_once(self.resources, self.node_selector, self.pod_template)
+        return self
+
+    @property
+    def template(self) -> TrainerPodTemplate:
+        """The pod template, with the older fields beside it where it says nothing."""
+        return effective(self.pod_template or TrainerPodTemplate(), self.resources, self.node_selector)
 
 
 class VideoModelTrainingSpec(ApiModel):
@@ -303,6 +318,18 @@ class VideoModelTrainingSpec(ApiModel):
         if self.elastic and not self.elastic.min_nodes <= self.nodes <= self.elastic.max_nodes:
             raise PydanticCustomError(MESSAGE_ERROR, NODES_OUTSIDE)
         return self
+
+    @property
+    def trainer_template(self) -> TrainerPodTemplate:
+        """What the trainers' pods have beside what Kinema sets."""
+        return self.worker.template if self.worker else TrainerPodTemplate()
+
+    @property
+    def evaluator_template(self) -> PodTemplate:
+        """The same of the evaluator's pod: as the trainers', but for their service account and what it says itself."""
+        base = self.trainer_template.model_copy(update={"service_account_name": None})
+        own = self.evaluation.pod_template if self.evaluation else None
+        return own.over(base) if own else base
 
     @property
     def min_nodes(self) -> int:

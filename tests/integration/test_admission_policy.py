@@ -15,7 +15,7 @@ from integration.helm import Helm
 from integration.kubectl import Answer, Kubectl
 from kinema_api.objectstore import StoreCredentials
 from kinema_api.serving import VideoModel
-from kinema_api.training import VideoModelTraining
+from kinema_api.training import VideoModelTraining, VideoModelTrainingSpec
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import store_location
 from kinema_operator.manifests import rbac
@@ -39,18 +39,40 @@ LOCATION = store_location(None, SETTINGS)
 TENANT = "team-a"
 LABELS = {"app.kubernetes.io/managed-by": "kinema-operator"}
 REFUSED = "Kinema's operator"
+_SPEC: dict[str, Any] = {"model": {"preset": "tiny"}, "data": {"world": {}}, "optimization": {"steps": 10}}
+ACCOUNT = {"serviceAccountName": "trainers"}
 
 
 def _training() -> VideoModelTraining:
-    spec = {"model": {"preset": "tiny"}, "data": {"world": {}}, "optimization": {"steps": 10}}
     status = {"run": 1, "attempt": 1}
     metadata = {"name": "tiny", "namespace": TENANT, "uid": "11111111-1111-1111-1111-111111111111"}
-    return VideoModelTraining.parse({"metadata": metadata, "spec": spec, "status": status})
+    return VideoModelTraining.parse({"metadata": metadata, "spec": _SPEC, "status": status})
 
 
 def _model() -> VideoModel:
     metadata = {"name": "tiny", "namespace": TENANT, "uid": "22222222-2222-2222-2222-222222222222"}
     return VideoModel.parse({"metadata": metadata, "spec": {"source": {"digest": DIGEST}}})
+
+
+TEMPLATE = {
+    "labels": {"example.com/team": "video"},
+    "volumes": [{"name": "clips", "mountPath": "/mnt/clips", "persistentVolumeClaim": {"claimName": "clips"}}],
+}
+
+
+def of_a_template() -> list[dict[str, Any]]:
+    """A Job and a Deployment with volumes and, the Job, an account of the list."""
+    training = _training().model_copy(
+        update={"spec": VideoModelTrainingSpec.parse(_SPEC | {"worker": {"podTemplate": TEMPLATE | ACCOUNT}})}
+    )
+    config, app = children.describe_attempt(training, LOCATION, SETTINGS)
+    serving = VideoModel.parse(
+        {
+            "metadata": {"name": "wide", "namespace": TENANT, "uid": "33333333-3333-3333-3333-333333333333"},
+            "spec": {"source": {"digest": DIGEST}, "serving": {"podTemplate": TEMPLATE}},
+        }
+    )
+    return [job(training, app, config, 2, SETTINGS), dict(server_deployment(serving, DIGEST, 1, SETTINGS))]
 
 
 def made() -> list[dict[str, Any]]:
@@ -93,6 +115,11 @@ def _in_template(api_version: str, kind: str, pod: dict[str, Any]) -> dict[str, 
     return {"apiVersion": api_version, "kind": kind, "metadata": pod["metadata"], "spec": content}
 
 
+def _as_trainer(manifest: dict[str, Any]) -> dict[str, Any]:
+    labels = {**LABELS, "app.kubernetes.io/component": "trainer"}
+    return {**manifest, "metadata": {**manifest["metadata"], "labels": labels}}
+
+
 def _secret(name: str, type_: str = "Opaque", labels: dict[str, str] = LABELS, **metadata: Any) -> dict[str, Any]:
     place = {"name": name, "namespace": TENANT, "labels": labels, **metadata}
     return {"apiVersion": "v1", "kind": "Secret", "type": type_, "metadata": place}
@@ -119,6 +146,13 @@ FORBIDDEN = {
         container={"envFrom": [{"secretRef": {"name": "tenants-keys"}}]}
     ),
     "a pod with a tenant's disk": _pod(volumes=[{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]),
+    "a pod as an account of trainers": _pod(**ACCOUNT),
+    "a Job of another kind as an account of trainers": _in_template("batch/v1", "Job", _pod(**ACCOUNT)),
+    "a Deployment as an account of trainers": _in_template("apps/v1", "Deployment", _pod(**ACCOUNT)),
+    "a trainer as another service account": _as_trainer(_in_template("batch/v1", "Job", _ANOTHER_ACCOUNT)),
+    "a trainer with the token of its account": _as_trainer(
+        _in_template("batch/v1", "Job", _pod(**ACCOUNT, automountServiceAccountToken=True))
+    ),
     "a pod with the node's files": _pod(volumes=[{"name": "h", "hostPath": {"path": "/"}}]),
     "a pod in the node's network": _pod(hostNetwork=True),
     "a pod among the node's processes": _pod(hostPID=True),
@@ -151,10 +185,10 @@ def administrator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]
 
 
 def _install(kubeconfig: Path) -> None:
-    Helm(kubeconfig).upgrade(rbac.SYSTEM_NAMESPACE)
+    Helm(kubeconfig).upgrade(rbac.SYSTEM_NAMESPACE, "--set-json", 'allowedServiceAccounts=["trainers", "others"]')
     Kubectl(kubeconfig, "default")("create", "namespace", TENANT)
     there = Kubectl(kubeconfig, TENANT)
-    for account in ("default", "powerful"):
+    for account in ("default", "powerful", "trainers"):
         there("create", "serviceaccount", account)
     there("create", "secret", "generic", "tenants-keys", "--from-literal=secretKey=k")
     there("create", "secret", "generic", "tenants-storage", "--from-literal=secretKey=k")
@@ -209,7 +243,7 @@ def _admitted(answer: Answer) -> bool:
     return answer.code == 0
 
 
-@pytest.mark.parametrize("manifest", made(), ids=lambda m: m["kind"] + "-" + m["metadata"]["name"])
+@pytest.mark.parametrize("manifest", made() + of_a_template(), ids=lambda m: m["kind"] + "-" + m["metadata"]["name"])
 def test_what_the_operator_makes_is_admitted(manifest: dict[str, Any], operator: Operator) -> None:
     answer = operator.create(manifest)
     assert _admitted(answer), answer.err

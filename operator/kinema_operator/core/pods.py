@@ -73,6 +73,13 @@ def scratch_volumes(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
+def sized(volume: Mapping[str, Any], shared_memory: int | str | None) -> Mapping[str, Any]:
+    """`volume`, with another size if it is /dev/shm and there is one."""
+    if shared_memory is None or volume["name"] != _SHARED_MEMORY_VOLUME:
+        return volume
+    return {**volume, "emptyDir": {**volume["emptyDir"], "sizeLimit": str(shared_memory)}}
+
+
 def scratch_mounts() -> list[dict[str, Any]]:
     """Mounts of `scratch_volumes`."""
     return [
@@ -93,6 +100,11 @@ def restricted_pod(owner_uid: str, settings: Settings) -> dict[str, Any]:
     if settings.worker_runtime_class:
         fields["runtimeClassName"] = settings.worker_runtime_class
     return fields
+
+
+def literal(text: str) -> str:
+    """`text`, escaped so that Kubernetes does not expand $(NAME) in it."""
+    return text.replace("$", "$$")
 
 
 def container_resources(resources: Resources | None, defaults: Mapping[str, str] | None = None) -> dict[str, Any]:

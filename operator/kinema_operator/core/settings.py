@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kinema_api.base import CaBundle
 
-SecretName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")]
+ObjectName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")]
 WorkerUser = Literal["random", "platform"] | Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     """Pull policy of that image."""
     worker_runtime_class: str | None = None
     """RuntimeClass of worker pods, where the cluster needs one."""
-    image_pull_secrets: tuple[SecretName, ...] = ()
+    image_pull_secrets: tuple[ObjectName, ...] = ()
     """Secrets with registry credentials for worker pods, as a JSON list of names. They must exist in every namespace
     that has trainings or models: the operator copies no Secret."""
     worker_user: WorkerUser = "random"
@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     allowed_stores: tuple[str, ...] = ()
     """Stores that specs may name in addition to the default one, as a JSON list of https://HOST:PORT; `*` stands for
     one label of a host, or for any port. The API server and metadata services are never allowed."""
+    allowed_service_accounts: tuple[ObjectName, ...] = ()
+    """Service accounts that trainers may run as (podTemplate.serviceAccountName), as a JSON list of names; their
+    tokens are never mounted. The admission policy of the chart has the same list."""
     store_probe_seconds: float = 10.0
     """Interval at which an unreachable store or a missing bucket is checked again."""
     allow_weak_fence: bool = False

@@ -20,13 +20,15 @@ ACCOUNT: Final = "OPERATOR_ACCOUNT"
 """Placeholder in `spec()` for the name of the operator's account."""
 NAMESPACE: Final = "OPERATOR_NAMESPACE"
 """Placeholder in `spec()` for the operator's namespace."""
+ACCOUNTS: Final = "ALLOWED_SERVICE_ACCOUNTS"
+"""Placeholder in `spec()` for the list of service accounts that trainers may run as."""
 
 _MANAGED: Final = f"'{names.LABEL_MANAGED_BY}'"
 _PLURALS: Final = (training.PLURAL, serving.PLURAL, generation.PLURAL)
 
 
 def spec() -> dict[str, Any]:
-    """The policy's spec, with ACCOUNT and NAMESPACE still to be replaced."""
+    """The policy's spec, with ACCOUNT, NAMESPACE and ACCOUNTS still to be replaced."""
     return {
         "failurePolicy": "Fail",
         "matchConstraints": {"resourceRules": _resources()},
@@ -37,7 +39,7 @@ def spec() -> dict[str, Any]:
 
 
 def manifests(namespace: str = rbac.SYSTEM_NAMESPACE) -> list[dict[str, Any]]:
-    """Policy and binding for an operator in `namespace`."""
+    """Policy and binding for an operator in `namespace`, whose trainers run as no service account."""
     return [
         _object("ValidatingAdmissionPolicy", _filled(spec(), namespace)),
         _object("ValidatingAdmissionPolicyBinding", {"policyName": NAME, "validationActions": ["Deny"]}),
@@ -50,7 +52,8 @@ def _filled(value: Any, namespace: str) -> Any:
     if isinstance(value, list):
         return [_filled(child, namespace) for child in value]
     if isinstance(value, str):
-        return value.replace(ACCOUNT, rbac.audit_user(namespace)).replace(NAMESPACE, namespace)
+        filled = value.replace(ACCOUNTS, "[]")
+        return filled.replace(ACCOUNT, rbac.audit_user(namespace)).replace(NAMESPACE, namespace)
     return value
 
 
@@ -95,6 +98,8 @@ _VARIABLES: Final = {
         "variables.resource == 'pods' ? object.spec : "
         "variables.resource in ['jobs', 'deployments'] ? object.spec.template.spec : {}"
     ),
+    "component": f"object == null ? '' : object.metadata.?labels[?'{names.LABEL_COMPONENT}'].orValue('')",
+    "account": "variables.pod.?serviceAccountName.orValue('default')",
     "containers": "variables.pod.?containers.orValue([]) + variables.pod.?initContainers.orValue([])",
 }
 
@@ -130,9 +135,10 @@ _VALIDATIONS: Final = (
         "Kinema's operator only marks pods of lost nodes as Failed",
     ),
     (
-        "variables.pod.?serviceAccountName.orValue('default') in ['', 'default'] && "
+        "(variables.account in ['', 'default'] || variables.resource == 'jobs' && "
+        f"variables.component == '{names.COMPONENT_TRAINER}' && variables.account in {ACCOUNTS}) && "
         "(!has(variables.pod.containers) || variables.pod.?automountServiceAccountToken.orValue(true) == false)",
-        "pods of Kinema's operator have no service account and no token",
+        "pods of Kinema's operator have no token, and no service account but trainers one of allowedServiceAccounts",
     ),
     (
         "!variables.pod.?hostNetwork.orValue(false) && !variables.pod.?hostPID.orValue(false) && "
@@ -144,8 +150,10 @@ _VALIDATIONS: Final = (
     ),
     (
         "variables.pod.?volumes.orValue([]).all(v, has(v.emptyDir) || has(v.configMap) || has(v.downwardAPI) || "
+        "has(v.persistentVolumeClaim) && variables.resource in ['jobs', 'deployments'] || "
         f"has(v.secret) && v.secret.secretName{_STORAGE_SECRET})",
-        "pods of Kinema's operator mount scratch space, ConfigMaps and their own storage keys, and nothing else",
+        "pods of Kinema's operator mount scratch space, ConfigMaps and their own storage keys, and those of Jobs and "
+        "Deployments claims, and nothing else",
     ),
     (
         "variables.containers.all(c, !has(c.envFrom) && "

@@ -102,6 +102,8 @@ def _between_attempts(view: View) -> Plan:
     if problem:
         status = view.mark(status, "Running", False, problem.reason, f"{problem.message}; the operator checks again")
         return Plan(delete=gone, status=status, requeue_after=view.settings.store_probe_seconds)
+    if refusal := account_refused(view):
+        return Plan(delete=gone, status=view.mark(status, "Running", False, "ServiceAccountNotAllowed", refusal))
     # Pods and Jobs of the old attempt could still write, or create pods that write.
     if waits := termination.waiting_message(view):
         message = f"Attempt {status.attempt + 1} of run {status.run} waits for the previous one: {waits}"
@@ -113,6 +115,18 @@ def _between_attempts(view: View) -> Plan:
         # A trainer that is cut off could still commit a newer checkpoint: first close the head.
         return Plan(delete=gone, status=status, effects=(CloseAttempt(view.attempt_prefix),), requeue_after=0.0)
     return _fix_attempt(view.with_status(status), Plan(delete=gone, requeue_after=0.0))
+
+
+def account_refused(view: View) -> str:
+    """Why no trainer may be made as the service account that the spec names; empty: it may."""
+    account = view.spec.trainer_template.service_account_name
+    if account is None or account in view.settings.allowed_service_accounts:
+        return ""
+    return (
+        f"the service account {account} is not on the list of those that trainers may run as: remove "
+        "worker.podTemplate.serviceAccountName, with a new runId, or ask an administrator to add it "
+        "(allowedServiceAccounts in the chart's values)"
+    )
 
 
 def _fix_attempt(view: View, plan: Plan) -> Plan:

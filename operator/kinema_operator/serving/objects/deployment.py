@@ -13,7 +13,7 @@ from torchx import specs
 
 from kinema_api import launch, names
 from kinema_api.serving import KIND, VideoModel
-from kinema_operator.core import pods
+from kinema_operator.core import pod_template, pods
 from kinema_operator.core.ownership import controller_reference
 from kinema_operator.core.plan import KubeObject
 from kinema_operator.core.settings import Settings
@@ -53,14 +53,20 @@ def server_deployment(
 
     `order_key`: the public key that verifies the operator's orders.
     """
-    name = model.metadata.name
+    name, template = model.metadata.name, model.spec.serving.template
+    # Without a template a server's pod stays as older versions made it: another label would replace every server.
+    inherited = model.metadata.labels if model.spec.serving.pod_template is not None else {}
+    own = {
+        "labels": server_labels(name, digest),
+        "annotations": pods.prometheus_annotations(names.SERVER_METRICS_PORT),
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
             "name": names.server_name(name, digest),
             "namespace": model.metadata.namespace,
-            "labels": server_labels(name, digest),
+            "labels": {**pod_template.job_labels(inherited), **server_labels(name, digest)},
             "ownerReferences": [controller_reference(KIND, model.metadata)],
         },
         "spec": {
@@ -70,18 +76,16 @@ def server_deployment(
             # A busy server is not removed before its successor is ready.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "template": {
-                "metadata": {
-                    "labels": server_labels(name, digest),
-                    "annotations": pods.prometheus_annotations(names.SERVER_METRICS_PORT),
-                },
-                "spec": _pod_spec(model, digest, settings, order_key),
+                "metadata": pod_template.merged_metadata(own, template, inherited),
+                "spec": pod_template.merged_spec(
+                    _pod_spec(model, digest, settings, order_key), template, server_selector(name, digest)
+                ),
             },
         },
     }
 
 
 def _pod_spec(model: VideoModel, digest: str, settings: Settings, order_key: str) -> dict[str, Any]:
-    serving = model.spec.serving
     spec: dict[str, Any] = {
         **pods.restricted_pod(model.metadata.uid, settings),
         "terminationGracePeriodSeconds": settings.server_termination_grace_seconds,
@@ -93,12 +97,10 @@ def _pod_spec(model: VideoModel, digest: str, settings: Settings, order_key: str
                 "labelSelector": {"matchLabels": server_selector(model.metadata.name, digest)},
             }
         ],
+        "tolerations": pods.node_loss_tolerations(NODE_LOSS_SECONDS),
         "containers": [_container(model, digest, settings, order_key)],
         "volumes": pods.scratch_volumes(settings),
     }
-    if serving.node_selector:
-        spec["nodeSelector"] = dict(serving.node_selector)
-    spec["tolerations"] = [*pods.node_loss_tolerations(NODE_LOSS_SECONDS), *pods.gpu_tolerations(serving.resources)]
     return spec
 
 
@@ -130,7 +132,7 @@ def _env(role: specs.Role, settings: Settings) -> list[dict[str, Any]]:
 def _container(model: VideoModel, digest: str, settings: Settings, order_key: str) -> dict[str, Any]:
     role = _role(model, digest, settings, order_key)
     probe = {"httpGet": {"path": "/healthz", "port": PORT_NAME}}
-    container: dict[str, Any] = {
+    return {
         "name": role.name,
         "image": role.image,
         "imagePullPolicy": settings.worker_image_pull_policy,
@@ -147,7 +149,3 @@ def _container(model: VideoModel, digest: str, settings: Settings, order_key: st
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": pods.scratch_mounts(),
     }
-    resources = pods.container_resources(model.spec.serving.resources)
-    if resources:
-        container["resources"] = resources
-    return container

@@ -16,7 +16,7 @@ from kinema_api import launch, names
 from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EXIT_CODES
-from kinema_operator.core import pods
+from kinema_operator.core import pod_template, pods
 from kinema_operator.core.settings import Settings
 from kinema_operator.training.failure import ENDS_ATTEMPT
 from kinema_operator.training.objects import ownership
@@ -41,10 +41,11 @@ def job(
     """The Job of the attempt that `config` describes, at `nodes` nodes."""
     role = next(role for role in app.roles if role.name == launch.TRAINER_ROLE)
     job_labels = ownership.labels(training, names.COMPONENT_TRAINER, config.run, config.attempt)
+    name = names.job_name(config.name, config.run, config.attempt)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": ownership.metadata(training, names.job_name(config.name, config.run, config.attempt), job_labels),
+        "metadata": ownership.job_metadata(training, name, job_labels),
         "spec": {
             "completionMode": "Indexed",
             "parallelism": nodes,
@@ -53,13 +54,7 @@ def job(
             # The only value allowed with a podFailurePolicy: no replacement while the old pod may still write.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": failure_rules(role.name)},
-            "template": {
-                "metadata": {
-                    "labels": job_labels,
-                    "annotations": pods.prometheus_annotations(names.PROGRESS_PORT),
-                },
-                "spec": _pod_spec(training, role, config, settings),
-            },
+            "template": _pod(training, role, config, settings, job_labels),
         },
     }
 
@@ -77,14 +72,10 @@ def failure_rules(container_name: str) -> list[dict[str, Any]]:
 
 
 def worker_pod(training: VideoModelTraining, role: specs.Role, settings: Settings) -> dict[str, Any]:
-    """Pod spec of trainers, evaluators and publishers: image, resources and storage credentials, one container."""
-    worker = training.spec.worker
-    resources = worker.resources if worker else None
+    """Pod spec of trainers and evaluators: image and storage credentials, one container without resources."""
     spec = base_pod(training, settings)
     spec["restartPolicy"] = "Never"
     spec["terminationGracePeriodSeconds"] = TERMINATION_GRACE_SECONDS
-    if worker and worker.node_selector:
-        spec["nodeSelector"] = dict(worker.node_selector)
     spec["volumes"].append(
         {
             "name": _STORAGE_VOLUME,
@@ -92,7 +83,6 @@ def worker_pod(training: VideoModelTraining, role: specs.Role, settings: Setting
         }
     )
     found = container(role, settings)
-    found["resources"] = pods.container_resources(resources, DEFAULT_REQUESTS)
     found["volumeMounts"].append(
         {"name": _STORAGE_VOLUME, "mountPath": names.STORAGE_SECRET_DIR, "readOnly": True},
     )
@@ -100,7 +90,20 @@ def worker_pod(training: VideoModelTraining, role: specs.Role, settings: Setting
     return spec
 
 
-def _pod_spec(training: VideoModelTraining, role: specs.Role, config: RunConfig, settings: Settings) -> dict[str, Any]:
+def _pod(
+    training: VideoModelTraining, role: specs.Role, config: RunConfig, settings: Settings, labels: dict[str, str]
+) -> dict[str, Any]:
+    template = training.spec.trainer_template
+    metadata = {"labels": labels, "annotations": pods.prometheus_annotations(names.PROGRESS_PORT)}
+    selector = ownership.selector(training, names.COMPONENT_TRAINER, config.run, config.attempt)
+    own = _own_spec(training, role, config, settings)
+    return {
+        "metadata": pod_template.merged_metadata(metadata, template, training.metadata.labels),
+        "spec": pod_template.merged_spec(own, template, selector, DEFAULT_REQUESTS),
+    }
+
+
+def _own_spec(training: VideoModelTraining, role: specs.Role, config: RunConfig, settings: Settings) -> dict[str, Any]:
     spec = worker_pod(training, role, settings)
     spec["topologySpreadConstraints"] = [_spread(training, config)]
     if training.status.excluded_nodes:
@@ -109,7 +112,15 @@ def _pod_spec(training: VideoModelTraining, role: specs.Role, config: RunConfig,
     (trainer,) = spec["containers"]
     trainer["startupProbe"] = STARTUP_PROBE
     trainer["livenessProbe"] = LIVENESS_PROBE
+    trainer["env"] += _devices(training)
     return spec
+
+
+def _devices(training: VideoModelTraining) -> list[dict[str, str]]:
+    """How many GPUs a trainer finds. One whose resources are given by `worker.resources` alone takes what it sees."""
+    worker = training.spec.worker
+    gpus = worker.pod_template.gpus if worker and worker.pod_template else 0
+    return [{"name": launch.ENV_DEVICES, "value": str(gpus)}] if gpus else []
 
 
 def _spread(training: VideoModelTraining, config: RunConfig) -> dict[str, Any]:

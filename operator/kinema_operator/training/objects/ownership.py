@@ -6,6 +6,7 @@ from typing import Any
 
 from kinema_api import names
 from kinema_api.training import KIND, VideoModelTraining
+from kinema_operator.core import pod_template
 from kinema_operator.core.ownership import controller_reference
 
 JsonDict = dict[str, Any]
@@ -53,3 +54,8 @@ def metadata(training: VideoModelTraining, name: str, object_labels: JsonDict) -
         "labels": object_labels,
         "ownerReferences": [controller_reference(KIND, training.metadata)],
     }
+
+
+def job_metadata(training: VideoModelTraining, name: str, object_labels: JsonDict) -> JsonDict:
+    """Metadata of a Job: it has the training's own labels as well, by which people and queues know it."""
+    return metadata(training, name, {**pod_template.job_labels(training.metadata.labels), **object_labels})

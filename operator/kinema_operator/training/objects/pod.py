@@ -12,7 +12,8 @@ from torchx import specs
 
 from kinema_api import launch, names
 from kinema_api.training import VideoModelTraining
-from kinema_operator.core import pods
+from kinema_operator.core import pod_template, pods
+from kinema_operator.core.plan import KubeObject
 from kinema_operator.core.settings import Settings
 
 ENV_USER: Final = "USER"
@@ -39,8 +40,8 @@ def container(role: specs.Role, settings: Settings) -> dict[str, Any]:
         "name": role.name,
         "image": role.image,
         "imagePullPolicy": settings.worker_image_pull_policy,
-        "command": [literal(role.entrypoint)],
-        "args": [literal(arg) for arg in role.args],
+        "command": [pods.literal(role.entrypoint)],
+        "args": [pods.literal(arg) for arg in role.args],
         "env": _env(role.env, settings),
         "ports": [{"name": name, "containerPort": port} for name, port in sorted(role.port_map.items())],
         "securityContext": pods.container_security_context(),
@@ -48,16 +49,11 @@ def container(role: specs.Role, settings: Settings) -> dict[str, Any]:
     }
 
 
-def literal(text: str) -> str:
-    """`text`, escaped so that Kubernetes does not expand $(NAME) in it."""
-    return text.replace("$", "$$")
-
-
 def _env(own: Mapping[str, str], settings: Settings) -> list[dict[str, Any]]:
     fixed = {**own, **pods.SCRATCH_ENV, ENV_USER: USER, names.ENV_THREADS: str(settings.worker_cpu_threads)}
     downward = {launch.ENV_POD_NAME: "metadata.name", launch.ENV_POD_IP: "status.podIP"}
     return [
-        *({"name": name, "value": literal(value)} for name, value in sorted(fixed.items())),
+        *({"name": name, "value": pods.literal(value)} for name, value in sorted(fixed.items())),
         *({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in sorted(downward.items())),
     ]
 
@@ -68,13 +64,26 @@ def base_pod(training: VideoModelTraining, settings: Settings) -> dict[str, Any]
     Every pod tolerates GPU nodes if its training's workers need them: the rendezvous pod needs no GPU, but a cluster
     may have no other nodes.
     """
-    worker = training.spec.worker
     return {
         **pods.restricted_pod(training.metadata.uid, settings),
         "dnsConfig": {"options": DNS_OPTIONS},
         "tolerations": [
             *pods.node_loss_tolerations(NODE_LOSS_SECONDS),
-            *pods.gpu_tolerations(worker.resources if worker else None),
+            *pods.gpu_tolerations(training.spec.trainer_template.resources),
         ],
         "volumes": pods.scratch_volumes(settings),
+    }
+
+
+def helper_pod(training: VideoModelTraining, own: KubeObject) -> dict[str, Any]:
+    """`own` (metadata and spec) of a small pod beside the trainers, with what their template has for it."""
+    template = pod_template.for_helper(training.spec.trainer_template)
+    spec = own["spec"]
+    (only,) = spec["containers"]
+    merged = pod_template.merged_spec(spec, template, {})
+    # What it requests is Kinema's own.
+    return {
+        **own,
+        "metadata": pod_template.merged_metadata(own["metadata"], template, training.metadata.labels),
+        "spec": {**merged, "containers": [only]},
     }

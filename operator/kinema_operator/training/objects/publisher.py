@@ -17,7 +17,7 @@ from kinema_api.wire import EXIT_CODES, EXPORT_BROKEN_EXIT
 from kinema_operator.core.settings import Settings
 from kinema_operator.training.objects import ownership
 from kinema_operator.training.objects.job import DEFAULT_REQUESTS
-from kinema_operator.training.objects.pod import base_pod, container
+from kinema_operator.training.objects.pod import base_pod, container, helper_pod
 
 BACKOFF_LIMIT: Final = 4
 """Pods that may fail, with waits of 10, 20, 40 and 80 s, before the Job fails and is created again."""
@@ -37,7 +37,7 @@ def publication_job(
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": ownership.metadata(training, name, labels),
+        "metadata": ownership.job_metadata(training, name, labels),
         "spec": {
             "parallelism": 1,
             "completions": 1,
@@ -52,7 +52,7 @@ def publication_job(
                     },
                 ]
             },
-            "template": {"metadata": {"labels": labels}, "spec": _pod(training, role, settings)},
+            "template": helper_pod(training, {"metadata": {"labels": labels}, "spec": _pod(training, role, settings)}),
         },
     }
 

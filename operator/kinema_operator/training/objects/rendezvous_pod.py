@@ -19,7 +19,7 @@ from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
 from kinema_operator.core.settings import Settings
 from kinema_operator.training.objects import ownership
-from kinema_operator.training.objects.pod import base_pod, container
+from kinema_operator.training.objects.pod import base_pod, container, helper_pod
 
 ANNOTATION_MIN_NODES: Final = f"{names.GROUP}/min-nodes"
 """The smallest group that this pod forms; the process reads it again when it changes."""
@@ -94,7 +94,7 @@ def store_pod(
         "containers": [_container(role, settings)],
         **_place(training, making.avoid),
     }
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Pod", **helper_pod(training, {"metadata": metadata, "spec": spec})}
 
 
 def _container(role: specs.Role, settings: Settings) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _container(role: specs.Role, settings: Settings) -> dict[str, Any]:
 
 def _place(training: VideoModelTraining, avoid: Collection[str]) -> dict[str, Any]:
     """Node selector and affinity: of the workers' selector only what the image needs, so no GPU."""
-    wanted = (training.spec.worker and training.spec.worker.node_selector) or {}
+    wanted = training.spec.trainer_template.node_selector or {}
     platform = {key: value for key, value in wanted.items() if key in PLATFORM_LABELS}
     return {
         **({"nodeSelector": platform} if platform else {}),

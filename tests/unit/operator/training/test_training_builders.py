@@ -12,6 +12,7 @@ from kinema_api.objectstore import StoreCredentials, StoreLocation
 from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
 from kinema_api.wire import EXIT_CODES
+from kinema_operator.core import pods
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import store_location
 from kinema_operator.training import children
@@ -104,7 +105,7 @@ def test_argv_and_env_are_those_of_the_appdef(make_training: Any, settings: Sett
 
 
 def test_what_kubernetes_would_expand_is_escaped() -> None:
-    assert pod.literal('{"a": "$(HOME)", "b": "$$(X)"}') == '{"a": "$$(HOME)", "b": "$$$$(X)"}'
+    assert pods.literal('{"a": "$(HOME)", "b": "$$(X)"}') == '{"a": "$$(HOME)", "b": "$$$$(X)"}'
 
 
 def test_the_job_resumes_where_the_status_says(make_training: Any, settings: Settings) -> None:
