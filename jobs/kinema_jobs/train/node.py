@@ -32,7 +32,7 @@ def run_node(config: RunConfig, settings: TrainerSettings) -> TerminationMessage
 
     Raises:
         BadConfiguration: the environment makes no sense.
-        HardwareFailure: the node's disk is full or broken.
+        HardwareFailure: the node's disk is full or broken, or it lacks GPUs that its pod was given.
     """
     _start_fork_server()
     blank = ProgressFile(
@@ -57,6 +57,26 @@ def run_node(config: RunConfig, settings: TrainerSettings) -> TerminationMessage
     finally:
         server.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def workers(given: int | None, visible: int) -> int:
+    """Worker processes of this node.
+
+    Args:
+        given: GPUs that its pod was given; None: not told.
+        visible: GPUs that torch sees.
+
+    Raises:
+        HardwareFailure: fewer than the pod was given.
+    """
+    if given is None:
+        return max(1, visible)
+    if visible < given:
+        raise HardwareFailure(
+            f"the pod was given {given} GPUs and torch sees {visible}: check the node's driver and device plugin, and "
+            "that the worker image has a torch for these GPUs (CUDA for nvidia.com/gpu, ROCm for amd.com/gpu)"
+        )
+    return given
 
 
 def _start_fork_server() -> None:
@@ -87,7 +107,7 @@ def _attend(
 
     use_plain_format()
     lease = Lease(scratch / "lease", create=True)
-    slots = max(1, torch.cuda.device_count())
+    slots = workers(settings.devices, torch.cuda.device_count())
     membership = Membership(settings.rendezvous, config.rendezvous_id, settings.pod_name, on_lease=lease.grant)
     telemetry.rendezvous_silent = membership.silent_seconds
     telemetry.rendezvous_lease = membership.lease_seconds

@@ -78,6 +78,9 @@ class TrainerSettings(PodSettings):
     pod_ip: str = Field(default="127.0.0.1", validation_alias=AliasChoices(launch.ENV_POD_IP))
     """Address at which other nodes reach this one; advertised instead of a name, since DNS lags behind."""
 
+    devices: int | None = Field(default=None, ge=1, validation_alias=launch.ENV_DEVICES)
+    """GPUs that the pod was given, each for one worker; None: as many as torch sees, or one worker without any."""
+
     monitor_seconds: float = Field(default=0.1, gt=0)
     """How often the agent looks at its workers."""
     collective_seconds: float = Field(default=60.0, gt=0)
