@@ -78,7 +78,11 @@ class SceneMix(_Mix):
         return not any(weight for name, weight in self.weights().items() if name != "simple")
 
 
-Side = Annotated[int, Field(ge=8, le=256)]
+MAX_CLIP_SIDE: Final = 2048
+"""Largest height or width of a clip in pixels. What a model makes is limited by its own config, and by memory."""
+MAX_CLIP_FRAMES: Final = 2000
+"""Most frames of a training clip; a model's own config, and memory, limit what it makes."""
+Side = Annotated[int, Field(ge=8, le=MAX_CLIP_SIDE)]
 
 
 class ClipShapes(ApiModel):
@@ -92,7 +96,7 @@ class ClipShapes(ApiModel):
         )
     )
 
-    frames: Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(max_length=16)] = ()
+    frames: Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_CLIP_FRAMES)], ...], Field(max_length=16)] = ()
     """Lengths in frames; default: the model's configured length. Each kind of scene uses those that are long enough for
     it."""
     fps: Annotated[tuple[FrameRate, ...], Field(max_length=8)] = ()

@@ -26,13 +26,13 @@ from kinema_api.base import (
     store_unchanged,
 )
 from kinema_api.clip import FrameRate
-from kinema_api.data import Data
+from kinema_api.data import MAX_CLIP_FRAMES, MAX_CLIP_SIDE, Data
 from kinema_api.evaluation import Evaluation
 from kinema_api.pod_template import PodTemplate, TrainerPodTemplate, effective, given_once, require_given_once
 from kinema_api.resources import Resources
 from kinema_api.training_status import VideoModelTrainingStatus
 
-MAX_NODES: Final = 64
+MAX_NODES: Final = 1024
 KIND: Final = "VideoModelTraining"
 PLURAL: Final = "videomodeltrainings"
 
@@ -48,8 +48,6 @@ NODES_OUTSIDE: Final = "nodes must lie between elastic.minNodes and elastic.maxN
 
 PATCH_SIDE: Final = 8
 """Side of a patch (token) in pixels, in every preset."""
-MAX_SIDE: Final = 256
-"""Largest height or width of a clip in pixels, in every preset."""
 PRESET_SHAPES: Final = {"tiny": (128, 4), "small": (384, 6)}
 """Width and heads of the presets, for rules where only one of them is overridden."""
 
@@ -68,8 +66,9 @@ class ModelOverrides(ApiModel):
         json_schema_extra=cel_rules(
             (
                 f"!has(self.size) || !self.size.matches({json.dumps(SIZE_PATTERN)}) || "
-                f"self.size.split('x').all(side, int(side) % {PATCH_SIDE} == 0 && int(side) <= {MAX_SIDE})",
-                f"the width and the height in size are multiples of {PATCH_SIDE} up to {MAX_SIDE}: write it like 24x24",
+                f"self.size.split('x').all(side, int(side) % {PATCH_SIDE} == 0 && int(side) <= {MAX_CLIP_SIDE})",
+                f"the width and the height in size are multiples of {PATCH_SIDE} up to {MAX_CLIP_SIDE}: write it like "
+                "24x24",
             )
         )
     )
@@ -80,10 +79,11 @@ class ModelOverrides(ApiModel):
     """Number of transformer blocks."""
     heads: Annotated[int, Field(ge=1, le=256)] | None = None
     """Attention heads per block."""
-    frames: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Frames of a training clip, and of a generated clip by default."""
+    frames: Annotated[int, Field(ge=1, le=MAX_CLIP_FRAMES)] | None = None
+    """Frames of a training clip, and of a generated clip by default. Trainers refuse a clip that does not fit into
+    memory."""
     size: ClipSize | None = None
-    """WIDTHxHEIGHT of a training clip in pixels, multiples of 8 up to 256."""
+    """WIDTHxHEIGHT of a training clip in pixels, multiples of 8 up to 2048."""
     fps: FrameRate | None = None
     """Frames per second of a training clip."""
 

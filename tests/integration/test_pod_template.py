@@ -103,3 +103,30 @@ def test_it_is_fixed_for_a_run_and_free_for_servers(kubectl: Kubectl) -> None:
         kubectl("delete", "vmt", TRAINING["metadata"]["name"])
     assert kubectl.apply(placed("servers", {"env": [{"name": "A"}]})).code == 0
     assert kubectl.apply(placed("servers", {"env": [{"name": "B"}]})).code == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("spec.model.overrides", {"frames": 2000, "size": "2048x2048"}),
+        ("spec.data.world", {"shapes": {"frames": [2000], "minSide": 8, "maxSide": 2048}}),
+        ("spec.elastic", {"minNodes": 1, "maxNodes": 1024}),
+    ],
+)
+def test_large_trainings_are_taken(path: str, most: dict[str, Any], kubectl: Kubectl) -> None:
+    answer = kubectl.apply(changed(TRAINING, path, most), "--dry-run=server")
+    assert answer.code == 0, answer.err
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("spec.model.overrides", {"frames": 2001}),
+        ("spec.model.overrides", {"size": "2056x2048"}),
+        ("spec.data.world", {"shapes": {"frames": [2001]}}),
+        ("spec.data.world", {"shapes": {"minSide": 8, "maxSide": 2049}}),
+        ("spec.elastic", {"minNodes": 1, "maxNodes": 1025}),
+    ],
+)
+def test_beyond_their_bounds_they_are_not(path: str, more: dict[str, Any], kubectl: Kubectl) -> None:
+    assert kubectl.apply(changed(TRAINING, path, more), "--dry-run=server").code != 0

@@ -23,10 +23,12 @@ import asyncio
 import contextlib
 import json
 import logging
+import resource
 import time
 from typing import Any, Final
 
 from kinema_api.listening import listen
+from kinema_api.training import MAX_NODES
 from kinema_jobs.rendezvous.authority import Authority, Message, Outbox
 from kinema_jobs.rendezvous.errors import RendezvousError, RendezvousRefused, StaleRound
 
@@ -34,6 +36,8 @@ DEPART_SECONDS = 25.0
 """So long a service that is told to go lets its round end: below the grace of its pod."""
 TICK_SECONDS: Final = 0.05
 LINE_LIMIT: Final = 64 * 1024
+BACKLOG: Final = MAX_NODES
+"""Trainers of the largest group may all connect at once."""
 MIN_NODES_SECONDS: Final = 1.0
 """How often the least number of nodes is looked for."""
 
@@ -52,7 +56,10 @@ class RendezvousServer:
 
     async def start(self, host: str | None, port: int) -> int:
         """Listen on `host` (None: every address); answers the port."""
-        self._server = await asyncio.start_server(self._serve, sock=listen(port, host), limit=LINE_LIMIT)
+        _allow_connections()
+        self._server = await asyncio.start_server(
+            self._serve, sock=listen(port, host), limit=LINE_LIMIT, backlog=BACKLOG
+        )
         return int(self._server.sockets[0].getsockname()[1])
 
     async def run(self) -> None:
@@ -181,6 +188,14 @@ class RendezvousServer:
             if writer := self._writers.pop(member, None):
                 _write(writer, {"type": "stale", "error": "removed after missing heartbeats: join as a new member"})
                 writer.close()
+
+
+def _allow_connections() -> None:
+    """As many open files as the system lets this process have: a group of the largest size needs more than the usual
+    1024, since workers ask over connections of their own."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _write(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:

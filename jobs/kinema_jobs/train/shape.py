@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from kinema_api.data import MAX_CLIP_FRAMES, MAX_CLIP_SIDE, ClipShapes
 from kinema_api.run import RunConfig
+from kinema_api.training import ModelChoice
 from kinema_model.conditions.tasks import Task
-from kinema_model.config import ModelConfig
+from kinema_model.config import PRESETS, ModelConfig
 
 
 def model_config_of(config: RunConfig) -> ModelConfig:
@@ -15,6 +17,7 @@ def model_config_of(config: RunConfig) -> ModelConfig:
     changes: dict[str, Any] = chosen.overrides.model_dump(exclude_none=True) if chosen.overrides else {}
     if size := changes.pop("size", None):
         changes["width_px"], changes["height"] = (int(side) for side in size.split("x"))
+    changes |= _limits(chosen, config.data.world.shapes)
     if chosen.streaming:
         # Absolute places in time mean nothing in a clip whose length is open.
         changes |= {"streaming": chosen.streaming.model_dump(), "places": "space"}
@@ -22,6 +25,17 @@ def model_config_of(config: RunConfig) -> ModelConfig:
     pictures = (Task.PICTURE,) if world.scenes.image > 0 else ()
     rates = tuple(sorted(set(world.shapes.fps))) if world.shapes else ()
     return ModelConfig.from_preset(chosen.preset, tasks=(*task_mix_of(config), *pictures), rates=rates, **changes)
+
+
+def _limits(chosen: ModelChoice, shapes: ClipShapes | None) -> dict[str, int]:
+    """Limits of the model's clips above the preset's, where the spec asks for longer or larger ones. They have bounds
+    of the API alone: what fits into memory is for the trainer to say."""
+    preset = PRESETS[chosen.preset]
+    size = (chosen.overrides and chosen.overrides.size) or ""
+    sides = [int(side) for side in size.split("x") if side] + [(shapes and shapes.max_side) or 0]
+    lengths = [(chosen.overrides and chosen.overrides.frames) or 0, *(shapes.frames if shapes else ())]
+    wanted = {"max_side": min(max(sides), MAX_CLIP_SIDE), "max_frames": min(max(lengths), MAX_CLIP_FRAMES)}
+    return {name: value for name, value in wanted.items() if value > getattr(preset, name)}
 
 
 def task_mix_of(config: RunConfig) -> dict[Task, float]:

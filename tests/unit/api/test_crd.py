@@ -110,6 +110,6 @@ def test_the_reference_names_every_field_and_refusal() -> None:
     text = reference()
     for kind in KINDS:
         assert f"## {kind.kind}" in text
-    assert "| `elastic.minNodes` | integer | **required**; at least 1; at most 64 |" in text
+    assert "| `elastic.minNodes` | integer | **required**; at least 1; at most 1024 |" in text
     assert "`status`" not in text
     assert "`size`: size is WIDTHxHEIGHT" in text

@@ -147,7 +147,7 @@ RUN = {"namespace": "default", "name": "trial", "uid": "u", "run": 1, "attempt":
     ("spec", "words"),
     [
         ({"model": {"preset": "tiny", "overrides": {"size": "33x47"}}}, ["spec.model", "height 47"]),
-        ({"model": {"preset": "tiny", "overrides": {"size": "512x512"}}}, ["spec.model", "max_side"]),
+        ({"model": {"preset": "tiny", "overrides": {"size": "4096x4096"}}}, ["spec.model", "max_side"]),
         ({"model": {"preset": "tiny", "overrides": {"width": 130}}}, ["spec.model", "width 130"]),
         ({"model": {"preset": "tiny", "overrides": {"frames": 10_000}}}, ["model.overrides.frames"]),
         ({"model": {"preset": "huge"}}, ["model.preset"]),

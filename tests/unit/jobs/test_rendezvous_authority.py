@@ -12,6 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from examples import examples
 from kinema_api.names import LEASE_SHARE
+from kinema_api.training import MAX_NODES
 from kinema_jobs.rendezvous.authority import Authority, Message, Outbox
 from kinema_jobs.rendezvous.errors import RendezvousRefused, StaleRound
 from kinema_jobs.rendezvous.settings import RendezvousSettings
@@ -327,3 +328,11 @@ class Rounds(RuleBasedStateMachine):
 
 Rounds.TestCase.settings = hypothesis_settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 TestRounds = Rounds.TestCase
+
+
+def test_a_group_of_the_largest_size_forms_in_one_round() -> None:
+    rounds = authority(min_nodes=MAX_NODES)
+    joined(rounds, *(f"m{number:04d}" for number in range(MAX_NODES)), now=0)
+    given = assignments(rounds.tick(1.0))
+    assert {message["rank"] for message in given.values()} == set(range(MAX_NODES))
+    assert {(message["nodes"], message["world"]) for message in given.values()} == {(MAX_NODES, MAX_NODES)}

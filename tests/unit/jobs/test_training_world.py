@@ -10,6 +10,7 @@ import torch
 
 from kinema_api.data import WorldData
 from kinema_api.run import RunConfig
+from kinema_api.training import ModelChoice
 from kinema_jobs.rendezvous.questions import Place
 from kinema_jobs.train.export import card
 from kinema_jobs.train.failures import BadConfiguration, termination_message
@@ -154,6 +155,24 @@ def test_a_model_records_rates_and_pictures_that_it_is_shown() -> None:
     assert (model.rates, model.tasks) == ((8, 24), (Task.TEXT, Task.PICTURE))
     plain = model_config_of(run_config())
     assert (plain.rates, plain.tasks) == ((), (Task.TEXT,))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "shapes", "limits"),
+    [
+        ({}, {}, (64, 256)),
+        ({"frames": 32, "size": "128x64"}, {}, (64, 256)),
+        ({"frames": 1000, "size": "64x1024"}, {}, (1000, 1024)),
+        ({}, {"frames": [8, 500], "minSide": 24, "maxSide": 512}, (500, 512)),
+    ],
+)
+def test_a_spec_that_asks_for_larger_clips_raises_the_limits_of_its_model(
+    overrides: dict[str, Any], shapes: dict[str, Any], limits: tuple[int, int]
+) -> None:
+    config = run_config(shapes=shapes) if shapes else run_config()
+    chosen = ModelChoice.parse({"preset": "tiny", "overrides": overrides})
+    model = model_config_of(config.model_copy(update={"model": chosen}))
+    assert (model.max_frames, model.max_side) == limits
 
 
 def test_a_trainer_refuses_it_at_its_start() -> None:
