@@ -79,6 +79,7 @@ PUBLISHED: Final[dict[str, NetworkConfig]] = {
     "wan2.1-t2v-14b": _wan(40, 13824, 40),
     "wan2.1-i2v-14b": _wan(40, 13824, 40, in_channels=36, image_dim=1280, added_kv_proj_dim=5120),
     "wan2.2-a14b": _wan(40, 13824, 40),
+    "wan2.2-i2v-a14b": _wan(40, 13824, 40, in_channels=36),
     "wan2.2-ti2v-5b": _wan(24, 14336, 30, in_channels=48, out_channels=48),
 }
-"""Networks of open weights; a `wan2.2-a14b` is two of them, one for high and one for low noise levels."""
+"""Networks of open weights; each `a14b` is two of them, one for high and one for low noise levels."""
