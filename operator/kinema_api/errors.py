@@ -4,6 +4,7 @@ KinemaApiError
 ├── InvalidManifest      a manifest does not fit the API
 ├── UnsafeName           a name that could lead a URL elsewhere
 ├── UnstructuralSchema   a type of the API cannot be written as a CRD schema
+├── BrokenFolder         a config of a folder of open weights lacks a number that memory is estimated from
 ├── BrokenManifest       a manifest.json in the bucket is torn, unreadable or does not match its files
 └── StorageError
     ├── StorageUnreachable   the object store does not respond: wait and try again
@@ -39,6 +40,10 @@ class UnstructuralSchema(KinemaApiError):
 
 class BrokenManifest(KinemaApiError):
     """A manifest in the object store is unreadable or disagrees with the files it names."""
+
+
+class BrokenFolder(KinemaApiError):
+    """A config of a folder of open weights does not say how large its component is; names the field."""
 
 
 class StorageError(KinemaApiError):

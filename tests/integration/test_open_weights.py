@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kinema_api.memory_estimate import parameters
 from kinema_model.codec.codec import Video
 from kinema_model.errors import (
     ModelError,
@@ -28,7 +30,7 @@ from kinema_model.open_weights.offload import Offload
 from kinema_model.open_weights.pipeline import OpenPipeline, Options, Request
 from kinema_model.open_weights.schedule import Schedule
 from kinema_model.open_weights.text import MAX_TOKENS
-from wan_folders import BOUNDARY, Folders, Kind
+from wan_folders import BOUNDARY, KINDS, Folders, Kind
 
 TOLERANCE = 1e-4
 """Of pixels in [-1, 1]: 1e-3 is promised, but a wrong guidance of the first of two networks could hide below that."""
@@ -252,6 +254,14 @@ def test_a_long_prompt_is_cut_at_512_tokens_and_the_rest_is_told(folders: Folder
     assert (reading.tokens, reading.unseen) == (MAX_TOKENS, ())
     assert reading.cut.endswith("red ball")
     assert plain.reading(["a red ball"]).cut == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_of_every_component_are_estimated_exactly(opened: Opened, kind: Kind) -> None:
+    folder = opened(kind).folder
+    for name, part in folder.parts.items():
+        config = json.loads((folder.path / name / "config.json").read_text())
+        assert parameters(name, config) == sum(p.numel() for p in part.module.parameters()), name
 
 
 def test_weights_that_overflow_are_not_shown(folders: Folders, tmp_path: Path) -> None:
