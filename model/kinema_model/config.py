@@ -73,10 +73,14 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        try:
-            self.grid.latent_box(self.frames, self.height, self.width_px)
-        except ShapeError as error:
-            raise ValueError(f"frames, height and width_px: {error}") from error
+        if self.grid.whole_frames(self.frames) != self.frames:
+            raise ValueError(f"frames {self.frames} are no whole tokens: use {self.grid.describe()}")
+        for name, size, side in (
+            ("height", self.height, self.grid.cell[1]),
+            ("width_px", self.width_px, self.grid.cell[2]),
+        ):
+            if size % side:
+                raise ValueError(f"{name} {size} must be a multiple of the {side} pixels of a token")
         if self.frames > self.max_frames or max(self.height, self.width_px) > self.max_side:
             raise ValueError("the default clip must be within max_frames and max_side; raise the limits")
         if self.network.in_channels != self.channels + (self.places != "none"):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kinema_dataset.frames import Frames, check, luma, resized, spread
 from kinema_dataset.scores.letters import Letters, find_letters
-from kinema_dataset.scores.text_lines import lines_of
+from kinema_dataset.scores.text_lines import text_boxes
 
 LONGEST: Final = 640
 """Pixels of the longer side at which it is looked for; smaller clips are enlarged."""
@@ -42,7 +42,7 @@ def _covered(frames: Frames, part: NDArray[np.int_]) -> float:
     covered = np.zeros(middle.shape, np.uint8)
     for light in (True, False):
         letters: Letters = find_letters(middle, unrest, light=light)
-        for left, top, right, bottom in lines_of(letters):
+        for left, top, right, bottom in text_boxes(letters):
             covered[top:bottom, left:right] = 1
     return float(covered.mean())
 

@@ -31,7 +31,7 @@ OFF: Final = 0.12
 """Greatest median distance of the feet of letters from those of the line, or of their heads, in heights."""
 
 
-def lines_of(letters: Letters) -> Iterator[Box]:
+def text_boxes(letters: Letters) -> Iterator[Box]:
     """Boxes around lines of text."""
     count = len(letters.boxes)
     if count < LEAST:

@@ -26,7 +26,7 @@ def summed_by_row(values: Tensor, index: Tensor, rows: int) -> Tensor:
     """Values (N, D) and index (N,) -> (rows, D): the sum of the values that share an index, in a fixed order."""
     if rows == 1:
         return values.sum(0, keepdim=True)
-    if values.device.type == "cpu":
+    if values.device.type != "cuda":
         return values.new_zeros(rows, values.shape[1]).index_add_(0, index, values)
     return multiplied_by_row(values, index, rows)
 
