@@ -180,7 +180,7 @@ def _pax(data: bytes) -> dict[str, bytes]:
         digits, _, _ = data[:20].partition(b" ")
         if not digits.isdigit() or not len(digits) + 1 < int(digits) <= len(data):
             break
-        key, _, value = data[len(digits) + 1 : int(digits)].rstrip(b"\n").partition(b"=")
+        key, _, value = data[len(digits) + 1 : int(digits)].removesuffix(b"\n").partition(b"=")
         found[_text(key)] = value
         data = data[int(digits) :]
     return found
