@@ -185,6 +185,19 @@ def test_offloaded_weights_make_the_same_clip(
         assert not part.visiting
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("offload", Offload)
+@pytest.mark.parametrize("kind", ["t2v", "a14b"])
+def test_a_gpu_makes_a_near_clip_wherever_weights_lie(
+    folders: Folders, opened: Opened, kind: Kind, offload: Offload
+) -> None:
+    options = Options(dtype=torch.float32, offload=offload)
+    on_gpu = OpenPipeline(folders.path(kind), device="cuda", options=options)
+    request = _request(kind, False)
+    assert float((_ours(on_gpu, request).cpu() - _ours(opened(kind), request)).abs().mean()) <= 1e-2
+    assert all(not part.visiting for part in on_gpu.parts.values())
+
+
 def test_at_most_two_blocks_are_on_the_device(folders: Folders) -> None:
     offloaded = OpenPipeline(folders.path("t2v"), options=Options(offload=Offload.BLOCKS))
     turns, counts = offloaded.parts["transformer"].turns, []
