@@ -1,19 +1,19 @@
 """The error tree of the jobs: every message says what is wrong and what to do about it.
 
 JobError
-├── FileUnusable      a file is not there or not what was promised; another server will see the same
-│   └── ModelUnusable     the model's files are not what its digest promises
+├── FileUnusable      a file is missing or does not match its digest or size; on every server alike
+│   └── ModelUnusable     the model's files do not match its digest
 ├── ModelTooLarge     the model's weights do not fit into memory here
-├── MemoryShort       it would fit, but not beside what is in memory at this moment
-├── DeviceLost        the device of this process answers nothing any more
-├── TransferFailed    something could not be fetched or uploaded now; another try may do better
-├── InputChanged      an input of Preparing is not the version any more that was listed
+├── MemoryShort       it does not fit into the memory that is free now, but may later
+├── DeviceLost        the device has failed for this process
+├── TransferFailed    something could not be downloaded or uploaded now; another try may succeed
+├── InputChanged      an input of Preparing is no longer the version that was listed
 ├── CaptionerUnusable the captioning endpoint refuses every clip, or has answered nothing for long
 ├── ApiKeyUnusable    the file of an API's key holds none
-├── ModelNotFound     no model lies where one was named
-├── BadSettings       variables of the environment make no sense
-├── RendezvousError   a place in a training's group; see rendezvous/errors.py
-└── TrainingFailure   what ends an attempt of a training, by failure class; see train/failures.py
+├── ModelNotFound     there is no model at the given place
+├── BadSettings       invalid environment variables
+├── RendezvousError   errors of the rendezvous; see rendezvous/errors.py
+└── TrainingFailure   errors that end an attempt of a training, by failure class; see train/failures.py
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ class JobError(Exception):
 
 
 class FileUnusable(JobError):
-    """A file is not there, or is not what was promised."""
+    """A file is missing, or does not match its digest or size."""
 
 
 class ModelUnusable(FileUnusable):
-    """A model's files are not what its digest promises."""
+    """A model's files do not match its digest."""
 
 
 class ModelTooLarge(JobError):
-    """A model's weights do not fit into memory here; a server with the same resources will see the same."""
+    """A model's weights do not fit into memory here, nor on any server with the same resources."""
 
 
 class MemoryShort(JobError):
-    """Something does not fit into memory at this moment; another try, or another server, may have room."""
+    """Something does not fit into memory now; another try or another server may succeed."""
 
 
 class DeviceLost(JobError):
-    """The device answers nothing any more in this process; a new process may find it well."""
+    """The device has failed for this process; it may work for a new one."""
 
 
 class TransferFailed(JobError):
-    """Something could not be fetched or uploaded; it may work later or elsewhere."""
+    """A download or upload failed; it may succeed later or on another server."""
 
 
 class InputChanged(JobError):
@@ -66,8 +66,8 @@ class ApiKeyUnusable(JobError):
 
 
 class ModelNotFound(JobError):
-    """No model lies where one was named."""
+    """There is no model at the given place."""
 
 
 class BadSettings(JobError):
-    """Variables of the environment make no sense."""
+    """Environment variables are invalid."""

@@ -74,7 +74,7 @@ def _generate(model: Path, prompt: str | None, words: str | None, out: Path, **o
 
 
 def _hear() -> dict[str, Any]:
-    """The words from standard input: an argv can be read by everybody on the machine."""
+    """The prompt from standard input: every user of the machine can read an argv."""
     try:
         words = json.loads(sys.stdin.read())
         return {
@@ -85,7 +85,7 @@ def _hear() -> dict[str, Any]:
 
 
 class _Lines:
-    """Tells progress as lines of JSON."""
+    """Reports progress as lines of JSON."""
 
     def __init__(self, folder: Path, digest: str | None, started: float) -> None:
         self._model = {"model": str(folder), "digest": digest}
@@ -150,7 +150,7 @@ def _clip(made: MadeClip) -> dict[str, Any]:
 
 
 def _heard(heard: EncodedPrompt) -> dict[str, Any]:
-    """What became of the words, as `status.prompt` of a VideoGeneration says it."""
+    """How the model encoded the prompt, as `status.prompt` of a VideoGeneration."""
     return {**heard.to_wire(), "cut": heard.cut or None}
 
 

@@ -1,6 +1,6 @@
-"""How much memory this process can still have, so that what cannot fit is refused before it is begun.
+"""Free and total memory of this process, so that work that cannot fit is refused before it begins.
 
-A kernel that runs out kills without a word, and takes with it whoever is in the same container.
+An out-of-memory kill leaves no message, and may end other processes of the container.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GIB: Final = 1 << 30
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _PROC: Final = Path("/proc")
 _UNLIMITED: Final = 1 << 60
-# What the kernel gives back before it kills, in the words of cgroup v2 and v1.
+# Memory that the kernel reclaims before it kills; names in cgroup v2 and v1.
 _RECLAIMABLE: Final = (
     ("inactive_file", "active_file", "slab_reclaimable"),
     ("total_inactive_file", "total_active_file"),
@@ -28,12 +28,12 @@ _FILES: Final = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "me
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be had on this device; None where nothing tells.
+    """Free bytes on this device; None if unknown.
 
-    On the host the least of what the machine has and what each cgroup of this process leaves; swap does not count.
+    On the host the least of the machine's free memory and that of each cgroup of this process; swap does not count.
     """
     if device.type == "cuda":
-        import torch  # slow, and who has a device has it already
+        import torch  # slow to import; a process with a device has imported it already
 
         return int(torch.cuda.mem_get_info(device)[0])
     return free_host_memory()
@@ -48,7 +48,7 @@ def free_host_memory(root: Path = _CGROUPS, proc: Path = _PROC) -> int | None:
 
 
 def total_memory(device: torch.device) -> int | None:
-    """Bytes that this device could give if nobody else held any; None where nothing tells."""
+    """Bytes of this device, used or free; None if unknown."""
     if device.type == "cuda":
         import torch  # as above
 
@@ -57,7 +57,7 @@ def total_memory(device: torch.device) -> int | None:
 
 
 def total_host_memory(root: Path = _CGROUPS, proc: Path = _PROC) -> int | None:
-    """As `total_memory` on the host: the least of what the machine has and what each cgroup of this process may use."""
+    """As `total_memory` on the host: the least of the machine's memory and the limit of each cgroup of this process."""
     limits = [limit for limit, _ in _rooms(root, proc / "self/cgroup")]
     if found := re.search(r"^MemTotal: +(\d+) kB$", _text(proc / "meminfo"), re.M):
         limits.append(int(found[1]) * 1024)
@@ -77,14 +77,14 @@ def in_gib(size: int) -> str:
 
 
 def _rooms(root: Path, own: Path) -> Iterator[tuple[int, int]]:
-    """(limit, what is left of it) of every cgroup that this process is in, its own and those above; v2 and v1."""
+    """(limit, free part of it) of every cgroup of this process, its own and its parents; v2 and v1."""
     for line in _text(own).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
         mounted = root / "memory" if controllers else root
         group = mounted / path.lstrip("/")
-        # The path may be that of the host while only the container's own cgroup is mounted: then that is the root.
+        # The path may be the host's while only the container's own cgroup is mounted, as the root.
         for folder in (group, *group.parents):
             if folder.is_relative_to(mounted):
                 yield from _room(folder, version=1 if controllers else 2)

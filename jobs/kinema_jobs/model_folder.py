@@ -1,4 +1,4 @@
-"""A model as files in a folder: whether they are what its manifest promises, and where one lies."""
+"""A model as files in a folder: verifying them against the manifest, and finding the folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_name(name: str) -> None:
 
 
 def check_file(path: Path, promised: ManifestFile) -> None:
-    """Raise `ModelUnusable` unless the file has the bytes that the manifest promises."""
+    """Raise `ModelUnusable` unless the file matches the manifest."""
     if sha256_of(path) != promised.sha256:
         raise ModelUnusable(f"{promised.name} does not match its sha256 in the manifest: publish the model again.")
 
@@ -36,7 +36,7 @@ def verify_folder(folder: Path) -> str | None:
     """The digest of the model in `folder` after every file was checked; None if it has no manifest.
 
     Raises:
-        ModelUnusable: naming the file that is missing or is not what the manifest promises.
+        ModelUnusable: a file is missing or does not match the manifest; the message names it.
     """
     path = folder / MANIFEST
     if not path.is_file():

@@ -1,5 +1,5 @@
-"""How a clip is made of a request: what it is given, what the model hears, rendering and the files that come out.
+"""Making a clip from a request: inputs, prompt expansion, rendering and output files.
 
-The server and the local command share it. Nothing is imported here: the process that reads hostile files
+The server and the local command share this package. Nothing is imported here: the process that reads hostile files
 (kinema_jobs.clip.decoding) loads this package and must not load torch.
 """

@@ -1,7 +1,7 @@
-"""Prompts said at length before a model hears them: by a language model if there is one, else by the world's rule.
+"""Expands short prompts before the model encodes them: by a language model if configured, else by built-in rules.
 
-A prompt is a stranger's text. It goes into the user message alone, what comes back is text and nothing else, and no
-log holds a prompt, an answer or a key.
+A prompt is untrusted text. It is sent only as the user message, the answer is used only as text, and no log contains a
+prompt, an answer or a key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kinema_world.expansion import Expansion, expand
 log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES: Final = 1 << 18
-"""Longest body that is read: whoever answers may talk without end."""
+"""Longest response body that is read: an endpoint may send without end."""
 INSTRUCTION: Final = (
     "You complete short descriptions of video clips so that a video model can draw them. Keep everything that the "
     "description says. Add only what it leaves open: looks, sizes, motion and its speed, background, light, camera. "
@@ -39,7 +39,7 @@ _TEMPERATURE: Final = 0.7
 
 
 class ExpansionSettings(BaseSettings):
-    """Every field is an environment variable with the prefix KINEMA_EXPANSION_; without a url nobody is asked."""
+    """Every field is an environment variable with the prefix KINEMA_EXPANSION_; no url, no language model."""
 
     model_config = SettingsConfigDict(env_prefix="KINEMA_EXPANSION_", env_ignore_empty=True, frozen=True)
 
@@ -52,7 +52,7 @@ class ExpansionSettings(BaseSettings):
     timeout_seconds: float = Field(default=20.0, gt=0)
     """Longest wait for an answer."""
     max_characters: int = Field(default=600, ge=40, le=10_000)
-    """Longest answer that a model hears; the rest is cut. The text encoder reads about 600 characters."""
+    """Longest answer that is used; the rest is cut. The text encoder reads about 600 characters."""
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -74,7 +74,7 @@ class ExpansionSettings(BaseSettings):
 
 
 class _NoAnswer(Exception):
-    """Nothing usable came back; says why, in words of our own."""
+    """The endpoint gave no usable answer; the reason quotes nothing of the answer."""
 
 
 class _Message(ApiModel):
@@ -90,9 +90,9 @@ class _Completion(ApiModel):
 
 
 async def expand_prompt(prompt: str, seed: int, settings: ExpansionSettings) -> Expansion:
-    """The prompt at length. Where the configured endpoint gives nothing usable, the world's rule takes its place.
+    """The expanded prompt. If the configured endpoint gives no usable answer, the built-in rules expand it.
 
-    Never fails; `how` and the log say why the endpoint was of no use.
+    Never fails; `how` and the log contain the reason why the endpoint was not used.
     """
     if settings.url is None:
         return expand(prompt, seed)
@@ -103,7 +103,7 @@ async def expand_prompt(prompt: str, seed: int, settings: ExpansionSettings) -> 
     except TimeoutError:
         reason = f"no response within {settings.timeout_seconds:g} s"
     except (aiohttp.ClientError, OSError) as error:
-        # Its text may hold an address; its class is enough to go by.
+        # Log the error's class only: its text may contain the URL.
         reason = type(error).__name__
     else:
         return Expansion(prompt, rich, f"written by the language model {settings.model}")

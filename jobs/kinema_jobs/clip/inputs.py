@@ -33,7 +33,7 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class InputClip:
-    """An input file whose size is known: `size` is (height, width) in pixels as it is seen on a screen."""
+    """An input file whose size is known: `size` is (height, width) in pixels as displayed."""
 
     name: Name
     path: Path
@@ -45,7 +45,7 @@ class InputClip:
     def frames(self, count: int, fps: float, *, last: bool = False) -> Video:
         """The first (or last) `count` frames at this rate, uint8 (T, H, W, 3); a picture is one frame, fewer if short.
 
-        Raises `ShapeError` for what cannot be decoded, `SamplingStopped` when it is not wanted any more.
+        Raises `ShapeError` if it cannot be decoded, `SamplingStopped` if the request was stopped.
         """
         kept: deque[Video] = deque(maxlen=count if last else None)
         for frame in self.source.frames("frames", self.size, fps):
@@ -57,7 +57,7 @@ class InputClip:
     def made(self, frames: int) -> Tensor:
         """A mask (T, H, W), True where the picture is white.
 
-        Raises `ShapeError` for one that is all black, or a picture of something else.
+        Raises `ShapeError` for a picture that is all black or not black and white.
         """
         (marked,) = self.source.frames("mask", self.size, 1.0)
         mask = torch.from_numpy(marked > 0)
@@ -86,12 +86,12 @@ class Work:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(height, width) in pixels of the clip that is worked on, if any."""
+        """(height, width) in pixels of the input or end clip, if any."""
         clip = self.clips.get("input")
         return clip.size if clip else None
 
     def check(self) -> None:
-        """Refuse what the task lacks or has no use for. Raises `TaskError`."""
+        """Raise `TaskError` for a missing input and for one that the task does not use."""
         task, names = self.task.value, set(self.clips)
         if task in FROM_WORDS and names:
             raise TaskError(f"{task!r} takes no {min(names)}. Remove it, or name a task such as extend.")
@@ -132,7 +132,7 @@ class Work:
         return inputs_for(task, frames, first, second, mask)
 
     def _shown(self, frames: int, fps: float) -> int:
-        """Frames of the input that an extended clip shows; at least one is left to be made."""
+        """Frames of the input that an extended clip shows; at least one frame is left to generate."""
         wanted = frames // 2 if self.input_seconds is None else round(self.input_seconds * fps)
         if wanted >= frames:
             raise ShapeError(

@@ -1,7 +1,7 @@
-"""Finds the prompt in what a language model says around it.
+"""Extracts the prompt from a language model's answer.
 
-Instructions do not keep a chat model from thinking aloud, from fences, labels, quotation marks and remarks, or from
-refusing. A video model would draw all of that as if it were the scene.
+Despite instructions, chat models add reasoning, fences, labels, quotation marks and remarks, or refuse. A video model
+would draw all of that as part of the scene.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _THOUGHT: Final = r"think|thinking|thought|reasoning|reflection|analysis|scratch
 _CLOSED_THOUGHT: Final = re.compile(rf"<({_THOUGHT})\b[^>]*>.*?</\1\s*>", re.I | re.S)
 _ENDED_THOUGHT: Final = re.compile(rf"^.*</({_THOUGHT})\s*>", re.I | re.S)
 _OPEN_THOUGHT: Final = re.compile(rf"<({_THOUGHT})\b[^>]*>.*$", re.I | re.S)
-"""A thought that was cut off by the limit on tokens: what would have followed it never came."""
+"""Reasoning that was cut off by the limit on tokens, so that no prompt follows it."""
 _CHANNEL: Final = re.compile(r"^.*<\|channel\|>\s*final\b.*?<\|message\|>", re.I | re.S)
 _SPECIAL: Final = re.compile(r"<\|[a-z_]+\|>|\[/?INST\]|</?s>", re.I)
 _TAG: Final = re.compile(r"</?(answer|output|response|prompt|expanded|description|final)\b[^>]*>", re.I)
@@ -53,7 +53,7 @@ _REFUSAL: Final = re.compile(
 
 
 def prompt_in_answer(text: str) -> str:
-    """The prompt in an answer; empty where the answer is a refusal or nothing but words around a prompt."""
+    """The prompt in an answer; empty if the answer is a refusal or contains no prompt."""
     text = text.replace("\u2019", "'").replace("\r\n", "\n")
     text = _CLOSED_THOUGHT.sub(" ", _CHANNEL.sub("", text))
     text = _OPEN_THOUGHT.sub("", _ENDED_THOUGHT.sub("", text))
@@ -71,7 +71,7 @@ def prompt_in_answer(text: str) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    """Without quotation marks or emphasis around the whole of it."""
+    """The text without quotation marks or emphasis around it."""
     for opening, closing in ((pair[: len(pair) // 2], pair[len(pair) // 2 :]) for pair in (*_QUOTES, "****", "____")):
         inner = text[len(opening) : -len(closing)]
         around = len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing)

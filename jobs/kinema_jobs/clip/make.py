@@ -1,6 +1,6 @@
-"""A request made into files: what a server and the local command both do, in this order and with these errors.
+"""Makes the files of a request: the steps and errors that a server and the local command share.
 
-They differ in where the model and the inputs come from, where the files go, and how progress is told.
+They differ in the source of the model and the inputs, the destination of the files, and how progress is reported.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Watch(Protocol):
     """Follows a clip and may stop it. Called in the thread that makes the clip."""
 
     def stage(self, stage: Stage) -> None:
-        """A stage begins; before the first one inputs are read."""
+        """A stage begins; inputs are read before the first stage."""
 
     def step(self, done: int, total: int) -> None:
-        """So many denoising steps of all are done."""
+        """So many of all denoising steps are done."""
 
     def stopped(self) -> bool:
-        """Whether the clip is not wanted any more."""
+        """Whether the request was stopped."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class InputFiles:
 
 @dataclass(frozen=True)
 class MadeClip:
-    """The files of a clip, the video first as kinema_jobs.clip.media writes them, and what is to be told of it."""
+    """The files of a clip, the video first as kinema_jobs.clip.media writes them, and what is to be reported of it."""
 
     files: tuple[Path, ...]
     shape: OutputShape
@@ -63,7 +63,7 @@ class MadeClip:
 
 
 async def resolve(request: ClipRequest, config: ModelConfig, expanding: ExpansionSettings) -> ResolvedRequest:
-    """Choose what the request leaves open: its seed, and the words that the model encodes.
+    """Choose the seed if the request has none, and expand its prompt if requested.
 
     Raises `TaskError` for a task that the model was not trained for.
     """

@@ -1,7 +1,7 @@
-"""What people get to see of a clip: an MP4 that plays everywhere, a still, and all frames on one sheet.
+"""The output files of a clip: an MP4 that plays everywhere, a thumbnail, and a contact sheet of all frames.
 
-The same code runs in a server and behind `kinema generate --local`, so that both leave the same files. Why these
-formats: docs/decisions/0007-media.md.
+A server and `kinema generate --local` run the same code, so both write the same files. The formats are explained in
+docs/decisions/0007-media.md.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ MIN_SIDE: Final = 16
 """Smallest height or width: one macroblock of H.264."""
 MAX_FPS: Final = 240
 FINE_CRF: Final = 12
-"""x264's constant rate factor for small frames, where every pixel is looked at."""
+"""x264's constant rate factor for small frames, where every pixel is visible."""
 USUAL_CRF: Final = 18
-"""The same for large frames; hardly to be told from the original."""
+"""The same for large frames; hardly distinguishable from the original."""
 FINE_PIXELS: Final = 256 * 256
 LARGE_FRAME_THREADS: Final = 4
 THUMBNAIL_SIDE: Final = 256
@@ -52,9 +52,9 @@ _VERSIONED: Final = ("kinema", "torch", "av", "numpy", "pillow")
 
 
 def write_artefacts(video: Video, fps: float, folder: Path, request: dict[str, Any]) -> list[Path]:
-    """Everything that a generation leaves behind, as files in `folder`; the video comes first.
+    """Write all artefacts of a generation into `folder`; the video comes first.
 
-    video is uint8 (T, H, W, 3), fps frames per second, request what was asked for. Raises `ShapeError`.
+    video is uint8 (T, H, W, 3), fps frames per second, request the content of request.json. Raises `ShapeError`.
     """
     files = [folder / n for n in (layout.VIDEO, layout.THUMBNAIL, layout.SPRITESHEET, layout.REQUEST)]
     write_mp4(video, fps, files[0])
@@ -108,7 +108,7 @@ def _configure(stream: VideoStream, height: int, width: int, rate: Fraction) -> 
     context.colorspace, context.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
     context.color_primaries, context.color_trc = int(ColorPrimaries.BT709), int(ColorTrc.BT709)
     crf, threads = (FINE_CRF, 1) if height * width <= FINE_PIXELS else (USUAL_CRF, LARGE_FRAME_THREADS)
-    # A number of threads of its own choice would make the bytes depend on the machine.
+    # A fixed number of threads: the encoder's default would make the bytes depend on the machine.
     context.options = {"crf": str(crf), "preset": "medium", "threads": str(threads), "flags": "+bitexact"}
 
 
@@ -153,7 +153,7 @@ def contact_sheet(video: Video) -> bytes:
 
 
 def _columns(count: int, height: int, width: int) -> int:
-    """As many columns as make the sheet about as wide as it is high."""
+    """Number of columns that makes the sheet about square."""
     return min(count, max(1, round(math.sqrt(count * height / width))))
 
 
@@ -184,7 +184,7 @@ def _webp(image: Image.Image, *, lossless: bool) -> bytes:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what shaped the bytes, as far as they are known."""
+    """Versions of the packages that determine the bytes, as far as they are known."""
     found: dict[str, str] = {}
     for name in _VERSIONED:
         with contextlib.suppress(PackageNotFoundError):  # code run from a checkout has no metadata

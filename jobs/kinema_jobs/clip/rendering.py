@@ -1,4 +1,4 @@
-"""From a request to frames: which clip a model can render of it, whether memory holds it, and rendering."""
+"""From a request to frames: the shape of the clip, the check of memory, and rendering."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ ShouldStop = Callable[[], bool]
 
 @dataclass(frozen=True)
 class ResolvedRequest:
-    """A clip request with what was chosen for it: the seed, and the words that the model encodes."""
+    """A clip request with its seed and, if requested, its expanded prompt."""
 
     clip: ClipRequest
     seed: int
     expansion: Expansion | None = None
-    """What the model encodes in place of the prompt, where that was asked for."""
+    """The expanded prompt that the model encodes instead of the prompt, if requested."""
 
     @property
     def heard(self) -> str:
@@ -128,11 +128,11 @@ def _parse_size(size: str) -> tuple[int, int]:
 def open_pipeline(folder: Path) -> Pipeline:
     """The model in `folder`, on the first GPU if there is one.
 
-    Raises `BrokenArtefact`, naming the file, and before anything is loaded `ModelTooLarge` where there can never be
-    room, `MemoryShort` where there is none now.
+    Raises `BrokenArtefact`, naming the file; and before anything is loaded `ModelTooLarge` if the weights can never
+    fit into memory, `MemoryShort` if they do not fit now.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # Whole files: beside tensors they hold a header of some kilobytes.
+    # File sizes are close enough: beside tensors, files hold only a header of some kilobytes.
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     total, free = total_memory(device), free_memory(device)
     if total is not None and weights > total:
@@ -149,9 +149,9 @@ def open_pipeline(folder: Path) -> Pipeline:
 
 
 def require_memory(config: ModelConfig, request: ClipRequest, shape: OutputShape, device: torch.device) -> None:
-    """Refuse a clip that cannot be held. Raises `ShapeError` where it never can, `MemoryShort` where it cannot now.
+    """Raise `ShapeError` for a clip that can never fit into memory, `MemoryShort` for one that does not fit now.
 
-    What is counted is a lower bound: the feed-forward of one block, in and out, of all tokens that are denoised
+    The estimate is a lower bound: the feed-forward of one block, in and out, of all tokens that are denoised
     together (twice with guidance), and the finished clip.
     """
     network, total, free = config.network, total_memory(device), free_memory(device)
@@ -186,9 +186,9 @@ def render(
 ) -> Rendered:
     """Denoise and decode one clip.
 
-    Raises `SamplingStopped` before the step that is not taken, `TaskError` for a task that the model was not trained
+    Raises `SamplingStopped` before the next step, `TaskError` for a task that the model was not trained
     for, `ShapeError` for inputs that do not fit and for a clip that can never fit into memory, `MemoryShort` for one
-    that found no room at this moment.
+    that does not fit now.
     """
     check_task(work.task, pipeline.config.tasks)
     if request.clip.shots and work.task is not Task.TEXT:
@@ -239,7 +239,7 @@ def _rendered(
 
 
 def _streams(config: ModelConfig, request: ClipRequest, shape: OutputShape) -> bool:
-    """Whether a clip of words alone is made chunk after chunk."""
+    """Whether a clip without inputs is generated chunk by chunk."""
     return bool(request.shots) or shape.frames > config.max_frames
 
 
@@ -249,7 +249,7 @@ def _shots(request: ResolvedRequest) -> list[Shot]:
 
 
 def request_record(request: ResolvedRequest, work: Work, shape: OutputShape, rendered: Rendered) -> dict[str, Any]:
-    """What request.json says: all that is needed to make the same clip again with the same model."""
+    """Content of request.json: all that is needed to make the same clip again with the same model."""
     return {
         "task": work.task.value,
         "inputs": {name: sha256_of(clip.path) for name, clip in work.clips.items()},

@@ -135,7 +135,7 @@ def _command(**given: Any) -> int:
 
 
 def _plan(arguments: _Arguments, model: Identity) -> EvaluationPlan:
-    """What is measured, with the steps and the guidance that users get."""
+    """The plan of the evaluation, with the default steps and guidance of generations."""
     return EvaluationPlan(
         clips=arguments.clips,
         seed=arguments.seed,
@@ -158,7 +158,7 @@ def _tell(section: str, done: int, total: int) -> None:
 
 
 def _silent(section: str, done: int, total: int) -> None:
-    """A table comes alone."""
+    """No progress beside a table."""
 
 
 def _print(event: dict[str, Any]) -> None:
@@ -166,7 +166,7 @@ def _print(event: dict[str, Any]) -> None:
 
 
 def table(report: Report) -> str:
-    """The attributes and the figures that a reader wants first, for people."""
+    """A table for people: attributes, then the main figures."""
     lines = [f"{'':<58} {'accuracy':>9} {'chance':>7} {'parser':>7}"]
     for name, score in {**summary(report), **highlights(report)}.items():
         cells = (score[of] for of in ("accuracy", "chance", "parser_accuracy"))

@@ -1,9 +1,8 @@
-"""The report on an exported model, from the object store and back: fetched, measured, uploaded, its manifest last.
+"""Evaluates an exported model: downloads it, measures it, and uploads the report, its manifest last.
 
-A node that was given up may hold an evaluator that goes on beside its successor. So each file is written only over the
-version that was there when the upload began: of two evaluators the first to write commits, and the other one writes
-nothing, also where it was asleep meanwhile. The result comes first, since the manifest's digest of it is what a reader
-compares.
+On a lost node an evaluator may still run beside its successor. So each file is written only over the version that was
+there when the upload began: of two evaluators the first to write commits, and the other one writes nothing, even if it
+was paused meanwhile. The result is uploaded first, since readers compare it with its digest in the manifest.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from kinema_world.errors import WorldError
 from kinema_world.stored import load_world
 
 LOG_SECONDS: Final = 10.0
-"""Between two lines of the log on the same section."""
+"""Seconds between two log lines about the same section."""
 _BYTES: Final = "application/octet-stream"
 
 logger = logging.getLogger(__name__)
@@ -77,7 +76,7 @@ class _Bucket:
 
 
 class _Log:
-    """Tells the log how far measuring is, not too often."""
+    """Logs the progress of an evaluation, at intervals."""
 
     def __init__(self) -> None:
         self._section = ""
@@ -91,11 +90,11 @@ class _Log:
 
 
 def make_report(config: EvaluationConfig, settings: PodSettings) -> EvaluationResult:
-    """Commit the report on the model that `config` names, unless it is committed already; its result.
+    """Commit the report on the model that `config` names, unless it is committed already; returns its result.
 
     Raises:
-        StorageFailure: the store stayed away, another model lies there by now, or another evaluator writes there.
-        BadConfiguration: the model cannot be measured as it is asked for.
+        StorageFailure: the store stayed away, the export is another model by now, or another evaluator writes there.
+        BadConfiguration: the model cannot be evaluated with this spec.
     """
     bucket = _Bucket(settings.open_store(), RetryPolicy(settings.storage_patience_seconds), settings.weak_fence)
     if found := _committed(bucket, config):
@@ -121,9 +120,9 @@ def _committed(bucket: _Bucket, config: EvaluationConfig) -> EvaluationResult | 
 def _commit(
     bucket: _Bucket, config: EvaluationConfig, model: Manifest, folder: Path, result: EvaluationResult
 ) -> EvaluationResult:
-    """Upload the report in `folder`, its manifest last, unless another evaluator has done so; what is committed."""
+    """Upload the report in `folder`, its manifest last, unless another evaluator has; returns the committed result."""
     prefix = layout.evaluation_prefix(config.prefix)
-    # In this order: what is committed after the look is another version than those that were seen before it.
+    # In this order: a report that is committed after this check has other versions than those listed before.
     before = bucket.versions(prefix)
     if found := _committed(bucket, config):
         return found
@@ -145,7 +144,7 @@ def _commit(
 
 
 def _fetch_model(bucket: _Bucket, config: EvaluationConfig, folder: Path) -> Manifest:
-    """Bring the export to `folder`, each file compared with its digest."""
+    """Download the export to `folder` and compare each file with its digest."""
     folder.mkdir()
     try:
         prefix = bucket.patience(lambda: heads.export_of(bucket.store, config.prefix))
@@ -191,7 +190,7 @@ def _measure(config: EvaluationConfig, model: Path, folder: Path) -> EvaluationR
 
 
 def accuracy(report: Report) -> dict[str, float]:
-    """Shares of right answers by metric of a gate, over captions like those of training."""
+    """Accuracy by metric of a gate, over captions like those of training."""
     captions = report.sections.get(CAPTIONS)
     rows = captions.rows if captions else ()
     return {row.name: row.score.value for row in rows if row.group == SEEN and row.name in METRICS}

@@ -1,1 +1,1 @@
-"""A training without a cluster: the same AppDef as the operator's, as processes on this machine."""
+"""A training without a cluster: the operator's AppDef as processes on this machine."""

@@ -1,4 +1,4 @@
-"""`python -m kinema_jobs.local FILE --work DIR`: a training on this machine, told as one JSON object per line.
+"""`python -m kinema_jobs.local FILE --work DIR`: a training on this machine, reported as one JSON object per line.
 
 {"event":"started","message"}           {"event":"progress","step","totalSteps","loss","worldSize",...}
 {"event":"killed","worker","step"}      {"event":"recovered","seconds","step"}

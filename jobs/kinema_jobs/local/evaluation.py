@@ -40,7 +40,7 @@ def measure(
     """Measure the model that the attempt of `config` has exported; returns if it may be published.
 
     Raises:
-        TrainingFailure: it could not be measured; with the failure class of the process that tried.
+        TrainingFailure: the evaluator failed; with its failure class.
         GateNotMet: it is not good enough.
     """
     wanted = training.spec.evaluation or Evaluation()

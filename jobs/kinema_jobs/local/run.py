@@ -35,7 +35,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """What is to be run, and how it is to be disturbed."""
+    """The training to run, and the fault to inject."""
 
     training: VideoModelTraining
     work: Path
@@ -44,7 +44,7 @@ class LocalTraining:
     kill_after_step: int | None = None
     """SIGKILL one worker once this many steps are done and every agent takes part."""
     ca_file: Path | None = None
-    """Authorities that the store's certificate may come from, in PEM."""
+    """CA certificates for the store, in PEM."""
 
 
 def read_training(path: Path, nodes: int | None) -> VideoModelTraining:
@@ -80,7 +80,7 @@ def read_training(path: Path, nodes: int | None) -> VideoModelTraining:
 def run_local(wanted: LocalTraining, tell: Callable[[Event], None]) -> str:
     """Train to the end, measure and publish; the model's digest.
 
-    `tell` hears of progress (see kinema_jobs.local.__main__).
+    `tell` is called with events (see kinema_jobs.local.__main__).
 
     Raises:
         TrainingFailure: with the failure class of the worker that ended it.
@@ -129,7 +129,7 @@ class _Watch:
         """Return when the final manifest is committed and every agent has ended.
 
         Raises:
-            TrainingFailure: no agent is left, or one ended for a reason that is the run's.
+            TrainingFailure: no agent is left, or one ended with a failure of the run.
         """
         while True:
             time.sleep(_LOOK_SECONDS)
@@ -144,7 +144,7 @@ class _Watch:
                 self._raise_failure(codes)
 
     def _lead(self) -> ProgressFile | None:
-        """What rank 0 of the newest round says."""
+        """The progress of rank 0 of the newest round."""
         known = (read_progress(self._folders.progress(i)) for i in range(len(self._run.worker_pids())))
         leads = [p for i, p in enumerate(known) if p is not None and p.rank == 0 and i not in self._killed]
         return max(leads, key=lambda p: p.round, default=None)
@@ -208,7 +208,7 @@ def _require_whole(store: ObjectStore, prefix: str, file: ManifestFile) -> None:
 
 
 def _next_run(store: ObjectStore, training: VideoModelTraining) -> int:
-    """A run of its own for every call, so that one never reads another's checkpoints."""
+    """A new run number for every call, so that no run reads another one's checkpoints."""
     meta = training.metadata
     prefix = layout.training_prefix(meta.namespace, meta.name, meta.uid)
     runs = [int(s.key.removeprefix(prefix)[4:7]) for s in store.list(prefix) if s.key.startswith(prefix + "run-")]

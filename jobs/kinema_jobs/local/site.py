@@ -1,4 +1,4 @@
-"""Where a local run lives, and the scheduler that makes processes of its AppDef.
+"""The folders of a local run, and the scheduler that starts the processes of its AppDef.
 
 What a local process has beyond the AppDef is listed here and nowhere else: RUNTIME_ENV of kinema_api.launch, which a
 cluster's downward API sets as well; SCHEDULER_ENV, which TorchX adds; SCRATCH_ENV; ENV_THREADS; and what it inherits.
@@ -28,7 +28,7 @@ SCHEDULER_ENV: Final = ("PATH", "TORCHX_RANK0_HOST", "TORCHELASTIC_ERROR_FILE", 
 
 @dataclass(frozen=True)
 class Folders:
-    """What a run leaves in its working folder."""
+    """Files of a run in its working folder."""
 
     work: Path
 
@@ -41,18 +41,18 @@ class Folders:
         return self.work / f"progress-{worker}.json"
 
     def termination_message(self, worker: int | str) -> Path:
-        """What a worker that failed has to say."""
+        """The termination message of a worker."""
         return self.work / f"last-word-{worker}.json"
 
     def scratch(self, worker: int) -> Path:
-        """Checkpoints on their way."""
+        """Scratch folder of a worker."""
         return self.work / "scratch" / str(worker)
 
 
 def local_site(
     folders: Folders, store: StoreLocation, credentials: Path | None, ca_file: Path | None = None
 ) -> launch.Site:
-    """This machine, as `launch` wants to know it."""
+    """The settings of this machine for `launch`."""
     return launch.Site(
         rendezvous_host=LOOPBACK,
         rendezvous_port=free_port(),
@@ -69,13 +69,13 @@ def local_site(
 
 
 def place(store: ObjectStore, key: str) -> str:
-    """Where a key lies, for people: a path where the store is a folder."""
+    """Location of a key for messages: a path if the store is a folder."""
     uri = store.uri(key)
     return uri.removeprefix("file://") if uri.startswith("file://") else uri
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
+    """A free TCP port."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
@@ -84,8 +84,8 @@ def free_port() -> int:
 def threads_each(workers: int, environment: Mapping[str, str]) -> str:
     """Threads for each of so many workers on the cores of this process; what `environment` says stands.
 
-    Torch would take every core in every worker, and threads that wait for one another by spinning on more threads than
-    cores are many times slower than fewer threads.
+    By default torch uses every core in every worker. Its threads spin while they wait, so more threads than cores are
+    many times slower.
     """
     cores = len(os.sched_getaffinity(0))
     return environment.get(names.ENV_THREADS, str(max(1, cores // workers)))
@@ -123,7 +123,7 @@ class LocalRun:
         return int(self._replicas[launch.STORE_ROLE][0].proc.pid)
 
     def exit_codes(self) -> list[int | None]:
-        """Of the agents by index; None while one runs."""
+        """Exit codes of the agents by index; None while one runs."""
         return [replica.proc.poll() for replica in self._replicas[self._role]]
 
     def kill_worker(self, index: int) -> None:
@@ -131,5 +131,5 @@ class LocalRun:
         os.killpg(self.worker_pids()[index], signal.SIGKILL)
 
     def close(self) -> None:
-        """End what still runs."""
+        """End all processes that still run."""
         self._scheduler.close()

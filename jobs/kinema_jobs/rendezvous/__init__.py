@@ -1,4 +1,4 @@
-"""Who takes part in a run: one small service numbers the rounds of a group, and agents hold their place in it.
+"""The rendezvous: one small service forms and numbers the rounds of a group; each agent keeps a connection to it.
 
-Imports no torch except in `handler`: the service runs in a pod of a few megabytes that must be up at once.
+Imports no torch except in `handler`: the service runs in a pod with a few megabytes of memory that must start fast.
 """

@@ -40,7 +40,7 @@ def main() -> int:
 async def _serve(authority: Authority, given: argparse.Namespace) -> int:
     told_to_go = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):  # before anybody can know that this process is there
+    for number in (signal.SIGTERM, signal.SIGINT):  # before any client can know that this process runs
         loop.add_signal_handler(number, told_to_go.set)
     server = RendezvousServer(authority)
     try:
@@ -53,7 +53,7 @@ async def _serve(authority: Authority, given: argparse.Namespace) -> int:
     told = asyncio.create_task(told_to_go.wait())
     await asyncio.wait({turn, told}, return_when=asyncio.FIRST_COMPLETED)
     if turn.done():
-        await turn  # raises what ended it
+        await turn  # raises the error that ended it
     await server.depart()
     turn.cancel()
     return 0

@@ -1,18 +1,18 @@
-"""The one authority over rounds, without I/O: given what happened and the time, it says who is in which round.
+"""The authority over rounds, without I/O: from events and the time it decides which members are in which round.
 
 A round is a set of members that train together. Its safety rests on three facts:
 
-1. A member stops its worker before it comes to wait. So a round that holds a member of the round before it cannot
-   run beside it: a step needs every member.
+1. A member stops its worker before it waits for the next round. A step needs every member, so a round cannot step any
+   more once one of its members is in a newer round.
 2. A member that hears nothing stops within names.LEASE_SHARE of `lost_seconds` (a lease, as in Gray and Cheriton 1989,
-   SOSP), whereas the authority gives it up only after all of it.
-3. Where no member of the round before takes part in the new one, the authority waits until that lease has run out.
-   A service that was just started knows of no round before, so it waits as well, unless it is told that all members
+   SOSP); the authority gives the member up only after the whole of `lost_seconds`.
+3. If no member of the previous round is in the new one, the authority waits until that lease has expired. A service
+   that has just started knows no previous round, so it waits too, unless it learns from its settings that all members
    have been without a service for longer than a lease.
 
-All three hold within one service. Two services can serve one attempt at a time, since a node that is cut off from the
-API server only keeps its pods: which of them may commit is decided in the bucket (`kinema_api.head`), by the token of
-the service that goes out with each place. The one that has lost is told, and serves nobody from then on.
+All three hold within one service. Two services can serve one attempt at the same time, since a node that is cut off
+from the API server only keeps its pods. The bucket decides which of them may commit (`kinema_api.head`), by the token
+of the service, which each place carries. The other service is retired and serves no member from then on.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Member:
     slots: int = 1
     """Worker processes on this node."""
     arrived: float | None = None
-    """Since when it has been waiting for a round; None: it is not."""
+    """Since when it has been waiting for a round; None: it does not wait."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Round:
 
     number: int
     token: str
-    """Random: two services that give the same number still tell their rounds apart."""
+    """Random, so that rounds of two services differ even if their numbers are equal."""
     members: tuple[str, ...]
     """Ids by rank of the node."""
 
 
 @dataclass
 class Outbox:
-    """What a change asks the caller to send, and whom to hang up on."""
+    """Messages that the caller is to send, and connections that it is to close."""
 
     messages: list[tuple[str, Message]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
@@ -72,12 +72,12 @@ class Authority:
         self.finished = False
         self.retired = False
         self.service = secrets.token_hex(8)
-        """Names this service in the bucket: one that is started anew is another one."""
+        """Identifies this service in the bucket; new at each start of the process."""
         self.generation = settings.generation()
         self._highest = 0
         self._changed = now
         self._safe_at = now + (0.0 if settings.leases_over() else settings.lost_seconds)
-        """No round without a member of the round before is formed until then."""
+        """Until then no round is formed without a member of the previous round."""
         self.departing = False
         """No further round is formed here."""
         self._reforming_since: float | None = None
@@ -99,7 +99,7 @@ class Authority:
         self.members[member] = Member(member, now)
 
     def wait(self, member: str, address: str, slots: int, seen: int, now: float) -> Outbox:
-        """A member whose worker does not run wants to be in the next round; `seen` is the highest it was in."""
+        """A member whose worker does not run waits for the next round; `seen` is the highest round that it was in."""
         waiting = self.members[member]
         waiting.address, waiting.slots, waiting.last_heard = address, slots, now
         waiting.arrived = now
@@ -115,7 +115,7 @@ class Authority:
         return out
 
     def heard(self, member: str, now: float) -> None:
-        """A sign of life."""
+        """A message of the member has arrived."""
         self.members[member].last_heard = now
 
     def leaving(self, member: str, now: float) -> Outbox:
@@ -151,7 +151,7 @@ class Authority:
         return Outbox([(m.id, {"type": "finished"}) for m in self.members.values() if m.arrived is not None])
 
     def depart(self, now: float) -> Outbox:
-        """This service has to go: its round ends at a step boundary, and the next one is formed elsewhere."""
+        """This service is about to end: its round ends at a step boundary, and another service forms the next one."""
         self.departing = True
         out = Outbox()
         self._ask_to_reform(out, "the rendezvous is being moved to another node", planned=True, now=now)
@@ -159,13 +159,13 @@ class Authority:
 
     @property
     def at_work(self) -> bool:
-        """Whether a member of the current round has not come to wait, so that it may yet commit."""
+        """Whether a member of the current round does not wait for the next one yet, so that it may still commit."""
         return bool(self._missing())
 
-    # What time brings.
+    # Passing time.
 
     def tick(self, now: float) -> Outbox:
-        """Give up the silent, drop stragglers, and form the next round if it may be formed."""
+        """Drop silent and late members, and form the next round if possible."""
         out = Outbox()
         for member in [*self.members.values()]:
             if now - member.last_heard >= self.settings.lost_seconds:
@@ -177,7 +177,7 @@ class Authority:
             self._form(out, now)
         return out
 
-    # What a round asks.
+    # Questions about a round.
 
     def is_current(self, number: int, token: str, member: str) -> bool:
         """Whether `member` may commit in this round: it is the newest, and the member has its place in it."""
@@ -190,7 +190,7 @@ class Authority:
         )
 
     def outdated(self, number: int, token: str, floor: int, now: float) -> Outbox:
-        """The bucket holds work of round `floor`, of which this service knows nothing: number on above it."""
+        """The bucket holds work of round `floor`, which this service did not form: continue with higher numbers."""
         self._require_current(number, token)
         self._highest = max(self._highest, floor)
         out = Outbox()
@@ -202,18 +202,18 @@ class Authority:
         self._require_current(number, token)
         self.retired = True
 
-    # How it is decided.
+    # Decisions.
 
     def _in_round(self, member: str) -> bool:
         return self.current is not None and member in self.current.members
 
     def _missing(self) -> list[str]:
-        """Living members of the current round that have not come to wait."""
+        """Connected members of the current round that do not wait for the next one."""
         ids = self.current.members if self.current else ()
         return [i for i in ids if i in self.members and self.members[i].arrived is None]
 
     def _waiting(self) -> list[Member]:
-        """Those who wait, members of the round before first, by their rank in it; then by arrival."""
+        """Waiting members: first those of the current round by rank, then the others by arrival."""
         before = self.current.members if self.current else ()
         ranks = {member: rank for rank, member in enumerate(before)}
         waiting = [m for m in self.members.values() if m.arrived is not None]
@@ -224,7 +224,7 @@ class Authority:
         if self.finished or self.retired or self.departing or len(waiting) < self.min_nodes or self._missing():
             return False
         newcomers = any(not self._in_round(m.id) for m in waiting)
-        # Survivors have all come and wait for nobody. Newcomers tend to come together, and one round serves them all.
+        # All survivors wait, so the round can form. Newcomers tend to arrive together and should share one round.
         if newcomers and now - self._changed < self.settings.settle_seconds:
             return False
         return now >= self._safe_at or any(self._in_round(m.id) for m in waiting)
@@ -259,7 +259,7 @@ class Authority:
         }
 
     def _ask_to_reform(self, out: Outbox, reason: str, *, planned: bool, now: float) -> None:
-        """Tell each member that still runs, once as a plan and once more if it turns urgent."""
+        """Ask each member that still runs to end its round: once as planned, once more if it becomes urgent."""
         if self.finished:
             return
         if self._reforming_since is None:

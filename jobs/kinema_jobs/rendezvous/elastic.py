@@ -1,6 +1,6 @@
-"""The torchelastic side of the rendezvous: a handler that asks our service for places.
+"""The torchelastic side of the rendezvous: a handler that asks our service for a place in a round.
 
-The agent of rank 0 hosts the round's TCPStore. It need not outlive that agent: losing any member ends the round.
+The agent of rank 0 hosts the round's TCPStore. The TCPStore may die with it: losing any member ends the round.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class KinemaRendezvous(RendezvousHandler):
         Raises:
             RendezvousClosedError: the run is done.
             RendezvousConnectionError: the service does not answer or refuses this run.
-            RendezvousGracefulExitError: the agent has been told to leave.
+            RendezvousGracefulExitError: the agent was asked to leave.
         """
         while True:
             own = TCPStore(self._address, 0, is_master=True, wait_for_workers=False)
@@ -89,7 +89,7 @@ class KinemaRendezvous(RendezvousHandler):
             ask(self.membership.endpoint, self.place, "finish", patience=STORE_SECONDS)
 
     def num_nodes_waiting(self) -> int:
-        """More than 0 when the round is to end, so that a stock agent restarts for growth and for loss alike."""
+        """More than 0 when the round is to end: a stock torchelastic agent then restarts its workers."""
         return int(self.membership.notice() is not None)
 
     def get_run_id(self) -> str:

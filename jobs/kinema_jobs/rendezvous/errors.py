@@ -1,8 +1,8 @@
 """What can go wrong between an agent and the rendezvous service.
 
 RendezvousError
-├── RendezvousRefused      the service serves another run; nothing this agent does will change that
-├── RendezvousUnreachable  nobody answered for longer than an agent waits
+├── RendezvousRefused      the service serves another run; trying again does not help
+├── RendezvousUnreachable  no service answered within the time that an agent waits
 ├── RendezvousFinished     the run is done: there is nothing left to join
 └── StaleRound             the caller belongs to a round that is over
     └── Superseded         a newer rendezvous service has claimed the attempt: this one never serves it again

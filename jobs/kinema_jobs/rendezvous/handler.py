@@ -26,7 +26,7 @@ def create_handler() -> RendezvousHandlerCreator:
 
 
 def from_parameters(parameters: RendezvousParameters) -> RendezvousHandler:
-    """A handler from what torchrun was told; `min_nodes` and `max_nodes` are the service's business."""
+    """A handler from torchrun's parameters. The service, not torchrun, decides `min_nodes` and `max_nodes`."""
     from kinema_jobs.rendezvous.elastic import KinemaRendezvous
 
     address = parameters.local_addr or socket.gethostbyname(socket.gethostname())

@@ -1,8 +1,8 @@
 """An agent's place in the group: a connection held open by a thread, and the lease that it carries.
 
-The lease is a deadline on the machine's monotonic clock: the worker may run until then. It counts from the sending
-of the last heartbeat that was answered, and is shorter than the service's patience, so a member cut off from the
-service has stopped before the service gives it up.
+The lease is a deadline on the machine's monotonic clock: the worker may run until then. It counts from the time at
+which the last answered heartbeat was sent. It is shorter than the time after which the service gives a member up, so a
+member that is cut off from the service has stopped by then.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Membership:
         self._sending = threading.Lock()
 
     def join(self, address: str, slots: int, abandoned: Callable[[], bool] = lambda: False) -> Place | None:
-        """Wait for a round. The caller's worker has stopped. None when `abandoned` turned true meanwhile.
+        """Wait for a round; the caller's worker must have stopped. None if `abandoned` becomes true meanwhile.
 
         Raises:
             RendezvousFinished: the run is done.
@@ -98,17 +98,17 @@ class Membership:
         return None
 
     def silent_seconds(self) -> float | None:
-        """For how long the service has not been heard, or has been looked for in vain; None: not looked for yet."""
+        """Seconds since the service last answered, or since the first attempt to reach it; None: none was made yet."""
         with self._changed:
             return None if self._heard is None else time.monotonic() - self._heard
 
     def lease_seconds(self) -> float | None:
-        """For how long a worker goes on without the service, as the last one said that was reached; None: none was."""
+        """Seconds that a worker runs without the service, as the last reached service said; None: none was reached."""
         with self._changed:
             return self._lease
 
     def notice(self) -> Notice | None:
-        """Why the present round is to end, if it is."""
+        """Why the current round is to end; None: it goes on."""
         with self._changed:
             return self._notice
 
@@ -119,11 +119,11 @@ class Membership:
             return self._notice
 
     def leaving(self) -> None:
-        """Say that this member will leave once its round has come to a step boundary."""
+        """Tell the service that this member leaves at its round's next step boundary."""
         self._tell({"op": "leaving"})
 
     def leave(self) -> None:
-        """Go for good: the worker has stopped."""
+        """Leave the group; the worker has stopped."""
         self._tell({"op": "leave"})
         self._hang_up()
 
@@ -168,7 +168,7 @@ class Membership:
             except OSError:
                 return
             if time.monotonic() > pulse.deadline:
-                # Whoever hears nothing takes itself for lost: close, so that the service sees it, too.
+                # Without answers this member counts as lost: close the connection so that the service sees the same.
                 self._broken(connection, f"no heartbeat was answered for {pulse.lease:g} s")
                 return
             time.sleep(pulse.interval)
@@ -245,7 +245,7 @@ class Membership:
             raise RendezvousRefused(str(answer.get("error", answer)))
         self._seen = max(self._seen, int(answer["number"]))
         fields = {key: answer[key] for key in ("number", "token", "rank", "nodes", "base", "world", "store")}
-        # A service of an older version does not name itself: its rounds are told apart by their tokens.
+        # A service of an older version sends no name: only the token identifies its rounds.
         service, generation = answer.get("service", answer["token"]), answer.get("generation", 0)
         return Place(run_id=self.run_id, member=self._id, service=service, generation=generation, at=self._at, **fields)
 
@@ -264,7 +264,7 @@ class Membership:
 
 
 class _Pulse:
-    """Heartbeats on their way, and until when the last answered one lets the worker run."""
+    """Heartbeats without an answer yet, and the deadline that the last answered one gives the worker."""
 
     def __init__(self, interval: float, lease: float, started: float) -> None:
         self.interval = interval
@@ -278,8 +278,8 @@ class _Pulse:
 
 
 def _reach(host: str, port: int, seconds: float) -> socket.socket:
-    """A connection to any address of `host`, in no order. A store that is lost stands behind the name beside its
-    successor until Kubernetes misses its node: with more addresses than one, each gets a part of the time.
+    """A connection to any address of `host`, in random order. Until Kubernetes notices that a node is lost, the name
+    stands for the lost rendezvous pod and its successor: with several addresses, each gets a share of the time.
 
     Raises:
         OSError: no address takes a connection, or the name is not known.

@@ -30,20 +30,20 @@ class Place:
     store: str
     """host:port of the TCPStore that rank 0's agent hosts."""
     service: str = ""
-    """Names the rendezvous service that gave this place."""
+    """Identifies the rendezvous service that gave this place."""
     generation: int = 0
     """Of that service: see RendezvousSettings."""
     at: str = ""
-    """host:port of that very service: behind the name that all know there may by now be another one as well."""
+    """host:port of exactly that service: the rendezvous' DNS name may stand for another one by now."""
 
 
 def ask(endpoint: str, place: Place, op: str, *, patience: float, **fields: Any) -> dict[str, Any]:
-    """One question of a worker about its round, asked again for `patience` seconds while nobody answers.
+    """Ask one question about the worker's round, again for `patience` seconds while no service answers.
 
     Raises:
         StaleRound: the round is over.
         RendezvousRefused: the service does not understand or serves another run.
-        RendezvousUnreachable: nobody answered.
+        RendezvousUnreachable: no service answered.
     """
     question = {"op": op, "runId": place.run_id, "number": place.number, "token": place.token, **fields}
     host, _, port = (place.at or endpoint).rpartition(":")

@@ -1,6 +1,6 @@
 """The rendezvous service: the authority behind a TCP port, one JSON object per line.
 
-A member keeps its connection open; the connection's end is the member's end:
+A member keeps its connection open; a member whose connection ends is lost:
 
     {"op":"hello","runId":..,"id":..}                -> {"type":"welcome","heartbeat":1.0,"lost":10.0}
     {"op":"ping"}                                    -> {"type":"pong"}
@@ -12,7 +12,7 @@ A worker asks single questions over connections of their own; each carries runId
 
     {"op":"current","id":..}                         -> {"current":bool}
     {"op":"outdated","floor":..}  {"op":"finish"}    -> {"ok":true}
-    {"op":"retire"}                                  -> {"ok":true}, and then nobody is served any more
+    {"op":"retire"}                                  -> {"ok":true}; from then on no member is served
 
 What cannot be answered is {"type":"refused"|"stale","error":"<sentence>"}.
 """
@@ -33,13 +33,13 @@ from kinema_jobs.rendezvous.authority import Authority, Message, Outbox
 from kinema_jobs.rendezvous.errors import RendezvousError, RendezvousRefused, StaleRound
 
 DEPART_SECONDS = 25.0
-"""So long a service that is told to go lets its round end: below the grace of its pod."""
+"""After SIGTERM, how long the round may take to end: below the grace period of the pod."""
 TICK_SECONDS: Final = 0.05
 LINE_LIMIT: Final = 64 * 1024
 BACKLOG: Final = MAX_NODES
 """Trainers of the largest group may all connect at once."""
 MIN_NODES_SECONDS: Final = 1.0
-"""How often the least number of nodes is looked for."""
+"""How often the minimum number of nodes is read again."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +63,13 @@ class RendezvousServer:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def run(self) -> None:
-        """Let time pass for the authority, until cancelled."""
+        """Call the authority's `tick` until cancelled."""
         while not self._authority.retired:
             self._follow_min_nodes()
             self._send(self._authority.tick(time.monotonic()))
             await asyncio.sleep(TICK_SECONDS)
-        # Members that are refused by this address try the next one that the name stands for. The process stays: one
-        # that was started again in its place could claim the attempt again.
+        # Members that this address refuses try the next address of the name. The process stays: a new one in its
+        # place could claim the attempt again.
         await self.close()
         await asyncio.Event().wait()
 
@@ -84,7 +84,7 @@ class RendezvousServer:
             self._authority.min_nodes = found
 
     async def depart(self) -> None:
-        """Let the round end at a step boundary and commit, for which its members ask here; then close."""
+        """Wait until the round has ended at a step boundary and committed, since its members ask here; then close."""
         self._send(self._authority.depart(time.monotonic()))
         end = time.monotonic() + DEPART_SECONDS
         while self._authority.at_work and time.monotonic() < end:  # noqa: ASYNC110 - `run` lets time pass meanwhile
@@ -92,7 +92,7 @@ class RendezvousServer:
         await self.close()
 
     async def close(self) -> None:
-        """Stop listening and hang up on everybody."""
+        """Stop listening and close all connections."""
         if self._server:
             self._server.close()
         for writer in [*self._connections]:
@@ -116,7 +116,7 @@ class RendezvousServer:
                 writer.close()
 
     def _handle(self, message: Message, member: str | None, writer: asyncio.StreamWriter) -> str | None:
-        """Answer one line; the member that this connection belongs to."""
+        """Answer one line; returns the member that this connection belongs to."""
         try:
             if message["op"] == "hello":
                 member = self._hello(message, writer)

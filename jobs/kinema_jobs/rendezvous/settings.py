@@ -1,4 +1,4 @@
-"""The times by which a group is formed and a silent member is given up, each an environment variable."""
+"""Settings of the rendezvous, each an environment variable."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ class RendezvousSettings(BaseSettings):
     heartbeat_seconds: float = Field(default=1.0, gt=0)
     """Between two heartbeats of a member."""
     lost_seconds: float = Field(default=names.RENDEZVOUS_LOST_SECONDS, gt=0)
-    """A member that is silent for this long is lost. Longer than any pause that a busy machine makes."""
+    """A member that is silent for this long is lost. Longer than any pause on a busy machine."""
     settle_seconds: float = Field(default=0.3, ge=0)
-    """No round with a newcomer is formed until membership has been still for this long: who comes together starts
-    together. Survivors of a lost member wait for nobody."""
+    """A round with a newcomer forms only when membership has not changed for this long, so that members that arrive
+    together start together. Survivors of a lost member do not wait."""
     pod_info: Path = Path(names.POD_INFO_DIR)
-    """Folder with what the control plane tells this pod, one file each; what is not there is not told."""
+    """Folder with values from the control plane, one file each; a value may be missing."""
     scratch: Path = Path(names.SCRATCH_DIR)
-    """A folder that outlives the process and not its pod."""
+    """A folder that lives as long as the pod."""
     straggler_seconds: float = Field(default=60.0, gt=0)
     """A member that lives but does not come to the next round within this time is dropped."""
 
     def generation(self) -> int:
-        """Of two services of one attempt, the one of the lower generation gives way: the later pod has the higher."""
+        """The later pod of an attempt has the higher generation; the service of the lower one gives way."""
         return _number(self.pod_info / names.POD_INFO_GENERATION) or 0
 
     def leases_over(self) -> bool:
-        """Whether nobody is left to wait for who may still hold a lease of an earlier service. Asked once in the life
-        of a pod: it holds for the first process in it only."""
+        """Whether no member can still hold a lease of an earlier service. May be asked once per pod: True holds only
+        for its first process."""
         if _number(self.pod_info / names.POD_INFO_LEASES_OVER) != 1:
             return False
         begun = self.scratch / BEGUN
@@ -52,7 +52,7 @@ class RendezvousSettings(BaseSettings):
         return True
 
     def min_nodes(self) -> int | None:
-        """The least number of nodes of a group, as it is now; None: not told."""
+        """The current minimum number of nodes of a group; None: not given."""
         return _number(self.pod_info / names.POD_INFO_MIN_NODES) or None
 
 
@@ -70,7 +70,7 @@ class MemberSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="KINEMA_RENDEZVOUS_", frozen=True)
 
     patience_seconds: float = Field(default=900.0, gt=0)
-    """How long an agent tries to reach a service that does not answer: a store is made anew within minutes."""
+    """How long an agent tries to reach a service that does not answer; a new rendezvous pod starts within minutes."""
     connect_seconds: float = Field(default=3.0, gt=0)
     """Time-out of one attempt to connect, and of one question to the service."""
     retry_seconds: float = Field(default=0.2, gt=0)

@@ -1,1 +1,1 @@
-"""The server of one model: takes one work order at a time and leaves its clip behind presigned addresses."""
+"""The server of one model: takes one work order at a time and uploads its clip to presigned URLs."""

@@ -1,7 +1,7 @@
 """`python -m kinema_jobs.serve --digest sha256:... --port 8500`: serves one model until SIGTERM.
 
-The first process of a container gets no signal that it has not asked for, and Python takes many seconds to import
-torch. So SIGTERM is asked for before anything is imported: until the port is open there is nothing to finish.
+The first process of a container ignores signals without a handler, and importing torch takes many seconds. So SIGTERM
+is handled before anything else is imported: until the port is open there is no order to finish.
 """
 
 import os
@@ -22,5 +22,5 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Nothing of the interpreter is needed any more, and taking it down takes seconds with torch in it.
+    # Skip the interpreter's shutdown, which takes seconds with torch loaded.
     os._exit(code)

@@ -1,4 +1,4 @@
-"""The HTTP side of a server: kinema_api.wire, word for word."""
+"""The HTTP API of a server, as kinema_api.wire defines it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_app(
 ) -> web.Application:
     """The application; `book` and `models` live as long as it does.
 
-    With a `verifier` all but the probe is for the operator alone. Without one whoever reaches the port may give orders.
+    With a `verifier` only the operator may use it, except for the probe. Without one any client may send orders.
     """
     gate = _Gate(verifier, request_seconds)
     app = web.Application(middlewares=[_sentences, gate.pass_operator], client_max_size=max_order_bytes)
@@ -51,7 +51,7 @@ def make_app(
 
 
 def make_metrics_app() -> web.Application:
-    """The application on the port of its own that monitoring may reach."""
+    """The application for /metrics, on a separate port for monitoring."""
 
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -62,7 +62,7 @@ def make_metrics_app() -> web.Application:
 
 
 class _Gate:
-    """Lets the operator's requests pass, once each, and nobody's whose body does not come."""
+    """Accepts each request of the operator once; refuses other clients and requests whose body does not arrive."""
 
     def __init__(self, verifier: Verifier | None, seconds: float) -> None:
         self._verifier = verifier
@@ -117,7 +117,7 @@ class _Handlers:
         return web.json_response({"status": "ok"})
 
     def _check(self, order: WorkOrder) -> None:
-        """Refuse what can never be served, as far as that is known before the model is loaded."""
+        """Refuse an order that can never be served, as far as that is known before the model is loaded."""
         if order.model.digest != self._models.digest:
             raise OrderRefused(
                 400, f"this server serves {self._models.digest}, not {order.model.digest}: use a server of that digest."
@@ -143,7 +143,7 @@ def _parse(body: bytes) -> WorkOrder:
         raise OrderRefused(400, str(error)) from None
     unknown = unknown_fields(order, value)
     if unknown:
-        # What is not understood would be left out of the clip. A server of the operator's own version understands it.
+        # The clip would miss what an unknown field asks for. A server of the operator's own version knows the field.
         raise OrderRefused(422, f"the order has unknown fields ({', '.join(unknown)}): try another server.")
     return order
 

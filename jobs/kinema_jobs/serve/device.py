@@ -1,7 +1,7 @@
-"""Tells an order's own fault from a device that has failed: after some errors no CUDA call of the process works again.
+"""Distinguishes the error of one order from a failed device: after some errors no CUDA call of the process works again.
 
-A server that stayed up would fail every order it is given, within milliseconds, and stay ready. So its process ends,
-with a code of its own, and a new one is ready only when its device computes.
+A server that stayed up would stay ready and fail every order within milliseconds. So its process ends with an exit code
+of its own, and a new process is ready only when its device computes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _PASSING: Final = re.compile(
 
 
 def is_poisoned(error: BaseException) -> bool:
-    """Whether an exception, or one that it came from, says that the device works for this process no more."""
+    """Whether an exception, or one of its causes, says that the device no longer works for this process."""
     return any(_OF_A_DEVICE.search(said) and not _PASSING.search(said) for said in _said(error))
 
 
 def check() -> None:
-    """Compute something on the GPU, if there is one. Raises what torch raises where it does not compute."""
+    """Compute something on the GPU, if there is one. Raises torch's errors."""
     import torch  # slow
 
     if torch.cuda.is_available():

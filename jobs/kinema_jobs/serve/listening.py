@@ -1,4 +1,4 @@
-"""A listening port on which nobody can hold a connection open without asking for anything.
+"""A listening port that closes connections without a request.
 
 aiohttp limits the time between two requests of a connection, not the time until the first one.
 """
@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 _asked: WeakSet[object] = WeakSet()
-"""Connections on which a whole head of a request has come."""
+"""Connections on which a complete request header has arrived."""
 
 
 class TimeoutSite(web.BaseSite):
@@ -26,7 +26,7 @@ class TimeoutSite(web.BaseSite):
 
     @property
     def name(self) -> str:
-        """As logs name it."""
+        """Name in logs."""
         return f"http://{self._listener.getsockname()}"
 
     async def start(self) -> None:
@@ -45,7 +45,7 @@ class TimeoutSite(web.BaseSite):
 
 
 def has_asked(request: web.Request) -> None:
-    """A request has come on this connection."""
+    """A request has arrived on this connection."""
     if request.transport is not None:
         _asked.add(request.transport)
 

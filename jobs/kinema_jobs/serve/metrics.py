@@ -1,4 +1,4 @@
-"""What a server tells Prometheus. Labels have few values: never an order, a prompt or a digest."""
+"""Prometheus metrics of a server. Labels have few values: never an order, a prompt or a digest."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ InThread = Callable[[Callable[[], "Pipeline"]], Awaitable["Pipeline"]]
 
 
 class ModelCache:
-    """Holds the one model that this server is for; `digest` is that of its manifest."""
+    """Caches the model that this server serves; `digest` is that of its manifest."""
 
     def __init__(self, digest: str, folder: Path, transfers: Transfers, load: Callable[[Path], Pipeline]) -> None:
         self.digest = digest
@@ -35,14 +35,14 @@ class ModelCache:
 
     @property
     def pipeline(self) -> Pipeline | None:
-        """The model in memory, if it is."""
+        """The model if it is in memory."""
         return self._pipeline
 
     async def obtain(self, model: OrderedModel, in_thread: InThread) -> Pipeline:
-        """The model, from memory, else from disk, else by the order's addresses.
+        """The model, from memory, else from disk, else from the order's presigned URLs.
 
         Raises:
-            ModelUnusable: a file is not what the digest promises; the sentence names it.
+            ModelUnusable: a file does not match the digest; the message names it.
             TransferFailed: the object store does not answer.
         """
         if self._pipeline is None:

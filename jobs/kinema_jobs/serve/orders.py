@@ -1,4 +1,4 @@
-"""The orders of a server: which one is in hand, what became of the ones before, and which must be turned away."""
+"""The orders of a server: the active one, the results of previous ones, and which orders are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDED: Final = ("succeeded", "failed", "cancelled")
 
 
 class OrderRefused(Exception):
-    """An order is not taken; `status` is the HTTP status that says so."""
+    """An order is refused; `status` is the HTTP status of the answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -46,11 +46,11 @@ class ActiveOrder:
 
     @property
     def ended(self) -> bool:
-        """Nothing more will happen to it."""
+        """The order is in a last phase."""
         return self.phase in ENDED
 
     def state(self) -> OrderState:
-        """What the operator is told."""
+        """The state that the operator reads."""
         return OrderState(
             uid=self.order.uid,
             attempt=self.order.attempt,
@@ -82,7 +82,7 @@ class OrderBook:
 
     @property
     def current(self) -> ActiveOrder | None:
-        """The order in hand."""
+        """The active order."""
         return next((o for o in reversed(self._orders.values()) if not o.ended), None)
 
     @property
@@ -91,12 +91,12 @@ class OrderBook:
         return self._draining
 
     def submit(self, order: WorkOrder) -> OrderState:
-        """Take an order, or answer the state of the same one.
+        """Take an order, or return the state of the order if it is known.
 
-        A newer attempt takes the place of an older one of the same uid, which is stopped.
+        A newer attempt replaces an older one of the same uid, which is stopped.
 
         Raises:
-            OrderRefused: 409 for an older attempt, 429 while another order is in hand, 503 while ending.
+            OrderRefused: 409 for an older attempt, 429 while another order is active, 503 while ending.
         """
         known = self._orders.get(order.uid)
         if known is not None:
@@ -132,9 +132,9 @@ class OrderBook:
         self._draining = True
 
     async def drain(self, grace_seconds: float) -> bool:
-        """Take no more orders and finish the one in hand; True when nothing runs any more.
+        """Take no more orders and finish the active one; True when no order runs any more.
 
-        What is still being denoised when `grace_seconds` are over is stopped, and given a moment to stop in.
+        An order that is still denoised after `grace_seconds` is asked to stop, and waited for a moment longer.
         """
         self._draining = True
         tasks = [o.task for o in self._orders.values() if o.task is not None and not o.task.done()]

@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def _verifier(settings: ServerSettings) -> Verifier | None:
-    """How orders are known to be the operator's. None: nobody from outside this machine can give any.
+    """The verifier of the operator's signatures. None: only clients on this machine can send orders.
 
     Raises:
         ValueError: there is no key, or it is unusable, and the port would be open to others.
@@ -87,8 +87,8 @@ def _digest(value: str) -> str:
 async def _serve(
     digest: str, ports: tuple[int, int | None], settings: ServerSettings, verifier: Verifier | None, started: float
 ) -> int:
-    """Serve on the ports for (orders, metrics) until a signal, or until the device fails; answers the exit code."""
-    # Before the port opens, so that "ready" means that the seconds of importing torch are over.
+    """Serve on the ports for (orders, metrics) until a signal, or until the device fails; returns the exit code."""
+    # Before the port opens, so that a ready server does not have to import torch first.
     from kinema_jobs.serve import device
     from kinema_jobs.serve.app import make_app, make_metrics_app
     from kinema_jobs.serve.service import open_service
@@ -113,12 +113,12 @@ async def _serve(
         await _first(ending, service.broken)
         if service.broken.is_set():
             log.error("ending: the device has failed")
-            # The operator asks every second, and what it hears spares it from waiting for a pod that is gone.
+            # The operator asks every second; this answer saves it from waiting for a pod that is gone.
             await asyncio.wait([asyncio.ensure_future(ending.wait())], timeout=LAST_WORD_SECONDS)
             return device.EXIT_CODE
         log.info("ending: no more orders are accepted")
         if not await service.book.drain(settings.grace_seconds):
-            # A denoising step cannot be interrupted; nothing of it is needed.
+            # A denoising step cannot be interrupted, and its result is not needed.
             log.warning("the current order did not end in time: abandoning it")
         await runner.cleanup()
         await monitoring.cleanup()

@@ -1,4 +1,4 @@
-"""Carries one order out: fetches, has the clip made, uploads. What blocks runs in one thread beside the event loop."""
+"""Executes one order: downloads, makes the clip, uploads. Blocking calls run in one thread beside the event loop."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _SALT = secrets.token_bytes(32)
-"""So that a log tells equal prompts of one process, and nobody can try guesses on it."""
+"""Makes equal prompts of one process equal in its log, while a reader of the log cannot test guesses."""
 
 
 _POISONED = "The server's device has failed and the server restarts: send the order to another server."
 
 
 class _Stopped(Exception):
-    """The order was stopped while nothing was being denoised."""
+    """The order was stopped outside denoising."""
 
 
 class _OrderWatch:
-    """Tells whoever asks for the order's state how far it is, and Prometheus how long its steps take."""
+    """Records an order's progress for its state, and the duration of its steps for Prometheus."""
 
     def __init__(self, taken: ActiveOrder) -> None:
         self._taken = taken
@@ -72,10 +72,10 @@ class OrderRunner:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
         self._one_at_a_time = asyncio.Lock()
         self.broken = asyncio.Event()
-        """Set: the device answers nothing any more in this process, which has to end."""
+        """Set: the device has failed for this process, which has to end."""
 
     async def run(self, taken: ActiveOrder) -> None:
-        """Carry an order out; however it ends, `taken` says so."""
+        """Execute an order; its result is in `taken`."""
         log.info("order %s: taken, %s", _name(taken), _describe(taken.order.prompt))
         try:
             async with self._one_at_a_time:
@@ -89,7 +89,7 @@ class OrderRunner:
             taken.end("failed", str(error))
         except ModelError as error:
             taken.end("failed", str(error), retriable=False)
-        except Exception as error:  # a server outlives most of whatever one order brings up
+        except Exception as error:  # a server survives most errors of a single order
             # Without the message: it may repeat the prompt.
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("order %s: %s\n%s", _name(taken), type(error).__name__, where)  # noqa: TRY400
@@ -102,7 +102,7 @@ class OrderRunner:
         log.info("order %s: %s%s", _name(taken), taken.phase, f": {taken.error}" if taken.error else "")
 
     def _require_device(self) -> None:
-        """Raise `DeviceLost` once the device has failed: no order is tried on it again."""
+        """Raise `DeviceLost` once the device has failed, so that no further order is tried."""
         if self.broken.is_set():
             raise DeviceLost(_POISONED)
 
@@ -111,7 +111,7 @@ class OrderRunner:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run what blocks or computes in the one rendering thread."""
+        """Run a blocking call in the rendering thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _carry_out(self, taken: ActiveOrder) -> None:
@@ -146,7 +146,7 @@ class OrderRunner:
         taken.end("succeeded")
 
     async def _fetch(self, taken: ActiveOrder, folder: Path) -> InputFiles:
-        """What the order's task works on, brought to `folder`."""
+        """Download the inputs of the order's task to `folder`."""
         inputs = taken.order.inputs
         fetching = (self._transfers.fetch_input(one, folder / one.name) for one in inputs)
         await _unless_stopped(taken, _all(fetching))
@@ -194,7 +194,7 @@ async def _unless_stopped(taken: ActiveOrder, work: Coroutine[Any, Any, T]) -> T
 
 
 def _about(order: WorkOrder) -> dict[str, Any]:
-    """What request.json says of the order beside the clip."""
+    """Fields of request.json about the order."""
     where = {"namespace": order.namespace, "name": order.name}
     return {"modelDigest": order.model.digest, "uid": order.uid, "attempt": order.attempt, **where}
 
@@ -204,6 +204,6 @@ def _name(taken: ActiveOrder) -> str:
 
 
 def _describe(prompt: str) -> str:
-    """A prompt as logs may show it."""
-    told = hmac.new(_SALT, prompt.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:12]
-    return f"prompt of {len(prompt)} characters, {told}"
+    """Length and keyed hash of a prompt, for logs."""
+    tag = hmac.new(_SALT, prompt.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:12]
+    return f"prompt of {len(prompt)} characters, {tag}"

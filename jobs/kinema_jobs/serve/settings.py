@@ -11,7 +11,7 @@ from kinema_api.names import SCRATCH_DIR
 
 
 class ServerSettings(BaseSettings):
-    """Read once at start; the defaults suit a pod with an emptyDir at /tmp."""
+    """Read once at start; the defaults fit a pod with an emptyDir at /tmp."""
 
     model_config = SettingsConfigDict(env_prefix="KINEMA_SERVER_", frozen=True)
 
@@ -20,17 +20,17 @@ class ServerSettings(BaseSettings):
     host: str | None = None
     """Address to listen on; unset: every address, IPv4 and IPv6."""
     grace_seconds: float = Field(default=20.0, ge=0)
-    """After SIGTERM, how long the order in hand may go on: below the pod's terminationGracePeriodSeconds."""
+    """After SIGTERM, how long the active order may run: below the pod's terminationGracePeriodSeconds."""
     request_seconds: float = Field(default=10.0, gt=0)
-    """Longest time in which the head of a first request, and the body of any, must come."""
+    """Time-out for the header of a connection's first request, and for the body of any request."""
     max_order_bytes: int = Field(default=1 << 20, ge=1024)
     """Largest body of a request."""
     remembered_orders: int = Field(default=256, ge=1)
-    """States of ended orders that are kept for the operator to read."""
+    """Number of ended orders whose state is kept for the operator."""
     connect_seconds: float = Field(default=5.0, gt=0)
     """Time-out of a connection to the object store."""
     stall_seconds: float = Field(default=60.0, gt=0)
-    """A transfer that moves no byte for this long is broken off and tried again."""
+    """A transfer without a byte for this long is aborted and tried again."""
     transfer_patience_seconds: float = Field(default=120.0, ge=0)
     """How long a transfer is tried again before the order fails: longer than a restart of the object store."""
     retry_initial_seconds: float = Field(default=0.2, gt=0)

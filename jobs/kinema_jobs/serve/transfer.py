@@ -1,6 +1,6 @@
-"""Files over presigned addresses.
+"""Transfers of files over presigned URLs.
 
-An address is a secret, since it carries a signature: errors and logs name the file only.
+A presigned URL is a secret, since it carries a signature: errors and logs name the file only.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ T = TypeVar("T")
 
 
 class _TryAgain(Exception):
-    """A try failed in a way that may pass; says how."""
+    """A temporary failure; the message says which."""
 
 
 class Transfers:
-    """Fetches and uploads with patience: an object store that is away for a minute costs that minute, no more."""
+    """Downloads and uploads with retries: a short outage of the object store costs its duration only."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: ServerSettings) -> None:
         self._session = session
@@ -47,7 +47,7 @@ class Transfers:
         self._tls: ssl.SSLContext | bool = True
 
     def trusting(self, ca_bundle: str | None) -> Transfers:
-        """The same transfers, from and to stores whose certificates may come from these authorities too.
+        """The same transfers, which also trust the CA certificates in `ca_bundle`.
 
         Raises:
             TransferFailed: `ca_bundle` holds no certificate.
@@ -64,20 +64,20 @@ class Transfers:
     async def fetch(
         self, name: str, url: str, target: Path, limit: int, remedy: str = "publish the model again"
     ) -> str:
-        """Fetch into `target`, at most `limit` bytes; answers the sha256 in hex.
+        """Download into `target`, at most `limit` bytes; returns the sha256 in hex.
 
         Raises:
-            TransferFailed: it cannot be had now.
-            FileUnusable: it is longer than promised, or does not exist; `remedy` ends the sentence.
+            TransferFailed: it cannot be downloaded now.
+            FileUnusable: it is longer than promised, or does not exist; `remedy` ends the message.
         """
         return await self._patiently(name, lambda: self._fetch_once(name, url, target, limit, remedy))
 
     async def fetch_input(self, given: OrderedInput, target: Path) -> None:
-        """Fetch what a request is given.
+        """Download an input of a request.
 
         Raises:
-            TransferFailed: it cannot be had now.
-            FileUnusable: it is not what the order promised.
+            TransferFailed: it cannot be downloaded now.
+            FileUnusable: it does not match the order.
         """
         trusting = self.trusting(given.ca_bundle)
         digest = await trusting.fetch(given.name, given.url, target, given.bytes, "upload it again, then ask again")
@@ -145,7 +145,7 @@ class Transfers:
 
 
 def _seconds(payload: int) -> float:
-    """The life of one transfer: a store that sends a byte now and then would never be silent."""
+    """Limit of one transfer: a store that sends a byte now and then never hits the time-out for silence."""
     return CALL_SECONDS + payload / MIN_BYTES_PER_SECOND
 
 
@@ -164,7 +164,7 @@ def _check(name: str, done: str, status: int) -> None:
 
 
 def client_session(settings: ServerSettings) -> aiohttp.ClientSession:
-    """A session with time-outs for connecting and for silence; a transfer's own end depends on its length."""
+    """A session with time-outs for connecting and for silence; the limit of a transfer depends on its length."""
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_seconds, sock_read=settings.stall_seconds

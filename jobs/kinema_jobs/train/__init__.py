@@ -1,1 +1,1 @@
-"""Training: an agent per node that keeps its place in the group, and workers that take the steps."""
+"""Training: one agent per node, which takes part in the rendezvous, and workers that do the steps."""

@@ -1,8 +1,8 @@
-"""The agent of a node: a torchelastic agent that leaves a round as soon as it is over and tells failures apart.
+"""The agent of a node: a torchelastic agent that ends a round without delay and distinguishes failures.
 
 Stock torchelastic waits for a collective to time out when a peer is lost, retries every failure alike and turns each
-exit code into 1. Here a lost member, a newcomer or a leaver ends the round by word of the rendezvous service; a worker
-that fails for a reason of its own ends the agent with the code and the last word of its failure class.
+exit code into 1. Here the rendezvous service ends the round when a member is lost, arrives or leaves; a worker that
+fails by itself ends the agent with the exit code and the termination message of its failure class.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingAgent(LocalElasticAgent):
-    """Runs rounds until the run is done, fails, or this node has to go. `word` says why it did not end well."""
+    """Runs rounds until the run is done, fails, or this node has to leave. `word` is the termination message."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class TrainingAgent(LocalElasticAgent):
         return self._told_to_leave
 
     def take_signals(self) -> None:
-        """SIGTERM asks this node to leave; torchelastic's own handlers would break off wherever they strike."""
+        """Make SIGTERM ask this node to leave; torchelastic's own handlers raise wherever the process is."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._leave_soon)
 
@@ -112,7 +112,7 @@ class TrainingAgent(LocalElasticAgent):
     def _assign_worker_ranks(
         self, store: Any, group_rank: int, group_world_size: int, spec: WorkerSpec
     ) -> list[Worker]:
-        """Ranks as the rendezvous gave them: asking the peers through the store would be another chance to hang."""
+        """Ranks as the rendezvous gave them: exchanging them through the TCPStore could hang."""
         place = self._rendezvous_handler.place
         assert place is not None
         return [
@@ -134,7 +134,7 @@ class TrainingAgent(LocalElasticAgent):
             self._assignment.abort_file(local_rank).unlink(missing_ok=True)
         worker_group.spec.args = (self._assignment,)
         started: dict[int, Any] = super()._start_workers(worker_group)
-        self.take_signals()  # starting workers has installed torchelastic's
+        self.take_signals()  # starting workers has installed torchelastic's handlers
         return started
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:
@@ -143,7 +143,7 @@ class TrainingAgent(LocalElasticAgent):
     # One round.
 
     def _attend(self, group: WorkerGroup) -> RunResult | None:
-        """Watch a round until it is over; a result when the agent is to end, too."""
+        """Watch a round until it is over; returns a result if the agent is to end too."""
         place = self._rendezvous_handler.place
         assert place is not None
         logger.info("round %d: node %d of %d, world size %d", place.number, place.rank, place.nodes, place.world)
@@ -173,7 +173,7 @@ class TrainingAgent(LocalElasticAgent):
                 time.sleep(self._settings.monitor_seconds)  # await_notice returns at once from here on
 
     def _leave_seconds(self) -> float:
-        """How long workers may take to their next step boundary and commit, as far as this pod is let live."""
+        """How long workers may take to reach a step boundary and commit, within the pod's grace period."""
         now = read_progress(self._settings.progress_file)
         measured = leaving_seconds(now.step_seconds, now.checkpoint_seconds) if now else 0.0
         wanted = max(self._settings.leave_seconds, measured)
@@ -181,11 +181,11 @@ class TrainingAgent(LocalElasticAgent):
             return wanted
         assert self._assignment is not None
         most = max(1.0, self._assignment.config.grace_seconds - GRACE_MARGIN_SECONDS)
-        # Before the first commit nobody knows how long one takes.
+        # Before the first commit its duration is unknown.
         return min(wanted, most) if now and now.checkpoint_seconds is not None else most
 
     def _over(self, notice: Notice | None) -> None:
-        """The round is lost; join the next one."""
+        """The round is over; join the next one."""
         logger.warning("round is over: %s", _why(notice))
         self._count("resize" if notice is not None and notice.planned else "loss")
 
@@ -216,7 +216,7 @@ class TrainingAgent(LocalElasticAgent):
         return self._crashed(codes)
 
     def _without_its_peers(self, failure: ProcessFailure) -> bool:
-        """Whether a worker ended because the round or a collective was over, not for a reason of its own."""
+        """Whether a worker ended because its round was over or a collective broke, not by a failure of its own."""
         if failure.exitcode == -signal.SIGABRT:
             assert self._assignment is not None
             return self._assignment.aborted_from_outside_python(failure.local_rank)
@@ -235,7 +235,7 @@ class TrainingAgent(LocalElasticAgent):
         return self._failed(TerminationMessage(failure_class="network", message=message, step=self._step()))
 
     def _smaller_pieces(self) -> bool:
-        """Have workers compute less at once from the next round on; False where they compute single clips already."""
+        """Use smaller micro-batches from the next round on; False if they are single clips already."""
         assert self._assignment is not None
         limit = PieceLimit.read(self._assignment.scratch)
         if limit is None or limit.smallest:
@@ -259,7 +259,7 @@ class TrainingAgent(LocalElasticAgent):
         self.word = word
         return RunResult(state=WorkerState.FAILED)
 
-    # What is known.
+    # State.
 
     def _own_word(self) -> TerminationMessage | None:
         path = self._assignment.termination_message if self._assignment else None
@@ -268,7 +268,7 @@ class TrainingAgent(LocalElasticAgent):
         return TerminationMessage.model_validate_json(path.read_bytes())
 
     def _stepped(self) -> bool:
-        """Whether the present round has done a step."""
+        """Whether the current round has done a step."""
         place, now = self._rendezvous_handler.place, read_progress(self._settings.progress_file)
         return bool(place and now and now.round == place.number and now.steps_this_round)
 
@@ -280,7 +280,7 @@ class TrainingAgent(LocalElasticAgent):
         self._telemetry.round_ended(reason)
 
     def _kill(self, group: WorkerGroup) -> None:
-        """Workers hold nothing that a checkpoint does not; one that hangs in a collective hears no other signal."""
+        """SIGKILL: a worker that hangs in a collective handles no other signal, and the checkpoint has its state."""
         self._shutdown(signal.SIGKILL, timeout=_KILL_SECONDS)
         group.state = WorkerState.STOPPED
 

@@ -30,7 +30,7 @@ class Assignment:
     """Where the agent serves /progress."""
 
     def abort_file(self, local_rank: int) -> Path:
-        """Where a worker that a signal ends leaves the traces of its threads."""
+        """File in which a worker that dies by a signal writes the stack traces of its threads."""
         return self.scratch / f"abort-{local_rank}.txt"
 
     def aborted_from_outside_python(self, local_rank: int) -> bool:
@@ -39,5 +39,5 @@ class Assignment:
             traces = self.abort_file(local_rank).read_text(errors="replace")
         except OSError:
             return False
-        # Python marks the thread that the signal struck, if it is one of its own.
+        # Python marks the thread that received the signal, if it is a Python thread.
         return "Aborted" in traces and "Current thread" not in traces

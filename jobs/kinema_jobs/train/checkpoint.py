@@ -1,4 +1,4 @@
-"""Checkpoints: each rank writes and uploads its part, and the attempt's head, changed last by rank 0, makes it exist.
+"""Checkpoints: each rank writes and uploads its part; rank 0 commits them by changing the attempt's head last.
 
 Each rank has a scratch folder of its own, so several on one node neither write, list nor fetch each other's files.
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """Writes and reads the checkpoints of one attempt, with a folder below `scratch` between."""
+    """Writes and reads the checkpoints of one attempt; files are staged below `scratch`."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Checkpoints:
         self.head = AttemptHead(store, config.prefix, group.place, patience, weak=weak_fence)
 
     def claim(self) -> Start:
-        """Rank 0: make this round the only one that may commit, and see where it finds its attempt.
+        """Rank 0: make this round the only one that may commit; returns what the attempt has committed.
 
         Raises as `AttemptHead.claim`, once the rendezvous knows what this round has found out.
         """
@@ -120,13 +120,13 @@ class Checkpoints:
         return CommittedCheckpoint(step=step, prefix=prefix, digest=manifest.digest(), time=time.time())
 
     def commit_export(self, prefix: str, manifest: Manifest) -> None:
-        """Make the finished model below `prefix` exist, unless this round is over (StaleRound)."""
+        """Commit the finished model below `prefix`, unless this round is over (StaleRound)."""
         with self._held():
             self.head.commit_export(prefix, manifest)
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        """Ask the rendezvous first, which knows of a newer round before the bucket does."""
+        """Ask the rendezvous first: it knows of a newer round before the bucket does."""
         self._group.require_current()
         try:
             yield
@@ -151,7 +151,7 @@ class Checkpoints:
             return None
 
     def fetch(self, prefix: str) -> Manifest:
-        """Bring a checkpoint's files to this machine, each compared with its digest.
+        """Download a checkpoint's files and compare each with its digest.
 
         Raises:
             BrokenManifest: there is no readable manifest, or a file is missing or differs.
@@ -167,7 +167,7 @@ class Checkpoints:
         return manifest
 
     def fetch_together(self, prefix: str) -> Manifest | None:
-        """Like `fetch`, on every rank; None on all of them where it is torn for one."""
+        """Like `fetch`, on every rank; None on all ranks if it is incomplete on one."""
         manifest, torn = None, ""
         try:
             manifest = self.fetch(prefix)

@@ -25,7 +25,7 @@ def read_config(kind: type[C], program: str, description: str | None, argv: list
     """The configuration that the command line carries.
 
     Raises:
-        BadConfiguration: it is none, with the field that is wrong.
+        BadConfiguration: it is invalid; names the field.
     """
     options = argparse.ArgumentParser(prog=program, description=description, exit_on_error=False)
     options.add_argument("--config", required=True, help=f"a kinema_api.run.{kind.__name__} as JSON")
@@ -52,7 +52,7 @@ def require_text_encoder() -> None:
 
 
 def end_on_sigterm() -> None:
-    """Leave as preempted on SIGTERM: the first process of a container is not ended by a signal that nobody handles."""
+    """End as preempted on SIGTERM. Without a handler the first process of a container ignores the signal."""
     signal.signal(signal.SIGTERM, _leave)
 
 

@@ -6,7 +6,7 @@ from kinema_jobs.train.assignment import Assignment
 
 
 def work(assignment: Assignment) -> str:
-    """Train one round; how it ended (see assignment.py)."""
+    """Train one round; returns how it ended (see assignment.py)."""
     from kinema_jobs.train.worker import run_worker
 
     return run_worker(assignment)

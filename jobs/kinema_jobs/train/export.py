@@ -31,7 +31,7 @@ def export(config: RunConfig, round_: int, fitting: TrainState, checkpoints: Che
 
 
 def card(config: RunConfig, loss: float, validation: float, digest: str, words: tuple[str, ...] = ()) -> str:
-    """What a person should know of the model, as Markdown; `digest` is that of its data."""
+    """The model card as Markdown; `digest` is that of its training data."""
     optimization, world = config.optimization, config.data.world
     scenes = ", ".join(f"{name} {weight:g}" for name, weight in world.scenes.weights().items() if weight)
     return f"""# {config.name}

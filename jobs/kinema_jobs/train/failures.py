@@ -1,4 +1,4 @@
-"""What ends a worker, and which failure class that is.
+"""Errors that end a worker, and the failure class of each.
 
 TrainingFailure                       (failure_class unknown)
 ├── BadConfiguration                  user_error
@@ -36,7 +36,7 @@ STALE_ROUND: Final = 76
 """Exit code of a worker whose round is over."""
 
 _LONGEST_MESSAGE: Final = 2000
-# What CUDA, NCCL and the kernel say of a device that is broken; an Xid of these numbers is a program's own fault.
+# Messages of CUDA, NCCL and the kernel about a broken device; the excluded Xids are errors of a program.
 _HARDWARE: Final = re.compile(
     r"\bECC\b|\bXid\b(?!\D{0,40}\b(13|31|43|45)\b)|NVLink error|fallen off the bus|hardware stack error|GPU is lost|"
     r"no CUDA-capable device|devices? (is|are|is/are) busy or unavailable|"
@@ -117,7 +117,7 @@ def is_broken_hardware(error: BaseException) -> bool:
 
 
 def _own_causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and those behind it, of this rank: a checkpoint that failed names those of all ranks."""
+    """An exception and its causes on this rank: the error of a failed checkpoint contains those of all ranks."""
     from torch.distributed.checkpoint.api import CheckpointException
 
     seen: set[int] = set()
@@ -142,7 +142,7 @@ def _rank() -> int:
 def is_lost_peer(error: BaseException) -> bool:
     """Whether an exception says that a collective or the round's store broke, as gloo and NCCL put it.
 
-    A library that ran out of memory or met a broken device says so in the same breath; that is no peer's fault.
+    The message of a library that ran out of memory or met a broken device may name a collective too; no peer is lost.
     """
     from torch.distributed import DistError
     from torch.distributed.checkpoint.api import CheckpointException
@@ -174,7 +174,7 @@ def termination_message(error: BaseException, step: int | None) -> TerminationMe
 
 
 def word_of_exit_code(code: int, step: int | None) -> TerminationMessage | None:
-    """The last word of a worker that could not write one, as on a full disk; None for a code of no class."""
+    """The termination message of a worker that could not write one (full disk); None for a code of no class."""
     for failure_class, own in EXIT_CODES.items():
         if own == code and failure_class != "unknown":
             return TerminationMessage(
@@ -184,7 +184,7 @@ def word_of_exit_code(code: int, step: int | None) -> TerminationMessage | None:
 
 
 def write_termination_message(word: TerminationMessage) -> None:
-    """Leave the last word where Kubernetes looks for it, and on stderr."""
+    """Write the termination message to the termination log and to stderr."""
     print(f"{word.failure_class}: {word.message}", file=sys.stderr)
     if place := os.environ.get(launch.ENV_TERMINATION_LOG):
         try:

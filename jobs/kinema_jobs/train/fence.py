@@ -1,6 +1,6 @@
-"""Writing on a condition, from a pod: tried with patience, and known to be done where only the answer was lost.
+"""Conditional writes from a pod: retried, and recognised as done if only the answer was lost.
 
-Of two pods that both believe in themselves, a condition lets one write. Imports no torch.
+Of two pods that both believe that they are current, only one can write. Imports no torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Fence:
     weak: bool
 
     def write(self, request: Callable[[], str]) -> str:
-        """The answer to a conditional write.
+        """Do a conditional write, with retries.
 
         Raises:
             StaleWrite: the condition does not hold, or the write was done before and its answer lost.
@@ -37,10 +37,10 @@ class Fence:
             raise StorageFailure(f"{error}, or let the operator allow the weaker fence") from None
 
     def put(self, key: str, content: bytes, etag: str | None = None, content_type: str = heads.JSON) -> None:
-        """Have an object be `content` that is still the version `etag` (None: that does not exist), or is it already.
+        """Replace version `etag` of an object (None: it must not exist) by `content`; fine if it is `content` already.
 
         Raises:
-            StaleWrite: somebody else has written something else there.
+            StaleWrite: another client has written other content.
             StorageFailure: as `write`.
         """
         try:

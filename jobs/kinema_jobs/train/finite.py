@@ -1,4 +1,4 @@
-"""State that holds NaN or infinity is no state to go on from: it is never committed."""
+"""A state with NaN or infinity is never committed: no run can resume from it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from kinema_jobs.train.group import Group
 
 
 def require_finite(state: Mapping[str, Any], step: int, group: Group) -> None:
-    """Let all ranks agree that a state after `step` steps holds numbers only; all call this at the same step.
+    """Check on all ranks that the state after `step` steps is finite; all call this at the same step.
 
     Raises:
-        NumericsFailure: weights, optimizer state or averaged weights of some rank do not, on every rank.
+        NumericsFailure: on every rank, if weights, optimizer state or averaged weights of some rank are not.
     """
     broken = [name for found in group.gather(_not_finite(state)) for name in found]
     if broken:

@@ -1,7 +1,7 @@
-"""What the fork server imports first: from then on SIGTERM does not end it.
+"""Imported first by the fork server: makes it ignore SIGTERM.
 
-A signal to the whole process group is meant for the agent. With the fork server gone, the agent takes a worker that
-still commits its last step for dead, and kills it.
+A signal to the whole process group is meant for the agent. Without the fork server, the agent would take a worker that
+still commits its last step for dead, and kill it.
 """
 
 from __future__ import annotations

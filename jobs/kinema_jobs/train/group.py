@@ -42,7 +42,7 @@ class Group:
     endpoint: str
     patience: float
     control: Any
-    """Process group on gloo whose time-out covers an absent object store."""
+    """Process group on gloo whose time-out is long enough for an outage of the object store."""
 
     def gather(self, value: T) -> list[T]:
         """Every rank's value, by rank."""
@@ -63,17 +63,17 @@ class Group:
             raise StaleRound(f"round {self.place.number} is over: it commits nothing any more")
 
     def outdated(self, floor: int) -> None:
-        """Have the rounds numbered on above `floor`, whose work lies in the bucket."""
+        """Ask for round numbers above `floor`, whose work lies in the bucket."""
         ask(self.endpoint, self.place, "outdated", floor=floor, patience=self.patience)
 
     def retire(self) -> None:
-        """Tell the rendezvous that a newer one has claimed the attempt; one that does not answer is gone anyway."""
+        """Tell the rendezvous that a newer one has claimed the attempt; no answer means that it is gone."""
         with contextlib.suppress(RendezvousError):
             ask(self.endpoint, self.place, "retire", patience=_RETIRE_SECONDS)
 
 
 def enter(place: Place, settings: TrainerSettings) -> Group:
-    """Make the process groups of a round; torchelastic has set RANK and its kin."""
+    """Make the process groups of a round; torchelastic has set RANK and the related variables."""
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local, local_world = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")

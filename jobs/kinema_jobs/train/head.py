@@ -1,8 +1,8 @@
-"""A round's hold on its attempt: claimed in the bucket before a step is done, needed for each commit.
+"""The head of an attempt, as a round uses it: claimed before the first step, required for each commit.
 
-Rank 0 of a round writes number and token of its round into the attempt's head (`kinema_api.head`), and with the first
-round of a rendezvous service that service. From then on no other round commits: each commit is a conditional write
-against the head that this round has written. Imports no torch.
+Rank 0 of a round writes the round's number and token into the attempt's head (`kinema_api.head`); the first round of a
+rendezvous service writes that service too. From then on no other round can commit: each commit is a conditional write
+over the head that this round has written. Imports no torch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OVER: Final = "the attempt is over and has a successor: it commits nothing any 
 
 
 class RoundTaken(StaleRound):
-    """The attempt has seen a round of this number: the group has to come back under a higher one."""
+    """The attempt has had a round of this number: the group needs a higher one."""
 
     def __init__(self, floor: int) -> None:
         super().__init__(f"round {floor} exists already: this group restarts with a higher number")
@@ -36,7 +36,7 @@ class RoundTaken(StaleRound):
 
 @dataclass(frozen=True)
 class Start:
-    """Where a round finds its attempt."""
+    """What an attempt has committed when a round begins."""
 
     exported: bool
     """The finished model is committed: there is nothing left to do."""
@@ -80,25 +80,25 @@ class AttemptHead:
             return Start(exported=False, checkpoints=tuple(self._attempt + folder for folder in head.checkpoints))
 
     def goes_on_from(self, prefix: str | None) -> None:
-        """Leave out of the next commit what was newer than the checkpoint that this round starts from."""
+        """Drop checkpoints newer than the one that this round starts from; the next commit writes that."""
         folder = (prefix or "").removeprefix(self._attempt)
         own = self._seen.head.checkpoints
         self._lineage = own[own.index(folder) :] if folder in own else ()
 
     def commit_checkpoint(self, prefix: str, manifest: Manifest) -> None:
-        """Make a checkpoint exist whose files lie below `prefix`. Raises as `require` does."""
+        """Commit a checkpoint whose files lie below `prefix`. Raises as `require` does."""
         self._put_manifest(prefix, manifest)
         folders = (prefix.removeprefix(self._attempt), *self._lineage)[: heads.MAX_CHECKPOINTS]
         self._commit(checkpoints=folders)
         self._lineage = folders
 
     def commit_export(self, prefix: str, manifest: Manifest) -> None:
-        """Make the finished model exist whose files lie below `prefix`. Raises as `require` does."""
+        """Commit the finished model whose files lie below `prefix`. Raises as `require` does."""
         self._put_manifest(prefix, manifest)
         self._commit(export=prefix.removeprefix(self._attempt))
 
     def require(self) -> None:
-        """Look whether this round still holds the attempt.
+        """Check that this round still holds the attempt.
 
         Raises:
             Superseded: a newer rendezvous service holds it.
@@ -148,13 +148,13 @@ class AttemptHead:
         return head.model_copy(update=mine)
 
     def _put_manifest(self, prefix: str, manifest: Manifest) -> None:
-        # The head decides; to look first spares whoever looks through the bucket a manifest that nothing names.
+        # The head decides; this check only avoids a manifest that no head names.
         self._patience(self.require)
         key = prefix + layout.MANIFEST
         try:
             self._fence.put(key, manifest.to_bytes())
         except StaleWrite:
-            # A number belongs to one round: nobody else should have written here.
+            # A number belongs to one round: no other client should have written here.
             raise StaleRound(f"{key} was written by another client: this round commits nothing") from None
 
     def _commit(self, **fields: object) -> None:
@@ -166,7 +166,7 @@ class AttemptHead:
             raise StaleRound("the head of the attempt was changed by another client: nothing is committed") from None
 
     def _write(self, head: Head) -> None:
-        """Replace the head that was seen last.
+        """Replace the head that was read last.
 
         Raises:
             StaleWrite: another one is there.
@@ -177,7 +177,7 @@ class AttemptHead:
             etag = self._fence.write(lambda: heads.write(self._store, self._attempt, head, before, weak=weak))
             self._seen = VersionedHead(head, etag)
         except StaleWrite:
-            # A write whose answer was lost is done again, and refused: no two heads are equal, so this one is ours.
+            # A write whose answer was lost is repeated and refused. No two heads are equal, so this one is ours.
             found = self._patience(lambda: heads.read(self._store, self._attempt))
             if found is None or found.head != head:
                 raise

@@ -1,6 +1,6 @@
-"""Looking now and then whether this round still holds its attempt: a group that has lost it does not train on.
+"""Checks now and then whether this round still holds its attempt, so that a group that has lost it stops.
 
-A commit would find out as well, but the next one may be thousands of steps away.
+The next commit would fail too, but may be thousands of steps away.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class HeadWatch:
-    """Asks the bucket from a thread of its own, every `seconds`; what it finds is raised between two steps."""
+    """Reads the head every `seconds` in its own thread; `require_held` raises the result between two steps."""
 
     def __init__(self, head: AttemptHead, seconds: float) -> None:
         self._head = head
@@ -26,7 +26,7 @@ class HeadWatch:
         threading.Thread(target=self._look, name="head", daemon=True).start()
 
     def require_held(self) -> None:
-        """Raise what was found.
+        """Raise the error that the last check found, if any.
 
         Raises:
             StaleRound: another round, or another rendezvous, holds the attempt.
@@ -43,5 +43,5 @@ class HeadWatch:
             except JobError as error:
                 self._lost = error
             except KinemaApiError as error:
-                # Not to know is no reason to stop: the commit decides.
+                # An unreadable head is no reason to stop: the commit decides.
                 logger.info("cannot read the attempt's head: %s", error)

@@ -1,4 +1,4 @@
-"""A few bytes of shared memory by which an agent rules its workers: until when they may run, and whether to stop.
+"""Shared memory by which an agent controls its workers: until when they may run, and whether to stop.
 
 The worker checks them before every step and its watchdog thread checks them all the time. A worker whose agent is
 frozen, dead or cut off therefore stops by itself, even while it is stuck in a collective.
@@ -18,7 +18,7 @@ _STOP_OFFSET: Final = _DEADLINE.size
 
 
 class Lease:
-    """Two doubles in a file that agent and workers map; a double is written by a single store."""
+    """Two doubles in a file that agent and workers map; writing an aligned double is atomic."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
@@ -40,5 +40,5 @@ class Lease:
         _DEADLINE.pack_into(self._memory, _STOP_OFFSET, float(wanted))
 
     def stop_asked(self) -> bool:
-        """Whether the agent wants the round to end."""
+        """Whether the agent has asked for the end of the round."""
         return bool(_DEADLINE.unpack_from(self._memory, _STOP_OFFSET)[0])

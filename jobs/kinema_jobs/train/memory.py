@@ -1,15 +1,17 @@
-"""Refuses a model that cannot fit into memory, before its weights are made, and tells how much is computed at once.
+"""Refuses a model that cannot fit into memory, before its weights are made, and sizes the micro-batches.
 
-What is counted is a lower bound, so nothing is refused that could have run:
+The estimate is a lower bound, so that no model is refused that could have run:
 
     state         24 bytes a parameter: weights, gradients, DDP's buckets of them, AdamW's two moments, their average
     activations   4 n L (22 D + 2 F) bytes for n tokens in L blocks of width D and feed-forward F: what one forward pass
-                  keeps for the way back, without text, levels and the ends of the network; half of it with products in
-                  bfloat16; 4 n (L D + 22 D + 2 F) with recomputation, which keeps inputs, and one block at a time
+                  keeps for the backward pass, without text, levels and the ends of the network; half of it with
+                  products in bfloat16; 4 n (L D + 22 D + 2 F) with recomputation, which keeps inputs, and
+                  one block at a time
 
-Both are held at once: gradients of one step live until the forward pass of the next is done. Of the peak of resident
-memory over three steps on a CPU the bound was 59 % (width 128, 8640 tokens), 69 % (256, 4320), 70 % (512, 7200) and
-90 % (1024, 576): most where the state is most. The rest is gradients on their way, the clips, and the allocator.
+Both are held at once: gradients of one step live until the forward pass of the next is done. Measured against peak
+resident memory over three steps on a CPU, the bound was 59 % (width 128, 8640 tokens), 69 % (256, 4320), 70 % (512,
+7200) and 90 % (1024, 576): closest where the state dominates. The rest is gradients in transit, the clips, and the
+allocator.
 """
 
 from __future__ import annotations
@@ -30,11 +32,11 @@ from kinema_model.training.options import LearnerOptions
 STATE_BYTES: Final = 24
 """Bytes a parameter while it is trained in float32."""
 _KEPT_OF_WIDTH: Final = 22
-"""Of a token in a block, rows of D numbers that the way back needs: inputs of norms, products, gates and attention."""
+"""Rows of D numbers per token and block kept for the backward pass: inputs of norms, products, gates and attention."""
 _KEPT_OF_HIDDEN: Final = 2
-"""The same of F numbers: before and behind the activation of the feed-forward."""
+"""Rows of F numbers per token and block: before and after the activation of the feed-forward."""
 BOUND_SHARE: Final = 0.5
-"""What the bound is of the memory that activations take, as measured above, at worst: pieces are planned by that."""
+"""The bound's smallest share of the memory that activations really take, as measured above; pieces are sized by it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class MemoryEstimate:
 
     @classmethod
     def of(cls, model: ModelConfig, options: LearnerOptions | None = None) -> MemoryEstimate:
-        """Counted on torch's meta device, which makes no weights; `options` default to float32 without recomputing."""
+        """Counts parameters on torch's meta device; `options` default to float32 without recomputing."""
         options = options or LearnerOptions()
         with torch.device("meta"):
             parameters = sum(p.numel() for p in VideoDenoiser(model).parameters())
@@ -75,7 +77,7 @@ def require_memory(
     options: LearnerOptions | None = None,
     most: int | None = None,
 ) -> PieceLimit:
-    """How much this worker computes at once, of clips of at most `largest` tokens (default: the model's own clip).
+    """The limit of a micro-batch, for clips of at most `largest` tokens (default: the model's own clip).
 
     `most` are the most tokens that the run wants computed at once.
 
@@ -83,7 +85,7 @@ def require_memory(
         BadConfiguration: the model with a single clip does not fit.
     """
     clip = largest or model.tokens_per_clip
-    # What a step takes is shared out by work, so a share may be somewhat more than the mean.
+    # Steps are divided by work, so a share may have somewhat more tokens than the mean.
     share = min(batch_tokens // group.world_size + clip, max(clip, most or batch_tokens + clip))
     free = free_memory(group.device)
     if free is None:

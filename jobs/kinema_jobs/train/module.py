@@ -1,9 +1,9 @@
 """The training step as a LightningModule, and what happens between two steps.
 
-A step's clips follow from the steps before it alone (`kinema_model.packing.steps`), so a round of any size goes on
-with the very samples that follow. Before the gradients are averaged the ranks sum (loss, tokens, wish to stop) in one
-small all-reduce, and afterwards they agree whether the gradients' norm is a number: so all see NaN at the same step,
-before it reaches the weights, and agree on the step at which a planned end stops them.
+The clips of a step depend on the previous steps alone (`kinema_model.packing.steps`), so a round of any size continues
+with the next samples. Before gradients are averaged, one small all-reduce sums loss, tokens and the wish to stop;
+afterwards the ranks agree whether the norm of the gradients is finite. So all ranks see NaN at the same step, before
+it reaches the weights, and stop at the same step of a planned end.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from kinema_model.training.objective import TrainingObjective
 
 _RECENT_STEPS: Final = 20
 Batch = tuple[Step, list[int]]
-"""A step and this rank's sample ids of it."""
+"""A step and the ids of its samples on this rank."""
 
 
 class Shares(IterableDataset[Batch]):
-    """This rank's share of every step from `start` on, where `state` is what the steps before left."""
+    """This rank's share of every step from `start` on; `state` is that of the planner after the previous steps."""
 
     def __init__(self, steps: Steps, start: int, total: int, state: StreamState, group: Group) -> None:
         self._steps, self._start, self._total = steps, start, total
@@ -56,7 +56,7 @@ class Shares(IterableDataset[Batch]):
 
 
 def nothing(model: nn.Module) -> FlowLoss:
-    """A loss of no token that still gives every parameter a gradient, of zero."""
+    """A loss without tokens that gives every parameter a zero gradient."""
     total = torch.stack([p.sum() for p in model.parameters()]).sum() * 0.0
     zeros = torch.zeros(LEVEL_BINS, device=total.device)
     return FlowLoss(total, zeros.sum(), zeros, zeros)
@@ -76,16 +76,16 @@ class DenoiserModule(LightningModule):
         limit: PieceLimit | None = None,
     ) -> None:
         super().__init__()
-        # Lightning's own loop has no place between the averaging of gradients and the optimizer's step.
+        # Lightning's own loop has no hook between the averaging of gradients and the optimizer's step.
         self.automatic_optimization = False
         self.model = learner.model
         self.done: Step | None = None
         """The last step taken."""
         self.global_loss = 0.0
         self.level_losses: tuple[float | None, ...] = ()
-        """The loss of the last step by noise level, over the whole group; None where it had no such token."""
+        """The loss of the last step by noise level, over the whole group; None for a level without tokens."""
         self.stopping = False
-        """The group has agreed to end this round after the present step."""
+        """The group has agreed to end this round after the current step."""
         self._learner, self._objective = learner, objective
         self._group, self._lease = group, lease
         self._after_step = after_step
@@ -105,11 +105,11 @@ class DenoiserModule(LightningModule):
         return {"optimizer": self._learner.optimizer, "lr_scheduler": schedule}
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """A batch is ids: the objective makes the clips, on its own device."""
+        """A batch consists of ids; the objective makes the clips on its device."""
         return batch
 
     def on_train_start(self) -> None:
-        """Take back from Lightning what the agent decides alone: when a worker stops."""
+        """Remove Lightning's signal handlers: the agent alone decides when a worker stops."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def training_step(self, batch: Batch, _: int) -> None:
@@ -127,7 +127,7 @@ class DenoiserModule(LightningModule):
         self._learner.schedule.step()
 
     def _learn(self, step: Step, indices: list[int]) -> None:
-        """Leave the clipped gradient of the whole batch's loss per token in the parameters."""
+        """Compute the clipped gradient of the global batch's loss per token."""
         *before, last = self._pieces(step, indices) or [[]]
         # DDP takes the mean over ranks of gradients; this makes it the sum per token of the step.
         scale = self._group.world_size / step.tokens
@@ -139,7 +139,7 @@ class DenoiserModule(LightningModule):
                 found = self._loss(piece, step)
                 self.manual_backward(found.total * scale)
                 results.append(found.detached())
-        # With more ranks than clips, some take part in the collectives with a gradient of nothing.
+        # With more ranks than clips, some contribute a zero gradient to the collectives.
         found = self._loss(last, step) if last else nothing(self.model)
         count = self._agree(step, FlowLoss.summed([*results, found.detached()]))
         self.manual_backward(found.total * scale)
@@ -152,7 +152,7 @@ class DenoiserModule(LightningModule):
         return pieces([loads[index] for index in indices], self._limit.tokens)
 
     def _loss(self, piece: list[int], step: Step) -> FlowLoss:
-        """Raises MemoryExhausted where a single clip is too much."""
+        """Raises MemoryExhausted if a single clip does not fit."""
         try:
             return self._learner.loss(*self._objective.batch(piece, step.number))
         except (MemoryError, RuntimeError) as error:
@@ -161,7 +161,7 @@ class DenoiserModule(LightningModule):
             raise MemoryExhausted(out_of_memory_advice("out of memory with a single clip"), step.number) from error
 
     def _agree(self, step: Step, result: FlowLoss | None) -> float:
-        """Sum loss and wish to stop over the group; how many tokens the step's loss counts.
+        """Sum loss and the wish to stop over the group; returns the tokens that the step's loss counts.
 
         Raises:
             NumericsFailure: the loss is not finite, on every rank.
@@ -188,10 +188,10 @@ class DenoiserModule(LightningModule):
         """Scale the gradients and bound their norm.
 
         Raises:
-            NumericsFailure: it is no number on some rank, on every rank and before the weights are touched.
+            NumericsFailure: on every rank, before the weights change, if the norm is not finite on some rank.
         """
         norm = self._learner.norm(scale)
-        # Averaged gradients are alike on all ranks; their norm need not be, on unlike devices.
+        # Averaged gradients are equal on all ranks, but their norm may differ between kinds of devices.
         broken = (~torch.isfinite(norm)).double()[None]
         dist.all_reduce(broken)
         if broken > 0:

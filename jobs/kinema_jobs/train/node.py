@@ -1,4 +1,4 @@
-"""Everything that lives on a node for as long as its agent: fork server, scratch folder, lease, telemetry."""
+"""What a node has for the lifetime of its agent: fork server, scratch folder, lease, telemetry."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from kinema_jobs.train.telemetry import Telemetry, serve
 from kinema_jobs.train.torch_logs import use_plain_format
 
 PRELOADED: Final = ["kinema_jobs.train.fork_server", "kinema_jobs.train.worker"]
-"""What the fork server imports once, so that a round does not."""
+"""Imported once by the fork server, so that no round waits for imports."""
 
 logger = logging.getLogger(__name__)
 
 
 def run_node(config: RunConfig, settings: TrainerSettings) -> TerminationMessage | None:
-    """Take part in a run until it is done (None) or this node has to end (its last word).
+    """Take part in a run until it is done (None) or this node has to end (its termination message).
 
     Raises:
         BadConfiguration: the environment makes no sense.
@@ -80,13 +80,13 @@ def workers(given: int | None, visible: int) -> int:
 
 
 def _start_fork_server() -> None:
-    """Let it import the worker's modules beside this process's own imports."""
+    """Start the fork server, which imports the worker's modules while this process does its own imports."""
     multiprocessing.set_forkserver_preload(PRELOADED)
     multiprocessing.forkserver.ensure_running()
 
 
 def _await_fork_server() -> None:
-    """Come to the rendezvous only when a worker can start at once: a newcomer stops the others when it arrives."""
+    """Wait until a worker can start at once: the arrival of a newcomer at the rendezvous stops the others."""
     first = multiprocessing.get_context("forkserver").Process(target=_nothing)
     first.start()
     first.join()

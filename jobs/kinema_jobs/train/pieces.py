@@ -1,8 +1,8 @@
-"""A rank computes its share of a step in pieces that memory holds, whose gradients add up to those of the share.
+"""A rank computes its share of a step in micro-batches that fit into memory; their gradients add up.
 
-So a step that fits into a large group also fits into the smaller one that is left when nodes are lost. How large a
-piece may be is worked out beforehand (`memory.py`) from what is free. That is an estimate: when memory runs out all the
-same, the agent halves the limit and the round begins anew, down to a single clip.
+So a step that fits into a large group also fits into the smaller group that is left when nodes are lost. The size of a
+piece is estimated from free memory (`memory.py`). If memory runs out all the same, the agent halves the limit and
+starts another round, down to a single clip.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class PieceLimit:
     clip: int
     """Tokens of the largest clip: a piece holds at least that."""
     learnt: bool = False
-    """Memory ran out over more: it holds for rounds of any size."""
+    """Memory ran out at a larger limit: keep this one for rounds of any size."""
 
     def halved(self, times: int = 1) -> Self:
-        """A smaller one; the same where it holds a single clip already."""
+        """Half the limit, but at least a single clip."""
         return replace(self, tokens=max(self.clip, self.tokens >> times))
 
     @property
@@ -40,14 +40,14 @@ class PieceLimit:
 
     @classmethod
     def read(cls, scratch: Path) -> Self | None:
-        """What this node has kept; None when there is nothing yet."""
+        """The stored limit; None if there is none yet."""
         try:
             return TypeAdapter(cls).validate_json((scratch / _FILE).read_bytes())
         except (OSError, ValidationError):
             return None
 
     def write(self, scratch: Path) -> None:
-        """Keep it for the rounds to come."""
+        """Store the limit for later rounds."""
         (scratch / _FILE).write_bytes(TypeAdapter(type(self)).dump_json(self))
 
 

@@ -14,7 +14,7 @@ class ProgressFile(TrainerProgress):
     """What /progress answers, and what only /metrics and the local runner need."""
 
     port: int = 0
-    """Where the agent serves."""
+    """Port on which the agent serves."""
     step_ended_at: float | None = None
     """When this round's newest step ended, on this machine's monotonic clock."""
     committed_at: float | None = None
@@ -28,9 +28,9 @@ class ProgressFile(TrainerProgress):
     data_wait_seconds: float = 0.0
     """Time spent waiting for clips, since this round began."""
     checkpoint_stall_seconds: float = 0.0
-    """All such time since this round began."""
+    """Time for which checkpoints blocked training, since this round began."""
     validation_stall_seconds: float = 0.0
-    """Time in which no step ran since weights were validated, since this round began; not part of the checkpoints'."""
+    """Time for which validation blocked training, since this round began; not part of the checkpoints' time."""
     steps_this_round: int = 0
 
 
@@ -43,7 +43,7 @@ def write_progress(path: Path, progress: ProgressFile) -> None:
 
 
 def read_progress(path: Path) -> ProgressFile | None:
-    """What was written last; None when there is nothing yet."""
+    """The progress last written; None if there is none yet."""
     try:
         return ProgressFile.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):

@@ -1,8 +1,8 @@
 """`python -m kinema_jobs.train.publication --config JSON`: the process in a publisher's pod.
 
-It reads every byte of a model, which takes minutes for a large one, so it is no work for the operator. Each file is
-hashed where it lies, exactly the version that was hashed is copied to models/<digest>/, and the manifest comes last.
-It may be done twice, or by two pods at once: both write the same bytes.
+Reading every byte of a large model takes minutes, too long for the operator. Each file is hashed in the bucket,
+exactly the hashed version is copied to models/<digest>/, and the manifest is written last. Publishing again, or by two
+pods at once, is safe: both write the same bytes.
 
 Exit codes: 0 when the manifest is there, EXPORT_BROKEN_EXIT when the export can never be published, else the code of
 the failure class (kinema_api.wire), with the last word in the termination log.
@@ -52,10 +52,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def publish(store: ObjectStore, export: str, digest: str, patience: RetryPolicy) -> None:
-    """Make models/<digest>/ of what lies below `export`. Blocks.
+    """Copy the model below `export` to models/<digest>/. Blocks.
 
     Raises:
-        BrokenManifest: the export is not what its manifest says, or is another model by now.
+        BrokenManifest: the export does not match its manifest, or is another model by now.
         StorageFailure: the store stayed away.
     """
     target = layout.model_prefix(digest)
@@ -81,7 +81,7 @@ def _copy(store: ObjectStore, source: str, target: str, wanted: tuple[str, int],
             raise BrokenManifest(f"{source} is named by the export's manifest and missing; {REMEDY}")
         if patience(lambda: store.sha256(source)) != wanted:
             raise BrokenManifest(f"{source} does not have the sha256 of its manifest; {REMEDY}")
-        # The version that was checked is the version that is copied, whoever writes to the training's folder.
+        # Copy exactly the version that was checked: trainers may still write to the training's folder.
         patience(lambda: store.copy(source, target, if_etag=found.etag))
     except (ObjectMissing, StaleWrite):
         raise BrokenManifest(f"{source} was changed while it was published; {REMEDY}") from None

@@ -1,8 +1,8 @@
 """Which checkpoints a round may start from, best first.
 
-What the attempt's head names comes first, newest first: only rounds that held the attempt are named there, and a round
-that went back to an older checkpoint has left out what was newer. Behind stand the checkpoint that the attempt itself
-started from, and those that were older than it: they serve when all before them are torn.
+First come the checkpoints that the attempt's head names, newest first: it names only rounds that held the attempt, and
+a round that went back to an older checkpoint has dropped the newer ones. Then come the checkpoint that the attempt
+started from and older ones, in case all before them are incomplete.
 """
 
 from __future__ import annotations

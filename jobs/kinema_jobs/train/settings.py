@@ -1,4 +1,4 @@
-"""What a trainer and an evaluator read from their environment, in one typed place."""
+"""Settings of trainers and evaluators, from the environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PodSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="KINEMA_TRAINER_", frozen=True)
 
     termination_log: Path = Field(validation_alias=launch.ENV_TERMINATION_LOG)
-    """Where the last word goes."""
+    """Path of the termination log."""
     store_endpoint: str = Field(validation_alias=objectstore.ENV_ENDPOINT, min_length=1)
     store_bucket: str = Field(validation_alias=objectstore.ENV_BUCKET, min_length=1)
     store_region: str = Field(default="us-east-1", validation_alias=objectstore.ENV_REGION)
@@ -32,10 +32,10 @@ class PodSettings(BaseSettings):
     """File with authorities of the store in PEM, which may be missing; empty: the system's alone."""
 
     weak_fence: bool = Field(default=False, validation_alias=objectstore.ENV_WEAK_FENCE)
-    """Whether to commit on a store without conditional writes all the same."""
+    """Whether to commit on a store without conditional writes too."""
 
     scratch: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()))
-    """Folder for files on their way to and from the object store."""
+    """Folder for files being transferred to and from the object store."""
     storage_patience_seconds: float = Field(default=300.0, gt=0)
     """How long an object store may be away before the attempt fails."""
 
@@ -72,9 +72,9 @@ class TrainerSettings(PodSettings):
     progress_port: int = Field(validation_alias=launch.ENV_PROGRESS_PORT, ge=0, le=65535)
     """Port of /progress, /metrics and /healthz; 0: any free one, named in the progress file."""
     progress_file: Path = Field(validation_alias=launch.ENV_PROGRESS_FILE)
-    """Where the worker leaves its progress for the agent."""
+    """File in which the worker reports its progress to the agent."""
     pod_name: str = Field(default_factory=lambda: os.uname().nodename, validation_alias=launch.ENV_POD_NAME)
-    """Names this node in logs and at the rendezvous."""
+    """Name of this node in logs and at the rendezvous."""
     pod_ip: str = Field(default="127.0.0.1", validation_alias=AliasChoices(launch.ENV_POD_IP))
     """Address at which other nodes reach this one; advertised instead of a name, since DNS lags behind."""
 
@@ -82,13 +82,13 @@ class TrainerSettings(PodSettings):
     """GPUs that the pod was given, each for one worker; None: as many as torch sees, or one worker without any."""
 
     monitor_seconds: float = Field(default=0.1, gt=0)
-    """How often the agent looks at its workers."""
+    """How often the agent checks its workers."""
     collective_seconds: float = Field(default=60.0, gt=0)
     """Time-out of a collective of a training step."""
     leave_seconds: float = Field(default=20.0, gt=0)
     """How long a worker that is asked to stop may take to its next step boundary and checkpoint."""
     head_seconds: float = Field(default=5.0, gt=0)
-    """How often rank 0 looks whether its round still holds the attempt."""
+    """How often rank 0 checks that its round still holds the attempt."""
     fruitless_rounds: int = Field(default=10, ge=1)
     """Rounds in a row that may end without a step before the attempt fails."""
     crashes: int = Field(default=3, ge=0)

@@ -1,4 +1,4 @@
-"""From a training's choice of model to the model package's config; imports no torch, so that it is checked first."""
+"""The model config of a training's spec. Imports no torch, so that a bad spec is refused before torch is loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def model_config_of(config: RunConfig) -> ModelConfig:
         changes["width_px"], changes["height"] = (int(side) for side in size.split("x"))
     changes |= _limits(chosen, config.data.world.shapes)
     if chosen.streaming:
-        # Absolute places in time mean nothing in a clip whose length is open.
+        # Absolute positions in time mean nothing in a clip of open length.
         changes |= {"streaming": chosen.streaming.model_dump(), "places": "space"}
     world = config.data.world
     pictures = (Task.PICTURE,) if world.scenes.image > 0 else ()
@@ -39,5 +39,5 @@ def _limits(chosen: ModelChoice, shapes: ClipShapes | None) -> dict[str, int]:
 
 
 def task_mix_of(config: RunConfig) -> dict[Task, float]:
-    """The tasks that are trained, with their weights."""
+    """The trained tasks with their weights."""
     return {Task(name): weight for name, weight in config.data.tasks.weights().items() if weight > 0}

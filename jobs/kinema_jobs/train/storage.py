@@ -1,4 +1,4 @@
-"""An object store that is away for a minute costs time, never a step: every request is tried again with backoff."""
+"""Retries of storage requests with backoff, so that a short outage of the object store costs time but no step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RetryPolicy:
         self.seconds = seconds
 
     def __call__(self, request: Callable[[], T]) -> T:
-        """The request's answer. What says that there is nothing to wait for is an answer, too, and is raised at once.
+        """The request's answer. Errors that no retry can change are raised at once.
 
         Raises:
             ObjectMissing: the object does not exist.
@@ -49,7 +49,7 @@ class RetryPolicy:
             except (ObjectMissing, ObjectTooLarge, RangeMissing, StaleWrite, StoreLacksConditionalWrites):
                 raise
             except StorageError as error:
-                # A refusal may heal as well: short-lived credentials are renewed from outside.
+                # A refusal may pass too: the operator renews short-lived credentials.
                 away = time.monotonic() - began
                 if away + pause > self.seconds:
                     raise StorageFailure(f"{error} (tried for {away:.0f} s)") from error

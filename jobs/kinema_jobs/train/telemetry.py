@@ -21,19 +21,19 @@ from kinema_jobs.train.progress import ProgressFile, read_progress
 
 
 class Telemetry(Collector):
-    """Reads the progress file on each request, and adds what only the agent knows."""
+    """Reads the progress file on each request and adds what the agent knows."""
 
     def __init__(self, progress_file: Path, blank: ProgressFile) -> None:
         self._file = progress_file
         self._blank = blank
         self.rendezvous_silent: Callable[[], float | None] = lambda: None
-        """For how long the rendezvous has not been heard, in seconds; None: it has not been looked for yet."""
+        """Seconds since the rendezvous last answered; None: no attempt to reach it yet."""
         self.rendezvous_lease: Callable[[], float | None] = lambda: None
-        """For how long workers go on without it; None: it has not been heard yet."""
+        """Seconds that workers run without the rendezvous; None: it has not answered yet."""
         self._recoveries: Counter[str] = Counter()
         self._reformed_at: float | None = None
         self._over: int | None = None
-        """The newest round that this node knows to be over."""
+        """The newest round that is over, as far as this node knows."""
         self._recovery_seconds: float | None = None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -46,14 +46,14 @@ class Telemetry(Collector):
         self._over = self.progress().round
 
     def progress(self) -> ProgressFile:
-        """The newest progress; when its round is over, of a node that is in none."""
+        """The newest progress; without a group once its round is over."""
         found = read_progress(self._file) or self._blank
         if found.round == self._over:
             return found.model_copy(update={"rank": -1, "world_size": 0, "nodes": 0})
         return found
 
     def told(self) -> TrainerProgress:
-        """The newest progress as /progress tells it, with ages instead of what only this machine's clock means."""
+        """The newest progress as /progress serves it, with ages instead of times of this machine's clock."""
         found, now = self.progress(), time.monotonic()
         fields = found.model_dump(include=set(TrainerProgress.model_fields))
         ages = {
@@ -130,7 +130,7 @@ def _level_losses(losses: Sequence[float | None]) -> Metric:
 
 
 class _Server(ThreadingHTTPServer):
-    """On a socket that listens already."""
+    """An HTTP server on a socket that listens already."""
 
     def __init__(self, listening: socket.socket, handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(listening.getsockname()[:2], handler, bind_and_activate=False)
@@ -140,7 +140,7 @@ class _Server(ThreadingHTTPServer):
 
 
 def serve(telemetry: Telemetry, port: int) -> ThreadingHTTPServer:
-    """Answer HTTP on `port` in threads of its own (0: any free port, in `server_port` of the answer).
+    """Serve HTTP on `port` in background threads (0: any free port; see `server_port` of the result).
 
     Raises:
         OSError: the port is taken.
@@ -162,13 +162,13 @@ def serve(telemetry: Telemetry, port: int) -> ThreadingHTTPServer:
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
-            # Whoever asked may have given up by now, which is nobody's fault.
+            # The client may have closed the connection, which is no error.
             with suppress(ConnectionError):
                 self.end_headers()
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Scrapes are not worth a line each."""
+            """No log line for each scrape."""
 
     server = _Server(listen(port), Handler)
     server.daemon_threads = True

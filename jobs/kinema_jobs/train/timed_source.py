@@ -1,4 +1,4 @@
-"""How long a training waits for its clips, whatever they come from."""
+"""Measures how long a training waits for its clips, whatever their source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class TimedSource:
-    """A source that counts in `waited` the seconds that shapes and clips of another take."""
+    """Wraps a source and adds up in `waited` the seconds that its shapes and clips take."""
 
     def __init__(self, source: Source) -> None:
         self.waited = 0.0
@@ -36,7 +36,7 @@ class TimedSource:
         return self._timed(lambda: self._source.clips(indices))
 
     def validation(self, count: int) -> Sequence[Clip]:
-        """As `Source.validation`, which no step waits for."""
+        """As `Source.validation`; not counted, since no step waits for it."""
         return self._source.validation(count)
 
     def texts(self) -> Iterable[str]:

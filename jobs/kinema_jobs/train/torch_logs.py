@@ -1,6 +1,6 @@
 """Torch's loggers with a plain format: torch's own imports its compiler before it formats an exception.
 
-The agent logs one whenever a worker has lost a peer, and the import takes two seconds of a recovery.
+The agent logs an exception whenever a worker has lost a peer, and the import would add two seconds to a recovery.
 """
 
 from __future__ import annotations

@@ -38,30 +38,30 @@ from kinema_model.validation import Validation
 
 @dataclass
 class TrainState:
-    """The network and everything that changes with it."""
+    """Network, optimizer, schedule, averaged weights, and the position in the run."""
 
     model_config: ModelConfig
     learner: DenoiserLearner
     objective: TrainingObjective
     source: TimedSource
     steps: Steps
-    """Which clips each step takes over the whole group, whatever its size."""
+    """Plans the clips of each step, for the whole group and independent of its size."""
     total: int
     """Optimizer steps in all."""
     skipped: tuple[int, ...] = ()
-    """Numbers of steps, from 0, whose samples are passed over: their loss was not finite twice."""
+    """Numbers of steps, from 0, that are skipped: their loss was not finite twice."""
     limit: PieceLimit | None = None
-    """How much is computed at once; None: a whole share."""
+    """Limit of a micro-batch; None: a whole share at once."""
     step: int = 0
     """Completed optimizer steps, over all rounds."""
     stream: StreamState = field(default_factory=StreamState)
-    """How far the source's clips are taken after them."""
+    """Position in the source's clips after these steps."""
     tokens: int = 0
-    """Of the last step's clips."""
+    """Tokens of the last step's clips."""
     loss: float = 0.0
     level_losses: tuple[float | None, ...] = ()
     validation: Validation | None = None
-    """Made when first asked for, which rank 0 alone does."""
+    """Made at first use; only rank 0 uses it."""
     step_seconds: float | None = None
     stopping: bool = False
 
@@ -70,7 +70,7 @@ class TrainState:
         """Everything as it is before the first step; the same on every rank.
 
         Raises:
-            BadConfiguration: the model package refuses the configuration, or the world cannot be shown to the model.
+            BadConfiguration: the model package refuses the configuration, or the world does not fit the model's clips.
         """
         optimization = config.optimization
         seed_everything(optimization.seed, verbose=False)
@@ -123,14 +123,14 @@ class TrainState:
         return self.source.waited
 
     def validation_loss(self) -> float:
-        """What the averaged weights lose on clips that are the same in every run."""
+        """Loss of the averaged weights on clips that are the same in every run."""
         objective = self.objective
         if self.validation is None:
             self.validation = Validation(self.model_config, objective.encoder, self.source, objective.device)
         return self.validation.loss(self.learner.model, self.learner.ema.shadow)
 
     def state(self) -> dict[str, Any]:
-        """All that a checkpoint holds; where a key's tensors already exist they are those in use."""
+        """The content of a checkpoint; existing tensors are those in use, not copies."""
         learner = self.learner
         return {
             "model": learner.model.state_dict(),

@@ -1,6 +1,6 @@
-"""What a worker process does in one round: enter the group, find where to go on, take steps, commit, export.
+"""A worker process in one round: it joins the group, resumes from a checkpoint, takes steps, commits and exports.
 
-This module is what the agent's fork server has imported before any round begins, so a round costs no import.
+The agent's fork server imports this module before any round begins, so that no round waits for imports.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from kinema_jobs.train.train_state import TrainState, fit
 
 _WATCHDOG_SECONDS: Final = 0.2
 ADDRESSES_FILE: Final = "addresses.json"
-"""Each round has a worker of its own, and the round after a loss is the one in which DNS may not answer."""
+"""Each round has new workers, and in the round after the loss of a node DNS may not answer."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,15 +43,15 @@ logger = logging.getLogger(__name__)
 def run_worker(assignment: Assignment) -> str:
     """Take part in one round; DONE or STOPPED.
 
-    Any other end leaves through os._exit with the code of its class, since a broken group's destructors can hang.
+    Any other end calls os._exit with the code of its failure class, since destructors of a broken group can hang.
     """
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, force=True)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    # The agent decides when to stop: a signal to the whole process group is meant for it.
+    # The agent decides when workers stop: a signal to the whole process group is meant for the agent.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     with assignment.abort_file(int(os.environ["LOCAL_RANK"])).open("wb") as traces:
-        # Stays enabled with a descriptor of its own, for as long as the process lives.
+        # Stays enabled with its own descriptor until the process ends.
         faulthandler.enable(os.dup(traces.fileno()))
     LAST.share(assignment.scratch / ADDRESSES_FILE)
     lease = Lease(assignment.lease)
@@ -68,7 +68,7 @@ def run_worker(assignment: Assignment) -> str:
             _leave(failures.PEER_LOST)
         logger.exception("the worker failed")
         word = failures.termination_message(error, worker.step)
-        with suppress(OSError):  # a full disk; the exit code tells the class as well
+        with suppress(OSError):  # a full disk; the exit code gives the class as well
             assignment.termination_message.write_text(word.model_dump_json(by_alias=True, exclude_none=True))
         _leave(EXIT_CODES[word.failure_class])
 
@@ -79,7 +79,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _watchdog(lease: Lease) -> None:
-    """End this process when its agent is gone or its lease has run out, whatever the main thread is stuck in."""
+    """End this process when its agent is gone or its lease has expired, even if the main thread hangs."""
     parent = multiprocessing.parent_process()
     ends = [parent.sentinel] if parent else []
     while lease.held():
@@ -111,7 +111,7 @@ class _Worker:
         patience = RetryPolicy(given.settings.storage_patience_seconds)
         weak = given.settings.weak_fence
         checkpoints = Checkpoints(config, self._group, store, patience, given.scratch, weak_fence=weak)
-        # Nothing is told and no step is done before the bucket has this round as the one that may commit.
+        # No progress is reported and no step is done before this round has claimed the head in the bucket.
         start = self._group.broadcast(checkpoints.claim() if self._group.rank == 0 else None)
         assert start is not None
         self._begin_progress()
@@ -126,12 +126,12 @@ class _Worker:
             return STOPPED
         if self._group.rank == 0:
             export(config, given.place.number, fitting, checkpoints, given.scratch)
-        self._group.broadcast(True)  # nobody ends before the model is committed
+        self._group.broadcast(True)  # no rank ends before the model is committed
         self._finished()
         return DONE
 
     def _limit_pieces(self, fitting: TrainState) -> None:
-        """Compute no more at once than this node has learnt to; tell the agent, which halves it if that is too much."""
+        """Apply this node's limit of a micro-batch and report it to the agent, which halves it if memory runs out."""
         limit, kept = fitting.limit, PieceLimit.read(self._given.scratch)
         if limit is None:
             return
@@ -141,10 +141,10 @@ class _Worker:
         if self._group.local_rank == 0:
             limit.write(self._given.scratch)
 
-    # Where to go on.
+    # Resuming.
 
     def _resume(self, fitting: TrainState, checkpoints: Checkpoints, committed: Sequence[str]) -> None:
-        """Go on from the best checkpoint that is whole for every rank."""
+        """Resume from the best checkpoint that is complete on every rank."""
         prefixes = self._group.broadcast(checkpoints.candidates(committed) if self._group.rank == 0 else None)
         round_ = self._group.place.number
         for prefix in prefixes or ():
@@ -166,10 +166,10 @@ class _Worker:
         self._committed = CommittedCheckpoint(
             step=manifest.step, prefix=prefix, digest=manifest.digest(), time=manifest.created.timestamp()
         )
-        # The file still names what the last round here knew, which may be torn.
+        # The file still names the checkpoint of the previous round here, which may be incomplete.
         self._update(checkpoint=self._committed, step=manifest.step)
 
-    # Between two steps.
+    # Between steps.
 
     def _after_step(self, fitting: TrainState, checkpoints: Checkpoints) -> None:
         if self._watch:
@@ -193,7 +193,7 @@ class _Worker:
         self._write_progress(at_once=first or due)
 
     def _validate(self, fitting: TrainState) -> None:
-        """Rank 0 measures; the others wait for it here, so that none of them counts it as time of the checkpoint."""
+        """Validate on rank 0; the others wait here, so that they do not count this time as the checkpoint's."""
         began = time.monotonic()
         loss = self._group.broadcast(fitting.validation_loss() if self._group.rank == 0 else None)
         seconds = self._progress.validation_stall_seconds + time.monotonic() - began
@@ -214,7 +214,7 @@ class _Worker:
             steps_this_round=self._progress.steps_this_round + 1,
         )
 
-    # What the agent serves.
+    # Progress for the agent.
 
     def _begin_progress(self) -> None:
         given = self._given

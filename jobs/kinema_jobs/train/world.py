@@ -1,4 +1,4 @@
-"""From a training's choice of data to the clips it is shown: the one place of the trainer that knows the world."""
+"""The source of clips of a training's spec; the only module of the trainer that uses the world."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from kinema_world.splits import Split
 
 
 def source_of(data: WorldData, model: ModelConfig) -> WorldSource:
-    """Simple scenes alone hold nothing back, any other mix is the split "train".
+    """The source of training clips. Simple scenes alone hold nothing out; any other mix is the split "train".
 
     Raises:
-        BadConfiguration: a kind of scene cannot be shown in these clips, or the model's own is not among them.
+        BadConfiguration: a kind of scene does not fit these clips, or the model's own shape is not among them.
     """
     kinds = {SceneKind(name): weight for name, weight in data.scenes.weights().items()}
     split: Split = "all" if data.scenes.plain else "train"
@@ -33,7 +33,7 @@ def source_of(data: WorldData, model: ModelConfig) -> WorldSource:
 
 
 def shapes_of(chosen: ClipShapes | None, model: ModelConfig) -> ShapeMix:
-    """The shapes of a run's clips: what is left open is as in the model's own clip. Raises WorldError."""
+    """The shapes of a run's clips; unset fields are those of the model's own clip. Raises WorldError."""
     own = ShapeMix.fixed(model.frames, model.height, model.width_px, model.fps)
     if chosen is None:
         return own

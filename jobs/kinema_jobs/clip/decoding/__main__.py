@@ -1,7 +1,7 @@
-"""The reading process: one file, one request on standard input, messages on standard output.
+"""The decoding process: one file, one request on standard input, messages on standard output.
 
 A message is a letter, its length in 4 bytes, and its content: S the size as JSON, F the pixels of a frame or a mask,
-R a sentence that refuses the file, E the end. What ends without R or E has run into a limit.
+R the message that refuses the file, E the end. A process that ends without R or E has hit a limit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def _answer(name: str, request: dict[str, Any]) -> Iterator[tuple[bytes, bytes]]:
-    # After the limits: what is imported here is what they are for.
+    # Imported after the limits are set, so that they apply to the decoders.
     from kinema_jobs.clip.decoding import clips, pictures
     from kinema_jobs.clip.decoding.kinds import HEAD_BYTES, kind_of
 

@@ -1,4 +1,4 @@
-"""What FFmpeg does not tell of an ISO file: whether only a part of each frame is meant to be seen."""
+"""Reads from an ISO file what FFmpeg does not expose: whether each frame is cropped for display."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WAY: Final = (b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 _ENTRY_HEAD: Final = 8
 """Version, flags and count of an stsd."""
 _VISUAL_HEAD: Final = 78
-"""What stands before the boxes in a VisualSampleEntry."""
+"""Bytes before the boxes in a VisualSampleEntry."""
 
 
 def is_cropped(path: Path) -> bool:

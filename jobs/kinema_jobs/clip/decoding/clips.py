@@ -1,7 +1,6 @@
-"""Clips as they are on a screen: turned, square in their pixels, and at the moments that are asked for.
+"""Decodes clips as a player shows them: rotated, with square pixels, at the requested times.
 
-Memory stays that of a few frames: each one is checked before the next is decoded, and leaves for the other process at
-once.
+Memory is that of a few frames: each frame is checked before the next is decoded, and sent to the other process at once.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ from kinema_jobs.clip.decoding.limits import MAX_FRAMES
 
 Pixels = npt.NDArray[np.uint8]
 
-# A refused size is told by the log alone.
+# FFmpeg reports a refused size only in its log.
 av.logging.set_level(av.logging.ERROR)
 
 DECODERS: Final = ("h264", "hevc", "vp8", "vp9", "libdav1d", "mpeg4")
 _HALF: Final = 0.5
 _SHORT_SECONDS: Final = 0.5
-"""By how much a clip may end before the length that its file tells."""
+"""By how much a clip may be shorter than its file says."""
 _LENGTH: Final = re.compile(r"(\d\d):(\d\d):(\d\d(?:\.\d+)?)")
 _PADDING: Final = 128
-"""Pixels by which a coded side may exceed the one that is shown: blocks are up to 128 wide."""
+"""Pixels by which a coded side may exceed the displayed one: blocks are up to 128 wide."""
 _TOO_MANY: Final = re.compile(r"Picture size (\d+)x(\d+) exceeds")
 _DAMAGED: Final = "it is damaged or cut off"
 _SMOOTH: Final = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
@@ -62,7 +61,7 @@ class _Display:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip file of one stranger."""
+    """An untrusted clip file."""
 
     name: str
     path: Path
@@ -70,14 +69,14 @@ class Clip:
     largest: int
 
     def size(self) -> tuple[int, int]:
-        """(height, width) on the screen, by headers and first frame. Raises `Refused` and `Unreadable`."""
+        """(height, width) as displayed, from headers and first frame. Raises `Refused` and `Unreadable`."""
         with self._open() as (opened, stream):
             for frame in opened.decode(stream):
                 return self._display(stream, frame).shown
         raise Unreadable("it shows nothing")
 
     def at_rate(self, fps: float) -> Iterator[Pixels]:
-        """Frames uint8 (H, W, 3) as they are on the screen at the moments k / fps.
+        """Frames uint8 (H, W, 3) as displayed at the times k / fps.
 
         Raises `Refused` and `Unreadable`.
         """
@@ -129,7 +128,7 @@ class Clip:
         return _turned(made.to_ndarray(), display.turn)
 
     def _display(self, stream: Any, frame: Any) -> _Display:
-        """How a frame is shown. Raises `Refused` for what cannot be shown as it is meant."""
+        """How a frame is displayed. Raises `Refused` if it cannot be displayed as intended."""
         colour.check_transfer(self.name, frame.color_trc)
         if frame.interlaced_frame:
             raise Refused(f"The {self.name} is interlaced. Deinterlace it first: ffmpeg -i IN -vf bwdif OUT.")
@@ -180,7 +179,7 @@ class Clip:
                 raise Unreadable("it takes too much memory" if _hungry(error) else _DAMAGED) from None
 
     def _stream(self, opened: Any) -> Any:
-        """The pictures of the file. Raises `Refused` for those that no allowed decoder makes as they are meant."""
+        """The video stream. Raises `Refused` if no allowed decoder shows it as intended."""
         hidden = Disposition.attached_pic | Disposition.timed_thumbnails
         streams = [stream for stream in opened.streams.video if not stream.disposition & hidden]
         if not streams and not opened.streams.audio:
@@ -205,7 +204,7 @@ class Clip:
 
 
 def _turned(pixels: Pixels, turn: tuple[int, int, int, int]) -> Pixels:
-    """uint8 (H, W, 3) put where the display matrix has it: x' = a x + c y, y' = b x + d y."""
+    """uint8 (H, W, 3) turned by the display matrix: x' = a x + c y, y' = b x + d y."""
     a, b, c, d = turn
     if not a:
         pixels = pixels.transpose(1, 0, 2)
@@ -214,13 +213,13 @@ def _turned(pixels: Pixels, turn: tuple[int, int, int, int]) -> Pixels:
 
 
 def _declared(stream: Any) -> float:
-    """Seconds that a WebM says its pictures last; 0: it does not say. A cut MP4 is found out by its demuxer."""
+    """Duration of the video that a WebM declares; 0: none. For an MP4 the demuxer detects that it is cut off."""
     found = _LENGTH.fullmatch(stream.metadata.get("DURATION", ""))
     return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else 0.0
 
 
 def _next(tick: int) -> int:
-    """The next moment; a file may claim that a frame is shown for years."""
+    """The next time; limited, since a file may claim that a frame lasts for years."""
     if tick == MAX_FRAMES:
         raise Unreadable("it is shown for too long")
     return tick + 1

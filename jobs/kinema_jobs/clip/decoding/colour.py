@@ -1,7 +1,7 @@
-"""Which colours are taken as they are: pixels of ordinary brightness. What was graded for more is refused.
+"""Accepts colours in SDR and refuses HDR.
 
-PQ, HLG and linear light read as if they were BT.709 look washed out or black. Turning them into SDR is a matter of
-taste (tone mapping), which is left to whoever made the file.
+PQ, HLG and linear light look washed out or black if they are read as BT.709. Converting them to SDR (tone mapping) is a
+matter of taste, which is left to the author of the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from av.video.reformatter import Colorspace
 from kinema_jobs.clip.decoding.errors import Refused
 
 _BRIGHT: Final = {8: "linear light", 9: "log", 10: "log", 16: "HDR (PQ)", 17: "SMPTE 428", 18: "HDR (HLG)"}
-"""Transfer characteristics of ITU-T H.273 that are not SDR's."""
+"""Transfer characteristics of ITU-T H.273 that are not SDR."""
 _DOLBY_VISION: Final = ("dvh1", "dvhe", "dva1", "dvav", "dav1")
 _MATRICES: Final = {
     0: Colorspace.ITU709,  # RGB: not used
@@ -30,7 +30,7 @@ _MATRICES: Final = {
 }
 _UNSAID: Final = (2, 3)
 _HD: Final = (1280, 576)
-"""From this width, or above this height, what says nothing is BT.709, else BT.601, as players have it."""
+"""From this width, or above this height, an unspecified matrix is BT.709, else BT.601, as in players."""
 
 
 def check_transfer(name: str, *codes: Any) -> None:
@@ -48,7 +48,7 @@ def check_clip(name: str, context: Any) -> None:
 
 
 def matrix(name: str, frame: Any) -> Colorspace:
-    """How a frame's brightness and colour make RGB. Raises `Refused` for ways that nothing here can read."""
+    """The matrix from YCbCr to RGB of a frame. Raises `Refused` for an unsupported one."""
     code = int(frame.colorspace)
     if code in _UNSAID:
         hd = frame.width >= _HD[0] or frame.height > _HD[1]
@@ -66,7 +66,7 @@ def check_still(name: str, path: Path) -> None:
                 if stream.codec_context is not None:
                     check_transfer(name, stream.codec_context.color_trc)
     except (FFmpegError, ValueError):
-        return  # Pillow's reader says what is wrong with it
+        return  # Pillow reports the error when it opens the file
 
 
 def check_png(name: str, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the reading process refuses, in sentences for the person who gave the file."""
+"""Errors of the decoding process, with messages for the user who gave the file."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ ACCEPTED: Final = "Give an MP4, a WebM, a PNG, a JPEG, a WebP or an AVIF."
 
 
 class Refused(Exception):
-    """A file is not taken; `str(error)` is a sentence with a remedy that quotes nothing of the file."""
+    """A file is refused; `str(error)` is a sentence with a remedy that quotes nothing of the file."""
 
 
 class Unreadable(Exception):
-    """A file is broken or none of the kinds that are read; `str(error)` says how in a few words."""
+    """A file is broken or of an unknown kind; `str(error)` says so in a few words."""
 
 
 def unreadable(name: str, why: str) -> Refused:
-    """The refusal of a file that no reader can make sense of."""
+    """The refusal of a file that no decoder can read."""
     return Refused(f"The {name} cannot be read ({why}). {ACCEPTED}")
 
 

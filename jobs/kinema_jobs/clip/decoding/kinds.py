@@ -1,7 +1,7 @@
-"""Tells what a file is by its first bytes, so that only the reader for that kind ever sees it.
+"""Detects the kind of a file by its first bytes, so that only the decoder for that kind reads it.
 
-Some demuxers open further files and addresses that a playlist names; they are never tried. A kind that people often
-have and that is not read is refused by its name.
+Demuxers that open other files or URLs named in a playlist are never used. The refusal of a common but unsupported kind
+names that kind.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Kind:
 
 
 def kind_of(name: str, head: bytes) -> Kind:
-    """The kind of a file that begins so. Raises `Refused` for one with a name, `Unreadable` for any other."""
+    """The kind of a file by its first bytes. Raises `Refused` for a known unsupported kind, else `Unreadable`."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return Kind("picture", "PNG")
     if head.startswith(b"\xff\xd8\xff"):

@@ -1,4 +1,4 @@
-"""What the reading process may use. Set by the process itself before it imports a decoder."""
+"""Resource limits of the decoding process, which sets them itself before it imports a decoder."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ MEMORY_BYTES: Final = 1536 << 20
 """Address space. Python, FFmpeg and numpy take 0.2 GiB of it; a 4K decoder with all its reference frames 0.4 GiB."""
 CPU_SECONDS: Final = 120
 WALL_SECONDS: Final = 180
-"""Kept by the process that waits for the frames, which kills the one that reads."""
+"""Enforced by the process that reads the frames: it kills the decoding process."""
 OPEN_FILES: Final = 64
 MAX_FRAMES: Final = 20_000
-"""Frames that are decoded of one input, and moments that it is looked at."""
+"""Limit of decoded frames of one input, and of the times at which it is sampled."""
 
 
 def confine() -> None:

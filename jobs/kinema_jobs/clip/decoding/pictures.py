@@ -1,4 +1,4 @@
-"""Pictures and masks as they are on a screen: upright, in 8 bits of sRGB, with what is transparent made white."""
+"""Decodes pictures and masks as a viewer shows them: upright, in 8 bits of sRGB, with transparency on white."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 
 _WHITE: Final = 128
 _CLEAR: Final = 64
-"""How far from black or white a pixel of a mask may be, as edges are that were drawn softly or packed by JPEG."""
+"""How far from black or white a pixel of a mask may be: soft edges and JPEG produce such pixels."""
 _UNCLEAR_SHARE: Final = 0.25
 _PAINT: Final = "Paint white what is to be regenerated"
 _BACKGROUND: Final = (255, 255, 255, 255)
@@ -37,7 +37,7 @@ _LYING: Final = (5, 6, 7, 8)
 _PNG_HEAD: Final = 33
 """Signature and IHDR."""
 
-# Sizes are compared with the model's before anything is decoded, which Pillow's own limit knows nothing of.
+# Sizes are compared with the model's before decoding, so Pillow's own limit is not needed.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -45,9 +45,9 @@ def open_picture(name: str, path: Path, format_: str, largest: int) -> Image.Ima
     """A picture whose header has been read, turned upright when it is decoded. Raises `Refused` and `Unreadable`."""
     try:
         picture: Image.Image = Image.open(path, formats=(format_,))
-    except Exception as error:  # Pillow's readers raise many kinds for bytes that are not what they seem
+    except Exception as error:  # Pillow raises many kinds of errors for malformed bytes
         raise _broken(error) from None
-    # A JPEG of several pictures is a photo with its previews; the others are films.
+    # A JPEG with several pictures is a photo with previews; other formats with several are animations.
     if format_ != "JPEG" and getattr(picture, "n_frames", 1) > 1:
         raise Refused(f"The {name} is an animated picture. Give a clip as MP4 or WebM, or a single picture.")
     if max(picture.size) > largest:
@@ -73,10 +73,10 @@ def frame(name: str, path: Path, format_: str, largest: int) -> Pixels:
 
 
 def mask(name: str, path: Path, format_: str, largest: int) -> Pixels:
-    """A mask, uint8 (H, W), 255 where the clip is made anew and 0 where it stays.
+    """A mask, uint8 (H, W), 255 where the clip is regenerated and 0 where it stays.
 
-    White is made anew and black stays. In a picture that is all black where it can be seen, the hole is made anew: it
-    can mean nothing else. Raises `Refused`, for any other transparency too, and `Unreadable`.
+    White is regenerated and black stays. In a picture whose opaque part is all black, the transparent part is
+    regenerated: it can mean nothing else. Raises `Refused`, for any other transparency too, and `Unreadable`.
     """
     shown = np.asarray(_upright(open_picture(name, path, format_, largest), path))
     colours, hole = shown[..., :3], shown[..., 3] < _WHITE
@@ -101,7 +101,7 @@ def mask(name: str, path: Path, format_: str, largest: int) -> Pixels:
 
 
 def _upright(picture: Image.Image, path: Path) -> Image.Image:
-    """Decoded and turned as its EXIF orientation says, as RGBA."""
+    """The picture as RGBA, turned by its EXIF orientation."""
     try:
         turn = _TURNS.get(_orientation(picture))
         deep_alpha = _deep_alpha(picture, path)
@@ -121,7 +121,7 @@ def _orientation(picture: Image.Image) -> Any:
 
 
 def _shallow(picture: Image.Image) -> Image.Image:
-    """16 bits of grey as 8; Pillow's own conversion clips them."""
+    """Converts 16 bits of grey to 8; Pillow's own conversion clips them."""
     if picture.mode not in _DEEP:
         return picture
     grey = Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8))
@@ -129,9 +129,9 @@ def _shallow(picture: Image.Image) -> Image.Image:
 
 
 def _deep_alpha(picture: Image.Image, path: Path) -> Image.Image | None:
-    """Where the one colour lies that a PNG names as transparent, in as many bits as the file has.
+    """Pixels of the colour that a PNG declares transparent, at the bit depth of the file.
 
-    Pillow compares that colour with 8 bits, so it finds the wrong places in files of any other depth.
+    Pillow compares that colour with 8 bits, so it finds the wrong pixels in files of any other depth.
     """
     named: Any = picture.info.get("transparency")
     if picture.format != "PNG" or picture.mode not in (*_DEEP, "L", "RGB") or named is None:
@@ -152,7 +152,7 @@ def _deep_alpha(picture: Image.Image, path: Path) -> Image.Image | None:
 
 
 def _in_srgb(picture: Image.Image) -> Image.Image:
-    """The colours that another profile means. A profile that cannot be used is as good as none."""
+    """Converts colours from the picture's ICC profile; a profile that cannot be used is ignored."""
     profile = picture.info.get("icc_profile")
     if not profile or picture.mode not in ("RGB", "RGBA", "CMYK"):
         return picture

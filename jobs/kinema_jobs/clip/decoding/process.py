@@ -1,6 +1,6 @@
-"""Starts a reading process, takes what it says as it comes, and kills it when it is no longer wanted.
+"""Starts a decoding process, reads its messages as they come, and kills it when it is no longer needed.
 
-What it says is not trusted either: it has read the file. A size or a frame of another length than agreed is refused.
+Its messages are not trusted either, since it has read the file: a wrong size or a frame of a wrong length is refused.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _PIPE_BYTES: Final = 1 << 20
 _HEAD: Final = 5
 _MAX_WORDS: Final = 4096
 _KEPT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "TZ")
-"""Variables of the environment that the process gets; keys and addresses are not among them."""
+"""Environment variables that the process gets; no keys or URLs."""
 _SET: Final = {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file that somebody gave, and what it may be."""
+    """A file given by a client, and what it may be."""
 
     name: str
-    """What it is to the request: input, end or mask."""
+    """Its field of the request: input, end or mask."""
     path: Path
     largest: int
-    """The longest side in pixels that is taken."""
+    """The longest side in pixels that is accepted."""
     should_stop: ShouldStop
 
     def size(self) -> tuple[tuple[int, int], bool]:
@@ -66,7 +66,7 @@ class Source:
                 yield np.frombuffer(content, np.uint8).reshape(shape)
 
     def _read(self, want: str, fps: float, most: int) -> Iterator[tuple[bytes, bytearray]]:
-        """The messages up to the end. Raises `ShapeError` for a refusal and for a process that ran into a limit."""
+        """The messages up to the end. Raises `ShapeError` for a refusal and for a process that hit a limit."""
         request = {"want": want, "name": self.name, "path": str(self.path), "largest": self.largest, "fps": fps}
         with _started(json.dumps(request).encode()) as process:
             try:
@@ -96,7 +96,7 @@ class _TooLong(Exception):
 
 
 class _Pipe:
-    """What a process writes, read without ever waiting longer than a moment for it."""
+    """Reads a process' output without blocking for longer than a moment."""
 
     def __init__(self, process: subprocess.Popen[bytes], should_stop: ShouldStop) -> None:
         assert process.stdout is not None
@@ -125,7 +125,7 @@ class _Pipe:
 
 def _started(request: bytes) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | _SET
-    # The package's own folder and nothing else, whatever has made it importable here.
+    # Only the package's own folder, however it became importable here.
     environment["PYTHONPATH"] = str(Path(__file__).parents[3])
     process = subprocess.Popen(
         [sys.executable, "-P", "-s", "-m", "kinema_jobs.clip.decoding"],
@@ -140,5 +140,5 @@ def _started(request: bytes) -> subprocess.Popen[bytes]:
         process.stdin.write(request)
         process.stdin.close()
     except BrokenPipeError:
-        pass  # it has ended; what it said, or that it said nothing, tells why
+        pass  # it has ended; its messages, or their absence, give the reason
     return process

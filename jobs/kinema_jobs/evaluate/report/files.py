@@ -1,4 +1,4 @@
-"""Writes both files of a report, and says in short what a terminal and a demo show of it."""
+"""Writes both files of a report, and selects the figures that a terminal and the demo show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ATTRIBUTES: Final = ("colour", "shape", "direction")
 _SEEN: Final = "seen"
 
 
-# Rows that a reader wants first beside captions, of what was seen in training.
+# Main rows beside captions, of what was seen in training.
 _FIRST: Final = {
     "drift": (open_length.EVERYTHING, open_length.FIRST, open_length.LAST, open_length.LAWFUL, open_length.NEW),
     "shots": (shots.EVERYTHING, shots.SIZE),
@@ -75,7 +75,7 @@ def summary(report: Report) -> dict[str, dict[str, float | None]]:
 
 
 def highlights(report: Report) -> dict[str, dict[str, float | None]]:
-    """The few figures of the other sections that a reader wants first, by the section's name and their own."""
+    """The main figures of the other sections, by section and name."""
     found = {}
     for name, wanted in _FIRST.items():
         for row in report.sections[name].rows if name in report.sections else ():

@@ -1,6 +1,6 @@
 """The page for people: what each number means, how good it is and where it falls short, in one file, no scripts.
 
-What stands where is in templates/; Jinja escapes every value. Here the report becomes what the templates show.
+The layout is in templates/; Jinja escapes every value. This module makes the values that the templates show.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PAGES: Final = Environment(
 
 @dataclass(frozen=True)
 class ShownRow:
-    """A row in words and as a drawing."""
+    """A row as text and as a plot."""
 
     name: str
     grade: str

@@ -1,4 +1,4 @@
-"""Clips on the page: moving where the reader's system allows motion, and all of them as a strip of frames."""
+"""Clips on the page: animated if the reader's system allows motion, and always as a strip of frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the lines, dots and words of the page's plots are; templates/drawings.html draws them."""
+"""Positions of the lines, dots and labels of the page's plots; templates/drawings.html draws them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 34
 
 
 def scale(row: Row) -> tuple[float, float]:
-    """What the left and the right end of a row's track stand for."""
+    """The values at the left and the right end of a row's track."""
     if row.unit == "share":
         return 0.0, 1.0
     values = [row.score.value, row.score.low, row.score.high, row.bar, row.floor.value if row.floor else None]

@@ -1,10 +1,10 @@
-"""Numbers as people read them, and what a row comes to in one word."""
+"""Figures as text, and the verdict on a row."""
 
 from __future__ import annotations
 
 from kinema_evaluation import Report, Row, Score, Section
 
-# A score this near to the reader's own on true clips cannot be told from perfect.
+# A score this close to the reader's own on true clips counts as perfect.
 _AS_GOOD = 0.03
 _MUCH_WORSE = 2.0
 
@@ -51,7 +51,7 @@ def _direction(score: Score) -> str:
 
 
 def headline(name: str, section: Section) -> tuple[str, str, str]:
-    """(good, fair or poor; the figure; what it is) of a section in one glance."""
+    """(good, fair or poor; the figure; what it is) for the headline of a section."""
     barred = [row for row in section.rows if row.reached is not None]
     if name == "tasks":
         reached = sum(row.reached is True for row in barred)
