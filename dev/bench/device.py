@@ -1,4 +1,4 @@
-"""What the benchmarks that need an accelerator know of it: its peak, its compiler, its kernel and its memory."""
+"""The accelerator of a benchmark: peak FLOPs, compiler, attention kernel and memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PRODUCTS: Final = 5
 
 
 def wait() -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if GPU:
         torch.cuda.synchronize()
 
@@ -45,7 +45,7 @@ def measured_peak(dtype: torch.dtype) -> float:
 
 
 def compilations() -> int:
-    """Graphs compiled so far in this process: what is more after warm-up was compiled anew."""
+    """Graphs compiled so far in this process; any after warm-up are recompilations."""
     return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
@@ -55,7 +55,7 @@ def kernel(dtype: torch.dtype, head_width: int) -> str:
 
 
 def forget_peak_memory() -> None:
-    """Count device memory anew; of a CPU's process nothing is forgotten."""
+    """Reset the peak of device memory; the peak of a CPU's process cannot be reset."""
     if GPU:
         torch.cuda.reset_peak_memory_stats()
 

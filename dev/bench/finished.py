@@ -1,7 +1,6 @@
-"""Trainings and generations that ended long ago: what a namespace holds most of, and an operator has nothing to do for.
+"""Trainings and generations that ended long ago: most objects of a namespace, which need no work of the operator.
 
-Their statuses are as the operator leaves them, made by its own words for what holds for every kind, so that it finds
-nothing to write. Pure.
+Their statuses are as the operator leaves them, completed by its own `finish`, so that it finds nothing to write. Pure.
 """
 
 from __future__ import annotations
@@ -37,19 +36,19 @@ def finished(namespace: str, index: int) -> dict[str, Any]:
 
 
 def plural(obj: dict[str, Any]) -> str:
-    """Of the kind of a resource."""
+    """The plural of a resource's kind."""
     return training.PLURAL if obj["kind"] == training.KIND else generation.PLURAL
 
 
 def annotated(obj: dict[str, Any]) -> dict[str, str]:
-    """What the operator writes down beside the status of a resource that the API server has taken."""
+    """Annotations that the operator adds to a created resource."""
     if obj["kind"] != training.KIND or _failed(obj):
         return {}
     return {names.ANNOTATION_ARTIFACTS: str(ArtifactsRecord(obj["metadata"]["uid"], 1, None))}
 
 
 def status(obj: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """How a resource that the API server has taken has ended."""
+    """The final status of a created resource."""
     ended = now - timedelta(hours=HOURS)
     made = _training_status(obj, ended) if obj["kind"] == training.KIND else _generation_status(obj, ended)
     return finish(obj, made, Findings(), ended)

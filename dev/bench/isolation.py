@@ -1,7 +1,7 @@
 """make bench NAME=isolation: how long the bad store of one namespace delays the reconciles of another one.
 
 One operator runs against a real API server. For each kind of bad store 60 resources of one namespace name such a store.
-While they are looked at, trainings are created in another namespace, one a second, which use the operator's own store;
+While they are reconciled, trainings that use the operator's own store are created in another namespace, one a second;
 the delay is the time from the creation of one to the first condition in its status. The operator's memory is its peak.
 Environment: KINEMA_BENCH_OBJECTS (60), KINEMA_BENCH_SAMPLES (8).
 """

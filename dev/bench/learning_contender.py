@@ -1,7 +1,7 @@
 """How every contender of the learning benchmark is trained: one optimiser, one schedule, one average of weights.
 
 Equal for all on purpose, so that what differs is the network and its objective. The rate stays level after the
-warm-up, because how long a run takes is what is asked.
+warm-up, because the duration of a run is the result and not known before.
 """
 
 from __future__ import annotations

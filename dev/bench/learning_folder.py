@@ -14,7 +14,7 @@ from stage.slices import StateFile
 class Folder:
     """Results of ended runs in state.json and a snapshot of each run under way.
 
-    Raises `ConfigError` where the folder holds results under other settings, since they cannot be put together.
+    Raises `ConfigError` if the folder holds results of other settings, which cannot be combined.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
@@ -23,7 +23,7 @@ class Folder:
         self.records = {key: Record.of(record) for key, record in self._state.found.items()}
 
     def end(self, key: str, record: Record) -> None:
-        """Keep what a run came to; its snapshot is of no more use."""
+        """Store the result of a run and delete its snapshot."""
         self.records[key] = record
         self._state.write({name: asdict(kept) for name, kept in self.records.items()})
         self._snapshot(key).unlink(missing_ok=True)
@@ -33,7 +33,7 @@ class Folder:
         run.save(self._snapshot(key))
 
     def take_up(self, key: str, run: Run) -> None:
-        """Put a fresh run where its snapshot stood, if there is one."""
+        """Restore a new run from its snapshot, if there is one."""
         if self._snapshot(key).exists():
             run.load(self._snapshot(key))
 

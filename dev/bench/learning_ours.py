@@ -1,6 +1,6 @@
-"""What the learning benchmark needs of Kinema itself: its data, its prompts and their marks, its model and objective.
+"""Kinema's side of the learning benchmark: data, prompts and their marking, model and objective.
 
-Everything that touches the model's own interfaces stands here, so that the harness knows only this. The world's
+Only this module uses the interfaces of the model packages. The world's
 split keeps one in eight combinations of colour, shape and direction from training: they are the unseen prompts of a
 reading.
 """
@@ -43,7 +43,7 @@ GUIDANCE = 2.0
 _FIRST_SEED = 2_000_000_000
 """Noise seeds of readings start here, far from those of `evaluate_attributes`."""
 _CAPTIONS_SEEN = 10_000
-"""In so many samples hardly a wording of the world's is missing."""
+"""So many samples contain nearly every wording of the world."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Task:
         return np.asarray(to_uint8(self._codec.decode(latents)).numpy())
 
     def remember_texts(self) -> None:
-        """Encode every caption once, so that no contender pays for the text encoder while the clock runs."""
+        """Encode every caption once, so that the text encoder takes no time while the clock runs."""
         captions = {self.world.scene(index).captions.short for index in range(_CAPTIONS_SEEN)}
         self.encoder.encode(sorted(captions | {caption_of(attributes) for attributes in combinations()}))
 

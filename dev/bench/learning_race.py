@@ -1,7 +1,7 @@
 """One run of the learning benchmark: slices of training, a reading after each, until the threshold or the limit.
 
-The clock counts training alone. A reading stops as soon as the threshold is out of reach, which changes no verdict
-and makes the many early readings cheap.
+The clock counts training alone. A reading stops as soon as the threshold cannot be reached any more, which changes no
+verdict and makes the many early readings cheap.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Contender(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore a state of `state_dict`."""
         ...
 
 
@@ -88,7 +88,7 @@ class Reading:
 
 @dataclass
 class Record:
-    """What a run came to. `loss` is the mean over its last slice; `diverged` if a loss was not finite."""
+    """Result of a run. `loss` is the mean over its last slice; `diverged` if a loss was not finite."""
 
     name: str
     parameters: int
@@ -105,7 +105,7 @@ class Record:
 
 
 def needed(threshold: float, wanted: int) -> int:
-    """Right answers of `wanted` that a share of `threshold` takes."""
+    """Right answers out of `wanted` that a share of `threshold` needs."""
     return math.ceil(threshold * wanted - 1e-9)
 
 
@@ -147,7 +147,7 @@ class Rules:
 
 
 class Run:
-    """A contender on its way; can be saved between two slices and taken up again."""
+    """A contender in training; can be saved between two slices and resumed."""
 
     def __init__(self, contender: Contender, rules: Rules, clock: Callable[[], float] = time.perf_counter) -> None:
         self._contender = contender

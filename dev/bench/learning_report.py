@@ -1,4 +1,4 @@
-"""What the runs of the learning benchmark come to: the rate chosen, the speed-up, the table of parts."""
+"""Results of the learning benchmark: the chosen rate, the speed-up, the table of parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stage.measure import percentile
 
 
 def chosen_rate(runs: Mapping[float, Record]) -> float:
-    """The learning rate that reached soonest, else had the least loss at the end.
+    """The learning rate that reached the threshold first, else the one with the least final loss.
 
     Not the most accurate one: after so short a run answers are few and mostly wrong, and chance would choose.
     """

@@ -1,4 +1,4 @@
-"""Runs of the learning benchmark take slices in turn, each saved, so that what the machine does meets all alike."""
+"""Runs of the learning benchmark take turns by slices, so that other load of the machine affects all equally."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Entry:
 
 
 class Turns:
-    """Runs entries to their ends and says after each slice how far all is.
+    """Runs entries to their ends and prints the progress after each slice.
 
     `outlook` gives the seconds of training that each run of the whole benchmark is expected to take at most.
     """

@@ -9,7 +9,7 @@ world has no clip that long. A thread makes the next batch meanwhile (bench/mfu_
 Warm-up lasts until two steps in a row compile nothing; then the median of the measured steps counts. `mfu` is FLOPs by
 `kinema_model.network.flops` (true lengths of clips and captions, nothing that is computed again) per second, over the
 device's dense bf16 peak from its data sheet. Where there is none, as on a CPU, the peak is the rate of a product of
-2048 x 2048 matrices of this run and dtype, and the last line says so. Blocks are computed again only if memory asks for
+2048 x 2048 matrices of this run and dtype, and the last line says so. Blocks are recomputed only if memory requires
 it. `step_seconds` are median, least and most.
 
 Environment: KINEMA_BENCH_DEPTH (2 on a CPU, 30 on a GPU), KINEMA_BENCH_TOKENS (2048, 32768; a multiple of 1024),
@@ -57,7 +57,7 @@ EQUAL_CLIPS = 4
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds and FLOPs of each measured step of one case, and what happened beside."""
+    """Seconds and FLOPs of each measured step of one case, and other figures."""
 
     seconds: list[float]
     flops: list[int]
@@ -108,7 +108,7 @@ def warm_up(training: Training, coming: Prefetch[Batch]) -> int:
 
 
 def measure(training: Training, make: Callable[[], Batch]) -> Measured:
-    """One case, begun again with more blocks recomputed where memory does not suffice."""
+    """Measure one case; repeated with more blocks recomputed if memory runs out."""
     found: list[Measured] = []
     fitted(training, lambda: found.append(observed(training, make)))
     return found[-1]

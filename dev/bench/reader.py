@@ -1,4 +1,4 @@
-"""make bench NAME=reader: how much of what captions say the reader finds in true clips, kind by kind.
+"""make bench NAME=reader: accuracy of the reader on true clips, for each kind of scene.
 
 Every clip is read twice: as drawn, and soft (a Gaussian blur of 1 px, noise of 8 of 255). For each kind the share
 read right of every attribute, and how many answers were wrong rather than missing.
@@ -40,7 +40,7 @@ def softened(video: Video, seed: int) -> Video:
 
 
 def measured(kind: SceneKind, *, soft: bool) -> dict[str, float]:
-    """Share read right of each attribute, and `wrong`, the number of answers that were not so."""
+    """Accuracy by attribute, and `wrong`, the number of wrong answers."""
     world = World(WorldConfig(seed=SEED, split="all", kinds={kind: 1.0}, shapes=ShapeMix(sides=(LEAST, MOST))))
     asked: Counter[str] = Counter()
     right: Counter[str] = Counter()

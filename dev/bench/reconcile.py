@@ -1,13 +1,13 @@
 """make bench NAME=reconcile: how fast the operator turns many trainings into objects, and what many objects cost it.
 
-First 500 trainings are created at once, not suspended, on a node selector that no node satisfies. For each: seconds
-from its creation to that of its Job, and to the last of what it needs (Secret, rendezvous pod, Job, and what all of
-them share), by the API server's audit log; and the operator's writes, by the same log.
+First 500 trainings are created at once, not suspended, with a node selector that no node satisfies. Measured for each,
+by the API server's audit log: seconds from its creation to that of its Job, and to that of its last child (Secret,
+rendezvous pod, Job, shared objects); and the operator's writes.
 
-Then 4,500 resources that have ended are put beside them while no operator runs, and it is started again. Once it is
-quiet the leader is deleted, and writes by the operator's account are counted until it has been quiet: Leases excepted,
-applies that change nothing included. The new leader has then looked at every resource once: `look_p99_ms` is for how
-long a look kept its event loop, by the upper bound of the bucket, and `operator_rss_mib` its memory.
+Then 4,500 finished resources are added while no operator runs, and the operator is started again. Once it is quiet, the
+leader is deleted, and writes by the operator's account are counted until it is quiet again, without Leases, but with
+applies that change nothing. The new leader has then reconciled every resource once: `look_p99_ms` is how long a
+reconcile occupied its event loop (upper bound of the bucket), and `operator_rss_mib` its memory.
 
 Baseline in the same run: the same number of plain Indexed Jobs, created by as many parallel requests.
 Environment: KINEMA_BENCH_OBJECTS (500), KINEMA_BENCH_FINISHED (4500).
@@ -49,9 +49,9 @@ FINISHED = int(os.environ.get("KINEMA_BENCH_FINISHED", "4500"))
 PARALLEL = 32
 MERGE: Any = {"_content_type": "application/merge-patch+json"}
 CHILD_KINDS = ("Job", "Pod")
-"""What the operator counts one of for each training."""
+"""Kinds of which each training has one, by the operator's metrics."""
 NOWHERE = {"kubernetes.io/arch": "none"}
-"""Of the selectors of a worker this one is the rendezvous pod's as well: nothing is to run but the control plane."""
+"""A selector that also applies to the rendezvous pod, so that only the control plane runs."""
 QUIET_SECONDS = 20.0
 AUDIT = Settings.from_environment().audit_log.parent
 
@@ -82,7 +82,7 @@ def plain_job(index: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def many() -> AsyncIterator[tuple[client.CustomObjectsApi, asyncio.Semaphore]]:
-    """The API and a gate for parallel requests."""
+    """The API client and a semaphore for parallel requests."""
     await config.load_kube_config(config_file=kube.kubeconfig())  # type: ignore[no-untyped-call]
     async with client.ApiClient() as connection:
         yield client.CustomObjectsApi(connection), asyncio.Semaphore(PARALLEL)
@@ -112,7 +112,7 @@ async def create_all(group: str, plural: str, make: Callable[[int], dict[str, An
 
 
 async def create_finished(count: int, namespace: str = NAMESPACE) -> float:
-    """Put resources there as they are long after their end, as an administrator; seconds taken."""
+    """Create finished resources as an administrator; returns the seconds taken."""
     async with many() as (api, gate):
 
         async def create(index: int) -> None:
@@ -175,7 +175,7 @@ def reconciles(metrics: dict[str, float]) -> float:
 
 
 def made(metrics: dict[str, float]) -> float:
-    """Children that the leader has made so far, by its own count: asking the API server for them would slow it."""
+    """Children that the leader has made so far, by its metrics: lists would slow the API server down."""
     return sum(
         value
         for key, value in metrics.items()
@@ -184,7 +184,7 @@ def made(metrics: dict[str, float]) -> float:
 
 
 def until_quiet(since: float) -> list[str]:
-    """What the operator has written since then, once it has been silent for a while."""
+    """The operator's writes since then, once it has written nothing for a while."""
     kube.until(_leads, "a leader", 120)
     seen, steady = -1, time.monotonic()
     while time.monotonic() - steady < QUIET_SECONDS:
@@ -196,7 +196,7 @@ def until_quiet(since: float) -> list[str]:
 
 
 def restart() -> list[str]:
-    """Delete the leader; what its successor writes until it has been silent for a while."""
+    """Delete the leader; returns the writes of its successor until it is quiet."""
     name, _ = leader_metrics()
     since = time.time()
     kube.kubectl("delete", "pod", name, "-n", SYSTEM, "--wait=true")
@@ -204,7 +204,7 @@ def restart() -> list[str]:
 
 
 def put_finished() -> list[str]:
-    """Put the finished resources there while no operator runs; what it writes once it does again."""
+    """Create the finished resources while no operator runs; returns its writes after it is started again."""
     replicas = (kube.get("deployment", "kinema-operator", SYSTEM) or {})["spec"]["replicas"]
     selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_OPERATOR}"
     kube.kubectl("scale", DEPLOYMENT, "--replicas=0", "-n", SYSTEM)
@@ -227,7 +227,7 @@ def _leads() -> bool:
 
 
 def start_figures(started: Starts) -> dict[str, float]:
-    """The keys that tell of the start of many trainings."""
+    """Figures of the start of many trainings."""
     to_job, to_children = started.to_job(), started.to_children()
     return {
         "apply_to_job_p50_s": round(percentile(to_job, 50), 2),

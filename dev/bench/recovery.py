@@ -3,9 +3,9 @@
 A worker of three is killed by SIGKILL of every process in its pod's cgroup, agent included, on a uniformly random rank,
 at a uniformly random time within `everySteps` steps, from `everySteps` steps after its round began. The clock runs
 to the end of the first optimizer step after it. minNodes is below nodes, so the survivors go on while the
-replacement comes. Between two kills the group is whole again. Lost steps, those done twice, are read from a log of
-every step that any trainer was seen to end. A lost node (link down, power cut), which
-may be that of the rendezvous, is measured to the first step of a group that is whole again.
+replacement comes. Between two kills all nodes take part again. Lost steps, those done twice, are counted from a log of
+all observed steps. The loss of a node (link down, power cut), which may be that of the rendezvous, is
+measured to the first step of a group of all nodes.
 
 Environment: KINEMA_BENCH_KILLS (20), KINEMA_BENCH_KILLS_PER_RUN (5), KINEMA_BENCH_NODE_LOSSES (4), KINEMA_BENCH_STEPS
 (700) of each run, KINEMA_BENCH_SEED (0).
@@ -44,7 +44,7 @@ LOG_SECONDS = 0.03
 
 
 class StepLog:
-    """Every step that a trainer was seen to end, by its round: a thread that asks them all the time."""
+    """Logs every observed step by round, from threads that poll the trainers."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -86,11 +86,11 @@ class StepLog:
 
     @property
     def round(self) -> int:
-        """The newest that has stepped."""
+        """The newest round that has stepped."""
         return max(self.steps, default=0)
 
     def first_after(self, round_: int, since: float, *, whole: bool = False) -> tuple[int, float] | None:
-        """(round, time) of the first step of a later round, or of one of all nodes."""
+        """(round, time) of the first step of a later round; with `whole`, of one with all nodes."""
         later = (
             (min(ends.values()), number)
             for number, ends in list(self.steps.items())

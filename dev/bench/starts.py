@@ -1,4 +1,4 @@
-"""What an audit log tells of many trainings that start at once: how long each waited, and what each cost. Pure."""
+"""Figures of many trainings that start at once, from an audit log: waiting times and writes. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from kinema_api.training import PLURAL
 
 OWN_CHILDREN = ("jobs", "pods", "secrets")
-"""What is made for each training: the trainers' Job, the pod of its rendezvous, its storage keys."""
+"""Children of each training: the trainers' Job, the rendezvous pod, the Secret with storage keys."""
 SHARED_CHILDREN = ("services", "networkpolicies")
-"""What is made once for all trainings of a namespace."""
+"""Objects shared by all trainings of a namespace."""
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
 
 
@@ -23,7 +23,7 @@ def moment(text: str) -> float:
 
 
 def is_write(event: Mapping[str, Any], user: str) -> bool:
-    """Whether it is a write by this user, one that changed nothing included; Leases excepted."""
+    """Whether a request is a write by this user, even one without effect; Leases excepted."""
     ref = event.get("objectRef") or {}
     return event["user"]["username"] == user and event["verb"] in WRITES and ref.get("resource") != "leases"
 
@@ -37,7 +37,7 @@ class Starts:
     children: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     shared: dict[str, float] = field(default_factory=dict)
     taken: Counter[str] = field(default_factory=Counter)
-    """Writes of the operator that were taken, by verb and resource."""
+    """Successful writes of the operator, by verb and resource."""
     in_burst: Counter[str] = field(default_factory=Counter)
     """Those before the last training had its last child."""
 
@@ -79,7 +79,7 @@ class Starts:
 
 
 def read(events: Iterable[Mapping[str, Any]], namespace: str, operator: str) -> Starts:
-    """What the finished requests to one namespace tell; trainings are named so that no name begins another's."""
+    """The starts in one namespace, from finished requests. No training's name may be a prefix of another's."""
     found = Starts()
     own: list[tuple[float, str]] = []
     for event in events:
@@ -114,7 +114,7 @@ def _child(found: Starts, resource: str, name: str, when: float) -> None:
 def histogram_percentile(metrics: Mapping[str, float], name: str, percent: float) -> tuple[float, int]:
     """A percentile of a Prometheus histogram over all its labels, and of how many samples.
 
-    It is the upper bound of the bucket that it falls into: the true value is not above it.
+    The value is the upper bound of its bucket, so the true percentile is not above it.
     """
     buckets: Counter[float] = Counter()
     for key, value in metrics.items():

@@ -1,4 +1,4 @@
-"""What a training pays for beside its clips: tokens that no clip fills, pixels that are cropped, ranks that wait."""
+"""Overhead of packing: tokens that no clip fills, pixels that are cropped, ranks that wait."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from kinema_model.source import Shape
 
 @dataclass(frozen=True)
 class Waste:
-    """What a run pays for beside its clips, as shares.
+    """Overhead of packing in a run, as shares.
 
     `filler`: of the budget, tokens that no clip used. `rounding`: of the clips' pixels, those beyond whole patches,
     which are cropped. `imbalance`: FLOPs of the slowest rank over the mean, the mean of all steps; `worst_imbalance`

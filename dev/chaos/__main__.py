@@ -1,8 +1,8 @@
-"""make chaos: faults alone and in pairs against one training and a row of generations, on the development cluster.
+"""make chaos: single faults and pairs against one training and several generations, on the development cluster.
 
-Each fault is proven to have taken effect (stage.beds). After each the run must step again on all its nodes, and what
-the witness has seen must be lawful: no two groups stepped or committed at once, every checkpoint that the status named
-lies whole in the bucket, every generation is delivered, and nothing is left when all is deleted.
+Each fault is verified to have taken effect (stage.beds). After each, the run must step again on all its nodes, and the
+witness must have seen no violation: no two groups step or commit at the same time, every checkpoint that the status
+names is complete in the bucket, every generation is delivered, and nothing is left after deletion.
 
 Environment: KINEMA_CHAOS_SEED (0), KINEMA_CHAOS_PAIRS (6; "all"), KINEMA_CHAOS_ONLY (names, with "+" between two).
 """
@@ -33,7 +33,7 @@ def chosen(chance: random.Random) -> list[tuple[str, ...]]:
 
 
 def main() -> int:
-    """Run the matrix; 1 if anything unlawful was seen."""
+    """Run the matrix; 1 if there was a failure or violation."""
     beds.require_root()
     install.install()
     seed = int(os.environ.get("KINEMA_CHAOS_SEED", "0"))

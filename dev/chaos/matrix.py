@@ -1,4 +1,4 @@
-"""The scene that faults are done to, and the faults: which part each strikes, and for how long."""
+"""The workload that faults are injected into, and the faults: which part each one affects, and for how long."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ WATCH_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done, and for how long it lasts."""
+    """A fault, and how long it lasts."""
 
     bed: Callable[[Scene], AbstractContextManager[object]]
     seconds: float
     whole_within: float = 120.0
-    """The group steps on all its nodes again within so long of the fault's end."""
+    """The group must step on all its nodes again within this time after the fault."""
 
 
 class Scene:
-    """A training that runs, a model that is served, and generations that are asked for all the time."""
+    """A training that runs, a model that is served, and a generation for each row."""
 
     def __init__(self, namespace: str, chance: random.Random) -> None:
         self.namespace, self.chance = namespace, chance
@@ -62,11 +62,11 @@ class Scene:
         return runs.stepping(TRAINING, self.namespace, NODES)
 
     def suffer(self, names_: tuple[str, ...]) -> str:
-        """One row of the matrix; what was seen, in words.
+        """Inject one row of faults; returns a description of the outcome.
 
         Raises:
             StageError: a fault had no effect, or the group did not come back.
-            AssertionError: something unlawful was seen.
+            AssertionError: the witness saw a violation.
         """
         kube.until(beds.all_ready, "every node Ready", 180)
         group = kube.until(self.whole, "the group at work before the fault", WHOLE_SECONDS)
@@ -95,7 +95,7 @@ class Scene:
         return f"the rest stepped {rest}, all {NODES} {all_}; {rounds}"
 
     def _watch(self, seconds: float, round_: int) -> tuple[float | None, float | None]:
-        """While a fault lasts: when a later round first stepped, and when one of all nodes did."""
+        """During a fault: when a later round first stepped, and when a later round of all nodes did."""
         rest: float | None = None
         everyone: float | None = None
         end = time.monotonic() + seconds
@@ -110,12 +110,12 @@ class Scene:
         return rest, everyone
 
     def trainer(self) -> dict[str, Any]:
-        """A trainer, drawn at random, as the API server has it."""
+        """The Pod object of a random trainer."""
         pods = {pod.name for pod in runs.trainer_pods(TRAINING, self.namespace)}
         return kube.get("pod", self.chance.choice(sorted(pods)), self.namespace) or {}
 
     def node(self) -> str:
-        """A node without the object store; one with a trainer, unless all of them have come to be beside the store."""
+        """A random node without the object store, with a trainer if there is such a node."""
         stores = {pod["spec"]["nodeName"] for pod in kube.items("pods", install.SYSTEM, "app.kubernetes.io/name=minio")}
         pods = kube.items("pods", self.namespace, f"{names.LABEL_COMPONENT}={names.COMPONENT_TRAINER}")
         nodes = (
@@ -125,7 +125,7 @@ class Scene:
         return str(self.chance.choice(sorted(nodes or others)))
 
     def rendezvous(self) -> str:
-        """uid of the pod in which the trainers meet."""
+        """uid of the rendezvous pod."""
         return str(runs.rendezvous_pod(TRAINING, self.namespace)["metadata"]["uid"])
 
     def _ask(self) -> None:
@@ -134,11 +134,11 @@ class Scene:
         kube.apply(objects.short_clip(name, "made"), self.namespace)
 
     def conclude(self) -> str:
-        """Everything asked for is delivered, and nothing is left of what is deleted.
+        """Wait until all generations are delivered; then delete everything and check that nothing is left.
 
         Raises:
-            StageError: it did not come to that in time.
-            AssertionError: something unlawful was seen.
+            StageError: it did not happen in time.
+            AssertionError: the witness saw a violation.
         """
         for name in self._asked:
 
@@ -210,4 +210,4 @@ FAULTS: dict[str, Fault] = {
     "forging tenant": Fault(_forged, 10, 180),
     "second operator": Fault(lambda s: beds.second_operator(s.namespace), 45, 180),
 }
-"""By the words in which they are printed."""
+"""Faults by the name that is printed."""

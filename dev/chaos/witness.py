@@ -1,4 +1,4 @@
-"""What is seen of a run from outside, all the time: steps of trainers, commits in the bucket, words of the status."""
+"""Observes a run from outside all the time: steps of trainers, commits in the bucket, the status."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from stage import install, kube, runs
 
 POLL_SECONDS = 0.5
 STORE_EVERY = 4
-"""The bucket and the status are looked at in every so manieth look at the trainers."""
+"""The bucket and the status are read once per this many reads of the trainers."""
 
 
 @dataclass
 class Span:
-    """When a round was seen to step, in seconds since the epoch, and at which steps."""
+    """First and last observed time of a round's steps, in seconds since the epoch, and its steps."""
 
     first: float
     last: float
@@ -42,12 +42,12 @@ class Commit:
 
 
 class Witness:
-    """A thread that looks and never touches."""
+    """A thread that only reads."""
 
     def __init__(self, training: str, namespace: str) -> None:
         self._training, self._namespace = training, namespace
         self.pods: dict[str, runs.TrainerPod] = {}
-        """Every trainer ever seen, by uid: one that Kubernetes thinks dead may step on."""
+        """Every trainer ever seen, by uid: one that Kubernetes considers dead may still step."""
         self.spans: dict[tuple[int, int], Span] = {}
         """By attempt and round."""
         self.commits: dict[tuple[int, str], Commit] = {}
@@ -71,7 +71,7 @@ class Witness:
         for turn in itertools.count():
             if self._over.is_set():
                 return
-            # Faults are the point: what cannot be seen now is looked at again.
+            # Reads fail during faults; try again later.
             with suppress(kube.StageError, StorageError, OSError, ValueError, subprocess.TimeoutExpired):
                 self._look(turn % STORE_EVERY == 0)
             time.sleep(POLL_SECONDS)
@@ -122,7 +122,7 @@ class Witness:
         return bool(status.get("lastCheckpoint", {}).get("uri") == uri)
 
     def unlawful(self) -> list[str]:
-        """What must never happen, in words; empty if nothing of it was seen."""
+        """Descriptions of observed violations; empty if there were none."""
         told = [f"{uri} was named by the status and is not in the bucket" for uri in self.lost]
         spans = sorted(self.spans.items())
         for (number, span), (later, next_span) in itertools.pairwise(spans):
@@ -137,7 +137,7 @@ class Witness:
                 told.append(f"the head of attempt {attempt} went back: {before} -> {after}")
             if after.counter == before.counter and after != before:
                 told.append(f"the head of attempt {attempt} changed without counting: {before} -> {after}")
-        # In the order in which heads named them: a group that lost its right must not commit after its successor.
+        # In the order in which heads named them: a superseded group must not commit after its successor.
         for earlier, later_commit in itertools.pairwise(self.commits.values()):
             if (later_commit.attempt, later_commit.round) < (earlier.attempt, earlier.round):
                 told.append(f"{later_commit} was committed after {earlier}")

@@ -1,4 +1,4 @@
-"""All that the trained model is asked: sections of `kinema evaluate`, one by one, its compute points among them."""
+"""Evaluates the trained model: sections of `kinema evaluate`, one by one, including the compute points."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TELL_EVERY: Final = 15.0
 
 
 class Examiner:
-    """Asks within a slice; what was answered before is in the folder."""
+    """Evaluates within a slice; earlier results are in the folder."""
 
     def __init__(self, settings: Settings, folder: Folder, slice_: Slice) -> None:
         self._settings, self._folder, self._slice = settings, folder, slice_

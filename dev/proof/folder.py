@@ -1,6 +1,6 @@
 """The proof's work folder: where training stands, the compute points, the clips that were made, the sections measured.
 
-Every file is put in place at once, so that a call may be killed at any moment; the next one goes on from what is there.
+Every file is replaced atomically, so that a call may be killed at any moment; the next call resumes from the files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SNAPSHOT: Final = "training.pt"
 
 
 class Folder:
-    """Raises `ConfigError` where the folder holds results under other settings, since they cannot be put together."""
+    """Raises `ConfigError` if the folder holds results of other settings, which cannot be combined."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
@@ -31,7 +31,7 @@ class Folder:
 
     @property
     def records(self) -> dict[str, Any]:
-        """What was noted so far, by name."""
+        """Stored records by name."""
         return self._state.found
 
     def note(self, name: str, record: Any) -> None:
@@ -39,11 +39,11 @@ class Folder:
         self._state.write({**self._state.found, name: record})
 
     def keep_training(self, state: Mapping[str, Any]) -> None:
-        """Keep where training stands."""
+        """Store a snapshot of the training."""
         replace_file(self.path / _SNAPSHOT, lambda part: torch.save(dict(state), part))
 
     def training(self, device: torch.device) -> dict[str, Any] | None:
-        """Where training stood; None before its first snapshot."""
+        """The snapshot of the training; None before the first."""
         file = self.path / _SNAPSHOT
         if not file.exists():
             return None
@@ -97,6 +97,6 @@ class Folder:
 
 
 def _save(path: Path, arrays: Mapping[str, Any]) -> None:
-    # By an open file: a name without .npz would get one more ending.
+    # An open file, since numpy adds .npz to a name without it.
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)

@@ -1,7 +1,7 @@
-"""A model whose clips are kept in the work folder, so that a section that was interrupted goes on where it stood.
+"""A model whose clips are stored in the work folder, so that an interrupted section can resume.
 
-A section asks the same questions in the same order each time. What was answered before is read back, and only what is
-new is made: before it, the call may end.
+A section makes the same requests in the same order each time. Stored clips are read back and only new ones are made;
+the call may end before each of these.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 class Recorded:
     """A `Renderer` over the model in `source`; the same as its pipeline but for what it keeps in `folder`.
 
-    Every method raises `SliceOver` where something is to be made and the call's time is used up.
+    Every method raises `SliceOver` if a clip has to be made and the call's time is used up.
     """
 
     def __init__(self, source: Path, config: ModelConfig, folder: Path, slice_: Slice, device: str) -> None:
@@ -57,7 +57,7 @@ class Recorded:
         return Completed(kept["clip"], seams)
 
     def stream(self, *asked: Any, **how: Any) -> Iterator[Video]:
-        """See `Pipeline.stream`; the whole of it is made before its first chunk is told."""
+        """See `Pipeline.stream`; all chunks are made before the first is yielded."""
 
         def make() -> Arrays:
             chunks = list(self._pipeline.stream(*asked, **how))
@@ -90,7 +90,7 @@ def _save(path: Path, made: Arrays) -> None:
 
 
 def _tell(tell: Callable[[bytes], object], value: Any) -> None:
-    """All that a question holds, without ambiguity, bytes of tensors among it."""
+    """An unambiguous encoding of a request, including the bytes of tensors."""
     if isinstance(value, torch.Tensor):
         _tell(tell, (str(value.dtype), tuple(value.shape)))
         tell(value.detach().cpu().contiguous().numpy().tobytes())

@@ -1,7 +1,7 @@
-"""What the proof trains and how it asks: everything that changes a figure, from the environment.
+"""Settings of the proof: everything that changes a figure, from the environment.
 
-A preset is taken with what the proof needs of it: it streams, does the tasks that are judged, and sees the full world
-in several lengths, rates and sizes.
+A preset is changed for the proof: it streams, is trained on the tasks that are judged, and on the full world in several
+lengths, rates and sizes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Batches of the training, in the order of its steps: made when they are asked for, or ahead by other processes.
 
-What a step holds follows from its number and from where the planner was (`StepPlanner`), so both ways give the same.
-On a GPU the device is done with a step long before one core has made the next, so as many processes as there are
-cores make batches ahead. Sizes are theirs too: a planner needs them first, and each costs a scene.
+The samples of a step depend on its number and the planner's position (`StepPlanner`), so both ways give the same
+batches. A GPU finishes a step long before one core has made the next batch, so several processes make batches ahead.
+They compute the clips' sizes too: the planner needs these first, and each one takes the making of a scene.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Ahead:
         self._sizes: dict[int, AsyncResult[list[int]]] = {}
         self._step, self._state, self._depth = step, state, depth
         self._coming: deque[tuple[AsyncResult[Made], StreamState]] = deque()
-        # Processes take seconds to start, which is nothing that training waits for.
+        # Start the processes early: they take seconds, which must not count as training time.
         self._ask()
         _answer(self._coming[0][0])
 
@@ -165,7 +165,7 @@ class Ahead:
         for ahead in range(number, number + _SIZES_AHEAD):
             if ahead not in self._sizes:
                 self._sizes[ahead] = self._pool.apply_async(_sizes, (ahead * _SIZES_AT_ONCE,))
-        # What is passed over by the planner is never far behind.
+        # Samples that the planner skips are never far behind.
         self._sizes.pop(number - _SIZES_AHEAD, None)
         return _answer(self._sizes[number])[index % _SIZES_AT_ONCE]
 

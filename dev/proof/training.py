@@ -1,8 +1,8 @@
 """The one training of the proof: so many seconds by the clock, in as many calls as it takes, exactly as in one.
 
-The clock counts whole steps, with their waiting for data. Making the network, compiling it and snapshots stand beside
-it. The learning rate follows the share of the seconds that are gone, since nobody knows how many steps they hold. A
-call that was killed loses what came after the last snapshot, of weights and clock alike.
+The clock counts whole steps, including their waiting for data, but not the making of the network, compilation and
+snapshots. The learning rate depends on the share of the seconds that have passed, since the number of steps is not
+known before. A killed call loses weights and clock since the last snapshot.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from proof.supply import Inline, Supply, supply_of
 from stage.slices import Slice
 
 SNAPSHOT_SECONDS: Final = 60.0
-# Steps after which the device is waited for, so that the clock does not run ahead of it.
+# Synchronise with the device after this many steps, so that the clock stays correct.
 _TOGETHER: Final = 10
 # Batches in a row that compile nothing, after which the blocks know what varies; and most batches of the warm-up.
 _CALM: Final = 3

@@ -3,8 +3,7 @@
     with bad_store("dripping") as store:
         ... store.endpoint ... store.hits
 
-Each kind misbehaves in one way; what it does not spoil it answers as an empty S3 with STS would. `KINDS` names
-them all.
+Each kind misbehaves in one way and otherwise answers like an empty S3 store with STS. `KINDS` names them all.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 KEYS: Final = {"accessKey": "any-key", "secretKey": "any-secret"}
-"""Keys that every bad store takes."""
+"""Keys that every bad store accepts."""
 HUGE_BYTES: Final = 600 << 20
 BLOCK: Final = b"x" * (64 << 10)
 DRIP_SECONDS: Final = 0.5
@@ -56,21 +55,21 @@ class BadStore:
 
     @property
     def hits(self) -> int:
-        """Requests so far; connections for a kind that reads none."""
+        """Number of requests so far, or of connections for a kind that reads no requests."""
         return len(self.requests)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What all kinds share; `spoil` says whether it has answered in its bad way."""
+    """Common to all kinds; `spoil` returns whether it has sent a bad answer."""
 
     protocol_version = "HTTP/1.1"
     store: BadStore
     over: threading.Event
     target: str = ""
-    """Where a redirect leads to."""
+    """Target of redirects."""
 
     def handle_any(self) -> None:
-        """Take the request, then answer badly or as an empty store."""
+        """Read the request, then answer badly or as an empty store."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.store.requests.append(f"{self.command} {self.path}")
         self.close_connection = True
@@ -102,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.command == "GET" and self.is_bucket
 
     def end_headers(self) -> None:
-        """Say that the connection ends here, as it does."""
+        """Close the connection after each answer, and announce it."""
         self.send_header("Connection", "close")
         super().end_headers()
 
@@ -127,7 +126,7 @@ def _silent(handler: Handler) -> bool:
 
 
 def _dripping(handler: Handler) -> bool:
-    """One byte of the header now and then: no time-out per read ever ends it."""
+    """One byte of the header now and then, so that no time-out per read expires."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
     while not handler.over.wait(DRIP_SECONDS):
         handler.wfile.write(b"x")
@@ -136,7 +135,7 @@ def _dripping(handler: Handler) -> bool:
 
 
 def _dripping_body(handler: Handler) -> bool:
-    """A bucket that is there, and objects and lists that come a byte at a time."""
+    """A bucket that exists, with objects and lists that arrive byte by byte."""
     if handler.command == "HEAD":
         return _head(handler, 1 << 20)
     _begin(handler, length=1 << 20)
@@ -147,7 +146,7 @@ def _dripping_body(handler: Handler) -> bool:
 
 
 def _endless(handler: Handler) -> bool:
-    """Answers that never end and never pause."""
+    """Answers without end."""
     if handler.command == "HEAD":
         return _head(handler, 1 << 20)
     _begin(handler, length=None)
@@ -157,7 +156,7 @@ def _endless(handler: Handler) -> bool:
 
 
 def _endless_list(handler: Handler) -> bool:
-    """Each page of the list says that another one follows."""
+    """Every page of the list announces another page."""
     if not handler.is_list:
         return False
     asked = parse_qs(urlsplit(handler.path).query)
@@ -170,7 +169,7 @@ def _endless_list(handler: Handler) -> bool:
 
 
 def _empty_pages(handler: Handler) -> bool:
-    """A list without an object and without an end."""
+    """An endless list of empty pages."""
     if not handler.is_list:
         return False
     following = "<NextContinuationToken>again</NextContinuationToken>"
@@ -189,13 +188,13 @@ def _html(handler: Handler) -> bool:
 
 
 def _html_as_xml(handler: Handler) -> bool:
-    """The page of a proxy that knows no content types."""
+    """The HTML page of a proxy, sent as XML."""
     handler.answer(200, HTML, XML)
     return True
 
 
 def _huge_manifest(handler: Handler) -> bool:
-    """Every object is there, and has 600 MiB."""
+    """Every object exists and has 600 MiB."""
     if handler.is_bucket or handler.command not in ("GET", "HEAD"):
         return False
     if handler.command == "HEAD":
@@ -263,7 +262,7 @@ _SPOIL: Final[dict[str, Callable[[Handler], bool]]] = {
     "good": lambda handler: False,
 }
 KINDS: Final = ("refusing", *(kind for kind in _SPOIL if kind != "good"))
-"""All that are bad; `good` is an empty store."""
+"""All bad kinds; the kind `good` is an empty store."""
 
 
 @contextmanager
@@ -281,7 +280,7 @@ def bad_store(kind: str, target: str = "") -> Iterator[BadStore]:
         request_queue_size = 128
 
         def handle_error(self, request: object, client_address: object) -> None:
-            """A client that hangs up is what is wanted here."""
+            """No traceback: clients are expected to close such connections."""
 
     server = Server(("127.0.0.1", 0), made)
     store.endpoint = f"http://127.0.0.1:{server.server_address[1]}"

@@ -1,9 +1,9 @@
-"""Test beds: faults of nodes, network, store and disk, each proven to have taken effect before it counts.
+"""Test beds: faults of nodes, network, store and disk, each verified to have taken effect.
 
-A bed is a context manager: the fault holds inside it and is taken back at its end, whatever happened meanwhile. On
-entry it waits until it sees the effect of the fault itself (a refused connection, a process that is gone, a write that
-fails), never of what Kinema makes of it, and raises StageError otherwise: a fault that did not happen proves nothing.
-All of them need the development cluster of this machine.
+A bed is a context manager: the fault lasts for its body and is always undone at the end. On entry it waits for the
+direct effect of the fault (a refused connection, a process that is gone, a write that fails), not for Kinema's
+reaction, and raises StageError if there is none: a test proves nothing without its fault. All beds need the
+development cluster.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def pod_of(uid: str) -> dict[str, object]:
 def cut_off_from_api(node: str) -> Iterator[None]:
     """A node that exchanges no packets with the API server, and only with it: kubelet and kube-proxy are on their own.
 
-    Both ways are closed: on a watch that is open already the API server would still be heard.
+    Both directions are blocked: otherwise events of open watches would still arrive.
     """
     inside = network.in_namespace(index_of(node))
     there = ["-d", network.HOST_ADDRESS, "-p", "tcp", "--dport", str(API_PORT), "-j", "DROP"]
@@ -87,7 +87,7 @@ def cut_off_from_api(node: str) -> Iterator[None]:
 
 @contextmanager
 def link_down(node: str) -> Iterator[None]:
-    """A node whose wire is pulled: its pods run on and hear nobody."""
+    """A node without network: its pods keep running but reach no other node."""
     port = f"{network.PREFIX}n{index_of(node)}"
     run(["ip", "link", "set", port, "down"])
     try:
@@ -100,7 +100,7 @@ def link_down(node: str) -> Iterator[None]:
 
 @contextmanager
 def power_cut(node: str) -> Iterator[None]:
-    """A node whose processes all die at once, kubelet and containers, and which comes up again at the end."""
+    """A node whose processes (kubelet, containers) all die at once; it starts again at the end."""
     uids = [pod["metadata"]["uid"] for pod in pods_on(node)]
     install.cluster_tool("stop", node)
     try:
@@ -112,7 +112,7 @@ def power_cut(node: str) -> Iterator[None]:
 
 @contextmanager
 def drained(node: str) -> Iterator[None]:
-    """A node that an administrator empties, as before maintenance, and gives back at the end."""
+    """A node that is drained, as before maintenance, and uncordoned at the end."""
     options = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=150s")
     try:
         kube.kubectl("drain", node, *options, seconds=180)
@@ -135,13 +135,13 @@ def pods_on(node: str) -> list[dict[str, Any]]:
 
 
 def ready(node: str) -> bool:
-    """What Kubernetes says of a node."""
+    """Whether Kubernetes reports a node as Ready."""
     path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
     return kube.kubectl("get", "node", node, "-o", path).strip() == "True"
 
 
 def all_ready() -> bool:
-    """Whether no node is missed."""
+    """Whether all nodes are Ready."""
     path = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}"
     return set(kube.kubectl("get", "nodes", "-o", path).split()) == {"True"}
 
@@ -151,7 +151,7 @@ def all_ready() -> bool:
 
 @contextmanager
 def paused(pod_uid: str) -> Iterator[None]:
-    """A pod whose processes are frozen: they neither answer nor close their connections."""
+    """A pod whose processes are stopped (SIGSTOP): they neither answer nor close their connections."""
     with faults.paused(pod_uid, 0):
         prove(lambda: all(map(_stopped, faults.pod_processes(pod_uid))), "every process of the pod is stopped")
         yield
@@ -166,7 +166,7 @@ def _stopped(pid: int) -> bool:
 
 @contextmanager
 def api_server_away() -> Iterator[None]:
-    """An API server that answers nobody."""
+    """An API server that does not answer."""
     with faults.api_server_away(0):
         prove(lambda: not _api_answers(), "the API server is silent")
         yield
@@ -199,7 +199,7 @@ def _store_answers(seconds: str = "2") -> bool:
 
 @contextmanager
 def store_silent() -> Iterator[None]:
-    """An object store that takes connections and says nothing."""
+    """An object store that accepts connections and does not answer."""
     with paused(_store_pod()):
         prove(lambda: not _store_answers(), "the store is silent")
         yield
@@ -207,8 +207,8 @@ def store_silent() -> Iterator[None]:
 
 @contextmanager
 def store_away() -> Iterator[None]:
-    """An object store that refuses every connection, and breaks those that are open; its data stay."""
-    # The first process is the sandbox's, which outlives the container.
+    """An object store that refuses connections and breaks open ones; its data stay."""
+    # The first process is the sandbox's, which must survive.
     inside = ["nsenter", f"--target={min(faults.pod_processes(_store_pod()))}", "--net", "--"]
     rule = ["INPUT", "-p", "tcp", "--dport", str(STORE_PORT), "-j", "REJECT", "--reject-with", "tcp-reset"]
     run([*inside, "iptables", "--wait", "-I", *rule])
@@ -222,7 +222,7 @@ def store_away() -> Iterator[None]:
 
 @contextmanager
 def disk_full(pod_uid: str) -> Iterator[None]:
-    """A pod whose scratch folder takes nothing more: a tiny file system is laid over its folder for staged files."""
+    """A pod whose scratch folder is full: a tiny file system is mounted over its folder for staged files."""
     pid = max(faults.pod_processes(pod_uid))
     inside = ["nsenter", f"--target={pid}", "--mount", "--"]
     run([*inside, "mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=1777", "tmpfs", names.SCRATCH_DIR])
@@ -234,7 +234,7 @@ def disk_full(pod_uid: str) -> Iterator[None]:
         succeeds([*inside, "umount", "-l", names.SCRATCH_DIR])
 
 
-# Who misbehaves
+# Misbehaving clients and operators
 
 
 @contextmanager
@@ -261,8 +261,8 @@ def two_rendezvous(training: str, namespace: str, seconds: float = 60.0) -> Iter
 
 
 def forge(training: str, namespace: str) -> list[str]:
-    """What a tenant can write: a manifest of a checkpoint that does not exist, by the trainer's own keys, a progress
-    file and a termination message, in its own pods. What was forged, in words."""
+    """Forge what a tenant can write: with the trainer's keys a manifest of a checkpoint that does not exist, and in its
+    own pods a progress file and a termination message. Returns a description of what was forged."""
     secret = kube.get("secret", names.storage_secret_name(training), namespace) or {}
     keys = StoreCredentials.model_validate_json(base64.b64decode(secret["data"][names.STORAGE_CREDENTIALS_KEY]))
     found = kube.get("vmt", training, namespace) or {}
@@ -308,15 +308,15 @@ def second_operator(namespace: str, chart: Path = install.CHART, *values: str) -
 
 
 def hold(seconds: float) -> None:
-    """Let a fault last: its length is what is tested, there is no condition to await."""
+    """Sleep: the duration of a fault is part of the test, so there is no condition to wait for."""
     time.sleep(seconds)
 
 
 def require_root() -> None:
-    """Beds reach into namespaces of nodes and pods.
+    """Check for root, which entering the namespaces of nodes and pods needs.
 
     Raises:
-        StageError: without root there are none.
+        StageError: this process is not root.
     """
     if os.geteuid() != 0:
         raise kube.StageError("test beds reach into the nodes' namespaces: run as root")

@@ -1,6 +1,6 @@
-"""Faults as the measures define them: a worker is killed by SIGKILL of every process in its pod's cgroup.
+"""Faults of processes: a worker is killed by SIGKILL of every process in its pod's cgroup.
 
-Works on any cluster whose nodes share this machine's process table, by looking processes up by their cgroup.
+Works on any cluster whose nodes share this machine's process table: processes are found by their cgroup.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def pod_processes(pod_uid: str) -> list[int]:
 
 
 def signal_pod(pod_uid: str, number: signal.Signals) -> int:
-    """Send a signal to every process of a pod; how many got it."""
+    """Send a signal to every process of a pod; returns how many got it."""
     sent = 0
     for pid in pod_processes(pod_uid):
         try:
@@ -46,7 +46,7 @@ def signal_pod(pod_uid: str, number: signal.Signals) -> int:
 def kill_pod(pod_uid: str) -> int:
     """SIGKILL every process of a pod, its agent and sandbox included; how many there were.
 
-    Repeats until none is left, since a fork may slip through between reading and killing.
+    Repeats until none is left, since a process may fork between listing and killing.
     """
     killed: set[int] = set()
     while left := [pid for pid in pod_processes(pod_uid) if not _is_zombie(pid)]:
@@ -64,14 +64,14 @@ def _is_zombie(pid: int) -> bool:
 
 @contextmanager
 def paused(pod_uid: str, seconds: float) -> Iterator[None]:
-    """Hold every process of a pod still for a while: it neither answers nor closes its connections."""
+    """Stop every process of a pod for a while: it neither answers nor closes its connections."""
     with _held(pod_processes(pod_uid), seconds):
         yield
 
 
 @contextmanager
 def api_server_away(seconds: float) -> Iterator[None]:
-    """Hold the development cluster's API server still for a while."""
+    """Stop the development cluster's API server for a while."""
     with _held(cluster_processes("kube-apiserver"), seconds):
         yield
 
@@ -79,7 +79,7 @@ def api_server_away(seconds: float) -> Iterator[None]:
 def cluster_processes(program: str) -> list[int]:
     """Processes of the development cluster whose program file starts with this name.
 
-    Integration tests run the same programs beside the cluster; its own are those that are told to use its state folder.
+    Integration tests run the same programs; those of the cluster have its state folder in their arguments.
     """
     state = str(Settings.from_environment().state)
     found = []
@@ -102,7 +102,7 @@ def _held(pids: list[int], seconds: float) -> Iterator[None]:
         os.kill(pid, signal.SIGSTOP)
     try:
         yield
-        # The length of the outage is what is tested here; there is no condition to await.
+        # The duration of the outage is part of the test, so there is no condition to wait for.
         time.sleep(seconds)
     finally:
         for pid in pids:

@@ -1,4 +1,4 @@
-"""Puts Kinema onto the cluster as a platform team would: images, then the Helm chart."""
+"""Installs Kinema on the cluster as a platform team would: images, then the Helm chart."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cluster_tool(*args: str, capture: bool = False) -> str:
 
 
 def control_plane_image() -> tuple[Path, str]:
-    """Build the control-plane image, or find it built; the archive's path, and a digest of what it was built from."""
+    """Build the control-plane image if needed; returns the archive's path and a digest of its sources."""
     out = subprocess.run(
         [sys.executable, str(REPOSITORY / "images" / "build.py")], check=True, text=True, stdout=subprocess.PIPE
     ).stdout
@@ -59,7 +59,7 @@ def helm(*args: str) -> str:
 
 
 def public_endpoint() -> str:
-    """Where MinIO answers from outside the cluster network: a node's address and the chart's node port."""
+    """URL of MinIO from outside the cluster network: a node's address and the chart's node port."""
     nodes = json.loads(kube.kubectl("get", "nodes", "-o", "json"))["items"]
     address = next(a["address"] for a in nodes[0]["status"]["addresses"] if a["type"] == "InternalIP")
     return f"http://{address}:{PUBLIC_PORT}"
@@ -82,7 +82,7 @@ def upgrade(content: str, *extra: str) -> None:
         "minio.enabled=true",
         "--set",
         f"minio.nodePort={PUBLIC_PORT}",
-        # The image keeps its name when it is built anew; its content restarts the operator.
+        # A rebuilt image keeps its name; the digest of its content restarts the operator.
         "--set-string",
         f"operator.podAnnotations.image={content}",
         *worker_values(),

@@ -19,7 +19,7 @@ POLL_SECONDS = 0.5
 
 
 class StageError(Exception):
-    """The cluster did not do what was asked in time; the message says what was seen last."""
+    """The cluster did not reach a state in time; the message contains the last observation."""
 
 
 def kubeconfig() -> str:
@@ -42,7 +42,7 @@ def kubectl(*args: str, stdin: str | None = None, check: bool = True, seconds: f
     """Output of a kubectl command.
 
     Raises:
-        StageError: with kubectl's own words, if it fails and `check` is set.
+        StageError: it fails and `check` is set; the message is kubectl's.
     """
     done = subprocess.run(
         [tool("kubectl"), "--kubeconfig", kubeconfig(), *args],
@@ -60,10 +60,10 @@ def kubectl(*args: str, stdin: str | None = None, check: bool = True, seconds: f
 def download(name: str, namespace: str, field: str, path: Path) -> Path:
     """Fetch a file of a generation (video, thumbnail, spritesheet) with `kinema download`, which checks its digest.
 
-    `install.let_download` or manifests/samples/download.yaml must have let it.
+    Needs the rights of `install.let_download` or manifests/samples/download.yaml.
 
     Raises:
-        StageError: with the command's own words.
+        StageError: the command failed; the message is its own.
     """
     where = ["--kubeconfig", kubeconfig(), "-n", namespace]
     done = subprocess.run(

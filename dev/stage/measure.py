@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 CALM_IDLE = 0.85
-"""Share of idle processor time of a machine on which nothing but a cluster at rest runs."""
+"""Share of idle processor time of a machine on which only an idle cluster runs."""
 CALM_SAMPLES = 8
 """That many seconds in a row."""
 
 
 def percentile(samples: list[float], percent: float) -> float:
-    """Nearest-rank percentile: a value that was really seen."""
+    """Nearest-rank percentile, which is always one of the values."""
     ordered = sorted(samples)
     index = max(0, -(-len(ordered) * percent // 100) - 1)
     return ordered[int(index)]
@@ -28,7 +28,7 @@ def machine() -> str:
 
 
 def quiet(seconds: float = 180.0) -> bool:
-    """Wait until whatever ran before has left the processors alone; False if it has not in that time."""
+    """Wait until the processors are idle; False if they are not within the time."""
     deadline, calm = time.monotonic() + seconds, 0
     while calm < CALM_SAMPLES and time.monotonic() < deadline:
         idle, total = _processor_time()

@@ -1,4 +1,4 @@
-"""The next batch is made while the device works on this one."""
+"""Makes the next batch while the device works on the current one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Prefetch(Generic[T]):
         if self._stream is None:
             return self._make(), None
         with torch.cuda.stream(self._stream):
-            # Memory of the batch before may still be read by what the device has yet to do.
+            # Queued work of the device may still read the memory of the previous batch.
             if free is not None:
                 self._stream.wait_event(free)
             return self._make(), self._stream.record_event()

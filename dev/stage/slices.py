@@ -1,4 +1,4 @@
-"""Long measurements in calls of limited length: when a call must end, and files that survive its being killed."""
+"""Long measurements in calls of limited duration: when a call must end, and files that survive a kill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SliceOver(Exception):
 
 
 class Slice:
-    """One call of so many seconds, counted from when it is made."""
+    """One call of limited duration, counted from the creation of this object."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -38,16 +38,16 @@ class Slice:
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` make a file and put it in place at once: a process killed while writing leaves the old one."""
+    """Replace a file atomically: a process killed while writing leaves the old one."""
     part = path.with_name(f"{path.name}.part")
     write(part)
     os.replace(part, path)
 
 
 class StateFile:
-    """What was found so far, in a JSON file, under settings that may not change: it could not be put together.
+    """Results so far, in a JSON file, together with the settings that they were measured with.
 
-    Raises `ConfigError` where the file holds findings under other settings; `advice` says what to do then.
+    Raises `ConfigError` if the file holds results of other settings, which do not combine; `advice` ends the message.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], advice: str) -> None:
@@ -60,7 +60,7 @@ class StateFile:
         self.found: dict[str, Any] = stored.get("records", {})
 
     def write(self, found: Mapping[str, Any]) -> None:
-        """Keep this in place of what was found before."""
+        """Replace the stored results."""
         self.found = dict(found)
         text = json.dumps({"settings": self._settings, "records": self.found})
         replace_file(self._path, lambda part: part.write_text(text))

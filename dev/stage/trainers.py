@@ -1,4 +1,4 @@
-"""A training's processes on this machine, one by one: the argv and env of the AppDef, started, killed and frozen."""
+"""Starts, kills and stops the processes of a training one by one, with the argv and env of its AppDef."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from kinema_jobs.train.progress import ProgressFile, read_progress
 from kinema_model.config import PRESETS
 
 PATIENCE = 240.0
-"""Far above what anything here takes: a loaded machine is no failure."""
+"""Far above any wait here, so that no test fails on a loaded machine."""
 
 
 CLIPS = 3
-"""Clips of a global batch: two nodes have uneven shares."""
+"""Clips of a global batch: odd, so that two nodes have uneven shares."""
 
 
 def tiny_training(steps: int, nodes: int = 2, **changes: Any) -> VideoModelTraining:
@@ -75,7 +75,7 @@ class Trainers:
         self._service = self._start(self._app.roles[0], "rendezvous", {})
 
     def kill_service(self) -> None:
-        """As the death of the store's pod would."""
+        """SIGKILL the rendezvous service, like the death of its pod."""
         assert self._service
         self._service.kill()
         self._service.wait()
@@ -93,7 +93,7 @@ class Trainers:
             self._agents[index] = self._start(self._app.roles[1], str(index), own)
 
     def start_missing(self, *indices: int) -> None:
-        """Agents that do not run, and the service."""
+        """Start the agents that do not run, and the service."""
         if self._service is None or self._service.poll() is not None:
             self.start_service()
         self.start(*(i for i in indices if i not in self._agents or self._agents[i].poll() is not None))
@@ -110,7 +110,7 @@ class Trainers:
         )
 
     def signal(self, index: int, number: signal.Signals) -> None:
-        """To every process of a node."""
+        """Send a signal to every process of a node."""
         os.killpg(self._agents[index].pid, number)
 
     def kill(self, index: int) -> None:
@@ -119,19 +119,19 @@ class Trainers:
         self._agents[index].wait()
 
     def progress(self, index: int) -> ProgressFile:
-        """What a node last wrote."""
+        """The progress that a node last wrote."""
         return read_progress(self.folders.progress(index)) or ProgressFile(run=0, attempt=0)
 
     def termination_message(self, index: int) -> TerminationMessage:
-        """What a node said as it ended."""
+        """The termination message of a node."""
         return TerminationMessage.model_validate_json(self.folders.termination_message(index).read_bytes())
 
     def log(self, name: int | str) -> str:
-        """What a process has printed."""
+        """The output of a process."""
         return (self.folders.work / f"{name}.log").read_text()
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait for a condition; fails with the ends of all logs."""
+        """Wait for a condition; fails with the last lines of all logs."""
         end = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > end:

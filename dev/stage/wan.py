@@ -1,6 +1,6 @@
-"""Our network and diffusers' own over the very same weights, and sets of clips that either takes.
+"""Our network and the one of diffusers with the same weights, and sets of clips for both.
 
-Ours takes a set as one pack, theirs each shape as a batch of its own without padding.
+Ours takes a set as one pack, theirs takes each shape as a separate batch without padding.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Clips:
 
     @property
     def numbers(self) -> int:
-        """Numbers that a network says of this set."""
+        """Number of values that a network predicts for this set."""
         return sum(target.numel() for target in self.targets)
 
 
@@ -71,7 +71,7 @@ class Ours:
         return pack_samples([Sample((part,), text) for part, text in zip(parts, clips.texts, strict=True)], clips.patch)
 
     def velocity(self, pack: Pack) -> Tensor:
-        """What the network says, channels first as patches are."""
+        """The predicted velocity, channels first as in patches."""
         emitted: Tensor = self.network(pack)
         return emitted.view(len(emitted), prod(self.network.config.patch_size), -1).transpose(1, 2).flatten(1)
 
@@ -124,7 +124,7 @@ class Theirs:
 
 
 def pair(config: NetworkConfig, dtype: torch.dtype, device: torch.device) -> tuple[Ours, Theirs]:
-    """Both networks over the same memory, in the dtypes that diffusers loads them in."""
+    """Both networks, sharing their weights, in the dtypes that diffusers loads."""
     torch.manual_seed(0)
     fields = config.to_diffusers()
     del fields["_class_name"]
@@ -140,7 +140,7 @@ def pair(config: NetworkConfig, dtype: torch.dtype, device: torch.device) -> tup
 
 
 def in_order(batches: list[Tensor], clips: Clips) -> list[Tensor]:
-    """Tokens of each clip, from what they say of each shape."""
+    """Tokens of each clip, from their output for each shape."""
     each = {
         number: patchify(latents, clips.patch)
         for group, batch in zip(clips.groups, batches, strict=True)

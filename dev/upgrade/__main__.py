@@ -1,9 +1,9 @@
-"""make upgrade-test FROM=<rev>: what an upgrade costs those who are at work.
+"""make upgrade-test FROM=<rev>: the effect of an upgrade on running trainings and served models.
 
-The chart and the control-plane image of an older revision are installed, in place of this one's, with a training that
-steps and a model that is served; then this checkout's are put over them by `helm upgrade`. The training's pods must go
-on as they are, or from its last checkpoint at worst; the model must answer requests before and after; and the CRDs
-must read what the older operator wrote.
+Installs the chart and the control-plane image of an older revision, with a training that steps and a model that is
+served, and then upgrades to this checkout by `helm upgrade`. The training's pods must keep running or, at worst, resume
+from its last checkpoint; the model must serve requests before and after; and the CRDs must accept the objects that the
+older operator wrote.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OLD_WORKER = "localhost/kinema/worker-host:before"
 
 
 def checkout(revision: str) -> Path:
-    """The files of a revision, with this checkout's environment. They stay: containers have them as a mount."""
+    """The files of a revision, with this checkout's environment. They are kept, since containers mount them."""
     commit = subprocess.run(
         ["git", "rev-parse", "--verify", f"{revision}^{{commit}}"],
         check=True,
@@ -62,7 +62,7 @@ install.upgrade(content, "--set", sys.argv[1])
 
 
 def generate(name: str) -> float:
-    """Ask for a clip and wait for it; the seconds that it took."""
+    """Request a clip and wait for it; returns the seconds that it took."""
     kube.apply(objects.short_clip(name, MODEL), NAMESPACE)
     began = time.monotonic()
 
@@ -77,7 +77,7 @@ def generate(name: str) -> float:
 
 
 def main() -> int:
-    """Upgrade, and say what it cost."""
+    """Upgrade, and print the effect."""
     revision = sys.argv[1] if len(sys.argv) > 1 else "HEAD~1"
     kube.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", seconds=300)
     kube.restricted_namespace(NAMESPACE)
@@ -85,7 +85,7 @@ def main() -> int:
     try:
         if "kinema" in install.helm("list", "-n", install.SYSTEM, "-q"):
             install.helm("uninstall", install.RELEASE, "-n", install.SYSTEM, "--wait")
-        # The key of the store outlives its release, and an older chart knows nothing of it.
+        # The store's key survives its release, and an older chart does not expect it.
         kube.kubectl("delete", "namespace", install.SYSTEM, "--ignore-not-found", seconds=300)
         install_from(tree)
         kube.apply(objects.tiny_training(MODEL, 40, publish={"model": MODEL}), NAMESPACE)
