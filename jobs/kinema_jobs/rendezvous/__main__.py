@@ -38,10 +38,10 @@ def main() -> int:
 
 
 async def _serve(authority: Authority, given: argparse.Namespace) -> int:
-    told_to_go = asyncio.Event()
+    stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):  # before any client can know that this process runs
-        loop.add_signal_handler(number, told_to_go.set)
+        loop.add_signal_handler(number, stopping.set)
     server = RendezvousServer(authority)
     try:
         port = await server.start(given.host or None, given.port)
@@ -50,8 +50,8 @@ async def _serve(authority: Authority, given: argparse.Namespace) -> int:
         return USER_ERROR
     logging.info("rendezvous of %s on port %d, at least %d nodes", authority.run_id, port, authority.min_nodes)
     turn = asyncio.create_task(server.run())
-    told = asyncio.create_task(told_to_go.wait())
-    await asyncio.wait({turn, told}, return_when=asyncio.FIRST_COMPLETED)
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait({turn, stop}, return_when=asyncio.FIRST_COMPLETED)
     if turn.done():
         await turn  # raises the error that ended it
     await server.depart()

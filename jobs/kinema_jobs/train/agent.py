@@ -73,15 +73,15 @@ class TrainingAgent(LocalElasticAgent):
         self._lease = lease
         self._settings = settings
         self._telemetry = telemetry
-        self._told_to_leave = False
+        self._asked_to_leave = False
         self._fruitless = 0
         self._crashes = 0
         self._oom_kills = failures.oom_kills()
         self._assignment: Assignment | None = None
 
-    def told_to_leave(self) -> bool:
+    def asked_to_leave(self) -> bool:
         """Whether SIGTERM has come."""
-        return self._told_to_leave
+        return self._asked_to_leave
 
     def take_signals(self) -> None:
         """Make SIGTERM ask this node to leave; torchelastic's own handlers raise wherever the process is."""
@@ -93,7 +93,7 @@ class TrainingAgent(LocalElasticAgent):
     def _invoke_run(self, role: str = ROLE) -> RunResult:
         group = self._worker_group
         try:
-            while not self._told_to_leave:
+            while not self._asked_to_leave:
                 self._initialize_workers(group)
                 result = self._attend(group)
                 self._kill(group)
@@ -105,7 +105,7 @@ class TrainingAgent(LocalElasticAgent):
         except RendezvousConnectionError as error:
             return self._failed(TerminationMessage(failure_class="network", message=str(error), step=self._step()))
         except (RendezvousGracefulExitError, SignalException):
-            self._told_to_leave = True
+            self._asked_to_leave = True
         self._kill(group)
         return self._failed(TerminationMessage(failure_class="preemption", message=_LEFT, step=self._step()))
 
@@ -158,12 +158,12 @@ class TrainingAgent(LocalElasticAgent):
             if notice is not None and not notice.planned:
                 self._over(notice)
                 return None
-            if stop_by is None and (self._told_to_leave or notice is not None):
+            if stop_by is None and (self._asked_to_leave or notice is not None):
                 patience = self._leave_seconds()
                 stop_by = time.monotonic() + patience
                 logger.info("round %d ends at the next step: %s", place.number, _why(notice))
                 self._lease.ask_to_stop(True)
-                if self._told_to_leave:
+                if self._asked_to_leave:
                     membership.leaving()
             if stop_by is not None and time.monotonic() > stop_by:
                 logger.warning("the worker did not finish its step within %g s and is killed", patience)
@@ -177,7 +177,7 @@ class TrainingAgent(LocalElasticAgent):
         now = read_progress(self._settings.progress_file)
         measured = leaving_seconds(now.step_seconds, now.checkpoint_seconds) if now else 0.0
         wanted = max(self._settings.leave_seconds, measured)
-        if not self._told_to_leave:
+        if not self._asked_to_leave:
             return wanted
         assert self._assignment is not None
         most = max(1.0, self._assignment.config.grace_seconds - GRACE_MARGIN_SECONDS)
@@ -285,7 +285,7 @@ class TrainingAgent(LocalElasticAgent):
         group.state = WorkerState.STOPPED
 
     def _leave_soon(self, number: int, frame: object) -> None:
-        self._told_to_leave = True
+        self._asked_to_leave = True
 
 
 _LEFT: Final = "the node received SIGTERM: its work continues elsewhere from the last checkpoint"

@@ -111,7 +111,7 @@ def _attend(
     membership = Membership(settings.rendezvous, config.rendezvous_id, settings.pod_name, on_lease=lease.grant)
     telemetry.rendezvous_silent = membership.silent_seconds
     telemetry.rendezvous_lease = membership.lease_seconds
-    rendezvous = KinemaRendezvous(membership, settings.pod_ip, slots, lambda: agent.told_to_leave())
+    rendezvous = KinemaRendezvous(membership, settings.pod_ip, slots, lambda: agent.asked_to_leave())
 
     def assign(handler: KinemaRendezvous) -> Assignment:
         assert handler.place is not None

@@ -52,7 +52,7 @@ class Telemetry(Collector):
             return found.model_copy(update={"rank": -1, "world_size": 0, "nodes": 0})
         return found
 
-    def told(self) -> TrainerProgress:
+    def wire_progress(self) -> TrainerProgress:
         """The newest progress as /progress serves it, with ages instead of times of this machine's clock."""
         found, now = self.progress(), time.monotonic()
         fields = found.model_dump(include=set(TrainerProgress.model_fields))
@@ -149,7 +149,7 @@ def serve(telemetry: Telemetry, port: int) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/progress":
-                body = telemetry.told().model_dump_json(by_alias=True, exclude_none=True)
+                body = telemetry.wire_progress().model_dump_json(by_alias=True, exclude_none=True)
                 self._answer(200, body.encode(), "application/json")
             elif self.path == "/metrics":
                 self._answer(200, telemetry.scrape(), "text/plain; version=0.0.4; charset=utf-8")

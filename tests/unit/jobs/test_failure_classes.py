@@ -1,4 +1,4 @@
-"""Failures that look alike are told apart: what a peer, the memory, a device, a disk and a store do to a worker."""
+"""Failures that look alike get their own class: a lost peer, memory, a device, a disk and a store."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def class_of(error: BaseException) -> str:
         (FileNotFoundError(errno.ENOENT, "No such file or directory"), "unknown"),
     ],
 )
-def test_what_ends_a_worker_is_told_apart(error: BaseException, class_: str) -> None:
+def test_every_error_of_a_worker_has_its_failure_class(error: BaseException, class_: str) -> None:
     assert class_of(error) == class_
 
 
@@ -178,7 +178,7 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    ("step", "upload", "told", "waits"),
+    ("step", "upload", "leaving", "waits"),
     [
         (1.0, 2.0, True, 20),
         (8.0, 12.0, True, 40),
@@ -188,9 +188,14 @@ class Clock:
     ],
 )
 def test_a_worker_is_given_the_time_that_its_step_and_its_upload_take(
-    tmp_path: Path, step: float | None, upload: float | None, told: bool, waits: float, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    step: float | None,
+    upload: float | None,
+    leaving: bool,
+    waits: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As long as the pod is let live where it is told to leave; a newcomer waits for as long as it takes."""
+    """Within the pod's grace period if it has to leave; for a newcomer as long as it takes."""
     made, _ = agent_of(tmp_path, tmp_path / "word.json")
     made._settings = made._settings.model_copy(update={"leave_seconds": 20.0})
     progress = ProgressFile(run=1, attempt=1, round=1, step_seconds=step)
@@ -201,9 +206,9 @@ def test_a_worker_is_given_the_time_that_its_step_and_its_upload_take(
 
     def notice(seconds: float) -> Any:
         clock.sleep(seconds)
-        return None if told else newcomer
+        return None if leaving else newcomer
 
-    made._told_to_leave = told
+    made._asked_to_leave = leaving
     membership = SimpleNamespace(await_notice=notice, leaving=lambda: None)
     made._rendezvous_handler = SimpleNamespace(  # type: ignore[assignment]
         place=made._rendezvous_handler.place, membership=membership
@@ -257,8 +262,8 @@ def test_a_page_instead_of_a_store_is_a_matter_of_the_store(page: str, what: str
     }
     try:
         RetryPolicy(0)(requests[what])
-        told = "nothing"
+        outcome = "nothing"
     except Exception as error:
-        told = termination_message(error, None).failure_class
+        outcome = termination_message(error, None).failure_class
     # A page with 200 in answer to a read is bytes like any others: digests tell that they are none of ours.
-    assert told == "network" or ("get" in what and told == "nothing")
+    assert outcome == "network" or ("get" in what and outcome == "nothing")
