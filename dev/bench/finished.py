@@ -86,10 +86,10 @@ def _generation_status(obj: dict[str, Any], ended: datetime) -> dict[str, Any]:
     def file(name: str) -> dict[str, Any]:
         return {"uri": f"{prefix}/{name}", "sha256": "5" * 64, "bytes": 40_000}
 
-    told = {"Accepted": "Valid", "Scheduled": "Assigned", "Running": "Rendering", "Succeeded": "Committed"}
+    reasons = {"Accepted": "Valid", "Scheduled": "Assigned", "Running": "Rendering", "Succeeded": "Committed"}
     return VideoGenerationStatus(
         phase="Succeeded",
-        conditions=tuple(_condition(type_, True, reason, "", ended) for type_, reason in told.items()),
+        conditions=tuple(_condition(type_, True, reason, "", ended) for type_, reason in reasons.items()),
         attempt=1,
         video=VideoArtefact(**file("video.mp4"), seconds=1.0, size="24x24", fps=8),
         thumbnail=Artefact(**file("thumbnail.webp")),

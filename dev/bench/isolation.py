@@ -80,11 +80,11 @@ async def delays(client: Client, kind: str) -> list[float]:
         begun = time.monotonic()
         await client.create(training(OTHER, name))
 
-        async def told(name: str = name) -> bool:
+        async def has_conditions(name: str = name) -> bool:
             seen = await client.get(KIND, OTHER, name)
             return bool(((seen or {}).get("status") or {}).get("conditions"))
 
-        await until(told, f"a condition of {name}", LIMIT_SECONDS)
+        await until(has_conditions, f"a condition of {name}", LIMIT_SECONDS)
         found.append(time.monotonic() - begun)
         await asyncio.sleep(max(0.0, 1.0 - found[-1]))
     return found

@@ -166,10 +166,10 @@ def main() -> int:
     print(f"{device.name()}, depth {DEPTH}, {training.parameters / 1e6:.0f} M parameters, torch {torch.__version__}")
     feed = Feed(config, World(WorldConfig(shapes=mix(TOKENS))), TOKENS)
     found = {name: measure(training, make) for name, make in cases(feed).items()}
-    return told(training, found)
+    return print_result(training, found)
 
 
-def told(training: Training, found: dict[str, Measured]) -> int:
+def print_result(training: Training, found: dict[str, Measured]) -> int:
     """Print the last line; the exit code."""
     published = device.published_peak(DTYPE)
     peak = published or device.measured_peak(DTYPE)

@@ -58,8 +58,8 @@ def main() -> int:
     found = {}
     for seconds in (SHORT, LONG):
         command = [sys.executable, __file__, str(seconds)]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        found[seconds] = json.loads(told.splitlines()[-1])
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        found[seconds] = json.loads(output.splitlines()[-1])
         print(f"{seconds:g} s", {name: round(n / MIB, 2) for name, n in found[seconds].items() if name != "frames"})
     short, long = found[SHORT], found[LONG]
     result(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from chaos.matrix import FAULTS, Scene
+from chaos.matrix import FAULTS, Workload
 from stage import beds, install, kube
 
 
@@ -41,17 +41,17 @@ def main() -> int:
     rows = chosen(chance)
     print(f"seed {seed}: {len(rows)} rows", flush=True)
     failures = 0
-    with Scene("kinema-chaos", chance) as scene:
+    with Workload("kinema-chaos", chance) as workload:
         for names in rows:
             began = time.monotonic()
             try:
-                told = scene.suffer(names)
+                outcome = workload.inject(names)
             except (kube.StageError, AssertionError) as error:
                 failures += 1
-                told = f"FAILED: {error}"
-            print(f"{'+'.join(names):40} {time.monotonic() - began:6.1f} s  {told}", flush=True)
+                outcome = f"FAILED: {error}"
+            print(f"{'+'.join(names):40} {time.monotonic() - began:6.1f} s  {outcome}", flush=True)
         try:
-            print(scene.conclude(), flush=True)
+            print(workload.conclude(), flush=True)
         except (kube.StageError, AssertionError) as error:
             failures += 1
             print(f"FAILED at the end: {error}", flush=True)

@@ -27,13 +27,13 @@ WATCH_SECONDS = 0.2
 class Fault:
     """A fault, and how long it lasts."""
 
-    bed: Callable[[Scene], AbstractContextManager[object]]
+    bed: Callable[[Workload], AbstractContextManager[object]]
     seconds: float
     whole_within: float = 120.0
     """The group must step on all its nodes again within this time after the fault."""
 
 
-class Scene:
+class Workload:
     """A training that runs, a model that is served, and a generation for each row."""
 
     def __init__(self, namespace: str, chance: random.Random) -> None:
@@ -41,7 +41,7 @@ class Scene:
         self._asked: list[str] = []
         self._stack = ExitStack()
 
-    def __enter__(self) -> Scene:
+    def __enter__(self) -> Workload:
         kube.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", seconds=300)
         kube.until(beds.all_ready, "every node Ready", 120)
         kube.restricted_namespace(self.namespace)
@@ -61,7 +61,7 @@ class Scene:
         """The group, if all its nodes step in one round."""
         return runs.stepping(TRAINING, self.namespace, NODES)
 
-    def suffer(self, names_: tuple[str, ...]) -> str:
+    def inject(self, names_: tuple[str, ...]) -> str:
         """Inject one row of faults; returns a description of the outcome.
 
         Raises:
@@ -86,8 +86,8 @@ class Scene:
             return bool(now) and max(p.step for _, p in now or []) > step
 
         kube.until(further, "the whole group stepping further", limit)
-        told = self.witness.unlawful()
-        assert not told, "; ".join(told)
+        violations = self.witness.violations()
+        assert not violations, "; ".join(violations)
         now = runs.training_status(TRAINING, self.namespace)
         newest = max(p.round for _, p in self.whole() or group)
         rounds = f"{newest - round_} rounds" if now["attempt"] == attempt else f"attempt {now['attempt']}"
@@ -148,8 +148,8 @@ class Scene:
                 return bool(phase == "Succeeded")
 
             kube.until(delivered, f"delivery of {name}", DELIVERED_SECONDS)
-        told = self.witness.unlawful()
-        assert not told, "; ".join(told)
+        violations = self.witness.violations()
+        assert not violations, "; ".join(violations)
         uids = [pod["metadata"]["uid"] for pod in kube.items("pods", self.namespace)]
         for kind in ("vgen", "vmodel", "vmt"):
             kube.kubectl("delete", kind, "--all", "-n", self.namespace, "--timeout=60s")
@@ -172,15 +172,15 @@ def _killed(uid: str) -> Iterator[None]:
     yield
 
 
-def _worker(scene: Scene) -> AbstractContextManager[object]:
-    return _killed(scene.trainer()["metadata"]["uid"])
+def _worker(workload: Workload) -> AbstractContextManager[object]:
+    return _killed(workload.trainer()["metadata"]["uid"])
 
 
-def _rendezvous(scene: Scene) -> AbstractContextManager[object]:
-    return _killed(scene.rendezvous())
+def _rendezvous(workload: Workload) -> AbstractContextManager[object]:
+    return _killed(workload.rendezvous())
 
 
-def _operator(scene: Scene) -> AbstractContextManager[object]:
+def _operator(workload: Workload) -> AbstractContextManager[object]:
     lease = kube.get("lease", "kinema-operator", install.SYSTEM) or {}
     holder = lease["spec"]["holderIdentity"]
     pod = next(p for p in kube.items("pods", install.SYSTEM) if holder.startswith(p["metadata"]["name"]))
@@ -188,8 +188,8 @@ def _operator(scene: Scene) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def _forged(scene: Scene) -> Iterator[None]:
-    beds.forge(TRAINING, scene.namespace)
+def _forged(workload: Workload) -> Iterator[None]:
+    beds.forge(TRAINING, workload.namespace)
     yield
 
 

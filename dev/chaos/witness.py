@@ -121,24 +121,24 @@ class Witness:
         status = runs.training_status(self._training, self._namespace)
         return bool(status.get("lastCheckpoint", {}).get("uri") == uri)
 
-    def unlawful(self) -> list[str]:
+    def violations(self) -> list[str]:
         """Descriptions of observed violations; empty if there were none."""
-        told = [f"{uri} was named by the status and is not in the bucket" for uri in self.lost]
+        found = [f"{uri} was named by the status and is not in the bucket" for uri in self.lost]
         spans = sorted(self.spans.items())
         for (number, span), (later, next_span) in itertools.pairwise(spans):
             if next_span.first < span.last:
-                told.append(
+                found.append(
                     f"round {number} stepped until {span.last:.2f} and round {later} from {next_span.first:.2f}"
                 )
         for (attempt, before), (then, after) in itertools.pairwise(self.heads):
             if attempt != then:
                 continue
             if (after.counter, after.epoch, after.round) < (before.counter, before.epoch, before.round):
-                told.append(f"the head of attempt {attempt} went back: {before} -> {after}")
+                found.append(f"the head of attempt {attempt} went back: {before} -> {after}")
             if after.counter == before.counter and after != before:
-                told.append(f"the head of attempt {attempt} changed without counting: {before} -> {after}")
+                found.append(f"the head of attempt {attempt} changed without counting: {before} -> {after}")
         # In the order in which heads named them: a superseded group must not commit after its successor.
         for earlier, later_commit in itertools.pairwise(self.commits.values()):
             if (later_commit.attempt, later_commit.round) < (earlier.attempt, earlier.round):
-                told.append(f"{later_commit} was committed after {earlier}")
-        return told
+                found.append(f"{later_commit} was committed after {earlier}")
+        return found

@@ -56,7 +56,7 @@ def main() -> int:
             report = Examiner(settings, folder, slice_).run()
         finally:
             note_call(folder, time.monotonic() - begun)
-        return told(settings, folder, progress, report)
+        return conclude(settings, folder, progress, report)
     except SliceOver:
         print("this call's time is over: give the same command again to go on", flush=True)
         return STOPPED
@@ -82,7 +82,7 @@ def note_call(folder: Folder, seconds: float) -> None:
     folder.note(_CALLS, {"count": before["count"] + 1, "seconds": before["seconds"] + seconds})
 
 
-def told(settings: Settings, folder: Folder, progress: Progress, report: Report) -> int:
+def conclude(settings: Settings, folder: Folder, progress: Progress, report: Report) -> int:
     """Write the report, print each verdict and the last line; the exit code."""
     calls = folder.records[_CALLS]
     origin = Origin(str(folder.point(FINAL)), None, round(calls["seconds"], 1))
@@ -100,7 +100,7 @@ def figures(
     calls = folder.records[_CALLS]
     return {
         "met": all(verdict.met for verdict in verdicts),
-        "bars": [verdict.told() for verdict in verdicts],
+        "bars": [verdict.to_json() for verdict in verdicts],
         "figures": all_figures(report.sections),
         "absent": report.absent,
         "points": progress.points,

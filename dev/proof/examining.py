@@ -23,7 +23,7 @@ class Examiner:
 
     def __init__(self, settings: Settings, folder: Folder, slice_: Slice) -> None:
         self._settings, self._folder, self._slice = settings, folder, slice_
-        self._told = time.monotonic()
+        self._reported_at = time.monotonic()
 
     def run(self) -> Report:
         """All sections. Raises `SliceOver`, before which all clips that were made are kept."""
@@ -69,6 +69,6 @@ class Examiner:
         )
 
     def _tell(self, section: str, done: int, total: int) -> None:
-        if time.monotonic() - self._told >= _TELL_EVERY:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported_at >= _TELL_EVERY:
+            self._reported_at = time.monotonic()
             print(f"{section}: {done} of {total} clips", flush=True)

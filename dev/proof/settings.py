@@ -62,13 +62,13 @@ LESSONS: Final[Mapping[str, Lesson]] = {
 
 def number(name: str, default: float, environment: Mapping[str, str] = os.environ) -> float:
     """PROOF_<name>. Raises `ConfigError` where it is no number above 0."""
-    told = environment.get(f"PROOF_{name}", str(default))
+    text = environment.get(f"PROOF_{name}", str(default))
     try:
-        value = float(told)
+        value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise ConfigError(f"PROOF_{name} is {told!r}. Give a number above 0.")
+        raise ConfigError(f"PROOF_{name} is {text!r}. Give a number above 0.")
     return value
 
 

@@ -44,7 +44,7 @@ class Verdict:
         """Whether there is a figure and it is at least the bar."""
         return self.row is not None and self.row.score.value >= self.bar.least
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As the last line has it."""
         score = None if self.row is None else self.row.score
         return {

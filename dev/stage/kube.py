@@ -110,15 +110,15 @@ def restricted_namespace(name: str) -> None:
     )
 
 
-def until(look: Callable[[], T | None], what: str, seconds: float, poll: float = POLL_SECONDS) -> T:
-    """The first truthy answer of `look`.
+def until(condition: Callable[[], T | None], what: str, seconds: float, poll: float = POLL_SECONDS) -> T:
+    """The first truthy answer of `condition`.
 
     Raises:
         StageError: naming `what`, when the time is up.
     """
     end = time.monotonic() + seconds
     while True:
-        answer = look()
+        answer = condition()
         if answer:
             return answer
         if time.monotonic() > end:

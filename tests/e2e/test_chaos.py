@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from chaos.matrix import Scene
+from chaos.matrix import Workload
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 
 def test_a_worker_that_is_killed_while_the_api_server_is_away_costs_nothing_that_was_committed() -> None:
-    with Scene("e2e-chaos", random.Random(0)) as scene:
-        print(scene.suffer(("worker killed", "API server away")))
-        print(scene.conclude())
+    with Workload("e2e-chaos", random.Random(0)) as workload:
+        print(workload.inject(("worker killed", "API server away")))
+        print(workload.conclude())

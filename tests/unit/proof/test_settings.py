@@ -37,7 +37,7 @@ def test_a_preset_streams_and_sees_all_of_the_world(preset: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "told"),
+    ("environment", "text"),
     [
         ({"PROOF_PRESET": "huge"}, "Choose one of: small, tiny"),
         ({"PROOF_SCALE": "0"}, "PROOF_SCALE is '0'"),
@@ -45,6 +45,6 @@ def test_a_preset_streams_and_sees_all_of_the_world(preset: str) -> None:
         ({"PROOF_TOKENS": "inf"}, "Give a number above 0"),
     ],
 )
-def test_what_cannot_be_is_refused(environment: dict[str, str], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_what_cannot_be_is_refused(environment: dict[str, str], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
         Settings.from_environment(environment)

@@ -35,7 +35,7 @@ def test_each_row_that_a_bar_names_can_miss_it(bar: Bar) -> None:
             verdicts = judge(sections({(bar.section, group, name): low}), {})
             (missed,) = [verdict for verdict in verdicts if not verdict.met]
             assert missed.bar == bar
-            assert missed.told()["figure"] == pytest.approx(low)
+            assert missed.to_json()["figure"] == pytest.approx(low)
             assert str(missed).startswith("MISSED")
             assert exit_code(verdicts) == 1
 
@@ -53,7 +53,7 @@ def test_what_was_not_measured_is_missed_with_its_reason() -> None:
     missed = [verdict for verdict in verdicts if not verdict.met]
     assert {verdict.bar.section for verdict in missed} == {"drift"}
     assert all("It does not stream." in str(verdict) for verdict in missed)
-    assert missed[0].told()["figure"] is None
+    assert missed[0].to_json()["figure"] is None
 
 
 def test_bars_name_sections_that_exist() -> None:
