@@ -54,13 +54,13 @@ def training(name: str, steps: int, **spec: Any) -> dict[str, Any]:
 def finished(name: str, namespace: str, phase: str = "Succeeded", seconds: float = RUN_SECONDS) -> dict[str, Any]:
     """The status of a training once it has ended as `phase`; fails at once if it ends otherwise."""
 
-    def look() -> dict[str, Any] | None:
+    def check() -> dict[str, Any] | None:
         status = runs.training_status(name, namespace)
         if status.get("phase") in ("Succeeded", "Failed") and status["phase"] != phase:
             pytest.fail(runs.explain("vmt", name, namespace))
         return status if status.get("phase") == phase else None
 
-    return kube.until(look, f"{phase} of {name}", seconds)
+    return kube.until(check, f"{phase} of {name}", seconds)
 
 
 @pytest.fixture(scope="session")

@@ -44,11 +44,11 @@ def evaluators(name: str, namespace: str) -> list[dict[str, Any]]:
 def measuring(name: str, namespace: str, but: str = "") -> str:
     """uid of the pod that measures now; one `but` this one, which may still be listed."""
 
-    def look() -> str | None:
+    def check() -> str | None:
         found = (pod["metadata"]["uid"] for pod in evaluators(name, namespace))
         return next((uid for uid in found if uid != but), None)
 
-    return kube.until(look, f"an evaluator of {name}", 300)
+    return kube.until(check, f"an evaluator of {name}", 300)
 
 
 def phase(name: str, namespace: str) -> str:

@@ -19,13 +19,13 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 def reached(name: str, namespace: str, phase: str, seconds: float = 300) -> dict[str, Any]:
     """The status once the request is in `phase`; fails at once if it has ended otherwise."""
 
-    def look() -> dict[str, Any] | None:
+    def check() -> dict[str, Any] | None:
         status = (kube.get("vgen", name, namespace) or {}).get("status", {})
         if status.get("phase") in {"Succeeded", "Failed", "Cancelled"} - {phase}:
             pytest.fail(runs.explain("vgen", name, namespace))
         return status if status.get("phase") == phase else None
 
-    return kube.until(look, f"{phase} of {name}", seconds, poll=0.2)
+    return kube.until(check, f"{phase} of {name}", seconds, poll=0.2)
 
 
 def download(name: str, namespace: str, field: str = "video") -> bytes:

@@ -172,8 +172,8 @@ def test_ddim_of_gaussian_data_follows_its_known_path() -> None:
 
 def test_guidance_goes_from_no_text_through_text() -> None:
     def network(x: Tensor, steps: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        told = mask.any(1).to(x.dtype).view(-1, 1, 1, 1, 1) * text.mean((1, 2)).view(-1, 1, 1, 1, 1)
-        return torch.cat((x + told, x), dim=1)
+        condition = mask.any(1).to(x.dtype).view(-1, 1, 1, 1, 1) * text.mean((1, 2)).view(-1, 1, 1, 1, 1)
+        return torch.cat((x + condition, x), dim=1)
 
     x, steps = torch.zeros(2, *SHAPE), torch.tensor([5, 5])
     text, mask = torch.tensor([1.0, 2.0]).view(2, 1, 1).expand(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)

@@ -65,10 +65,10 @@ def lease(folder: Path) -> Lease:
 @contextmanager
 def entered(rank: int, world: int, store: dist.Store) -> Iterator[Group]:
     """A process group, and what torchelastic tells a worker."""
-    told = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": 1, "GROUP_RANK": rank}
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 1}
+    variables = {"RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": 1, "GROUP_RANK": rank}
+    variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 1}
     before = dict(os.environ)
-    os.environ |= {name: str(value) for name, value in told.items()}
+    os.environ |= {name: str(value) for name, value in variables.items()}
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
     try:
         yield group(rank, world)

@@ -76,10 +76,10 @@ async def test_the_operator_answers_its_probes_on_every_family(hosts: list[str],
     probes, port = Probes([], 60.0), free_port()
     await probes.start(port, port)
     try:
-        told = {host: await asyncio.to_thread(healthz, host, port) for host in hosts}
+        answers = {host: await asyncio.to_thread(healthz, host, port) for host in hosts}
     finally:
         await probes.stop()
-    assert set(told.values()) == {"{}"}, told
+    assert set(answers.values()) == {"{}"}, answers
 
 
 @pytest.fixture

@@ -107,12 +107,12 @@ def _trained(group: Group, folder: Path, skipped: tuple[int, ...]) -> Any:
     fitting = TrainState.build(config(**changes), group)
     explode(fitting, at=1, until=2, here=group.rank == 1)
     steps: list[tuple[int, float]] = []
-    told = "nothing"
+    outcome = "nothing"
     try:
         fit(fitting, group, lease(folder), lambda: steps.append((fitting.step, weight_of(fitting))))
     except NumericsFailure as error:
-        told = f"a failure at {error.step}"
-    return told, steps, [g["lr"] for g in fitting.learner.optimizer.param_groups]
+        outcome = f"a failure at {error.step}"
+    return outcome, steps, [g["lr"] for g in fitting.learner.optimizer.param_groups]
 
 
 def weight_of(fitting: TrainState) -> float:
@@ -122,16 +122,16 @@ def weight_of(fitting: TrainState) -> float:
 def test_all_ranks_end_at_the_same_step_when_one_of_them_has_an_infinite_gradient(tmp_path: Path) -> None:
     first, second = on_ranks(2, tmp_path, _trained, ())
     assert first == second
-    told, steps, _ = first
-    assert told == "a failure at 1"
+    outcome, steps, _ = first
+    assert outcome == "a failure at 1"
     assert [step for step, _ in steps] == [1]
 
 
 def test_a_step_that_is_passed_over_changes_no_weight_and_the_run_goes_on_behind_it(tmp_path: Path) -> None:
     first, second = on_ranks(2, tmp_path, _trained, (1,))
     assert first == second
-    told, steps, rates = first
-    assert told == "nothing"
+    outcome, steps, rates = first
+    assert outcome == "nothing"
     numbers, weights = zip(*steps, strict=True)
     assert numbers == (1, 2, 3, 4)
     assert weights[0] == weights[1]

@@ -28,8 +28,8 @@ class Agent:
             return found
 
     def writes(self, **fields: Any) -> None:
-        told = {"run": 1, "attempt": 1, "round": 3, "rank": 0, "worldSize": 2, "step": 9} | fields
-        write_progress(self.file, ProgressFile.model_validate(told))
+        fields = {"run": 1, "attempt": 1, "round": 3, "rank": 0, "worldSize": 2, "step": 9} | fields
+        write_progress(self.file, ProgressFile.model_validate(fields))
 
     def close(self) -> None:
         self._server.shutdown()
@@ -47,9 +47,9 @@ def test_ages_are_told_so_that_no_clocks_are_compared(agent: Agent) -> None:
     hour_ago = time.monotonic() - 3600
     checkpoint = {"step": 5, "prefix": "p/", "digest": "sha256:" + "a" * 64, "time": 1.0}
     agent.writes(stepEndedAt=hour_ago, committedAt=hour_ago - 60, checkpoint=checkpoint, lastStepTime=5.0)
-    told = agent.answer()
-    assert 3600 <= told.get("stepAgeSeconds", -1) < 3660
-    assert 3660 <= told["checkpoint"].get("ageSeconds", -1) < 3720
+    answer = agent.answer()
+    assert 3600 <= answer.get("stepAgeSeconds", -1) < 3660
+    assert 3660 <= answer["checkpoint"].get("ageSeconds", -1) < 3720
     agent.writes()
     assert "stepAgeSeconds" not in agent.answer(), "no step in this round yet"
 
@@ -72,7 +72,7 @@ def test_a_node_whose_round_is_over_speaks_for_no_group(agent: Agent) -> None:
     agent.writes()
     assert (agent.answer()["rank"], agent.answer()["worldSize"]) == (0, 2)
     agent.telemetry.round_ended("loss")
-    told = agent.answer()
-    assert (told["rank"], told["worldSize"], told["step"]) == (-1, 0, 9)
+    answer = agent.answer()
+    assert (answer["rank"], answer["worldSize"], answer["step"]) == (-1, 0, 9)
     agent.writes(round=4)
     assert agent.answer()["rank"] == 0

@@ -39,12 +39,12 @@ class Bucket:
         files = {"model.safetensors": b"weights", "config.json": b"{}"}
         for name, data in files.items():
             self.store.put(self.export + name, data)
-        told = [
+        entries = [
             ManifestFile(name=name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
             for name, data in files.items()
         ]
         self.manifest = Manifest(
-            kind="model", files=tuple(told), run=1, attempt=1, round=1, step=1, world_size=1, samples=1,
+            kind="model", files=tuple(entries), run=1, attempt=1, round=1, step=1, world_size=1, samples=1,
             created=datetime(2026, 3, 1, tzinfo=UTC),
         )  # fmt: skip
         self.store.put(self.export + layout.MANIFEST, self.manifest.to_bytes())

@@ -76,8 +76,8 @@ def test_survivors_are_told_at_once_and_go_on_without_the_lost_member() -> None:
     rounds = authority()
     joined(rounds, "a", "b", "c", now=0)
     rounds.tick(1)
-    told = rounds.lost("a", "its connection broke", 2)
-    assert {m for m, message in told.messages if message["type"] == "reform" and not message["planned"]} == {"b", "c"}
+    sent = rounds.lost("a", "its connection broke", 2)
+    assert {m for m, message in sent.messages if message["type"] == "reform" and not message["planned"]} == {"b", "c"}
     rounds.wait("b", "b:1", 1, 1, 2.1)
     assert not assignments(rounds.tick(5)), "c has not come yet"
     rounds.heard("b", 5)
@@ -115,8 +115,8 @@ def test_growth_asks_for_a_planned_end() -> None:
     joined(rounds, "a", now=0)
     rounds.tick(1)
     rounds.hello("b", RUN, 2)
-    told = rounds.wait("b", "b:1", 1, 0, 2)
-    assert told.messages == [("a", {"type": "reform", "number": 1, "reason": "b waits to join", "planned": True})]
+    sent = rounds.wait("b", "b:1", 1, 0, 2)
+    assert sent.messages == [("a", {"type": "reform", "number": 1, "reason": "b waits to join", "planned": True})]
     assert not assignments(rounds.tick(3))
     rounds.wait("a", "a:1", 1, 1, 4)
     assert assignments(rounds.tick(4.5)).keys() == {"a", "b"}
@@ -127,8 +127,8 @@ def test_a_planned_end_turns_urgent_when_a_member_is_lost() -> None:
     joined(rounds, "a", "b", now=0)
     rounds.tick(1)
     rounds.leaving("b", 2)
-    told = rounds.lost("b", "killed", 3)
-    assert [(m, message["planned"]) for m, message in told.messages] == [("a", False)]
+    sent = rounds.lost("b", "killed", 3)
+    assert [(m, message["planned"]) for m, message in sent.messages] == [("a", False)]
 
 
 def test_a_newcomer_waits_for_the_lease_of_a_group_that_is_wholly_lost() -> None:
@@ -224,8 +224,8 @@ def test_rounds_are_numbered_above_what_the_bucket_holds() -> None:
     rounds = authority()
     joined(rounds, "a", now=0)
     place = assignments(rounds.tick(1))["a"]
-    told = rounds.outdated(place["number"], place["token"], 41, 2)
-    assert told.messages[0][1]["planned"] is False
+    sent = rounds.outdated(place["number"], place["token"], 41, 2)
+    assert sent.messages[0][1]["planned"] is False
     rounds.wait("a", "a:1", 1, 1, 3)
     assert assignments(rounds.tick(4))["a"]["number"] == 42
 

@@ -179,13 +179,13 @@ def test_a_difference_stands_around_the_middle_and_says_which_way(report: Report
 
 def test_the_summary_has_the_first_figures_of_each_section_and_no_more(report: Report) -> None:
     origin = Origin("model", None, 3.0, {"4x": Identity("/models/4x", "sha256:4")})
-    told = document(report, origin)
-    assert {name: entry["accuracy"] for name, entry in told["summary"].items()} == {
+    summary = document(report, origin)
+    assert {name: entry["accuracy"] for name, entry in summary["summary"].items()} == {
         "drift: everything": 0.9,
         "drift: attributes, last 10 s": 0.4,
         "ablations: everything, 4x": 0.5,
     }
-    assert told["models_beside"] == {"4x": {"folder": "/models/4x", "digest": "sha256:4"}}
+    assert summary["models_beside"] == {"4x": {"folder": "/models/4x", "digest": "sha256:4"}}
 
 
 def test_pictures_are_the_clips(report: Report, tmp_path: Path) -> None:

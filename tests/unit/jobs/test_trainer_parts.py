@@ -139,9 +139,9 @@ def test_progress_metrics_and_health_are_served(tmp_path: Path) -> None:
                 checkpoint_seconds=0.25,
             ),
         )
-        told = json.loads(get("/progress"))
-        assert (told["step"], told["round"]) == (42, 3)
-        assert "firstStepTime" not in told
+        answer = json.loads(get("/progress"))
+        assert (answer["step"], answer["round"]) == (42, 3)
+        assert "firstStepTime" not in answer
         metrics = get("/metrics")
         for line in (
             "kinema_training_step 42.0",
