@@ -97,7 +97,7 @@ def test_a_torn_world_is_not_measured(model: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
-SIZE = "the width and the height in size are multiples of 8 up to 256"
+SIZE = "the width and the height in size are multiples of 8 up to 2048"
 HEADS = "each head has an even number of channels, at least 6"
 
 
@@ -106,14 +106,14 @@ HEADS = "each head has an even number of channels, at least 6"
     ("model", "sentence"),
     [
         ({"overrides": {"size": "33x47"}}, SIZE),
-        ({"overrides": {"size": "24x264"}}, SIZE),
+        ({"overrides": {"size": "24x2056"}}, SIZE),
         ({"overrides": {"heads": 3}}, HEADS),
         ({"overrides": {"width": 16}}, HEADS),
         (
             {"streaming": {"chunkFrames": 2, "referenceFrames": 3}},
             "referenceFrames must not exceed chunkFrames: lower referenceFrames",
         ),
-        ({"overrides": {"width": 132, "heads": 6, "size": "256x8"}}, None),
+        ({"overrides": {"width": 132, "heads": 6, "size": "2048x8"}}, None),
     ],
 )
 def test_a_shape_that_no_preset_can_have_is_refused_at_admission(
