@@ -42,6 +42,10 @@ class NotFinite(ModelError):
     """The outputs of a model are NaN or infinite."""
 
 
+class DataWorkerLost(ModelError):
+    """A process that makes the batches of a training has ended."""
+
+
 class SamplingStopped(ModelError):
     """Sampling was stopped before its last step."""
 

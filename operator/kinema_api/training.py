@@ -167,6 +167,9 @@ class Optimization(ApiModel):
     """Decay of the averaged weights, which are published; 0.999 or more for trainings of many thousand steps."""
     gradient_clip: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Largest norm of the gradient."""
+    data_workers: Annotated[int, Field(ge=0, le=64)] | None = None
+    """Processes of each worker that make batches ahead; 0: batches are made when they are needed. Default: 0 on a CPU,
+    else half of the worker's share of the cores, at most 8."""
 
     @model_validator(mode="after")
     def _compiled_or_selective(self) -> Self:

@@ -13,7 +13,7 @@ import signal
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 import torch
@@ -30,29 +30,46 @@ from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.pieces import PieceLimit, pieces
 from kinema_model.diffusion.flow import LEVEL_BINS, FlowLoss
+from kinema_model.errors import DataWorkerLost
 from kinema_model.packing.planning import StreamState
 from kinema_model.packing.steps import Step, Steps
+from kinema_model.training.feed import Feed, PendingBatch
 from kinema_model.training.learner import DenoiserLearner
-from kinema_model.training.objective import TrainingObjective
 
 _RECENT_STEPS: Final = 20
-Batch = tuple[Step, list[int]]
-"""A step and the ids of its samples on this rank."""
+StepBatch = tuple[Step, list[PendingBatch]]
+"""A step and this rank's share of it, in pieces that are computed one after another."""
 
 
-class Shares(IterableDataset[Batch]):
+class Shares(IterableDataset[StepBatch]):
     """This rank's share of every step from `start` on; `state` is that of the planner after the previous steps."""
 
-    def __init__(self, steps: Steps, start: int, total: int, state: StreamState, group: Group) -> None:
-        self._steps, self._start, self._total = steps, start, total
-        self._state, self._group = state, group
+    def __init__(
+        self,
+        steps: Steps,
+        start: int,
+        total: int,
+        state: StreamState,
+        group: Group,
+        feed: Feed,
+        limit: PieceLimit | None = None,
+    ) -> None:
+        self._steps, self._start, self._total, self._state = steps, start, total, state
+        self._group, self._feed, self._limit = group, feed, limit
 
     def __len__(self) -> int:
         return max(0, self._total - self._start)
 
-    def __iter__(self) -> Iterator[Batch]:
-        for step in self._steps.walk(self._start, self._total, self._state):
-            yield step, step.of(self._group.rank, self._group.world_size)
+    def __iter__(self) -> Iterator[StepBatch]:
+        walk = self._steps.walk(self._start, self._total, self._state)
+        return self._feed.steps((step, step.number, self._pieces(step)) for step in walk)
+
+    def _pieces(self, step: Step) -> list[list[int]]:
+        indices = step.of(self._group.rank, self._group.world_size)
+        if self._limit is None:
+            return [indices] if indices else []
+        loads = {load.sample: load for load in step.loads}
+        return pieces([loads[index] for index in indices], self._limit.tokens)
 
 
 def nothing(model: nn.Module) -> FlowLoss:
@@ -68,12 +85,10 @@ class DenoiserModule(LightningModule):
     def __init__(
         self,
         learner: DenoiserLearner,
-        objective: TrainingObjective,
         group: Group,
         lease: Lease,
         after_step: Callable[[DenoiserModule], None],
         skipped: Collection[int] = (),
-        limit: PieceLimit | None = None,
     ) -> None:
         super().__init__()
         # Lightning's own loop has no hook between the averaging of gradients and the optimizer's step.
@@ -86,11 +101,10 @@ class DenoiserModule(LightningModule):
         """The loss of the last step by noise level, over the whole group; None for a level without tokens."""
         self.stopping = False
         """The group has agreed to end this round after the current step."""
-        self._learner, self._objective = learner, objective
+        self._learner = learner
         self._group, self._lease = group, lease
         self._after_step = after_step
         self._skipped = frozenset(skipped)
-        self._limit = limit
         self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
         self._step_began = time.perf_counter()
 
@@ -104,59 +118,56 @@ class DenoiserModule(LightningModule):
         schedule = {"scheduler": self._learner.schedule, "interval": "step"}
         return {"optimizer": self._learner.optimizer, "lr_scheduler": schedule}
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """A batch consists of ids; the objective makes the clips on its device."""
+    def transfer_batch_to_device(self, batch: StepBatch, device: torch.device, dataloader_idx: int) -> StepBatch:
+        """The learner moves a piece when it is computed, so the device holds one at a time."""
         return batch
 
     def on_train_start(self) -> None:
         """Remove Lightning's signal handlers: the agent alone decides when a worker stops."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-    def training_step(self, batch: Batch, _: int) -> None:
+    def training_step(self, batch: StepBatch, _: int) -> None:
         """One optimizer step on a global batch; a step that is to be skipped takes its samples and changes nothing."""
         self._step_began = time.perf_counter()
         if not self._lease.held():
             raise StaleRound(f"the lease of round {self._group.place.number} has expired: this worker must stop")
-        step, indices = batch
+        step, share = batch
         self._learner.begin()
         if step.number in self._skipped:
             self._agree(step, None)
         else:
-            self._learn(step, indices)
+            self._learn(step, share)
             self._learner.apply()
         self._learner.schedule.step()
 
-    def _learn(self, step: Step, indices: list[int]) -> None:
+    def _learn(self, step: Step, share: Sequence[PendingBatch]) -> None:
         """Compute the clipped gradient of the global batch's loss per token."""
-        *before, last = self._pieces(step, indices) or [[]]
         # DDP takes the mean over ranks of gradients; this makes it the sum per token of the step.
         scale = self._group.world_size / step.tokens
         results = []
         strategy = self.trainer.strategy
         assert isinstance(strategy, ParallelStrategy)
         with strategy.block_backward_sync():
-            for piece in before:
+            for piece in share[:-1]:
                 found = self._loss(piece, step)
                 self.manual_backward(found.total * scale)
                 results.append(found.detached())
         # With more ranks than clips, some contribute a zero gradient to the collectives.
-        found = self._loss(last, step) if last else nothing(self.model)
+        found = self._loss(share[-1], step) if share else nothing(self.model)
         count = self._agree(step, FlowLoss.summed([*results, found.detached()]))
         self.manual_backward(found.total * scale)
         self._clip(step, step.tokens / count)
 
-    def _pieces(self, step: Step, indices: list[int]) -> list[list[int]]:
-        if self._limit is None:
-            return [indices] if indices else []
-        loads = {load.sample: load for load in step.loads}
-        return pieces([loads[index] for index in indices], self._limit.tokens)
-
-    def _loss(self, piece: list[int], step: Step) -> FlowLoss:
-        """Raises MemoryExhausted if a single clip does not fit."""
+    def _loss(self, piece: PendingBatch, step: Step) -> FlowLoss:
+        """Raises MemoryExhausted if a single clip does not fit, or a process that makes batches was killed."""
         try:
-            return self._learner.loss(*self._objective.batch(piece, step.number))
+            return self._learner.loss(*piece.make())
+        except DataWorkerLost as error:
+            raise MemoryExhausted(
+                out_of_memory_advice("a process that makes batches has ended"), step.number
+            ) from error
         except (MemoryError, RuntimeError) as error:
-            if len(piece) > 1 or not is_out_of_memory(error):
+            if len(piece.samples) > 1 or not is_out_of_memory(error):
                 raise
             raise MemoryExhausted(out_of_memory_advice("out of memory with a single clip"), step.number) from error
 
@@ -198,7 +209,7 @@ class DenoiserModule(LightningModule):
             raise _not_finite("gradients' norm", float(norm), step)
         self._learner.clip(norm)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: StepBatch, batch_idx: int) -> None:
         """See LightningModule."""
         self.done = batch[0]
         self._durations.append(time.perf_counter() - self._step_began)

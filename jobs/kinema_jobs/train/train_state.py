@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Self
+from functools import partial
+from typing import Any, Final, Self
 
 import torch
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -23,17 +25,20 @@ from kinema_jobs.train.memory import require_memory
 from kinema_jobs.train.module import DenoiserModule, Shares
 from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.shape import model_config_of, task_mix_of
-from kinema_jobs.train.timed_source import TimedSource
 from kinema_jobs.train.world import source_of
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ModelError
 from kinema_model.packing.planning import StreamState
 from kinema_model.packing.steps import Steps
+from kinema_model.source import Source
 from kinema_model.text.encoder import TextEncoder
+from kinema_model.training.feed import DataWorkers, Feed
 from kinema_model.training.learner import DenoiserLearner
 from kinema_model.training.objective import TrainingObjective
 from kinema_model.training.options import LearnerOptions, precision_for
 from kinema_model.validation import Validation
+
+_MOST_DATA_WORKERS: Final = 8
 
 
 @dataclass
@@ -43,7 +48,8 @@ class TrainState:
     model_config: ModelConfig
     learner: DenoiserLearner
     objective: TrainingObjective
-    source: TimedSource
+    feed: Feed
+    source: Source
     steps: Steps
     """Plans the clips of each step, for the whole group and independent of its size."""
     total: int
@@ -66,8 +72,8 @@ class TrainState:
     stopping: bool = False
 
     @classmethod
-    def build(cls, config: RunConfig, group: Group) -> Self:
-        """Everything as it is before the first step; the same on every rank.
+    def build(cls, config: RunConfig, group: Group, data_workers: DataWorkers | None = None) -> Self:
+        """Everything as it is before the first step; the same on every rank. `data_workers` make batches ahead.
 
         Raises:
             BadConfiguration: the model package refuses the configuration, or the world does not fit the model's clips.
@@ -76,7 +82,7 @@ class TrainState:
         seed_everything(optimization.seed, verbose=False)
         try:
             model_config = model_config_of(config)
-            source = TimedSource(source_of(config.data.world, model_config))
+            source = source_of(config.data.world, model_config)
             steps = steps_of(config, source, model_config)
             options = learner_options(optimization, group.device)
             limit = require_memory(
@@ -96,20 +102,12 @@ class TrainState:
             )
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
-        encoder = TextEncoder(device=group.device)
-        objective = TrainingObjective(
-            model_config,
-            encoder,
-            source,
-            optimization.seed,
-            tasks=task_mix_of(config),
-            rich_captions=config.data.world.rich_captions,
-            device=group.device,
-        )
+        objective = objective_of(config, model_config, source, group.device)
         return cls(
             model_config,
             learner,
             objective,
+            Feed(objective, data_workers),
             source,
             steps,
             optimization.steps,
@@ -120,7 +118,7 @@ class TrainState:
     @property
     def data_wait_seconds(self) -> float:
         """Seconds of waiting for data in this round."""
-        return self.source.waited
+        return self.feed.waited
 
     def validation_loss(self) -> float:
         """Loss of the averaged weights on clips that are the same in every run."""
@@ -167,10 +165,43 @@ def fit(state: TrainState, group: Group, lease: Lease, after_step: Callable[[], 
         state.step_seconds, state.stopping = module.step_seconds, module.stopping
         after_step()
 
-    module = DenoiserModule(state.learner, state.objective, group, lease, keep, state.skipped, state.limit)
-    shares = Shares(state.steps, state.step, state.total, state.stream, group)
+    module = DenoiserModule(state.learner, group, lease, keep, state.skipped)
+    shares = Shares(state.steps, state.step, state.total, state.stream, group, state.feed, state.limit)
     if len(shares):
         _trainer(group).fit(module, DataLoader(shares, batch_size=None))
+
+
+def objective_of(
+    config: RunConfig, model_config: ModelConfig, source: Source, device: torch.device | str
+) -> TrainingObjective:
+    """What a run learns on the samples of a source; its batches are made on this device."""
+    return TrainingObjective(
+        model_config,
+        TextEncoder(device=device),
+        source,
+        config.optimization.seed,
+        tasks=task_mix_of(config),
+        rich_captions=config.data.world.rich_captions,
+        device=device,
+    )
+
+
+def start_data_workers(config: RunConfig) -> DataWorkers | None:
+    """The processes that make batches ahead, as many as the run wants; None where batches are made when needed."""
+    count = config.optimization.data_workers
+    if count is None:
+        count = _usual_data_workers() if torch.cuda.is_available() else 0
+    return DataWorkers(partial(_objective_alone, config), count) if count else None
+
+
+def _usual_data_workers() -> int:
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(_MOST_DATA_WORKERS, cores // 2))
+
+
+def _objective_alone(config: RunConfig) -> TrainingObjective:
+    model_config = model_config_of(config)
+    return objective_of(config, model_config, source_of(config.data.world, model_config), "cpu")
 
 
 def learner_options(chosen: Optimization, device: torch.device) -> LearnerOptions:
@@ -184,7 +215,7 @@ def learner_options(chosen: Optimization, device: torch.device) -> LearnerOption
     )
 
 
-def steps_of(config: RunConfig, source: TimedSource, model: ModelConfig) -> Steps:
+def steps_of(config: RunConfig, source: Source, model: ModelConfig) -> Steps:
     """The run's steps. Raises `BadConfiguration` where a step is too small for a clip."""
     try:
         return Steps(source, model, config.optimization.batch_tokens)

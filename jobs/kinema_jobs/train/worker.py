@@ -31,7 +31,8 @@ from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.progress import ProgressFile, read_progress, write_progress
 from kinema_jobs.train.storage import RetryPolicy
 from kinema_jobs.train.torch_logs import LOG_FORMAT
-from kinema_jobs.train.train_state import TrainState, fit
+from kinema_jobs.train.train_state import TrainState, fit, start_data_workers
+from kinema_model.training.feed import DataWorkers
 
 _WATCHDOG_SECONDS: Final = 0.2
 ADDRESSES_FILE: Final = "addresses.json"
@@ -55,8 +56,10 @@ def run_worker(assignment: Assignment) -> str:
         faulthandler.enable(os.dup(traces.fileno()))
     LAST.share(assignment.scratch / ADDRESSES_FILE)
     lease = Lease(assignment.lease)
+    # Before this process has threads, and sockets that a fork would keep open when it is killed.
+    data_workers = start_data_workers(assignment.config)
     threading.Thread(target=_watchdog, args=(lease,), daemon=True).start()
-    worker = _Worker(assignment, lease)
+    worker = _Worker(assignment, lease, data_workers)
     try:
         return worker.run()
     except (StaleRound, RendezvousError) as error:
@@ -71,6 +74,9 @@ def run_worker(assignment: Assignment) -> str:
         with suppress(OSError):  # a full disk; the exit code gives the class as well
             assignment.termination_message.write_text(word.model_dump_json(by_alias=True, exclude_none=True))
         _leave(EXIT_CODES[word.failure_class])
+    finally:
+        if data_workers is not None:
+            data_workers.close()
 
 
 def _leave(code: int) -> NoReturn:
@@ -91,9 +97,9 @@ def _watchdog(lease: Lease) -> None:
 class _Worker:
     """One round of one worker."""
 
-    def __init__(self, assignment: Assignment, lease: Lease) -> None:
+    def __init__(self, assignment: Assignment, lease: Lease, data_workers: DataWorkers | None) -> None:
         self._given = assignment
-        self._lease = lease
+        self._lease, self._data_workers = lease, data_workers
         self._config = assignment.config
         self._committed: CommittedCheckpoint | None = None
         self._progress = ProgressFile(run=0, attempt=0)
@@ -105,7 +111,7 @@ class _Worker:
         """See run_worker."""
         given, config = self._given, self._config
         self._group = group.enter(given.place, given.settings)
-        fitting = TrainState.build(config, self._group)
+        fitting = TrainState.build(config, self._group, self._data_workers)
         self._limit_pieces(fitting)
         store = given.settings.open_store()
         patience = RetryPolicy(given.settings.storage_patience_seconds)

@@ -89,7 +89,8 @@ class DenoiserLearner(Learner[VideoDenoiser]):
         self.model.network.recompute, self.model.network.recomputed_blocks = mode, blocks
 
     def loss(self, clean: Pack, noise: Tensor) -> FlowLoss:
-        """The loss of clean latents at their levels, with noise (N, C pt ph pw); its sums are float32."""
+        """The loss of clean latents at their levels, with noise (N, C pt ph pw) on any device."""
+        clean, noise = clean.to(self.device), noise.to(self.device)
         half = self.options.precision is not torch.float32
         with torch.autocast(self.device.type, self.options.precision, enabled=half):
             return flow_loss(self.model, clean, noise, lowest_level(self.model.config))
@@ -99,7 +100,7 @@ class DenoiserLearner(Learner[VideoDenoiser]):
         self.begin()
         results = []
         for clean, noise in pieces:
-            found = self.loss(clean.to(self.device), noise.to(self.device))
+            found = self.loss(clean, noise)
             torch.autograd.backward(found.total)
             results.append(found.detached())
         total = FlowLoss.summed(results)

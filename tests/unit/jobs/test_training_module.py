@@ -44,12 +44,13 @@ def group(rank: int, world: int) -> Group:
 def test_samples_follow_the_step_through_every_resize(worlds: list[int]) -> None:
     seen: list[int] = []
     first, state = 0, StreamState()
-    steps = TrainState.build(CONFIG, group(0, 1)).steps
+    whole = TrainState.build(CONFIG, group(0, 1))
     for world in worlds:
-        shares = [Shares(steps, first, first + 4, state, group(rank, world)) for rank in range(world)]
+        ranks = [group(rank, world) for rank in range(world)]
+        shares = [Shares(whole.steps, first, first + 4, state, each, whole.feed) for each in ranks]
         for batches in zip(*shares, strict=True):
             assert len({step.number for step, _ in batches}) == 1
-            seen += sorted(sample for _, samples in batches for sample in samples)
+            seen += sorted(sample for _, share in batches for piece in share for sample in piece.samples)
             state = batches[0][0].after
         first += 4
     assert seen == list(range(3 * first)), "none lost, none twice"
@@ -61,9 +62,8 @@ def test_the_mean_of_uneven_shares_is_the_whole_gradient() -> None:
         torch.manual_seed(0)
         for parameter in fitting.learner.model.parameters():
             torch.nn.init.normal_(parameter, std=0.02)
-        step, samples = next(iter(Shares(fitting.steps, 0, 20, StreamState(), group(rank, world))))
-        result = fitting.objective.loss(fitting.learner.model, samples, 0)
-        (result.total * world / step.tokens).backward()
+        step, (share,) = next(iter(Shares(fitting.steps, 0, 20, StreamState(), group(rank, world), fitting.feed)))
+        (fitting.learner.loss(*share.make()).total * world / step.tokens).backward()
         return torch.cat([p.grad.flatten() for p in fitting.learner.model.parameters() if p.grad is not None])
 
     whole = gradient(0, 1)
