@@ -12,20 +12,19 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from multiprocessing import TimeoutError as TimeoutOfPool
-from multiprocessing.pool import AsyncResult, Pool
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-import torch
 from torch import Tensor
-from torch import multiprocessing as processes
 
-from kinema_model.errors import ConfigError
+from kinema_model.errors import ConfigError, DataWorkerLost
 from kinema_model.network.pack import Pack
 from kinema_model.packing.planning import StepPlanner, StreamState, tokens_of
 from kinema_model.text.encoder import TextEncoder
+from kinema_model.training.feed import DataWorkers, answer_of
 from kinema_model.training.objective import TrainingObjective
 from kinema_world import World
 from kinema_world.source import WorldSource
@@ -36,7 +35,6 @@ T = TypeVar("T")
 _SIZES_AT_ONCE: Final = 128
 _SIZES_AHEAD: Final = 8
 _SPARE: Final = 2
-_PATIENCE: Final = 300
 _SHARED: Final = Path("/dev/shm")
 
 
@@ -108,21 +106,12 @@ class Inline:
         """Nothing runs on its own."""
 
 
-# One objective for each worker process, since its text encoder takes a second to read.
-_taught: list[TrainingObjective] = []
+def _sizes(objective: TrainingObjective, first: int) -> list[int]:
+    return [size_of(objective, index) for index in range(first, first + _SIZES_AT_ONCE)]
 
 
-def _begin(settings: Settings) -> None:
-    torch.set_num_threads(1)
-    _taught.append(objective_of(settings))
-
-
-def _sizes(first: int) -> list[int]:
-    return [size_of(_taught[0], index) for index in range(first, first + _SIZES_AT_ONCE)]
-
-
-def _batch(samples: Sequence[int], step: int) -> Made:
-    return _taught[0].batch(samples, step)
+def _batch(objective: TrainingObjective, samples: Sequence[int], step: int) -> Made:
+    return objective.batch(samples, step)
 
 
 class Ahead:
@@ -130,11 +119,12 @@ class Ahead:
 
     def __init__(self, settings: Settings, step: int, state: StreamState, workers: int, depth: int) -> None:
         self.waited = 0.0
-        self._pool: Pool = processes.get_context("spawn").Pool(workers, _begin, (settings,))
+        # This process may hold a device, which no fork may use.
+        self._workers = DataWorkers(partial(objective_of, settings), workers, "spawn")
         self._planner = planner_of(settings, self._size)
-        self._sizes: dict[int, AsyncResult[list[int]]] = {}
+        self._sizes: dict[int, Future[list[int]]] = {}
         self._step, self._state, self._depth = step, state, depth
-        self._coming: deque[tuple[AsyncResult[Made], StreamState]] = deque()
+        self._coming: deque[tuple[Future[Made], StreamState]] = deque()
         # Start the processes early: they take seconds, which must not count as training time.
         self._ask()
         _answer(self._coming[0][0])
@@ -151,33 +141,29 @@ class Ahead:
     def _ask(self) -> None:
         while len(self._coming) < self._depth:
             samples, self._state = self._planner.plan(self._state)
-            self._coming.append((self._pool.apply_async(_batch, (samples, self._step)), self._state))
+            self._coming.append((self._workers.submit(_batch, samples, self._step), self._state))
             self._step += 1
 
     def close(self) -> None:
         """Stop the processes."""
-        self._pool.terminate()
-        self._pool.join()
+        self._workers.close()
 
     def _size(self, index: int) -> int:
         """Tokens of a sample, from lists that are asked for well before they are needed."""
         number = index // _SIZES_AT_ONCE
         for ahead in range(number, number + _SIZES_AHEAD):
             if ahead not in self._sizes:
-                self._sizes[ahead] = self._pool.apply_async(_sizes, (ahead * _SIZES_AT_ONCE,))
+                self._sizes[ahead] = self._workers.submit(_sizes, ahead * _SIZES_AT_ONCE)
         # Samples that the planner skips are never far behind.
         self._sizes.pop(number - _SIZES_AHEAD, None)
         return _answer(self._sizes[number])[index % _SIZES_AT_ONCE]
 
 
-def _answer(asked: AsyncResult[T]) -> T:
+def _answer(asked: Future[T]) -> T:
     try:
-        return asked.get(_PATIENCE)
-    except TimeoutOfPool:
-        raise ConfigError(
-            f"No batch came for {_PATIENCE} s: a process that makes them has ended, likely for want of memory. "
-            "Ask for fewer with PROOF_WORKERS."
-        ) from None
+        return answer_of(asked)
+    except DataWorkerLost as error:
+        raise ConfigError(f"{error} PROOF_WORKERS sets their number.") from None
 
 
 def supply_of(settings: Settings, step: int, state: StreamState) -> Supply:

@@ -158,7 +158,7 @@ class Trainer:
         for _ in range(_MOST_WARM_UP):
             before = device.compilations()
             batch = elsewhere.take()
-            found = self._learner.loss(batch.clean.to(self._device), batch.noise.to(self._device))
+            found = self._learner.loss(batch.clean, batch.noise)
             torch.autograd.backward(found.total)
             calm = calm + 1 if device.compilations() == before else 0
             if calm == _CALM:
