@@ -20,9 +20,10 @@ from bench import device
 from kinema_model.artefact import save_model
 from kinema_model.errors import ConfigError
 from kinema_model.packing.planning import StreamState
+from kinema_model.precision import precision_for
 from kinema_model.training.learner import DenoiserLearner
 from kinema_model.training.optimizer import learning_rate_share
-from kinema_model.training.options import LearnerOptions, precision_for
+from kinema_model.training.options import LearnerOptions
 from kinema_world.stored import world_files
 from proof.folder import Folder
 from proof.settings import POINTS, Settings

@@ -10,6 +10,7 @@ from kinema_model.network.kv_cache import KVCache
 from kinema_model.network.pack import Pack
 from kinema_model.network.position_channel import position_channel
 from kinema_model.network.transformer import VideoTransformer, initialise
+from kinema_model.precision import products_in
 
 # The velocity of a clean prediction is divided by the noise level. Below this level the loss weighs that error as if it
 # were divided by this number, so that it does not grow without bound (as in JiT, arXiv:2511.13720). Sampling divides by
@@ -29,17 +30,22 @@ def velocity_to(clean: Tensor, pack: Pack) -> Tensor:
 
 
 class VideoDenoiser(nn.Module):
-    """The model that is trained and sampled: the velocity, from clean towards noise, of every token of a pack."""
+    """The model that is trained and sampled: the velocity, from clean towards noise, of every token of a pack.
 
-    def __init__(self, config: ModelConfig) -> None:
+    Products are computed in `precision`; weights and the velocity are float32.
+    """
+
+    def __init__(self, config: ModelConfig, precision: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.config = config
+        self.precision = precision
         self.network = VideoTransformer(config.network)
         initialise(self.network)
 
     def forward(self, pack: Pack, kv_cache: KVCache | None = None) -> Tensor:
         """(N, C pt ph pw) in the layout of `pack.tokens`. Raises `ShapeError`."""
-        emitted = self._emit(pack, kv_cache)
+        with products_in(self.precision, pack.tokens.device.type):
+            emitted = self._emit(pack, kv_cache)
         if self.config.prediction == "velocity":
             return emitted
         return velocity_to(emitted, pack)

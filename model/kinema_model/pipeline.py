@@ -19,6 +19,7 @@ from kinema_model.config import ModelConfig
 from kinema_model.diffusion.sampler import Guidance, OnStep, ShouldStop, euler_levels, sample
 from kinema_model.errors import PromptError, ShapeError
 from kinema_model.network.pack import Part, Sample
+from kinema_model.precision import Precision, precision_for
 from kinema_model.streaming.stream import Shot, StreamOptions, stream
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.text.reading import Reading, known_words, read, vocabulary
@@ -72,10 +73,12 @@ class Pipeline:
         text_encoder: TextEncoder | None = None,
         device: torch.device | str = "cpu",
         texts: Callable[[Path], Iterable[str]] = _no_texts,
+        precision: Precision = "auto",
     ) -> None:
         loaded = load_model(folder, device)
         self.model, self.config = loaded.model, loaded.config
         self.device = torch.device(device)
+        self.model.precision = precision_for(precision, self.device)
         self._encoder = text_encoder or TextEncoder()
         self._codec = make_codec(self.config)
         self._folder, self._texts = Path(folder), texts

@@ -30,12 +30,13 @@ from kinema_model.config import ModelConfig
 from kinema_model.errors import ModelError
 from kinema_model.packing.planning import StreamState
 from kinema_model.packing.steps import Steps
+from kinema_model.precision import precision_for
 from kinema_model.source import Source
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.training.feed import DataWorkers, Feed
 from kinema_model.training.learner import DenoiserLearner
 from kinema_model.training.objective import TrainingObjective
-from kinema_model.training.options import LearnerOptions, precision_for
+from kinema_model.training.options import LearnerOptions
 from kinema_model.validation import Validation
 
 _MOST_DATA_WORKERS: Final = 8

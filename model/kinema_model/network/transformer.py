@@ -5,7 +5,6 @@ Sources: DiT (Peebles and Xie 2023, arXiv:2212.09748) for patches and zero initi
 within a clip, NaViT (Dehghani et al. 2023, arXiv:2307.06304) for packing.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from math import prod
 
@@ -21,11 +20,7 @@ from kinema_model.network.modulation import LEVEL_SCALE, TimestepEmbedding, adap
 from kinema_model.network.pack import Pack
 from kinema_model.network.recompute import Recompute, run_block
 from kinema_model.network.rope import rope_table
-
-
-def _full_precision(device: str) -> AbstractContextManager[None]:
-    """No autocast, on devices that know it."""
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+from kinema_model.precision import products_in
 
 
 class TextEmbedding(nn.Module):
@@ -72,7 +67,7 @@ class ConditionEmbedder(nn.Module):
     def levels(self, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Levels (U,) -> their embedding (U, D) and the modulation (U, 6, D) that all blocks share, in float32."""
         # A few rows only, and every rounding here would reach every token of every block.
-        with _full_precision(levels.device.type):
+        with products_in(torch.float32, levels.device.type):
             features = sinusoids(levels * LEVEL_SCALE, self.freq_dim)
             embedded = self.time_embedder(features.to(self.time_embedder.linear_1.weight.dtype)).float()
             modulation = F.linear(F.silu(embedded), self.time_proj.weight.float(), self.time_proj.bias.float())
@@ -115,8 +110,10 @@ class VideoTransformer(nn.Module):
             mode = self.recompute if self.recomputed_blocks is None or number < self.recomputed_blocks else "none"
             x = run_block(block, mode, x, modulation, layer)
         shift, scale = (self.scale_shift_table.float() + embedded[:, None]).unbind(1)
-        emitted: Tensor = self.proj_out(adaptive_norm(x, shift, scale, pack.level_index, self.config.eps))
-        return emitted
+        normed = adaptive_norm(x, shift, scale, pack.level_index, self.config.eps)
+        # What leaves the network are pixels or latents, which half precision would round to steps that can be seen.
+        with products_in(torch.float32, x.device.type):
+            return F.linear(normed.float(), self.proj_out.weight.float(), self.proj_out.bias.float())
 
     def _context(self, pack: Pack) -> Context:
         embedder = self.condition_embedder

@@ -65,6 +65,7 @@ class DenoiserLearner(Learner[VideoDenoiser]):
 
     def __init__(self, model: VideoDenoiser, optimizer: Optimizer, schedule: LambdaLR, options: LearnerOptions) -> None:
         super().__init__(model, optimizer, schedule, options)
+        model.precision = options.precision
         self.recompute(options.recompute)
         self.compiled = options.compiled and has_compiler(self.device)
         if self.compiled:
@@ -91,9 +92,7 @@ class DenoiserLearner(Learner[VideoDenoiser]):
     def loss(self, clean: Pack, noise: Tensor) -> FlowLoss:
         """The loss of clean latents at their levels, with noise (N, C pt ph pw) on any device."""
         clean, noise = clean.to(self.device), noise.to(self.device)
-        half = self.options.precision is not torch.float32
-        with torch.autocast(self.device.type, self.options.precision, enabled=half):
-            return flow_loss(self.model, clean, noise, lowest_level(self.model.config))
+        return flow_loss(self.model, clean, noise, lowest_level(self.model.config))
 
     def learn(self, pieces: Iterable[tuple[Pack, Tensor]]) -> Tensor:
         """() A whole step on pieces that together are its batch: their mean loss per token, still on the device."""

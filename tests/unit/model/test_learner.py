@@ -14,8 +14,9 @@ from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError
 from kinema_model.network.pack import Pack, pack_samples, patchify
 from kinema_model.network.recompute import Recompute
+from kinema_model.precision import precision_for
 from kinema_model.training.learner import DenoiserLearner
-from kinema_model.training.options import LearnerOptions, precision_for
+from kinema_model.training.options import LearnerOptions
 from unit.model.clips import mixed_samples, small_network
 
 PATCH = (1, 4, 4)

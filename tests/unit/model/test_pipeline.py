@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kinema_evaluation import EvaluationPlan, Report, evaluate
 from kinema_model.artefact import save_model
@@ -28,6 +29,17 @@ def test_same_seed_same_clip(pipeline: Pipeline) -> None:
     assert np.array_equal(first, pipeline.generate("a red square moves right", 5, steps=2))
     assert not np.array_equal(first, pipeline.generate("a red square moves right", 6, steps=2))
     assert not np.array_equal(first, pipeline.generate("a blue circle moves up", 5, steps=2))
+
+
+def test_half_precision_draws_nearly_the_same_in_full_steps_of_brightness(pipeline: Pipeline, tmp_path: Path) -> None:
+    half = Pipeline(tmp_path, text_encoder=pipeline._encoder, precision="bfloat16")
+    prompt, seed = "a red square moves right", 5
+    full, rounded = (each.generate(prompt, seed, steps=4).astype(int) for each in (pipeline, half))
+    assert 0 < np.abs(full - rounded).mean() < 4
+    # Above half of the range, bfloat16 has 64 steps where a pixel has 128.
+    bright = rounded[rounded > 191]
+    assert len(np.unique(bright)) > 40
+    assert {p.dtype for p in half.model.parameters()} == {torch.float32}
 
 
 def test_guidance_and_negative_prompt_count(pipeline: Pipeline) -> None:
