@@ -19,7 +19,17 @@ def test_defaults_show_in_what_kubectl_gets(kubectl: Kubectl) -> None:
         kubectl.get(*who)["spec"] for who in (("vmt", "training"), ("vmodel", "model"), ("vgen", "clip"))
     )
     assert training["checkpoint"] == {"everySteps": 50, "keep": 3}
-    assert training["optimization"] == {"steps": 100, "batchTokens": 4096, "learningRate": 0.003, "seed": 0}
+    assert training["optimization"] == {
+        "steps": 100,
+        "batchTokens": 4096,
+        "learningRate": 0.003,
+        "seed": 0,
+        "precision": "auto",
+        "compile": False,
+        "activationCheckpointing": "none",
+        "emaDecay": 0.99,
+        "gradientClip": 1,
+    }
     assert training["suspend"] is False
     assert training["data"]["tasks"]["text"] == 1
     assert {name: weight for name, weight in training["data"]["world"]["scenes"].items() if weight} == {"simple": 1}
