@@ -121,8 +121,12 @@ def test_a_data_worker_does_not_outlive_a_trainer_that_is_killed() -> None:
 
 def _trained(group: Any, folder: Path, workers: int) -> Any:
     run = config(optimization={"steps": 3, "batchTokens": 4 * CLIP, "seed": 1, "dataWorkers": workers})
-    state = TrainState.build(run, group, start_data_workers(run))
+    made = start_data_workers(run)
+    state = TrainState.build(run, group, made)
     fit(state, group, lease(folder), lambda: None)
+    if made is not None:
+        # A process waits at its end for those that it started.
+        made.close()
     return state.loss, sum(float(p.detach().double().abs().sum()) for p in state.learner.model.parameters())
 
 
