@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -110,10 +110,6 @@ def _sizes(objective: TrainingObjective, first: int) -> list[int]:
     return [size_of(objective, index) for index in range(first, first + _SIZES_AT_ONCE)]
 
 
-def _batch(objective: TrainingObjective, samples: Sequence[int], step: int) -> Made:
-    return objective.batch(samples, step)
-
-
 class Ahead:
     """Has `workers` processes make batches, `depth` of them ahead; it is there when the first one is."""
 
@@ -141,7 +137,7 @@ class Ahead:
     def _ask(self) -> None:
         while len(self._coming) < self._depth:
             samples, self._state = self._planner.plan(self._state)
-            self._coming.append((self._workers.submit(_batch, samples, self._step), self._state))
+            self._coming.append((self._workers.submit(TrainingObjective.batch, samples, self._step), self._state))
             self._step += 1
 
     def close(self) -> None:

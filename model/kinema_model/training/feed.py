@@ -105,10 +105,6 @@ def _worked(work: Callable[..., Answer], arguments: Sequence[Any]) -> Answer:
     return work(_OBJECTIVES[-1], *arguments)
 
 
-def _batch(objective: TrainingObjective, samples: Sequence[int], step: int) -> Batch:
-    return objective.batch(samples, step)
-
-
 class Feed:
     """The batches of steps in order. With data workers, `depth` steps are asked for before the first is needed.
 
@@ -140,7 +136,7 @@ class Feed:
     def _asked(self, samples: Sequence[int], step: int) -> PendingBatch:
         make: Callable[[], Batch] = partial(self._objective.batch, samples, step)
         if self._workers is not None:
-            make = partial(answer_of, self._workers.submit(_batch, samples, step))
+            make = partial(answer_of, self._workers.submit(TrainingObjective.batch, samples, step))
         return PendingBatch(tuple(samples), partial(self._timed, make))
 
     def _timed(self, make: Callable[[], Batch]) -> Batch:
