@@ -16,7 +16,7 @@ ENDED_TASKS: Final = ("fill", "blend")
 EXTENDING_TASKS: Final = ("extend", "extend-back")
 WEAKENED_TASKS: Final = ("edit", "blend")
 
-_KEY_PART: Final = (
+KEY_PART: Final = (
     r"([^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]*|\.[^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]*|\.\.[^/\x00-\x1f\x7f]+)"
 )
 """One segment of an object key: not empty, no control characters, and neither . nor .. alone."""
@@ -24,7 +24,7 @@ InputUri = Annotated[
     str,
     Field(max_length=1024),
     Matches(
-        rf"^s3://[a-z0-9][a-z0-9.-]*[a-z0-9]/{_KEY_PART}(/{_KEY_PART})*$",
+        rf"^s3://[a-z0-9][a-z0-9.-]*[a-z0-9]/{KEY_PART}(/{KEY_PART})*$",
         "an input's uri is s3://BUCKET/KEY: correct it; the parts of KEY are neither empty nor . or .., and hold no "
         "control characters",
     ),

@@ -1,5 +1,7 @@
 """Where every artefact lies in the bucket: each key format is defined here and nowhere else.
 
+    trainings/<namespace>/<name>/<uid>/run-NNN/
+        prepared.json prepared.html   the datasets that recorded clips became (kinema_api.prepare), and a report
     trainings/<namespace>/<name>/<uid>/run-NNN/attempt-NNN/
         head.json                   what is committed (kinema_api.head); changed by conditional writes alone
         step-NNNNNNNN/round-NNNN/   *.distcp .metadata manifest.json   (then the head names it)
@@ -11,7 +13,9 @@
         commit.json                 what was committed, for a cluster that is restored without statuses
         inputs/                     copies of its inputs; deleted when it ends
         attempt-NNN/                files that a server has uploaded
-    inputs/<namespace>/             uploads of clients, as inputs of generations
+    inputs/<namespace>/             uploads of clients: inputs of generations, clips to train on, folders of weights
+    shared/                         the same for every namespace; only administrators write here
+    datasets/<namespace>/<key>/     a prepared dataset: dataset.json index.jsonl *.safetensors   (dataset.json last)
 
 The paths of checkpoints and exports contain the round, so that a delayed trainer of an older round never overwrites
 files of a newer one. The head names a round before the round writes anything, so no two rounds of an attempt have the
@@ -32,6 +36,12 @@ _CHECKPOINT = re.compile(r"step-(\d{8})/round-(\d{4,})/manifest\.json$")
 REPORT_PAGE: Final = "report.html"
 EVALUATION_RESULT: Final = "result.json"
 """kinema_api.wire.EvaluationResult."""
+
+PREPARED: Final = "prepared.json"
+"""kinema_api.prepare.PrepareResult."""
+PREPARED_PAGE: Final = "prepared.html"
+SHARED: Final = "shared/"
+"""Prefix that every namespace may read."""
 
 VIDEO: Final = "video.mp4"
 THUMBNAIL: Final = "thumbnail.webp"
@@ -108,6 +118,16 @@ def model_prefix(digest: str) -> str:
 def inputs_prefix(namespace: str) -> str:
     """Folder of a namespace's uploads, which generations of the namespace may use as inputs."""
     return f"inputs/{namespace}/"
+
+
+def readable_prefixes(namespace: str) -> tuple[str, ...]:
+    """Prefixes of the operator's own store that resources of a namespace may name as clips or as folders of weights."""
+    return inputs_prefix(namespace), SHARED
+
+
+def datasets_prefix(namespace: str) -> str:
+    """Folder of a namespace's prepared datasets."""
+    return f"datasets/{namespace}/"
 
 
 def generations_prefix(namespace: str) -> str:

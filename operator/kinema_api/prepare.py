@@ -1,0 +1,89 @@
+"""Preparing of recorded clips: its configuration, passed in argv as JSON, and the result that its pods leave."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from kinema_api import layout
+from kinema_api.base import ApiModel, Digest
+from kinema_api.recorded import MAX_PREFIXES, RecordedClips
+
+MAX_RESULT_BYTES: Final = 1 << 20
+"""Longest prepared.json that is read."""
+Count = Annotated[int, Field(ge=0)]
+
+
+class ClipTarget(ApiModel):
+    """The shape that clips are packed to: their own aspect ratio and length, within these bounds."""
+
+    frames: Annotated[int, Field(ge=1)]
+    """Most frames of a clip; longer shots become several clips."""
+    pixels: Annotated[int, Field(ge=1)]
+    """Area of a frame (height x width); larger frames are scaled down to it, smaller ones are kept."""
+    fps: Annotated[float, Field(gt=0)]
+    """Frames per second, to which faster videos are reduced; slower ones are kept."""
+    cell: tuple[int, int, int]
+    """Frames, rows and columns of which the shape is a multiple, as `LatentGrid.cell`."""
+
+
+class PrepareConfig(ApiModel):
+    """Preparing of one run's prefixes; never changes during the run."""
+
+    namespace: str
+    name: str
+    uid: str
+    run: int
+    videos: Annotated[tuple[RecordedClips, ...], Field(min_length=1, max_length=MAX_PREFIXES)]
+    target: ClipTarget
+
+    @property
+    def datasets(self) -> str:
+        """Key prefix below which datasets of this namespace lie, shared by its trainings."""
+        return layout.datasets_prefix(self.namespace)
+
+    @property
+    def result(self) -> str:
+        """Key of the result, a `PrepareResult`; written last."""
+        return layout.run_prefix(self.namespace, self.name, self.uid, self.run) + layout.PREPARED
+
+
+class PreparedDataset(ApiModel):
+    """The dataset that one prefix became."""
+
+    uri: Annotated[str, Field(max_length=512)]
+    """The prefix that it was made of."""
+    prefix: Annotated[str, Field(max_length=512)]
+    """Key prefix of the dataset, ending in a slash; dataset.json lies there."""
+    digest: Digest
+    samples: Count
+    """Clips."""
+    inputs: Count
+    """Files that gave at least one clip."""
+    seconds: Annotated[float, Field(ge=0)]
+    """Length of all clips together."""
+    bytes: Count
+    """Bytes of its shards."""
+    dropped: Annotated[dict[Annotated[str, Field(max_length=63)], Count], Field(max_length=64)] = Field(
+        default_factory=dict
+    )
+    """Clips and files that were left out, by reason."""
+    reused: bool = False
+    """Whether it existed already."""
+
+
+class PrepareResult(ApiModel):
+    """prepared.json: one dataset for each prefix, in the order of the spec."""
+
+    datasets: Annotated[tuple[PreparedDataset, ...], Field(min_length=1, max_length=MAX_PREFIXES)]
+    report: Annotated[str, Field(max_length=512)]
+    """Key of the report page."""
+
+
+class RunDataset(ApiModel):
+    """A dataset that a trainer reads, and its sampling weight."""
+
+    prefix: str
+    digest: Digest
+    weight: float
