@@ -24,6 +24,8 @@ from kinema_dataset.samples import FileName, SampleRecord, Sha256, canonical
 MANIFEST_FILE: Final = "dataset.json"
 INDEX_FILE: Final = "index.jsonl"
 FORMAT: Final = "kinema-dataset/1"
+BESIDE: Final = "../shards/"
+"""Where shards lie that datasets of one folder share."""
 MAX_INDEX_BYTES: Final = 8 << 30
 _PIECE: Final = 16 << 20
 """Bytes of one request for the index."""
@@ -39,7 +41,10 @@ class FileEntry(Record):
 
 
 class DatasetManifest(Record):
-    """dataset.json: what the dataset consists of. `settings` are those of preparing that shaped its samples."""
+    """dataset.json: what the dataset consists of.
+
+    `settings` are those of preparing that shaped its samples; `at` is where its shards lie, seen from dataset.json.
+    """
 
     format: Literal["kinema-dataset/1"]
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -47,6 +52,7 @@ class DatasetManifest(Record):
     inputs: Annotated[int, Field(ge=1)]
     index: FileEntry
     shards: Annotated[tuple[str, ...], Field(min_length=1)]
+    at: Literal["", "../shards/"] = ""
     settings: dict[str, JsonValue]
 
     @classmethod
@@ -61,10 +67,12 @@ class DatasetManifest(Record):
             raise BrokenDataset(f"{MANIFEST_FILE}: {at}: {first['msg']}. {_AGAIN}") from None
 
 
-def finish(folder: Path, lines: Iterable[bytes], settings: Mapping[str, JsonValue]) -> DatasetManifest:
+def finish(
+    folder: Path, lines: Iterable[bytes], settings: Mapping[str, JsonValue], at: Literal["", "../shards/"] = ""
+) -> DatasetManifest:
     """Write index and manifest of the samples that `lines` tell of, in any order, into a folder.
 
-    A segment that two workers prepared alike counts once.
+    A segment that two workers prepared alike counts once. The shards lie at `at`, seen from the folder.
 
     Raises:
         BrokenDataset: there is no sample, a line is none, or a segment has two contents.
@@ -91,6 +99,7 @@ def finish(folder: Path, lines: Iterable[bytes], settings: Mapping[str, JsonValu
         inputs=len({record.about.segment.input for _, record in joined}),
         index=FileEntry(name=INDEX_FILE, bytes=size, sha256=index.hexdigest()),
         shards=tuple(sorted({record.shard for _, record in joined})),
+        at=at,
         settings=dict(settings),
     )
     with _written(folder / MANIFEST_FILE) as out:

@@ -9,8 +9,14 @@ MAX_WHOLE_BYTES: Final = 64 << 20
 """Longest file that is read whole."""
 
 
+ABOVE: Final = "../"
+
+
 class RangeReader(Protocol):
-    """Reads files by name; what it raises where a store is away is its own, and passes through."""
+    """Reads files by name; what it raises where a store is away is its own, and passes through.
+
+    A name may lead by `../` into another folder beside the dataset's, and no further.
+    """
 
     def read(self, name: str, first: int, length: int) -> bytes:
         """Exactly `length` bytes from byte `first` on. Raises `BrokenDataset` where the file is missing or shorter."""
@@ -53,8 +59,9 @@ class FolderReader:
         return data
 
     def _path(self, name: str) -> Path:
-        path = (self._folder / name).resolve()
-        if not path.is_relative_to(self._folder.resolve()):
+        folder = self._folder.resolve()
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.parent if name.startswith(ABOVE) else folder):
             raise BrokenDataset(f"{name!r} lies outside of {self._folder}. Prepare the dataset again.")
         return path
 

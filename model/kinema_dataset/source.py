@@ -142,7 +142,7 @@ class DatasetSource:
         record = self._record(row)
 
         def fetch() -> bytes:
-            return checked(self._reader.read(record.shard, record.first, record.length), record)
+            return checked(self._reader.read(self.manifest.at + record.shard, record.first, record.length), record)
 
         tensors = tensors_in(self._cache.get(record.sha256, fetch), record)
         about = record.about

@@ -15,7 +15,11 @@
         attempt-NNN/                files that a server has uploaded
     inputs/<namespace>/             uploads of clients: inputs of generations, clips to train on, folders of weights
     shared/                         the same for every namespace; only administrators write here
-    datasets/<namespace>/<key>/     a prepared dataset: dataset.json index.jsonl *.safetensors   (dataset.json last)
+    datasets/<namespace>/<folder>/  what was prepared of one prefix with the same settings; the folder's name is of both
+        parts/<unit>.json           the outcome of one input, whoever prepared it; never changed
+        shards/<sha256>.safetensors clips of one input, shared by all datasets of the folder; never changed
+        sums/<inputs>.json          what the same inputs became before, so that nothing of it is done again
+        <digest>/                   a dataset: index.jsonl dataset.json   (dataset.json last); never changed
 
 The paths of checkpoints and exports contain the round, so that a delayed trainer of an older round never overwrites
 files of a newer one. The head names a round before the round writes anything, so no two rounds of an attempt have the
@@ -40,6 +44,9 @@ EVALUATION_RESULT: Final = "result.json"
 PREPARED: Final = "prepared.json"
 """kinema_api.prepare.PrepareResult."""
 PREPARED_PAGE: Final = "prepared.html"
+DATASET_PARTS: Final = "parts/"
+DATASET_SHARDS: Final = "shards/"
+DATASET_SUMS: Final = "sums/"
 SHARED: Final = "shared/"
 """Prefix that every namespace may read."""
 
@@ -128,6 +135,21 @@ def readable_prefixes(namespace: str) -> tuple[str, ...]:
 def datasets_prefix(namespace: str) -> str:
     """Folder of a namespace's prepared datasets."""
     return f"datasets/{namespace}/"
+
+
+def dataset_folder(namespace: str, key: str) -> str:
+    """Folder of what one prefix became with one choice of settings; `key` is hexadecimal."""
+    return f"{datasets_prefix(namespace)}{key}/"
+
+
+def dataset_prefix(folder: str, digest: str) -> str:
+    """Folder of a dataset; `digest` as `sha256:<hex>`."""
+    return f"{folder}{digest.removeprefix('sha256:')[:16]}/"
+
+
+def dataset_rights(prefix: str) -> str:
+    """The prefix that a reader of the dataset at `prefix` must be allowed to read: its folder, where its shards lie."""
+    return prefix.rstrip("/").rpartition("/")[0] + "/"
 
 
 def generations_prefix(namespace: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -55,7 +55,8 @@ class PreparedDataset(ApiModel):
     uri: Annotated[str, Field(max_length=512)]
     """The prefix that it was made of."""
     prefix: Annotated[str, Field(max_length=512)]
-    """Key prefix of the dataset, ending in a slash; dataset.json lies there."""
+    """Key prefix of the dataset, ending in a slash; dataset.json lies there, its shards beside it: a reader must be
+    allowed to read `layout.dataset_rights(prefix)`."""
     digest: Digest
     samples: Count
     """Clips."""
@@ -79,6 +80,17 @@ class PrepareResult(ApiModel):
     datasets: Annotated[tuple[PreparedDataset, ...], Field(min_length=1, max_length=MAX_PREFIXES)]
     report: Annotated[str, Field(max_length=512)]
     """Key of the report page."""
+
+
+class PrepareProgress(ApiModel):
+    """GET /progress of a preparing pod: how far it is with one of the prefixes."""
+
+    stage: Literal["listing", "preparing", "joining", "done"] = "listing"
+    uri: Annotated[str, Field(max_length=512)] = ""
+    """The prefix that is being prepared."""
+    done: Count = 0
+    """Its files, and parts of long videos, that are prepared, whoever prepared them."""
+    total: Count = 0
 
 
 class RunDataset(ApiModel):

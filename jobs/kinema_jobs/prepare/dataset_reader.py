@@ -9,7 +9,7 @@ from typing import Any
 from kinema_api.errors import ObjectMissing, ObjectTooLarge, RangeMissing
 from kinema_api.objectstore import ObjectStore
 from kinema_dataset.errors import BrokenDataset
-from kinema_dataset.reading import MAX_WHOLE_BYTES
+from kinema_dataset.reading import ABOVE, MAX_WHOLE_BYTES
 
 Retry = Callable[[Callable[[], bytes]], bytes]
 """Makes a request, and makes it again as it sees fit."""
@@ -33,14 +33,19 @@ class StoreReader:
 
     def read(self, name: str, first: int, length: int) -> bytes:
         """See RangeReader.read."""
-        return self._told(lambda: self._store().get_range(self._prefix + name, first, length))
+        return self._told(lambda: self._store().get_range(self._key(name), first, length))
 
     def whole(self, name: str, limit: int = MAX_WHOLE_BYTES) -> bytes:
         """See RangeReader.whole."""
-        return self._told(lambda: self._store().get(self._prefix + name, limit))
+        return self._told(lambda: self._store().get(self._key(name), limit))
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": None}
+
+    def _key(self, name: str) -> str:
+        if not name.startswith(ABOVE):
+            return self._prefix + name
+        return self._prefix.rstrip("/").rpartition("/")[0] + "/" + name.removeprefix(ABOVE)
 
     def _store(self) -> ObjectStore:
         """The store of this process."""

@@ -18,8 +18,9 @@ from kinema_api.errors import ObjectTooLarge
 from kinema_api.folderstore import FolderStore
 from kinema_api.objectstore import PAGE, ObjectStat, StoreLocation
 from kinema_dataset.errors import BrokenDataset
-from kinema_dataset.index import finish
+from kinema_dataset.index import BESIDE, finish
 from kinema_dataset.issues import Issues, Reason
+from kinema_dataset.reading import FolderReader
 from kinema_dataset.shards import write_shard
 from kinema_dataset.source import DatasetSource
 from kinema_jobs.errors import InputChanged
@@ -186,3 +187,18 @@ def test_a_training_reads_a_dataset_from_a_store(store: FolderStore, tmp_path: P
     assert len(tries) == 3
     with pytest.raises(BrokenDataset, match=r"dataset\.json does not exist"):
         DatasetSource(StoreReader(lambda: store, "datasets/none/"), tmp_path / "cache", 0)
+
+
+def test_datasets_of_one_folder_share_their_shards(store: FolderStore, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "one").mkdir()
+    shard = write_shard(tmp_path / "shards", [sample(number) for number in range(3)])
+    finish(tmp_path / "one", [shard.lines()[: shard.lines().index(b"\n") + 1]], {}, at=BESIDE)
+    for path in (tmp_path / "shards" / shard.name, *(tmp_path / "one").iterdir()):
+        store.put(f"datasets/team/0a/{path.parent.name}/{path.name}", path.read_bytes())
+    stored = StoreReader(lambda: store, "datasets/team/0a/one/")
+    for reader in (stored, FolderReader(tmp_path / "one")):
+        (clip,) = DatasetSource(reader, tmp_path / "cache", 0).clips([0])
+        assert torch.equal(clip.video, sample(0).tensors["video"])
+    with pytest.raises(BrokenDataset, match="outside"):
+        FolderReader(tmp_path / "one").whole("../../bucket")
