@@ -10,6 +10,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH):$(TOOLS)/bin
 STAMP := $(VENV)/.synced
 # Real processes on a busy machine: one more try, which the summary shows as rerun.
 AGAIN := --reruns 1
+# Quick unit tests spend half of their time waiting for sockets, leases and processes, so there are more of them than cores.
+QUICK := -n 4 --dist worksteal
 # Integration tests mostly wait, so slow unit tests run beside them; tests of a file share its servers and its models.
 SIDE_BY_SIDE := -n 3 --dist loadfile
 # To read the types of torch and others takes mypy a minute; a fresh checkout begins with what another one has read.
@@ -51,7 +53,7 @@ integration: $(STAMP)  ## Tests against a real API server, object store, chart a
 
 soak: $(STAMP) cluster  ## What takes long: all examples of property tests, every sample judged, every pair of faults
 	@$(BIN)/python dev/cluster build $(PROGRAMS) >/dev/null
-	@KINEMA_EXAMPLES=1 $(BIN)/python -m pytest -q $(AGAIN) -n logical --maxprocesses 4 --dist worksteal tests/unit
+	@KINEMA_EXAMPLES=1 $(BIN)/python -m pytest -q $(AGAIN) $(QUICK) tests/unit
 	@$(BIN)/python -m pytest $(AGAIN) $(SIDE_BY_SIDE) -m soak tests/integration
 	@$(BIN)/python -m pytest $(AGAIN) -m soak tests/e2e
 	@KINEMA_CHAOS_PAIRS=all $(BIN)/python dev/chaos
@@ -72,7 +74,7 @@ check: $(STAMP)  ## Format, lint, types, import contracts, generated files, work
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m kinema_operator.manifests --check
 	@$$($(BIN)/python dev/cluster path actionlint)
-	@$(BIN)/python -m pytest -q $(AGAIN) -n logical --maxprocesses 4 --dist worksteal -m 'not soak and not slow' tests/unit
+	@$(BIN)/python -m pytest -q $(AGAIN) $(QUICK) -m 'not soak and not slow' tests/unit
 
 generate: $(STAMP)  ## Write CRDs, RBAC, the chart's copies and the API reference from the types
 	@$(BIN)/python -m kinema_operator.manifests
