@@ -1,10 +1,13 @@
-"""Percentile bootstrap intervals over clips, since clips are what was drawn at random.
+"""Intervals over clips, since clips are what was drawn at random: Wilson's for shares, the bootstrap for all else.
 
-Efron (1979), doi:10.1214/aos/1176344552. Attributes of one clip go wrong together, so whole clips are drawn anew and
-never single answers.
+A percentile bootstrap (Efron 1979, doi:10.1214/aos/1176344552) of clips that are all right has no width, as if nothing
+could ever go wrong. Wilson's interval (1927, doi:10.1080/01621459.1927.10502953) has one: 32 of 32 clips show that 89 %
+are right. Attributes of one clip go wrong together, so whole clips are drawn anew, and counted, and never single
+answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import sqrt
 from typing import Final
 
 import numpy as np
@@ -17,11 +20,17 @@ from kinema_model.rng import RngStream, generator
 Floats = npt.NDArray[np.float64]
 
 LEVEL: Final = 0.95
+# The normal quantile of that level.
+_Z: Final = 1.959963984540054
 _RESAMPLES: Final = 1000
+# Distances between sets take longer than means.
+_RESAMPLES_OF_SETS: Final = 200
 
 
 def share(right: Sequence[float], asked: Sequence[float]) -> Score | None:
     """Sum of `right` over sum of `asked`, one entry of each per clip, with its interval; None where nothing was asked.
+
+    Where every entry of `right` lies between 0 and that of `asked`, this is a proportion and has Wilson's interval.
 
     Raises:
         MeasureError: the two differ in length.
@@ -32,12 +41,49 @@ def share(right: Sequence[float], asked: Sequence[float]) -> Score | None:
     if not there:
         return None
     marks = np.array(there)
+    if np.all((marks[:, 0] >= 0) & (marks[:, 0] <= marks[:, 1])):
+        return _proportion(marks)
     drawn = marks[_picks(len(marks))].sum(axis=1)
     return _score(float(marks[:, 0].sum() / marks[:, 1].sum()), drawn[:, 0] / drawn[:, 1], len(marks))
 
 
+def _proportion(marks: Floats) -> Score:
+    """Wilson's interval of a share of marks (n, 2), right and asked.
+
+    The sample size is that of as many independent answers as tell as much (Korn and Graubard 1998), at most the number
+    of clips: answers of one clip say less than those of several.
+    """
+    clips = len(marks)
+    value = float(marks[:, 0].sum() / marks[:, 1].sum())
+    rest = (marks[:, 0] - value * marks[:, 1]) / marks[:, 1].mean()
+    variance = float((rest**2).mean() / clips)
+    size = min(clips, value * (1 - value) / variance) if variance > 0 else clips
+    low, high = wilson(value, size)
+    return Score(value=value, low=min(low, value), high=max(high, value), clips=clips)
+
+
+def wilson(value: float, size: float) -> tuple[float, float]:
+    """Bounds in [0, 1] of a proportion `value` that was found among `size` independent answers."""
+    middle = value + _Z**2 / (2 * size)
+    half = _Z * sqrt(max(0.0, value * (1 - value) / size + _Z**2 / (4 * size**2)))
+    whole = 1 + _Z**2 / size
+    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
+
+
+def distance(one: Floats, other: Floats, measure: Callable[[Floats, Floats], float]) -> Score:
+    """A distance between two sets of features (n, D) and (m, D) with its interval; both sets are drawn anew.
+
+    A set that is drawn anew repeats rows, which moves every distance. So the interval takes the spread of the resamples
+    and not their place. Raises what `measure` raises.
+    """
+    value = measure(one, other)
+    picks = zip(_picks(len(one), 2)[:_RESAMPLES_OF_SETS], _picks(len(other), 3)[:_RESAMPLES_OF_SETS], strict=True)
+    drawn = np.array([measure(one[mine], other[theirs]) for mine, theirs in picks])
+    return _score(value, drawn - drawn.mean() + value, len(one))
+
+
 def mean(values: Sequence[float]) -> Score | None:
-    """The mean of one value per clip with its interval; None of no clips."""
+    """The mean of one value per clip with its interval, Wilson's of values in [0, 1]; None of no clips."""
     return share(values, [1.0] * len(values))
 
 

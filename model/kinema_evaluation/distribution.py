@@ -5,10 +5,12 @@ shuffled, frozen and blurred more and more. It is not the FVD of the literature,
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
 
+from kinema_evaluation.bootstrap import distance
 from kinema_evaluation.distances import Floats, frechet, median_distance, mmd
 from kinema_evaluation.features import LEAST_R2, FeatureNet, feature_net
 from kinema_evaluation.plan import EvaluationContext, SkippedSection, true_clips
@@ -106,8 +108,8 @@ def examine(examination: EvaluationContext) -> Section:
     made, true, more = (net.features(clips) for clips in (drawn(examination, scenes), true_clips(scenes), others))
     width = median_distance(true)
     rows = (
-        _row(FRECHET, frechet(made, more), frechet(true, more), len(scenes)),
-        _row(MMD, mmd(made, more, width), mmd(true, more, width), len(scenes)),
+        _row(FRECHET, *(distance(of, more, frechet) for of in (made, true))),
+        _row(MMD, *(distance(of, more, partial(mmd, width=width)) for of in (made, true))),
     )
     curves = tuple(curve for name in DAMAGES for curve in _sanity(name, net, true_clips(scenes), more, width))
     return Section(
@@ -126,7 +128,7 @@ def _others(examination: EvaluationContext, count: int) -> list[Video]:
     return true_clips(examination.scenes(other, count))
 
 
-def _row(name: str, made: float, true: float, clips: int) -> Row:
+def _row(name: str, made: Score, true: Score) -> Row:
     meaning = {
         FRECHET: "distance of two normal distributions fitted to features of the model's and of true clips",
         MMD: "squared distance of both distributions without assuming a form; around 0 if they are the same",
@@ -134,8 +136,8 @@ def _row(name: str, made: float, true: float, clips: int) -> Row:
     return Row(
         name=name,
         meaning=meaning,
-        score=Score(value=made, clips=clips),
-        floor=Score(value=true, clips=clips),
+        score=made,
+        floor=true,
         better="lower",
         unit="distance",
     )

@@ -84,7 +84,8 @@ class Evaluation(ApiModel):
         ),
     ] = Field(default_factory=dict)
     """Minimum accuracy, from 0 to 1, by metric: everything (the whole caption), kind, objects, colour, shape,
-    direction, motion, walls, rebounds, trail or pan. A model below one of them is not published, and the run fails."""
+    direction, motion, walls, rebounds, trail or pan. The lower bound of its 95 % interval must reach it, which is at
+    most clips / (clips + 3.84). A model below one of them is not published, and the run fails."""
     pod_template: PodTemplate | None = None
     """What the evaluator's pod has in the place of the trainers' template; a field that is left out is as theirs."""
 
@@ -106,19 +107,30 @@ class EvaluationStatus(ApiModel):
     """Location of the report's HTML page; report.json is in the same folder."""
     accuracy: Annotated[dict[str, float], Field(max_length=32)] = Field(default_factory=dict)
     """Accuracy by metric, from 0 to 1."""
+    lower_bounds: Annotated[dict[str, float], Field(max_length=32)] = Field(default_factory=dict)
+    """Lower bound of the 95 % interval of each accuracy, which the gate is compared with."""
     passed: bool | None = None
     """Whether the model passes the gate; unset during evaluation."""
     seconds: float | None = None
     """Duration of the evaluation in seconds."""
 
 
-def shortfall(gate: Mapping[str, float], accuracy: Mapping[str, float]) -> str:
-    """The metrics that miss the gate, as one sentence; empty if the model passes."""
+def shortfall(gate: Mapping[str, float], accuracy: Mapping[str, float], lower_bounds: Mapping[str, float]) -> str:
+    """The metrics that miss the gate, as one sentence; empty if the model passes.
+
+    What is compared is the lower bound of an accuracy; the accuracy itself where a report has no bounds.
+    """
     missed = []
     for metric, least in sorted(gate.items()):
         reached = accuracy.get(metric)
-        if reached is None:
+        bound = lower_bounds.get(metric, reached)
+        if reached is None or bound is None:
             missed.append(f"{metric} was not measured; the gate is {least:g}")
         elif reached < least:
             missed.append(f"{metric} is {reached:.4g}, below the gate of {least:g}")
+        elif bound < least:
+            missed.append(
+                f"{metric} is {reached:.4g}, but its lower bound (95 %) is {bound:.4g}, below the gate of {least:g}: "
+                "more evaluation.clips raise it"
+            )
     return "; ".join(missed)

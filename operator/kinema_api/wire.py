@@ -112,6 +112,8 @@ class EvaluationResult(ApiModel):
     """Digest of the evaluated model."""
     accuracy: dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]]
     """Accuracy by metric (kinema_api.evaluation.METRICS)."""
+    lower_bounds: dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] = Field(default_factory=dict)
+    """Lower bound of the 95 % interval of each accuracy; empty in reports of versions that had none."""
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """Duration of the evaluation."""
 

@@ -27,7 +27,7 @@ from kinema_api.objectstore import ObjectStore
 from kinema_api.reports import read_result
 from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EvaluationResult
-from kinema_evaluation import SECTIONS, EvaluationPlan, Report, evaluate
+from kinema_evaluation import SECTIONS, EvaluationPlan, Report, Score, evaluate
 from kinema_evaluation.errors import EvaluationError
 from kinema_evaluation.plan import SEEN
 from kinema_jobs.clip.rendering import open_pipeline
@@ -184,13 +184,19 @@ def _measure(config: EvaluationConfig, model: Path, folder: Path) -> EvaluationR
         raise BadConfiguration(f"the model cannot be evaluated with this spec.evaluation: {error}") from None
     seconds = round(time.monotonic() - started, 1)
     write_report(report, Origin(config.name, config.model_digest, seconds), folder)
-    result = EvaluationResult(model_digest=config.model_digest, accuracy=accuracy(report), seconds=seconds)
+    scores = gate_scores(report)
+    result = EvaluationResult(
+        model_digest=config.model_digest,
+        accuracy={metric: score.value for metric, score in scores.items()},
+        lower_bounds={metric: score.low for metric, score in scores.items() if score.low is not None},
+        seconds=seconds,
+    )
     (folder / layout.EVALUATION_RESULT).write_text(result.model_dump_json(by_alias=True), encoding="utf-8")
     return result
 
 
-def accuracy(report: Report) -> dict[str, float]:
-    """Accuracy by metric of a gate, over captions like those of training."""
+def gate_scores(report: Report) -> dict[str, Score]:
+    """Accuracy with its interval by metric of a gate, over captions like those of training."""
     captions = report.sections.get(CAPTIONS)
     rows = captions.rows if captions else ()
-    return {row.name: row.score.value for row in rows if row.group == SEEN and row.name in METRICS}
+    return {row.name: row.score for row in rows if row.group == SEEN and row.name in METRICS}

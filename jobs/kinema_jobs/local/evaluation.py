@@ -86,7 +86,7 @@ def _run(app: Any, own: Folders) -> None:
 
 
 def _judge(wanted: Evaluation, result: EvaluationResult, report: str, tell: Callable[[dict[str, Any]], None]) -> None:
-    missed = shortfall(wanted.gate, result.accuracy)
+    missed = shortfall(wanted.gate, result.accuracy, result.lower_bounds)
     figures = ", ".join(f"{metric} {share:.1%}" for metric, share in result.accuracy.items())
     message = f"{figures or 'no accuracy of captions'}; the report is {report}"
     found = {"report": report, "accuracy": result.accuracy, "passed": not missed, "seconds": result.seconds}

@@ -21,12 +21,12 @@ from kinema_api.objectstore import ObjectStore, StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_api.reports import read_result
 from kinema_api.run import EvaluationConfig
-from kinema_api.wire import EXIT_CODES, EvaluationResult, TerminationMessage
+from kinema_api.wire import EXIT_CODES, TerminationMessage
 from kinema_evaluation import SECTIONS, EvaluationPlan, Report, Row, Score, Section
 from kinema_evaluation.report import Subject
 from kinema_jobs.evaluate import exported_model as evaluation_report
 from kinema_jobs.evaluate import pod as evaluation
-from kinema_jobs.evaluate.exported_model import accuracy, make_report
+from kinema_jobs.evaluate.exported_model import gate_scores, make_report
 from kinema_jobs.evaluate.report import HTML_FILE, JSON_FILE, summary
 from kinema_jobs.model_folder import sha256_of
 from kinema_jobs.train.failures import BadConfiguration, StorageFailure
@@ -43,7 +43,7 @@ WORLD: Final = World.fixed(7, 6, 16, 24, 8).config
 
 
 def row(name: str, value: float, group: str = "seen") -> Row:
-    return Row(name=name, group=group, meaning="what", score=Score(value=value, clips=4))
+    return Row(name=name, group=group, meaning="what", score=Score(value=value, low=value - 0.25, clips=4))
 
 
 def report(plan: EvaluationPlan) -> Report:
@@ -122,6 +122,7 @@ def test_the_report_is_committed_whole(
 ) -> None:
     result = make_report(config, settings)
     assert result.accuracy == {"colour": 0.75, "everything": 0.5}
+    assert result.lower_bounds == {"colour": 0.5, "everything": 0.25}
     (plan,) = plans
     assert (plan.clips, plan.seed, plan.sections, plan.world) == (4, 5, ("captions", "motion"), WORLD)
     manifest, prefix = committed(store, config), layout.evaluation_prefix(config.prefix)
@@ -324,8 +325,7 @@ def test_the_process_ends_with_the_code_of_its_failure(
 def test_every_figure_of_a_summary_may_stand_in_a_gate() -> None:
     found = report(EvaluationPlan())
     assert summary(found).keys() <= set(METRICS)
-    assert summary(found)["colour"]["accuracy"] == accuracy(found)["colour"]
-    assert EvaluationResult(model_digest="sha256:0", accuracy=accuracy(found), seconds=0.0)
+    assert summary(found)["colour"]["accuracy"] == gate_scores(found)["colour"].value
 
 
 def test_the_api_names_every_section_of_the_model() -> None:

@@ -132,13 +132,16 @@ def _conclude(view: View, result: EvaluationResult) -> Plan:
     location = store_location(view.spec.artifact_store, view.settings)
     report = uri(location, layout.evaluation_prefix(view.attempt_prefix) + layout.REPORT_PAGE)
     gate = view.spec.evaluation.gate if view.spec.evaluation else {}
-    missed = shortfall(gate, result.accuracy)
+    missed = shortfall(gate, result.accuracy, result.lower_bounds)
     # From a pod, so untrusted: drop values that the API server would refuse in the status.
-    accuracy = {m: round(result.accuracy[m], ACCURACY_DIGITS) for m in METRICS if m in result.accuracy}
+    accuracy, lower_bounds = (
+        {m: round(of[m], ACCURACY_DIGITS) for m in METRICS if m in of} for of in (result.accuracy, result.lower_bounds)
+    )
     found = EvaluationStatus(
         model_digest=result.model_digest,
         report_uri=report,
         accuracy=accuracy,
+        lower_bounds=lower_bounds,
         passed=not missed,
         seconds=round(result.seconds, 1),
     )

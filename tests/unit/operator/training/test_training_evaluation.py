@@ -129,6 +129,7 @@ def test_what_is_good_enough_goes_on_to_be_published(
         "modelDigest": DIGEST,
         "reportUri": f"s3://kinema/{ATTEMPT}evaluation/report.html",
         "accuracy": accuracy,
+        "lowerBounds": {},
         "passed": True,
         "seconds": 12.3,
     }
@@ -394,7 +395,36 @@ def test_its_pod_may_do_no_more_than_a_trainer(make_view: Any, now: datetime, se
 
 def test_a_gate_is_met_when_every_metric_is() -> None:
     everything = dict.fromkeys(METRICS, 0.5)
-    assert shortfall({}, {}) == ""
-    assert shortfall(everything, everything) == ""
-    missed = shortfall(everything, everything | {"shape": 0.4, "pan": 0.49})
+    assert shortfall({}, {}, {}) == ""
+    assert shortfall(everything, everything, everything) == ""
+    missed = shortfall(everything, everything | {"shape": 0.4, "pan": 0.49}, {})
     assert missed.count("below the gate") == 2
+
+
+@pytest.mark.parametrize(
+    ("lower_bounds", "sentence"),
+    [
+        ({}, ""),
+        ({"colour": 0.9}, ""),
+        ({"shape": 0.1}, ""),
+        ({"colour": 0.89}, "colour is 1, but its lower bound (95 %) is 0.89, below the gate of 0.9"),
+    ],
+    ids=["a report of an older version", "met", "of another metric", "too few clips"],
+)
+def test_the_gate_takes_the_lower_bound_where_there_is_one(lower_bounds: dict[str, float], sentence: str) -> None:
+    missed = shortfall({"colour": 0.9}, {"colour": 1.0}, lower_bounds)
+    assert missed.startswith(sentence)
+    assert bool(missed) is bool(sentence)
+
+
+def test_the_bounds_of_a_report_are_told_and_judged(make_view: Any, now: datetime) -> None:
+    result = EvaluationResult(
+        model_digest=DIGEST, accuracy={"colour": 1.0}, lower_bounds={"colour": 0.85, "beauty": 1.0}, seconds=1
+    )
+    seen = trained(now, jobs=(TRAINED, MEASURING), report=ReportSeen(1, 1, result))
+    plan = decide(make_view(EVALUATING, seen, evaluation=EVALUATION))
+    evaluation = status_of(plan).evaluation
+    assert evaluation is not None
+    assert evaluation.lower_bounds == {"colour": 0.85}
+    assert condition(plan, "Evaluated") == ("False", "GateNotMet")
+    assert "lower bound (95 %) is 0.85" in message(plan, "Failed")
