@@ -1,0 +1,20 @@
+"""One tree of errors of this package, so that a caller can catch everything that it refuses with one clause.
+
+Every message names the field or file, and ends with what to do about it.
+"""
+
+
+class SafetyError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class PolicyRefused(SafetyError):
+    """The text of a policy cannot be read, or asks for what no policy may."""
+
+
+class TermsRefused(SafetyError):
+    """A list of terms has a line that is none."""
+
+
+class ClassifierUnreadable(SafetyError):
+    """The files of a classifier are missing, damaged or do not belong together."""
