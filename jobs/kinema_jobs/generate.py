@@ -27,8 +27,8 @@ from kinema_api.errors import InvalidManifest
 from kinema_api.wire import EncodedPrompt
 from kinema_jobs.clip.expansion import ExpansionSettings
 from kinema_jobs.clip.inputs import NAMES
+from kinema_jobs.clip.loading import open_model
 from kinema_jobs.clip.make import InputFiles, MadeClip, Stage, make_clip, resolve
-from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import JobError
 from kinema_jobs.model_folder import find_model, sha256_of, verify_folder
 from kinema_model.errors import BrokenArtefact, ModelError, ShapeError, TextEncoderMissing
@@ -108,11 +108,11 @@ def _make(model: Path, request: ClipRequest, inputs: InputFiles, out: Path) -> N
     started = time.monotonic()
     folder = find_model(model)
     digest = verify_folder(folder)
-    pipeline = open_pipeline(folder)
+    loaded = open_model(folder)
     lines = _Lines(folder, digest, started)
-    resolved = asyncio.run(resolve(request, pipeline.config, ExpansionSettings.from_environment()))
+    resolved = asyncio.run(resolve(request, loaded, ExpansionSettings.from_environment()))
     with tempfile.TemporaryDirectory(prefix="kinema-clip-") as scratch:
-        made = make_clip(pipeline, resolved, inputs, Path(scratch), lines, {"modelDigest": digest})
+        made = make_clip(loaded, resolved, inputs, Path(scratch), lines, {"modelDigest": digest})
         paths = _move(made.files, out)
     spent = lines.load_seconds + made.denoise_seconds
     timings = {
@@ -143,6 +143,7 @@ def _clip(made: MadeClip) -> dict[str, Any]:
         "seams": [asdict(seam) for seam in made.seams],
         "expandedPrompt": made.expanded_prompt,
         "prompt": _heard(made.heard),
+        "warnings": list(made.warnings),
         "size": made.shape.size,
         "seconds": made.shape.seconds,
         "fps": made.shape.fps,

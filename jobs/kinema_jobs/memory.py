@@ -8,8 +8,11 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from kinema_jobs.errors import MemoryShort
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +72,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
+
+
+@contextmanager
+def memory_short(device: torch.device) -> Iterator[None]:
+    """Raise `MemoryShort` where memory runs out, after the device's cache has been given back."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if device.type == "cuda":
+            import torch  # as above
+
+            torch.cuda.empty_cache()
+        raise MemoryShort(
+            "The clip does not fit into memory now: try again, or request a smaller size or fewer seconds."
+        ) from None
 
 
 def in_gib(size: int) -> str:

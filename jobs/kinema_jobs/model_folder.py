@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +13,21 @@ from kinema_api.manifest import Manifest, ManifestFile
 from kinema_jobs.errors import ModelNotFound, ModelUnusable
 
 CONFIG: Final = "config.json"
+"""Of a model that Kinema trained."""
+READERS: Final = 4
+"""Files hashed at a time: one thread rarely fills a disk."""
+INDEX: Final = "model_index.json"
+"""Of open weights."""
+
+
+def is_open(folder: Path) -> bool:
+    """Whether a folder holds open weights in the diffusers format, rather than a model that Kinema trained."""
+    return (folder / INDEX).is_file()
 
 
 def check_name(name: str) -> None:
     """Raise `ModelUnusable` for a name that would leave the folder or hide the manifest."""
-    if name in (".", "..", MANIFEST) or "/" in name:
+    if name == MANIFEST or {"", ".", ".."} & set(name.split("/")) or "\\" in name:
         raise ModelUnusable(f"the manifest names a file {name!r}: publish the model again with plain file names.")
 
 
@@ -50,7 +61,8 @@ def verify_folder(folder: Path) -> str | None:
         check_name(file.name)
         if not (folder / file.name).is_file():
             raise ModelUnusable(f"{folder / file.name} is missing: publish the model again.")
-        check_file(folder / file.name, file)
+    with ThreadPoolExecutor(READERS) as readers:
+        list(readers.map(lambda file: check_file(folder / file.name, file), manifest.files))
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
@@ -60,9 +72,11 @@ def find_model(place: Path) -> Path:
     Raises:
         ModelNotFound: there is none.
     """
-    if (place / CONFIG).is_file():
+    if (place / CONFIG).is_file() or is_open(place):
         return place
     published = [p.parent for p in place.glob(f"**/models/*/{MANIFEST}")]
     if not published:
-        raise ModelNotFound(f"no model lies in {place}: name a folder with {CONFIG}, or train and publish one first.")
+        raise ModelNotFound(
+            f"no model lies in {place}: name a folder with {CONFIG} or {INDEX}, or train and publish one first."
+        )
     return max(published, key=lambda folder: (folder / MANIFEST).stat().st_mtime)

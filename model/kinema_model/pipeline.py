@@ -15,7 +15,6 @@ from kinema_model.codec.codec import Video, blank_latents, make_codec, to_uint8
 from kinema_model.conditions.conditioning import Seam, condition, paste, seams
 from kinema_model.conditions.task_inputs import NO_INPUTS, TaskInputs, check_inputs
 from kinema_model.conditions.tasks import Task, check_task
-from kinema_model.config import ModelConfig
 from kinema_model.diffusion.sampler import Guidance, OnStep, ShouldStop, euler_levels, sample
 from kinema_model.errors import PromptError, ShapeError
 from kinema_model.network.pack import Part, Sample
@@ -219,32 +218,10 @@ class Pipeline:
         self, frames: int | None = None, height: int | None = None, width: int | None = None
     ) -> tuple[int, int, int]:
         """(frames, height, width); None: the model's own. Raises `ShapeError`, naming the nearest that fits."""
-        config = self.config
-        _, rows, columns = config.grid.cell
+        config, grid = self.config, self.config.grid
+        most = grid.rows_in(config.max_frames)
         return (
-            _fitting_frames(config, config.frames if frames is None else frames),
-            _fitting("height", config.height if height is None else height, rows, config.max_side),
-            _fitting("width", config.width_px if width is None else width, columns, config.max_side),
+            grid.whole_length(config.frames if frames is None else frames, config.least_rows, most),
+            grid.whole_side("height", config.height if height is None else height, config.max_side),
+            grid.whole_side("width", config.width_px if width is None else width, config.max_side),
         )
-
-
-def _fitting(name: str, size: int, multiple: int, limit: int) -> int:
-    nearest = min(max(round(size / multiple), 1), limit // multiple) * multiple
-    if size == nearest:
-        return size
-    raise ShapeError(
-        f"{name} {size} does not fit this model: it must be a multiple of {multiple} from {multiple} to "
-        f"{limit // multiple * multiple}. Use {nearest}."
-    )
-
-
-def _fitting_frames(config: ModelConfig, frames: int) -> int:
-    grid, least, most = config.grid, config.least_rows, config.grid.rows_in(config.max_frames)
-    nearest = grid.frames_of(min(max(grid.row_at(frames), least), most))
-    if frames == nearest:
-        return frames
-    more = f" plus {grid.frames_of(1)}" if grid.causal else ""
-    raise ShapeError(
-        f"frames {frames} does not fit this model: it must be a multiple of {grid.cell[0]}{more} from "
-        f"{grid.frames_of(least)} to {grid.frames_of(most)}. Use {nearest}."
-    )

@@ -16,7 +16,9 @@ from kinema_api.inputs import ClipInput, Mask, TaskName
 
 DEFAULT_STEPS: Final = 16
 DEFAULT_GUIDANCE_SCALE: Final = 2.0
-"""A test checks that kinema_model evaluates models with the same two values."""
+"""Of models that Kinema trained; a test checks that kinema_model evaluates them with the same two values."""
+DEFAULT_SECONDS: Final = 1.0
+"""Of models that Kinema trained."""
 EDIT_STRENGTH: Final = 0.7
 BLEND_STRENGTH: Final = 0.85
 DEFAULT_STRENGTHS: Final[dict[TaskName, float]] = {"edit": EDIT_STRENGTH, "blend": BLEND_STRENGTH}
@@ -36,7 +38,11 @@ SHOT_RULES: Final = (
         "self.shots.size() == 0 || !self.expandPrompt",
         "expandPrompt expands a clip of one shot: write each shot's prompt in full, or remove shots",
     ),
-    (f"self.seconds + self.shots.map(s, double(s.seconds)).sum() <= {MAX_SECONDS}.0", TOO_LONG),
+    (
+        f"(has(self.seconds) ? double(self.seconds) : {DEFAULT_SECONDS}) + "
+        f"self.shots.map(s, double(s.seconds)).sum() <= {MAX_SECONDS}.0",
+        TOO_LONG,
+    ),
 )
 """CEL rules of a VideoGeneration's spec, beside those of kinema_api.inputs."""
 
@@ -45,6 +51,7 @@ Prompt = Annotated[
     Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS),
     Matches(r"[^\s\p{Z}\p{Cc}\p{Cf}]", "the prompt is blank: describe the clip, such as: a red square moves right"),
 ]
+GuidanceScale = Annotated[float, Field(ge=1, le=MAX_GUIDANCE_SCALE)]
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
 FrameRate = Annotated[int, Field(ge=1, le=MAX_FPS)]
 """Frames per second."""
@@ -86,9 +93,12 @@ class ClipRequest(ApiModel):
         description="Edit strength in (0, 1]; 1 ignores the input. "
         f"Default: {EDIT_STRENGTH} for edit, {BLEND_STRENGTH} for blend.",
     )
-    seconds: Seconds = 1
-    """Length of the clip in seconds, including the frames taken from the input; with shots, length of the first shot. A
-    streaming model renders up to 60 seconds, other models up to the limit of their configuration."""
+    seconds: Seconds | None = Field(
+        default=None,
+        description="Length of the clip in seconds, including the frames taken from the input; with shots, length of "
+        "the first shot. A streaming model renders up to 60 seconds, other models up to the limit of their "
+        f"configuration. Default: {DEFAULT_SECONDS:g}, or the length that open weights were made for.",
+    )
     shots: Annotated[tuple[Shot, ...], Field(max_length=MAX_SHOTS)] = ()
     """Shots after the first one, which is `prompt` for `seconds`. Requires a streaming model."""
     size: ClipSize | None = None
@@ -98,14 +108,23 @@ class ClipRequest(ApiModel):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     """Random seed; the same seed, model and parameters give the same clip. Default: chosen at random and reported in
     status.seed."""
-    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = DEFAULT_STEPS
-    """Denoising steps."""
-    guidance_scale: Annotated[float, Field(ge=1, le=MAX_GUIDANCE_SCALE)] = DEFAULT_GUIDANCE_SCALE
-    """Scale of classifier-free guidance; higher values follow the prompt more closely, 1 disables guidance."""
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = Field(
+        default=None,
+        description=f"Denoising steps. Default: {DEFAULT_STEPS}, or the number that open weights were published with.",
+    )
+    guidance_scale: GuidanceScale | None = Field(
+        default=None,
+        description="Scale of classifier-free guidance; higher values follow the prompt more closely, 1 disables "
+        f"guidance. Default: {DEFAULT_GUIDANCE_SCALE:g}, or the scale that open weights were published with.",
+    )
+    guidance_scale_2: GuidanceScale | None = None
+    """Guidance of the low-noise expert of models with two. Default: guidanceScale, or the scale that the weights were
+    published with."""
 
     @model_validator(mode="after")
     def _short_enough(self) -> Self:
-        if sum((shot.seconds for shot in self.shots), self.seconds) > MAX_SECONDS:
+        first = DEFAULT_SECONDS if self.seconds is None else self.seconds
+        if sum((shot.seconds for shot in self.shots), first) > MAX_SECONDS:
             raise PydanticCustomError(MESSAGE_ERROR, TOO_LONG)
         return self
 

@@ -29,6 +29,7 @@ PLURAL: Final = "videogenerations"
 MAX_SEAMS: Final = 4
 MAX_UNSEEN_WORDS: Final = 32
 MAX_FRAMES: Final = 1_000_000
+MAX_WARNINGS: Final = 8
 
 GenerationPhase = Literal["Pending", "Scheduled", "Running", "Succeeded", "Failed", "Cancelled"]
 
@@ -209,6 +210,8 @@ class PinnedStores(ApiModel):
     """Object store of the model."""
     clips: ArtifactStore | None = None
     """Object store of the clip and of its inputs."""
+    folder: Uri | None = None
+    """Folder of the model, if it is not a published one."""
 
 
 class PinnedInput(ApiModel):
@@ -276,6 +279,8 @@ class VideoGenerationStatus(ApiModel):
     """Duration of each stage."""
     seams: Annotated[tuple[Seam, ...], Field(max_length=MAX_SEAMS)] = ()
     """Boundaries between input frames and generated frames."""
+    warnings: Annotated[tuple[LongText, ...], Field(max_length=MAX_WARNINGS)] = ()
+    """What may make the clip worse, such as a size that the model was not made for."""
     completion_time: datetime | None = None
     """When the request ended."""
 

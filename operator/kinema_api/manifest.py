@@ -1,15 +1,19 @@
-"""manifest.json: the files of a checkpoint, a model or a report. It is written last; without it they do not exist."""
+"""manifest.json: the files of a checkpoint, a model or a report. It is written last; without it they do not exist.
+
+The manifest of a folder of open weights names nothing of a training, so equal files have equal digests everywhere.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from kinema_api.base import ApiModel
+from kinema_api.base import MESSAGE_ERROR, ApiModel
 from kinema_api.errors import BrokenManifest, ObjectTooLarge
 from kinema_api.objectstore import ObjectStore
 
@@ -21,30 +25,45 @@ MAX_MANIFEST_BYTES: Final = 4 << 20
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class ManifestFile(ApiModel):
-    """One file, named relative to the manifest's folder."""
+_PART: Final = r"\.*[A-Za-z0-9_][A-Za-z0-9_.-]*"
+"""A file's or folder's name: neither . nor .., and nothing that a shell or a URL reads otherwise."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.-]*$", max_length=255)]
+
+class ManifestFile(ApiModel):
+    """One file, named relative to the manifest's folder: in the folder itself, or below it as in vae/config.json."""
+
+    name: Annotated[str, Field(pattern=rf"^{_PART}(/{_PART})*$", max_length=255)]
     sha256: Sha256
     bytes: Annotated[int, Field(ge=0)]
 
 
-class Manifest(ApiModel):
-    """Every file of a checkpoint, an exported model or a report, and the attempt and step that they belong to.
+_TRAINED: Final = frozenset({"run", "attempt", "round", "step", "world_size", "samples", "created"})
+"""What a training's manifests tell beside their files."""
 
-    A report's round, step, world size and samples are those of its model.
+
+class Manifest(ApiModel):
+    """Every file of a checkpoint, a model or a report, and the attempt and step that they belong to.
+
+    A report's round, step, world size and samples are those of its model. What no training wrote leaves them at 0.
     """
 
     kind: Literal["checkpoint", "model", "evaluation"]
     files: Annotated[tuple[ManifestFile, ...], Field(max_length=MAX_FILES)]
-    run: int
-    attempt: int
-    round: int
-    step: int
-    world_size: int
-    samples: int
+    run: int = 0
+    attempt: int = 0
+    round: int = 0
+    step: int = 0
+    world_size: int = 0
+    samples: int = 0
     """Position in the data: samples with lower ids have been used."""
-    created: datetime
+    created: datetime = datetime.fromtimestamp(0, UTC)
+
+    @model_validator(mode="after")
+    def _of_a_training(self) -> Self:
+        missing = sorted(_TRAINED - self.model_fields_set)
+        if self.kind != "model" and missing:
+            raise PydanticCustomError(MESSAGE_ERROR, f"the manifest of a {self.kind} lacks {', '.join(missing)}")
+        return self
 
     def to_bytes(self) -> bytes:
         """Canonical JSON (sorted keys, no spaces), so that equal manifests have equal digests."""

@@ -112,23 +112,31 @@ def memory_need(
     )
 
 
-def refusal(configs: Mapping[str, Config], size: ClipSize, offload: Offload, device_bytes: int) -> str | None:
+def fitting(configs: Mapping[str, Config], size: ClipSize, device_bytes: int, *, dtype_bytes: int = 2) -> Offload:
+    """The least offloading with which a clip fits on a device of so many bytes; `BLOCKS` where none is enough.
+
+    Raises `BrokenFolder`, naming the field of the config.
+    """
+    need = memory_need(configs, size, dtype_bytes=dtype_bytes)
+    return next((each for each in Offload if need.peak(each) <= device_bytes), Offload.BLOCKS)
+
+
+def refusal(
+    configs: Mapping[str, Config], size: ClipSize, offload: Offload, device_bytes: int, *, dtype_bytes: int = 2
+) -> str | None:
     """Why a device of so many bytes cannot serve this clip, and what would do; None where it can.
 
     Raises `BrokenFolder`, naming the field of the config.
     """
-    need = memory_need(configs, size)
-    if need.peak(offload) <= device_bytes:
+    need = memory_need(configs, size, dtype_bytes=dtype_bytes).peak(offload)
+    if need <= device_bytes:
         return None
-    said = f"{size} need {_gib(need.peak(offload))} on the device, which has {_gib(device_bytes)}"
-    sparing = [each for each in Offload if need.peak(each) <= device_bytes]
-    if sparing:
-        return f"{said}: set offload to {sparing[0].value}, which needs {_gib(need.peak(sparing[0]))}"
+    said = f"{size} need {_gib(need)} on the device, which has {_gib(device_bytes)}"
     for smaller in _smaller(size):
-        least = memory_need(configs, smaller).peak(Offload.BLOCKS)
+        least = memory_need(configs, smaller, dtype_bytes=dtype_bytes).peak(offload)
         if least <= device_bytes:
-            return f"{said}: set offload to blocks and request {smaller}, which need {_gib(least)}"
-    return f"{said}: use a device with {_gib(min(need.peak(each) for each in Offload))}, or smaller weights"
+            return f"{said}: request {smaller}, which need {_gib(least)}"
+    return f"{said}: use a device with {_gib(need)}, or smaller weights"
 
 
 def _smaller(size: ClipSize) -> Iterator[ClipSize]:

@@ -11,21 +11,10 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kinema_api.base import MESSAGE_ERROR, ApiModel, Matches, SecretName, cel_rules
-from kinema_api.inputs import KEY_PART
+from kinema_api.prefix_uri import PrefixUri
 
 MAX_PREFIXES: Final = 8
 """Most prefixes of one training: each is named in the session policy of the pods that read it."""
-
-PrefixUri = Annotated[
-    str,
-    Field(max_length=512),
-    Matches(
-        rf"^s3://[a-z0-9][a-z0-9.-]*[a-z0-9](/{KEY_PART})+/$",
-        "a folder's uri is s3://BUCKET/PREFIX/ and ends in a slash: correct it; the parts of PREFIX are neither empty "
-        "nor . or .., and hold no control characters",
-    ),
-]
-"""A folder of a bucket."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1000)]

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from kinema_api import layout
 from kinema_api.base import (
     ApiModel,
     ArtifactStore,
@@ -18,7 +19,9 @@ from kinema_api.base import (
     Uri,
     cel_rules,
 )
+from kinema_api.card import ModelCard
 from kinema_api.pod_template import PodTemplate, effective, given_once, require_given_once
+from kinema_api.prefix_uri import PrefixUri
 from kinema_api.resources import Resources
 
 KIND: Final = "VideoModel"
@@ -32,7 +35,10 @@ class ModelSource(ApiModel):
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
-            ("has(self.training) != has(self.digest)", "source has exactly one of training and digest: keep one")
+            (
+                "[has(self.training), has(self.digest), has(self.folder)].filter(named, named).size() == 1",
+                "source has exactly one of training, digest and folder: keep one",
+            )
         )
     )
 
@@ -40,6 +46,9 @@ class ModelSource(ApiModel):
     """A training in the same namespace; its last published model is served."""
     digest: Digest | None = None
     """Digest of a published model."""
+    folder: PrefixUri | None = None
+    """s3://BUCKET/PREFIX/ in the model's store: weights in the diffusers format with a manifest, as `kinema upload`
+    writes them. In the operator's own store, only prefixes below inputs/NAMESPACE/ and shared/ are allowed."""
 
 
 class Serving(ApiModel):
@@ -107,6 +116,10 @@ class VideoModelStatus(ApiModel):
     """Digest that new requests use until the first server of the newest one is ready."""
     uri: Uri | None = None
     """Folder of the model."""
+    bytes: Annotated[int, Field(ge=0)] | None = None
+    """Size of the folder's files in bytes, for which servers get room on their nodes' disks."""
+    card: ModelCard | None = None
+    """What a folder of open weights says of itself."""
     replicas: int = 0
     """Desired servers."""
     ready_replicas: int = 0
@@ -120,6 +133,14 @@ class VideoModelStatus(ApiModel):
     def given_digest(self) -> str | None:
         """The digest that a request accepted now is rendered with."""
         return self.former or self.digest
+
+    @property
+    def given_folder(self) -> str | None:
+        """s3://BUCKET/PREFIX/ of that model if it is not a published one below models/."""
+        if self.former or not self.digest or not self.uri:
+            return None
+        published = layout.model_prefix(self.digest)
+        return None if f"{self.uri.rstrip('/')}/".endswith(f"/{published}") else self.uri
 
 
 class VideoModel(ApiModel):

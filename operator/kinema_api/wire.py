@@ -38,6 +38,10 @@ MAX_COUNT: Final = 2**53 - 1
 MAX_ARTEFACT_BYTES: Final = max(artefact.max_bytes for artefact in layout.ARTEFACTS.values())
 """Longest file that a server may upload."""
 MAX_ARTEFACTS: Final = 8
+MAX_ORDER_BYTES: Final = 4 << 20
+"""Longest order that a server reads: every file has a presigned URL of up to two kilobytes."""
+MAX_ORDERED_FILES: Final = 1000
+"""Most files of a model that is served."""
 MAX_SENTENCE: Final = 4096
 MAX_SAID_AT_LENGTH: Final = 1 << 14
 
@@ -257,6 +261,8 @@ class OrderResult(ApiModel):
     seams: Annotated[tuple[Seam, ...], Field(max_length=1024)] = ()
     expanded_prompt: Annotated[str, Field(max_length=MAX_SAID_AT_LENGTH)] | None = None
     prompt: EncodedPrompt | None = None
+    warnings: Annotated[tuple[Sentence, ...], Field(max_length=64)] = ()
+    """What may make the clip worse."""
 
 
 class OrderState(ApiModel):

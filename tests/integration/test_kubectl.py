@@ -35,8 +35,8 @@ def test_defaults_show_in_what_kubectl_gets(kubectl: Kubectl) -> None:
     assert {name: weight for name, weight in training["data"]["world"]["scenes"].items() if weight} == {"simple": 1}
     assert training["data"]["world"]["richCaptions"] == 0
     assert model["serving"] == {"minReplicas": 0, "maxReplicas": 1, "idleSeconds": 300}
-    assert (clip["steps"], clip["guidanceScale"], clip["cancel"]) == (16, 2, False)
-    assert "seed" not in clip
+    assert clip["cancel"] is False
+    assert not {"seed", "steps", "guidanceScale", "seconds"} & clip.keys(), "defaults of the model, which renders it"
 
 
 def test_kubectl_scale_moves_the_nodes_within_their_bounds(kubectl: Kubectl) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from kinema_jobs.inspect_weights import read_card
 from kinema_model.errors import BrokenArtefact, ConfigError
-from kinema_model.open_weights.card import read_card
 from kinema_model.open_weights.folder import OpenFolder, inspect
 from kinema_model.open_weights.pipeline import OpenPipeline
 from wan_folders import KINDS, Folders
@@ -184,7 +184,6 @@ def test_a_card_tells_what_the_folder_says(folders: Folders, tmp_path: Path) -> 
         "baseModel": ["Wan-AI/Wan2.2"],
         "tags": ["video"],
         "languages": ["en", "zh"],
-        "pipelineTag": "text-to-video",
         "native": [],
     }
     for broken in (

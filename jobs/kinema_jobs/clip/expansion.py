@@ -89,13 +89,15 @@ class _Completion(ApiModel):
     choices: Annotated[tuple[_Choice, ...], Field(min_length=1)]
 
 
-async def expand_prompt(prompt: str, seed: int, settings: ExpansionSettings) -> Expansion:
+async def expand_prompt(prompt: str, seed: int, settings: ExpansionSettings, *, by_rules: bool = True) -> Expansion:
     """The expanded prompt. If the configured endpoint gives no usable answer, the built-in rules expand it.
 
-    Never fails; `how` and the log contain the reason why the endpoint was not used.
+    Without `by_rules` the prompt then stays as it is: the rules are about the synthetic world. Never fails; `how` and
+    the log contain the reason why the endpoint was not used.
     """
+    otherwise = expand if by_rules else _unexpanded
     if settings.url is None:
-        return expand(prompt, seed)
+        return otherwise(prompt, seed)
     try:
         rich = await _ask(settings.url, prompt, seed, settings)
     except _NoAnswer as failure:
@@ -107,9 +109,14 @@ async def expand_prompt(prompt: str, seed: int, settings: ExpansionSettings) -> 
         reason = type(error).__name__
     else:
         return Expansion(prompt, rich, f"written by the language model {settings.model}")
-    log.warning("the language model did not expand a prompt (%s): the built-in rules expand it", reason)
-    local = expand(prompt, seed)
+    instead = "the built-in rules expand it" if by_rules else "it stays as it is"
+    log.warning("the language model did not expand a prompt (%s): %s", reason, instead)
+    local = otherwise(prompt, seed)
     return replace(local, how=f"{local.how}; the language model returned no prompt: {reason}")
+
+
+def _unexpanded(prompt: str, _seed: int) -> Expansion:
+    return Expansion(prompt, prompt, "left as it is")
 
 
 async def _ask(url: str, prompt: str, seed: int, settings: ExpansionSettings) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -18,12 +18,11 @@ from kinema_api.wire import EncodedPrompt
 from kinema_jobs.clip.expansion import ExpansionSettings, expand_prompt
 from kinema_jobs.clip.inputs import Name, Work, open_input
 from kinema_jobs.clip.media import write_artefacts
-from kinema_jobs.clip.rendering import OutputShape, ResolvedRequest, output_shape, render, request_record
+from kinema_jobs.clip.model import ClipModel, OutputShape, Rendered, ResolvedRequest
+from kinema_jobs.model_folder import sha256_of
 from kinema_model.conditions.conditioning import Seam
-from kinema_model.conditions.tasks import Task, check_task
-from kinema_model.config import ModelConfig
-from kinema_model.pipeline import Pipeline
-from kinema_model.text.encoder import MAX_TOKENS
+from kinema_model.conditions.tasks import Task
+from kinema_model.errors import TaskError
 
 Stage = Literal["denoising", "encoding"]
 
@@ -58,23 +57,34 @@ class MadeClip:
     seams: tuple[Seam, ...]
     expanded_prompt: str | None
     heard: EncodedPrompt
+    warnings: tuple[str, ...]
     denoise_seconds: float
     encode_seconds: float
 
 
-async def resolve(request: ClipRequest, config: ModelConfig, expanding: ExpansionSettings) -> ResolvedRequest:
-    """Choose the seed if the request has none, and expand its prompt if requested.
+async def resolve(request: ClipRequest, model: ClipModel, expanding: ExpansionSettings) -> ResolvedRequest:
+    """Fill in what the request leaves to the model, choose a seed if it has none, and expand its prompt if requested.
 
-    Raises `TaskError` for a task that the model was not trained for.
+    Raises `TaskError` for a task that the model was not trained for, and for an expansion that nothing can write.
     """
-    check_task(Task(request.task), config.tasks)
+    model.check(request)
+    if request.expand_prompt and expanding.url is None and not model.has_expansion_rules:
+        raise TaskError(
+            "The prompts of open weights are expanded by a language model, and none is configured. Remove "
+            "expandPrompt, or ask an administrator for one (expansion in the chart's values)."
+        )
     seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
-    expansion = await expand_prompt(request.prompt, seed, expanding) if request.expand_prompt else None
-    return ResolvedRequest(request, seed, expansion)
+    expansion = None
+    if request.expand_prompt:
+        expansion = await expand_prompt(request.prompt, seed, expanding, by_rules=model.has_expansion_rules)
+    usual = model.defaults
+    steps = usual.steps if request.steps is None else request.steps
+    scale = usual.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    return ResolvedRequest(request, seed, steps, scale, expansion)
 
 
 def make_clip(
-    pipeline: Pipeline,
+    model: ClipModel,
     request: ResolvedRequest,
     inputs: InputFiles,
     folder: Path,
@@ -83,27 +93,47 @@ def make_clip(
 ) -> MadeClip:
     """Read the inputs, denoise, and write the files of the clip into `folder`. Blocks.
 
-    `about` is added to request.json. Raises what `render` and `open_input` do.
+    `about` is added to request.json. Raises what `ClipModel.render` and `open_input` do.
     """
     clip = request.clip
-    largest = pipeline.config.max_side
-    clips = {name: open_input(name, path, largest, watch.stopped) for name, path in inputs.files.items()}
+    clips = {name: open_input(name, path, model.largest_input, watch.stopped) for name, path in inputs.files.items()}
     work = Work(Task(clip.task), clips, clip.input_seconds, inputs.region)
     work.check()
-    shape = output_shape(pipeline.config, clip, work.task, work.size)
+    shape = model.output_shape(clip, work.task, work.size)
     watch.stage("denoising")
     started = time.monotonic()
-    rendered = render(pipeline, request, work, shape, watch.step, watch.stopped)
+    rendered = model.render(request, work, shape, watch.step, watch.stopped)
     denoised = time.monotonic()
     watch.stage("encoding")
-    heard = _heard(pipeline, request)
+    heard = model.encoded([request.heard, *(shot.prompt for shot in clip.shots)])
+    warnings = model.warnings(shape)
     record = {**request_record(request, work, shape, rendered), **about}
     files = write_artefacts(rendered.video, shape.fps, folder, record)
     expanded = request.expansion.rich if request.expansion else None
     seconds = (denoised - started, time.monotonic() - denoised)
-    return MadeClip(tuple(files), shape, rendered.seams, expanded, heard, *seconds)
+    return MadeClip(tuple(files), shape, rendered.seams, expanded, heard, warnings, *seconds)
 
 
-def _heard(pipeline: Pipeline, request: ResolvedRequest) -> EncodedPrompt:
-    reading = pipeline.reading([request.heard, *(shot.prompt for shot in request.clip.shots)])
-    return EncodedPrompt(tokens=reading.tokens, limit=MAX_TOKENS, cut=reading.cut, unseen_words=reading.unseen)
+def request_record(request: ResolvedRequest, work: Work, shape: OutputShape, rendered: Rendered) -> dict[str, Any]:
+    """Content of request.json: all that is needed to make the same clip again with the same model."""
+    return {
+        "task": work.task.value,
+        "inputs": {name: sha256_of(clip.path) for name, clip in work.clips.items()},
+        "inputSeconds": work.input_seconds,
+        "maskRegion": work.region.to_wire() if work.region else None,
+        "strength": request.clip.strength,
+        "shots": [shot.to_wire() for shot in request.clip.shots],
+        "seams": [asdict(seam) for seam in rendered.seams],
+        "prompt": request.clip.prompt,
+        "expandedPrompt": request.expansion.rich if request.expansion else None,
+        "expansion": request.expansion.how if request.expansion else None,
+        "negativePrompt": request.clip.negative_prompt,
+        "seed": request.seed,
+        "steps": request.steps,
+        "guidanceScale": request.guidance_scale,
+        **({} if request.clip.guidance_scale_2 is None else {"guidanceScale2": request.clip.guidance_scale_2}),
+        "frames": shape.frames,
+        "fps": shape.fps,
+        "seconds": shape.seconds,
+        "size": shape.size,
+    }

@@ -1,82 +1,38 @@
-"""From a request to frames: the shape of the clip, the check of memory, and rendering."""
+"""Models that Kinema trained: the shape of a clip, the check of memory, and rendering."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 
-from kinema_api.clip import DEFAULT_STRENGTHS, ClipRequest
+from kinema_api.clip import DEFAULT_GUIDANCE_SCALE, DEFAULT_SECONDS, DEFAULT_STEPS, ClipRequest
 from kinema_api.inputs import WEAKENED_TASKS
+from kinema_api.wire import EncodedPrompt
 from kinema_jobs.clip.inputs import Work
-from kinema_jobs.clip.media import MAX_FPS, Video, check_frame_size
+from kinema_jobs.clip.media import MAX_FPS, check_frame_size
+from kinema_jobs.clip.model import (
+    Defaults,
+    OnStep,
+    OutputShape,
+    Rendered,
+    ResolvedRequest,
+    ShouldStop,
+    check_size,
+    parse_size,
+)
 from kinema_jobs.errors import MemoryShort, ModelTooLarge
-from kinema_jobs.memory import free_memory, in_gib, is_out_of_memory, total_memory
-from kinema_jobs.model_folder import sha256_of
-from kinema_model.conditions.conditioning import Seam
+from kinema_jobs.memory import free_memory, in_gib, memory_short, total_memory
 from kinema_model.conditions.tasks import Task, check_task
 from kinema_model.config import ModelConfig
 from kinema_model.diffusion.sampler import NO_GUIDANCE
 from kinema_model.errors import ShapeError, TaskError
 from kinema_model.pipeline import Pipeline
 from kinema_model.streaming.stream import Shot, trained_streaming
-from kinema_world.expansion import Expansion
+from kinema_model.text.encoder import MAX_TOKENS
 from kinema_world.stored import texts_beside
-
-OnStep = Callable[[int, int], None]
-ShouldStop = Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class ResolvedRequest:
-    """A clip request with its seed and, if requested, its expanded prompt."""
-
-    clip: ClipRequest
-    seed: int
-    expansion: Expansion | None = None
-    """The expanded prompt that the model encodes instead of the prompt, if requested."""
-
-    @property
-    def heard(self) -> str:
-        """The prompt that the model encodes."""
-        return self.expansion.rich if self.expansion else self.clip.prompt
-
-    @property
-    def strength(self) -> float | None:
-        """How strongly an edit or a blend changes its input; None: the task has no strength."""
-        usual = DEFAULT_STRENGTHS.get(self.clip.task)
-        return usual if self.clip.strength is None else self.clip.strength
-
-
-@dataclass(frozen=True)
-class OutputShape:
-    """A clip's extent: frames, pixels, frames per second."""
-
-    frames: int
-    height: int
-    width: int
-    fps: float
-
-    @property
-    def seconds(self) -> float:
-        """Exact length of the clip."""
-        return self.frames / self.fps
-
-    @property
-    def size(self) -> str:
-        """WIDTHxHEIGHT."""
-        return f"{self.width}x{self.height}"
-
-
-def check_size(request: ClipRequest) -> None:
-    """Raise `ShapeError` for a size that no model's clips can have, since it cannot be encoded."""
-    if request.size is not None:
-        width, height = _parse_size(request.size)
-        check_frame_size(height, width)
 
 
 def output_shape(
@@ -92,7 +48,7 @@ def output_shape(
     check_size(request)
     height, width = input_size or (config.height, config.width_px)
     if request.size is not None:
-        width, height = _parse_size(request.size)
+        width, height = parse_size(request.size)
     _, rows, columns = config.grid.cell
     fps = config.rate(request.fps)
     if fps > MAX_FPS:
@@ -108,21 +64,14 @@ def output_shape(
         trained_streaming(config)
     if task is Task.PICTURE:
         return OutputShape(1, height, width, float(fps))
-    lengths = (request.seconds, *(shot.seconds for shot in request.shots))
-    frames = config.grid.frames_of(sum(config.rows_for(seconds, fps) for seconds in lengths))
+    seconds = DEFAULT_SECONDS if request.seconds is None else request.seconds
+    lengths = (seconds, *(shot.seconds for shot in request.shots))
+    frames = config.grid.frames_of(sum(config.rows_for(length, fps) for length in lengths))
     if frames < config.grid.frames_of(config.least_rows):
-        raise ShapeError(f"This model cannot render {request.seconds:g} seconds: request at least {2 / fps:g}.")
+        raise ShapeError(f"This model cannot render {seconds:g} seconds: request at least {2 / fps:g}.")
     if frames > config.max_frames and config.streaming is None:
-        raise ShapeError(
-            f"This model cannot render {request.seconds:g} seconds: request at most {config.max_frames / fps:g}."
-        )
+        raise ShapeError(f"This model cannot render {seconds:g} seconds: request at most {config.max_frames / fps:g}.")
     return OutputShape(frames, height, width, float(fps))
-
-
-def _parse_size(size: str) -> tuple[int, int]:
-    """WIDTHxHEIGHT -> (width, height)."""
-    width, _, height = size.partition("x")
-    return int(width), int(height)
 
 
 def open_pipeline(folder: Path) -> Pipeline:
@@ -148,7 +97,44 @@ def open_pipeline(folder: Path) -> Pipeline:
     return Pipeline(folder, device=device, texts=texts_beside)
 
 
-def require_memory(config: ModelConfig, request: ClipRequest, shape: OutputShape, device: torch.device) -> None:
+class TrainedModel:
+    """A model that Kinema trained, as a `ClipModel`."""
+
+    defaults: Final = Defaults(DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE)
+    has_expansion_rules: Final = True
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.device = pipeline.device
+        self.largest_input = pipeline.config.max_side
+
+    def check(self, clip: ClipRequest) -> None:
+        """See `ClipModel.check`. Raises `TaskError`."""
+        check_task(Task(clip.task), self._pipeline.config.tasks)
+        if clip.guidance_scale_2 is not None:
+            raise TaskError("This model has one network, so guidanceScale2 does not apply. Remove it.")
+
+    def output_shape(self, clip: ClipRequest, task: Task, input_size: tuple[int, int] | None = None) -> OutputShape:
+        """See `ClipModel.output_shape`. Raises `ShapeError`, and `TaskError` for shots."""
+        return output_shape(self._pipeline.config, clip, task, input_size)
+
+    def warnings(self, shape: OutputShape) -> tuple[str, ...]:
+        """None: a shape that it was not trained for is refused."""
+        return ()
+
+    def render(
+        self, request: ResolvedRequest, work: Work, shape: OutputShape, on_step: OnStep, should_stop: ShouldStop
+    ) -> Rendered:
+        """See `ClipModel.render`, and `render` for errors."""
+        return render(self._pipeline, request, work, shape, on_step, should_stop)
+
+    def encoded(self, prompts: list[str]) -> EncodedPrompt:
+        """See `ClipModel.encoded`. Raises `PromptError`."""
+        reading = self._pipeline.reading(prompts)
+        return EncodedPrompt(tokens=reading.tokens, limit=MAX_TOKENS, cut=reading.cut, unseen_words=reading.unseen)
+
+
+def require_memory(config: ModelConfig, request: ResolvedRequest, shape: OutputShape, device: torch.device) -> None:
     """Raise `ShapeError` for a clip that can never fit into memory, `MemoryShort` for one that does not fit now.
 
     The estimate is a lower bound: the feed-forward of one block, in and out, of all tokens that are denoised
@@ -156,7 +142,7 @@ def require_memory(config: ModelConfig, request: ClipRequest, shape: OutputShape
     """
     network, total, free = config.network, total_memory(device), free_memory(device)
     frames = shape.frames
-    if config.streaming is not None and _streams(config, request, shape):
+    if config.streaming is not None and _streams(config, request.clip, shape):
         frames = min(frames, config.streaming.chunk_frames)
     tokens = config.grid.tokens(frames, shape.height, shape.width)
     halves = 1 if request.guidance_scale == NO_GUIDANCE else 2
@@ -166,14 +152,6 @@ def require_memory(config: ModelConfig, request: ClipRequest, shape: OutputShape
         raise ShapeError(f"{clip} there are {in_gib(total)}: request a smaller size or fewer seconds.")
     if free is not None and need > free:
         raise MemoryShort(f"{clip} {in_gib(free)} are free now: try again, or request a smaller size or fewer seconds.")
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A clip uint8 (T, H, W, 3), and how well it meets its inputs at their seams."""
-
-    video: Video
-    seams: tuple[Seam, ...] = ()
 
 
 def render(
@@ -195,17 +173,9 @@ def render(
         raise TaskError(f"Shots go with the task text alone. Remove them or the task {work.task.value!r}.")
     if request.clip.strength is not None and work.task not in WEAKENED_TASKS:
         raise TaskError(f"{work.task.value!r} takes no strength. Remove it, or use edit or blend.")
-    require_memory(pipeline.config, request.clip, shape, pipeline.device)
-    try:
+    require_memory(pipeline.config, request, shape, pipeline.device)
+    with memory_short(pipeline.device):
         return _rendered(pipeline, request, work, shape, on_step, should_stop)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        if pipeline.device.type == "cuda":
-            torch.cuda.empty_cache()
-        raise MemoryShort(
-            "The clip does not fit into memory now: try again, or request a smaller size or fewer seconds."
-        ) from None
 
 
 def _rendered(
@@ -222,8 +192,8 @@ def _rendered(
         "height": shape.height,
         "width": shape.width,
         "fps": request.clip.fps,
-        "steps": request.clip.steps,
-        "guidance_scale": request.clip.guidance_scale,
+        "steps": request.steps,
+        "guidance_scale": request.guidance_scale,
         "negative_prompt": request.clip.negative_prompt or "",
         "on_step": on_step,
         "should_stop": should_stop,
@@ -244,29 +214,6 @@ def _streams(config: ModelConfig, request: ClipRequest, shape: OutputShape) -> b
 
 
 def _shots(request: ResolvedRequest) -> list[Shot]:
-    first = Shot(request.heard, request.clip.seconds)
+    seconds = request.clip.seconds
+    first = Shot(request.heard, DEFAULT_SECONDS if seconds is None else seconds)
     return [first, *(Shot(shot.prompt, shot.seconds, shot.like or 0) for shot in request.clip.shots)]
-
-
-def request_record(request: ResolvedRequest, work: Work, shape: OutputShape, rendered: Rendered) -> dict[str, Any]:
-    """Content of request.json: all that is needed to make the same clip again with the same model."""
-    return {
-        "task": work.task.value,
-        "inputs": {name: sha256_of(clip.path) for name, clip in work.clips.items()},
-        "inputSeconds": work.input_seconds,
-        "maskRegion": work.region.to_wire() if work.region else None,
-        "strength": request.clip.strength,
-        "shots": [shot.to_wire() for shot in request.clip.shots],
-        "seams": [asdict(seam) for seam in rendered.seams],
-        "prompt": request.clip.prompt,
-        "expandedPrompt": request.expansion.rich if request.expansion else None,
-        "expansion": request.expansion.how if request.expansion else None,
-        "negativePrompt": request.clip.negative_prompt,
-        "seed": request.seed,
-        "steps": request.clip.steps,
-        "guidanceScale": request.clip.guidance_scale,
-        "frames": shape.frames,
-        "fps": shape.fps,
-        "seconds": shape.seconds,
-        "size": shape.size,
-    }

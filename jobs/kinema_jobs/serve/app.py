@@ -15,7 +15,7 @@ from kinema_api.base import ApiModel
 from kinema_api.errors import InvalidManifest
 from kinema_api.signature import Claim, NotSigned, Verifier
 from kinema_api.wire import OrderState, ServerState, WorkOrder, unknown_fields
-from kinema_jobs.clip.rendering import check_size, output_shape
+from kinema_jobs.clip.model import check_size
 from kinema_jobs.serve.listening import has_asked
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderBook, OrderRefused
@@ -108,7 +108,7 @@ class _Handlers:
 
     async def server(self, _request: web.Request) -> web.Response:
         current = self._book.current
-        loaded = self._models.digest if self._models.pipeline is not None else None
+        loaded = self._models.digest if self._models.loaded is not None else None
         return _answer(ServerState(digest=loaded, order=current.order.uid if current else None), 200)
 
     async def health(self, _request: web.Request) -> web.Response:
@@ -127,8 +127,9 @@ class _Handlers:
             raise OrderRefused(400, f"uploads must name {layout.VIDEO} and may name others of {', '.join(ARTEFACTS)}.")
         try:
             check_size(order)
-            if self._models.pipeline is not None:
-                output_shape(self._models.pipeline.config, order, Task(order.task))
+            if self._models.loaded is not None:
+                self._models.loaded.check(order)
+                self._models.loaded.output_shape(order, Task(order.task))
         except ModelError as error:
             raise OrderRefused(400, str(error)) from None
 

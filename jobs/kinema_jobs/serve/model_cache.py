@@ -6,51 +6,51 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kinema_api.errors import BrokenManifest
 from kinema_api.layout import MANIFEST
-from kinema_api.manifest import Manifest, ManifestFile
+from kinema_api.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestFile
 from kinema_api.wire import OrderedModel
 from kinema_jobs.errors import ModelUnusable
 from kinema_jobs.model_folder import check_file, check_name, sha256_of
+from kinema_jobs.serve.pieces import fetch_file
 from kinema_jobs.serve.transfer import Transfers
 
 if TYPE_CHECKING:
-    from kinema_model.pipeline import Pipeline
+    from kinema_jobs.clip.model import ClipModel
 
-MAX_MANIFEST_BYTES: Final = 1 << 20
-InThread = Callable[[Callable[[], "Pipeline"]], Awaitable["Pipeline"]]
+InThread = Callable[[Callable[[], "ClipModel"]], Awaitable["ClipModel"]]
 
 
 class ModelCache:
     """Caches the model that this server serves; `digest` is that of its manifest."""
 
-    def __init__(self, digest: str, folder: Path, transfers: Transfers, load: Callable[[Path], Pipeline]) -> None:
+    def __init__(self, digest: str, folder: Path, transfers: Transfers, load: Callable[[Path], ClipModel]) -> None:
         self.digest = digest
         self._folder = folder / digest.removeprefix("sha256:")
         self._transfers = transfers
         self._load = load
-        self._pipeline: Pipeline | None = None
+        self._loaded: ClipModel | None = None
 
     @property
-    def pipeline(self) -> Pipeline | None:
+    def loaded(self) -> ClipModel | None:
         """The model if it is in memory."""
-        return self._pipeline
+        return self._loaded
 
-    async def obtain(self, model: OrderedModel, in_thread: InThread) -> Pipeline:
+    async def obtain(self, model: OrderedModel, in_thread: InThread) -> ClipModel:
         """The model, from memory, else from disk, else from the order's presigned URLs.
 
         Raises:
             ModelUnusable: a file does not match the digest; the message names it.
             TransferFailed: the object store does not answer.
         """
-        if self._pipeline is None:
+        if self._loaded is None:
             transfers = self._transfers.trusting(model.ca_bundle)
             manifest = await self._manifest(model, transfers)
             await self._files(manifest, model, transfers)
-            self._pipeline = await in_thread(lambda: self._load(self._folder))
-        return self._pipeline
+            self._loaded = await in_thread(lambda: self._load(self._folder))
+        return self._loaded
 
     async def _manifest(self, model: OrderedModel, transfers: Transfers) -> Manifest:
         await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
@@ -85,8 +85,9 @@ class ModelCache:
             return
         if url is None:
             raise ModelUnusable(f"the order has no URL for {file.name}: include every file of the manifest.")
-        partial = path.with_name(f"{file.name}.partial")
-        await transfers.fetch(file.name, url, partial, file.bytes)
+        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        await fetch_file(transfers, file.name, url, partial, file.bytes)
         await asyncio.to_thread(check_file, partial, file)
         partial.replace(path)
 

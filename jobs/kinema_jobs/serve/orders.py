@@ -56,7 +56,7 @@ class ActiveOrder:
             attempt=self.order.attempt,
             phase=self.phase,
             step=self.step,
-            total_steps=self.steps or self.order.steps,
+            total_steps=self.steps or self.order.steps or 0,
             error=self.error,
             retriable=self.retriable,
             result=self.result,

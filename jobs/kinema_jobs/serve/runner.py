@@ -19,6 +19,7 @@ from kinema_api.generation import Seam
 from kinema_api.wire import OrderResult, UploadedFile, WorkOrder
 from kinema_jobs.clip.expansion import ExpansionSettings
 from kinema_jobs.clip.make import InputFiles, MadeClip, Stage, make_clip, resolve
+from kinema_jobs.clip.model import ClipModel
 from kinema_jobs.errors import DeviceLost, FileUnusable, JobError, ModelTooLarge
 from kinema_jobs.serve import metrics
 from kinema_jobs.serve.device import is_poisoned
@@ -26,7 +27,6 @@ from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import ActiveOrder
 from kinema_jobs.serve.transfer import Transfers
 from kinema_model.errors import BrokenArtefact, ModelError, SamplingStopped
-from kinema_model.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -115,8 +115,8 @@ class OrderRunner:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _carry_out(self, taken: ActiveOrder) -> None:
-        pipeline, load_seconds = await self._load(taken)
-        request = await _unless_stopped(taken, resolve(taken.order, pipeline.config, self._expanding))
+        model, load_seconds = await self._load(taken)
+        request = await _unless_stopped(taken, resolve(taken.order, model, self._expanding))
         with (
             tempfile.TemporaryDirectory(prefix="kinema-inputs-") as inputs,
             tempfile.TemporaryDirectory(prefix="kinema-order-") as folder,
@@ -124,9 +124,9 @@ class OrderRunner:
             input_files = await self._fetch(taken, Path(inputs))
             about = _about(taken.order)
             made = await self.in_thread(
-                lambda: make_clip(pipeline, request, input_files, Path(folder), _OrderWatch(taken), about)
+                lambda: make_clip(model, request, input_files, Path(folder), _OrderWatch(taken), about)
             )
-            metrics.DEVICE_SECONDS.labels(pipeline.device.type).inc(made.denoise_seconds)
+            metrics.DEVICE_SECONDS.labels(model.device.type).inc(made.denoise_seconds)
             started = time.monotonic()
             files = await self._upload(taken, made)
         encode_seconds = made.encode_seconds + time.monotonic() - started
@@ -141,6 +141,7 @@ class OrderRunner:
             encode_seconds=encode_seconds,
             expanded_prompt=made.expanded_prompt,
             prompt=made.heard,
+            warnings=made.warnings,
             seams=tuple(Seam(frame=s.frame, jump=s.jump, usual=s.usual) for s in made.seams),
         )
         taken.end("succeeded")
@@ -159,14 +160,14 @@ class OrderRunner:
         uploads = (transfers.upload(target.name, target.url, by_name[target.name]) for target in order.uploads)
         return tuple(await _unless_stopped(taken, _all(uploads)))
 
-    async def _load(self, taken: ActiveOrder) -> tuple[Pipeline, float]:
-        if self._models.pipeline is not None:
-            return self._models.pipeline, 0.0
+    async def _load(self, taken: ActiveOrder) -> tuple[ClipModel, float]:
+        if self._models.loaded is not None:
+            return self._models.loaded, 0.0
         started = time.monotonic()
-        pipeline = await _unless_stopped(taken, self._models.obtain(taken.order.model, self.in_thread))
+        model = await _unless_stopped(taken, self._models.obtain(taken.order.model, self.in_thread))
         seconds = time.monotonic() - started
         metrics.MODEL_LOAD_SECONDS.observe(seconds)
-        return pipeline, seconds
+        return model, seconds
 
 
 async def _all(several: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from kinema_jobs.clip.expansion import ExpansionSettings
-from kinema_jobs.clip.rendering import open_pipeline
+from kinema_jobs.clip.loading import open_model
 from kinema_jobs.serve.model_cache import ModelCache
 from kinema_jobs.serve.orders import OrderBook
 from kinema_jobs.serve.runner import OrderRunner
@@ -33,7 +33,7 @@ async def open_service(
     """A service for one model, with its connections and its thread. Raises `BadSettings`."""
     async with client_session(settings) as session:
         transfers = Transfers(session, settings)
-        models = ModelCache(digest, settings.cache_dir, transfers, open_pipeline)
+        models = ModelCache(digest, settings.cache_dir, transfers, open_model)
         runner = OrderRunner(models, transfers, expanding or ExpansionSettings.from_environment())
         book = OrderBook(runner.run, settings.remembered_orders)
         closing = asyncio.create_task(_close_when(runner.broken, book))

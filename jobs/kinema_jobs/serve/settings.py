@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kinema_api.names import SCRATCH_DIR
+from kinema_api.wire import MAX_ORDER_BYTES
 
 
 class ServerSettings(BaseSettings):
@@ -23,7 +24,7 @@ class ServerSettings(BaseSettings):
     """After SIGTERM, how long the active order may run: below the pod's terminationGracePeriodSeconds."""
     request_seconds: float = Field(default=10.0, gt=0)
     """Time-out for the header of a connection's first request, and for the body of any request."""
-    max_order_bytes: int = Field(default=1 << 20, ge=1024)
+    max_order_bytes: int = Field(default=MAX_ORDER_BYTES, ge=1024)
     """Largest body of a request."""
     remembered_orders: int = Field(default=256, ge=1)
     """Number of ended orders whose state is kept for the operator."""

@@ -9,6 +9,7 @@ import asyncio
 import copy
 import hashlib
 import logging
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -28,13 +29,17 @@ log = logging.getLogger(__name__)
 
 CHUNK: Final = 1 << 20
 _TRANSIENT: Final = {408, 425, 429, 500, 502, 503, 504}
-_OK: Final = {200, 201, 204}
+_OK: Final = {200, 201, 204, 206}
 
 T = TypeVar("T")
 
 
 class _TryAgain(Exception):
     """A temporary failure; the message says which."""
+
+
+class NoRanges(Exception):
+    """The store answers a request for a part of an object with the whole of it."""
 
 
 class Transfers:
@@ -72,6 +77,16 @@ class Transfers:
         """
         return await self._patiently(name, lambda: self._fetch_once(name, url, target, limit, remedy))
 
+    async def fetch_range(self, name: str, url: str, file: int, first: int, length: int) -> None:
+        """Write the `length` bytes from byte `first` on to the same place of the file with this descriptor.
+
+        Raises:
+            TransferFailed: they cannot be downloaded now.
+            FileUnusable: the object ends before them, or does not exist.
+            NoRanges: the store reads no ranges.
+        """
+        await self._patiently(name, lambda: self._fetch_range_once(name, url, file, first, length))
+
     async def fetch_input(self, given: OrderedInput, target: Path) -> None:
         """Download an input of a request.
 
@@ -107,6 +122,28 @@ class Transfers:
                     digest.update(chunk)
                     out.write(chunk)
         return digest.hexdigest()
+
+    async def _fetch_range_once(self, name: str, url: str, file: int, first: int, length: int) -> None:
+        at, end = first, first + length
+        async with (
+            asyncio.timeout(_seconds(length)),
+            self._session.get(
+                URL(url, encoded=True),
+                headers={"Range": f"bytes={first}-{end - 1}"},
+                allow_redirects=False,
+                ssl=self._tls,
+            ) as response,
+        ):
+            if response.status in (404, 416):
+                raise FileUnusable(f"{name} is not in the object store as promised: publish the model again.")
+            if response.status == 200:
+                raise NoRanges
+            _check(name, "fetched", response.status)
+            async for chunk in response.content.iter_chunked(CHUNK):
+                await asyncio.to_thread(os.pwrite, file, chunk[: end - at], at)
+                at = min(at + len(chunk), end)
+        if at < end:
+            raise _TryAgain("the answer ended early")
 
     async def _upload_once(self, name: str, url: str, data: bytes) -> None:
         kind = layout.ARTEFACTS.get(name)

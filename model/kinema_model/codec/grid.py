@@ -113,6 +113,36 @@ class LatentGrid:
             )
         return found
 
+    def whole_side(self, name: Literal["height", "width"], size: int, most: int) -> int:
+        """`size` pixels if they are whole tokens and at most `most`.
+
+        Raises:
+            ShapeError: they are not; it names the nearest size that is.
+        """
+        multiple = self.cell[1 if name == "height" else 2]
+        nearest = min(max(round(size / multiple), 1), most // multiple) * multiple
+        if size == nearest:
+            return size
+        raise ShapeError(
+            f"{name} {size} does not fit this model: it must be a multiple of {multiple} from {multiple} to "
+            f"{most // multiple * multiple}. Use {nearest}."
+        )
+
+    def whole_length(self, frames: int, least_rows: int, most_rows: int) -> int:
+        """`frames` if they are whole token rows, and as many as these bounds allow.
+
+        Raises:
+            ShapeError: they are not; it names the nearest length that is.
+        """
+        nearest = self.frames_of(min(max(self.row_at(frames), least_rows), most_rows))
+        if frames == nearest:
+            return frames
+        more = f" plus {self.frames_of(1)}" if self.causal else ""
+        raise ShapeError(
+            f"frames {frames} does not fit this model: it must be a multiple of {self.cell[0]}{more} from "
+            f"{self.frames_of(least_rows)} to {self.frames_of(most_rows)}. Use {nearest}."
+        )
+
     def describe(self) -> str:
         """Which sizes are whole tokens, as part of a message."""
         frames, rows, columns = self.cell

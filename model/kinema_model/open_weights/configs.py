@@ -198,7 +198,7 @@ def read_config(kind: type[C], folder: Path, names: tuple[str, ...], file: str =
     fields = read_object(path)
     if "auto_map" in fields:
         raise BrokenArtefact(f"{path}: auto_map names code of the folder, which is not run. {ADVICE}")
-    told = fields.get("_class_name") or (fields.get("architectures") or [None])[0]
-    if told not in names:
-        raise BrokenArtefact(f"{path} names {told!r}. Give a folder whose {folder.name} is {' or '.join(names)}.")
+    named = fields.get("_class_name") or (fields.get("architectures") or [None])[0]
+    if named not in names:
+        raise BrokenArtefact(f"{path} names {named!r}. Give a folder whose {folder.name} is {' or '.join(names)}.")
     return parse(kind, fields, path)

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from torch import nn
 
+from kinema_model.codec.grid import LatentGrid
 from kinema_model.errors import BrokenArtefact, ConfigError
 from kinema_model.network.config import CLASS_NAME, NetworkConfig
 from kinema_model.open_weights.components import (
@@ -43,6 +44,7 @@ from kinema_model.open_weights.files import (
     read_object,
     stored_tensors,
 )
+from kinema_model.open_weights.native import Usual, published_name, usual
 
 INDEX_FILE: Final = "model_index.json"
 TOKENIZER_FILE: Final = "tokenizer.json"
@@ -76,8 +78,9 @@ class Weights:
 class OpenFolder:
     """A pipeline's folder whose files have been checked; no weight has been read yet.
 
-    `networks` are one, or two with a `boundary` in (0, 1) between the levels of the first and the second.
-    `per_token_levels`: a given first frame has the level 0 of its own (Wan 2.2 TI2V).
+    With a `boundary` in (0, 1) two networks denoise, one at noise levels above and one below it.
+    `per_token_levels`: the tokens of a first frame have noise level 0, those of other frames the level of the step
+    (Wan 2.2 TI2V).
     """
 
     path: Path
@@ -94,7 +97,7 @@ class OpenFolder:
 
     @property
     def tasks(self) -> tuple[OpenTask, ...]:
-        """What the pipeline makes clips from: words alone, or words and a first frame."""
+        """Which tasks the weights were trained for: clips from a prompt, or from a prompt and a first frame."""
         if self.per_token_levels:
             return ("text", "image")
         return ("text",) if self.network.in_channels == self.vae.z_dim else ("image",)
@@ -105,21 +108,39 @@ class OpenFolder:
         return self.path / "tokenizer" / TOKENIZER_FILE
 
     @cached_property
-    def spatial_multiple(self) -> tuple[int, int]:
-        """Pixels of a token's rows and columns: heights and widths are multiples of these."""
-        _, rows, columns = self.network.patch_size
-        return self.vae.scale_factor_spatial * rows, self.vae.scale_factor_spatial * columns
+    def grid(self) -> LatentGrid:
+        """How tokens lie over frames and pixels; Wan's VAEs are causal."""
+        side = self.vae.scale_factor_spatial
+        return LatentGrid(self.network.patch_size, (TEMPORAL_STRIDE, side, side), causal=True)
+
+    @property
+    def experts(self) -> int:
+        """Networks that denoise."""
+        return 1 if self.boundary is None else 2
+
+    @property
+    def published_as(self) -> str | None:
+        """Name of the published network whose shape this is."""
+        return published_name(self.network, self.experts)
+
+    @property
+    def usual(self) -> Usual:
+        """What a clip of these weights has where its request says nothing."""
+        return usual(self.network, self.experts)
 
 
-def inspect(path: Path | str) -> OpenFolder:
+def inspect(path: Path | str, *, whole_tree: bool = True) -> OpenFolder:
     """Check a folder without loading it: some megabytes of JSON and headers are read.
+
+    Without `whole_tree`, files that no component needs may be anything, since the caller does not use them.
 
     Raises `BrokenArtefact` or `ConfigError`, naming the file and field at fault and what to do about it.
     """
     path = Path(path)
     if not path.is_dir():
         raise BrokenArtefact(f"{path} is no folder. Give the folder of a pipeline, with {INDEX_FILE} in it.")
-    check_tree(path)
+    if whole_tree:
+        check_tree(path)
     fields = read_object(path / INDEX_FILE)
     pipeline = fields.get("_class_name")
     if pipeline not in PIPELINES:

@@ -1,9 +1,8 @@
-"""From a prompt, and a first frame where the weights take one, to a clip: all that a server needs of open weights."""
+"""From a prompt, and a first frame for the task image, to a clip: what servers use of a folder of open weights."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import torch
@@ -12,28 +11,24 @@ from torch import Tensor
 from kinema_model.codec.codec import Video, to_uint8
 from kinema_model.diffusion.sampler import OnStep, ShouldStop
 from kinema_model.errors import PromptError, SamplingStopped, ShapeError, TaskError
-from kinema_model.open_weights.card import NativeShape, read_card
 from kinema_model.open_weights.denoising import Denoiser, Experts, FirstFrame, masked_channels
-from kinema_model.open_weights.folder import inspect
+from kinema_model.open_weights.folder import OpenFolder, inspect
 from kinema_model.open_weights.image import encoder_pixels, first_frame, image_states
+from kinema_model.open_weights.native import NativeShape, Usual
 from kinema_model.open_weights.offload import Offload, Part
 from kinema_model.open_weights.schedule import Schedule
 from kinema_model.open_weights.text import PromptTokenizer, text_states
 from kinema_model.open_weights.vae import Vae
 from kinema_model.open_weights.weights import load, verify
+from kinema_model.precision import precision_for
 from kinema_model.text.reading import Reading
-
-DEFAULT_STEPS: Final = 50
-DEFAULT_GUIDANCE: Final = 5.0
-USUAL: Final = NativeShape(height=480, width=832, frames=81, fps=16)
-"""The shape of a clip where neither the request nor the model names one."""
 
 
 @dataclass(frozen=True)
 class Options:
     """How weights are held and clips are decoded; what is None follows from the device.
 
-    `dtype` is that of network and text encoder: bfloat16 on a GPU that has it, else float16 there, float32 on a CPU.
+    `dtype` is that of network and text encoder: bfloat16 on a GPU that has it, else float32.
     `decode_rows` latent rows are decoded at a time. With `tile` latents a side decoding takes tiles, which is inexact.
     `shift` replaces that of the folder's scheduler.
     """
@@ -48,9 +43,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Request:
-    """One clip; what is None is as the weights were made for it.
+    """One clip; what is None is what is usual of the weights.
 
-    `image` uint8 (H, W, 3) is the first frame. `guidance_2` is the guidance of the second network of two.
+    `image` uint8 (H, W, 3) is the first frame. `guidance_2` is the guidance of the second network of two; None:
+    `guidance` if that is set.
     """
 
     prompt: str
@@ -59,24 +55,32 @@ class Request:
     frames: int | None = None
     height: int | None = None
     width: int | None = None
-    steps: int = DEFAULT_STEPS
-    guidance: float = DEFAULT_GUIDANCE
+    steps: int | None = None
+    guidance: float | None = None
     guidance_2: float | None = None
     seed: int = 0
 
 
 class OpenPipeline:
-    """A folder's weights, verified and loaded. Raises `BrokenArtefact` or `ConfigError` when made, naming the file."""
+    """A folder's weights, verified and loaded. Raises `BrokenArtefact` or `ConfigError` when made, naming the file.
+
+    `verified`: the caller has compared the files with the digests of the manifest.
+    """
 
     def __init__(
-        self, folder: Path | str, *, device: torch.device | str = "cpu", options: Options | None = None
+        self,
+        folder: Path | str | OpenFolder,
+        *,
+        device: torch.device | str = "cpu",
+        options: Options | None = None,
+        verified: bool = False,
     ) -> None:
         self.device = torch.device(device)
         self.options = options or Options()
-        self.dtype = self.options.dtype or usual_dtype(self.device)
-        self.folder = inspect(folder)
-        verify(self.folder.path)
-        self.card = read_card(self.folder)
+        self.dtype = self.options.dtype or precision_for("auto", self.device)
+        self.folder = folder if isinstance(folder, OpenFolder) else inspect(folder)
+        if not verified:
+            verify(self.folder.path)
         self.tokenizer = PromptTokenizer(self.folder.tokenizer_file, self.folder.text_encoder.vocab_size)
         self.parts = {name: self._part(name) for name in self.folder.parts}
         self._vae = Vae(self.parts["vae"].module, self.folder.vae)
@@ -93,29 +97,29 @@ class OpenPipeline:
     @property
     def native(self) -> NativeShape:
         """The usual shape of a clip of these weights."""
-        return self.card.native[0] if self.card.native else USUAL
+        return self.folder.usual.shapes[0]
 
     def reading(self, prompts: list[str]) -> Reading:
-        """What becomes of the prompts of a clip. Raises `PromptError`."""
+        """How much of the prompts the text encoder takes. Raises `PromptError`."""
         return self.tokenizer.reading(prompts)
 
     def clip_shape(
         self, frames: int | None = None, height: int | None = None, width: int | None = None
     ) -> tuple[int, int, int]:
         """Frames, rows and columns of the clip; raises `ShapeError` with the nearest size that works."""
-        rows, columns = self.folder.spatial_multiple
-        native, longest = self.native, self.folder.network.rope_max_seq_len
+        grid, native, longest = self.folder.grid, self.native, self.folder.network.rope_max_seq_len
         return (
-            _fitting("frames", native.frames if frames is None else frames, 4, longest, 1),
-            _fitting("height", native.height if height is None else height, rows, longest, 0),
-            _fitting("width", native.width if width is None else width, columns, longest, 0),
+            grid.whole_length(native.frames if frames is None else frames, 1, longest),
+            grid.whole_side("height", native.height if height is None else height, longest * grid.cell[1]),
+            grid.whole_side("width", native.width if width is None else width, longest * grid.cell[2]),
         )
 
     def generate(self, request: Request, on_step: OnStep | None = None, should_stop: ShouldStop | None = None) -> Video:
         """A clip uint8 (T, H, W, 3).
 
         The same request gives the same clip on the same machine. Raises `PromptError`, `ShapeError`, `TaskError` for a
-        first frame that is missing or not taken, `NotFinite`, and `SamplingStopped` when `should_stop` said so.
+        first frame that is missing or that the weights take none of, `NotFinite`, and `SamplingStopped` when
+        `should_stop` returns True.
         """
         chunks = self.decode(self.denoise(request, on_step, should_stop), should_stop)
         return np.concatenate([np.asarray(to_uint8(chunk[None])[0].cpu().numpy()) for chunk in chunks])
@@ -124,11 +128,13 @@ class OpenPipeline:
         """Normalised latents (z, T', H', W') float32 of the clip; noise is drawn on the CPU by the seed."""
         self._check(request)
         shape = self.clip_shape(request.frames, request.height, request.width)
-        schedule = Schedule(self.folder.scheduler, request.steps, self.device, self.options.shift)
+        steps = self.folder.usual.steps if request.steps is None else request.steps
+        schedule = Schedule(self.folder.scheduler, steps, self.device, self.options.shift)
         texts = self._texts(request)
         first = FirstFrame() if request.image is None else self._first_frame(request.image, *shape)
         generator = torch.Generator("cpu").manual_seed(request.seed)
-        noise = torch.randn(self._vae.latent_shape(*shape), generator=generator).to(self.device)
+        latents = self.folder.vae.z_dim, *self.folder.grid.latent_box(*shape)
+        noise = torch.randn(latents, generator=generator).to(self.device)
         return Denoiser(self._experts(request), texts, first).run(noise, schedule, on_step, should_stop)
 
     def decode(self, latents: Tensor, should_stop: ShouldStop | None = None) -> Iterator[Tensor]:
@@ -147,10 +153,9 @@ class OpenPipeline:
 
     def _experts(self, request: Request) -> Experts:
         names = [name for name in ("transformer", "transformer_2") if name in self.parts]
-        second = request.guidance if request.guidance_2 is None else request.guidance_2
         return Experts(
             [self.parts[name] for name in names],
-            (request.guidance, second),
+            guidance_of(request, self.folder.usual),
             self.folder.boundary or 0.0,
             together=self.options.offload is Offload.BLOCKS,
         )
@@ -185,28 +190,16 @@ class OpenPipeline:
         if request.seed < 0:
             raise ShapeError("A seed is negative. Use 0 or a positive number.")
         if request.guidance_2 is not None and self.folder.boundary is None:
-            raise TaskError("These weights have one network, which takes no guidance_2. Remove it.")
+            raise TaskError("These weights have one network, so guidance_2 does not apply. Remove it.")
         if (request.image is None) and "text" not in self.folder.tasks:
             raise TaskError("These weights make clips from a first frame. Give an image.")
         if (request.image is not None) and "image" not in self.folder.tasks:
-            raise TaskError("These weights make clips from words alone. Remove the image.")
+            raise TaskError("These weights make clips from a prompt alone. Remove the image.")
 
 
-def usual_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 on a GPU that computes in it, else float16 there; float32 on a CPU."""
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def _fitting(name: str, size: int, multiple: int, longest: int, first: int) -> int:
-    """`size` if it is `first` more than a multiple, of at most `longest` multiples. Raises `ShapeError`."""
-    least = 0 if first else 1
-    nearest = min(max(round((size - first) / multiple), least), longest - first) * multiple + first
-    if size == nearest:
-        return size
-    more = f"{first} more than " if first else ""
-    raise ShapeError(
-        f"{name} {size} does not fit this model: it must be {more}a multiple of {multiple}, at most "
-        f"{(longest - first) * multiple + first}. Use {nearest}."
-    )
+def guidance_of(request: Request, usual: Usual) -> tuple[float, float]:
+    """Guidance of the first and of the last network."""
+    first = usual.guidance if request.guidance is None else request.guidance
+    if request.guidance_2 is not None:
+        return first, request.guidance_2
+    return first, first if request.guidance is not None or usual.guidance_2 is None else usual.guidance_2

@@ -33,7 +33,7 @@ class Schedule:
 
     @property
     def levels(self) -> list[float]:
-        """Noise level in (0, 1] that the network is told at each step, falling."""
+        """Noise level in (0, 1] of each step, falling."""
         return [float(timestep) / self._scale for timestep in self._scheduler.timesteps]
 
     def step(self, number: int, velocity: Tensor, latents: Tensor) -> Tensor:

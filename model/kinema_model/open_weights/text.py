@@ -1,6 +1,6 @@
 """A prompt as the states that Wan was trained on: 512 of umT5, zeros behind those of the words.
 
-The zeros are attended to as words are, so they belong to what the network is given.
+The network attends to the zeros too, so they are part of its input.
 """
 
 import html

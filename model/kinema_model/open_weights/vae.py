@@ -1,7 +1,7 @@
 """Between pixels and Wan's latents, in pieces that fit into memory.
 
 The VAE is causal in time and keeps what it needs of the past, so that decoding in chunks of time is exact. Tiles of
-rows and columns are not: what two neighbours disagree about where they overlap is measured and told.
+rows and columns are not: the difference of neighbours where they overlap is measured and reported.
 """
 
 from collections.abc import Iterator
@@ -39,16 +39,6 @@ class Vae:
         from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 
         self._caches = sum(isinstance(part, WanCausalConv3d) for part in self._module.decoder.modules())
-
-    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """(z, T', H', W') of a clip; the first latent row is the first frame alone. Raises `ShapeError`."""
-        side = self._config.scale_factor_spatial
-        if (frames - 1) % TEMPORAL_STRIDE or frames < 1 or height % side or width % side:
-            raise ShapeError(
-                f"A clip of {frames} x {height} x {width} has no latents. Use 1, 5, 9, ... frames and sides in "
-                f"multiples of {side}."
-            )
-        return self._config.z_dim, 1 + (frames - 1) // TEMPORAL_STRIDE, height // side, width // side
 
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:

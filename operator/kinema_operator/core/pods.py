@@ -8,10 +8,12 @@ Sources: Pod Security Standards, profile "restricted" (kubernetes.io/docs/concep
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from kinema_api import names
+from kinema_api.quantity import quantity
 from kinema_api.resources import Resources
 from kinema_operator.core.settings import Settings
 
@@ -19,6 +21,7 @@ GPU_RESOURCE: Final = "nvidia.com/gpu"
 SHARED_MEMORY_DIR: Final = "/dev/shm"  # noqa: S108 - a memory-backed emptyDir of the pod
 
 _SCRATCH_VOLUME: Final = "scratch"
+_MIB: Final = 1 << 20
 _SHARED_MEMORY_VOLUME: Final = "shared-memory"
 
 # Above the IDs of images and nodes, below the signed 32 bits that Kubernetes allows. Platforms that give
@@ -62,10 +65,13 @@ def container_security_context() -> dict[str, Any]:
     }
 
 
-def scratch_volumes(settings: Settings) -> list[dict[str, Any]]:
-    """The writable volumes of a pod: /tmp on disk and /dev/shm in memory."""
+def scratch_volumes(settings: Settings, room: int = 0) -> list[dict[str, Any]]:
+    """The writable volumes of a pod: /tmp on disk, with `room` more bytes than usual, and /dev/shm in memory."""
+    limit = settings.scratch_size_limit
+    if room:
+        limit = f"{math.ceil((quantity(limit) + room) / _MIB)}Mi"
     return [
-        {"name": _SCRATCH_VOLUME, "emptyDir": {"sizeLimit": settings.scratch_size_limit}},
+        {"name": _SCRATCH_VOLUME, "emptyDir": {"sizeLimit": limit}},
         {
             "name": _SHARED_MEMORY_VOLUME,
             "emptyDir": {"medium": "Memory", "sizeLimit": settings.shared_memory_size_limit},

@@ -4,13 +4,40 @@ from __future__ import annotations
 
 from typing import Final
 
+from kinema_api import layout
 from kinema_api.base import ArtifactStore
 from kinema_api.errors import StorageDenied, StorageError
 from kinema_api.objectstore import StoreLocation
+from kinema_api.prefix_uri import bucket_and_prefix
 from kinema_operator.core.settings import Settings
 
 SECRETS_ROLE: Final = "kinema-operator-secrets"
 """ClusterRole that lets the operator read Secrets, bound in namespaces with stores of their own."""
+
+
+class FolderNotAllowed(StorageError):
+    """A spec names a folder that its namespace may not read."""
+
+
+def folder_prefix(uri: str, namespace: str, bucket: str, artifact_store: ArtifactStore | None) -> str:
+    """The prefix of a folder that a spec names, in the spec's store, whose bucket is `bucket`.
+
+    The operator's keys give access to the artefacts of every namespace: without a store of its own (None) a spec may
+    only name folders that are its namespace's, or shared.
+
+    Raises:
+        FolderNotAllowed: it is another bucket, or a folder that is not for this namespace.
+    """
+    named, prefix = bucket_and_prefix(uri)
+    if named != bucket:
+        raise FolderNotAllowed(f"{uri} is not in the bucket {bucket!r} of the model's store; name a folder of it")
+    allowed = layout.readable_prefixes(namespace)
+    if artifact_store is None and not prefix.startswith(allowed):
+        raise FolderNotAllowed(
+            f"{uri} does not belong to this namespace; upload it below {' or '.join(allowed)} in the bucket, and "
+            "correct the uri"
+        )
+    return prefix
 
 
 def storage_reason(error: StorageError) -> str:

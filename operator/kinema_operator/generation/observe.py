@@ -27,9 +27,9 @@ from kinema_operator.generation.inputs import Inputs, InputUnusable, uploads_of
 from kinema_operator.generation.observed import AssignedServer, Inspection, Model, Observed, OrderRefusal, Problem
 from kinema_operator.generation.record import CommitRecord
 from kinema_operator.generation.server_client import ServerClient
-from kinema_operator.generation.stores import clip_store, weights_store
+from kinema_operator.generation.stores import clip_store, weights_prefix, weights_store
 from kinema_operator.generation.transitions import renewal_wait
-from kinema_operator.generation.work_order import read_model
+from kinema_operator.generation.work_order import FolderChanged, broken_reason, read_model
 from kinema_operator.shell.storage import StoreSource
 from kinema_operator.shell.store_limits import ask
 
@@ -179,12 +179,15 @@ class GenerationObserver:
             if restored is not None:
                 return Observed(restored=restored)
             models = await self.stores.checked(metadata.namespace, weights_store(self.generation, self.model))
-            await ask(models, read_model, models, digest)
+            weights = weights_prefix(self.generation, self.model, models, digest)
+            await ask(models, read_model, models, digest, weights)
             found = await Inputs(self.generation, clips, self.cache, self.stores).pinned(store)
         except InputUnusable as error:
             return Observed(problem=error.problem)
         except BrokenManifest as error:
-            return Observed(problem=Problem("BrokenModel", str(error), fatal=True))
+            # Before a request is accepted the model may yet be resolved to what its folder holds now.
+            fatal = self.generation.status.model_digest is not None or not isinstance(error, FolderChanged)
+            return Observed(problem=Problem(broken_reason(error), str(error), fatal=fatal))
         except ObjectMissing as error:
             return Observed(problem=Problem("ModelMissing", str(error)))
         except StorageError as error:
@@ -223,7 +226,8 @@ class GenerationObserver:
             return None
         resolved = find_condition(self.model.status.conditions, "Resolved")
         why = resolved.message if resolved else "the model has not been reconciled yet"
-        return Model(self.model.status.given_digest, why, self.model.spec.artifact_store)
+        status = self.model.status
+        return Model(status.given_digest, why, self.model.spec.artifact_store, status.given_folder)
 
     def _trouble(self, digest: str) -> ServerProblem | None:
         short = names.short_digest(digest)

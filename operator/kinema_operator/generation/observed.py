@@ -69,6 +69,8 @@ class Model:
     """Why there is no digest yet."""
     store: ArtifactStore | None = None
     """Store of its weights; None: the operator's own."""
+    folder: str | None = None
+    """s3://BUCKET/PREFIX/ of its weights if it is not a published model."""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from kinema_operator.generation.effects import Commit, SendOrder
 from kinema_operator.generation.inputs import Inputs, InputUnusable
 from kinema_operator.generation.observed import OrderRefusal, Problem
 from kinema_operator.generation.server_client import ServerClient
-from kinema_operator.generation.stores import clip_store, weights_store
-from kinema_operator.generation.work_order import lifetime, read_model, work_order
+from kinema_operator.generation.stores import clip_store, weights_prefix, weights_store
+from kinema_operator.generation.work_order import broken_reason, lifetime, read_model, work_order
 from kinema_operator.shell.storage import StoreSource
 from kinema_operator.shell.store_limits import ask
 
@@ -44,7 +44,7 @@ async def send_order(
     except InputUnusable as error:
         return OrderRefusal("unsent", str(error), error.problem)
     except BrokenManifest as error:
-        return OrderRefusal("unsent", str(error), Problem("BrokenModel", str(error), fatal=True))
+        return OrderRefusal("unsent", str(error), Problem(broken_reason(error), str(error), fatal=True))
     except ObjectMissing as error:
         return OrderRefusal("unsent", str(error), Problem("ModelMissing", str(error)))
     except StorageError as error:
@@ -63,10 +63,11 @@ async def _order(
     namespace = generation.metadata.namespace
     models = await stores.for_object(namespace, weights_store(generation, model))
     clips = await stores.for_object(namespace, clip_store(generation, model))
-    manifest = await ask(models, read_model, models, order.digest)
+    weights = weights_prefix(generation, model, models, order.digest)
+    manifest = await ask(models, read_model, models, order.digest, weights)
     inputs = await Inputs(generation, clip_store(generation, model), cache, stores).taken(clips)
     expires = lifetime(generation, settings.presign_seconds, datetime.now(UTC))
-    return work_order(generation, order, manifest, models, clips, expires, inputs)
+    return work_order(generation, order, manifest, models, weights, clips, expires, inputs)
 
 
 async def copy_files(

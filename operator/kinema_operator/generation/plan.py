@@ -91,7 +91,7 @@ class _Step:
             return self._fail(observed.problem.reason, observed.problem.message)
         if observed.problem is not None:
             return self._not_yet(observed.problem.reason, observed.problem.message)
-        self.status = to.accepted(self.generation, self.status, self.at, digest, observed.model.store, observed.inputs)
+        self.status = to.accepted(self.generation, self.status, self.at, digest, observed.model, observed.inputs)
         if observed.assigned is not None and not self._backing_off():
             return self._schedule()
         return self._queue()

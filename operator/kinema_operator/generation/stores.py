@@ -6,12 +6,14 @@ afterwards. The CA certificates are taken from the current spec if it still name
 
 from __future__ import annotations
 
-from kinema_api import serving
+from kinema_api import layout, serving
 from kinema_api.base import ArtifactStore
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import VideoGeneration
+from kinema_api.objectstore import ObjectStore
 from kinema_api.serving import VideoModel
 from kinema_operator.core.controller import Cache
+from kinema_operator.core.stores import folder_prefix
 
 
 def weights_store(generation: VideoGeneration, model: VideoModel | None) -> ArtifactStore | None:
@@ -27,6 +29,20 @@ def clip_store(generation: VideoGeneration, model: VideoModel | None) -> Artifac
         named = model.spec.artifact_store if model else None
         return _renewed(generation.status.stores.clips, generation.spec.artifact_store, named)
     return generation.spec.artifact_store or weights_store(generation, model)
+
+
+def weights_prefix(generation: VideoGeneration, model: VideoModel | None, store: ObjectStore, digest: str) -> str:
+    """Prefix of the files of a request's model in `store`, which is that of its weights.
+
+    Raises:
+        FolderNotAllowed: the namespace may not read the folder.
+    """
+    pinned = generation.status.stores
+    folder = pinned.folder if pinned is not None else model.status.given_folder if model else None
+    if folder is None:
+        return layout.model_prefix(digest)
+    named = weights_store(generation, model)
+    return folder_prefix(folder, generation.metadata.namespace, store.location.bucket, named)
 
 
 def _renewed(pinned: ArtifactStore | None, *named: ArtifactStore | None) -> ArtifactStore | None:

@@ -15,11 +15,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from kinema_api import layout
-from kinema_api.base import ArtifactStore, find_condition
+from kinema_api.base import find_condition
 from kinema_api.clip import MAX_PROMPT_CHARACTERS
 from kinema_api.generation import (
     MAX_SEAMS,
     MAX_UNSEEN_WORDS,
+    MAX_WARNINGS,
     Artefact,
     DeliveredFile,
     Delivery,
@@ -36,7 +37,7 @@ from kinema_api.wire import EncodedPrompt, OrderResult, OrderState
 from kinema_operator.core.conditions import PlanTime
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.server_pod import ServerPod
-from kinema_operator.generation.observed import CommittedFile, SignedAddress
+from kinema_operator.generation.observed import CommittedFile, Model, SignedAddress
 
 Status = VideoGenerationStatus
 
@@ -67,10 +68,10 @@ def accepted(
     status: Status,
     at: PlanTime,
     digest: str,
-    weights: ArtifactStore | None = None,
+    model: Model,
     inputs: tuple[PinnedInput, ...] = (),
 ) -> Status:
-    """Fixes the model, the seed, the stores and the inputs. `weights`: the store of the model."""
+    """Fixes the model, where its files are, the seed, the stores and the inputs."""
     if status.model_digest is not None:
         return status
     seed = generation.spec.seed if generation.spec.seed is not None else chosen_seed(generation.metadata.uid)
@@ -78,7 +79,9 @@ def accepted(
         status,
         model_digest=digest,
         seed=seed,
-        stores=PinnedStores(weights=weights, clips=generation.spec.artifact_store or weights),
+        stores=PinnedStores(
+            weights=model.store, clips=generation.spec.artifact_store or model.store, folder=model.folder
+        ),
         inputs=inputs,
         conditions=at.mark(status.conditions, "Accepted", True, "Accepted", f"rendered by the model {digest}"),
     )
@@ -198,6 +201,7 @@ def delivered(generation: VideoGeneration, status: Status, at: PlanTime, result:
         seams=result.seams[:MAX_SEAMS],
         expanded_prompt=(result.expanded_prompt or "")[:MAX_PROMPT_CHARACTERS] or None,
         prompt=_prompt_status(result.prompt),
+        warnings=result.warnings[:MAX_WARNINGS],
         timings=Timings(
             queued_seconds=started.queued_seconds,
             load_seconds=result.load_seconds,
@@ -247,8 +251,8 @@ def succeeded(status: Status, at: PlanTime, delivery: Delivery, files: tuple[Com
 
 
 def _done_sentence(status: Status, uri: str) -> str:
-    warning = unheard(status)
-    return f"the clip is at {uri}" + (f"; {warning}" if warning else "")
+    warnings = [words for words in (unheard(status), *status.warnings) if words]
+    return "; ".join((f"the clip is at {uri}", *warnings))
 
 
 def without_addresses(status: Status) -> Status:

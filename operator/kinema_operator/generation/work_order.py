@@ -15,7 +15,7 @@ from kinema_api.errors import BrokenManifest
 from kinema_api.generation import VideoGeneration
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
-from kinema_api.wire import OrderedModel, PresignedFile, UploadTarget, WorkOrder
+from kinema_api.wire import MAX_ORDERED_FILES, OrderedModel, PresignedFile, UploadTarget, WorkOrder
 from kinema_operator.generation.effects import SendOrder
 from kinema_operator.generation.found_input import FoundInput
 from kinema_operator.generation.observed import ORDERED_FILES
@@ -24,19 +24,33 @@ LONGEST_SIGNATURE: Final = timedelta(days=7)
 """AWS Signature Version 4 allows no more."""
 
 
-def read_model(store: ObjectStore, digest: str) -> Manifest:
-    """The manifest of a model, verified against its digest. Blocks.
+class FolderChanged(BrokenManifest):
+    """The folder of a request's model has another manifest than when the request was accepted."""
+
+
+def read_model(store: ObjectStore, digest: str, prefix: str) -> Manifest:
+    """The manifest of a model at its prefix, verified against its digest. Blocks.
 
     Raises:
         ObjectMissing: the model does not exist (any more).
-        BrokenManifest: it has another digest.
+        FolderChanged: the folder holds another model now.
+        BrokenManifest: it has another digest, or too many files for an order.
         StorageError: the store cannot be used now.
     """
-    key = layout.model_prefix(digest) + layout.MANIFEST
+    key = prefix + layout.MANIFEST
     manifest = Manifest.read(store, key)
+    if manifest.digest() != digest and prefix != layout.model_prefix(digest):
+        raise FolderChanged(f"{store.uri(key)} is no longer that of {digest}; create another VideoGeneration")
     if manifest.digest() != digest:
         raise BrokenManifest(f"{store.uri(key)} does not match its digest; publish the model again")
+    if len(manifest.files) > MAX_ORDERED_FILES:
+        raise BrokenManifest(f"{store.uri(key)} names more than {MAX_ORDERED_FILES} files; use larger shards")
     return manifest
+
+
+def broken_reason(error: BrokenManifest) -> str:
+    """The reason of a condition for a model that cannot be ordered."""
+    return "FolderChanged" if isinstance(error, FolderChanged) else "BrokenModel"
 
 
 def lifetime(generation: VideoGeneration, presign_seconds: int, now: datetime) -> timedelta:
@@ -51,13 +65,13 @@ def work_order(
     order: SendOrder,
     manifest: Manifest,
     models: ObjectStore,
+    weights: str,
     clips: ObjectStore,
     expires: timedelta,
     inputs: Sequence[FoundInput] = (),
 ) -> WorkOrder:
-    """The order for one attempt; `models` holds the weights and `clips` takes the artefacts."""
+    """The order for one attempt; `models` holds the weights below `weights`, and `clips` takes the artefacts."""
     metadata, spec = generation.metadata, generation.spec
-    weights = layout.model_prefix(order.digest)
     target = layout.generation_attempt_prefix(metadata.namespace, metadata.uid, order.attempt)
     return WorkOrder(
         uid=metadata.uid,

@@ -12,6 +12,7 @@ from kinema_operator.core.controller import Cache
 from kinema_operator.core.plan import Effect, Key, KubeObject, Plan
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.order_keys import OrderKeys
+from kinema_operator.serving.folders import Folders
 from kinema_operator.serving.observe import observe
 from kinema_operator.serving.observed import Observed
 from kinema_operator.serving.plan import plan
@@ -29,6 +30,7 @@ class ModelController:
         self._stores = stores
         # Models by the training that they follow. Filled by the first reconcile of each model; only saves latency.
         self._follows: dict[Key, str] = {}
+        self._folders = Folders()
 
     def keys_for(self, obj: KubeObject) -> Iterable[Key]:
         """The model itself, its servers, its requests, and the training that it follows."""
@@ -53,7 +55,7 @@ class ModelController:
         """See serving.observe."""
         self._follow(key, resource.spec.source.training)
         order_key = await self._keys.public() if self._keys else ""
-        return await observe(resource, cache, self._stores, self._settings, order_key)
+        return await observe(resource, cache, self._stores, self._folders, self._settings, order_key)
 
     def plan(self, resource: VideoModel, observed: Observed, now: datetime) -> Plan:
         """See serving.plan."""

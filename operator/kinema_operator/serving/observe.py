@@ -16,18 +16,19 @@ from kinema_operator.dispatch.labels import model_selector
 from kinema_operator.dispatch.owned import deployments_of, pods_of
 from kinema_operator.dispatch.queues import queues_of
 from kinema_operator.dispatch.server_pod import server_pod
+from kinema_operator.serving.folders import Folders
 from kinema_operator.serving.observed import Observed, Served, Source
 from kinema_operator.shell.storage import StoreSource
 from kinema_operator.shell.store_limits import ask
 
 
 async def observe(
-    model: VideoModel, cache: Cache, stores: StoreSource, settings: Settings, order_key: str = ""
+    model: VideoModel, cache: Cache, stores: StoreSource, folders: Folders, settings: Settings, order_key: str = ""
 ) -> Observed:
     """The observation of `model`."""
     namespace, name = model.metadata.namespace, model.metadata.name
     store = model.spec.artifact_store
-    source = await _source(model, cache, stores)
+    source = await _source(model, cache, stores, folders)
     line = queues_of(cache, namespace).of(namespace, name)
     return Observed(
         source=source,
@@ -66,12 +67,14 @@ def _ref(api_version: str, kind: str, metadata: Mapping[str, Any]) -> Ref:
     return Ref(api_version, kind, metadata["namespace"], metadata["name"], metadata.get("uid"))
 
 
-async def _source(model: VideoModel, cache: Cache, stores: StoreSource) -> Source:
+async def _source(model: VideoModel, cache: Cache, stores: StoreSource, folders: Folders) -> Source:
     source = model.spec.source
     if source.training:
         return _trained(model.metadata.namespace, source.training, cache)
+    if source.folder:
+        return await folders.source(model, source.folder, stores)
     if source.digest is None:
-        return Source(reason="NoSource", message="set source.training or source.digest")
+        return Source(reason="NoSource", message="set source.training, source.digest or source.folder")
     if source.digest == model.status.digest:
         return Source(source.digest, model.status.uri)
     return await _stored(model, source.digest, stores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from kinema_api.card import ModelCard
 from kinema_operator.core.plan import Ref
 from kinema_operator.dispatch.requests import Request
 from kinema_operator.dispatch.server_pod import ServerPod
@@ -18,6 +19,9 @@ class Source:
     uri: str | None = None
     reason: str = "Resolved"
     message: str = ""
+    card: ModelCard | None = None
+    bytes: int | None = None
+    """Size of a folder's files."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from kinema_api.base import Condition, find_condition
 from kinema_api.serving import ModelPhase, VideoModel, VideoModelStatus
 from kinema_operator.core import egress
 from kinema_operator.core.conditions import PlanTime
-from kinema_operator.core.plan import Apply, Event, Key, Patch, Plan, Ref
+from kinema_operator.core.plan import Apply, Event, Key, KubeObject, Patch, Plan, Ref
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.requests import Request, assign, idle_servers, request_queue
 from kinema_operator.dispatch.server_pod import UNSCHEDULABLE, ServerPod, ServerProblem
@@ -27,6 +27,8 @@ AVAILABLE: Final = "Available"
 ROLLED_OUT: Final = "RolledOut"
 ROLL_OVER_SECONDS: Final = 60.0
 """Time for which the first server of a new digest may be unschedulable before servers of the former one are removed."""
+FOLDER_SECONDS: Final = 60.0
+"""Interval at which a folder is checked for another manifest."""
 PROTECTION_SECONDS: Final = 0.5
 """Time between marking busy pods and removing others: the ReplicaSet controller must have seen the marks."""
 
@@ -62,7 +64,7 @@ def plan(model: VideoModel, observed: Observed, settings: Settings, now: datetim
     status = _status(model, observed, digest, former, scales, now)
     applied = [Apply(server_network_policy(model, _endpoints(observed, settings), settings))] if scales else []
     for scale in scales:
-        applied.append(Apply(server_deployment(model, scale.digest, scale.replicas, settings, observed.order_key)))
+        applied.append(Apply(_deployment(model, observed, status, scale, settings)))
         applied.append(Apply(server_service(model, scale.digest)))
     return Plan(
         apply=tuple(applied),
@@ -75,19 +77,31 @@ def plan(model: VideoModel, observed: Observed, settings: Settings, now: datetim
     )
 
 
+def _deployment(
+    model: VideoModel, observed: Observed, status: VideoModelStatus, scale: Scale, settings: Settings
+) -> KubeObject:
+    room = status.bytes if scale.digest == status.digest else None
+    return server_deployment(model, scale.digest, scale.replicas, settings, observed.order_key, room or 0)
+
+
 def _digest(model: VideoModel, observed: Observed) -> str | None:
     """The source's digest; while it has none, the digest that is served."""
     if observed.source.digest:
         return observed.source.digest
-    wanted = model.spec.source.digest
-    return model.status.digest if wanted in (None, model.status.digest) else None
+    source, before = model.spec.source, model.status
+    if source.folder and source.folder != before.uri:
+        return None
+    return before.digest if source.digest in (None, before.digest) else None
 
 
 def _former(model: VideoModel, observed: Observed, digest: str | None, now: datetime) -> str | None:
     """The digest that serves requests until the first server of the newest digest is ready.
 
-    None if that server has been unschedulable for ROLL_OVER_SECONDS: then the former servers are removed first.
+    None if that server has been unschedulable for ROLL_OVER_SECONDS: then the former servers are removed first. None
+    for folders, too: a request could not be ordered once its folder holds another model.
     """
+    if model.spec.source.folder or model.status.given_folder:
+        return None
     candidate = model.status.former or model.status.digest
     if digest is None or candidate in (None, digest) or _available(observed, digest):
         return None
@@ -204,6 +218,8 @@ def _status(
         digest=digest,
         former=former,
         uri=(source.uri if source.digest else model.status.uri) if digest else None,
+        bytes=(source.bytes if source.digest else model.status.bytes) if digest else None,
+        card=(source.card if source.digest else model.status.card) if digest else None,
         replicas=replicas,
         ready_replicas=ready,
         waiting=_active(observed),
@@ -293,6 +309,8 @@ def _next_look(
         times.append(max(1.0, ROLL_OVER_SECONDS - _unschedulable_seconds(observed, status.digest, now)))
     if status.digest is None:
         times.append(settings.store_probe_seconds)
+    elif model.spec.source.folder:
+        times.append(FOLDER_SECONDS)
     idle = timedelta(seconds=model.spec.serving.idle_seconds)
     ends = [s.demand.cools_at for s in scales if s.demand.cools_at and s.replicas > model.spec.serving.min_replicas]
     if status.replicas > model.spec.serving.min_replicas and not status.waiting and status.last_active_time:

@@ -11,7 +11,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from kinema_api.clip import DEFAULT_STRENGTHS, ClipRequest, ClipSpec
+from kinema_api.clip import (
+    DEFAULT_GUIDANCE_SCALE,
+    DEFAULT_SECONDS,
+    DEFAULT_STEPS,
+    DEFAULT_STRENGTHS,
+    ClipRequest,
+    ClipSpec,
+)
 from kinema_api.clip_options import clip_options, given_fields
 from kinema_api.errors import InvalidManifest
 from kinema_api.generation import IMMUTABLE, VideoGenerationSpec
@@ -112,9 +119,10 @@ def test_help_tells_defaults_and_bounds_of_the_model() -> None:
     command = click.Command("c", callback=lambda **_: None)
     helps = {o.name: str(o.help) for o in clip_options(click.STRING)(command).params if isinstance(o, click.Option)}
     schema = structural_schema(ClipSpec)["properties"]
-    for name in ("steps", "guidance_scale", "seconds"):
+    usual_values = {"steps": DEFAULT_STEPS, "guidance_scale": DEFAULT_GUIDANCE_SCALE, "seconds": DEFAULT_SECONDS}
+    for name, usual in usual_values.items():
         field = schema[str(ClipSpec.model_fields[name].alias)]
-        assert f"default: {field['default']}" in helps[name]
+        assert f"Default: {usual:g}" in helps[name]
         assert f"at most {field['maximum']:g}" in helps[name]
 
 

@@ -12,6 +12,7 @@ from kinema_api.serving import VideoModel
 from kinema_operator.core.resources import CHILD_KINDS, CUSTOM_KINDS
 from kinema_operator.core.settings import Settings
 from kinema_operator.generation.observe import servers_of
+from kinema_operator.serving.folders import Folders
 from kinema_operator.serving.objects.deployment import server_deployment
 from kinema_operator.serving.observe import observe
 from kinema_operator.shell.cache import ObjectCache
@@ -76,7 +77,7 @@ def cache() -> ObjectCache:
 
 async def test_a_model_has_the_servers_that_it_controls(cache: ObjectCache) -> None:
     stores: Any = None
-    seen = await observe(MODEL, cache, stores, Settings())
+    seen = await observe(MODEL, cache, stores, Folders(), Settings())
     assert [server.name for server in seen.servers] == ["own", "too"]
     assert [served.deployment.name for served in seen.served] == [DEPLOYMENT]
 

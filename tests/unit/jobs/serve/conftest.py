@@ -34,9 +34,9 @@ POLL_SECONDS = 0.005
 def write_manifest(folder: Path) -> str:
     """Seal a model folder; answers the model's digest."""
     files = tuple(
-        ManifestFile(name=p.name, sha256=sha256_of(p), bytes=p.stat().st_size)
-        for p in sorted(folder.iterdir())
-        if p.name != layout.MANIFEST
+        ManifestFile(name=p.relative_to(folder).as_posix(), sha256=sha256_of(p), bytes=p.stat().st_size)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != layout.MANIFEST
     )
     manifest = Manifest(
         kind="model", files=files, run=1, attempt=1, round=1, step=1, world_size=1, samples=1, created=utc_now()
@@ -70,6 +70,11 @@ class HttpStore:
     puts: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a PUT has come."""
     requests: Counter[str] = field(default_factory=Counter)
+    ranges: list[tuple[str, int]] = field(default_factory=list)
+    """Name and first byte of each range that was answered."""
+    without_ranges: bool = False
+    on_range: Callable[[str, int], None] | None = None
+    """Called when a range is answered."""
     base: str = ""
 
     def url(self, name: str) -> str:
@@ -90,11 +95,17 @@ class HttpStore:
             return web.Response()
         if name not in self.objects:
             return web.Response(status=404)
-        return web.Response(body=self.objects[name])
+        wanted = request.http_range
+        if wanted.stop is None or self.without_ranges:
+            return web.Response(body=self.objects[name])
+        self.ranges.append((name, wanted.start))
+        if self.on_range is not None:
+            self.on_range(name, wanted.start)
+        return web.Response(status=206, body=self.objects[name][wanted])
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from kinema_jobs import generate
 from unit.jobs.serve.conftest import Order
 
 JOBS = Path(generate.__file__).parent
-STEPS_OF_MAKING = {"open_input", "render", "request_record", "write_artefacts", "expand_prompt"}
+STEPS_OF_MAKING = {"open_input", "request_record", "write_artefacts", "expand_prompt"}
 
 
 class Local:

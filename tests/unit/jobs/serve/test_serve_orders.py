@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from kinema_api.wire import MAX_ORDER_BYTES
 from kinema_jobs.serve.app import make_metrics_app
 
 pytestmark = pytest.mark.slow
@@ -199,7 +200,7 @@ async def test_a_body_that_is_no_order_or_too_large_is_refused(server: Any, make
     assert (status, "not JSON" in body["error"]) == (400, True)
     status, body = await server.ask("POST", "/v1/orders", b"[" * 100_000)
     assert status == 400
-    status, body = await server.submit(make_order(prompt="x" * (1 << 20)))
+    status, body = await server.submit(make_order(prompt="x" * MAX_ORDER_BYTES))
     assert (status, "shorten the prompt" in body["error"]) == (400, True)
     status, body = await server.ask("GET", "/elsewhere")
     assert (status, "error" in body) == (404, True)
