@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from hashlib import sha256
-from itertools import chain
+from itertools import chain, islice
 
 from kinema_model.errors import ConfigError
 from kinema_model.source import Clip, Shape, Source
@@ -68,15 +68,13 @@ class MixedSource:
         return [found[place] for place in places]
 
     def validation(self, count: int) -> Sequence[Clip]:
-        """Validation clips of all its sources, as many of each as it has among the first `count` positions."""
-        counts = [0] * len(self._sources)
-        for index in range(count):
-            counts[self.place(index)[0]] += 1
-        return list(
-            chain.from_iterable(
-                source.validation(own) for source, own in zip(self._sources, counts, strict=True) if own
-            )
-        )
+        """Validation clips of all its sources, in the order of the first `count` positions; fewer where one has few."""
+        order = [self.place(index)[0] for index in range(count)]
+        clips = [
+            iter(source.validation(order.count(number)) if number in order else ())
+            for number, source in enumerate(self._sources)
+        ]
+        return [clip for number in order for clip in islice(clips[number], 1)]
 
     def texts(self) -> Iterable[str]:
         """The texts of all its sources."""

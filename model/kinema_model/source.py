@@ -1,4 +1,4 @@
-"""The data of a training behind one protocol: the synthetic world is the first source, recorded clips will be another.
+"""The data of a training behind one protocol: the synthetic world is one source, recorded clips are another.
 
 A sample is identified by its position alone, so a training that was stopped or resized continues with the clips that
 follow, and no process keeps a record of the clips it has used.

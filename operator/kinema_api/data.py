@@ -1,4 +1,4 @@
-"""Training data: scenes of the synthetic world, their captions, and the tasks to train on them."""
+"""Training data: scenes of the synthetic world, recorded clips, and the tasks to train on them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from pydantic_core import PydanticCustomError
 
 from kinema_api.base import MESSAGE_ERROR, ApiModel, cel_rules
 from kinema_api.clip import FrameRate
+from kinema_api.recorded import MAX_PREFIXES, RecordedClips, Share, Weight
 
 NO_SCENE: Final = "no kind of scene has a weight above 0: give at least one, such as simple: 1"
 NO_TASK: Final = "no task has a weight above 0: give at least one, such as text: 1"
-
-Weight = Annotated[float, Field(ge=0, le=1000)]
+NO_DATA: Final = "there is nothing to train on: give world, videos, or both"
+NO_WEIGHT: Final = "neither the world nor a folder of videos has a weight above 0: give one of them a weight, such as 1"
+SAME_FOLDER: Final = "two entries of videos have the same uri: give each folder once"
+MAX_URI_CHARACTERS: Final = 512
+"""Most characters of all folders together: the session policy of the pods that read them has at most 2,048 bytes."""
+LONG_FOLDERS: Final = (
+    f"the uris of videos have more than {MAX_URI_CHARACTERS} characters together: use fewer folders, or shorter names"
+)
 
 
 class _Mix(ApiModel):
@@ -120,7 +127,9 @@ class WorldData(ApiModel):
     evaluation holds out are excluded from training."""
     shapes: ClipShapes | None = None
     """Shapes of the training clips, mixed in each batch; default: the model's configured shape."""
-    rich_captions: Annotated[float, Field(ge=0, le=1)] = 0
+    weight: Weight = 1
+    """Sampling weight against the folders of videos."""
+    rich_captions: Share = 0
     """Share of samples with captions in full sentences (sizes, speeds, background, camera, shots), the form of expanded
     prompts."""
 
@@ -153,9 +162,40 @@ class TaskMix(_Mix):
 
 
 class Data(ApiModel):
-    """Training data."""
+    """Training data: the built-in world, recorded clips, or both, mixed by weight."""
 
-    world: WorldData
+    model_config = ConfigDict(
+        json_schema_extra=cel_rules(
+            ("has(self.world) || size(self.videos) > 0", NO_DATA),
+            (
+                "!(has(self.world) || size(self.videos) > 0) || (has(self.world) && self.world.weight > 0.0) || "
+                "self.videos.exists(v, v.weight > 0.0)",
+                NO_WEIGHT,
+            ),
+            ("self.videos.all(v, self.videos.exists_one(other, other.uri == v.uri))", SAME_FOLDER),
+            (f"self.videos.map(v, size(v.uri)).sum() <= {MAX_URI_CHARACTERS}", LONG_FOLDERS),
+        )
+    )
+
+    world: WorldData | None = None
     """The built-in synthetic world."""
+    videos: Annotated[tuple[RecordedClips, ...], Field(max_length=MAX_PREFIXES)] = ()
+    """Folders of recorded clips in the training's store, which are prepared before the first attempt. Their uris have
+    at most 512 characters together."""
+    rich_captions: Share = 0.5
+    """Share of recorded clips that are shown with their rich caption, the others with the short one."""
     tasks: TaskMix = TaskMix(text=1)
     """Tasks to train, by weight; default: text alone."""
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> Self:
+        uris = [clips.uri for clips in self.videos]
+        if self.world is None and not uris:
+            raise PydanticCustomError(MESSAGE_ERROR, NO_DATA)
+        if not any((*(clips.weight for clips in self.videos), self.world.weight if self.world else 0)):
+            raise PydanticCustomError(MESSAGE_ERROR, NO_WEIGHT)
+        if len(set(uris)) < len(uris):
+            raise PydanticCustomError(MESSAGE_ERROR, SAME_FOLDER)
+        if sum(map(len, uris)) > MAX_URI_CHARACTERS:
+            raise PydanticCustomError(MESSAGE_ERROR, LONG_FOLDERS)
+        return self

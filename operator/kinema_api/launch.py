@@ -13,8 +13,9 @@ from torchx import specs
 
 from kinema_api import names, objectstore
 from kinema_api.evaluation import Evaluation
+from kinema_api.prepare import ClipTarget, PrepareConfig, RunDataset
 from kinema_api.run import LEAST_GRACE_SECONDS, EvaluationConfig, PublicationConfig, RunConfig
-from kinema_api.training import VideoModelTraining
+from kinema_api.training import PATCH_SIDE, PRESET_CLIPS, ModelChoice, ModelOverrides, VideoModelTraining
 
 STORE_ROLE: Final = "rendezvous"
 TRAINER_ROLE: Final = "trainer"
@@ -33,6 +34,8 @@ ENV_POD_NAME: Final = "KINEMA_POD_NAME"
 ENV_POD_IP: Final = "KINEMA_POD_IP"
 ENV_DEVICES: Final = "KINEMA_TRAINER_DEVICES"
 """GPUs that a trainer's pod was given; unset: as many as it sees."""
+ENV_DATASET_CACHE: Final = "KINEMA_DATASET_CACHE_BYTES"
+"""Most bytes of recorded clips that a trainer keeps on its disk."""
 ENV_SERVER_GRACE: Final = "KINEMA_SERVER_GRACE_SECONDS"
 ENV_EXPANSION_URL: Final = "KINEMA_EXPANSION_URL"
 ENV_EXPANSION_MODEL: Final = "KINEMA_EXPANSION_MODEL"
@@ -61,6 +64,8 @@ class Site:
     """Allow commits on a store without conditional writes."""
     ca_file: str = ""
     """CA certificates (PEM) to trust for the store; the file may be missing."""
+    dataset_cache_bytes: int | None = None
+    """Most bytes of recorded clips on a trainer's disk; None: its own default."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +96,47 @@ def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from
         resume_from=resume_from,
         model=training.spec.model,
         data=training.spec.data,
+        datasets=run_datasets(training),
         optimization=training.spec.optimization,
         checkpoint_every=training.spec.checkpoint.every_steps,
         grace_seconds=training.status.grace_seconds or LEAST_GRACE_SECONDS,
         memory_failures=training.status.restarts.get("out_of_memory", 0),
         skipped_steps=tuple(step - 1 for step in numerics.skipped) if numerics else (),
+    )
+
+
+def run_datasets(training: VideoModelTraining) -> tuple[RunDataset, ...]:
+    """The prepared datasets of a training's run, with the weights of their folders; none before they are prepared."""
+    found = training.status.dataset
+    if found is None:
+        return ()
+    pairs = zip(found.datasets, training.spec.data.videos, strict=True)
+    return tuple(RunDataset(prefix=made.prefix, digest=made.digest, weight=clips.weight) for made, clips in pairs)
+
+
+def clip_target(model: ModelChoice) -> ClipTarget:
+    """The shape that recorded clips are packed to: at most the model's own length, area and rate."""
+    frames, height, width, fps = PRESET_CLIPS[model.preset]
+    chosen = model.overrides or ModelOverrides()
+    if chosen.size:
+        width, height = (int(side) for side in chosen.size.split("x"))
+    return ClipTarget(
+        frames=chosen.frames or frames,
+        pixels=height * width,
+        fps=chosen.fps or fps,
+        cell=(1, PATCH_SIDE, PATCH_SIDE),
+    )
+
+
+def prepare_config(training: VideoModelTraining, run: int) -> PrepareConfig:
+    """The configuration of what prepares a run's recorded clips."""
+    return PrepareConfig(
+        namespace=training.metadata.namespace,
+        name=training.metadata.name,
+        uid=training.artifacts.uid,
+        run=run,
+        videos=training.spec.data.videos,
+        target=clip_target(training.spec.model),
     )
 
 
@@ -165,6 +206,12 @@ def _storage_env(site: Site) -> dict[str, str]:
     }
 
 
+def _cache_env(config: RunConfig, site: Site) -> dict[str, str]:
+    if not config.datasets or site.dataset_cache_bytes is None:
+        return {}
+    return {ENV_DATASET_CACHE: str(site.dataset_cache_bytes)}
+
+
 def _store_role(training: VideoModelTraining, config: RunConfig, site: Site) -> specs.Role:
     return specs.Role(
         name=STORE_ROLE,
@@ -204,6 +251,7 @@ def _trainer_role(training: VideoModelTraining, config: RunConfig, site: Site) -
             ENV_PROGRESS_FILE: site.progress_file,
             ENV_TERMINATION_LOG: site.termination_log,
             **_storage_env(site),
+            **_cache_env(config, site),
         },
         num_replicas=training.spec.nodes,
         port_map={"progress": site.progress_port},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from kinema_api import layout
 from kinema_api.base import ApiModel, Digest
@@ -13,6 +13,21 @@ from kinema_api.recorded import MAX_PREFIXES, RecordedClips
 MAX_RESULT_BYTES: Final = 1 << 20
 """Longest prepared.json that is read."""
 Count = Annotated[int, Field(ge=0)]
+
+
+MAX_REASON: Final = 63
+"""Longest name of a reason for which clips are left out."""
+
+
+def _short_reasons(counts: dict[str, int]) -> dict[str, int]:
+    if any(len(reason) > MAX_REASON for reason in counts):
+        raise ValueError(f"a reason has at most {MAX_REASON} characters: shorten it")
+    return counts
+
+
+# A CRD cannot express bounds on the keys of a map.
+Dropped = Annotated[dict[str, Count], Field(max_length=64), AfterValidator(_short_reasons)]
+"""Counts of what was left out, by reason."""
 
 
 class ClipTarget(ApiModel):
@@ -66,9 +81,7 @@ class PreparedDataset(ApiModel):
     """Length of all clips together."""
     bytes: Count
     """Bytes of its shards."""
-    dropped: Annotated[dict[Annotated[str, Field(max_length=63)], Count], Field(max_length=64)] = Field(
-        default_factory=dict
-    )
+    dropped: Dropped = Field(default_factory=dict)
     """Clips and files that were left out, by reason."""
     reused: bool = False
     """Whether it existed already."""

@@ -10,6 +10,7 @@ from kinema_api.data import Data
 from kinema_api.evaluation import Evaluation
 from kinema_api.head import ExportFolder
 from kinema_api.layout import EXPORT_FOLDER, attempt_prefix
+from kinema_api.prepare import RunDataset
 from kinema_api.training import ModelChoice, Optimization
 
 LEAST_GRACE_SECONDS: Final = 60
@@ -41,6 +42,8 @@ class RunConfig(ApiModel):
     """Key prefix of the checkpoint folder that this attempt starts from, ending in a slash; None: from scratch."""
     model: ModelChoice
     data: Data
+    datasets: tuple[RunDataset, ...] = ()
+    """What the folders of data.videos became, in their order."""
     optimization: Optimization
     checkpoint_every: int
     """Optimizer steps between two checkpoints; the control plane prunes old ones."""

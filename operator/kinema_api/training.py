@@ -43,6 +43,9 @@ COMPILED_SELECTIVE: Final = (
     "use none or full"
 )
 BOUNDS_CROSSED: Final = "minNodes must not exceed maxNodes: lower minNodes or raise maxNodes"
+OTHER_BUCKET: Final = (
+    "data.videos lie in the bucket of spec.artifactStore: copy the clips there, or name the bucket that they lie in"
+)
 NODES_OUTSIDE: Final = "nodes must lie between elastic.minNodes and elastic.maxNodes: change nodes or the bounds"
 
 
@@ -50,6 +53,8 @@ PATCH_SIDE: Final = 8
 """Side of a patch (token) in pixels, in every preset."""
 PRESET_SHAPES: Final = {"tiny": (128, 4), "small": (384, 6)}
 """Width and heads of the presets, for rules where only one of them is overridden."""
+PRESET_CLIPS: Final = {"tiny": (8, 24, 24, 8), "small": (16, 64, 64, 8)}
+"""Frames, height and width in pixels, and frames per second of the presets' clips, to which recorded clips are cut."""
 
 
 def _overridden(field: str, place: int) -> str:
@@ -265,6 +270,11 @@ class VideoModelTrainingSpec(ApiModel):
                 "its caBundle alone",
             ),
             (
+                "!has(self.artifactStore) || !has(self.data.videos) || "
+                "self.data.videos.all(v, v.uri.startsWith('s3://' + self.artifactStore.bucket + '/'))",
+                OTHER_BUCKET,
+            ),
+            (
                 "(has(self.runId) && (!has(oldSelf.runId) || self.runId != oldSelf.runId)) || "
                 "self.checkpoint.everySteps == oldSelf.checkpoint.everySteps",
                 "checkpoint.everySteps is fixed for a run (keep is not): give spec.runId a new value to start "
@@ -320,6 +330,13 @@ class VideoModelTrainingSpec(ApiModel):
     def _nodes_within_bounds(self) -> Self:
         if self.elastic and not self.elastic.min_nodes <= self.nodes <= self.elastic.max_nodes:
             raise PydanticCustomError(MESSAGE_ERROR, NODES_OUTSIDE)
+        return self
+
+    @model_validator(mode="after")
+    def _videos_in_the_bucket(self) -> Self:
+        own = self.artifact_store and f"s3://{self.artifact_store.bucket}/"
+        if own and not all(clips.uri.startswith(own) for clips in self.data.videos):
+            raise PydanticCustomError(MESSAGE_ERROR, OTHER_BUCKET)
         return self
 
     @property

@@ -16,6 +16,8 @@ from kinema_api.base import (
     Uri,
 )
 from kinema_api.evaluation import EvaluationStatus
+from kinema_api.prepare import PreparedDataset
+from kinema_api.recorded import MAX_PREFIXES
 
 TrainingPhase = Literal["Pending", "Training", "Evaluating", "Publishing", "Succeeded", "Failed", "Suspended"]
 FailureClass = Literal[
@@ -72,6 +74,21 @@ class NumericsStatus(ApiModel):
     """The last attempt that failed in this way."""
     skipped: Annotated[tuple[int, ...], Field(max_length=64)] = ()
     """Optimizer steps, counted from 1, whose batch is skipped because it failed twice."""
+
+
+class DatasetStatus(ApiModel):
+    """The recorded clips of a run, prepared for training."""
+
+    digest: Digest
+    """Digest over the datasets in the order of spec.data.videos."""
+    samples: int
+    """Clips of all datasets."""
+    seconds: float
+    """Length of all clips together."""
+    report_uri: Uri
+    """Page that shows what was kept, and what was left out and why."""
+    datasets: Annotated[tuple[PreparedDataset, ...], Field(max_length=MAX_PREFIXES)]
+    """One for each folder, in the order of spec.data.videos."""
 
 
 class PublishedModel(ApiModel):
@@ -143,6 +160,8 @@ class VideoModelTrainingStatus(ApiModel):
     """Nodes whose hardware failed in this run; its trainers are no longer scheduled there."""
     credentials_expire: datetime | None = None
     """When the storage credentials of the run's pods expire; they are renewed at half of their lifetime."""
+    dataset: DatasetStatus | None = None
+    """The run's recorded clips; set once they are prepared."""
     evaluation: EvaluationStatus | None = None
     """Evaluation of the run's model; set once it has begun."""
     published: PublishedModel | None = None

@@ -19,6 +19,8 @@ SAMPLES = REPOSITORY / "manifests" / "samples"
 DIGEST = "sha256:" + "a" * 64
 STORE = {"endpoint": "http://minio:9000", "bucket": "kinema", "secretRef": {"name": "keys"}}
 
+CLIPS = "s3://kinema/inputs/team/clips/"
+
 EXTEND: dict[str, Any] = {
     **GENERATION,
     "spec": {**GENERATION["spec"], "task": "extend", "input": {"generation": "a"}},
@@ -77,6 +79,29 @@ REFUSED = [
     (TRAINING, "spec.data.world.shapes", {"frames": [2001]}, "should be less than or equal to 2000"),
     (TRAINING, "spec.data.world.shapes", {"fps": [0]}, "should be greater than or equal to 1"),
     (TRAINING, "spec.data.world.richCaptions", 1.5, "should be less than or equal to 1"),
+    (TRAINING, "spec.data", {}, "there is nothing to train on: give world, videos, or both"),
+    (TRAINING, "spec.data.world.weight", 0, "has a weight above 0: give one of them a weight"),
+    (TRAINING, "spec.data.richCaptions", -1, "should be greater than or equal to 0"),
+    (TRAINING, "spec.data.videos", [{"uri": "s3://kinema/clips"}], "a folder's uri is s3://BUCKET/PREFIX/"),
+    (TRAINING, "spec.data.videos", [{"uri": "s3://kinema/a/../b/"}], "a folder's uri is s3://BUCKET/PREFIX/"),
+    (TRAINING, "spec.data.videos", [{"uri": CLIPS}, {"uri": CLIPS}], "have the same uri: give each folder once"),
+    (TRAINING, "spec.data.videos", [{"uri": f"s3://kinema/{n}/"} for n in range(9)], "must have at most 8 items"),
+    (TRAINING, "spec.data.videos", [{"uri": f"s3://kinema/{n}{'x' * 300}/"} for n in "ab"], "more than 512 characters"),
+    (TRAINING, "spec.data.videos", [{"uri": CLIPS, "filters": {"minMotion": 0.3}}], "lower minMotion"),
+    (TRAINING, "spec.data.videos", [{"uri": CLIPS, "filters": {"minBrightness": 1}}], "lower minBrightness"),
+    (
+        TRAINING,
+        "spec.data.videos",
+        [{"uri": CLIPS, "captions": {"endpoint": {"url": "http://u:p@h/v1", "model": "m"}}}],
+        "an endpoint's url is http(s)://HOST",
+    ),
+    (TRAINING, "spec.data.videos", [{"uri": CLIPS, "weight": -1}], "should be greater than or equal to 0"),
+    (
+        {**TRAINING, "spec": {**TRAINING["spec"], "artifactStore": {**STORE, "bucket": "team"}}},
+        "spec.data.videos",
+        [{"uri": CLIPS}],
+        "data.videos lie in the bucket of spec.artifactStore",
+    ),
     (TRAINING, "spec.data.tasks", {"text": 0}, "no task has a weight above 0: give at least one, such as text: 1"),
     (TRAINING, "spec.data.tasks", {"image": -1}, "should be greater than or equal to 0"),
     (TRAINING, "spec.data.tasks", {"edit": 1}, 'unknown field "spec.data.tasks.edit"'),
@@ -165,6 +190,8 @@ TRAINING_EDITS = [
     ("spec.data.world.seed", 8, "data " + NEW_RUN),
     ("spec.data.world.scenes", {"bounce": 1}, "data " + NEW_RUN),
     ("spec.data.world.richCaptions", 0.5, "data " + NEW_RUN),
+    ("spec.data.richCaptions", 0.25, "data " + NEW_RUN),
+    ("spec.data.videos", [{"uri": CLIPS}], "data " + NEW_RUN),
     ("spec.data.tasks", {"image": 1}, "data " + NEW_RUN),
     ("spec.data.world.shapes", {"fps": [8, 12]}, "data " + NEW_RUN),
     ("spec.optimization.steps", 101, "optimization " + NEW_RUN),

@@ -33,7 +33,8 @@ def test_defaults_show_in_what_kubectl_gets(kubectl: Kubectl) -> None:
     assert training["suspend"] is False
     assert training["data"]["tasks"]["text"] == 1
     assert {name: weight for name, weight in training["data"]["world"]["scenes"].items() if weight} == {"simple": 1}
-    assert training["data"]["world"]["richCaptions"] == 0
+    assert (training["data"]["world"]["richCaptions"], training["data"]["world"]["weight"]) == (0, 1)
+    assert (training["data"]["videos"], training["data"]["richCaptions"]) == ([], 0.5)
     assert model["serving"] == {"minReplicas": 0, "maxReplicas": 1, "idleSeconds": 300}
     assert clip["cancel"] is False
     assert not {"seed", "steps", "guidanceScale", "seconds"} & clip.keys(), "defaults of the model, which renders it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Final
 
 from kinema_api import layout
 from kinema_api.run import RunConfig
@@ -12,6 +13,9 @@ from kinema_jobs.train.train_state import TrainState
 from kinema_model.artefact import save_model
 from kinema_model.text.encoder import MAX_TOKENS
 from kinema_model.text.reading import LANGUAGES, vocabulary, write_vocabulary
+
+MOST_WORDS: Final = 500
+"""Most words of captions in a model's card; the file of its vocabulary has them all."""
 
 
 def export(config: RunConfig, round_: int, fitting: TrainState, checkpoints: Checkpoints, scratch: Path) -> None:
@@ -32,8 +36,7 @@ def export(config: RunConfig, round_: int, fitting: TrainState, checkpoints: Che
 
 def card(config: RunConfig, loss: float, validation: float, digest: str, words: tuple[str, ...] = ()) -> str:
     """The model card as Markdown; `digest` is that of its training data."""
-    optimization, world = config.optimization, config.data.world
-    scenes = ", ".join(f"{name} {weight:g}" for name, weight in world.scenes.weights().items() if weight)
+    optimization = config.optimization
     return f"""# {config.name}
 
 A video diffusion model of the preset `{config.model.preset}`, trained by Kinema.
@@ -41,16 +44,40 @@ A video diffusion model of the preset `{config.model.preset}`, trained by Kinema
 | | |
 |---|---|
 | training | {config.namespace}/{config.name}, run {config.run}, attempt {config.attempt} |
-| data | synthetic world, seed {world.seed}; scenes by weight: {scenes} |
+{_data_rows(config)}
 | digest of the data | {digest}: models of one digest were shown the same clips |
-| captions | rich for a share of {world.rich_captions:g}, short for the rest |
 | languages | {", ".join(LANGUAGES)}: the text encoder knows no other ones, whatever a prompt is written in |
 | longest prompt | {MAX_TOKENS} tokens; what follows is not heard |
-| words | {len(words)} occur in its captions: {", ".join(words)} |
+| words | {len(words)} occur in its captions{_first(words)} |
 | optimizer steps | {optimization.steps} of {optimization.batch_tokens} latent tokens |
 | learning rate | {optimization.learning_rate:g}, seed {optimization.seed} |
 | loss of the last step | {loss:.4f} |
-| validation loss | {validation:.4f}: the same clips, noise and levels in every run of this world and clip shape |
+| validation loss | {validation:.4f}: the same clips, noise and levels in every run of this data and clip shape |
 
 The weights are the exponential average of the trained ones. The model draws what its data showed, nothing else.
 """
+
+
+def _first(words: tuple[str, ...]) -> str:
+    more = ", ..." if len(words) > MOST_WORDS else ""
+    return f": {', '.join(words[:MOST_WORDS])}{more}"
+
+
+def _data_rows(config: RunConfig) -> str:
+    """Rows of the card on the clips and their captions."""
+    data, mixed = config.data, config.data.world is not None and bool(config.data.videos)
+    rows = []
+    if world := data.world:
+        scenes = ", ".join(f"{name} {weight:g}" for name, weight in world.scenes.weights().items() if weight)
+        share = f", weight {world.weight:g}" if mixed else ""
+        rows.append(f"| data | synthetic world, seed {world.seed}{share}; scenes by weight: {scenes} |")
+        rows.append(_captions("captions", world.rich_captions))
+    for clips, dataset in zip(data.videos, config.datasets, strict=True):
+        rows.append(f"| data | recorded clips of {clips.uri}, weight {clips.weight:g}: dataset {dataset.digest} |")
+    if data.videos:
+        rows.append(_captions("captions of recorded clips", data.rich_captions))
+    return "\n".join(rows)
+
+
+def _captions(name: str, rich: float) -> str:
+    return f"| {name} | rich for a share of {rich:g}, short for the rest |"

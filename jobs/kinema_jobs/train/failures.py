@@ -27,6 +27,7 @@ from kinema_api import launch
 from kinema_api.errors import KinemaApiError
 from kinema_api.training_status import FailureClass
 from kinema_api.wire import EXIT_CODES, TerminationMessage
+from kinema_dataset.errors import DatasetError
 from kinema_jobs.errors import JobError
 from kinema_jobs.memory import is_out_of_memory
 
@@ -166,6 +167,8 @@ def termination_message(error: BaseException, step: int | None) -> TerminationMe
     if any(is_out_of_memory(each) for each in _own_causes(error)):
         message = out_of_memory_advice("memory ran out")
         return TerminationMessage(failure_class="out_of_memory", message=message, step=step)
+    if isinstance(error, DatasetError):
+        return TerminationMessage(failure_class="user_error", message=str(error)[:_LONGEST_MESSAGE], step=step)
     if isinstance(error, KinemaApiError):
         return TerminationMessage(failure_class="network", message=str(error)[:_LONGEST_MESSAGE], step=step)
     name = type(error).__name__

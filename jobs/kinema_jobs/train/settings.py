@@ -36,6 +36,8 @@ class PodSettings(BaseSettings):
 
     scratch: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()))
     """Folder for files being transferred to and from the object store."""
+    dataset_cache_bytes: int = Field(default=4 << 30, ge=0, validation_alias=launch.ENV_DATASET_CACHE)
+    """Most bytes of recorded clips that are kept in the scratch folder."""
     storage_patience_seconds: float = Field(default=300.0, gt=0)
     """How long an object store may be away before the attempt fails."""
 

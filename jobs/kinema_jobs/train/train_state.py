@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from kinema_api.run import RunConfig
 from kinema_api.training import Optimization
+from kinema_jobs.train.data import DatasetAccess, RunData, data_of
 from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
@@ -25,7 +26,6 @@ from kinema_jobs.train.memory import require_memory
 from kinema_jobs.train.module import DenoiserModule, Shares
 from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.shape import model_config_of, task_mix_of
-from kinema_jobs.train.world import source_of
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ModelError
 from kinema_model.packing.planning import StreamState
@@ -73,18 +73,25 @@ class TrainState:
     stopping: bool = False
 
     @classmethod
-    def build(cls, config: RunConfig, group: Group, data_workers: DataWorkers | None = None) -> Self:
+    def build(
+        cls,
+        config: RunConfig,
+        group: Group,
+        data_workers: DataWorkers | None = None,
+        access: DatasetAccess | None = None,
+    ) -> Self:
         """Everything as it is before the first step; the same on every rank. `data_workers` make batches ahead.
 
         Raises:
-            BadConfiguration: the model package refuses the configuration, or the world does not fit the model's clips.
+            BadConfiguration: the model package refuses the configuration, or the data do not fit the model's clips.
+            StorageFailure: the store of recorded clips, which are read by `access`, stayed away.
         """
         optimization = config.optimization
         seed_everything(optimization.seed, verbose=False)
         try:
             model_config = model_config_of(config)
-            source = source_of(config.data.world, model_config)
-            steps = steps_of(config, source, model_config)
+            data = data_of(config, model_config, access)
+            steps = steps_of(config, data.source, model_config)
             options = learner_options(optimization, group.device)
             limit = require_memory(
                 model_config,
@@ -103,13 +110,13 @@ class TrainState:
             )
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
-        objective = objective_of(config, model_config, source, group.device)
+        objective = objective_of(config, model_config, data, group.device)
         return cls(
             model_config,
             learner,
             objective,
             Feed(objective, data_workers),
-            source,
+            data.source,
             steps,
             optimization.steps,
             skipped=config.skipped_steps,
@@ -173,26 +180,26 @@ def fit(state: TrainState, group: Group, lease: Lease, after_step: Callable[[], 
 
 
 def objective_of(
-    config: RunConfig, model_config: ModelConfig, source: Source, device: torch.device | str
+    config: RunConfig, model_config: ModelConfig, data: RunData, device: torch.device | str
 ) -> TrainingObjective:
-    """What a run learns on the samples of a source; its batches are made on this device."""
+    """What a run learns on the samples of its data; its batches are made on this device."""
     return TrainingObjective(
         model_config,
         TextEncoder(device=device),
-        source,
+        data.source,
         config.optimization.seed,
         tasks=task_mix_of(config),
-        rich_captions=config.data.world.rich_captions,
+        rich_captions=data.rich_captions,
         device=device,
     )
 
 
-def start_data_workers(config: RunConfig) -> DataWorkers | None:
+def start_data_workers(config: RunConfig, access: DatasetAccess | None = None) -> DataWorkers | None:
     """The processes that make batches ahead, as many as the run wants; None where batches are made when needed."""
     count = config.optimization.data_workers
     if count is None:
         count = _usual_data_workers() if torch.cuda.is_available() else 0
-    return DataWorkers(partial(_objective_alone, config), count) if count else None
+    return DataWorkers(partial(_objective_alone, config, access), count) if count else None
 
 
 def _usual_data_workers() -> int:
@@ -200,9 +207,9 @@ def _usual_data_workers() -> int:
     return max(1, min(_MOST_DATA_WORKERS, cores // 2))
 
 
-def _objective_alone(config: RunConfig) -> TrainingObjective:
+def _objective_alone(config: RunConfig, access: DatasetAccess | None) -> TrainingObjective:
     model_config = model_config_of(config)
-    return objective_of(config, model_config, source_of(config.data.world, model_config), "cpu")
+    return objective_of(config, model_config, data_of(config, model_config, access), "cpu")
 
 
 def learner_options(chosen: Optimization, device: torch.device) -> LearnerOptions:

@@ -24,6 +24,7 @@ from kinema_jobs.rendezvous.errors import RendezvousError, StaleRound
 from kinema_jobs.train import failures, group
 from kinema_jobs.train.assignment import DONE, STOPPED, Assignment
 from kinema_jobs.train.checkpoint import Checkpoints
+from kinema_jobs.train.data import DatasetAccess
 from kinema_jobs.train.export import export
 from kinema_jobs.train.head_watch import HeadWatch
 from kinema_jobs.train.lease import Lease
@@ -57,7 +58,7 @@ def run_worker(assignment: Assignment) -> str:
     LAST.share(assignment.scratch / ADDRESSES_FILE)
     lease = Lease(assignment.lease)
     # Before this process has threads, and sockets that a fork would keep open when it is killed.
-    data_workers = start_data_workers(assignment.config)
+    data_workers = start_data_workers(assignment.config, DatasetAccess.of(assignment.settings))
     threading.Thread(target=_watchdog, args=(lease,), daemon=True).start()
     worker = _Worker(assignment, lease, data_workers)
     try:
@@ -111,7 +112,7 @@ class _Worker:
         """See run_worker."""
         given, config = self._given, self._config
         self._group = group.enter(given.place, given.settings)
-        fitting = TrainState.build(config, self._group, self._data_workers)
+        fitting = TrainState.build(config, self._group, self._data_workers, DatasetAccess.of(given.settings))
         self._limit_pieces(fitting)
         store = given.settings.open_store()
         patience = RetryPolicy(given.settings.storage_patience_seconds)

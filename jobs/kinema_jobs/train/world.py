@@ -1,4 +1,4 @@
-"""The source of clips of a training's spec; the only module of the trainer that uses the world."""
+"""The world of a training's spec as a source of clips; the only module of the trainer that uses the world."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Nothing depends on the rank, the number of processes or interruptions of the run
 (seed, sample id, step), and `steps` chooses the samples of a step, so a resumed or resized run takes the same steps.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -50,8 +50,8 @@ class TrainingObjective:
     """The loss of a model on samples of a source, with one task of the mix for each sample.
 
     `text_dropout` is the share of samples without a caption, for classifier-free guidance (Ho and Salimans 2022),
-    `rich_captions` the share with the rich caption, and `streaming_share` the share of samples of a streaming model
-    that are in chunks and have no task. All are drawn anew at each step.
+    `rich_captions` the share with the rich caption (of all samples, or by position), and `streaming_share` the share of
+    samples of a streaming model that are in chunks and have no task. All are drawn anew at each step.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class TrainingObjective:
         *,
         tasks: Mapping[Task, float] = TEXT_ALONE,
         text_dropout: float = TEXT_DROPOUT,
-        rich_captions: float = 0.0,
+        rich_captions: float | Callable[[int], float] = 0.0,
         streaming_share: float = STREAMING_SHARE,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -146,7 +146,9 @@ class TrainingObjective:
 
     def _texts(self, captions: Sequence[Captions], indices: Sequence[int], step: int) -> list[Tensor]:
         dropped = uniform(RngStream.TEXT_DROPOUT, self.seed, indices, step) < self.text_dropout
-        rich = uniform(RngStream.CAPTION, self.seed, indices, step) < self.rich_captions
+        share = self.rich_captions
+        shares = [share(index) if callable(share) else share for index in indices]
+        rich = uniform(RngStream.CAPTION, self.seed, indices, step) < torch.tensor(shares)
         chosen = [one.rich if long else one.short for one, long in zip(captions, rich.tolist(), strict=True)]
         kept = ["" if gone else caption for caption, gone in zip(chosen, dropped.tolist(), strict=True)]
         return self.encoder.encode(kept)

@@ -93,6 +93,13 @@ def test_validation_clips_are_shared_out_too() -> None:
     assert sorted(names(mixed([1, 3]).validation(8))) == ["a0", "a1", "b0", "b1", "b2", "b3", "b4", "b5"]
 
 
+def test_validation_clips_of_two_sources_alternate_and_a_small_one_gives_what_it_has() -> None:
+    few = Named("b")
+    few.validation = lambda count: few.clips(range(min(count, 1)))  # type: ignore[method-assign]
+    assert names(mixed([1, 1]).validation(4)) == ["a0", "b0", "a1", "b1"]
+    assert names(MixedSource([(Named("a"), 1), (few, 1)]).validation(4)) == ["a0", "b0", "a1"]
+
+
 def test_it_tells_what_its_sources_tell() -> None:
     source = mixed([1, 1])
     assert list(source.texts()) == ["a", "b"]
