@@ -8,7 +8,8 @@ JobError
 ├── DeviceLost        the device has failed for this process
 ├── TransferFailed    something could not be downloaded or uploaded now; another try may succeed
 ├── InputChanged      an input of Preparing is no longer the version that was listed
-├── CaptionerUnusable the captioning endpoint refuses every clip, or has answered nothing for long
+├── CaptionerUnusable the captioning endpoint has answered nothing for long
+│   └── CaptionerRefuses  it refuses every clip
 ├── ApiKeyUnusable    the file of an API's key holds none
 ├── ModelNotFound     there is no model at the given place
 ├── BadSettings       invalid environment variables
@@ -54,7 +55,11 @@ class InputChanged(JobError):
 
 
 class CaptionerUnusable(JobError):
-    """The captioning endpoint refuses every clip, or has answered nothing for long."""
+    """The captioning endpoint has answered nothing for long."""
+
+
+class CaptionerRefuses(CaptionerUnusable):
+    """The captioning endpoint refuses every clip: its address, model or key is wrong."""
 
 
 class ApiKeyUnusable(JobError):

@@ -84,15 +84,14 @@ def _between(count: int, cuts: Iterable[int], gaps: Sequence[tuple[int, int]]) -
 def clips(shot: Shot, least: int, most: int) -> tuple[Shot, ...]:
     """The shot in as few parts as `most` frames each allow, of equal length but for one frame.
 
-    A shot shorter than `least` stays one part: the filter of length drops it, with a reason.
-    Raises DatasetError unless 1 <= least <= most, and parts of at least `least` frames exist for every longer shot.
+    Where such parts would be shorter than `least`, all have `most` frames and what is left over is dropped. A shot
+    shorter than `least` stays one part: the filter of length drops it, with a reason.
+    Raises DatasetError unless 1 <= least <= most.
     """
     if not 1 <= least <= most:
         raise DatasetError(f"least is {least} and most is {most}: give 1 <= least <= most, in frames")
-    if 2 * least > most + 1:
-        raise DatasetError(
-            f"most is {most}: give at least 2 * least - 1 = {2 * least - 1}, so that no part is too short"
-        )
     parts = max(1, -(-shot.frames // most))
+    if parts > 1 and shot.frames // parts < least:
+        return tuple(Shot(a, a + most) for a in range(shot.first, shot.end - most + 1, most))
     edges = [shot.first + shot.frames * part // parts for part in range(parts + 1)]
     return tuple(Shot(a, b) for a, b in pairwise(edges))

@@ -97,7 +97,10 @@ DEFAULTS: Final = Thresholds()
 
 
 def verdict(scores: Scores, frames: int, thresholds: ThresholdsLike = DEFAULTS) -> Verdict:
-    """Whether a clip of that many frames is kept; the first filter in the order of `Filter` gives the reason."""
+    """Whether a clip of that many frames is kept; the first filter in the order of `Filter` gives the reason.
+
+    Filters of movement do not apply to a clip of one frame.
+    """
     return next(_complaints(scores, frames, thresholds), KEPT)
 
 
@@ -107,9 +110,10 @@ def _complaints(scores: Scores, frames: int, to: ThresholdsLike) -> Iterator[Ver
     yield from _above(Filter.LETTERBOX, "bars cover", scores.letterbox, to.max_letterbox)
     yield from _below(Filter.BRIGHTNESS, "mean luma is", scores.brightness, to.min_brightness)
     yield from _above(Filter.BRIGHTNESS, "mean luma is", scores.brightness, to.max_brightness)
-    yield from _above(Filter.STILLNESS, "the share of repeated frames is", scores.stillness, to.max_stillness)
-    yield from _below(Filter.MOTION, "movement per frame is", scores.motion, to.min_motion)
-    yield from _above(Filter.MOTION, "movement per frame is", scores.motion, to.max_motion)
+    if frames > 1:
+        yield from _above(Filter.STILLNESS, "the share of repeated frames is", scores.stillness, to.max_stillness)
+        yield from _below(Filter.MOTION, "movement per frame is", scores.motion, to.min_motion)
+        yield from _above(Filter.MOTION, "movement per frame is", scores.motion, to.max_motion)
     yield from _below(Filter.SHARPNESS, "sharpness is", scores.sharpness, to.min_sharpness)
     yield from _above(Filter.TEXT, "overlaid text covers", scores.text, to.max_text)
 

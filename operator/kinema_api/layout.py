@@ -19,7 +19,8 @@
         parts/<unit>.json           the outcome of one input, whoever prepared it; never changed
         shards/<sha256>.safetensors clips of one input, shared by all datasets of the folder; never changed
         sums/<inputs>.json          what the same inputs became before, so that nothing of it is done again
-        <digest>/                   a dataset: index.jsonl dataset.json   (dataset.json last); never changed
+        <digest>/                   a dataset: index.jsonl dataset.json   (dataset.json last, which names the folder);
+                                    never changed
 
 The paths of checkpoints and exports contain the round, so that a delayed trainer of an older round never overwrites
 files of a newer one. The head names a round before the round writes anything, so no two rounds of an attempt have the
@@ -143,8 +144,8 @@ def dataset_folder(namespace: str, key: str) -> str:
 
 
 def dataset_prefix(folder: str, digest: str) -> str:
-    """Folder of a dataset; `digest` as `sha256:<hex>`."""
-    return f"{folder}{digest.removeprefix('sha256:')[:16]}/"
+    """Folder of a dataset; `digest` is that of its dataset.json in hexadecimal."""
+    return f"{folder}{digest[:16]}/"
 
 
 def dataset_rights(prefix: str) -> str:

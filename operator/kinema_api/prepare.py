@@ -12,6 +12,10 @@ from kinema_api.recorded import MAX_PREFIXES, RecordedClips
 
 MAX_RESULT_BYTES: Final = 1 << 20
 """Longest prepared.json that is read."""
+ENV_WORKER: Final = "JOB_COMPLETION_INDEX"
+"""Index of a worker, from 0, as the controller of an Indexed Job sets it."""
+ENV_CAPTIONER_KEY_FILE: Final = "KINEMA_CAPTIONER_KEY_FILE"
+"""File with the key of the captioning endpoint, alone in it."""
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -80,7 +84,7 @@ class PreparedDataset(ApiModel):
     seconds: Annotated[float, Field(ge=0)]
     """Length of all clips together."""
     bytes: Count
-    """Bytes of its shards."""
+    """Bytes of all clips as they are stored."""
     dropped: Dropped = Field(default_factory=dict)
     """Clips and files that were left out, by reason."""
     reused: bool = False

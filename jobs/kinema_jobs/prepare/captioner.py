@@ -24,7 +24,7 @@ from kinema_dataset.issues import shown
 from kinema_dataset.order import fraction
 from kinema_dataset.sidecars import CaptionText
 from kinema_jobs.api_key import read_api_key
-from kinema_jobs.errors import CaptionerUnusable
+from kinema_jobs.errors import CaptionerRefuses, CaptionerUnusable
 from kinema_jobs.prepare.caption_answer import NotCaptioned, Refusal, Usage, answer_of
 
 MAX_ANSWER_BYTES: Final = 1 << 18
@@ -183,7 +183,7 @@ class Captioner:
         if self._unanswered >= GIVE_UP_AFTER * self._settings.tries:
             raise CaptionerUnusable(
                 f"the captioner at {self._settings.url} has not answered {self._unanswered} requests in a row "
-                f"({refusal.reason}); check that it runs, or raise captioner.timeoutSeconds"
+                f"({refusal.reason}); check that it runs and is fast enough"
             )
 
     async def _ask(self, body: dict[str, Any]) -> CaptionText:
@@ -218,9 +218,9 @@ class Captioner:
     def _require_success(self, response: aiohttp.ClientResponse) -> None:
         status = response.status
         if status in _NEVER or status in range(300, 400):
-            raise CaptionerUnusable(
-                f"the captioner at {self._settings.url} responds {status} to every request; check captioner.url, its "
-                "model and its key"
+            raise CaptionerRefuses(
+                f"the captioner at {self._settings.url} responds {status} to every request; check captions.endpoint: "
+                "its url, its model and its key"
             )
         if status == 429:
             raise NotCaptioned(Why.THROTTLED, "rate limit (429). Lower concurrency.", wait=_retry_after(response))

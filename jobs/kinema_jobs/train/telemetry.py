@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,6 +19,18 @@ from prometheus_client.registry import Collector
 from kinema_api.listening import listen
 from kinema_api.wire import TrainerProgress
 from kinema_jobs.train.progress import ProgressFile, read_progress
+
+
+class Served(Protocol):
+    """What is served of a process."""
+
+    def progress_body(self) -> str:
+        """The body of /progress, JSON."""
+        ...
+
+    def scrape(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        ...
 
 
 class Telemetry(Collector):
@@ -98,6 +111,10 @@ class Telemetry(Collector):
             recoveries.add_metric([reason], count)
         yield recoveries
 
+    def progress_body(self) -> str:
+        """The body of /progress."""
+        return self.wire_progress().model_dump_json(by_alias=True, exclude_none=True)
+
     def scrape(self) -> bytes:
         """The metrics in Prometheus' text format."""
         return generate_latest(self._registry)
@@ -139,7 +156,7 @@ class _Server(ThreadingHTTPServer):
         self.server_port = listening.getsockname()[1]
 
 
-def serve(telemetry: Telemetry, port: int) -> ThreadingHTTPServer:
+def serve(telemetry: Served, port: int) -> ThreadingHTTPServer:
     """Serve HTTP on `port` in background threads (0: any free port; see `server_port` of the result).
 
     Raises:
@@ -149,8 +166,7 @@ def serve(telemetry: Telemetry, port: int) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/progress":
-                body = telemetry.wire_progress().model_dump_json(by_alias=True, exclude_none=True)
-                self._answer(200, body.encode(), "application/json")
+                self._answer(200, telemetry.progress_body().encode(), "application/json")
             elif self.path == "/metrics":
                 self._answer(200, telemetry.scrape(), "text/plain; version=0.0.4; charset=utf-8")
             elif self.path == "/healthz":

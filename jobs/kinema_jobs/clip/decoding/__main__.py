@@ -1,7 +1,8 @@
 """The decoding process: one file, one request on standard input, messages on standard output.
 
-A message is a letter, its length in 4 bytes, and its content: S the size as JSON, F the pixels of a frame or a mask,
-R the message that refuses the file, E the end. A process that ends without R or E has hit a limit.
+A message is a letter, its length in 4 bytes, and its content: S the size as JSON, P what is known of a clip as JSON, F
+the pixels of a frame or a mask, R the reason and the message that refuse the file, E the end. A process that ends
+without R or E has hit a limit.
 """
 
 from __future__ import annotations
@@ -10,28 +11,29 @@ import json
 import struct
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from kinema_jobs.clip.decoding.errors import Refused, Unreadable, unreadable
-from kinema_jobs.clip.decoding.limits import confine
+from kinema_jobs.clip.decoding.limits import Limits, confine
 
 
 def main() -> int:
     """Answer the one request. Exit code 0 also for a file that is refused."""
-    confine()
     request = json.loads(sys.stdin.buffer.read())
+    confine(int(request["limits"]["cpu_seconds"]))
     name = str(request["name"])
     try:
         for kind, content in _answer(name, request):
             _say(kind, content)
         _say(b"E", b"")
     except Refused as refusal:
-        _say(b"R", str(refusal).encode())
+        _refuse(refusal)
     except Unreadable as error:
-        _say(b"R", str(unreadable(name, str(error))).encode())
+        _refuse(unreadable(name, str(error)))
     except MemoryError:
-        _say(b"R", str(unreadable(name, "it takes too much memory")).encode())
+        _refuse(unreadable(name, "it takes too much memory"))
     return 0
 
 
@@ -49,18 +51,29 @@ def _answer(name: str, request: dict[str, Any]) -> Iterator[tuple[bytes, bytes]]
     if kind.reader == "clip":
         if name == "mask":
             raise Refused("The mask is a clip. Give a PNG, JPEG or WebP, white where the clip is to be regenerated.")
-        clip = clips.Clip(name, path, kind.format, largest)
+        clip = clips.Clip(name, path, kind.format, largest, Limits(**request["limits"]))
         if request["want"] == "size":
             yield b"S", json.dumps([*clip.size(), True]).encode()
-            return
-        for shown in clip.at_rate(float(request["fps"])):
-            yield b"F", shown.tobytes()
-    elif request["want"] == "size":
-        height, width = pictures.shown_size(pictures.open_picture(name, path, kind.format, largest))
+        elif request["want"] == "probe":
+            yield b"P", json.dumps({**asdict(clip.probe()), "moving": True}).encode()
+        else:
+            for shown in clip.at_rate(float(request["fps"]), request["first"], request["end"], request["area"]):
+                yield b"F", shown.tobytes()
+        return
+    height, width = pictures.shown_size(pictures.open_picture(name, path, kind.format, largest))
+    if request["want"] == "size":
         yield b"S", json.dumps([height, width, False]).encode()
+    elif request["want"] == "probe":
+        known = {"height": height, "width": width, "fps": 0.0, "seconds": 0.0, "moving": False}
+        yield b"P", json.dumps(known).encode()
+    elif request["want"] == "mask":
+        yield b"F", pictures.mask(name, path, kind.format, largest).tobytes()
     else:
-        read = pictures.mask if request["want"] == "mask" else pictures.frame
-        yield b"F", read(name, path, kind.format, largest).tobytes()
+        yield b"F", pictures.frame(name, path, kind.format, largest, request["area"]).tobytes()
+
+
+def _refuse(refusal: Refused) -> None:
+    _say(b"R", f"{refusal.reason}\n{refusal}".encode())
 
 
 def _say(kind: bytes, content: bytes) -> None:

@@ -23,8 +23,9 @@ from av.stream import Disposition
 from av.video.reformatter import ColorRange, Interpolation
 
 from kinema_jobs.clip.decoding import boxes, colour
-from kinema_jobs.clip.decoding.errors import Refused, Unreadable, too_large
-from kinema_jobs.clip.decoding.limits import MAX_FRAMES
+from kinema_jobs.clip.decoding.errors import Reason, Refused, Unreadable, too_large
+from kinema_jobs.clip.decoding.limits import REQUEST, Limits
+from kinema_jobs.clip.decoding.sizes import scaled
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -60,6 +61,38 @@ class _Display:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """A clip as displayed: rows and columns, frames per second and seconds; 0: its headers do not tell."""
+
+    height: int
+    width: int
+    fps: float
+    seconds: float
+
+
+@dataclass
+class _Shown:
+    """A decoded frame, which becomes pixels once it is wanted: of 60 frames a second, a training may take 8."""
+
+    clip: Clip
+    frame: Any
+    display: _Display
+    area: int | None
+    made: Pixels | None = None
+
+    @property
+    def lasts(self) -> float:
+        """Seconds; 0: not known."""
+        return float((self.frame.duration or 0) * (self.frame.time_base or 0))
+
+    def pixels(self) -> Pixels:
+        """The frame, uint8 (H, W, 3)."""
+        if self.made is None:
+            self.made = self.clip.pixels_of(self.frame, self.display, self.area)
+        return self.made
+
+
+@dataclass(frozen=True)
 class Clip:
     """An untrusted clip file."""
 
@@ -67,6 +100,7 @@ class Clip:
     path: Path
     container: str
     largest: int
+    limits: Limits = REQUEST
 
     def size(self) -> tuple[int, int]:
         """(height, width) as displayed, from headers and first frame. Raises `Refused` and `Unreadable`."""
@@ -75,49 +109,70 @@ class Clip:
                 return self._display(stream, frame).shown
         raise Unreadable("it shows nothing")
 
-    def at_rate(self, fps: float) -> Iterator[Pixels]:
-        """Frames uint8 (H, W, 3) as displayed at the times k / fps.
+    def probe(self) -> Probe:
+        """Size, rate and length, from headers and first frame. Raises `Refused` and `Unreadable`."""
+        with self._open() as (opened, stream):
+            for frame in opened.decode(stream):
+                rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+                known = [float(stream.duration * stream.time_base)] if stream.duration and stream.time_base else []
+                known += [opened.duration / av.time_base] if opened.duration else []
+                return Probe(*self._display(stream, frame).shown, float(rate or 0), max(known, default=0.0))
+        raise Unreadable("it shows nothing")
 
-        Raises `Refused` and `Unreadable`.
+    def at_rate(self, fps: float, first: int = 0, end: int | None = None, area: int | None = None) -> Iterator[Pixels]:
+        """Frames uint8 (H, W, 3) as displayed at the times k / fps, k from `first` to before `end`.
+
+        They are scaled down to about `area` pixels (see `sizes.scaled`). Raises `Refused` and `Unreadable`.
         """
         with self._open() as (opened, stream):
-            shown: Pixels | None = None
-            tick, began, ends = 0, 0.0, 0.0
+            shown: _Shown | None = None
+            tick, ends = first, 0.0
+            began = _sought(opened, stream, first / fps) if first else None
             usual = 1 / float(stream.average_rate or fps)
-            for pixels, time, lasts in self._frames(opened, stream):
-                time = ends + began if time is None else time
-                began = time if shown is None else began
+            for frame, time in self._frames(opened, stream, area, began, first / fps):
+                if time is None and first:
+                    raise Unreadable("its frames have no times")
+                time = ends + (began or 0.0) if time is None else time
+                began = time if began is None else began
                 while shown is not None and tick < (time - began) * fps - _HALF:
-                    yield shown
-                    tick = _next(tick)
-                shown, ends = pixels, time - began + (lasts or usual)
+                    yield shown.pixels()
+                    tick = self._next(tick, first)
+                    if tick == end:
+                        return
+                shown, ends = frame, time - began + (frame.lasts or usual)
             if ends + _SHORT_SECONDS < _declared(stream):
                 raise Unreadable(_DAMAGED)
-            while shown is not None and tick < ends * fps - _HALF:
-                yield shown
-                tick = _next(tick)
+            while shown is not None and tick < ends * fps - _HALF and tick != end:
+                yield shown.pixels()
+                tick = self._next(tick, first)
 
-    def _frames(self, opened: Any, stream: Any) -> Iterator[tuple[Pixels, float | None, float]]:
-        """Each frame's pixels, time and duration in seconds; 0: not known."""
+    def _frames(
+        self, opened: Any, stream: Any, area: int | None, began: float | None, start: float
+    ) -> Iterator[tuple[_Shown, float | None]]:
+        """Each frame and its time in seconds; what lies before `start` may be damaged, as after any jump."""
         display: _Display | None = None
         number = 0
         for number, frame in enumerate(opened.decode(stream), 1):
-            if number > MAX_FRAMES:
+            if number > self.limits.frames:
                 raise Unreadable("too many frames")
             if frame.is_corrupt:
+                if began is not None and frame.time is not None and frame.time < began + start:
+                    continue
                 raise Unreadable(_DAMAGED)
             found = self._display(stream, frame)
             if display is not None and found != display:
                 raise Unreadable("frames of different sizes")
             display = found
-            yield self._pixels(frame, found), frame.time, float((frame.duration or 0) * (frame.time_base or 0))
-        if number == 0:
+            yield _Shown(self, frame, found, area), frame.time
+        if number == 0 and began is None:
             raise Unreadable("it shows nothing")
 
-    def _pixels(self, frame: Any, display: _Display) -> Pixels:
+    def pixels_of(self, frame: Any, display: _Display, area: int | None) -> Pixels:
+        """A decoded frame as it is displayed."""
+        height, width = scaled(display.height, display.width, area)
         made = frame.reformat(
-            display.width,
-            display.height,
+            width,
+            height,
             "rgb24",
             src_colorspace=colour.matrix(self.name, frame),
             src_color_range=frame.color_range,
@@ -127,11 +182,19 @@ class Clip:
         )
         return _turned(made.to_ndarray(), display.turn)
 
+    def _next(self, tick: int, first: int) -> int:
+        """The next time; limited, since a file may claim that a frame lasts for years."""
+        if tick - first == self.limits.frames:
+            raise Unreadable("it is shown for too long")
+        return tick + 1
+
     def _display(self, stream: Any, frame: Any) -> _Display:
         """How a frame is displayed. Raises `Refused` if it cannot be displayed as intended."""
         colour.check_transfer(self.name, frame.color_trc)
         if frame.interlaced_frame:
-            raise Refused(f"The {self.name} is interlaced. Deinterlace it first: ffmpeg -i IN -vf bwdif OUT.")
+            raise Refused(
+                f"The {self.name} is interlaced. Deinterlace it first: ffmpeg -i IN -vf bwdif OUT.", Reason.INTERLACED
+            )
         if any(component.is_alpha for component in frame.format.components):
             raise self._transparent()
         ratio = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
@@ -153,7 +216,7 @@ class Clip:
         a, b, c, d = (int(np.sign(value)) for value in (numbers[0], numbers[1], numbers[3], numbers[4]))
         if (a and d and not b and not c) or (b and c and not a and not d):
             return (a, b, c, d)
-        raise Refused(f"The {self.name} is turned by an angle that is not a right one. Save it upright.")
+        raise Refused(f"The {self.name} is turned by an angle that is not a right one. Save it upright.", Reason.TURNED)
 
     @contextmanager
     def _open(self) -> Iterator[tuple[Any, Any]]:
@@ -185,22 +248,28 @@ class Clip:
         if not streams and not opened.streams.audio:
             raise Unreadable(_DAMAGED)
         if not streams:
-            raise Refused(f"The {self.name} has no video. Give a clip or an image.")
+            raise Refused(f"The {self.name} has no video. Give a clip or an image.", Reason.NO_VIDEO)
         stream = streams[0]
         context = stream.codec_context
         if context is None or context.codec.name not in DECODERS:
-            raise Refused(f"The {self.name} has an unsupported codec. Use H.264, HEVC, VP8, VP9, AV1 or MPEG-4.")
+            sentence = f"The {self.name} has an unsupported codec. Use H.264, HEVC, VP8, VP9, AV1 or MPEG-4."
+            raise Refused(sentence, Reason.CODEC)
         if max(context.width, context.height) > self.largest:
             raise too_large(self.name, context.width, context.height, self.largest)
         colour.check_clip(self.name, context)
         if any(key.lower() == "alpha_mode" and value != "0" for key, value in stream.metadata.items()):
             raise self._transparent()
         if self.container == "mp4" and boxes.is_cropped(self.path):
-            raise Refused(f"The {self.name} shows only a part of its frames (clean aperture). Crop it first.")
+            raise Refused(
+                f"The {self.name} shows only a part of its frames (clean aperture). Crop it first.", Reason.CROPPED
+            )
         return stream
 
     def _transparent(self) -> Refused:
-        return Refused(f"The {self.name} is transparent in places, and a clip has no background. Flatten it first.")
+        return Refused(
+            f"The {self.name} is transparent in places, and a clip has no background. Flatten it first.",
+            Reason.TRANSPARENT,
+        )
 
 
 def _turned(pixels: Pixels, turn: tuple[int, int, int, int]) -> Pixels:
@@ -212,17 +281,25 @@ def _turned(pixels: Pixels, turn: tuple[int, int, int, int]) -> Pixels:
     return np.ascontiguousarray(pixels[:: d or 1, :: a or 1])
 
 
+def _sought(opened: Any, stream: Any, seconds: float) -> float:
+    """Jump to a frame before `seconds` from the start, from which the next ones can be decoded; the time of the start.
+
+    Where a file does not allow it, decoding goes on from the start.
+    """
+    began = next((frame.time for frame in opened.decode(stream)), None)
+    if began is None:
+        raise Unreadable("its frames have no times")
+    try:
+        opened.seek(round((began + seconds) / stream.time_base), stream=stream)
+    except FFmpegError:
+        opened.seek(0)
+    return float(began)
+
+
 def _declared(stream: Any) -> float:
     """Duration of the video that a WebM declares; 0: none. For an MP4 the demuxer detects that it is cut off."""
     found = _LENGTH.fullmatch(stream.metadata.get("DURATION", ""))
     return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else 0.0
-
-
-def _next(tick: int) -> int:
-    """The next time; limited, since a file may claim that a frame lasts for years."""
-    if tick == MAX_FRAMES:
-        raise Unreadable("it is shown for too long")
-    return tick + 1
 
 
 def _hungry(error: Exception) -> bool:

@@ -14,7 +14,7 @@ import av
 from av.error import FFmpegError
 from av.video.reformatter import Colorspace
 
-from kinema_jobs.clip.decoding.errors import Refused
+from kinema_jobs.clip.decoding.errors import Reason, Refused
 
 _BRIGHT: Final = {8: "linear light", 9: "log", 10: "log", 16: "HDR (PQ)", 17: "SMPTE 428", 18: "HDR (HLG)"}
 """Transfer characteristics of ITU-T H.273 that are not SDR."""
@@ -37,14 +37,14 @@ def check_transfer(name: str, *codes: Any) -> None:
     """Raise `Refused` for transfer characteristics that are not those of SDR."""
     for code in codes:
         if (bright := _BRIGHT.get(int(code or 0))) is not None:
-            raise Refused(_sentence(name, bright))
+            raise Refused(_sentence(name, bright), Reason.HDR)
 
 
 def check_clip(name: str, context: Any) -> None:
     """Raise `Refused` where a clip's headers say that it is HDR."""
     check_transfer(name, context.color_trc)
     if context.codec_tag in _DOLBY_VISION:
-        raise Refused(_sentence(name, "HDR (Dolby Vision)"))
+        raise Refused(_sentence(name, "HDR (Dolby Vision)"), Reason.HDR)
 
 
 def matrix(name: str, frame: Any) -> Colorspace:
@@ -54,7 +54,8 @@ def matrix(name: str, frame: Any) -> Colorspace:
         hd = frame.width >= _HD[0] or frame.height > _HD[1]
         return Colorspace.ITU709 if hd else Colorspace.ITU601
     if (found := _MATRICES.get(code)) is None:
-        raise Refused(f"The {name} has colours in an uncommon form (matrix {code} of H.273). Save it in BT.709.")
+        sentence = f"The {name} has colours in an uncommon form (matrix {code} of H.273). Save it in BT.709."
+        raise Refused(sentence, Reason.COLOUR)
     return found
 
 

@@ -14,6 +14,8 @@ from kinema_jobs.clip.decoding.errors import Refused, Unreadable
 HEAD_BYTES: Final = 512
 """Enough for the list of brands of an ISO file."""
 _HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_QUICKTIME: Final = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+"""First boxes of a QuickTime file, which needs no ftyp."""
 _NAMED: Final = (
     (0, b"GIF8", "a GIF"),
     (0, b"BM", "a BMP"),
@@ -54,6 +56,8 @@ def kind_of(name: str, head: bytes) -> Kind:
         return Kind("clip", "matroska")
     if head[4:8] == b"ftyp":
         return _iso(name, _brands(head))
+    if head[4:8] in _QUICKTIME:
+        return Kind("clip", "mp4")
     for at, magic, what in _NAMED:
         if head[at:].startswith(magic):
             raise Refused(

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from kinema_jobs.clip.decoding import colour
 from kinema_jobs.clip.decoding.errors import Refused, Unreadable, too_large
+from kinema_jobs.clip.decoding.sizes import scaled
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -65,11 +66,12 @@ def shown_size(picture: Image.Image) -> tuple[int, int]:
     return (width, height) if _orientation(picture) in _LYING else (height, width)
 
 
-def frame(name: str, path: Path, format_: str, largest: int) -> Pixels:
-    """The picture, uint8 (H, W, 3). Raises `Refused` and `Unreadable`."""
+def frame(name: str, path: Path, format_: str, largest: int, area: int | None = None) -> Pixels:
+    """The picture, uint8 (H, W, 3), scaled down to about `area` pixels. Raises `Refused` and `Unreadable`."""
     shown = _upright(open_picture(name, path, format_, largest), path)
-    flat = Image.alpha_composite(Image.new("RGBA", shown.size, _BACKGROUND), shown)
-    return np.asarray(flat.convert("RGB"))
+    flat = Image.alpha_composite(Image.new("RGBA", shown.size, _BACKGROUND), shown).convert("RGB")
+    height, width = scaled(flat.height, flat.width, area)
+    return np.asarray(flat if flat.size == (width, height) else flat.resize((width, height), Image.Resampling.LANCZOS))
 
 
 def mask(name: str, path: Path, format_: str, largest: int) -> Pixels:
