@@ -71,7 +71,17 @@ def test_clips_cover_their_shot_in_wanted_lengths(first: int, frames: int, least
     assert frames < least or all(part.frames >= least for part in found)
 
 
-@pytest.mark.parametrize(("least", "most"), [(0, 5), (6, 5), (4, 6)])
+@given(st.integers(0, 50), st.integers(1, 400), st.integers(1, 60), st.integers(0, 200))
+def test_clips_of_a_model_with_one_length_have_that_length(first: int, frames: int, least: int, more: int) -> None:
+    found = clips(Shot(first, first + frames), least, least + more)
+    assert all(a.end <= b.first for a, b in pairwise(found))
+    assert found[0].first >= first
+    assert found[-1].end <= first + frames
+    assert frames < least or all(least <= part.frames <= least + more for part in found)
+    assert sum(part.frames for part in found) > frames - least, "less is left over than would make a clip"
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 5), (6, 5)])
 def test_lengths_that_no_shot_can_be_cut_into_are_refused(least: int, most: int) -> None:
     with pytest.raises(DatasetError, match="least"):
         clips(Shot(0, 9), least, most)

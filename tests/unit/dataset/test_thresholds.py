@@ -56,6 +56,12 @@ def test_a_short_clip_is_dropped_for_its_length_first() -> None:
     assert (found.filter, found.reason) == (Filter.LENGTH, "3 frames, shorter than 8 (min_frames)")
 
 
+def test_a_picture_need_not_move() -> None:
+    still = GOOD.model_copy(update={"motion": 0.0, "stillness": 1.0})
+    assert verdict(still, 1, Thresholds(min_frames=1)) == KEPT
+    assert verdict(still, 2, Thresholds(min_frames=1)).filter == Filter.STILLNESS
+
+
 @given(st.lists(st.tuples(scores, st.integers(1, 40)), max_size=20))
 def test_nothing_is_dropped_in_silence(clips: list[tuple[Scores, int]]) -> None:
     verdicts = [verdict(*clip) for clip in clips]
