@@ -166,6 +166,12 @@ class ModelConfig(BaseModel):
         preset["network"] = _resized(preset["network"], width, depth, heads)
         return _validated({**preset, **fields}, f"preset {name!r}")
 
+    def with_fields(self, **fields: Any) -> "ModelConfig":
+        """This config with other fields, but for the network's. Raises `ConfigError` for fields that do not fit."""
+        return _validated(
+            {**self.model_dump(exclude={"network"}), "network": self.network, **fields}, "model.overrides"
+        )
+
     def to_json(self) -> str:
         """The content of `kinema.json`."""
         return self.model_dump_json(indent=2) + "\n"

@@ -12,20 +12,22 @@ _WARM_UP: Final = 10.0
 
 
 class Ema:
-    """Average of a model's parameters: a <- d a + (1 - d) w, with d = min(`decay`, n / (10 + n)) at update n.
+    """Average of a model's trained parameters: a <- d a + (1 - d) w, with d = min(`decay`, n / (10 + n)) at update n.
 
-    The first weights are random, so a full decay from the start would keep them in the average for too long.
+    The first weights are random, so a full decay from the start would keep them in the average for too long. Frozen
+    parameters are not averaged: adapters leave most of a model as it is.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self.shadow = {name: p.detach().float().clone() for name, p in model.named_parameters()}
+        self.shadow = {name: p.detach().float().clone() for name, p in trained_parameters(model).items()}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Add the parameters of `model` to the average, once per optimizer step."""
-        weights = [p.detach().float() for _, p in model.named_parameters()]
+        parameters = dict(model.named_parameters())
+        weights = [parameters[name].detach().float() for name in self.shadow]
         self.updates += 1
         decay = min(self.decay, self.updates / (_WARM_UP + self.updates))
         torch._foreach_lerp_(list(self.shadow.values()), weights, 1 - decay)
@@ -49,6 +51,12 @@ class Ema:
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
-        """Overwrite the model's parameters with the average."""
-        for name, p in model.named_parameters():
-            p.copy_(self.shadow[name])
+        """Overwrite the model's trained parameters with the average."""
+        parameters = dict(model.named_parameters())
+        for name, average in self.shadow.items():
+            parameters[name].copy_(average)
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that an optimiser changes, by name: those that are not frozen."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}

@@ -7,12 +7,15 @@ only the settings that differ between the two.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Final
 
 from torchx import specs
 
 from kinema_api import names, objectstore
 from kinema_api.evaluation import Evaluation
+from kinema_api.finetune import BaseStatus, RunBase
+from kinema_api.prefix_uri import bucket_and_prefix
 from kinema_api.prepare import ClipTarget, PrepareConfig, RunDataset
 from kinema_api.run import LEAST_GRACE_SECONDS, EvaluationConfig, PublicationConfig, RunConfig
 from kinema_api.training import PATCH_SIDE, PRESET_CLIPS, ModelChoice, ModelOverrides, VideoModelTraining
@@ -95,6 +98,7 @@ def run_config(training: VideoModelTraining, run: int, attempt: int, resume_from
         attempt=attempt,
         resume_from=resume_from,
         model=training.spec.model,
+        base=run_base(training.status.base),
         data=training.spec.data,
         datasets=run_datasets(training),
         optimization=training.spec.optimization,
@@ -114,18 +118,18 @@ def run_datasets(training: VideoModelTraining) -> tuple[RunDataset, ...]:
     return tuple(RunDataset(prefix=made.prefix, digest=made.digest, weight=clips.weight) for made, clips in pairs)
 
 
-def clip_target(model: ModelChoice) -> ClipTarget:
-    """The shape that recorded clips are packed to: at most the model's own length, area and rate."""
-    frames, height, width, fps = PRESET_CLIPS[model.preset]
+def clip_target(model: ModelChoice, base: ClipTarget | None = None) -> ClipTarget:
+    """The shape that recorded clips are packed to: at most the model's own length, area and rate.
+
+    `base` is that of the model's base, if it has one.
+    """
+    own = base
+    if own is None:
+        frames, height, width, fps = PRESET_CLIPS[str(model.preset)]
+        own = ClipTarget(frames=frames, pixels=height * width, fps=fps, cell=(1, PATCH_SIDE, PATCH_SIDE))
     chosen = model.overrides or ModelOverrides()
-    if chosen.size:
-        width, height = (int(side) for side in chosen.size.split("x"))
-    return ClipTarget(
-        frames=chosen.frames or frames,
-        pixels=height * width,
-        fps=chosen.fps or fps,
-        cell=(1, PATCH_SIDE, PATCH_SIDE),
-    )
+    pixels = prod(int(side) for side in chosen.size.split("x")) if chosen.size else own.pixels
+    return ClipTarget(frames=chosen.frames or own.frames, pixels=pixels, fps=chosen.fps or own.fps, cell=own.cell)
 
 
 def prepare_config(training: VideoModelTraining, run: int) -> PrepareConfig:
@@ -136,8 +140,15 @@ def prepare_config(training: VideoModelTraining, run: int) -> PrepareConfig:
         uid=training.artifacts.uid,
         run=run,
         videos=training.spec.data.videos,
-        target=clip_target(training.spec.model),
+        target=clip_target(training.spec.model, training.status.base.clip.target if training.status.base else None),
     )
+
+
+def run_base(status: BaseStatus | None) -> RunBase | None:
+    """The base that a status names, as a trainer finds it."""
+    if status is None:
+        return None
+    return RunBase(digest=status.digest, prefix=bucket_and_prefix(status.uri)[1])
 
 
 def evaluation_config(

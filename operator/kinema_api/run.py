@@ -8,6 +8,7 @@ from typing import Final
 from kinema_api.base import ApiModel
 from kinema_api.data import Data
 from kinema_api.evaluation import Evaluation
+from kinema_api.finetune import RunBase
 from kinema_api.head import ExportFolder
 from kinema_api.layout import EXPORT_FOLDER, attempt_prefix
 from kinema_api.prepare import RunDataset
@@ -41,6 +42,8 @@ class RunConfig(ApiModel):
     resume_from: str | None = None
     """Key prefix of the checkpoint folder that this attempt starts from, ending in a slash; None: from scratch."""
     model: ModelChoice
+    base: RunBase | None = None
+    """The model that the run began with, resolved from model.initFrom; None: weights are drawn at random."""
     data: Data
     datasets: tuple[RunDataset, ...] = ()
     """What the folders of data.videos became, in their order."""
@@ -58,6 +61,11 @@ class RunConfig(ApiModel):
     def prefix(self) -> str:
         """Key prefix below which this attempt writes."""
         return attempt_prefix(self.namespace, self.name, self.uid, self.run, self.attempt)
+
+    @property
+    def learning_rate(self) -> float:
+        """Peak learning rate."""
+        return self.optimization.rate(fine_tuning=self.base is not None)
 
     @property
     def rendezvous_id(self) -> str:

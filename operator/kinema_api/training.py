@@ -28,6 +28,7 @@ from kinema_api.base import (
 from kinema_api.clip import FrameRate
 from kinema_api.data import MAX_CLIP_FRAMES, MAX_CLIP_SIDE, Data
 from kinema_api.evaluation import Evaluation
+from kinema_api.finetune import InitFrom, Lora
 from kinema_api.pod_template import PodTemplate, TrainerPodTemplate, effective, given_once, require_given_once
 from kinema_api.resources import Resources
 from kinema_api.training_status import VideoModelTrainingStatus
@@ -45,6 +46,13 @@ COMPILED_SELECTIVE: Final = (
 BOUNDS_CROSSED: Final = "minNodes must not exceed maxNodes: lower minNodes or raise maxNodes"
 OTHER_BUCKET: Final = (
     "data.videos lie in the bucket of spec.artifactStore: copy the clips there, or name the bucket that they lie in"
+)
+ONE_START: Final = "a model has exactly one of preset and initFrom: keep one"
+SHAPE_OF_BASE: Final = (
+    "width, depth and heads are those of the base: remove them from overrides, or train a preset without initFrom"
+)
+LORA_WITHOUT_BASE: Final = (
+    "optimization.lora trains adapters of a model that exists: set model.initFrom in place of preset, or remove lora"
 )
 NODES_OUTSIDE: Final = "nodes must lie between elastic.minNodes and elastic.maxNodes: change nodes or the bounds"
 
@@ -65,7 +73,7 @@ def _overridden(field: str, place: int) -> str:
 
 
 class ModelOverrides(ApiModel):
-    """Overrides of the preset's configuration."""
+    """Overrides of the configuration of a preset or a base."""
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
@@ -121,22 +129,44 @@ class ModelChoice(ApiModel):
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
+            ("has(self.preset) != has(self.initFrom)", ONE_START),
             (
-                f"{_overridden('width', 0)} % (2 * {_overridden('heads', 1)}) == 0 && "
-                f"{_overridden('width', 0)} >= 6 * {_overridden('heads', 1)}",
+                "!has(self.initFrom) || !has(self.overrides) || "
+                "!(has(self.overrides.width) || has(self.overrides.depth) || has(self.overrides.heads))",
+                SHAPE_OF_BASE,
+            ),
+            (
+                f"!has(self.preset) || ({_overridden('width', 0)} % (2 * {_overridden('heads', 1)}) == 0 && "
+                f"{_overridden('width', 0)} >= 6 * {_overridden('heads', 1)})",
                 "each head has an even number of channels, at least 6: make overrides.width such a multiple of "
                 "overrides.heads (tiny has 128 and 4, small 384 and 6)",
-            )
+            ),
         )
     )
 
-    preset: Literal["tiny", "small"]
-    """A named configuration of the network."""
+    preset: Literal["tiny", "small"] | None = None
+    """A named configuration of the network, whose weights are drawn at random."""
+    init_from: InitFrom | None = None
+    """A model to begin with, in its own configuration."""
     overrides: ModelOverrides | None = None
-    """Overrides of the preset's configuration."""
+    """Overrides of the preset's configuration; of a base's, only frames, size and fps."""
     streaming: Streaming | None = None
     """Train half of the samples chunk by chunk, so that the model can also generate clips of open length and clips of
-    several shots."""
+    several shots. Default: as the base, else not."""
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if (self.preset is None) == (self.init_from is None):
+            raise PydanticCustomError(MESSAGE_ERROR, ONE_START)
+        given = self.overrides
+        if self.init_from and given and (given.width or given.depth or given.heads):
+            raise PydanticCustomError(MESSAGE_ERROR, SHAPE_OF_BASE)
+        return self
+
+
+RATE: Final = 3e-3
+FINE_TUNING_RATE: Final = 1e-3
+LORA_RATE: Final = 1e-2
 
 
 class Optimization(ApiModel):
@@ -152,8 +182,12 @@ class Optimization(ApiModel):
     """Optimizer steps in all."""
     batch_tokens: Annotated[int, Field(ge=64, le=16_777_216)] = 4096
     """Latent tokens per optimizer step over all nodes, independent of the number of nodes."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-3
-    """Peak learning rate of AdamW."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Peak learning rate of AdamW. Default: 0.003; for a model that begins with the weights of another, 0.001, and with
+    lora 0.01."""
+    lora: Lora | None = None
+    """Train low-rank adapters of the base alone: checkpoints and the state of the optimizer are small. Default: all
+    weights are trained."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Random seed of weights, sample order, noise and dropout."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -175,6 +209,12 @@ class Optimization(ApiModel):
     data_workers: Annotated[int, Field(ge=0, le=64)] | None = None
     """Processes of each worker that make batches ahead; 0: batches are made when they are needed. Default: 0 on a CPU,
     else half of the worker's share of the cores, at most 8."""
+
+    def rate(self, *, fine_tuning: bool) -> float:
+        """Peak learning rate, or its default for a model that begins with the weights of another, or does not."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return LORA_RATE if self.lora else FINE_TUNING_RATE if fine_tuning else RATE
 
     @model_validator(mode="after")
     def _compiled_or_selective(self) -> Self:
@@ -251,6 +291,7 @@ class VideoModelTrainingSpec(ApiModel):
 
     model_config = ConfigDict(
         json_schema_extra=cel_rules(
+            ("!has(self.optimization.lora) || has(self.model.initFrom)", LORA_WITHOUT_BASE),
             (
                 "!has(self.elastic) || (self.elastic.minNodes <= self.nodes && self.nodes <= self.elastic.maxNodes)",
                 NODES_OUTSIDE,
@@ -325,6 +366,12 @@ class VideoModelTrainingSpec(ApiModel):
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
     """Whether checkpoints, exports and reports are deleted with this resource. Published models are kept in either
     case."""
+
+    @model_validator(mode="after")
+    def _adapters_have_a_base(self) -> Self:
+        if self.optimization.lora and not self.model.init_from:
+            raise PydanticCustomError(MESSAGE_ERROR, LORA_WITHOUT_BASE)
+        return self
 
     @model_validator(mode="after")
     def _nodes_within_bounds(self) -> Self:

@@ -16,6 +16,7 @@ from kinema_api.base import (
     Uri,
 )
 from kinema_api.evaluation import EvaluationStatus
+from kinema_api.finetune import BaseStatus
 from kinema_api.prepare import PreparedDataset
 from kinema_api.recorded import MAX_PREFIXES
 
@@ -135,6 +136,8 @@ class VideoModelTrainingStatus(ApiModel):
     """Number of the current run; a new spec.runId starts the next."""
     run_id: ShortText | None = None
     """spec.runId of the current run."""
+    base: BaseStatus | None = None
+    """The model that the run began with, for a training with model.initFrom; fixed for the run."""
     attempt: int = 0
     """Number of the current attempt within the run."""
     resume_from: Uri | None = None

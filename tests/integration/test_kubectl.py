@@ -22,7 +22,6 @@ def test_defaults_show_in_what_kubectl_gets(kubectl: Kubectl) -> None:
     assert training["optimization"] == {
         "steps": 100,
         "batchTokens": 4096,
-        "learningRate": 0.003,
         "seed": 0,
         "precision": "auto",
         "compile": False,

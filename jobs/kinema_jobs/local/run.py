@@ -20,6 +20,7 @@ from kinema_api.objectstores import open_store
 from kinema_api.run import RunConfig
 from kinema_api.training import KIND, VideoModelTraining
 from kinema_api.wire import TerminationMessage
+from kinema_jobs.local.base import with_base
 from kinema_jobs.local.evaluation import measure
 from kinema_jobs.local.site import Folders, LocalRun, local_site, place
 from kinema_jobs.train.command_line import require_text_encoder
@@ -59,7 +60,8 @@ def read_training(path: Path, nodes: int | None) -> VideoModelTraining:
         if len(found) != 1:
             raise BadConfiguration(f"{path} holds {len(found)} objects of kind {KIND}: give a file with exactly one")
         training = VideoModelTraining.parse(found[0])
-        model_config_of(launch.run_config(training, 1, 1, None))
+        if training.spec.model.init_from is None:
+            model_config_of(launch.run_config(training, 1, 1, None))
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         why = " ".join(str(error).split())
         raise BadConfiguration(f"{path} cannot be read as YAML ({why}): correct the file") from None
@@ -94,7 +96,7 @@ def run_local(wanted: LocalTraining, tell: Callable[[Event], None]) -> str:
         if wanted.store.endpoint.startswith("file://"):
             Path(wanted.store.endpoint.removeprefix("file://"), wanted.store.bucket).mkdir(parents=True, exist_ok=True)
         store.check()
-        config = launch.run_config(wanted.training, _next_run(store, wanted.training), 1, None)
+        config = launch.run_config(with_base(wanted.training, store), _next_run(store, wanted.training), 1, None)
     except StorageError as error:
         raise StorageFailure(str(error)) from None
     folders = Folders(wanted.work.absolute() / f"run-{config.run:03d}")

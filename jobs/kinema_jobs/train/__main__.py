@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
 def _config(argv: list[str] | None) -> RunConfig:
     config = read_config(RunConfig, "kinema_jobs.train", __doc__, argv)
     try:
-        model_config_of(config)
+        if config.base is None:
+            model_config_of(config)
     except ModelError as error:
         raise BadConfiguration(f"spec.model: {error}") from None
     return config

@@ -27,7 +27,7 @@ def export(config: RunConfig, round_: int, fitting: TrainState, checkpoints: Che
     shutil.rmtree(folder, ignore_errors=True)
     words = vocabulary(fitting.source.texts())
     about = card(config, fitting.loss, fitting.validation_loss(), fitting.source.digest, words)
-    save_model(folder, fitting.learner.ema.shadow, fitting.model_config, about, fitting.source.files())
+    save_model(folder, fitting.learner.published_state(), fitting.model_config, about, fitting.source.files())
     write_vocabulary(folder, words)
     prefix = layout.export_prefix(config.prefix, round_)
     files = checkpoints.upload(prefix, folder)
@@ -39,7 +39,7 @@ def card(config: RunConfig, loss: float, validation: float, digest: str, words: 
     optimization = config.optimization
     return f"""# {config.name}
 
-A video diffusion model of the preset `{config.model.preset}`, trained by Kinema.
+A video diffusion model of {_origin(config)}, trained by Kinema.
 
 | | |
 |---|---|
@@ -50,7 +50,7 @@ A video diffusion model of the preset `{config.model.preset}`, trained by Kinema
 | longest prompt | {MAX_TOKENS} tokens; what follows is not heard |
 | words | {len(words)} occur in its captions{_first(words)} |
 | optimizer steps | {optimization.steps} of {optimization.batch_tokens} latent tokens |
-| learning rate | {optimization.learning_rate:g}, seed {optimization.seed} |
+| learning rate | {config.learning_rate:g}, seed {optimization.seed} |
 | loss of the last step | {loss:.4f} |
 | validation loss | {validation:.4f}: the same clips, noise and levels in every run of this data and clip shape |
 
@@ -81,3 +81,11 @@ def _data_rows(config: RunConfig) -> str:
 
 def _captions(name: str, rich: float) -> str:
     return f"| {name} | rich for a share of {rich:g}, short for the rest |"
+
+
+def _origin(config: RunConfig) -> str:
+    if config.base is None:
+        return f"the preset `{config.model.preset}`"
+    lora = config.optimization.lora
+    how = f", by adapters of rank {lora.rank} that are merged into its weights" if lora else ""
+    return f"the base `{config.base.digest}`{how}"

@@ -2,7 +2,8 @@
 
 The estimate is a lower bound, so that no model is refused that could have run:
 
-    state         24 bytes a parameter: weights, gradients, DDP's buckets of them, AdamW's two moments, their average
+    state         24 bytes a trained parameter: weights, gradients, DDP's buckets of them, AdamW's two moments, their
+                  average; 4 bytes a frozen one
     activations   4 n L (22 D + 2 F) bytes for n tokens in L blocks of width D and feed-forward F: what one forward pass
                   keeps for the backward pass, without text, levels and the ends of the network; half of it with
                   products in bfloat16; 4 n (L D + 22 D + 2 F) with recomputation, which keeps inputs, and
@@ -25,12 +26,16 @@ from kinema_jobs.memory import free_memory, in_gib
 from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.group import Group
 from kinema_jobs.train.pieces import PieceLimit
+from kinema_model.adapters.lora import LoraConfig, add_lora
 from kinema_model.config import ModelConfig
 from kinema_model.denoiser import VideoDenoiser
+from kinema_model.ema import trained_parameters
 from kinema_model.training.options import LearnerOptions
 
 STATE_BYTES: Final = 24
 """Bytes a parameter while it is trained in float32."""
+FROZEN_BYTES: Final = 4
+"""Bytes a parameter that stays as it is."""
 _KEPT_OF_WIDTH: Final = 22
 """Rows of D numbers per token and block kept for the backward pass: inputs of norms, products, gates and attention."""
 _KEPT_OF_HIDDEN: Final = 2
@@ -45,23 +50,34 @@ class MemoryEstimate:
 
     parameters: int
     token: int
+    frozen: int = 0
+    """Parameters of the base below adapters."""
 
     @classmethod
-    def of(cls, model: ModelConfig, options: LearnerOptions | None = None) -> MemoryEstimate:
-        """Counts parameters on torch's meta device; `options` default to float32 without recomputing."""
+    def of(
+        cls, model: ModelConfig, options: LearnerOptions | None = None, lora: LoraConfig | None = None
+    ) -> MemoryEstimate:
+        """Counts parameters on torch's meta device; `options` default to float32 without recomputing.
+
+        Raises `ConfigError` where the adapters do not fit the model.
+        """
         options = options or LearnerOptions()
         with torch.device("meta"):
-            parameters = sum(p.numel() for p in VideoDenoiser(model).parameters())
+            denoiser = VideoDenoiser(model)
+            if lora is not None:
+                add_lora(denoiser.network, lora)
+        parameters = sum(p.numel() for p in trained_parameters(denoiser).values())
+        frozen = sum(p.numel() for p in denoiser.parameters()) - parameters
         network = model.network
         block = _KEPT_OF_WIDTH * network.width + _KEPT_OF_HIDDEN * network.ffn_dim
         recomputed = options.recompute != "none"
         numbers = network.num_layers * network.width + block if recomputed else network.num_layers * block
-        return cls(parameters, options.precision.itemsize * numbers)
+        return cls(parameters, options.precision.itemsize * numbers, frozen)
 
     @property
     def state(self) -> int:
         """Bytes that are there whatever a step holds."""
-        return STATE_BYTES * self.parameters
+        return STATE_BYTES * self.parameters + FROZEN_BYTES * self.frozen
 
     def step(self, tokens: int) -> int:
         """Bytes of a step of so many tokens on one worker."""
@@ -75,6 +91,7 @@ def require_memory(
     largest: int | None = None,
     *,
     options: LearnerOptions | None = None,
+    lora: LoraConfig | None = None,
     most: int | None = None,
 ) -> PieceLimit:
     """The limit of a micro-batch, for clips of at most `largest` tokens (default: the model's own clip).
@@ -90,12 +107,13 @@ def require_memory(
     free = free_memory(group.device)
     if free is None:
         return PieceLimit(share, clip)
-    need = MemoryEstimate.of(model, options)
+    need = MemoryEstimate.of(model, options, lora)
     if need.step(clip) > free:
+        size, least = need.parameters + need.frozen, in_gib(need.step(clip))
         raise BadConfiguration(
-            f"this model of {need.parameters:,} parameters needs at least {in_gib(need.step(clip))} of memory to train "
-            f"on a single clip and {in_gib(free)} are free: set optimization.activationCheckpointing, make the model "
-            "smaller in spec.model.overrides, or raise spec.worker.resources memory"
+            f"this model of {size:,} parameters needs at least {least} of memory to train on a single clip and "
+            f"{in_gib(free)} are free: set optimization.activationCheckpointing, make the model smaller in "
+            "spec.model.overrides, or raise spec.worker.resources memory"
         )
     room = int((free - need.state) * BOUND_SHARE / need.token)
     return PieceLimit(max(clip, min(share, room)), clip)

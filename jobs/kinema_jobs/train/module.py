@@ -30,6 +30,7 @@ from kinema_jobs.train.group import Group
 from kinema_jobs.train.lease import Lease
 from kinema_jobs.train.pieces import PieceLimit, pieces
 from kinema_model.diffusion.flow import LEVEL_BINS, FlowLoss
+from kinema_model.ema import trained_parameters
 from kinema_model.errors import DataWorkerLost
 from kinema_model.packing.planning import StreamState
 from kinema_model.packing.steps import Step, Steps
@@ -73,8 +74,8 @@ class Shares(IterableDataset[StepBatch]):
 
 
 def nothing(model: nn.Module) -> FlowLoss:
-    """A loss without tokens that gives every parameter a zero gradient."""
-    total = torch.stack([p.sum() for p in model.parameters()]).sum() * 0.0
+    """A loss without tokens that gives every trained parameter a zero gradient."""
+    total = torch.stack([p.sum() for p in trained_parameters(model).values()]).sum() * 0.0
     zeros = torch.zeros(LEVEL_BINS, device=total.device)
     return FlowLoss(total, zeros.sum(), zeros, zeros)
 

@@ -13,11 +13,13 @@ import torch
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.utils.data import DataLoader
 
 from kinema_api.run import RunConfig
 from kinema_api.training import Optimization
+from kinema_jobs.train.base import Base
 from kinema_jobs.train.data import DatasetAccess, RunData, data_of
 from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.group import Group
@@ -26,6 +28,7 @@ from kinema_jobs.train.memory import require_memory
 from kinema_jobs.train.module import DenoiserModule, Shares
 from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.shape import model_config_of, task_mix_of
+from kinema_model.adapters.lora import LoraConfig
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ModelError
 from kinema_model.packing.planning import StreamState
@@ -57,6 +60,8 @@ class TrainState:
     """Optimizer steps in all."""
     skipped: tuple[int, ...] = ()
     """Numbers of steps, from 0, that are skipped: their loss was not finite twice."""
+    base: Base | None = None
+    """The model that the run begins with; None: weights are drawn at random."""
     limit: PieceLimit | None = None
     """Limit of a micro-batch; None: a whole share at once."""
     step: int = 0
@@ -79,34 +84,40 @@ class TrainState:
         group: Group,
         data_workers: DataWorkers | None = None,
         access: DatasetAccess | None = None,
+        base: Base | None = None,
     ) -> Self:
         """Everything as it is before the first step; the same on every rank. `data_workers` make batches ahead.
 
+        Of a run with a base, `begin` or `restore` has to follow.
+
         Raises:
-            BadConfiguration: the model package refuses the configuration, or the data do not fit the model's clips.
-            StorageFailure: the store of recorded clips, which are read by `access`, stayed away.
+            BadConfiguration: the model package refuses the configuration, the data do not fit the model's clips, or the
+                base cannot be used.
+            StorageFailure: the store of recorded clips, which are read by `access`, or of the base stayed away.
         """
         optimization = config.optimization
         seed_everything(optimization.seed, verbose=False)
         try:
-            model_config = model_config_of(config)
+            model_config = model_config_of(config, base.config() if base else None)
             data = data_of(config, model_config, access)
             steps = steps_of(config, data.source, model_config)
-            options = learner_options(optimization, group.device)
+            options, lora = learner_options(optimization, group.device), lora_config(optimization)
             limit = require_memory(
                 model_config,
                 optimization.batch_tokens,
                 group,
                 steps.largest,
                 options=options,
+                lora=lora,
                 most=optimization.micro_batch_tokens,
             )
             learner = DenoiserLearner.build(
                 model_config,
                 options,
-                learning_rate=optimization.learning_rate,
+                learning_rate=config.learning_rate,
                 steps=optimization.steps,
                 device=group.device,
+                lora=lora,
             )
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
@@ -121,7 +132,22 @@ class TrainState:
             optimization.steps,
             skipped=config.skipped_steps,
             limit=limit.halved(config.memory_failures),
+            base=base,
         )
+
+    def begin(self) -> None:
+        """Take the weights of the base, if there is one.
+
+        Raises:
+            BadConfiguration: the base cannot be used.
+            StorageFailure: the object store stayed away.
+        """
+        if self.base is None:
+            return
+        try:
+            self.learner.begin_from(self.base.weights())
+        except ModelError as error:
+            raise BadConfiguration(f"spec.model.initFrom: {error}") from None
 
     @property
     def data_wait_seconds(self) -> float:
@@ -139,17 +165,31 @@ class TrainState:
         """The content of a checkpoint; existing tensors are those in use, not copies."""
         learner = self.learner
         return {
-            "model": learner.model.state_dict(),
+            "model": learner.trained_state(),
             "optimizer": get_optimizer_state_dict(learner.model, learner.optimizer),
             "ema": learner.ema.state_dict(),
             "loss": torch.tensor(self.loss, dtype=torch.float64),
             "stream": torch.tensor(self.stream.to_numbers(), dtype=torch.int64),
+            **({"base": digest_bytes(self.base.digest)} if self.base else {}),
         }
 
     def restore(self, state: dict[str, Any], step: int) -> None:
-        """Go on from a loaded checkpoint."""
+        """Go on from a loaded checkpoint.
+
+        Raises:
+            BadConfiguration: it was trained from another base, or its adapters need the base, which cannot be used.
+            StorageFailure: the object store of the base stayed away.
+        """
         learner, schedule = self.learner, self.learner.schedule
-        learner.model.load_state_dict(state["model"])
+        if self.base and not torch.equal(state["base"], digest_bytes(self.base.digest)):
+            other = f"sha256:{bytes(state['base'].tolist()).hex()}"
+            raise BadConfiguration(
+                f"the checkpoint was trained from {other} and spec.model.initFrom is {self.base.digest} by now: name "
+                "the base by its digest, or set a new runId"
+            )
+        if learner.frozen:
+            self.begin()
+        learner.load_trained(state["model"])
         set_optimizer_state_dict(learner.model, learner.optimizer, state["optimizer"])
         learner.ema.load_state_dict(state["ema"])
         self.loss = float(state["loss"])
@@ -194,12 +234,14 @@ def objective_of(
     )
 
 
-def start_data_workers(config: RunConfig, access: DatasetAccess | None = None) -> DataWorkers | None:
+def start_data_workers(
+    config: RunConfig, access: DatasetAccess | None = None, base: Base | None = None
+) -> DataWorkers | None:
     """The processes that make batches ahead, as many as the run wants; None where batches are made when needed."""
     count = config.optimization.data_workers
     if count is None:
         count = _usual_data_workers() if torch.cuda.is_available() else 0
-    return DataWorkers(partial(_objective_alone, config, access), count) if count else None
+    return DataWorkers(partial(_objective_alone, config, access, base), count) if count else None
 
 
 def _usual_data_workers() -> int:
@@ -207,8 +249,8 @@ def _usual_data_workers() -> int:
     return max(1, min(_MOST_DATA_WORKERS, cores // 2))
 
 
-def _objective_alone(config: RunConfig, access: DatasetAccess | None) -> TrainingObjective:
-    model_config = model_config_of(config)
+def _objective_alone(config: RunConfig, access: DatasetAccess | None, base: Base | None) -> TrainingObjective:
+    model_config = model_config_of(config, base.config() if base else None)
     return objective_of(config, model_config, data_of(config, model_config, access), "cpu")
 
 
@@ -221,6 +263,16 @@ def learner_options(chosen: Optimization, device: torch.device) -> LearnerOption
         chosen.ema_decay,
         chosen.gradient_clip,
     )
+
+
+def digest_bytes(digest: str) -> Tensor:
+    """(32,) uint8: a digest as a checkpoint holds it."""
+    return torch.tensor(list(bytes.fromhex(digest.removeprefix("sha256:"))), dtype=torch.uint8)
+
+
+def lora_config(chosen: Optimization) -> LoraConfig | None:
+    """The adapters of a run; None: all weights are trained. Raises `ConfigError`."""
+    return LoraConfig(chosen.lora.rank, chosen.lora.scale, chosen.lora.targets) if chosen.lora else None
 
 
 def steps_of(config: RunConfig, source: Source, model: ModelConfig) -> Steps:

@@ -23,6 +23,7 @@ from kinema_api.wire import EXIT_CODES, CommittedCheckpoint
 from kinema_jobs.rendezvous.errors import RendezvousError, StaleRound
 from kinema_jobs.train import failures, group
 from kinema_jobs.train.assignment import DONE, STOPPED, Assignment
+from kinema_jobs.train.base import Base
 from kinema_jobs.train.checkpoint import Checkpoints
 from kinema_jobs.train.data import DatasetAccess
 from kinema_jobs.train.export import export
@@ -58,9 +59,11 @@ def run_worker(assignment: Assignment) -> str:
     LAST.share(assignment.scratch / ADDRESSES_FILE)
     lease = Lease(assignment.lease)
     # Before this process has threads, and sockets that a fork would keep open when it is killed.
-    data_workers = start_data_workers(assignment.config, DatasetAccess.of(assignment.settings))
+    access = DatasetAccess.of(assignment.settings)
+    base = Base.of(assignment.config, assignment.settings, assignment.scratch)
+    data_workers = start_data_workers(assignment.config, access, base)
     threading.Thread(target=_watchdog, args=(lease,), daemon=True).start()
-    worker = _Worker(assignment, lease, data_workers)
+    worker = _Worker(assignment, lease, data_workers, base)
     try:
         return worker.run()
     except (StaleRound, RendezvousError) as error:
@@ -98,9 +101,11 @@ def _watchdog(lease: Lease) -> None:
 class _Worker:
     """One round of one worker."""
 
-    def __init__(self, assignment: Assignment, lease: Lease, data_workers: DataWorkers | None) -> None:
+    def __init__(
+        self, assignment: Assignment, lease: Lease, data_workers: DataWorkers | None, base: Base | None
+    ) -> None:
         self._given = assignment
-        self._lease, self._data_workers = lease, data_workers
+        self._lease, self._data_workers, self._base = lease, data_workers, base
         self._config = assignment.config
         self._committed: CommittedCheckpoint | None = None
         self._progress = ProgressFile(run=0, attempt=0)
@@ -112,7 +117,8 @@ class _Worker:
         """See run_worker."""
         given, config = self._given, self._config
         self._group = group.enter(given.place, given.settings)
-        fitting = TrainState.build(config, self._group, self._data_workers, DatasetAccess.of(given.settings))
+        access = DatasetAccess.of(given.settings)
+        fitting = TrainState.build(config, self._group, self._data_workers, access, self._base)
         self._limit_pieces(fitting)
         store = given.settings.open_store()
         patience = RetryPolicy(given.settings.storage_patience_seconds)
@@ -161,7 +167,9 @@ class _Worker:
                 logger.info("round %d resumes from step %d (%s)", round_, manifest.step, prefix)
                 return
         checkpoints.head.goes_on_from(None)
-        logger.info("round %d starts from scratch", round_)
+        fitting.begin()
+        origin = f"the base {self._config.base.digest}" if self._config.base else "scratch"
+        logger.info("round %d starts from %s", round_, origin)
         self._update(checkpoint=None, step=0)
 
     def _load(self, fitting: TrainState, checkpoints: Checkpoints, prefix: str, manifest: Manifest) -> None:

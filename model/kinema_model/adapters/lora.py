@@ -5,7 +5,7 @@ are, and those of the network's own weights do not change.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,10 +56,12 @@ def add_lora(network: VideoTransformer, config: LoraConfig) -> None:
     B begins as zero, so the network's outputs do not change before it is trained.
 
     Raises:
-        ConfigError: the network has adapters already.
+        ConfigError: the network has adapters already, or the rank exceeds its width.
     """
     if any(True for _ in _adapted(network)):
         raise ConfigError("The network has adapters already. Merge or remove them first.")
+    if config.rank > (width := network.config.width):
+        raise ConfigError(f"lora.rank {config.rank} exceeds the network's width {width}. Use a smaller rank.")
     network.requires_grad_(False)
     for layer in _targets(network, config.targets):
         like = {"device": layer.weight.device, "dtype": layer.weight.dtype}
@@ -88,6 +90,19 @@ def merge_lora(network: VideoTransformer) -> None:
             product = update.scale * up.weight.float() @ down.weight.float()
             layer.weight.copy_((layer.weight.float() + product).to(layer.weight.dtype))
         remove(layer)
+
+
+def merged_state(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of `model` with `weights` in place of its own, and each adapter added to its layer's weight.
+
+    The model itself stays as it is. Names are those of the model without adapters; merged weights are float32.
+    """
+    state = {**model.state_dict(), **weights}
+    for name, layer in _adapted(model):
+        down, up = (state.pop(f"{name}.{part}.weight") for part in (_DOWN, _UP))
+        product = _update_of(layer).scale * up.float() @ down.float()
+        state[f"{name}.weight"] = state[f"{name}.weight"].float() + product
+    return state
 
 
 def remove_lora(network: VideoTransformer) -> None:
@@ -129,7 +144,7 @@ def _parts(layer: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
         yield part, module
 
 
-def _adapted(network: VideoTransformer) -> Iterator[tuple[str, nn.Linear]]:
+def _adapted(network: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear) and hasattr(module, _DOWN):
             yield name, module

@@ -4,7 +4,7 @@ The trainer of the product puts collectives between the parts of a step; the pro
 it. What is computed, in which precision, and what of it is kept is the same for all of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Generic, Self, TypeVar
 
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from kinema_model.adapters.lora import LoraConfig, add_lora, lora_state, merged_state
 from kinema_model.config import ModelConfig
 from kinema_model.denoiser import VideoDenoiser, lowest_level
 from kinema_model.diffusion.flow import FlowLoss, flow_loss
-from kinema_model.ema import Ema
+from kinema_model.ema import Ema, trained_parameters
+from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.network.compiling import compile_blocks, has_compiler
 from kinema_model.network.pack import Pack
 from kinema_model.network.recompute import Recompute
@@ -26,7 +28,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Learner(Generic[Network]):
-    """A network in training with its optimiser and its average, all in float32 on one device.
+    """A network in training with its optimiser and its average, all in float32 on one device. Frozen parameters stay
+    as they are, in any dtype.
 
     A step is `begin`, backward passes, `clip` by `norm`, `apply`; then the schedule is stepped by whoever leads.
     """
@@ -80,10 +83,58 @@ class DenoiserLearner(Learner[VideoDenoiser]):
         learning_rate: float,
         steps: int,
         device: torch.device | str = "cpu",
+        lora: LoraConfig | None = None,
     ) -> Self:
-        """A new denoiser, drawn by torch's global generator; `steps` are those of the schedule of the rate."""
-        model = VideoDenoiser(config).to(device)
+        """A denoiser drawn by torch's global generator; `steps` are those of the schedule of the rate.
+
+        With `lora` it is frozen, adapters are trained, and `begin_from` has to follow. Raises `ConfigError` where the
+        rank exceeds the width.
+        """
+        model = VideoDenoiser(config)
+        if lora is not None:
+            add_lora(model.network, lora)
+        model.to(device)
         return cls(model, *make_optimizer(model, learning_rate, steps), options)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether some weights stay as they are, so that checkpoints do not hold them."""
+        return len(self.ema.shadow) < sum(1 for _ in self.model.parameters())
+
+    @torch.no_grad()
+    def begin_from(self, base: Mapping[str, Tensor]) -> None:
+        """Take the weights of a model: `base` has those of a denoiser without adapters, by name and in any dtype.
+
+        Raises:
+            ConfigError: `base` has not the names and shapes of this denoiser.
+        """
+        own = {**self.model.state_dict()}
+        for name in lora_state(self.model.network):
+            del own[f"network.{name}"]
+        for name in sorted({*own, *base}):
+            mine, theirs = own.get(name), base.get(name)
+            if mine is None or theirs is None or mine.shape != theirs.shape:
+                shapes = ["nowhere" if found is None else str(tuple(found.shape)) for found in (theirs, mine)]
+                raise ConfigError(
+                    f"{name} is {shapes[0]} in the base and {shapes[1]} in the model. Train the base's own network: "
+                    "leave width, depth and heads as they are."
+                )
+            mine.copy_(theirs)
+        self.ema = Ema(self.model, self.options.ema_decay)
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """What a checkpoint holds of the weights: those that are trained, by name, in use and not copied."""
+        return dict(trained_parameters(self.model))
+
+    def load_trained(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `trained_state` returned. Raises `ShapeError` for the weights of another model."""
+        if set(state) != set(self.trained_state()):
+            raise ShapeError("The checkpoint holds the weights of another model. Resume with the model's own config.")
+        self.model.load_state_dict(state, strict=False)
+
+    def published_state(self) -> dict[str, Tensor]:
+        """The averaged weights by the names of a denoiser without adapters, each adapter merged into its layer."""
+        return merged_state(self.model, self.ema.shadow)
 
     def recompute(self, mode: Recompute, blocks: int | None = None) -> None:
         """Let so many first blocks (None: all) keep only what `mode` allows for the way back."""
