@@ -15,6 +15,8 @@ from pydantic import Field
 from kinema_api.base import ApiModel
 
 CARD: Final = "card.json"
+PIPELINES: Final = ("WanPipeline", "WanImageToVideoPipeline")
+"""Classes of pipelines in the diffusers format that can be served; a test compares kinema_model's."""
 MAX_CARD_BYTES: Final = 64 << 10
 """Longest card that is read."""
 MAX_TEXT: Final = 200

@@ -66,8 +66,8 @@ class FolderStore:
             self.put(key, data)
             return self._stat(path).etag
 
-    def put_file(self, key: str, path: Path) -> None:
-        """See ObjectStore.put_file."""
+    def put_file(self, key: str, path: Path, sha256: str | None = None) -> None:
+        """See ObjectStore.put_file. A folder keeps no digests beside its files."""
         self._write(key, lambda out: shutil.copyfile(path, out))
 
     def get(self, key: str, limit: int = MAX_OBJECT_BYTES) -> bytes:

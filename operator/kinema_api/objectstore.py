@@ -78,6 +78,8 @@ class ObjectStat:
     """Seconds since the epoch."""
     content_type: str | None = None
     """The content type given by the writer; None: unknown, as in lists and folders."""
+    sha256: str | None = None
+    """The digest in hex that the writer named; None: unknown, as in lists and folders."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,8 @@ class ObjectStore(Protocol):
             StoreLacksConditionalWrites: the store does not know conditional writes.
         """
 
-    def put_file(self, key: str, path: Path) -> None:
-        """Write an object from a file."""
+    def put_file(self, key: str, path: Path, sha256: str | None = None) -> None:
+        """Write an object from a file, in parts if it is large. `sha256` in hex is kept beside it for `stat`."""
 
     def get(self, key: str, limit: int = MAX_OBJECT_BYTES) -> bytes:
         """Read an object; raises ObjectMissing, and ObjectTooLarge above `limit` bytes."""

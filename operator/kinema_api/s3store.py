@@ -39,6 +39,11 @@ CHECK_SECONDS: Final = 10.0
 MAX_COPY_SECONDS: Final = 600.0
 """Time limit for a server-side copy: the length of the object is not known beforehand."""
 
+PART_BYTES: Final = 16 << 20
+"""Length of the parts of a large upload; a store takes 10,000 of them."""
+_SHA256: Final = "sha256"
+"""Metadata of an object: the digest that its writer named."""
+
 _PARTIAL: Final = 206
 """The status of an answer that holds a range."""
 
@@ -137,12 +142,20 @@ class S3Store:
 
         return self._call(request, key, CALL_SECONDS + _transfer_seconds(len(data)))
 
-    def put_file(self, key: str, path: Path) -> None:
+    def put_file(self, key: str, path: Path, sha256: str | None = None) -> None:
         """See ObjectStore.put_file."""
         seconds = CALL_SECONDS + _transfer_seconds(path.stat().st_size)
-        bucket = self.location.bucket
+        metadata: _Headers | None = {_SHA256: sha256} if sha256 else None
         written = self._call(
-            lambda: self._client.fput_object(bucket_name=bucket, object_name=key, file_path=str(path)), key, seconds
+            lambda: self._client.fput_object(
+                bucket_name=self.location.bucket,
+                object_name=key,
+                file_path=str(path),
+                metadata=metadata,
+                part_size=PART_BYTES,
+            ),
+            key,
+            seconds,
         )
         if not written.etag:
             raise no_store(self.location, f"it returned no ETag when {key!r} was written")
@@ -181,7 +194,8 @@ class S3Store:
             return None
         if not found.etag:
             raise no_store(self.location, f"it returned no ETag of {key!r}")
-        return ObjectStat(key, found.size or 0, found.etag, _seconds(found.last_modified), found.content_type)
+        sha256 = (found.metadata or {}).get(f"x-amz-meta-{_SHA256}")
+        return ObjectStat(key, found.size or 0, found.etag, _seconds(found.last_modified), found.content_type, sha256)
 
     def list(self, prefix: str, limit: int = MAX_LISTED) -> Iterator[ObjectStat]:
         """See ObjectStore.list."""

@@ -6,7 +6,6 @@ the store: it reads no Secret of the cluster.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,18 +17,18 @@ from pydantic import ValidationError
 
 from kinema_api import generation, layout, training
 from kinema_api.errors import StorageError
-from kinema_api.objectstore import StoreCredentials, StoreLocation
+from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import open_store
 from kinema_cli.errors import EXIT_CODES_HELP, BadManifest, ClusterUnreachable
 from kinema_cli.options import ClusterOptions, with_ca_file, with_cluster, with_output
 from kinema_cli.output import Output, printable
+from kinema_cli.store_keys import credentials
 
 if TYPE_CHECKING:
     from kinema_api.objectstore import ObjectStore
     from kinema_cli.cluster import Cluster
 
 MOST_OBJECTS: Final = 10_000_000
-_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _OF_TRAINING: Final = re.compile(r"(trainings/[^/]+/[^/]+/([^/]+)/)[^/]")
 _OF_GENERATION: Final = re.compile(r"(generations/[^/]+/([^/]+)/)[^/]")
 
@@ -70,7 +69,7 @@ def gc(
     cluster = where.connect()
     try:
         location = StoreLocation(endpoint=endpoint, bucket=bucket, region=region)
-        store = open_store(location, _credentials(endpoint), ca_file)
+        store = open_store(location, credentials(endpoint), ca_file)
         # List the bucket first: a resource created between the two lists is then not taken for an orphan.
         found = folders(store, cluster.namespace)
         known = living(cluster)
@@ -113,13 +112,3 @@ def living(cluster: Cluster) -> set[str]:
 
 def _uids(cluster: Cluster, plural: str) -> Iterator[Any]:
     return (item["metadata"]["uid"] for item in cluster.listing(plural, everywhere=False)["items"])
-
-
-def _credentials(endpoint: str) -> StoreCredentials | None:
-    if endpoint.startswith("file://"):
-        return None
-    missing = [name for name in _KEYS if not os.environ.get(name)]
-    if missing:
-        raise BadManifest(f"{' and '.join(missing)} is not set; set your own keys to the store in the environment")
-    token = os.environ.get("AWS_SESSION_TOKEN") or None
-    return StoreCredentials(access_key=os.environ[_KEYS[0]], secret_key=os.environ[_KEYS[1]], session_token=token)

@@ -19,6 +19,7 @@ from kinema_cli.get import get
 from kinema_cli.logs import logs
 from kinema_cli.run import run
 from kinema_cli.train import train
+from kinema_cli.upload_folder import upload_folder
 from kinema_cli.version import version
 
 TERMINATED: Final = 128 + signal.SIGTERM
@@ -35,7 +36,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     sys.exit(TERMINATED)
 
 
-for _command in (train, generate, download, get, logs, run, evaluate, cancel, gc, version):
+for _command in (train, generate, download, get, logs, run, evaluate, cancel, upload_folder, gc, version):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -46,10 +46,10 @@ class FencedStore:
         self._fence()
         return self._store.put_if(key, data, etag, content_type)
 
-    def put_file(self, key: str, path: Path) -> None:
+    def put_file(self, key: str, path: Path, sha256: str | None = None) -> None:
         """See ObjectStore."""
         self._fence()
-        self._store.put_file(key, path)
+        self._store.put_file(key, path, sha256)
 
     def get(self, key: str, limit: int = MAX_OBJECT_BYTES) -> bytes:
         """See ObjectStore."""

@@ -28,7 +28,7 @@ class Watched(FolderStore):
         self.uploaded: list[str] = []
         self.fetched: list[str] = []
 
-    def put_file(self, key: str, path: Path) -> None:
+    def put_file(self, key: str, path: Path, sha256: str | None = None) -> None:
         self.uploaded.append(key)
         super().put_file(key, path)
 
