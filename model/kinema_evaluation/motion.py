@@ -5,7 +5,7 @@ only what holds for every clip can be marked then. PhyWorld (arXiv:2411.02385) m
 trained range alike, and expects them to fail outside.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -16,14 +16,13 @@ import numpy.typing as npt
 
 from kinema_evaluation.bootstrap import mean, median
 from kinema_evaluation.plan import SEEN, EvaluationContext, SkippedSection, true_clips
-from kinema_evaluation.report import ContactSheet, ReportClip, Row, Section
+from kinema_evaluation.report import ContactSheet, Curve, ReportClip, Row, Score, Section
 from kinema_evaluation.tracking import Floats, objects, places, velocity
 from kinema_model.conditions.tasks import Task
 from kinema_world import Motion, Scene, SceneKind, Track, Video
 from kinema_world.moving import GRAVITY_RANGE
 from kinema_world.scene import visible_share
 
-BEYOND: Final = "speeds beyond training"
 KEPT: Final = "velocity kept"
 ERROR: Final = "velocity error"
 STEADY: Final = "steady velocity"
@@ -42,9 +41,13 @@ _LOST: Final = 1.0
 _GIVEN_SHARE: Final = 0.375
 _LEAST_MADE: Final = 3
 _WHOLE: Final = 1 - 1e-9
-# Simple scenes all move about as fast; these factors lie outside what they show.
-_SLOWER, _FASTER = 0.6, 1.4
+# Simple scenes all move about as fast, within 10 %. Bands of other speeds, as multiples of theirs.
+_OTHER_SPEEDS: Final = (0.6, 0.8, 1.25, 1.4)
 _SHOWN: Final = 6
+_TAUGHT: Final = (
+    "Simple scenes of the training know one speed, within 10 %: nothing in them teaches any other, so rows of other "
+    "speeds show what the data leaves open. Speeds in bands, some of them held out, are in scenes of several objects."
+)
 
 Places = npt.NDArray[np.int64]
 """Numbers of frames."""
@@ -61,6 +64,11 @@ class Law:
     meaning: str
     judge: Callable[[Scene, Video, int], float]
     asks: Callable[[Scene, int], bool] = lambda scene, first: True
+
+
+def band(factor: float) -> str:
+    """The group of scenes whose speed is so many times that of the training's."""
+    return f"{factor:g} x the speed of the training"
 
 
 def given_frames(frames: int) -> int:
@@ -239,11 +247,13 @@ def examine(examination: EvaluationContext) -> Section:
     """Raises `SkippedSection` where nothing in the model's world moves by a law that can be marked."""
     kinds = examination.kinds()
     rows: list[Row] = []
+    curves: list[Curve] = []
     sheets: list[ContactSheet] = []
     straight = [kind for kind in (SceneKind.SIMPLE, SceneKind.SEVERAL) if kind in kinds]
     extends = examination.can(Task.EXTEND)
     if straight and extends:
-        rows += _velocity_rows(examination, straight, sheets)
+        found, curves = _velocity_rows(examination, straight, sheets)
+        rows += found
     if straight and examination.can(Task.TEXT):
         rows += _law_rows(examination, straight, _STEADINESS, given=False)
     if SceneKind.BOUNCE in kinds:
@@ -253,35 +263,74 @@ def examine(examination: EvaluationContext) -> Section:
     if not rows:
         raise SkippedSection("Nothing in the model's world moves straight ahead, bounces or falls within its own clip.")
     remarks = [] if extends else ["Not trained to extend, so asked in words: how fast objects should be is not told."]
+    remarks += [_TAUGHT] if curves else []
     return Section(
         title="Motion",
         question="Do things move by the laws of their world, also at speeds that training never showed?",
         rows=tuple(rows),
+        curves=tuple(curves),
         remarks=tuple(remarks),
         sheets=tuple(sheets),
     )
 
 
-def _velocity_rows(examination: EvaluationContext, kinds: Sequence[SceneKind], sheets: list[ContactSheet]) -> list[Row]:
-    first = given_frames(examination.shape.frames)
+def _velocity_rows(
+    examination: EvaluationContext, kinds: Sequence[SceneKind], sheets: list[ContactSheet]
+) -> tuple[list[Row], list[Curve]]:
+    """Rows of each group of scenes, with simple ones at speeds that the training does not show, by bands of these."""
+    first, few = given_frames(examination.shape.frames), max(2, examination.plan.completions // 2)
     groups = examination.groups(kinds, examination.plan.completions)
     simple = [scene for scene in groups[SEEN] if scene.kind is SceneKind.SIMPLE]
-    if simple:
-        groups[BEYOND] = [rescaled(scene, (_SLOWER, _FASTER)[place % 2]) for place, scene in enumerate(simple)]
+    bands = {factor: [rescaled(scene, factor) for scene in simple[:few]] for factor in _OTHER_SPEEDS if simple}
     rows: list[Row] = []
-    for group, all_scenes in groups.items():
+    for group, all_scenes in (groups | {band(factor): scenes for factor, scenes in bands.items()}).items():
         scenes = [scene for scene in all_scenes if followed(scene, first)]
-        clips = examination.extend(scenes, [first] * len(scenes))
-        errors = [velocity_errors(scene, clip, first) for scene, clip in zip(scenes, clips, strict=True)]
-        truth = [velocity_errors(scene, clip, first) for scene, clip in zip(scenes, true_clips(scenes), strict=True)]
-        rows += _error_rows(errors, truth, group)
-        if group in (SEEN, BEYOND):
-            sheets.append(_sheet(f"Given {first} frames, {group}", scenes, clips, errors))
-    return rows
+        clips, truth = examination.extend(scenes, [first] * len(scenes)), true_clips(scenes)
+        made, true, ignoring = (
+            [velocity_errors(scene, clip, first) for scene, clip in zip(scenes, of, strict=True)]
+            for of in (clips, truth, spliced(truth, [first] * len(truth)))
+        )
+        rows += _error_rows(made, true, ignoring, group)
+        if group == SEEN or group in map(band, bands):
+            sheets.append(_sheet(f"Given {first} frames, {group}", scenes, clips, made))
+    return rows, [_by_speed(rows, bands)] if bands else []
 
 
-def _error_rows(errors: Sequence[Sequence[float]], truth: Sequence[Sequence[float]], group: str) -> list[Row]:
-    kept, floor = ([float(max(clip) <= _NEAR) for clip in of] for of in (errors, truth))
+def _by_speed(rows: Sequence[Row], bands: Mapping[float, object]) -> Curve:
+    """How often velocity is kept at each speed, and where the training's own is."""
+    kept = {row.group: row for row in rows if row.name == KEPT}
+    by_factor = {factor: kept[band(factor)] for factor in bands if band(factor) in kept} | {1.0: kept[SEEN]}
+    factors = sorted(by_factor)
+    beside = {
+        "true clips": tuple(_value(by_factor[factor].floor) for factor in factors),
+        "ignoring the input": tuple(_value(by_factor[factor].ignoring) for factor in factors),
+    }
+    return Curve(
+        name=KEPT,
+        across="speed, as a multiple of the one that the training shows (0.9 to 1.1)",
+        x=tuple(factors),
+        y=tuple(by_factor[factor].score.value for factor in factors),
+        beside=beside,
+    )
+
+
+def _value(score: Score | None) -> float:
+    return score.value if score else 0.0
+
+
+def spliced(truth: Sequence[Video], given: Sequence[int]) -> list[Video]:
+    """Each true clip (T, H, W, 3) up to its given frames, then the next clip: what ignores its input makes of it."""
+    others = [*truth[1:], *truth[:1]]
+    return [np.concatenate((mine[:n], other[n:])) for mine, other, n in zip(truth, others, given, strict=True)]
+
+
+def _error_rows(
+    errors: Sequence[Sequence[float]],
+    truth: Sequence[Sequence[float]],
+    ignored: Sequence[Sequence[float]],
+    group: str,
+) -> list[Row]:
+    kept, floor, ignoring = ([float(max(clip) <= _NEAR) for clip in of] for of in (errors, truth, ignored))
     score, of_errors = mean(kept), median([max(clip) for clip in errors])
     if score is None or of_errors is None:
         return []
@@ -293,6 +342,7 @@ def _error_rows(errors: Sequence[Sequence[float]], truth: Sequence[Sequence[floa
             meaning="given the beginning, every object goes on with its velocity (within 20 %)",
             score=score,
             floor=mean(floor),
+            ignoring=mean(ignoring),
             unreadable=unreadable,
         ),
         Row(
@@ -301,6 +351,7 @@ def _error_rows(errors: Sequence[Sequence[float]], truth: Sequence[Sequence[floa
             meaning="how far a velocity is from the true one, as a share of it (median of clips)",
             score=of_errors,
             floor=median([max(clip) for clip in truth]),
+            ignoring=median([max(clip) for clip in ignored]),
             unreadable=unreadable,
             better="lower",
             unit="ratio",
@@ -314,16 +365,18 @@ def _law_rows(examination: EvaluationContext, kinds: Sequence[SceneKind], law: L
     first = given_frames(examination.shape.frames) if given else 0
     for group, all_scenes in examination.groups(kinds, plan.completions if given else plan.clips).items():
         scenes = [scene for scene in all_scenes if law.asks(scene, first)]
+        truth = true_clips(scenes)
         if given:
             clips = examination.extend(scenes, [first] * len(scenes))
         else:
             clips = examination.draw([scene.captions.short for scene in scenes], [scene.shape for scene in scenes])
-        score, floor = (
+        score, floor, ignoring = (
             mean([law.judge(scene, clip, first) for scene, clip in zip(scenes, of, strict=True)])
-            for of in (clips, true_clips(scenes))
+            for of in (clips, truth, spliced(truth, [first] * len(truth)))
         )
         if score is not None:
-            rows.append(Row(name=law.name, group=group, meaning=law.meaning, score=score, floor=floor))
+            row = Row(name=law.name, group=group, meaning=law.meaning, score=score, floor=floor)
+            rows.append(row.model_copy(update={"ignoring": ignoring}) if given else row)
     return rows
 
 

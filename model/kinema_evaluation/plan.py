@@ -51,6 +51,8 @@ _FIRST_SEED: Final = 1_000_000_000
 _WORLD_SEED: Final = 2**40
 # Scenes looked through for those that a group wants.
 _MOST_SCENES: Final = 40
+NOTHING_SAID: Final = ""
+"""The prompt that names nothing of what an input shows; a tenth of the samples of a training have it."""
 SEEN: Final = "seen"
 NEW_COMBINATIONS: Final = "held-out combinations"
 NEW_SPEEDS: Final = "held-out speeds"
@@ -275,13 +277,16 @@ class EvaluationContext:
         )
 
     def extend(self, scenes: Sequence[Scene], lengths: Sequence[int]) -> list[Video]:
-        """The model's clips (T, H, W, 3) that continue the first frames of true clips. Raises `ModelError`."""
+        """The model's clips (T, H, W, 3) that continue the first frames of true clips. Raises `ModelError`.
+
+        Prompts say nothing, so that what must follow is told by these frames alone.
+        """
         truth = true_clips(scenes)
         inputs = [
             inputs_for(Task.EXTEND, self.shape.frames, pixels(clip[:count]))
             for clip, count in zip(truth, lengths, strict=True)
         ]
-        return self.complete(Task.EXTEND, [scene.captions.short for scene in scenes], inputs)
+        return self.complete(Task.EXTEND, [NOTHING_SAID] * len(inputs), inputs)
 
     def seed_of(self, place: int) -> int:
         """A seed of the sampler that no training uses."""

@@ -1,7 +1,7 @@
 """The report of an evaluation as data: every score with its interval, floor, chance and meaning."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +9,10 @@ from kinema_world import Video, WorldConfig
 
 Unit = Literal["share", "ratio", "distance", "difference"]
 Better = Literal["higher", "lower"]
+
+
+LEAST_LEAD: Final = 0.2
+"""Shares by which truth must stand above a control that ignores its input, for a measure to tell anything."""
 
 
 class _Data(BaseModel):
@@ -28,8 +32,9 @@ class Row(_Data):
     """One thing that was measured.
 
     `floor` is the same measure on true clips, `chance` what a model that ignores what it is asked would score, and
-    `controls` what simple rules score on the same clips. `unreadable` counts values that could not be read from
-    pixels; they count as wrong in the score.
+    `controls` what simple rules score on the same clips. `ignoring` is what a control scores on the same clips that
+    ignores its input and fits the prompt. `unreadable` counts values that could not be read from pixels; they count as
+    wrong in shares, and are left out of other scores.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Row(_Data):
     score: Score
     floor: Score | None = None
     chance: float | None = None
+    ignoring: Score | None = None
     controls: dict[str, Score] = Field(default_factory=dict)
     unreadable: int = 0
     bar: float | None = None
@@ -45,9 +51,23 @@ class Row(_Data):
     unit: Unit = "share"
 
     @property
+    def void(self) -> bool:
+        """Whether ignoring the input scores nearly as much as truth, so that the score tells nothing of a model."""
+        if self.ignoring is None or self.unit != "share":
+            return False
+        return (self.floor.value if self.floor else 1.0) - self.ignoring.value < LEAST_LEAD
+
+    @property
+    def lead(self) -> float | None:
+        """The score less that of ignoring the input, in shares; None where that was not measured."""
+        if self.ignoring is None or self.unit != "share":
+            return None
+        return self.score.value - self.ignoring.value
+
+    @property
     def reached(self) -> bool | None:
-        """Whether the score is at least as good as its bar; None without a bar."""
-        if self.bar is None:
+        """Whether the score is at least as good as its bar; None without a bar, and where it tells nothing."""
+        if self.bar is None or self.void:
             return None
         return self.score.value >= self.bar if self.better == "higher" else self.score.value <= self.bar
 

@@ -31,6 +31,29 @@ def with_new_appearance(scene: Scene, *, shape_too: bool) -> Scene:
     return replace(scene, shots=shots, captions=captions_of(facts_of(scene.kind, shots)))
 
 
+def with_appearance_of(scene: Scene, other: Scene) -> Scene:
+    """The scene with its first object in the colour and shape of another scene's first one."""
+    shot, *rest = scene.shots
+    first, *others = shot.tracks
+    wanted = other.shots[0].tracks[0].appearance
+    # No two objects of a scene share a colour: who has it takes that which becomes free.
+    swapped = tuple(
+        replace(track, appearance=replace(track.appearance, colour=first.appearance.colour))
+        if track.appearance.colour == wanted.colour
+        else track
+        for track in others
+    )
+    dressed = replace(first, appearance=replace(first.appearance, colour=wanted.colour, shape=wanted.shape))
+    shots = (replace(shot, tracks=(dressed, *swapped)), *rest)
+    return replace(scene, shots=shots, captions=captions_of(facts_of(scene.kind, shots)))
+
+
+def named(scene: Scene) -> str:
+    """A prompt that names the first object of a scene and nothing that it does."""
+    appearance = scene.shots[0].tracks[0].appearance
+    return f"a {appearance.colour} {appearance.shape}"
+
+
 def going_on(scene: Scene, first: int, frames: int) -> Scene:
     """Frames [first, first + frames) of a scene of one bouncing object, whose trajectory has no end."""
     (shot,), shape = scene.shots, replace(scene.shape, frames=frames)

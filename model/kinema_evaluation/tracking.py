@@ -38,11 +38,11 @@ def visible_centres(video: Video, colour: str) -> Floats:
     found = np.nanmedian(backgrounds(pixels), axis=0) if len(video) else np.full(3, np.nan)
     for layer in [] if np.isnan(found).any() else object_layers(pixels, found.astype(np.float32), object_cores(pixels)):
         if layer.colour == colour:
-            areas = layer.coverage.sum(axis=(1, 2), dtype=np.float64)
+            areas = layer.soft.sum(axis=(1, 2), dtype=np.float64)
             seen = areas > max(_LEAST_SIGHT * areas.max(), 1e-9)
-            rows, columns = (np.arange(side) + 0.5 for side in layer.coverage.shape[1:])
-            centres[seen, 0] = (layer.coverage.sum(axis=1) @ columns)[seen] / areas[seen]
-            centres[seen, 1] = (layer.coverage.sum(axis=2) @ rows)[seen] / areas[seen]
+            rows, columns = (np.arange(side) + 0.5 for side in layer.soft.shape[1:])
+            centres[seen, 0] = (layer.soft.sum(axis=1) @ columns)[seen] / areas[seen]
+            centres[seen, 1] = (layer.soft.sum(axis=2) @ rows)[seen] / areas[seen]
     return centres
 
 
@@ -59,7 +59,7 @@ def velocity(centres: Floats, first: int, end: int, fps: float) -> Floats | None
     return np.asarray(slope * fps)
 
 
-def jump(centres: Floats, seam: int) -> float | None:
+def velocity_change(centres: Floats, seam: int) -> float | None:
     """How much the velocity changes within a frame of `seam`, the first frame of what follows, in px per frame.
 
     The larger of the second differences over frames (seam - 2, seam - 1, seam) and (seam - 1, seam, seam + 1), as far

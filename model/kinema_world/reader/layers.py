@@ -34,11 +34,16 @@ _CUT_NOISE: Final = 20.0
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One palette colour in T frames: its core, and its coverage in [0, 1], both (T, H, W)."""
+    """One palette colour in T frames: its core, and its coverage in [0, 1], both (T, H, W).
+
+    `soft` is the coverage before its edges were made steeper, whose centre of mass has no error that depends on where
+    an edge lies between two pixels.
+    """
 
     colour: str
     core: Mask
     coverage: FloatArray
+    soft: FloatArray
 
 
 def backgrounds(pixels: FloatArray) -> FloatArray:
@@ -119,18 +124,22 @@ def object_layers(pixels: FloatArray, behind: FloatArray, cores: dict[str, Mask]
     """How much each object covers of each pixel of float (T, H, W, 3) before a background (3,) or (T, H, W, 3)."""
     everything = anywhere(cores, pixels.shape[:3])
     return [
-        Layer(name, core, _coverage(pixels, behind, name, core, everything & ~core)) for name, core in cores.items()
+        Layer(name, core, *_coverage(pixels, behind, name, core, everything & ~core)) for name, core in cores.items()
     ]
 
 
-def _coverage(pixels: FloatArray, behind: FloatArray, name: str, core: Mask, others: Mask) -> FloatArray:
+def _coverage(
+    pixels: FloatArray, behind: FloatArray, name: str, core: Mask, others: Mask
+) -> tuple[FloatArray, FloatArray]:
+    """The coverage with steeper edges, and as it is."""
     way = np.array(COLOURS[name], dtype=np.float32) - behind
     offsets = pixels - behind
     share = (offsets * way).sum(axis=-1) / (way * way).sum(axis=-1)
     aside = np.linalg.norm(offsets - share[..., None] * way, axis=-1)
     counts = core | (grown(core, _EDGE) & (aside < _OFF_THE_LINE) & ~others)
     steep = np.clip((share - 0.5) * _STEEPNESS + 0.5, 0, 1)
-    return np.asarray(np.where(counts, steep, 0), dtype=np.float32)
+    steeper, soft = (np.where(counts, of, 0).astype(np.float32) for of in (steep, np.clip(share, 0, 1)))
+    return steeper, soft
 
 
 def steepened(coverage: FloatArray) -> FloatArray:

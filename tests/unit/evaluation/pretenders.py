@@ -8,6 +8,7 @@ import numpy as np
 
 from kinema_evaluation.open_length import true_stream
 from kinema_evaluation.plan import true_clips
+from kinema_evaluation.staged import named
 from kinema_model.codec.codec import pixels
 from kinema_model.conditions.conditioning import paste
 from kinema_model.conditions.task_inputs import TaskInputs
@@ -82,8 +83,8 @@ class Pretender:
     ) -> Completed:
         """As `Pipeline.complete`: of the scenes with this prompt, the one whose true clip has the given frames."""
         shape = ClipShape(self.config.frames, self.config.height, self.config.width_px, self.config.fps)
-        first = prompt.split(", then ")[0] if task is Task.BLEND else prompt
-        candidates = self._asked(first.removesuffix(" and back"), shape)
+        candidates = self._asked(prompt, shape) if prompt else [one for one in self._known if one.shape == shape]
+        candidates = candidates or [one for one in self._known if one.shape == shape and named(one) == prompt]
         scene = min(candidates, key=lambda one: self._distance(one, inputs))
         made = pixels(self._drawn(scene))
         made = paste(made, inputs, self.config.patch) if self._careful else made
@@ -118,7 +119,7 @@ class Pretender:
 
     def _distance(self, scene: Scene, inputs: TaskInputs) -> float:
         true = pixels(true_clips([scene])[0])
-        distance = 0.0
+        distance = 0.0 if inputs.source is None else float((true - inputs.source).abs().mean())
         for segment in inputs.segments:
             there = true[:, segment.at : segment.at + segment.video.shape[1]]
             if there.shape == segment.video.shape:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kinema_evaluation import EvaluationPlan, Section, evaluate
-from kinema_evaluation.motion import BEYOND, ERROR, GRAVITY, KEPT, REFLECTION, STEADY, given_frames
+from kinema_evaluation.motion import ERROR, GRAVITY, KEPT, REFLECTION, STEADY, band, given_frames
 from kinema_evaluation.plan import NEW_SPEEDS, SEEN
 from kinema_model.conditions.tasks import Task
 from kinema_world import Scene, SceneKind, Video, WorldConfig
@@ -42,8 +42,8 @@ def _tiring(clip: Video) -> Video:
 @pytest.mark.parametrize("kind", [SceneKind.SIMPLE, SceneKind.SEVERAL])
 def test_truth_keeps_its_velocity_at_all_speeds(known: list[Scene], kind: SceneKind) -> None:
     section = _motion(known, kind)
-    beyond = BEYOND if kind is SceneKind.SIMPLE else NEW_SPEEDS
-    for group in (SEEN, beyond):
+    others = [NEW_SPEEDS] if kind is SceneKind.SEVERAL else [band(factor) for factor in (0.6, 0.8, 1.25, 1.4)]
+    for group in (SEEN, *others):
         assert section.row(KEPT, group).score.value == 1.0
         assert section.row(ERROR, group).score.value < 0.1
     assert section.row(STEADY, SEEN).score.value == 1.0
@@ -55,7 +55,29 @@ def test_other_velocities_are_told(known: list[Scene], spoil: Spoil) -> None:
     assert section.row(KEPT, SEEN).score.value == 0.0
     assert section.row(ERROR, SEEN).score.value > 0.4
     # The same wrong way at every speed is wrong beyond training as well.
-    assert section.row(KEPT, BEYOND).score.value == 0.0
+    assert all(section.row(KEPT, band(factor)).score.value == 0.0 for factor in (0.6, 1.4))
+
+
+def test_rows_by_speed_say_what_the_training_shows(known: list[Scene]) -> None:
+    section = _motion(known, SceneKind.SIMPLE)
+    (curve,) = section.curves
+    assert curve.x == (0.6, 0.8, 1.0, 1.25, 1.4)
+    assert curve.y == curve.beside["true clips"] == (1.0,) * 5
+    assert max(curve.beside["ignoring the input"]) < 1
+    assert "know one speed" in section.remarks[-1]
+    assert not _motion(known, SceneKind.SEVERAL).curves
+
+
+@pytest.mark.parametrize("kind", [SceneKind.SIMPLE, SceneKind.SEVERAL, SceneKind.BOUNCE])
+def test_ignoring_the_input_keeps_no_law(known: list[Scene], kind: SceneKind) -> None:
+    plan = EvaluationPlan(clips=64, world=WorldConfig(kinds={kind: 1.0}), sections=("motion",))
+    section = evaluate(Pretender(known, config_of()), plan).sections["motion"]
+    given = [row for row in section.rows if row.ignoring is not None and row.unit == "share"]
+    assert given
+    for row in given:
+        assert row.floor is not None
+        assert row.ignoring is not None
+        assert row.floor.value - row.ignoring.value > 0.5, row
 
 
 def test_in_words_a_velocity_that_grows_is_told(known: list[Scene]) -> None:

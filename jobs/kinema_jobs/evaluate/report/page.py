@@ -17,7 +17,7 @@ from kinema_jobs.evaluate.report.pictures import ShownClip, shown_clip
 from kinema_jobs.evaluate.report.plots import Plot, Track, plot, track
 from kinema_jobs.evaluate.report.words import figure, headline, interval, subject_line, verdict
 
-COLUMNS: Final = ("", "group", "score", "95 %", "true clips", "chance", "bar", "clips")
+COLUMNS: Final = ("", "group", "score", "95 %", "true clips", "chance", "ignoring", "bar", "clips")
 _PAGES: Final = Environment(
     loader=PackageLoader("kinema_jobs.evaluate.report"), autoescape=True, undefined=StrictUndefined
 )
@@ -109,6 +109,9 @@ def _against(row: Row) -> Iterator[str]:
         yield f"true clips {figure(row.floor.value, row.unit)}"
     if row.chance is not None:
         yield f"chance {figure(row.chance, row.unit)}"
+    if row.ignoring is not None:
+        lead = "" if row.lead is None else f" ({100 * row.lead:+.0f} points to it)"
+        yield f"ignoring the input {figure(row.ignoring.value, row.unit)}{lead}"
     if row.bar is not None:
         yield f"bar {'at least' if row.better == 'higher' else 'at most'} {figure(row.bar, row.unit)}"
     for name, score in row.controls.items():
@@ -122,6 +125,7 @@ def _cells(row: Row) -> Iterator[str]:
     yield row.group
     yield figure(row.score.value, row.unit)
     yield interval(row.score, row.unit)
-    for value in (row.floor.value if row.floor else None, row.chance, row.bar):
+    floor, ignoring = (None if of is None else of.value for of in (row.floor, row.ignoring))
+    for value in (floor, row.chance, ignoring, row.bar):
         yield "" if value is None else figure(value, row.unit)
     yield str(row.score.clips)

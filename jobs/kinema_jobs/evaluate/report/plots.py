@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kinema_evaluation import Curve, Row
+from kinema_evaluation import Curve, Row, Score
 from kinema_evaluation.open_length import TRUE
 from kinema_jobs.evaluate.report.words import figure
 
@@ -20,9 +20,13 @@ def scale(row: Row) -> tuple[float, float]:
     if row.unit == "share":
         return 0.0, 1.0
     values = [row.score.value, row.score.low, row.score.high, row.bar, row.floor.value if row.floor else None]
-    values += [score.value for score in row.controls.values()]
+    values += [control.value for control in _controls(row)]
     most = 1.15 * max([abs(value) for value in values if value is not None] + [1e-9])
     return (-most, most) if row.unit == "difference" else (0.0, most)
+
+
+def _controls(row: Row) -> list[Score]:
+    return [*row.controls.values(), *([] if row.ignoring is None else [row.ignoring])]
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def track(row: Row, grade: str) -> Track:
         label=f"{row.name}: {figure(score.value, row.unit)}",
         grade=grade,
         lines=tuple(lines),
-        controls=tuple(at(control.value) for control in row.controls.values()),
+        controls=tuple(at(control.value) for control in _controls(row)),
         span=span,
         score=at(score.value),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kinema_evaluation import Report, Row, Score, Section
+from kinema_evaluation.report import LEAST_LEAD
 
 # A score this close to the reader's own on true clips counts as perfect.
 _AS_GOOD = 0.03
@@ -31,6 +32,10 @@ def verdict(row: Row) -> tuple[str, str]:
     """(good, fair or poor, and the words for it); plain for a difference, which is neither."""
     if row.unit == "difference":
         return "plain", _direction(row.score)
+    if row.void:
+        return "plain", "tells nothing of the model"
+    if row.lead is not None and row.lead < LEAST_LEAD:
+        return "poor", "hardly above ignoring the input"
     if row.reached is not None:
         return ("good", "bar reached") if row.reached else ("poor", "bar missed")
     value, chance, floor = row.score.value, row.chance, row.floor.value if row.floor else None
