@@ -12,9 +12,16 @@ from kinema_world import COLOURS, SHAPES, Scene
 from kinema_world.captions import captions_of
 from kinema_world.casting import inside
 from kinema_world.motion import bouncing
-from kinema_world.scene import facts_of
+from kinema_world.scene import Rectangle, facts_of, visible_share
+from kinema_world.vocabulary import SCREEN
 
 _MARGIN: Final = 1.0
+# Of the speed in the world, with which an object is hidden about the middle of the clip.
+_FASTER: Final = (0.9, 2.0)
+# Frames for which an object that hides is wholly seen before it, and wholly hidden and wholly seen after it.
+_SEEN_BEFORE: Final = 3
+_LEAST_HIDDEN: Final = 3
+_SEEN_AFTER: Final = 2
 
 
 def with_new_appearance(scene: Scene, *, shape_too: bool) -> Scene:
@@ -70,6 +77,49 @@ def going_on(scene: Scene, first: int, frames: int) -> Scene:
     )
     still = np.zeros((frames, 2))
     return replace(scene, shape=shape, shots=(replace(shot, frames=frames, tracks=(moved,), camera=still),))
+
+
+def hiding(scene: Scene, draw: np.random.Generator) -> Scene | None:
+    """A scene of the kind occlude with another speed and another screen, None where the frame has no room for them.
+
+    Scenes of the world stay in the frame to the end of the clip, so nearly all of them hide their object at one moment
+    and for as long. Here it may leave the frame once it has been seen again.
+    """
+    shot, shape = scene.shots[0], scene.shape
+    (track,) = shot.tracks
+    axis = 0 if track.heading in ("left", "right") else 1
+    extent = (shape.width, shape.height)[axis]
+    before, after = track.appearance.extents[2 * axis : 2 * axis + 2]
+    sign = float(np.sign(track.velocities[0][axis]))
+    # As if all went to the right or downwards, from the near side of the frame.
+    tail, nose = (before, after) if sign > 0 else (after, before)
+    step = float(np.linalg.norm(track.velocities[0])) / shape.fps * draw.uniform(*_FASTER)
+    thinnest, least_clear = tail + nose + (_LEAST_HIDDEN + 1) * step, nose + tail + _SEEN_AFTER * step
+    room = extent - least_clear - (tail + nose + _SEEN_BEFORE * step)
+    if room < thinnest:
+        return None
+    thickness = draw.uniform(thinnest, room)
+    begin = draw.uniform(extent - least_clear - room, extent - least_clear - thickness)
+    start = draw.uniform(tail, begin - nose - _SEEN_BEFORE * step)
+    if (begin + thickness + tail + _SEEN_AFTER * step - start) / step > shape.frames - 1:
+        return None
+    near, far = (begin, begin + thickness) if sign > 0 else (extent - begin - thickness, extent - begin)
+    screen = (
+        Rectangle(near, 0, far, shape.height, SCREEN) if axis == 0 else Rectangle(0, near, shape.width, far, SCREEN)
+    )
+    path = np.repeat(track.positions[:1], shape.frames, axis=0)
+    along = start + step * np.arange(shape.frames)
+    path[:, axis] = along if sign > 0 else extent - along
+    velocity = np.zeros(2)
+    velocity[axis] = sign * step * shape.fps
+    moved = replace(
+        track,
+        positions=path,
+        world_positions=path,
+        velocities=np.broadcast_to(velocity, path.shape),
+        visible=visible_share(track.appearance, path, screen, shape),
+    )
+    return replace(scene, shots=(replace(shot, tracks=(moved,), screen=screen),))
 
 
 def region(scene: Scene, other: Scene) -> Tensor:

@@ -1,8 +1,9 @@
 """Every scene that a test's world makes, for models that draw the truth."""
 
+import numpy as np
 import pytest
 
-from kinema_evaluation import motion, rates, staged
+from kinema_evaluation import motion, permanence, rates, staged
 from kinema_world import ClipShape, Scene, World
 from unit.one_thread import one_thread as one_thread
 
@@ -32,6 +33,14 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
         scenes.append(made)
         return made
 
+    def hiding(one: Scene, draw: np.random.Generator) -> Scene | None:
+        made = hide(one, draw)
+        if made is not None:
+            scenes.append(made)
+        return made
+
+    hide = staged.hiding
+    monkeypatch.setattr(permanence, "hiding", hiding)
     look_at = rates.at_rate
     monkeypatch.setattr(rates, "at_rate", at_rate)
     relook = staged.with_new_appearance

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from kinema_evaluation import EvaluationPlan, Report, Section, evaluate
-from kinema_evaluation.permanence import ALWAYS_PRESENT, EVERYTHING, EXTRAPOLATED, hidden
+from kinema_evaluation.permanence import (
+    ALWAYS_PRESENT,
+    EVERYTHING,
+    EXTRAPOLATED,
+    SPLICED,
+    cases_of,
+    hidden,
+    judge,
+    spliced,
+)
 from kinema_evaluation.plan import SEEN
 from kinema_model.conditions.tasks import Task
 from kinema_world import Scene, SceneKind, ShapeMix, World, WorldConfig
@@ -25,9 +34,10 @@ def _report(
     *,
     tasks: tuple[Task, ...] = EVERY_TASK,
     world: WorldConfig = OCCLUDE,
+    frames: int = 32,
 ) -> Report:
-    plan = EvaluationPlan(clips=24, world=world, sections=("permanence",))
-    return evaluate(Pretender(known, config_of(tasks=tasks), lie, spoil), plan)
+    plan = EvaluationPlan(clips=48, world=world, sections=("permanence",))
+    return evaluate(Pretender(known, config_of(frames, tasks=tasks), lie, spoil), plan)
 
 
 def _section(known: list[Scene], lie: Lie | None = None, spoil: Spoil | None = None) -> Section:
@@ -62,6 +72,24 @@ def test_truth_scores_one_and_the_rules_fall_short_where_they_should(known: list
     assert row.floor.value == 1.0
     assert row.controls[ALWAYS_PRESENT].value == 0.0
     assert 0.2 <= row.controls[EXTRAPOLATED].value < 1.0
+    assert row.controls[SPLICED].value < 0.3
+    for row in section.rows:
+        assert row.ignoring is not None
+        # Headings are shared by one in four, and sizes hardly differ in a square frame.
+        assert row.ignoring.value < 0.5 or row.void
+    assert not section.row("colour", SEEN).void
+
+
+@pytest.mark.parametrize(("frames", "fps"), [(32, 8), (48, 24), (64, 24)])
+def test_hiding_differs_in_moment_length_and_place(frames: int, fps: int) -> None:
+    shapes = ShapeMix.fixed(frames, 64, 64, fps)
+    world = World(WorldConfig(split="all", kinds={SceneKind.OCCLUDE: 1.0}, shapes=shapes))
+    cases = cases_of([world.scene(index) for index in range(60)], 40)
+    assert len(cases) >= 20
+    times = np.array([(case.gone, case.back - case.gone) for case in cases]) / frames
+    assert np.all(np.ptp(times, axis=0) > 0.09)
+    right = sum(judge(case, spliced(cases, number, same_look=True))[EVERYTHING] for number, case in enumerate(cases))
+    assert right / len(cases) < 0.3
 
 
 @pytest.mark.parametrize(
@@ -103,3 +131,4 @@ def test_models_and_worlds_that_it_does_not_apply_to(known: list[Scene]) -> None
     assert "extend" in _report(known, tasks=(Task.TEXT,)).absent["permanence"]
     several = WorldConfig(kinds={SceneKind.SEVERAL: 1.0})
     assert "screen" in _report(known, world=several).absent["permanence"]
+    assert "another scene's course" in _report(known, frames=16).absent["permanence"]
