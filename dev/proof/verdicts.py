@@ -27,7 +27,11 @@ BARS: Final = (
     Bar("permanence", "permanence", (permanence.EVERYTHING,), (SEEN,), 0.80),
     Bar("streaming, first 10 s", "drift", (open_length.FIRST,), ("",), 0.90),
     Bar("streaming, last 10 s", "drift", (open_length.LAST,), ("",), 0.90),
-    Bar("two shots, object kept", "shots", (shots.COLOUR, shots.SHAPE, shots.SIZE), (SEEN,), 0.90),
+    # A frozen stream has every attribute right.
+    Bar("streaming, lawful", "drift", (open_length.LAWFUL,), ("",), 0.90),
+    Bar("streaming, new", "drift", (open_length.NEW,), ("",), 0.90),
+    Bar("two shots, object kept", "shots", (shots.KEPT,), (SEEN,), 0.90),
+    Bar("two shots, lawful and new", "shots", (shots.LAWFUL, shots.NEW), (SEEN,), 0.90),
 )
 
 

@@ -52,6 +52,7 @@ class Style:
 
 CANONICAL: Final = Style()
 _RECURRING: Final = Style(noun="the same {size}{colour} {shape}")
+_RECALLED: Final = Style(noun="the same object")
 _PARAPHRASES: Final = (
     Style(participle=True),
     Style(noun="the {size}{colour} {shape}"),
@@ -69,9 +70,19 @@ def draw_style(draw: np.random.Generator) -> Style:
 
 
 def captions_of(facts: Facts, style: Style = CANONICAL) -> Captions:
-    """All captions of a clip from everything that is known of it."""
-    shots = tuple(_sentence(shot, CANONICAL, facts.kind) for shot in facts.brief().shots)
-    return Captions(short_caption(facts, style), rich_caption(facts), shots)
+    """All captions of a clip from everything that is known of it.
+
+    Of the captions of two shots, half do not tell how what comes back looks: those of clips in a paraphrase.
+    """
+    return Captions(short_caption(facts, style), rich_caption(facts), shot_captions(facts, recall=style != CANONICAL))
+
+
+def shot_captions(facts: Facts, *, recall: bool) -> tuple[str, ...]:
+    """A caption for each shot; with `recall`, what comes back is `the same object`, so the first shot must be kept."""
+    first, *later = facts.brief().shots
+    known = {(thing.colour, thing.shape) for thing in first.objects} if recall else set()
+    said = [_sentence(shot, CANONICAL, facts.kind, known, recalled=_RECALLED) for shot in later]
+    return (_sentence(first, CANONICAL, facts.kind), *said)
 
 
 def short_caption(facts: Facts, style: Style = CANONICAL) -> str:
@@ -119,10 +130,14 @@ def _paragraph(shot: ShotFacts, kind: SceneKind | None, known: set[tuple[str | N
 
 
 def _sentence(
-    shot: ShotFacts, style: Style, kind: SceneKind | None, known: set[tuple[str | None, str | None]] | None = None
+    shot: ShotFacts,
+    style: Style,
+    kind: SceneKind | None,
+    known: set[tuple[str | None, str | None]] | None = None,
+    recalled: Style = _RECURRING,
 ) -> str:
-    """The objects of a shot and what they do, in one sentence without a full stop."""
-    naming = [_RECURRING if (thing.colour, thing.shape) in (known or set()) else style for thing in shot.objects]
+    """The objects of a shot and what they do, in one sentence without a full stop; those `known` in another style."""
+    naming = [recalled if (thing.colour, thing.shape) in (known or set()) else style for thing in shot.objects]
     if kind is SceneKind.IMAGE:
         names = [one.name(thing).rstrip(",") for one, thing in zip(naming, shot.objects, strict=True)]
         return f"a picture of {_listed(names)}"

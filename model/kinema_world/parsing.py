@@ -33,7 +33,9 @@ _HEADING: Final = _one_of("heading", (*DIAGONALS, *DIRECTIONS))
 _SPEED: Final = f"(?: {_one_of('speed', SPEEDS)})?"
 _PLAIN: Final = f"(?:{_one_of('size', SIZES)} )?{_one_of('colour', COLOURS)} {_one_of('shape', SHAPES)}"
 _THAT_IS: Final = f"(?:{_one_of('size2', SIZES)} )?{_one_of('shape2', SHAPES)} that is {_one_of('colour2', COLOURS)}"
-_OBJECT: Final = re.compile(rf"\b(?:{_PLAIN}|{_THAT_IS})\b,?")
+# What the second of two shots may call an object of the first.
+_RECALLED: Final = "the same object"
+_OBJECT: Final = re.compile(rf"\b(?:{_PLAIN}|{_THAT_IS}|{_RECALLED})\b,?")
 _MOVES: Final = re.compile(rf"\b(?:moves|moving|goes|going) {_HEADING}\b{_SPEED}")
 _FALLS: Final = re.compile(rf"\bfall(?:s|ing)\b(?: and bounc(?:es|ing) {_one_of('count', COUNTS)})?")
 _WALL: Final = re.compile(rf"\b{_one_of('wall', WALLS)} wall\b")

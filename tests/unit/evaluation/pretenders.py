@@ -8,6 +8,7 @@ import numpy as np
 
 from kinema_evaluation.open_length import true_stream
 from kinema_evaluation.plan import true_clips
+from kinema_evaluation.shots import prompts_of
 from kinema_evaluation.staged import named
 from kinema_model.codec.codec import pixels
 from kinema_model.conditions.conditioning import paste
@@ -105,7 +106,7 @@ class Pretender:
             for shot in shots
             for rows in chunk_rows(config, streaming, config.rows_for(shot.seconds))
         ]
-        scene = next(one for one in self._known if prompts in ((one.captions.short,), one.captions.shots))
+        scene = next(one for one in self._known if prompts in ((one.captions.short,), prompts_of(one)))
         told = scene if self._lie is None else self._lie(scene)
         clip = np.concatenate(list(true_stream(told, lengths))) if len(shots) == 1 else true_clips([told])[0]
         clip = clip if self._spoil is None else self._spoil(clip)

@@ -7,7 +7,19 @@ import pytest
 
 from kinema_evaluation import EvaluationPlan, Report, Section, evaluate
 from kinema_evaluation.plan import NEW_COMBINATIONS, SEEN
-from kinema_evaluation.shots import COLOUR, EVERYTHING, FIRST, SECOND, SHAPE, SIZE
+from kinema_evaluation.shots import (
+    COLOUR,
+    CONSTANT,
+    EVERYTHING,
+    FIRST,
+    KEPT,
+    LAWFUL,
+    NEW,
+    SECOND,
+    SHAPE,
+    SIZE,
+    prompts_of,
+)
 from kinema_world import Scene, SceneKind, Video, WorldConfig
 from unit.evaluation.pretenders import Lie, Pretender, Spoil, config_of, frozen, streaming_config
 
@@ -53,13 +65,18 @@ def _other_size(scene: Scene) -> Scene:
 def test_truth_keeps_everything(known: list[Scene]) -> None:
     section = _section(known)
     for group in (SEEN, NEW_COMBINATIONS):
-        for name in (EVERYTHING, FIRST, SECOND, COLOUR, SHAPE, SIZE):
+        for name in (EVERYTHING, FIRST, SECOND, KEPT, COLOUR, SHAPE, SIZE, LAWFUL, NEW):
             row = section.row(name, group)
             assert row.score == row.floor
             assert row.score.value >= 0.8, name
-            assert row.chance is not None
-            assert row.chance < 0.8, name
-    asked = {scene.captions.shots for scene in known}
+            if row.ignoring is not None:
+                assert not row.void
+                assert row.controls[CONSTANT].value < 0.8
+        for name in (EVERYTHING, KEPT):
+            row = section.row(name, group)
+            assert row.ignoring is not None
+            assert max(row.ignoring.value, row.controls[CONSTANT].value) < 0.4
+    asked = {prompts_of(scene) for scene in known}
     assert section.sheets
     assert all(tuple(shown.label for shown in sheet.shown) in asked for sheet in section.sheets)
 
@@ -67,9 +84,9 @@ def test_truth_keeps_everything(known: list[Scene]) -> None:
 @pytest.mark.parametrize(
     ("lie", "wrong", "still_right"),
     [
-        (_other_colour, (COLOUR, SHAPE, SIZE, SECOND), (FIRST,)),
-        (_other_shape, (SHAPE, SECOND), (FIRST, COLOUR)),
-        (_other_size, (SIZE,), (FIRST, COLOUR, SHAPE)),
+        (_other_colour, (COLOUR, SHAPE, SIZE, SECOND, KEPT), (FIRST,)),
+        (_other_shape, (SHAPE, SECOND, KEPT), (FIRST, COLOUR)),
+        (_other_size, (SIZE, KEPT), (FIRST, COLOUR, SHAPE)),
     ],
 )
 def test_what_comes_back_changed_is_told(
@@ -89,6 +106,23 @@ def _only_the_first(clip: Video) -> Video:
 
 def _reversed(clip: Video) -> Video:
     return np.ascontiguousarray(clip[::-1])
+
+
+def _jolting(clip: Video) -> Video:
+    """Only every fourth frame is shown: objects stop and go."""
+    return clip[np.arange(len(clip)) // 4 * 4]
+
+
+def test_streams_that_are_not_lawful_or_not_new_are_told(known: list[Scene]) -> None:
+    assert _section(known, None, _jolting).row(LAWFUL, SEEN).score.value <= 0.5
+    assert _section(known, None, _only_the_first).row(NEW, SEEN).score.value == 0.0
+
+
+def test_prompts_do_not_tell_what_must_be_kept(known: list[Scene]) -> None:
+    _report(known, clips=8)
+    for scene in known:
+        appearance = scene.shots[0].tracks[0].appearance
+        assert f"{appearance.colour} {appearance.shape}" not in prompts_of(scene)[1]
 
 
 @pytest.mark.parametrize("spoil", [_only_the_first, _reversed])
