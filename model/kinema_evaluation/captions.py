@@ -250,7 +250,10 @@ def _remarks(examination: EvaluationContext, kinds: Sequence[SceneKind], rows: S
     if left_out:
         yield f"Not shown in the model's own clip, so not asked: {', '.join(left_out)}."
     if examination.world.split != "train":
-        yield "Nothing was held out of this model's training, so there is no score on what it never saw."
+        yield (
+            "Nothing was held out of this model's training: all captions that are asked may occur in it, and only "
+            "seeds are new."
+        )
     if not any(row.name == BOUND_SHAPE for row in rows):
         yield "No caption had two objects that differ in shape, so binding could not be asked."
     if sum(kind is SceneKind.SIMPLE for kind in kinds) == len(kinds):

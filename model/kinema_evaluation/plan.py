@@ -53,7 +53,7 @@ _WORLD_SEED: Final = 2**40
 _MOST_SCENES: Final = 40
 NOTHING_SAID: Final = ""
 """The prompt that names nothing of what an input shows; a tenth of the samples of a training have it."""
-SEEN: Final = "seen"
+SEEN: Final = "seen captions, new seeds"
 NEW_COMBINATIONS: Final = "held-out combinations"
 NEW_SPEEDS: Final = "held-out speeds"
 

@@ -1,7 +1,9 @@
 """Is the frame rate a condition: a prompt that is asked for at several rates must show one speed in px per second.
 
 A model that hears nothing of the rate moves objects by as many px per frame at each, so three times as fast at 24 fps
-as at 8. Clips are asked for in words alone: frames that are given would tell the motion from one to the next.
+as at 8. Clips are asked for in words alone: frames that are given would tell the motion from one to the next. Captions
+must fix px per second, so scenes are those of several objects, whose rich captions have words for ranges of speed.
+Simple scenes fix none: they cross the same share of the frame in a clip of any length.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,9 @@ from kinema_world import ClipShape, Scene, SceneKind, Track, Video
 from kinema_world.errors import WorldConfigError
 from kinema_world.motion import straight
 from kinema_world.scene import visible_share
+from kinema_world.vocabulary import SPEEDS, speed_word
 
+TOLD: Final = "speed as told"
 EQUAL: Final = "equal speed"
 OFF: Final = "speed off"
 MEAN: Final = "mean speed"
@@ -29,6 +33,8 @@ TRUE: Final = "true clips"
 _NEAR: Final = 0.2
 # What a clip whose object cannot be read is off by: as much as one in which it stands still.
 _LOST: Final = 1.0
+# By which a speed may lie outside the range of its word: the gaps between ranges are wider.
+_SLACK: Final = 0.15
 _LEAST_FRAMES: Final = 5
 _SHOWN: Final = 3
 
@@ -46,8 +52,8 @@ def examine(examination: EvaluationContext) -> Section:
     if not examination.can(Task.TEXT):
         raise SkippedSection("The model was not trained to make clips from words alone.")
     shapes = _shapes(examination)
-    scenes, simple = _scenes(examination, shapes[config.fps])
-    prompts = [scene.captions.short if simple else scene.captions.rich for scene in scenes]
+    scenes = _scenes(examination, shapes[config.fps])
+    prompts = [scene.captions.rich for scene in scenes]
     asked = {rate: [at_rate(scene, shape) for scene in scenes] for rate, shape in shapes.items()}
     clips = {rate: examination.draw(prompts, [scene.shape for scene in of]) for rate, of in asked.items()}
     measured = {rate: _speeds(asked[rate], clips[rate]) for rate in shapes}
@@ -62,9 +68,9 @@ def examine(examination: EvaluationContext) -> Section:
     return Section(
         title="Frame rates",
         question="Is equal speed in px per second shown at every frame rate?",
-        rows=tuple(_rows(config.fps, measured, truth, deaf, simple=simple)),
+        rows=(*_told_rows(scenes, measured, truth, deaf), *_rows(config.fps, measured, truth, deaf)),
         curves=(_curve(measured, {TRUE: truth, DEAF: deaf}),),
-        remarks=() if simple else (remark,),
+        remarks=(remark,),
         sheets=tuple(_sheets(prompts, clips, measured)),
     )
 
@@ -80,16 +86,20 @@ def _shapes(examination: EvaluationContext) -> dict[int, ClipShape]:
     }
 
 
-def _scenes(examination: EvaluationContext, shape: ClipShape) -> tuple[list[Scene], bool]:
-    """Scenes of objects that move straight ahead, and whether their captions alone fix how fast."""
-    for kind in (SceneKind.SIMPLE, SceneKind.SEVERAL):
-        if kind in examination.world.wanted and shape.frames >= _LEAST_FRAMES:
-            try:
-                world = examination.world_of((kind,), examination.world.split, shape=shape)
-            except WorldConfigError:
-                continue
+def _scenes(examination: EvaluationContext, shape: ClipShape) -> list[Scene]:
+    """Scenes of objects that move straight ahead as fast as their captions say. Raises `SkippedSection`."""
+    if SceneKind.SEVERAL not in examination.world.wanted:
+        raise SkippedSection(
+            "Nothing in the model's world has a speed in px per second that its caption tells: simple scenes cross the "
+            "same share of the frame in a clip of any length. Train on a world with several objects."
+        )
+    if shape.frames >= _LEAST_FRAMES:
+        try:
+            world = examination.world_of((SceneKind.SEVERAL,), examination.world.split, shape=shape)
             if scenes := examination.scenes(world, examination.plan.completions):
-                return scenes, kind is SceneKind.SIMPLE
+                return scenes
+        except WorldConfigError:
+            pass
     raise SkippedSection("Nothing in the model's world moves straight ahead for five frames of its lowest rate.")
 
 
@@ -119,8 +129,13 @@ def _speeds(scenes: Sequence[Scene], clips: Sequence[Video]) -> list[float | Non
 
 
 def _speed(scene: Scene, clip: Video) -> float | None:
-    """Mean speed in px/s of the objects that the caption names, None where one of them cannot be followed."""
+    """Mean speed in px/s of the objects that the caption names.
+
+    None where one of them cannot be followed or there is one more, such as a part of it in another colour.
+    """
     there = objects(clip, scene.shape.fps)
+    if there.keys() - {track.appearance.colour for track in scene.shots[0].tracks}:
+        return None
     speeds = []
     for track in scene.shots[0].tracks:
         measured = velocity(
@@ -138,7 +153,40 @@ def equal(speeds: Sequence[float | None]) -> bool:
     return len(known) == len(speeds) and max(known) <= (1 + _NEAR) * min(known)
 
 
-def _rows(base: int, measured: Speeds, truth: Speeds, deaf: Speeds, *, simple: bool) -> list[Row]:
+def _told_rows(scenes: Sequence[Scene], measured: Speeds, truth: Speeds, deaf: Speeds) -> list[Row]:
+    """At each rate, whether the speed lies within the words of the caption."""
+    rows = []
+    for rate in measured:
+        score, floor, control = (
+            mean([float(_as_told(scene, speed)) for scene, speed in zip(scenes, of[rate], strict=True)])
+            for of in (measured, truth, deaf)
+        )
+        assert score is not None
+        rows.append(
+            Row(
+                name=TOLD,
+                group=f"{rate} fps",
+                meaning="clips whose mean speed lies within the range of the caption's words for speed",
+                score=score,
+                floor=floor,
+                controls={} if control is None else {DEAF: control},
+                unreadable=sum(speed is None for speed in measured[rate]),
+            )
+        )
+    return rows
+
+
+def _as_told(scene: Scene, speed: float | None) -> bool:
+    """Whether a mean speed in px/s lies within the means of the ranges that the objects' words stand for."""
+    words = [speed_word(track.speed) for track in scene.shots[0].tracks if track.speed is not None]
+    if speed is None or None in words:
+        return False
+    ranges = np.array([SPEEDS[str(word)] for word in words]) * scene.shape.side
+    low, high = ranges.mean(axis=0)
+    return bool(low * (1 - _SLACK) <= speed <= high * (1 + _SLACK))
+
+
+def _rows(base: int, measured: Speeds, truth: Speeds, deaf: Speeds) -> list[Row]:
     score, floor, control = (
         mean([float(equal(one)) for one in zip(*of.values(), strict=True)]) for of in (measured, truth, deaf)
     )
@@ -157,11 +205,11 @@ def _rows(base: int, measured: Speeds, truth: Speeds, deaf: Speeds, *, simple: b
     ]
     for rate in measured:
         if rate != base:
-            rows += _at_one(base, rate, (measured, truth, deaf), simple=simple)
+            rows += _at_one(base, rate, (measured, truth, deaf))
     return rows
 
 
-def _at_one(base: int, rate: int, of: tuple[Speeds, Speeds, Speeds], *, simple: bool) -> list[Row]:
+def _at_one(base: int, rate: int, of: tuple[Speeds, Speeds, Speeds]) -> list[Row]:
     """How far the speed at one rate is from that at the model's own."""
     off = [median([_off(a, b) for a, b in zip(one[rate], one[base], strict=True)]) for one in of]
     change = [mean(_changes(one[rate], one[base])) for one in of]
@@ -169,7 +217,6 @@ def _at_one(base: int, rate: int, of: tuple[Speeds, Speeds, Speeds], *, simple: 
         Row,
         name=OFF,
         meaning=f"how far the speed is from that at {base} fps, as a share of it (median of prompts)",
-        bar=_NEAR if simple else None,
         better="lower",
         unit="ratio",
     )

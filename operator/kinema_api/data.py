@@ -79,11 +79,6 @@ class SceneMix(_Mix):
     image: Weight = 0
     """A single frame with one to three objects: trains the task picture."""
 
-    @property
-    def plain(self) -> bool:
-        """Whether only simple scenes have a weight."""
-        return not any(weight for name, weight in self.weights().items() if name != "simple")
-
 
 MAX_CLIP_SIDE: Final = 2048
 """Largest height or width of a clip in pixels. What a model makes is limited by its own config, and by memory."""

@@ -10,20 +10,18 @@ from kinema_model.config import ModelConfig
 from kinema_world import SceneKind, ShapeMix, World, WorldConfig
 from kinema_world.errors import ClipError, WorldError
 from kinema_world.source import WorldSource
-from kinema_world.splits import Split
 
 
 def source_of(data: WorldData, model: ModelConfig) -> WorldSource:
-    """The source of training clips. Simple scenes alone hold nothing out; any other mix is the split "train".
+    """The source of training clips: those of the split "train", so that evaluations have captions it never showed.
 
     Raises:
         BadConfiguration: a kind of scene does not fit these clips, or the model's own shape is not among them.
     """
     kinds = {SceneKind(name): weight for name, weight in data.scenes.weights().items()}
-    split: Split = "all" if data.scenes.plain else "train"
     try:
         shapes = shapes_of(data.shapes, model)
-        return WorldSource(World(WorldConfig(seed=data.seed, split=split, kinds=kinds, shapes=shapes)))
+        return WorldSource(World(WorldConfig(seed=data.seed, split="train", kinds=kinds, shapes=shapes)))
     except WorldError as error:
         raise BadConfiguration(
             f"data.world.scenes and shapes do not fit the clip of the preset {model.preset!r}, {model.frames} "

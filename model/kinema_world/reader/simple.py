@@ -24,6 +24,8 @@ _LEAST_FRAMES: Final = 0.5
 # visible pixels that must agree: a clip in two colours has no colour, not their mean.
 _COLOUR_TOLERANCE: Final = 0.45
 _COLOUR_MAJORITY: Final = 0.6
+# Share of visible pixels that may have one other colour of the palette, as edges of a blurred object do.
+_MOST_OF_ANOTHER: Final = 0.2
 # A shape must travel this share of the shorter side, and mostly along one axis.
 _LEAST_TRAVEL: Final = 0.10
 _AXIS_DOMINANCE: Final = 1.5
@@ -61,7 +63,7 @@ def parse(video: Video) -> Attributes | None:
 def read_colour(pixels: FloatArray, visible: Mask) -> str | None:
     """The palette colour that most of the visible pixels are nearest to.
 
-    `pixels` float (T, H, W, 3), `visible` (T, H, W). None where no colour has a majority.
+    `pixels` float (T, H, W, 3), `visible` (T, H, W). None where no colour has a majority, or a fifth has another one.
     """
     seen = pixels[visible]
     scaled = seen / seen.max(axis=-1, keepdims=True)
@@ -71,7 +73,9 @@ def read_colour(pixels: FloatArray, visible: Mask) -> str | None:
     nearest = np.where(distances.min(axis=1) < _COLOUR_TOLERANCE, distances.argmin(axis=1), len(palette))
     votes = np.bincount(nearest, minlength=len(palette) + 1)[: len(palette)]
     best = int(votes.argmax())
-    return list(COLOURS)[best] if votes[best] >= _COLOUR_MAJORITY * len(seen) else None
+    another = np.delete(votes, best).max()
+    one = votes[best] >= _COLOUR_MAJORITY * len(seen) and another <= _MOST_OF_ANOTHER * len(seen)
+    return list(COLOURS)[best] if one else None
 
 
 def _soft_masks(brightness: FloatArray, visible: Mask) -> FloatArray:

@@ -94,19 +94,6 @@ def test_names_are_those_of_the_model_package() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenes", "plain"),
-    [
-        ({"simple": 1}, True),
-        ({"simple": 0.5, "bounce": 0}, True),
-        ({"simple": 3, "bounce": 0.1}, False),
-        ({"twoShot": 1}, False),
-    ],
-)
-def test_only_simple_scenes_are_plain(scenes: dict[str, float], plain: bool) -> None:
-    assert SceneMix.parse(scenes).plain is plain
-
-
-@pytest.mark.parametrize(
     ("data", "sentence"),
     [
         ({"world": {"scenes": {}}}, NO_SCENE),

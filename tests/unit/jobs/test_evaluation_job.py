@@ -23,6 +23,7 @@ from kinema_api.reports import read_result
 from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EXIT_CODES, TerminationMessage
 from kinema_evaluation import SECTIONS, EvaluationPlan, Report, Row, Score, Section
+from kinema_evaluation.plan import SEEN
 from kinema_evaluation.report import Subject
 from kinema_jobs.evaluate import exported_model as evaluation_report
 from kinema_jobs.evaluate import pod as evaluation
@@ -42,7 +43,7 @@ FIELDS: Final = {"namespace": "team", "name": "trial", "uid": "u", "run": 1, "at
 WORLD: Final = World.fixed(7, 6, 16, 24, 8).config
 
 
-def row(name: str, value: float, group: str = "seen") -> Row:
+def row(name: str, value: float, group: str = SEEN) -> Row:
     return Row(name=name, group=group, meaning="what", score=Score(value=value, low=value - 0.25, clips=4))
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from kinema_evaluation import ContactSheet, Curve, Report, ReportClip, Row, Score, Section
+from kinema_evaluation.plan import SEEN
 from kinema_evaluation.report import Subject
 from kinema_jobs.evaluate.report import HTML_FILE, JSON_FILE, Identity, Origin, document, write_report
 from kinema_jobs.evaluate.report.words import figure, verdict
@@ -27,7 +28,7 @@ def score(value: float) -> Score:
 
 
 def row(value: float, **fields: object) -> Row:
-    return Row.model_validate({"name": "colour", "group": "seen", "meaning": "what", "score": score(value), **fields})
+    return Row.model_validate({"name": "colour", "group": SEEN, "meaning": "what", "score": score(value), **fields})
 
 
 def captions() -> Section:

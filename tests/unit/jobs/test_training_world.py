@@ -63,11 +63,13 @@ def same(one: Scene, other: Scene) -> bool:
 
 
 @pytest.mark.parametrize("data", [{}, {"scenes": {"simple": 1}}, {"scenes": {"simple": 4}}, {"richCaptions": 1}])
-def test_simple_scenes_alone_are_the_world_of_one_shape_with_nothing_held_out(data: dict[str, Any]) -> None:
+def test_simple_scenes_alone_are_those_of_one_shape_that_are_not_held_out(data: dict[str, Any]) -> None:
     shown = world(TINY, seed=7, **data)
     fixed = World.fixed(7, TINY.frames, TINY.height, TINY.width_px, TINY.fps)
-    assert all(same(shown.scene(index), fixed.scene(index)) for index in range(SHOWN))
-    assert not all(belongs(shown.scene(index).shots, "train") for index in range(SHOWN))
+    kept = [index for index in range(SHOWN) if belongs(fixed.scene(index).shots, "train")]
+    assert 0 < len(kept) < SHOWN
+    assert all(same(shown.scene(index), fixed.scene(index)) for index in kept)
+    assert all(belongs(shown.scene(index).shots, "train") for index in range(SHOWN))
 
 
 @pytest.mark.parametrize("name", MIXED)

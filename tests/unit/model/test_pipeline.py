@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kinema_evaluation import EvaluationPlan, Report, evaluate
+from kinema_evaluation.plan import SEEN
 from kinema_model.artefact import save_model
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
@@ -113,7 +114,7 @@ def test_an_evaluation_of_a_real_pipeline_survives_json(pipeline: Pipeline) -> N
     assert Report.model_validate_json(report.model_dump_json()) == report.model_copy(
         update={"sections": {"captions": report.sections["captions"].model_copy(update={"sheets": ()})}}
     )
-    row = report.sections["captions"].row("shape", "seen")
+    row = report.sections["captions"].row("shape", SEEN)
     assert row.score.clips == 8
     assert row.floor is not None
     assert row.floor.value >= 0.95

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kinema_evaluation import Row, Score, Section
-from kinema_evaluation.plan import SECTIONS
+from kinema_evaluation.plan import SECTIONS, SEEN
 from proof.verdicts import BARS, Bar, all_figures, exit_code, judge
 
 
@@ -61,6 +61,6 @@ def test_bars_name_sections_that_exist() -> None:
 
 
 def test_figures_are_named_by_section_group_and_row() -> None:
-    figures = all_figures(sections({("captions", "seen", "everything"): 0.5}))
-    assert figures["captions/seen/everything"] == 0.5
+    figures = all_figures(sections({("captions", SEEN, "everything"): 0.5}))
+    assert figures[f"captions/{SEEN}/everything"] == 0.5
     assert "drift/attributes, last 10 s" in figures

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from kinema_evaluation import Report, Row, ablations, captions, open_length, rates, shots
+from kinema_evaluation.plan import SEEN
 from kinema_jobs.evaluate.report.page import page
 
 JSON_FILE: Final = "report.json"
 HTML_FILE: Final = "report.html"
 _ATTRIBUTES: Final = ("colour", "shape", "direction")
-_SEEN: Final = "seen"
 
 
 # Main rows beside captions, of what was seen in training.
 _FIRST: Final = {
     "drift": (open_length.EVERYTHING, open_length.FIRST, open_length.LAST, open_length.LAWFUL, open_length.NEW),
     "shots": (shots.EVERYTHING, shots.SIZE),
-    "rates": (rates.EQUAL,),
+    "rates": (rates.TOLD, rates.EQUAL),
     "ablations": (captions.EVERYTHING, ablations.IN_FRAME),
 }
 _SETTINGS: Final = (ablations.SHORT, ablations.RICH, ablations.THIS)
@@ -70,7 +70,7 @@ def document(report: Report, origin: Origin) -> dict[str, Any]:
 def summary(report: Report) -> dict[str, dict[str, float | None]]:
     """Accuracy by attribute of captions like those of training, with chance and the reader's own accuracy."""
     section = report.sections.get("captions")
-    rows = {row.name: row for row in section.rows if row.group == _SEEN} if section else {}
+    rows = {row.name: row for row in section.rows if row.group == SEEN} if section else {}
     return {name: _accuracy(rows[name]) for name in _ATTRIBUTES if name in rows}
 
 
@@ -79,7 +79,7 @@ def highlights(report: Report) -> dict[str, dict[str, float | None]]:
     found = {}
     for name, wanted in _FIRST.items():
         for row in report.sections[name].rows if name in report.sections else ():
-            group = row.group if row.group != _SEEN else ""
+            group = row.group if row.group != SEEN else ""
             if row.name in wanted and group in ("", *_SETTINGS, *report.beside):
                 found[f"{name}: {row.name}{f', {group}' if group else ''}"] = _accuracy(row)
     return found
