@@ -11,7 +11,7 @@ from functools import cached_property
 from math import log
 from typing import Final
 
-from kinema_evaluation.bootstrap import mean
+from kinema_evaluation.bootstrap import difference, mean
 from kinema_evaluation.captions import EVERYTHING, marks, read_all
 from kinema_evaluation.plan import EvaluationContext, SkippedSection, true_clips
 from kinema_evaluation.report import ContactSheet, ReportClip, Row, Section
@@ -218,7 +218,7 @@ def _differences(drawn: _Drawn, reference: _Drawn) -> Iterator[Row]:
     """How much more is right than under the reference, clip by clip."""
     against = reference.figures
     for name, values in drawn.figures.items():
-        score = mean([value - against[name][place] for place, value in values.items()])
+        score = difference([value - against[name][place] for place, value in values.items()])
         if score is not None:
             yield Row(
                 name=f"{name}: more than {reference.name}",

@@ -43,6 +43,10 @@ def share(right: Sequence[float], asked: Sequence[float]) -> Score | None:
     marks = np.array(there)
     if np.all((marks[:, 0] >= 0) & (marks[:, 0] <= marks[:, 1])):
         return _proportion(marks)
+    return _resampled(marks)
+
+
+def _resampled(marks: Floats) -> Score:
     drawn = marks[_picks(len(marks))].sum(axis=1)
     return _score(float(marks[:, 0].sum() / marks[:, 1].sum()), drawn[:, 0] / drawn[:, 1], len(marks))
 
@@ -85,6 +89,11 @@ def distance(one: Floats, other: Floats, measure: Callable[[Floats, Floats], flo
 def mean(values: Sequence[float]) -> Score | None:
     """The mean of one value per clip with its interval, Wilson's of values in [0, 1]; None of no clips."""
     return share(values, [1.0] * len(values))
+
+
+def difference(values: Sequence[float]) -> Score | None:
+    """The mean of one difference per clip with its interval, which is no proportion; None of no clips."""
+    return _resampled(np.array([(value, 1.0) for value in values])) if len(values) else None
 
 
 def median(values: Sequence[float]) -> Score | None:

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from kinema_evaluation.bootstrap import mean, median
+from kinema_evaluation.bootstrap import difference, mean, median
 from kinema_evaluation.plan import EvaluationContext, SkippedSection, true_clips
 from kinema_evaluation.report import ContactSheet, Curve, ReportClip, Row, Section
 from kinema_evaluation.tracking import Floats, objects, places, velocity
@@ -212,7 +212,7 @@ def _rows(base: int, measured: Speeds, truth: Speeds, deaf: Speeds) -> list[Row]
 def _at_one(base: int, rate: int, of: tuple[Speeds, Speeds, Speeds]) -> list[Row]:
     """How far the speed at one rate is from that at the model's own."""
     off = [median([_off(a, b) for a, b in zip(one[rate], one[base], strict=True)]) for one in of]
-    change = [mean(_changes(one[rate], one[base])) for one in of]
+    change = [difference(_changes(one[rate], one[base])) for one in of]
     row_of_off = partial(
         Row,
         name=OFF,
