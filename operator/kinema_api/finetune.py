@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from operator import mul
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kinema_api.base import MESSAGE_ERROR, ApiModel, Digest, ResourceName, Uri, cel_rules
@@ -77,6 +78,41 @@ class BaseClip(ApiModel):
         """The same for what prepares clips."""
         frames, rows, columns = self.cell
         return ClipTarget(frames=self.frames, pixels=self.pixels, fps=self.fps, cell=(frames, rows, columns))
+
+
+CODEC_STRIDES: Final = {"pixel": (1, 1, 1), "unshuffle": (4, 2, 2)}
+"""Frames, rows and columns of a latent by codec, as kinema_model.codec.grid.CODECS."""
+MODEL_CONFIG: Final = "kinema.json"
+"""The file of a model's folder that holds its config."""
+MAX_MODEL_CONFIG_BYTES: Final = 1 << 16
+
+
+class _Network(BaseModel):
+    patch_size: Annotated[tuple[int, ...], Field(min_length=3, max_length=3)]
+
+
+class _ModelConfig(BaseModel):
+    """What of a model's config the control plane reads."""
+
+    frames: int
+    height: int
+    width_px: int
+    fps: float
+    codec: str = "pixel"
+    network: _Network
+
+
+def base_clip(config: bytes) -> BaseClip:
+    """The shape of a model's own clip, from its MODEL_CONFIG, which is not trusted.
+
+    Raises:
+        ValueError: it is no config of a model, or of one that this version does not know.
+    """
+    found = _ModelConfig.model_validate_json(config)
+    if found.codec not in CODEC_STRIDES:
+        raise ValueError(f"codec {found.codec[:64]!r} is not known")
+    cell = tuple(map(mul, CODEC_STRIDES[found.codec], found.network.patch_size))
+    return BaseClip(frames=found.frames, pixels=found.height * found.width_px, fps=found.fps, cell=cell)
 
 
 class BaseStatus(ApiModel):

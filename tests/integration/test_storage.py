@@ -93,6 +93,24 @@ async def test_scoped_credentials_reach_their_prefix_and_nothing_else(stores: St
     assert store.get(MINE + "a") == b"1"
 
 
+async def test_what_a_pod_may_read_beside_its_prefix_it_cannot_write(stores: Stores) -> None:
+    store = await stores.for_object("team", None)
+    for prefix in ("models/aa/", "models/bb/"):
+        store.put(f"{prefix}manifest.json", b"{}")
+    pod = open_store(store.location, await stores.scoped_credentials(store, [MINE], 900, ["models/aa/"]))
+    assert pod.get("models/aa/manifest.json") == b"{}"
+    assert [found.key for found in pod.list("models/aa/")] == ["models/aa/manifest.json"]
+    pod.put(MINE + "b", b"1")
+    for refused in (
+        lambda: pod.put("models/aa/manifest.json", b"spoilt"),
+        lambda: pod.put("models/aa/more", b"1"),
+        lambda: pod.get("models/bb/manifest.json"),
+        lambda: list(pod.list("models/")),
+    ):
+        with pytest.raises(StorageDenied):
+            refused()
+
+
 async def test_a_large_file_goes_up_in_parts(stores: Stores, tmp_path: Path) -> None:
     store = await stores.for_object("team", None)
     pod = open_store(store.location, await stores.scoped_credentials(store, [MINE], 900))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from kinema_api import layout
-from kinema_api.errors import BrokenManifest, ObjectMissing
-from kinema_api.finetune import BaseClip, BaseStatus
+from kinema_api.errors import BrokenManifest, ObjectMissing, ObjectTooLarge
+from kinema_api.finetune import MAX_MODEL_CONFIG_BYTES, MODEL_CONFIG, BaseStatus, base_clip
 from kinema_api.manifest import Manifest
 from kinema_api.objectstore import ObjectStore
 from kinema_api.prefix_uri import bucket_and_prefix
 from kinema_api.training import VideoModelTraining
 from kinema_jobs.train.failures import BadConfiguration
-from kinema_jobs.train.shape import own_clip
-from kinema_model.config import MODEL_FILE, ModelConfig
-from kinema_model.errors import ModelError
 
 
 def with_base(training: VideoModelTraining, store: ObjectStore) -> VideoModelTraining:
@@ -41,10 +38,9 @@ def with_base(training: VideoModelTraining, store: ObjectStore) -> VideoModelTra
             )
     try:
         digest = Manifest.read(store, prefix + layout.MANIFEST).digest()
-        own = own_clip(ModelConfig.from_json(store.get(prefix + MODEL_FILE).decode()))
-    except (ObjectMissing, BrokenManifest, ModelError, UnicodeDecodeError) as error:
+        clip = base_clip(store.get(prefix + MODEL_CONFIG, MAX_MODEL_CONFIG_BYTES))
+    except (ObjectMissing, ObjectTooLarge, BrokenManifest, ValueError) as error:
         raise BadConfiguration(f"spec.model.initFrom: {error}") from None
-    clip = BaseClip(frames=own.frames, pixels=own.pixels, fps=own.fps, cell=own.cell)
     base = BaseStatus(digest=digest, uri=f"s3://{store.location.bucket}/{prefix}", clip=clip)
     status = training.status.model_copy(update={"base": base})
     return training.model_copy(update={"status": status})

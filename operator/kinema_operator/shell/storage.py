@@ -147,8 +147,12 @@ class Stores:
             raise type(found.error)(str(found.error))
         return opened.store
 
-    async def scoped_credentials(self, store: ObjectStore, prefixes: Sequence[str], seconds: int) -> StoreCredentials:
+    async def scoped_credentials(
+        self, store: ObjectStore, prefixes: Sequence[str], seconds: int, reads: Sequence[str] = ()
+    ) -> StoreCredentials:
         """Keys that read, write and list below `prefixes` for `seconds` (900 at least), and cannot delete.
+
+        Below `reads` they read and list alone.
 
         Raises:
             StorageDenied: the store's keys may not assume a role, or there is no STS.
@@ -158,7 +162,7 @@ class Stores:
         if opened is None or opened.keys is None:
             raise StorageDenied(f"{store.location.endpoint} has no credentials to derive others from; use an S3 store")
         keys = await asyncio.to_thread(_read_keys, opened.keys)
-        policy = scoped_policy(store.location.bucket, prefixes)
+        policy = scoped_policy(store.location.bucket, prefixes, reads)
         found = opened.finding
         if time.monotonic() >= found.without_sts_until:
             try:

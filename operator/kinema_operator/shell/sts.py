@@ -37,24 +37,25 @@ _WORD: Final = re.compile(r"^[A-Za-z0-9.]{1,64}$")
 _DENIED: Final = {400, 401, 403}
 
 
-def scoped_policy(bucket: str, prefixes: Sequence[str]) -> str:
-    """An inline session policy that allows only to read, write and list below `prefixes`.
+def scoped_policy(bucket: str, prefixes: Sequence[str], reads: Sequence[str] = ()) -> str:
+    """An inline session policy that allows only to read, write and list below `prefixes`, and to read below `reads`.
 
     Raises:
         StorageDenied: it is longer than STS accepts.
     """
-    objects = [f"arn:aws:s3:::{bucket}/{prefix}*" for prefix in prefixes]
+    written, read = ([f"arn:aws:s3:::{bucket}/{prefix}*" for prefix in each] for each in (prefixes, reads))
     statements = [
         {
             "Effect": "Allow",
             "Action": ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
-            "Resource": objects,
+            "Resource": written,
         },
+        *([{"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": read}] if read else []),
         {
             "Effect": "Allow",
             "Action": ["s3:ListBucket"],
             "Resource": [f"arn:aws:s3:::{bucket}"],
-            "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
+            "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in (*prefixes, *reads)]}},
         },
     ]
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))

@@ -15,6 +15,8 @@ class IssueCredentials(Effect):
 
     publishes: str | None = None
     """Digest of the model to publish: the credentials are scoped to its export and its folder. None: for trainers."""
+    reads: tuple[str, ...] = ()
+    """Key prefixes that trainers may also read, but not write."""
 
     urgent: ClassVar[bool] = True
 

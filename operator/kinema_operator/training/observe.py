@@ -25,6 +25,7 @@ from kinema_operator.shell.conditional_writes import ConditionalStores
 from kinema_operator.shell.storage import SecretReader, Stores
 from kinema_operator.shell.store_limits import ask
 from kinema_operator.training import fence, nodes, running_condition, shared
+from kinema_operator.training.bases import find_base
 from kinema_operator.training.objects.secret import expiry, secret_name
 from kinema_operator.training.observed import (
     ExportSeen,
@@ -34,7 +35,7 @@ from kinema_operator.training.observed import (
     Rival,
     StorageProblem,
 )
-from kinema_operator.training.phases import next_attempt, restore, suspension
+from kinema_operator.training.phases import base, next_attempt, restore, suspension
 from kinema_operator.training.plan import sign_of_failure
 from kinema_operator.training.read import read_job, read_pod
 from kinema_operator.training.trainers import Trainers
@@ -67,7 +68,7 @@ class Observer:
         if training.metadata.deletion_timestamp:
             return await self._remains(view)
         if view.wants_new_run or view.between_attempts:
-            return await self._between_attempts(view)
+            return await self._between_attempts(view, cache)
         if training.status.phase in ("Pending", "Training"):
             return await self._attempt(view, pods, cache)
         if training.status.phase == "Evaluating":
@@ -129,7 +130,7 @@ class Observer:
         )
         return seen, pods
 
-    async def _between_attempts(self, view: View) -> Observed:
+    async def _between_attempts(self, view: View, cache: Cache) -> Observed:
         training, status = view.training, view.status
         if training.spec.suspend:
             return await self._resume_point(view) if suspension.asks_what_to_go_on_from(view) else view.seen
@@ -145,9 +146,10 @@ class Observer:
                 resume = ResumePoint(run, 0, None)
             else:
                 resume = await ask(store, _find_resume_point, store, view)
+            found = await find_base(training, cache, store) if base.is_wanted(view) else None
         except StorageError as error:
             return dataclasses.replace(seen, storage_problem=_problem(error))
-        return dataclasses.replace(seen, resume=resume)
+        return dataclasses.replace(seen, resume=resume, base=found)
 
     async def _attempt(self, view: View, pods: list[KubeObject], cache: Cache) -> Observed:
         meta, status = view.training.metadata, view.status

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from kinema_api import layout, names
+from kinema_api.finetune import BaseStatus
 from kinema_api.wire import EvaluationResult, TerminationMessage, TrainerProgress
 from kinema_operator.core.plan import Ref
 
@@ -165,6 +166,15 @@ class ResumePoint:
 
 
 @dataclass(frozen=True)
+class BaseSeen:
+    """The model that a run begins with, or why there is none."""
+
+    found: BaseStatus | None = None
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
 class RunFound:
     """The newest run of a training without a status, as found in the bucket."""
 
@@ -215,6 +225,8 @@ class Observed:
     """Set between two attempts and before a suspension, if the store was read."""
     found: RunFound | None = None
     """Set if a training without a status was found in the bucket."""
+    base: BaseSeen | None = None
+    """Set between attempts of a run with model.initFrom, until its status names the model."""
     cleaned_run: int = 0
     """The last run that this process has cleaned."""
     remains: bool | None = None

@@ -52,7 +52,7 @@ async def credentials_secret(
         at = (training.status.run, training.status.attempt)
         export = layout.export_prefix(layout.attempt_prefix(meta.namespace, meta.name, training.artifacts.uid, *at))
         prefixes = [export, layout.model_prefix(effect.publishes)]
-    credentials = await stores.scoped_credentials(store, prefixes, settings.credentials_seconds)
+    credentials = await stores.scoped_credentials(store, prefixes, settings.credentials_seconds, effect.reads)
     expires = datetime.fromtimestamp(credentials.expires or 0, UTC)
     return storage_secret(training, store.location, credentials, effect.publishes), expires
 

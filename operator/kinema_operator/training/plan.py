@@ -23,6 +23,7 @@ from kinema_operator.training.effects import CloseAttempt, PruneCheckpoints
 from kinema_operator.training.failure import Failure
 from kinema_operator.training.observed import ExportSeen
 from kinema_operator.training.phases import (
+    base,
     cleaning,
     credentials,
     ending,
@@ -104,6 +105,9 @@ def _between_attempts(view: View) -> Plan:
         return Plan(delete=gone, status=status, requeue_after=view.settings.store_probe_seconds)
     if refusal := account_refused(view):
         return Plan(delete=gone, status=view.mark(status, "Running", False, "ServiceAccountNotAllowed", refusal))
+    status = base.resolved(view, status)
+    if view.spec.model.init_from and not status.base:
+        return Plan(delete=gone, status=status, requeue_after=view.settings.store_probe_seconds)
     # Pods and Jobs of the old attempt could still write, or create pods that write.
     if waits := termination.waiting_message(view):
         message = f"Attempt {status.attempt + 1} of run {status.run} waits for the previous one: {waits}"
@@ -153,7 +157,7 @@ def _fix_attempt(view: View, plan: Plan) -> Plan:
         delete=plan.delete,
         status=status,
         events=tuple(events),
-        effects=credentials.renewal(view),
+        effects=credentials.renewal(view) or credentials.of_new_run(view),
         requeue_after=plan.requeue_after,
     )
 

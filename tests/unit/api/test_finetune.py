@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kinema_api.errors import InvalidManifest
-from kinema_api.finetune import ALL_TARGETS, ONE_BASE, BaseClip, BaseStatus, InitFrom, Lora, LoraTarget
+from kinema_api.finetune import ALL_TARGETS, ONE_BASE, BaseClip, BaseStatus, InitFrom, Lora, LoraTarget, base_clip
 from kinema_api.launch import run_base
 from kinema_api.training import (
     FINE_TUNING_RATE,
@@ -20,7 +20,10 @@ from kinema_api.training import (
     Optimization,
     VideoModelTrainingSpec,
 )
+from kinema_jobs.train.shape import own_clip
 from kinema_model.adapters.lora import ATTENTION, FEED_FORWARD, MAX_RANK
+from kinema_model.codec.grid import CODECS, CodecName
+from kinema_model.config import PRESETS
 
 DIGEST = f"sha256:{'a' * 64}"
 CLIP = BaseClip(frames=8, pixels=576, fps=8, cell=(1, 8, 8))
@@ -62,6 +65,18 @@ def test_adapters_need_a_base() -> None:
     with pytest.raises(InvalidManifest, match=LORA_WITHOUT_BASE):
         VideoModelTrainingSpec.parse(spec)
     assert VideoModelTrainingSpec.parse(spec | {"model": BASE}).optimization.lora == Lora()
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("codec", sorted(CODECS))
+def test_the_clip_of_a_base_is_that_of_its_config(name: str, codec: CodecName) -> None:
+    shape = CODECS[codec]
+    model = PRESETS[name]
+    network = model.network.model_copy(
+        update={"out_channels": shape.channels, "in_channels": shape.channels + 1, "patch_size": (1, 4, 4)}
+    )
+    model = model.model_copy(update={"codec": codec, "network": network})
+    assert base_clip(model.to_json().encode()).target == own_clip(model)
 
 
 @pytest.mark.parametrize("lora", [{"rank": 0}, {"rank": 1025}, {"alpha": 0}, {"targets": []}, {"targets": ["to_x"]}])

@@ -6,6 +6,7 @@ import dataclasses
 
 from kinema_operator.core.plan import Effect, Plan
 from kinema_operator.training.effects import IssueCredentials
+from kinema_operator.training.phases import base
 from kinema_operator.training.view import Status, View, change
 
 
@@ -21,8 +22,15 @@ def renewal(view: View) -> tuple[Effect, ...]:
     """Renew the credentials after half of their lifetime."""
     if renewal_wait(view) > 0:
         return ()
-    publishes = view.export.digest if view.status.phase == "Publishing" and view.export else None
-    return (IssueCredentials(publishes),)
+    if view.status.phase == "Publishing":
+        return (IssueCredentials(view.export.digest if view.export else None),)
+    return (IssueCredentials(reads=base.readable(view)),)
+
+
+def of_new_run(view: View) -> tuple[Effect, ...]:
+    """Credentials that are still good for long, but were issued for a run with another base."""
+    reads = base.readable(view)
+    return (IssueCredentials(reads=reads),) if reads and view.status.attempt == 0 and view.status.run > 1 else ()
 
 
 def upkeep(view: View) -> tuple[Effect, ...]:
