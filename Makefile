@@ -117,4 +117,4 @@ gpu-proof: $(STAMP)  ## Train on the whole world and hold the model to its bars;
 lock: $(STAMP)  ## Pin all requirements, with hashes; what is pinned stays as it is (UPGRADE=1: everything anew)
 	@uv pip compile pyproject.toml requirements/encoder.in --all-extras $(LOCK_FLAGS) -o requirements/dev.txt
 	@uv pip compile pyproject.toml --extra operator --extra cli $(LOCK_FLAGS) -o requirements/control-plane.txt
-	@uv pip compile pyproject.toml requirements/encoder.in --extra train --extra serve $(LOCK_FLAGS) -o requirements/worker.txt
+	@uv pip compile pyproject.toml requirements/encoder.in --extra train --extra serve --extra prepare $(LOCK_FLAGS) -o requirements/worker.txt
