@@ -17,6 +17,7 @@ from kinema_cli.gc import gc
 from kinema_cli.generate import generate
 from kinema_cli.get import get
 from kinema_cli.logs import logs
+from kinema_cli.prepare import prepare
 from kinema_cli.run import run
 from kinema_cli.train import train
 from kinema_cli.upload_folder import upload_folder
@@ -36,7 +37,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     sys.exit(TERMINATED)
 
 
-for _command in (train, generate, download, get, logs, run, evaluate, cancel, upload_folder, gc, version):
+for _command in (train, generate, download, get, logs, prepare, run, evaluate, cancel, upload_folder, gc, version):
     main.add_command(_command)
 
 if __name__ == "__main__":

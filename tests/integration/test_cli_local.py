@@ -13,12 +13,15 @@ from click.testing import CliRunner
 from kinema_cli.errors import BadManifest, CommandError
 from kinema_cli.jobs import Job
 from kinema_cli.main import main
+from kinema_dataset.reading import FolderReader
+from kinema_dataset.source import DatasetSource
 from kinema_jobs.clip.media import write_mp4
 from kinema_model.artefact import save_model
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
 from kinema_model.denoiser import VideoDenoiser
 from kinema_world import World
+from unit.jobs.prepare.material import LENIENT, drawn
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +119,42 @@ def test_what_the_model_was_not_trained_for_is_2(model_folder: Path, options: li
     result = CliRunner().invoke(main, ["generate", "a red square", "--local", str(model_folder), *options])
     assert result.exit_code == 2
     assert sentence in result.stderr
+
+
+def test_a_folder_of_videos_is_prepared_here(tmp_path: Path) -> None:
+    videos, out = tmp_path / "my videos & more", tmp_path / "dataset"
+    videos.mkdir()
+    drawn(videos / "one.mp4", frames=40)
+    (videos / "one.txt").write_text("a pattern that moves")
+    (videos / "none.mp4").write_bytes(b"nothing")
+    (videos / "none.txt").write_text("nothing")
+    arguments = ["prepare", "--local", str(videos), "--out", str(out), "--frames", "16", "--size", "96x64", "--json"]
+    lenient = [f"--filter={name}={value}" for name, value in LENIENT.items()]
+    first = CliRunner().invoke(main, [*arguments, *lenient])
+    assert first.exit_code == 0, first.output
+    told = json.loads(first.stdout)
+    assert (told["samples"], told["inputs"]) == (3, 1)
+    assert told["dropped"] == {"damaged or unknown file": 1}
+    assert DatasetSource(FolderReader(Path(told["folder"])), tmp_path / "cache", 0).manifest.digest == told["digest"]
+    assert "my videos &amp; more" in Path(told["report"]).read_text()
+    again = CliRunner().invoke(main, [*arguments, *lenient])
+    assert json.loads(again.stdout)["digest"] == told["digest"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--filter", "minFrames=0"], ["--filter", "minFrames", "greater than or equal to 1"]),
+        (["--filter", "sharp=1"], ["--filter", "sharp"]),
+        (["--captioner", "ftp://x"], ["--captioner", "http(s)://HOST"]),
+        (["--size", "96"], ["--size", "not 2 positive numbers"]),
+        (["--frames", "4"], ["minFrames", "at most 4 frames"]),
+        ([], ["there is no video below"]),
+    ],
+)
+def test_what_cannot_be_prepared_is_2_and_named(tmp_path: Path, options: list[str], words: list[str]) -> None:
+    (tmp_path / "videos").mkdir()
+    arguments = ["prepare", "--local", str(tmp_path / "videos"), "--out", str(tmp_path / "out"), *options]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert all(word in result.output for word in words), result.output

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         _prepare(argv)
     except Exception as error:
         logging.getLogger(__name__).info("Preparing failed", exc_info=not isinstance(error, TrainingFailure))
-        word = termination_message(_meant(error), None)
+        word = termination_message(meant(error), None)
         write_termination_message(word)
         return EXIT_CODES[word.failure_class]
     return 0
@@ -40,7 +40,7 @@ def _prepare(argv: list[str] | None) -> None:
     from kinema_jobs.prepare.settings import PrepareSettings
 
     config = read_config(PrepareConfig, "kinema_jobs.prepare", __doc__, argv)
-    _check(config)
+    check(config)
     settings = PrepareSettings.from_environment()
     # Imported late: a bad configuration is refused before torch is loaded.
     import cv2
@@ -61,7 +61,7 @@ def _prepare(argv: list[str] | None) -> None:
         server.shutdown()
 
 
-def _check(config: PrepareConfig) -> None:
+def check(config: PrepareConfig) -> None:
     """Raises BadConfiguration where no clip could ever be kept."""
     for clips in config.videos:
         least, most = clips.filters.min_frames, config.target.frames
@@ -72,7 +72,7 @@ def _check(config: PrepareConfig) -> None:
             )
 
 
-def _meant(error: Exception) -> Exception:
+def meant(error: Exception) -> Exception:
     """The error with the advice that helps here."""
     if is_out_of_memory(error) and not isinstance(error, TrainingFailure):
         return MemoryExhausted("memory ran out while clips were prepared: raise worker.resources memory")

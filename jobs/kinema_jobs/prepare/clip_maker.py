@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ SCORED_AREA: Final = 640 * 360
 BARS_SHARE: Final = 2.0
 """Frames are decoded at so many times the area of clips: what is left between bars still fills it."""
 EXAMPLE_SIDE: Final = 160
+EXAMPLES: Final = 3
+"""Clips of each outcome of which a frame is kept for the report."""
 SHOWN_SIDE: Final = 512
 """Longest sides of frames for the report, and of those that a captioner sees."""
 SHOWN_FRAMES: Final = 8
@@ -86,7 +89,8 @@ class ClipMaker:
     ask: Ask | None = None
     clips: list[PartClip] = field(default_factory=list)
     _waiting: list[_Kept] = field(default_factory=list)
-    _examples: dict[str, Example] = field(default_factory=dict)
+    _examples: list[Example] = field(default_factory=list)
+    _pictured: Counter[str] = field(default_factory=Counter)
 
     def part(self, path: Path, uri: str, etag: str, window: int, *, picture: bool) -> Part:
         """The outcome of a window of the file at `path`.
@@ -102,7 +106,7 @@ class ClipMaker:
         except InputRefused as error:
             # Of a file that breaks off nothing is used: which of its clips are whole cannot be told.
             return Part(input=uri, etag=etag, windows=windows, refused=error.reason, sentence=str(error)[:1024])
-        examples = tuple(self._examples.values())
+        examples = tuple(self._examples)
         return Part(input=uri, etag=etag, windows=windows, more=more, clips=tuple(self.clips), examples=examples)
 
     def _make(self, video: Video, uri: str, window: int) -> bool:
@@ -164,10 +168,11 @@ class ClipMaker:
         self._example(str(by), segment, frames)
 
     def _example(self, outcome: str, segment: Segment, frames: Frames) -> None:
-        """Keep a frame of the first clip of each outcome for the report."""
-        if outcome not in self._examples:
+        """Keep a frame of the first clips of each outcome for the report."""
+        self._pictured[outcome] += 1
+        if self._pictured[outcome] <= EXAMPLES:
             jpeg = b64encode(jpeg_of(frames[len(frames) // 2], EXAMPLE_SIDE)).decode()
-            self._examples[outcome] = Example(segment=segment, jpeg=jpeg)
+            self._examples.append(Example(segment=segment, jpeg=jpeg))
 
     def _flush(self) -> None:
         """Write the clips that wait into a shard, those without a caption left out."""

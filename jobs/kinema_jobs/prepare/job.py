@@ -196,7 +196,7 @@ class _Prefix:
         summary = Summary(
             uri=self.clips.uri,
             run=self.run,
-            dropped=dict(sorted(joining.dropped.items())),
+            dropped=dict(sorted((+joining.dropped).items())),
             found=dict(made.found),
             clips=joining.clips,
             captions=joining.captions(),

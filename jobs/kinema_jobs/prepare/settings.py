@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from pydantic import Field
 
-from kinema_api import launch
+from kinema_api import launch, objectstore
 from kinema_api.prepare import ENV_CAPTIONER_KEY_FILE, ENV_WORKER
 from kinema_jobs.train.settings import PodSettings
 
@@ -23,3 +24,18 @@ class PrepareSettings(PodSettings):
     """Port of /progress, /metrics and /healthz; 0: any free one."""
     captioner_key_file: Path | None = Field(default=None, validation_alias=ENV_CAPTIONER_KEY_FILE)
     """File with the key of the captioning endpoint, alone in it; None: no key is sent."""
+
+    @classmethod
+    def local(cls, out: Path) -> Self:
+        """The settings of a process without a cluster, whose store is the folder `out`.
+
+        Raises BadConfiguration, as `from_environment`.
+        """
+        os.environ.update(
+            {
+                launch.ENV_TERMINATION_LOG: os.devnull,
+                objectstore.ENV_ENDPOINT: f"file://{out.parent}",
+                objectstore.ENV_BUCKET: out.name or ".",
+            }
+        )
+        return cls.from_environment()

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slow
 
 
 POD_MODULES = (
+    "kinema_jobs.prepare",
     "kinema_jobs.rendezvous",
     "kinema_jobs.serve",
     "kinema_jobs.train",
