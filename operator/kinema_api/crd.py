@@ -86,6 +86,7 @@ KINDS: Final = (
                 wide=True,
                 description="Estimated seconds to the last step.",
             ),
+            Column("Clips", ".status.dataset.samples", "integer", wide=True, description="Recorded clips of the run."),
             Column("Checkpoint", ".status.lastCheckpoint.step", "integer", wide=True, description="Newest checkpoint."),
             Column("Model", ".spec.publish.model", wide=True, description="VideoModel that serves the result."),
         ),

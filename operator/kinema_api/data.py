@@ -9,17 +9,29 @@ from pydantic_core import PydanticCustomError
 
 from kinema_api.base import MESSAGE_ERROR, ApiModel, cel_rules
 from kinema_api.clip import FrameRate
-from kinema_api.recorded import MAX_PREFIXES, RecordedClips, Share, Weight
+from kinema_api.recorded import MAX_PREFIXES, CaptionEndpoint, RecordedClips, Share, Weight
 
 NO_SCENE: Final = "no kind of scene has a weight above 0: give at least one, such as simple: 1"
 NO_TASK: Final = "no task has a weight above 0: give at least one, such as text: 1"
 NO_DATA: Final = "there is nothing to train on: give world, videos, or both"
 NO_WEIGHT: Final = "neither the world nor a folder of videos has a weight above 0: give one of them a weight, such as 1"
 SAME_FOLDER: Final = "two entries of videos have the same uri: give each folder once"
-MAX_URI_CHARACTERS: Final = 512
-"""Most characters of all folders together: the session policy of the pods that read them has at most 2,048 bytes."""
+MAX_URI_BYTES: Final = 512
+"""Most bytes of all folders together: the session policy of the pods that read them has at most 2,048 bytes."""
 LONG_FOLDERS: Final = (
-    f"the uris of videos have more than {MAX_URI_CHARACTERS} characters together: use fewer folders, or shorter names"
+    f"the uris of videos have more than {MAX_URI_BYTES} bytes together: use fewer folders, or shorter names"
+)
+
+
+TWO_ENDPOINTS: Final = (
+    "the folders of videos name two captioning endpoints or keys: give captions.endpoint the same url and secretRef in "
+    "each of them"
+)
+_ENDPOINT: Final = "v.captions.endpoint"
+_OTHER: Final = "other.captions.endpoint"
+_SAME_KEY: Final = (
+    f"has({_ENDPOINT}.secretRef) == has({_OTHER}.secretRef) && "
+    f"(!has({_ENDPOINT}.secretRef) || {_ENDPOINT}.secretRef.name == {_OTHER}.secretRef.name)"
 )
 
 
@@ -168,7 +180,12 @@ class Data(ApiModel):
                 NO_WEIGHT,
             ),
             ("self.videos.all(v, self.videos.exists_one(other, other.uri == v.uri))", SAME_FOLDER),
-            (f"self.videos.map(v, size(v.uri)).sum() <= {MAX_URI_CHARACTERS}", LONG_FOLDERS),
+            (f"self.videos.map(v, size(bytes(v.uri))).sum() <= {MAX_URI_BYTES}", LONG_FOLDERS),
+            (
+                f"self.videos.all(v, !has({_ENDPOINT}) || self.videos.all(other, !has({_OTHER}) || "
+                f"{_ENDPOINT}.url == {_OTHER}.url && {_SAME_KEY}))",
+                TWO_ENDPOINTS,
+            ),
         )
     )
 
@@ -176,7 +193,7 @@ class Data(ApiModel):
     """The built-in synthetic world."""
     videos: Annotated[tuple[RecordedClips, ...], Field(max_length=MAX_PREFIXES)] = ()
     """Folders of recorded clips in the training's store, which are prepared before the first attempt. Their uris have
-    at most 512 characters together."""
+    at most 512 bytes together."""
     rich_captions: Share = 0.5
     """Share of recorded clips that are shown with their rich caption, the others with the short one."""
     tasks: TaskMix = TaskMix(text=1)
@@ -191,6 +208,16 @@ class Data(ApiModel):
             raise PydanticCustomError(MESSAGE_ERROR, NO_WEIGHT)
         if len(set(uris)) < len(uris):
             raise PydanticCustomError(MESSAGE_ERROR, SAME_FOLDER)
-        if sum(map(len, uris)) > MAX_URI_CHARACTERS:
+        if sum(len(uri.encode()) for uri in uris) > MAX_URI_BYTES:
             raise PydanticCustomError(MESSAGE_ERROR, LONG_FOLDERS)
+        if len({(found.url, found.secret_ref) for found in self._endpoints()}) > 1:
+            raise PydanticCustomError(MESSAGE_ERROR, TWO_ENDPOINTS)
         return self
+
+    def _endpoints(self) -> list[CaptionEndpoint]:
+        return [clips.captions.endpoint for clips in self.videos if clips.captions.endpoint]
+
+    @property
+    def captioner(self) -> CaptionEndpoint | None:
+        """The captioning endpoint of the folders, of which there is one at most."""
+        return next(iter(self._endpoints()), None)

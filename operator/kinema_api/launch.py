@@ -16,12 +16,13 @@ from kinema_api import names, objectstore
 from kinema_api.evaluation import Evaluation
 from kinema_api.finetune import BaseStatus, RunBase
 from kinema_api.prefix_uri import bucket_and_prefix
-from kinema_api.prepare import ClipTarget, PrepareConfig, RunDataset
+from kinema_api.prepare import ENV_CAPTIONER_KEY_FILE, ClipTarget, PrepareConfig, RunDataset
 from kinema_api.run import LEAST_GRACE_SECONDS, EvaluationConfig, PublicationConfig, RunConfig
 from kinema_api.training import PATCH_SIDE, PRESET_CLIPS, ModelChoice, ModelOverrides, VideoModelTraining
 
 STORE_ROLE: Final = "rendezvous"
 TRAINER_ROLE: Final = "trainer"
+PREPARER_ROLE: Final = "preparer"
 EVALUATOR_ROLE: Final = "evaluator"
 PUBLISHER_ROLE: Final = "publisher"
 SERVER_ROLE: Final = "server"
@@ -67,6 +68,8 @@ class Site:
     """Allow commits on a store without conditional writes."""
     ca_file: str = ""
     """CA certificates (PEM) to trust for the store; the file may be missing."""
+    captioner_key_file: str = ""
+    """File with the key of the captioning endpoint; empty: no key is sent."""
     dataset_cache_bytes: int | None = None
     """Most bytes of recorded clips on a trainer's disk; None: its own default."""
 
@@ -176,11 +179,25 @@ def training_app(training: VideoModelTraining, config: RunConfig, site: Site) ->
     )
 
 
+def preparation_app(config: PrepareConfig, site: Site, workers: int) -> specs.AppDef:
+    """The processes that prepare a run's recorded clips."""
+    payload = config.model_dump_json(by_alias=True, exclude_none=True)
+    name = names.preparation_name(config.name, config.run)
+    app = _processes(config, site, name, PREPARER_ROLE, "kinema_jobs.prepare", payload)
+    (role,) = app.roles
+    role.num_replicas = workers
+    role.port_map = {"progress": site.progress_port}
+    role.env[ENV_PROGRESS_PORT] = str(site.progress_port)
+    if site.captioner_key_file:
+        role.env[ENV_CAPTIONER_KEY_FILE] = site.captioner_key_file
+    return app
+
+
 def publication_app(config: PublicationConfig, site: Site) -> specs.AppDef:
     """The process that verifies and copies an attempt's model."""
     name = names.publication_job_name(config.name, config.run, config.attempt)
     payload = config.model_dump_json(by_alias=True)
-    return _single_process(config, site, name, PUBLISHER_ROLE, "kinema_jobs.train.publication", payload)
+    return _processes(config, site, name, PUBLISHER_ROLE, "kinema_jobs.train.publication", payload)
 
 
 def evaluation_app(config: EvaluationConfig, site: Site) -> specs.AppDef:
@@ -188,11 +205,16 @@ def evaluation_app(config: EvaluationConfig, site: Site) -> specs.AppDef:
     name = names.evaluation_job_name(config.name, config.run, config.attempt)
     payload = config.model_dump_json(by_alias=True, exclude_none=True)
     # The image is that of the attempt and may be older: then it has the process under this name only.
-    return _single_process(config, site, name, EVALUATOR_ROLE, "kinema_jobs.train.evaluation", payload)
+    return _processes(config, site, name, EVALUATOR_ROLE, "kinema_jobs.train.evaluation", payload)
 
 
-def _single_process(
-    config: PublicationConfig | EvaluationConfig, site: Site, name: str, role: str, module: str, payload: str
+def _processes(
+    config: PrepareConfig | PublicationConfig | EvaluationConfig,
+    site: Site,
+    name: str,
+    role: str,
+    module: str,
+    payload: str,
 ) -> specs.AppDef:
     process = specs.Role(
         name=role,

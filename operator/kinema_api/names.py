@@ -40,6 +40,8 @@ LABEL_RUN: Final = f"{GROUP}/run"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
 LABEL_STORE_KEYS: Final = f"{GROUP}/store-keys"
 """Value "true" on Secrets with keys of an object store. A spec can name only Secrets with this label."""
+LABEL_API_KEY: Final = f"{GROUP}/api-key"
+"""Value "true" on Secrets with the key of a captioning endpoint. A spec can name only Secrets with this label."""
 LABEL_MODEL: Final = f"{GROUP}/model"
 LABEL_DIGEST: Final = f"{GROUP}/digest"
 """Value: the first 12 hex digits of a model digest."""
@@ -58,6 +60,7 @@ LABEL_MONITORING: Final = f"{GROUP}/monitoring"
 
 COMPONENT_TRAINER: Final = "trainer"
 COMPONENT_STORE: Final = "rendezvous"
+COMPONENT_PREPARER: Final = "preparer"
 COMPONENT_EVALUATOR: Final = "evaluator"
 COMPONENT_PUBLISHER: Final = "publisher"
 COMPONENT_SERVER: Final = "server"
@@ -86,6 +89,8 @@ POD_INFO_LEASES_OVER: Final = "leases-over"
 """1: when the pod was created, no responding trainer had heard the previous rendezvous pod for a lease's duration."""
 STORAGE_CREDENTIALS_KEY: Final = "credentials.json"
 STORAGE_CA_KEY: Final = "ca.crt"
+STORAGE_CAPTIONER_KEY: Final = "captioner-key"
+"""The key of the captioning endpoint, among the storage keys of the pods that prepare clips."""
 SCRATCH_DIR: Final = "/tmp"  # noqa: S108 - an emptyDir of the pod
 TERMINATION_LOG: Final = "/dev/termination-log"
 
@@ -136,6 +141,11 @@ def job_name(training: str, run: int, attempt: int) -> str:
     return f"{training}-r{run}-a{attempt}"
 
 
+def preparation_name(training: str, run: int) -> str:
+    """Name of the Indexed Job that prepares the recorded clips of a run, and of the NetworkPolicy around its pods."""
+    return f"{training}-r{run}-prepare"
+
+
 def evaluation_job_name(training: str, run: int, attempt: int) -> str:
     """Name of the Job that evaluates the model of one attempt."""
     return f"{job_name(training, run, attempt)}-evaluation"
@@ -173,6 +183,11 @@ def publication_secret_name(training: str) -> str:
     Names of trainings have no dots, so it differs from every `storage_secret_name`.
     """
     return f"{training}.publication-storage"
+
+
+def preparation_secret_name(training: str) -> str:
+    """Name of the Secret of the pods that prepare a training's recorded clips; see `publication_secret_name`."""
+    return f"{training}.preparation-storage"
 
 
 def network_policy_name(training: str) -> str:

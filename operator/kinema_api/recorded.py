@@ -10,7 +10,7 @@ from typing import Annotated, Final, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kinema_api.base import MESSAGE_ERROR, ApiModel, Matches, SecretName, cel_rules
+from kinema_api.base import MESSAGE_ERROR, ApiModel, DoesNotMatch, Matches, SecretName, cel_rules
 from kinema_api.prefix_uri import PrefixUri
 
 MAX_PREFIXES: Final = 8
@@ -94,7 +94,14 @@ class ClipFilters(ApiModel):
 class RecordedClips(ApiModel):
     """Videos, images and WebDataset tars below one prefix."""
 
-    uri: PrefixUri
+    uri: Annotated[
+        PrefixUri,
+        DoesNotMatch(
+            r"""[*?$"\\]""",
+            "the uri of clips holds no *, ?, $, quotation marks and backslashes, since storage keys are limited to it: "
+            "rename the folder",
+        ),
+    ]
     """s3://BUCKET/PREFIX/ in the training's store. In the operator's own store, only prefixes below inputs/NAMESPACE/
     and shared/ are allowed."""
     captions: ClipCaptions = ClipCaptions()

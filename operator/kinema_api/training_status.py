@@ -20,7 +20,9 @@ from kinema_api.finetune import BaseStatus
 from kinema_api.prepare import PreparedDataset
 from kinema_api.recorded import MAX_PREFIXES
 
-TrainingPhase = Literal["Pending", "Training", "Evaluating", "Publishing", "Succeeded", "Failed", "Suspended"]
+TrainingPhase = Literal[
+    "Pending", "Preparing", "Training", "Evaluating", "Publishing", "Succeeded", "Failed", "Suspended"
+]
 FailureClass = Literal[
     "preemption", "out_of_memory", "numerics", "hardware", "stall", "network", "user_error", "unknown"
 ]
@@ -32,7 +34,7 @@ class NodeCount(ApiModel):
     desired: int = 0
     """Desired nodes."""
     ready: int = 0
-    """Nodes that have joined the current rendezvous round."""
+    """Nodes that have joined the current rendezvous round; while clips are prepared, pods that prepare them."""
 
 
 class Progress(ApiModel):
@@ -130,8 +132,8 @@ class VideoModelTrainingStatus(ApiModel):
     observed_generation: int = 0
     """metadata.generation that this status was computed from."""
     conditions: Conditions = ()
-    """Accepted, Running, Evaluated, Succeeded, Failed, Suspended; for tools Ready, Reconciling, Stalled; and Refused
-    (the API server refused an object that the operator wrote)."""
+    """Accepted, Prepared, Running, Evaluated, Succeeded, Failed, Suspended; for tools Ready, Reconciling, Stalled; and
+    Refused (the API server refused an object that the operator wrote)."""
     run: int = 0
     """Number of the current run; a new spec.runId starts the next."""
     run_id: ShortText | None = None

@@ -10,6 +10,7 @@ import click
 
 from kinema_api.names import (
     COMPONENT_EVALUATOR,
+    COMPONENT_PREPARER,
     COMPONENT_PUBLISHER,
     COMPONENT_SERVER,
     COMPONENT_TRAINER,
@@ -27,7 +28,7 @@ from kinema_cli.output import Output, printable
 if TYPE_CHECKING:
     from kinema_cli.cluster import Cluster
 
-_WORKING: Final = (COMPONENT_TRAINER, COMPONENT_EVALUATOR, COMPONENT_PUBLISHER)
+_WORKING: Final = (COMPONENT_PREPARER, COMPONENT_TRAINER, COMPONENT_EVALUATOR, COMPONENT_PUBLISHER)
 _STARTED: Final = ("Running", "Succeeded", "Failed")
 
 
@@ -40,7 +41,7 @@ _STARTED: Final = ("Running", "Succeeded", "Failed")
 def logs(name: str, follow: bool, rank: int | None, where: ClusterOptions, output: Output) -> None:
     """Print the logs of the workers of the training NAME (of its newest attempt), else of the servers of model NAME.
 
-    The pods that measure and publish a training's model are among them.
+    The pods that prepare its clips, and that measure and publish its model, are among them.
 
     With several pods each line starts with its pod's name; with --json each line is an object.
     """

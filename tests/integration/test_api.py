@@ -103,7 +103,7 @@ REFUSED = [
     (TRAINING, "spec.data.videos", [{"uri": "s3://kinema/a/../b/"}], "a folder's uri is s3://BUCKET/PREFIX/"),
     (TRAINING, "spec.data.videos", [{"uri": CLIPS}, {"uri": CLIPS}], "have the same uri: give each folder once"),
     (TRAINING, "spec.data.videos", [{"uri": f"s3://kinema/{n}/"} for n in range(9)], "must have at most 8 items"),
-    (TRAINING, "spec.data.videos", [{"uri": f"s3://kinema/{n}{'x' * 300}/"} for n in "ab"], "more than 512 characters"),
+    (TRAINING, "spec.data.videos", [{"uri": f"s3://kinema/{n}{'x' * 300}/"} for n in "ab"], "more than 512 bytes"),
     (TRAINING, "spec.data.videos", [{"uri": CLIPS, "filters": {"minMotion": 0.3}}], "lower minMotion"),
     (TRAINING, "spec.data.videos", [{"uri": CLIPS, "filters": {"minBrightness": 1}}], "lower minBrightness"),
     (

@@ -29,6 +29,7 @@ from kinema_api.objectstores import open_store
 from kinema_jobs.local.site import local_site
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell.storage import Stores
+from kinema_operator.training.scope import Scope
 from stage.trainers import Trainers, tiny_training
 
 pytestmark = pytest.mark.timeout(600)
@@ -70,7 +71,7 @@ async def problem_of(stores: Stores, spec: ArtifactStore | None) -> str | None:
     """What is wrong with a store by the operator's check, by STS and by a write; None: nothing."""
     try:
         store = await stores.checked("team", spec)
-        assert (await stores.scoped_credentials(store, ["trainings/team/a/u/"], 900)).session_token
+        assert (await stores.scoped_credentials(store, Scope(("trainings/team/a/u/",)), 900)).session_token
         store.put("trainings/team/a/u/a", b"1")
     except StorageError as error:
         return str(error)

@@ -17,6 +17,7 @@ from kinema_api.objectstore import StoreCredentials
 from kinema_api.objectstores import open_store
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell.storage import MAX_POLICY_BYTES, SecretMissing, Stores, scoped_policy
+from kinema_operator.training.scope import Scope
 
 KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
 BUCKET = "scoped"
@@ -65,7 +66,7 @@ def stores(minio_endpoint: str, tmp_path: Path) -> Stores:
 async def test_scoped_credentials_reach_their_prefix_and_nothing_else(stores: Stores, minio_endpoint: str) -> None:
     store = await stores.checked("team", None)
     store.put(OTHER + "secret", b"not yours")
-    keys = await stores.scoped_credentials(store, [MINE], 900)
+    keys = await stores.scoped_credentials(store, Scope((MINE,)), 900)
     assert keys.session_token
     assert keys.expires is not None
     assert 0 < keys.expires - time.time() <= 905
@@ -97,7 +98,9 @@ async def test_what_a_pod_may_read_beside_its_prefix_it_cannot_write(stores: Sto
     store = await stores.for_object("team", None)
     for prefix in ("models/aa/", "models/bb/"):
         store.put(f"{prefix}manifest.json", b"{}")
-    pod = open_store(store.location, await stores.scoped_credentials(store, [MINE], 900, ["models/aa/"]))
+    pod = open_store(
+        store.location, await stores.scoped_credentials(store, Scope((MINE,), browse=("models/aa/",)), 900)
+    )
     assert pod.get("models/aa/manifest.json") == b"{}"
     assert [found.key for found in pod.list("models/aa/")] == ["models/aa/manifest.json"]
     pod.put(MINE + "b", b"1")
@@ -113,7 +116,7 @@ async def test_what_a_pod_may_read_beside_its_prefix_it_cannot_write(stores: Sto
 
 async def test_a_large_file_goes_up_in_parts(stores: Stores, tmp_path: Path) -> None:
     store = await stores.for_object("team", None)
-    pod = open_store(store.location, await stores.scoped_credentials(store, [MINE], 900))
+    pod = open_store(store.location, await stores.scoped_credentials(store, Scope((MINE,)), 900))
     large = tmp_path / "large"
     large.write_bytes(b"x" * (12 << 20))
     pod.put_file(MINE + "large", large)
@@ -143,7 +146,7 @@ async def test_what_is_wrong_with_a_store_is_named(stores: Stores, minio_endpoin
     denied = Stores(Settings(), secrets)
     store = await denied.for_object("team", wrong)
     with pytest.raises(StorageDenied, match="AssumeRole"):
-        await denied.scoped_credentials(store, [MINE], 900)
+        await denied.scoped_credentials(store, Scope((MINE,)), 900)
     with pytest.raises(StorageDenied):
         await denied.checked("team", wrong)
     secrets.secrets["right"] = {"accessKey": "kinema-test", "secretKey": "kinema-test-secret"}
@@ -154,11 +157,11 @@ async def test_what_is_wrong_with_a_store_is_named(stores: Stores, minio_endpoin
     with pytest.raises(StorageUnreachable):
         await denied.checked("team", away)
     with pytest.raises(StorageUnreachable):
-        await denied.scoped_credentials(await denied.for_object("team", away), [MINE], 900)
+        await denied.scoped_credentials(await denied.for_object("team", away), Scope((MINE,)), 900)
 
 
 def test_the_longest_names_fit_into_a_session_policy() -> None:
     longest = f"trainings/{'n' * 63}/{'t' * 40}/{'u' * 36}/"
-    assert len(scoped_policy("b" * 63, [longest])) < MAX_POLICY_BYTES
+    assert len(scoped_policy("b" * 63, Scope((longest,)))) < MAX_POLICY_BYTES
     with pytest.raises(StorageDenied, match="shorter names"):
-        scoped_policy("b" * 63, [longest] * 8)
+        scoped_policy("b" * 63, Scope((longest,) * 8))

@@ -22,6 +22,7 @@
   "KINEMA_STORE_CA_BUNDLE" .Values.store.caBundle
   "KINEMA_STORE_CREDENTIALS_FILE" "/var/run/kinema/store/credentials.json"
   "KINEMA_ALLOWED_STORES" (ternary (.Values.allowedStores | toJson) "" (not (empty .Values.allowedStores)))
+  "KINEMA_ALLOWED_CAPTION_ENDPOINTS" (ternary (.Values.allowedCaptionEndpoints | toJson) "" (not (empty .Values.allowedCaptionEndpoints)))
   "KINEMA_ALLOWED_SERVICE_ACCOUNTS" (ternary (.Values.allowedServiceAccounts | toJson) "" (not (empty .Values.allowedServiceAccounts)))
   "KINEMA_ALLOW_WEAK_FENCE" (ternary "true" "" .Values.store.allowWeakFence)
   "KINEMA_STORE_GENERATED_SECRET" (ternary "kinema-store" "" (and .Values.minio.enabled (not .Values.store.accessKey)))

@@ -149,6 +149,17 @@ def store_egress(endpoint: str) -> dict[str, Any]:
     return rule
 
 
+def endpoint_egress(url: str) -> dict[str, Any]:
+    """Egress to the host and port of `http(s)://host[:port][/path]`, as `store_egress`. Raises StoreUnusable."""
+    return store_egress(origin_of(url))
+
+
+def origin_of(url: str) -> str:
+    """`http(s)://host[:port]` of a URL with a path."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
+
+
 def store_egresses(endpoints: Iterable[str]) -> list[dict[str, Any]]:
     """One rule per valid endpoint, in a stable order; invalid ones are left out."""
     rules = []

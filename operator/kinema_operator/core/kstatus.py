@@ -43,7 +43,7 @@ _ENDED_BADLY: Final[Mapping[str, frozenset[str]]] = {
 }
 _RESTS: Final = "Suspended"
 _TELLING: Final[Mapping[str, Sequence[str]]] = {
-    training.KIND: ("Failed", "Suspended", "Running", "Evaluated", "Accepted"),
+    training.KIND: ("Failed", "Suspended", "Running", "Evaluated", "Prepared", "Accepted"),
     serving.KIND: ("Resolved", "Available"),
     generation.KIND: ("Failed", "Cancelled", "Accepted", "Scheduled", "Running"),
 }

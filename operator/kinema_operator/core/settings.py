@@ -105,6 +105,8 @@ class Settings(BaseSettings):
     allowed_stores: tuple[str, ...] = ()
     """Stores that specs may name in addition to the default one, as a JSON list of https://HOST:PORT; `*` stands for
     one label of a host, or for any port. The API server and metadata services are never allowed."""
+    allowed_caption_endpoints: tuple[str, ...] = ()
+    """Captioning endpoints that trainings may name, as a JSON list like that of stores."""
     allowed_service_accounts: tuple[ObjectName, ...] = ()
     """Service accounts that trainers may run as (podTemplate.serviceAccountName), as a JSON list of names; their
     tokens are never mounted. The admission policy of the chart has the same list."""

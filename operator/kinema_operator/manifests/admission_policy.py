@@ -136,9 +136,11 @@ _VALIDATIONS: Final = (
     ),
     (
         "(variables.account in ['', 'default'] || variables.resource == 'jobs' && "
-        f"variables.component == '{names.COMPONENT_TRAINER}' && variables.account in {ACCOUNTS}) && "
+        f"variables.component in ['{names.COMPONENT_TRAINER}', '{names.COMPONENT_PREPARER}'] && "
+        f"variables.account in {ACCOUNTS}) && "
         "(!has(variables.pod.containers) || variables.pod.?automountServiceAccountToken.orValue(true) == false)",
-        "pods of Kinema's operator have no token, and no service account but trainers one of allowedServiceAccounts",
+        "pods of Kinema's operator have no token, and no service account but trainers, and what prepares "
+        "their clips, one of allowedServiceAccounts",
     ),
     (
         "!variables.pod.?hostNetwork.orValue(false) && !variables.pod.?hostPID.orValue(false) && "

@@ -7,33 +7,40 @@ limited to a training's prefixes and does not allow deletion. The administrator 
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from kinema_api import names
 from kinema_api.base import ArtifactStore
 from kinema_api.errors import StorageDenied, StorageError, StorageUnreachable, StsMissing
-from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreKey
+from kinema_api.objectstore import ObjectStore, StoreCredentials
 from kinema_api.objectstores import open_store
 from kinema_api.storehttp import StoreHttp
 from kinema_operator.core.egress import StoreNotAllowed, require_allowed
-from kinema_operator.core.errors import Denied
 from kinema_operator.core.settings import Settings
-from kinema_operator.core.stores import SECRETS_ROLE, store_location
+from kinema_operator.core.stores import store_location
 from kinema_operator.shell.fenced import FencedStore
+from kinema_operator.shell.secrets import (
+    SecretMissing,
+    SecretReader,
+    api_key,
+    store_keys,
+)
 from kinema_operator.shell.store_limits import LINE_SECONDS, OWN_SLOTS, TENANT_SLOTS, StoreLimit, ask
-from kinema_operator.shell.sts import MAX_POLICY_BYTES, assume_role, scoped_policy
+from kinema_operator.shell.sts import MAX_POLICY_BYTES, Prefixes, assume_role, scoped_policy
 
-__all__ = ["MAX_POLICY_BYTES", "SecretMissing", "StoreNotAllowed", "StoreSource", "Stores", "scoped_policy"]
-
-ACCESS_KEY: Final = "accessKey"
-SECRET_KEY: Final = "secretKey"
+__all__ = [
+    "MAX_POLICY_BYTES",
+    "SecretMissing",
+    "SecretReader",
+    "StoreNotAllowed",
+    "StoreSource",
+    "Stores",
+    "scoped_policy",
+]
 
 SECRET_TTL_SECONDS: Final = 60.0
 """A Secret that a spec names is read again after this long, since its keys may change."""
@@ -45,28 +52,6 @@ WITHOUT_STS_SECONDS: Final = 600.0
 """A store without STS is not asked for it again within this time."""
 MAX_OPENED: Final = 256
 """Most open stores; beyond it the least recently used ones are closed."""
-
-
-class SecretMissing(StorageError):
-    """The Secret with a store's keys does not exist or lacks a key. It may yet appear."""
-
-
-class SecretNotMarked(StorageError):
-    """The Secret that a spec names lacks the label for keys of a store, so it may be any Secret of the namespace."""
-
-
-class SecretUnusable(StorageError):
-    """The Secret with a store's keys has an invalid key."""
-
-
-_KEY: Final = TypeAdapter(StoreKey)
-
-
-class SecretReader(Protocol):
-    """The part of the API client that is needed here."""
-
-    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
-        """One object by its name, or None."""
 
 
 class StoreSource(Protocol):
@@ -147,12 +132,12 @@ class Stores:
             raise type(found.error)(str(found.error))
         return opened.store
 
-    async def scoped_credentials(
-        self, store: ObjectStore, prefixes: Sequence[str], seconds: int, reads: Sequence[str] = ()
-    ) -> StoreCredentials:
-        """Keys that read, write and list below `prefixes` for `seconds` (900 at least), and cannot delete.
+    async def api_key(self, namespace: str, name: str) -> str:
+        """The key of a captioning endpoint that a spec names. Raises as `secrets.api_key` does."""
+        return await api_key(self._client, namespace, name)
 
-        Below `reads` they read and list alone.
+    async def scoped_credentials(self, store: ObjectStore, scope: Prefixes, seconds: int) -> StoreCredentials:
+        """Keys that allow what `scope` says for `seconds` (900 at least), and cannot delete.
 
         Raises:
             StorageDenied: the store's keys may not assume a role, or there is no STS.
@@ -162,7 +147,7 @@ class Stores:
         if opened is None or opened.keys is None:
             raise StorageDenied(f"{store.location.endpoint} has no credentials to derive others from; use an S3 store")
         keys = await asyncio.to_thread(_read_keys, opened.keys)
-        policy = scoped_policy(store.location.bucket, prefixes, reads)
+        policy = scoped_policy(store.location.bucket, scope)
         found = opened.finding
         if time.monotonic() >= found.without_sts_until:
             try:
@@ -192,7 +177,7 @@ class Stores:
         location = store_location(artifact_store, self._settings)
         keys: StoreCredentials | Path | None = self._settings.store_credentials_file
         if artifact_store:
-            keys = await self._keys_of(namespace, artifact_store)
+            keys = await store_keys(self._client, namespace, artifact_store.secret_ref.name)
         if found and found.keys == keys:
             # With the same keys, keep the connections and the result of the check.
             opened = replace(found, read_at=time.monotonic())
@@ -219,34 +204,6 @@ class Stores:
             at: call_limit for at, call_limit in self._call_limits.items() if at in known or not call_limit.idle
         }
 
-    async def _keys_of(self, namespace: str, artifact_store: ArtifactStore) -> StoreCredentials:
-        name = artifact_store.secret_ref.name
-        try:
-            secret = await self._client.get("Secret", namespace, name)
-        except Denied:
-            raise StorageDenied(
-                f"the operator may not read Secret {name!r} of namespace {namespace!r}: let an administrator bind "
-                f"ClusterRole {SECRETS_ROLE} to the operator's service account in that namespace"
-            ) from None
-        if secret is None:
-            raise SecretMissing(
-                f"Secret {name!r} does not exist in namespace {namespace!r}: create it with the keys "
-                f"{ACCESS_KEY} and {SECRET_KEY}"
-            )
-        if ((secret.get("metadata") or {}).get("labels") or {}).get(names.LABEL_STORE_KEYS) != "true":
-            raise SecretNotMarked(
-                f"Secret {name!r} in namespace {namespace!r} is not labelled as credentials of a store: if it has "
-                "them, "
-                f"kubectl label secret {name} -n {namespace} {names.LABEL_STORE_KEYS}=true"
-            )
-        data = secret.get("data") or {}
-        for key in (ACCESS_KEY, SECRET_KEY):
-            if not data.get(key):
-                raise SecretMissing(f"Secret {name!r} in namespace {namespace!r} lacks the key {key}: add it")
-        return StoreCredentials(
-            access_key=_key(data, ACCESS_KEY, name, namespace), secret_key=_key(data, SECRET_KEY, name, namespace)
-        )
-
 
 async def _turn(asking: asyncio.Lock, endpoint: str) -> None:
     """Acquire the lock within LINE_SECONDS, so that reconciles do not wait for an unresponsive store."""
@@ -262,18 +219,6 @@ async def _turn(asking: asyncio.Lock, endpoint: str) -> None:
 
 def _scope(namespace: str, artifact_store: ArtifactStore | None) -> Scope:
     return (namespace if artifact_store else "", artifact_store)
-
-
-def _key(data: Mapping[str, str], key: str, name: str, namespace: str) -> str:
-    """A key of a Secret, which is sent in headers. Errors do not show it."""
-    try:
-        return _KEY.validate_python(base64.b64decode(data[key], validate=True).decode("ascii"))
-    except ValueError:
-        raise SecretUnusable(
-            f"{key} in Secret {name!r} of namespace {namespace!r} is not a valid key: it has a line break, a space, "
-            "a byte that is not visible ASCII, or more than 256 bytes; create the Secret again with --from-literal, or "
-            "printf %s instead of echo"
-        ) from None
 
 
 def _read_keys(keys: StoreCredentials | Path) -> StoreCredentials:

@@ -18,7 +18,7 @@ from kinema_operator.core.errors import AlreadyExists, ApiError
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell.client import Client
 from kinema_operator.shell.connection import Connection
-from kinema_operator.shell.storage import ACCESS_KEY, SECRET_KEY
+from kinema_operator.shell.secrets import ACCESS_KEY, SECRET_KEY
 
 USER: Final = "kinema"
 KEY_BYTES: Final = 30

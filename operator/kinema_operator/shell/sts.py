@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree
 
@@ -34,35 +34,68 @@ _NAMESPACE: Final = {"a": "https://sts.amazonaws.com/doc/2011-06-15/"}
 _WITHOUT: Final = {"NotImplemented", "MethodNotAllowed", "InvalidAction", "UnsupportedOperation"}
 _WITHOUT_STATUS: Final = {404, 405, 501}
 _WORD: Final = re.compile(r"^[A-Za-z0-9.]{1,64}$")
+_PATTERN: Final = re.compile(r"[*?$]")
+"""Wildcards and the beginning of variables in a policy."""
 _DENIED: Final = {400, 401, 403}
 
 
-def scoped_policy(bucket: str, prefixes: Sequence[str], reads: Sequence[str] = ()) -> str:
-    """An inline session policy that allows only to read, write and list below `prefixes`, and to read below `reads`.
+class Prefixes(Protocol):
+    """Prefixes of a bucket by what keys allow below them; see `kinema_operator.training.scope.Scope`."""
+
+    @property
+    def write(self) -> Sequence[str]:
+        """Read, written and listed."""
+
+    @property
+    def append(self) -> Sequence[str]:
+        """Read and written."""
+
+    @property
+    def read(self) -> Sequence[str]:
+        """Read."""
+
+    @property
+    def browse(self) -> Sequence[str]:
+        """Read and listed."""
+
+
+def scoped_policy(bucket: str, scope: Prefixes) -> str:
+    """An inline session policy that allows only what `scope` says; prefixes are literal.
 
     Raises:
-        StorageDenied: it is longer than STS accepts.
+        StorageDenied: it is longer than STS accepts, or a prefix would match others.
     """
-    written, read = ([f"arn:aws:s3:::{bucket}/{prefix}*" for prefix in each] for each in (prefixes, reads))
-    statements = [
+    for prefix in (*scope.write, *scope.append, *scope.read, *scope.browse):
+        if _PATTERN.search(prefix):
+            raise StorageDenied(
+                f"keys cannot be limited to {prefix}, since *, ? and $ have a meaning there: use another folder"
+            )
+
+    def objects(prefixes: Iterable[str]) -> list[str]:
+        return [f"arn:aws:s3:::{bucket}/{prefix}*" for prefix in prefixes]
+
+    listed = (*scope.write, *scope.browse)
+    statements: list[dict[str, object]] = [
         {
             "Effect": "Allow",
             "Action": ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
-            "Resource": written,
+            "Resource": objects((*scope.write, *scope.append)),
         },
-        *([{"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": read}] if read else []),
         {
             "Effect": "Allow",
             "Action": ["s3:ListBucket"],
             "Resource": [f"arn:aws:s3:::{bucket}"],
-            "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in (*prefixes, *reads)]}},
+            "Condition": {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in listed]}},
         },
     ]
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
-    if len(policy) > MAX_POLICY_BYTES:
+    if readable := objects((*scope.read, *scope.browse)):
+        statements.append({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": readable})
+    document = {"Version": "2012-10-17", "Statement": statements}
+    policy = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    if (size := len(policy.encode())) > MAX_POLICY_BYTES:
         raise StorageDenied(
-            f"the session policy has {len(policy)} bytes and STS accepts {MAX_POLICY_BYTES}: "
-            "use shorter names for the namespace, the training or the bucket"
+            f"the session policy has {size} bytes and STS accepts {MAX_POLICY_BYTES}: "
+            "use shorter names for the namespace, the training, the bucket or the folders of data.videos"
         )
     return policy
 

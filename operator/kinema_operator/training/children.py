@@ -6,8 +6,10 @@ commits, and the rendezvous pod must allow every commit: without it the steps si
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Final
 
 from torchx import specs
@@ -15,6 +17,8 @@ from torchx import specs
 from kinema_api import launch, names
 from kinema_api.evaluation import Evaluation
 from kinema_api.objectstore import StoreLocation
+from kinema_api.prepare import PrepareConfig
+from kinema_api.quantity import quantity
 from kinema_api.run import EvaluationConfig, PublicationConfig, RunConfig
 from kinema_api.training import VideoModelTraining
 from kinema_operator.core.plan import Apply, Event, KubeObject, Patch, Ref
@@ -23,6 +27,7 @@ from kinema_operator.core.stores import store_location
 from kinema_operator.training.objects.evaluator import evaluation_job
 from kinema_operator.training.objects.job import job
 from kinema_operator.training.objects.network_policy import network_policy
+from kinema_operator.training.objects.preparer import endpoint_policy, preparation_job
 from kinema_operator.training.objects.publisher import publication_job
 from kinema_operator.training.objects.rendezvous_pod import ANNOTATION_MIN_NODES, Making, next_generation, store_pod
 from kinema_operator.training.objects.service import pods_service, rendezvous_service, store_host
@@ -38,6 +43,8 @@ STORE_IS_LOST_AFTER: Final = names.RENDEZVOUS_LOST_SECONDS * names.LEASE_SHARE
 lease: a new pod then interrupts nothing. Kubernetes takes a minute to detect the loss of a node."""
 STORE_BEGINS: Final = timedelta(seconds=30)
 """Time for trainers to find a new rendezvous pod, before it counts as unheard."""
+CACHED_SHARE: Final = Decimal("0.5")
+"""Share of a trainer's scratch space for recorded clips; the rest is for checkpoints on their way."""
 LOOK_SOON_SECONDS: Final = 1.0
 """Reconcile interval while trainers get no response from their rendezvous pod."""
 LOOK_AGAIN_SECONDS: Final = 5.0
@@ -67,6 +74,7 @@ def site(
         image=settings.worker_image,
         weak_fence=settings.allow_weak_fence,
         ca_file=f"{names.STORAGE_SECRET_DIR}/{names.STORAGE_CA_KEY}",
+        dataset_cache_bytes=int(quantity(settings.scratch_size_limit) * CACHED_SHARE),
     )
 
 
@@ -81,6 +89,19 @@ def describe_attempt(
     config = launch.run_config(training, status.run, status.attempt, key(location, status.resume_from))
     place = site(training, status.run, status.attempt, location, settings, service)
     return config, launch.training_app(training, config, place)
+
+
+def describe_preparation(
+    training: VideoModelTraining, nodes: int, location: StoreLocation, settings: Settings
+) -> tuple[PrepareConfig, specs.AppDef]:
+    """Configuration and AppDef of what prepares the recorded clips of the current run."""
+    run, captioner = training.status.run, training.spec.data.captioner
+    config = launch.prepare_config(training, run)
+    place = site(training, run, training.status.attempt, location, settings)
+    if captioner and captioner.secret_ref:
+        key_file = f"{names.STORAGE_SECRET_DIR}/{names.STORAGE_CAPTIONER_KEY}"
+        place = dataclasses.replace(place, captioner_key_file=key_file)
+    return config, launch.preparation_app(config, place, nodes)
 
 
 def describe_evaluation(
@@ -115,6 +136,22 @@ def policy(view: View) -> Apply:
     stores = {endpoint or own for endpoint in view.seen.stores_named}
     stores.add(store_location(view.spec.artifact_store, view.settings).endpoint)
     return Apply(network_policy(view.training.metadata.namespace, stores, view.settings))
+
+
+def preparation_objects(view: View) -> tuple[Apply, ...]:
+    """Objects for preparing the run's recorded clips, besides the policy of all trainings."""
+    location = store_location(view.spec.artifact_store, view.settings)
+    captioner = view.spec.data.captioner
+    found = [Apply(endpoint_policy(view.training, captioner))] if captioner else []
+    if view.preparation_job is None:
+        config, app = describe_preparation(view.training, view.nodes, location, view.settings)
+        found.append(Apply(preparation_job(view.training, app, config, view.nodes, view.settings), once=True))
+    return tuple(found)
+
+
+def preparation_jobs(view: View) -> list[JobSeen]:
+    """All Jobs of this training that prepare clips, including those being deleted."""
+    return [job for job in view.seen.jobs if job.component == names.COMPONENT_PREPARER]
 
 
 def evaluation_objects(view: View) -> tuple[Apply, ...]:
@@ -168,9 +205,8 @@ def _another_store(view: View, app: specs.AppDef, config: RunConfig) -> KubeObje
     return store_pod(view.training, app, config, view.settings, making)
 
 
-def resize(view: View) -> tuple[Patch, ...]:
-    """Set parallelism and completions together, with a patch that fails if the Job has changed meanwhile."""
-    found = view.job
+def resize(view: View, found: JobSeen | None) -> tuple[Patch, ...]:
+    """Set a Job's parallelism and completions together, with a patch that fails if it has changed meanwhile."""
     if found is None or found.finished or found.parallelism == view.nodes:
         return ()
     body: KubeObject = {"spec": {"parallelism": view.nodes, "completions": view.nodes}}

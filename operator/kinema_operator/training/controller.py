@@ -21,6 +21,7 @@ from kinema_operator.core.settings import Settings
 from kinema_operator.shell.storage import Stores
 from kinema_operator.shell.writer import require_same_owner
 from kinema_operator.training import effects, perform, shared
+from kinema_operator.training.objects.secret import Holder
 from kinema_operator.training.observe import Observer
 from kinema_operator.training.observed import Observed
 from kinema_operator.training.plan import decide
@@ -118,7 +119,7 @@ class TrainingController:
                     self._observer.remember_refusal(resource, error)
                     raise
                 await self._put(secret)
-                self._observer.remember_credentials(resource, expires, effect.publishes)
+                self._observer.remember_credentials(resource, expires, Holder(effect.publishes, effect.prepares))
             case effects.RememberArtifacts():
                 await self._remember(key, resource, effect)
             case effects.SetFinalizer():

@@ -11,12 +11,13 @@ from kinema_operator.core.plan import Effect
 
 @dataclass(frozen=True)
 class IssueCredentials(Effect):
-    """Create or renew a Secret with storage credentials, for the trainers or for the publisher."""
+    """Create or renew a Secret with storage credentials, for trainers, for the publisher or for those that prepare
+    clips."""
 
     publishes: str | None = None
     """Digest of the model to publish: the credentials are scoped to its export and its folder. None: for trainers."""
-    reads: tuple[str, ...] = ()
-    """Key prefixes that trainers may also read, but not write."""
+    prepares: bool = False
+    """For the pods that prepare recorded clips; with the key of their captioning endpoint."""
 
     urgent: ClassVar[bool] = True
 

@@ -144,7 +144,7 @@ def is_lost(view: View, pod: PodSeen) -> bool:
         return False
     if pod.deletion_time is not None and view.now >= pod.deletion_time:
         return True
-    return pod.trouble != "not ready" and (pod.silent is True or _evaluator_is_lost(view, pod))
+    return pod.trouble != "not ready" and (pod.silent is True or _helper_is_lost(view, pod))
 
 
 def healthy_again(view: View) -> tuple[Patch, ...]:
@@ -178,9 +178,9 @@ def _of_current_attempt(view: View, pod: PodSeen) -> bool:
     return at_work and (pod.run, pod.attempt) == (view.status.run, view.status.attempt)
 
 
-def _evaluator_is_lost(view: View, pod: PodSeen) -> bool:
-    """An evaluator has no endpoint to ask and its replacement starts from scratch, so a short absence is tolerated."""
-    if pod.component != names.COMPONENT_EVALUATOR:
+def _helper_is_lost(view: View, pod: PodSeen) -> bool:
+    """Evaluators and preparers are not asked about it, so a short absence is tolerated."""
+    if pod.component not in (names.COMPONENT_EVALUATOR, names.COMPONENT_PREPARER):
         return False
     return pod.trouble_since is None or view.now - pod.trouble_since >= EVALUATOR_PATIENCE
 

@@ -24,9 +24,9 @@ from kinema_operator.core.stores import storage_reason, store_location
 from kinema_operator.shell.conditional_writes import ConditionalStores
 from kinema_operator.shell.storage import SecretReader, Stores
 from kinema_operator.shell.store_limits import ask
-from kinema_operator.training import fence, nodes, running_condition, shared
+from kinema_operator.training import fence, nodes, prepared_clips, running_condition, shared
 from kinema_operator.training.bases import find_base
-from kinema_operator.training.objects.secret import expiry, secret_name
+from kinema_operator.training.objects.secret import TRAINERS, Holder, expiry, scope_for, secret_name
 from kinema_operator.training.observed import (
     ExportSeen,
     Observed,
@@ -54,8 +54,8 @@ class Observer:
         self._client = client
         self._stores = stores
         self._trainers = trainers
-        self._expiries: dict[tuple[str, str | None], tuple[datetime | None, float]] = {}
-        """Expiry of credentials, by UID and by digest of the model that they publish."""
+        self._expiries: dict[tuple[str, Holder, str], tuple[datetime | None, float]] = {}
+        """Expiry of credentials, by UID, by who holds them and by what they allow."""
         self._refusals: dict[str, StorageError] = {}
         self._cleaned: dict[str, int] = {}
         """The last cleaned run, by UID."""
@@ -67,6 +67,8 @@ class Observer:
         view = View(training, seen, self._settings, utc_now())
         if training.metadata.deletion_timestamp:
             return await self._remains(view)
+        if training.status.phase == "Preparing" and not view.wants_new_run:
+            return await self._preparing(view, pods)
         if view.wants_new_run or view.between_attempts:
             return await self._between_attempts(view, cache)
         if training.status.phase in ("Pending", "Training"):
@@ -98,11 +100,10 @@ class Observer:
         """Remember that the current run has been cleaned, for the next observation."""
         self._cleaned[training.metadata.uid] = training.status.run
 
-    def remember_credentials(
-        self, training: VideoModelTraining, expires: datetime, publishes: str | None = None
-    ) -> None:
+    def remember_credentials(self, training: VideoModelTraining, expires: datetime, holder: Holder = TRAINERS) -> None:
         """Remember the expiry of a Secret that was just written, so that it is not read back."""
-        self._expiries[training.metadata.uid, publishes] = (expires, time.monotonic())
+        known = (training.metadata.uid, holder, scope_for(training, holder).digest)
+        self._expiries[known] = (expires, time.monotonic())
         self._refusals.pop(training.metadata.uid, None)
 
     def remember_refusal(self, training: VideoModelTraining, error: StorageError) -> None:
@@ -126,6 +127,7 @@ class Observer:
             nodes_watched=cache.list_state(NODE_KIND) != "refused",
             stores_named=shared.stores_named(cache, meta.namespace),
             older=shared.of_older_versions(training, cache),
+            preparation_policies=shared.preparation_policies(training, cache),
             model_exists=exists,
         )
         return seen, pods
@@ -198,6 +200,24 @@ class Observer:
             return dataclasses.replace(view.seen, storage_problem=_problem(error))
         return dataclasses.replace(view.seen, resume=resume)
 
+    async def _preparing(self, view: View, pods: list[KubeObject]) -> Observed:
+        meta = view.training.metadata
+        view = await self._with_secret(view, Holder(prepares=True))
+        seen = view.seen
+        try:
+            store = await self._stores.for_object(meta.namespace, view.spec.artifact_store)
+            prepared = await ask(store, prepared_clips.look, store, view)
+        except StorageError as error:
+            return dataclasses.replace(seen, storage_problem=_problem(error))
+        if prepared.dataset is None:
+            running = {pod.name for pod in view.preparers if pod.running}
+            at_work = [pod for pod in pods if pod["metadata"]["name"] in running]
+            prepared = dataclasses.replace(prepared, progress=await self._trainers.preparing(at_work))
+        refusal = self._refusals.get(meta.uid)
+        if refusal and seen.credentials_expire is None:
+            seen = dataclasses.replace(seen, storage_problem=_problem(refusal))
+        return dataclasses.replace(seen, prepared=prepared)
+
     async def _evaluating(self, view: View) -> Observed:
         meta = view.training.metadata
         view = await self._with_secret(view)
@@ -216,7 +236,7 @@ class Observer:
         view = _with(view, await self._store_facts(view))
         if view.export is None or view.export.digest is None or view.export.published:
             return view.seen
-        seen = (await self._with_secret(view, view.export.digest)).seen
+        seen = (await self._with_secret(view, Holder(view.export.digest))).seen
         refusal = self._refusals.get(view.training.metadata.uid)
         if refusal and seen.credentials_expire is None:
             seen = dataclasses.replace(seen, storage_problem=_problem(refusal))
@@ -231,22 +251,22 @@ class Observer:
             return dataclasses.replace(view.seen, storage_problem=_problem(error))
         return dataclasses.replace(view.seen, export=export)
 
-    async def _with_secret(self, view: View, publishes: str | None = None) -> View:
+    async def _with_secret(self, view: View, holder: Holder = TRAINERS) -> View:
         training = view.training
-        known = (training.metadata.uid, publishes)
+        known = (training.metadata.uid, holder, scope_for(training, holder).digest)
         expires, read_at = self._expiries.get(known, (None, 0.0))
         if expires is None or time.monotonic() - read_at > SECRET_RECHECK_SECONDS:
             try:
                 location = store_location(training.spec.artifact_store, self._settings)
             except StorageError:
                 return view
-            name = secret_name(training, publishes)
+            name = secret_name(training, holder)
             try:
                 secret = await self._client.get("Secret", training.metadata.namespace, name)
-                expires = expiry(secret, training, location, publishes)
+                expires = expiry(secret, training, location, holder)
             except Denied:
                 # Without permission to read Secrets, use the expiry recorded in the status.
-                expires = expires if publishes else training.status.credentials_expire
+                expires = training.status.credentials_expire if holder == TRAINERS else expires
             self._expiries[known] = (expires, time.monotonic())
         usable = expires if expires and expires > view.now else None
         return _with(view, dataclasses.replace(view.seen, credentials_expire=usable))

@@ -8,13 +8,15 @@ from typing import Literal
 
 from kinema_api import layout, names
 from kinema_api.finetune import BaseStatus
+from kinema_api.prepare import PrepareProgress
+from kinema_api.training_status import DatasetStatus
 from kinema_api.wire import EvaluationResult, TerminationMessage, TrainerProgress
 from kinema_operator.core.plan import Ref
 
 
 @dataclass(frozen=True)
 class JobSeen:
-    """A Job of one attempt: of its trainers, its evaluation or its publication."""
+    """A Job of one attempt: of its trainers, its evaluation or its publication, or of what is prepared before it."""
 
     name: str
     uid: str
@@ -61,7 +63,7 @@ NodeTrouble = Literal["deleted", "unreachable", "not ready"]
 
 @dataclass(frozen=True)
 class PodSeen:
-    """A trainer, an evaluator, a publisher or a rendezvous pod."""
+    """A trainer, an evaluator, a publisher, a rendezvous pod, or one that prepares clips."""
 
     name: str
     uid: str
@@ -204,6 +206,20 @@ class ExportSeen:
 
 
 @dataclass(frozen=True)
+class PreparedSeen:
+    """The result of preparing a run's recorded clips."""
+
+    run: int
+    attempt: int
+    dataset: DatasetStatus | None = None
+    """None: there is no result yet."""
+    problem: str = ""
+    """Why the result that is there cannot be used."""
+    progress: PrepareProgress | None = None
+    """How far a pod is that was asked; None: none has responded."""
+
+
+@dataclass(frozen=True)
 class ReportSeen:
     """The report on an attempt's model."""
 
@@ -235,6 +251,10 @@ class Observed:
     """Set if the current attempt's export was looked up."""
     report: ReportSeen | None = None
     """Set if the report on the current attempt's model was looked up."""
+    prepared: PreparedSeen | None = None
+    """Set if the result of preparing recorded clips was looked up."""
+    preparation_policies: tuple[Ref, ...] = ()
+    """NetworkPolicies that let pods of this training reach a captioning endpoint."""
     credentials_expire: datetime | None = None
     """Expiry of the credentials in the training's Secret; None: there are none."""
     progress: TrainerProgress | None = None

@@ -22,7 +22,7 @@ from kinema_operator.training.effects import (
     IssueCredentials,
     PruneCheckpoints,
 )
-from kinema_operator.training.objects.secret import storage_secret
+from kinema_operator.training.objects.secret import Holder, scope_for, storage_secret
 
 DELETE_SECONDS: Final = 15.0
 """Time limit of one deletion: it delays the training's next reconcile, and so the renewal of credentials."""
@@ -45,16 +45,13 @@ async def credentials_secret(
     Raises:
         StorageError: the store issues none.
     """
-    meta = training.metadata
-    store = await stores.for_object(meta.namespace, training.spec.artifact_store)
-    prefixes = [layout.training_prefix(meta.namespace, meta.name, training.artifacts.uid)]
-    if effect.publishes:
-        at = (training.status.run, training.status.attempt)
-        export = layout.export_prefix(layout.attempt_prefix(meta.namespace, meta.name, training.artifacts.uid, *at))
-        prefixes = [export, layout.model_prefix(effect.publishes)]
-    credentials = await stores.scoped_credentials(store, prefixes, settings.credentials_seconds, effect.reads)
+    namespace, holder = training.metadata.namespace, Holder(effect.publishes, effect.prepares)
+    store = await stores.for_object(namespace, training.spec.artifact_store)
+    endpoint = training.spec.data.captioner if effect.prepares else None
+    key = await stores.api_key(namespace, endpoint.secret_ref.name) if endpoint and endpoint.secret_ref else ""
+    credentials = await stores.scoped_credentials(store, scope_for(training, holder), settings.credentials_seconds)
     expires = datetime.fromtimestamp(credentials.expires or 0, UTC)
-    return storage_secret(training, store.location, credentials, effect.publishes), expires
+    return storage_secret(training, store.location, credentials, holder, key), expires
 
 
 async def prune(store: ObjectStore, effect: PruneCheckpoints) -> None:
@@ -94,7 +91,11 @@ def _clean(store: ObjectStore, effect: CleanAttempts) -> bool:
     whole = fence.committed(key for key in keys if fence.counts(key, heads_of))
     kept = (effect.report, *(checkpoint.prefix for checkpoint in whole[: effect.keep]))
 
+    prepared = (effect.prefix + layout.PREPARED, effect.prefix + layout.PREPARED_PAGE)
+
     def stays(key: str) -> bool:
+        if key in prepared:
+            return True
         is_manifest = key.endswith((f"/{layout.HEAD}", f"/{layout.MANIFEST}")) and "/step-" not in key
         return is_manifest or key.startswith(kept)
 

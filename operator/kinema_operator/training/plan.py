@@ -5,9 +5,11 @@ one is written into the status before any of its objects is created. During an a
 progress is reported, until its export is committed, it fails, or the training is suspended. Its outcome is written into
 the status before its objects are deleted, since they are the evidence.
 
-    Pending -> Training -> (Evaluating ->) Publishing -> Succeeded
-       ^          |             |              |
-       +----------+-------------+--------------+-> Failed          Suspended <-> Pending or Evaluating
+    Pending (-> Preparing -> Pending) -> Training -> (Evaluating ->) Publishing -> Succeeded
+       ^             |                      |             |              |
+       +-------------+----------------------+-------------+--------------+-> Failed
+
+    Suspended <-> Pending or Evaluating
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from kinema_operator.training.phases import (
     new_run,
     next_attempt,
     placement,
+    preparing,
     publishing,
     restore,
     suspension,
@@ -49,6 +52,8 @@ def decide(view: View) -> Plan:
     plan = credentials.noted(view, nodes.with_losses(view, _decide(view)))
     if view.seen.older and not view.older_in_use:
         plan = dataclasses.replace(plan, delete=(*plan.delete, *view.seen.older))
+    if view.status.phase != "Preparing":
+        plan = dataclasses.replace(plan, delete=(*plan.delete, *view.seen.preparation_policies))
     if not isinstance(plan.status, Status):
         return plan
     return dataclasses.replace(
@@ -64,6 +69,8 @@ def _decide(view: View) -> Plan:
             return _ended(view)
         case "Suspended":
             return suspension.suspended(view)
+        case "Preparing":
+            return suspension.suspend(view) if view.spec.suspend else preparing.follow(view)
         case "Evaluating":
             return _evaluating(view)
         case "Publishing":
@@ -108,11 +115,15 @@ def _between_attempts(view: View) -> Plan:
     status = base.resolved(view, status)
     if view.spec.model.init_from and not status.base:
         return Plan(delete=gone, status=status, requeue_after=view.settings.store_probe_seconds)
+    if view.wants_clips and (why := preparing.refused(view)):
+        return Plan(delete=gone, status=view.mark(status, "Running", False, *why))
     # Pods and Jobs of the old attempt could still write, or create pods that write.
     if waits := termination.waiting_message(view):
         message = f"Attempt {status.attempt + 1} of run {status.run} waits for the previous one: {waits}"
         status = view.mark(status, "Running", False, "OldPodsRemain", message)
         return Plan(delete=gone, status=status, requeue_after=children.LOOK_AGAIN_SECONDS)
+    if view.wants_clips:
+        return dataclasses.replace(preparing.start(view, status), delete=gone)
     if view.resume is None:
         return Plan(delete=gone, status=status, requeue_after=0.0)
     if not view.resume.closed:
@@ -157,7 +168,8 @@ def _fix_attempt(view: View, plan: Plan) -> Plan:
         delete=plan.delete,
         status=status,
         events=tuple(events),
-        effects=credentials.renewal(view) or credentials.of_new_run(view),
+        # An effect is carried out before the status names a base that was just found, which its keys must open.
+        effects=() if view.seen.base else credentials.renewal(view),
         requeue_after=plan.requeue_after,
     )
 
@@ -216,10 +228,10 @@ def _go_on(view: View) -> Plan:
             effects=tuple(effects),
             requeue_after=credentials.retry_wait(view),
         )
-    patches = (*children.resize(view), *nodes.healthy_again(view))
+    patches = (*children.resize(view, view.job), *nodes.healthy_again(view))
     status = nodes.with_nodes_watched(view, status)
     events = list(_transition(view, status))
-    if children.resize(view) and view.job:
+    if children.resize(view, view.job) and view.job:
         events.append(Event("Resizing", f"From {view.job.parallelism} to {view.nodes} nodes"))
     events.extend(children.stores_lost(view))
     return Plan(

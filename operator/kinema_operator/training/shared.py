@@ -93,6 +93,15 @@ def of_older_versions(training: VideoModelTraining, cache: Cache) -> tuple[Ref, 
     return tuple(ref_to(obj) for obj in found if obj and controller_uid(obj) == meta.uid and not _leaves(obj))
 
 
+def preparation_policies(training: VideoModelTraining, cache: Cache) -> tuple[Ref, ...]:
+    """The NetworkPolicies of the pods that prepare this training's clips, which go with the phase."""
+    meta = training.metadata
+    if not training.spec.data.videos or not training.status.run:
+        return ()
+    found = cache.get("NetworkPolicy", meta.namespace, names.preparation_name(meta.name, training.status.run))
+    return (ref_to(found),) if found and controller_uid(found) == meta.uid and not _leaves(found) else ()
+
+
 def _leaves(obj: KubeObject) -> bool:
     return bool(obj["metadata"].get("deletionTimestamp"))
 

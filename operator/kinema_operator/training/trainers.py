@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import aiohttp
 
 from kinema_api import names
+from kinema_api.base import ApiModel
 from kinema_api.errors import UnsafeName
-from kinema_api.wire import TrainerProgress
+from kinema_api.prepare import PrepareProgress
+from kinema_api.wire import MAX_COUNT, TrainerProgress
 from kinema_operator.core.plan import Key, KubeObject
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell import pod_http
@@ -34,6 +36,9 @@ FRESH_SHARE: Final = 0.9
 """Share of the interval for which a response is reused, so that a reconcile at its end sends a request."""
 MAX_ANSWER_BYTES: Final = 64 << 10
 """Longest response that is read: trainers are not trusted."""
+MOST_PREPARERS_ASKED: Final = 3
+"""Pods that prepare clips and are asked how far they are; each of them knows of the work of all."""
+Answer = TypeVar("Answer", bound=ApiModel)
 
 
 @dataclass
@@ -153,6 +158,16 @@ class Trainers:
                         del asked[name], left[name]
         return frozenset(left)
 
+    async def preparing(self, pods: Sequence[KubeObject]) -> PrepareProgress | None:
+        """How far those that prepare clips are, as told by the one that is furthest of the first few."""
+        addresses = [(pod.get("status") or {}).get("podIP") for pod in pods][:MOST_PREPARERS_ASKED]
+        async with pod_http.session(self._timeout) as session:
+            answers = await asyncio.gather(
+                *(self._fetch(session, address, PrepareProgress) for address in addresses if address)
+            )
+        known = [answer for answer in answers if answer and answer.total <= MAX_COUNT]
+        return max(known, key=lambda answer: (answer.total, answer.done), default=None)
+
     def forget(self, key: Key) -> None:
         """Forget a training that does not run any more."""
         self._known.pop(key, None)
@@ -166,6 +181,9 @@ class Trainers:
         return {name: answer for name, answer in zip(addresses, answers, strict=True) if answer}
 
     async def _ask(self, session: aiohttp.ClientSession, address: str) -> TrainerProgress | None:
+        return await self._fetch(session, address, TrainerProgress)
+
+    async def _fetch(self, session: aiohttp.ClientSession, address: str, kind: type[Answer]) -> Answer | None:
         try:
             async with session.get(
                 f"{names.pod_origin(address, self._port)}/progress", allow_redirects=False
@@ -173,7 +191,7 @@ class Trainers:
                 if response.status != 200:
                     return None
                 body = await pod_http.whole(response, MAX_ANSWER_BYTES)
-                return TrainerProgress.model_validate_json(body)
+                return kind.model_validate_json(body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, UnsafeName):
             return None
 

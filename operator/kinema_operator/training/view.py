@@ -12,10 +12,20 @@ from kinema_api.training_status import VideoModelTrainingStatus
 from kinema_api.wire import TrainerProgress
 from kinema_operator.core.conditions import PlanTime
 from kinema_operator.core.settings import Settings
-from kinema_operator.training.observed import ExportSeen, JobSeen, Observed, PodSeen, ReportSeen, ResumePoint
+from kinema_operator.training.observed import (
+    ExportSeen,
+    JobSeen,
+    Observed,
+    PodSeen,
+    PreparedSeen,
+    ReportSeen,
+    ResumePoint,
+)
 
 Status = VideoModelTrainingStatus
-ConditionType = Literal["Accepted", "Running", "Evaluated", "Succeeded", "Failed", "Suspended", "NodesWatched"]
+ConditionType = Literal[
+    "Accepted", "Prepared", "Running", "Evaluated", "Succeeded", "Failed", "Suspended", "NodesWatched"
+]
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,27 @@ class View:
         begun = self.status.evaluation
         found = self._job(names.COMPONENT_EVALUATOR)
         return found if found and begun and found.model == names.short_digest(begun.model_digest) else None
+
+    @property
+    def preparation_job(self) -> JobSeen | None:
+        """The Job that prepares the run's recorded clips."""
+        return self._job(names.COMPONENT_PREPARER)
+
+    @property
+    def preparers(self) -> tuple[PodSeen, ...]:
+        """Pods that prepare the run's recorded clips, including terminating and ended ones."""
+        return tuple(p for p in self.seen.pods if p.component == names.COMPONENT_PREPARER and self._current(p))
+
+    @property
+    def prepared(self) -> PreparedSeen | None:
+        """The result of preparing; None: not looked up."""
+        found = self.seen.prepared
+        return found if found and self._current(found) else None
+
+    @property
+    def wants_clips(self) -> bool:
+        """Whether recorded clips of this run are yet to be prepared."""
+        return bool(self.spec.data.videos) and self.status.dataset is None
 
     @property
     def trainers(self) -> tuple[PodSeen, ...]:
@@ -153,7 +184,9 @@ class View:
         jobs = (job for job in self.seen.jobs if job.component == component and self._current(job))
         return next((job for job in jobs if not job.deleting), None)
 
-    def _current(self, thing: JobSeen | PodSeen | TrainerProgress | ExportSeen | ReportSeen | ResumePoint) -> bool:
+    def _current(
+        self, thing: JobSeen | PodSeen | TrainerProgress | ExportSeen | ReportSeen | ResumePoint | PreparedSeen
+    ) -> bool:
         return (thing.run, thing.attempt) == (self.status.run, self.status.attempt)
 
     def changed(self, **fields: Any) -> Status:

@@ -12,6 +12,7 @@ from kinema_api.base import ArtifactStore, SecretName
 from kinema_api.errors import StorageError
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell.storage import Stores
+from kinema_operator.training.scope import Scope
 from stage.bad_stores import BadStore, bad_store
 
 PREFIX = "trainings/team/t/uid/"
@@ -108,7 +109,7 @@ async def test_whatever_answers_for_temporary_keys_is_an_error_of_storage(kind: 
         stores = Stores(settings, Secrets())
         opened = await stores.for_object("team", None)
         async with asyncio.timeout(60):
-            error = await failure(stores.scoped_credentials(opened, [PREFIX], 900))
+            error = await failure(stores.scoped_credentials(opened, Scope((PREFIX,)), 900))
     assert isinstance(error, StorageError), repr(error)
     assert type(error).__name__ == {"no-sts": "StsMissing"}.get(kind, type(error).__name__), error
     assert "keys must belong" not in str(error), "the keys are blamed for what the store does"
@@ -118,9 +119,9 @@ async def test_a_store_without_sts_gives_trainers_the_keys_that_their_namespace_
     stores = Stores(Settings(), Secrets())
     with bad_store("no-sts") as store:
         opened = await stores.for_object("team", spec(store.endpoint))
-        got: Any = await failure(stores.scoped_credentials(opened, [PREFIX], 900))
+        got: Any = await failure(stores.scoped_credentials(opened, Scope((PREFIX,)), 900))
         assert got is None, f"no training can run there: {got}"
-        keys = await stores.scoped_credentials(opened, [PREFIX], 900)
+        keys = await stores.scoped_credentials(opened, Scope((PREFIX,)), 900)
         assert (keys.access_key, keys.session_token) == ("any-key", None)
         assert keys.expires is not None, "they are read again, so that changed ones are taken up"
         assert stores.shares_keys("team", spec(store.endpoint)), "and a condition can say so"

@@ -71,15 +71,23 @@ def failure_rules(container_name: str) -> list[dict[str, Any]]:
     ]
 
 
-def worker_pod(training: VideoModelTraining, role: specs.Role, settings: Settings) -> dict[str, Any]:
-    """Pod spec of trainers and evaluators: image and storage credentials, one container without resources."""
+def worker_pod(
+    training: VideoModelTraining, role: specs.Role, settings: Settings, secret: str | None = None
+) -> dict[str, Any]:
+    """Pod spec of trainers and evaluators: image and storage credentials, one container without resources.
+
+    `secret` is the Secret with the credentials; default: the trainers'.
+    """
     spec = base_pod(training, settings)
     spec["restartPolicy"] = "Never"
     spec["terminationGracePeriodSeconds"] = TERMINATION_GRACE_SECONDS
     spec["volumes"].append(
         {
             "name": _STORAGE_VOLUME,
-            "secret": {"secretName": names.storage_secret_name(training.metadata.name), "defaultMode": 0o440},
+            "secret": {
+                "secretName": secret or names.storage_secret_name(training.metadata.name),
+                "defaultMode": 0o440,
+            },
         }
     )
     found = container(role, settings)
@@ -107,7 +115,7 @@ def _own_spec(training: VideoModelTraining, role: specs.Role, config: RunConfig,
     spec = worker_pod(training, role, settings)
     spec["topologySpreadConstraints"] = [_spread(training, config)]
     if training.status.excluded_nodes:
-        spec["affinity"] = _elsewhere(training.status.excluded_nodes)
+        spec["affinity"] = elsewhere(training.status.excluded_nodes)
     spec["terminationGracePeriodSeconds"] = config.grace_seconds
     (trainer,) = spec["containers"]
     trainer["startupProbe"] = STARTUP_PROBE
@@ -134,7 +142,7 @@ def _spread(training: VideoModelTraining, config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _elsewhere(nodes: Sequence[str]) -> dict[str, Any]:
+def elsewhere(nodes: Sequence[str]) -> dict[str, Any]:
     """Affinity for nodes other than these. A matchFields requirement may have only one value."""
     fields = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
     terms = {"nodeSelectorTerms": [{"matchFields": fields}]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kinema_api.launch import run_base
 from kinema_operator.training.view import Status, View, change
 
 
@@ -19,9 +18,3 @@ def resolved(view: View, status: Status) -> Status:
     if seen.found is not None:
         return change(status, base=seen.found)
     return view.mark(status, "Running", False, seen.reason, f"{seen.message}; the operator looks again")
-
-
-def readable(view: View) -> tuple[str, ...]:
-    """Prefixes that trainers of this run may read, beside their own."""
-    base = run_base(view.status.base)
-    return (base.prefix,) if base else ()

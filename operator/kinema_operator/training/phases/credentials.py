@@ -6,14 +6,13 @@ import dataclasses
 
 from kinema_operator.core.plan import Effect, Plan
 from kinema_operator.training.effects import IssueCredentials
-from kinema_operator.training.phases import base
 from kinema_operator.training.view import Status, View, change
 
 
 def noted(view: View, plan: Plan) -> Plan:
     """`plan` with the credentials' expiry in the status, for an operator without permission to read Secrets."""
     expire = view.seen.credentials_expire
-    if expire is None or not isinstance(plan.status, Status) or view.status.phase == "Publishing":
+    if expire is None or not isinstance(plan.status, Status) or view.status.phase in ("Publishing", "Preparing"):
         return plan
     return dataclasses.replace(plan, status=change(plan.status, credentials_expire=expire))
 
@@ -22,15 +21,8 @@ def renewal(view: View) -> tuple[Effect, ...]:
     """Renew the credentials after half of their lifetime."""
     if renewal_wait(view) > 0:
         return ()
-    if view.status.phase == "Publishing":
-        return (IssueCredentials(view.export.digest if view.export else None),)
-    return (IssueCredentials(reads=base.readable(view)),)
-
-
-def of_new_run(view: View) -> tuple[Effect, ...]:
-    """Credentials that are still good for long, but were issued for a run with another base."""
-    reads = base.readable(view)
-    return (IssueCredentials(reads=reads),) if reads and view.status.attempt == 0 and view.status.run > 1 else ()
+    publishes = view.export.digest if view.status.phase == "Publishing" and view.export else None
+    return (IssueCredentials(publishes, prepares=view.status.phase == "Preparing"),)
 
 
 def upkeep(view: View) -> tuple[Effect, ...]:

@@ -35,7 +35,7 @@ def fresh(view: View, found: RunFound | None) -> Status:
         conditions=before.conditions,
     )
     status = view.mark(status, "Accepted", True, "Valid", "The spec is valid")
-    for type_ in ("Evaluated", "Succeeded", "Failed"):
+    for type_ in ("Prepared", "Evaluated", "Succeeded", "Failed"):
         if find_condition(status.conditions, type_):
             status = view.mark(status, type_, False, "NewRun", f"Run {status.run} has begun")
     return view.mark(status, "Running", False, "Queued", f"Run {status.run} has begun")

@@ -31,6 +31,8 @@ def suspend(view: View) -> Plan:
     message = f"Suspended by spec.suspend; {_goes_on_from(view)}"
     status = view.mark(status, "Suspended", True, "Suspended", message)
     status = view.mark(status, "Running", False, "Suspended", "The training is suspended")
+    if view.status.phase == "Preparing":
+        status = view.mark(status, "Prepared", "Unknown", "Suspended", "The clips are prepared in part")
     return Plan(delete=gone, status=status, events=(Event("Suspended", message),), requeue_after=0.0)
 
 
@@ -58,6 +60,8 @@ def suspended(view: View) -> Plan:
     else:
         status = view.changed(phase="Pending", not_before=view.now)
         follows = "The next attempt resumes from the newest checkpoint"
+        if view.wants_clips:
+            follows = "The rest of the clips is prepared"
     status = view.mark(status, "Suspended", False, "Resumed", "spec.suspend is false")
     status = view.mark(status, "Running", False, "Resumed", follows)
     return Plan(delete=gone, status=status, events=(Event("Resumed", "The training resumes"),), requeue_after=0.0)
@@ -88,12 +92,16 @@ def _waits_for(view: View, left: tuple[PodSeen, ...]) -> str:
     limit = f", which ends at {max(ends):%H:%M:%S} UTC at the latest" if ends else ""
     if any(pod.component == names.COMPONENT_TRAINER for pod in left):
         return f"{len(left)} trainers are stopping at a step boundary and committing a checkpoint{limit}"
+    if any(pod.component == names.COMPONENT_PREPARER for pod in left):
+        return f"the pods that prepare clips are stopping, {len(left)} are left{limit}"
     return f"The evaluator's pod is stopping{limit}"
 
 
 def _goes_on_from(view: View) -> str:
     if view.status.evaluation:
         return "the model is kept, and spec.suspend: false evaluates it"
+    if view.status.phase == "Preparing":
+        return "what is prepared is kept, and spec.suspend: false prepares the rest"
     if view.status.attempt == 0:
         return "nothing has started, and spec.suspend: false starts it"
     if view.resume is None:

@@ -10,17 +10,22 @@ from typing import Any
 import pytest
 
 from kinema_api import launch, layout, serving
+from kinema_api.base import utc_now
 from kinema_api.finetune import MODEL_CONFIG, BaseClip, BaseStatus
 from kinema_api.manifest import Manifest, ManifestFile
-from kinema_api.objectstore import ObjectStore
+from kinema_api.objectstore import ObjectStore, StoreCredentials, StoreLocation
 from kinema_model.config import PRESETS
 from kinema_operator.core.plan import KubeObject
 from kinema_operator.shell.cache import ObjectCache
 from kinema_operator.shell.sts import scoped_policy
+from kinema_operator.training import scope
 from kinema_operator.training.bases import find_base
 from kinema_operator.training.effects import IssueCredentials
+from kinema_operator.training.objects import secret
 from kinema_operator.training.observed import BaseSeen, Observed, ResumePoint
 from kinema_operator.training.plan import decide
+from kinema_operator.training.scope import Scope
+from kinema_operator.training.view import View
 from unit.operator.training.bucket import bucket, look
 from unit.operator.training.facts import condition, message, status_of
 
@@ -71,7 +76,10 @@ async def test_the_first_attempt_starts_once_the_status_names_the_base(
     status = status_of(plan)
     assert status.attempt == 1
     assert status.base == BaseStatus(digest=digest, uri=f"s3://kinema/{layout.model_prefix(digest)}", clip=BASE.clip)
-    assert IssueCredentials(reads=(layout.model_prefix(digest),)) in plan.effects
+    assert not any(isinstance(effect, IssueCredentials) for effect in plan.effects), "the status names it first"
+    training = make_training(status.to_wire(), model=begins_with(digest=digest))
+    assert scope.of_trainers(training).browse == (layout.model_prefix(digest),)
+    assert IssueCredentials() in decide(View(training, Observed(), settings, utc_now())).effects
     config = launch.run_config(make_training(status.to_wire(), model=begins_with(digest=digest)), 1, 1, None)
     assert config.base is not None
     assert (config.base.digest, config.base.prefix) == (digest, layout.model_prefix(digest))
@@ -92,19 +100,30 @@ def test_a_base_is_not_looked_for_again_during_a_run(make_view: Any) -> None:
     assert status_of(decide(make_view(status, seen, model=MODEL))).base == BASE
 
 
-def test_a_new_run_looks_for_its_base_anew_and_gets_keys_for_it(make_view: Any, now: datetime) -> None:
+def test_a_new_run_looks_for_its_base_anew(make_view: Any, now: datetime) -> None:
     other = BASE.model_copy(update={"digest": f"sha256:{'c' * 64}", "uri": "s3://kinema/models/cc/"})
     before = {"run": 1, "attempt": 1, "phase": "Succeeded", "base": BASE.to_wire()}
     seen = Observed(resume=ResumePoint(2, 0, None), base=BaseSeen(other), credentials_expire=now + timedelta(hours=1))
     plan = decide(make_view(before, seen, model=MODEL, runId="again"))
     assert (status_of(plan).run, status_of(plan).attempt, status_of(plan).base) == (2, 1, other)
-    assert IssueCredentials(reads=("models/cc/",)) in plan.effects
+    assert not any(isinstance(effect, IssueCredentials) for effect in plan.effects), "the status names it first"
 
 
 def test_without_a_base_nothing_is_waited_for_and_no_other_prefix_is_read(make_view: Any) -> None:
     plan = decide(make_view(None, Observed(resume=RESUME)))
     assert status_of(plan).attempt == 1
     assert IssueCredentials() in plan.effects
+
+
+def test_keys_of_a_run_with_another_base_are_issued_again(make_training: Any, now: datetime) -> None:
+    here = StoreLocation(endpoint="http://minio:9000", bucket="kinema")
+    keys = StoreCredentials(access_key="a", secret_key="s", expires=now.timestamp() + 3600)
+    begun = {"run": 1, "attempt": 1, "phase": "Training", "base": BASE.to_wire()}
+    made = secret.storage_secret(make_training(begun, model=MODEL), here, keys)
+    assert secret.expiry(made, make_training(begun, model=MODEL), here) is not None
+    other = {**begun, "base": {**BASE.to_wire(), "uri": "s3://kinema/models/cc/"}}
+    assert secret.expiry(made, make_training(other, model=MODEL), here) is None
+    assert secret.expiry(made, make_training({**begun, "base": None}), here) is None
 
 
 READY = {"name": "m", "spec": {"source": {}}, "status": {"digest": BASE.digest, "uri": BASE.uri}}
@@ -184,7 +203,7 @@ async def test_a_model_that_cannot_be_read_is_no_base(
 
 
 def test_keys_for_a_base_do_not_write_there() -> None:
-    policy = json.loads(scoped_policy("kinema", ["trainings/team/t/u/"], ["models/bb/"]))
+    policy = json.loads(scoped_policy("kinema", Scope(("trainings/team/t/u/",), browse=("models/bb/",))))
     writes = [s["Resource"] for s in policy["Statement"] if "s3:PutObject" in s["Action"]]
     assert writes == [["arn:aws:s3:::kinema/trainings/team/t/u/*"]]
     reads = {each for s in policy["Statement"] if "s3:GetObject" in s["Action"] for each in s["Resource"]}
