@@ -18,3 +18,11 @@ class TermsRefused(SafetyError):
 
 class ClassifierUnreadable(SafetyError):
     """The files of a classifier are missing, damaged or do not belong together."""
+
+
+class WatermarkRefused(SafetyError):
+    """A clip, a key or an id is none that a watermark can be made of."""
+
+
+class ClipTooSmall(WatermarkRefused):
+    """A clip has too few cells or too little time to carry a watermark."""
