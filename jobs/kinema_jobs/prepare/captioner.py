@@ -87,6 +87,10 @@ class Why(StrEnum):
     FRAMES = "frames not sent"
 
 
+UNANSWERED: Final = frozenset({Why.SLOW, Why.AWAY, Why.FAILED, Why.THROTTLED})
+"""Reasons that another time may not have."""
+
+
 @dataclass
 class Tally:
     """What captioning took and gave."""
@@ -178,7 +182,7 @@ class Captioner:
 
     def _count(self, refusal: NotCaptioned) -> None:
         """Note how long nothing has come back. Raises `CaptionerUnusable`."""
-        answered = refusal.reason not in (Why.SLOW, Why.AWAY, Why.FAILED, Why.THROTTLED)
+        answered = refusal.reason not in UNANSWERED
         self._unanswered = 0 if answered else self._unanswered + 1
         if self._unanswered >= GIVE_UP_AFTER * self._settings.tries:
             raise CaptionerUnusable(

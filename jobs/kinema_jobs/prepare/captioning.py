@@ -11,7 +11,7 @@ from pathlib import Path
 from kinema_api.recorded import CaptionEndpoint
 from kinema_dataset.samples import StoredCaptions
 from kinema_jobs.prepare.caption_answer import NotCaptioned, Usage
-from kinema_jobs.prepare.captioner import PROMPT, Captioner, CaptionerSettings
+from kinema_jobs.prepare.captioner import PROMPT, UNANSWERED, Captioner, CaptionerSettings
 from kinema_jobs.prepare.clip_maker import Uncaptioned
 
 
@@ -30,9 +30,14 @@ class CaptionThread:
             try:
                 return StoredCaptions.of(asked.result().captions())
             except NotCaptioned as refusal:
-                return Uncaptioned(str(refusal.reason), str(refusal))
+                return Uncaptioned(str(refusal.reason), str(refusal), refusal.reason in UNANSWERED)
 
         return answer
+
+    @property
+    def captioned(self) -> int:
+        """Clips that got a caption so far."""
+        return self._captioner.tally.captioned
 
     def since(self) -> tuple[int, Usage]:
         """Requests and tokens since the last call."""

@@ -52,10 +52,15 @@ class Ask(Protocol):
 
 @dataclass(frozen=True)
 class Uncaptioned:
-    """A clip got no caption: the reason as it is counted, and a sentence."""
+    """A clip got no caption: the reason as it is counted, and a sentence; `unanswered`: nothing came back at all."""
 
     reason: str
     sentence: str
+    unanswered: bool = False
+
+
+class NoAnswer(Exception):
+    """The captioner did not answer for a clip, which may be otherwise later."""
 
 
 @dataclass
@@ -87,6 +92,8 @@ class ClipMaker:
     folder: Path
     finished: Callable[[Path], None]
     ask: Ask | None = None
+    patient: bool = False
+    """Raise NoAnswer where the captioner does not answer, rather than drop the clip."""
     clips: list[PartClip] = field(default_factory=list)
     _waiting: list[_Kept] = field(default_factory=list)
     _examples: list[Example] = field(default_factory=list)
@@ -95,7 +102,7 @@ class ClipMaker:
     def part(self, path: Path, uri: str, etag: str, window: int, *, picture: bool) -> Part:
         """The outcome of a window of the file at `path`.
 
-        Raises MemoryExhausted, and what `ask` and `finished` raise.
+        Raises MemoryExhausted, NoAnswer, and what `ask` and `finished` raise.
         """
         windows, more = 1, False
         try:
@@ -140,7 +147,8 @@ class ClipMaker:
         )
         if whole < self.filters.min_frames or not whole:
             least = max(self.filters.min_frames, cell[0])
-            found = dropped(Filter.LENGTH, f"{len(frames)} frames, shorter than {least} (min_frames)")
+            count = f"{len(frames)} frame{'' if len(frames) == 1 else 's'}"
+            found = dropped(Filter.LENGTH, f"{count}, shorter than {least} (min_frames)")
             self._drop(segment, None, found.filter, found.reason, frames)
             return
         frames = frames[:whole]
@@ -178,6 +186,8 @@ class ClipMaker:
         """Write the clips that wait into a shard, those without a caption left out."""
         waiting, self._waiting = self._waiting, []
         answers = [kept.answer() if kept.answer else None for kept in waiting]
+        if self.patient and any(isinstance(told, Uncaptioned) and told.unanswered for told in answers):
+            raise NoAnswer
         captioned = [kept for kept, told in zip(waiting, answers, strict=True) if not isinstance(told, Uncaptioned)]
         records: Iterator[SampleRecord] = iter(())
         if captioned:

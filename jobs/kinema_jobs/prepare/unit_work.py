@@ -15,11 +15,12 @@ from kinema_api.recorded import RecordedClips
 from kinema_dataset.captions import ending
 from kinema_dataset.issues import shown
 from kinema_dataset.parts import Part
-from kinema_jobs.errors import InputChanged
+from kinema_jobs.errors import CaptionerUnusable, InputChanged
 from kinema_jobs.memory import in_gib
 from kinema_jobs.prepare.bucket import Bucket
+from kinema_jobs.prepare.captioner import UNANSWERED
 from kinema_jobs.prepare.captioning import CaptionThread
-from kinema_jobs.prepare.clip_maker import ClipMaker
+from kinema_jobs.prepare.clip_maker import ClipMaker, NoAnswer
 from kinema_jobs.prepare.listing import KINDS, PIECE, Kind, read_range
 from kinema_jobs.prepare.progress import Progress
 from kinema_jobs.prepare.units import Unit, in_turn, missing
@@ -68,16 +69,22 @@ class UnitWork:
         done = {name.removesuffix(".json"): None for name in self.target.names(prefix)}
         open_ = missing(units, done | self.changed, self.clips.captions.endpoint)
         self.progress.show(stage="preparing", done=len(units) - len(open_), total=len(units))
+        unanswered = []
         for unit in in_turn(open_, self.worker):
-            self._finish(unit)
+            try:
+                self._finish(unit, patient=True)
+            except NoAnswer:
+                unanswered.append(unit)
+        for unit in unanswered:
+            self._finish(unit, patient=False)
 
-    def _finish(self, unit: Unit) -> None:
-        """Prepare a unit unless somebody has meanwhile."""
+    def _finish(self, unit: Unit, *, patient: bool) -> None:
+        """Prepare a unit unless somebody has meanwhile. A `patient` one raises NoAnswer."""
         if self.target.exists(self.part_key(unit)):
             self.progress.advance()
             return
         try:
-            part = self._prepared(unit)
+            part = self._prepared(unit, patient=patient)
         except InputChanged as error:
             self.changed[unit.name(self.clips.captions.endpoint)] = None
             logger.warning("%s", error)
@@ -87,18 +94,28 @@ class UnitWork:
             logger.info("%s was prepared by another worker as well", shown(unit.uri))
         self.progress.advance(len(part.clips))
 
-    def _prepared(self, unit: Unit) -> Part:
+    def _prepared(self, unit: Unit, *, patient: bool) -> Part:
         path = self._fetch(unit)
         asks = self.captioner if unit.captions is None else None
-        maker = ClipMaker(self.shape, self.clips.filters, self.scratch, self._upload, asks)
+        maker = ClipMaker(self.shape, self.clips.filters, self.scratch, self._upload, asks, patient)
         name = unit.member.name if unit.member else unit.key
         picture = KINDS.get(ending(name)) is Kind.IMAGE
         part = maker.part(path, unit.uri, unit.file.etag, unit.window, picture=picture)
+        self._check_captioner(part)
         if self.captioner is None:
             return part
         requests, usage = self.captioner.since()
         spent = {"requests": requests, "prompt_tokens": usage.prompt_tokens, "answer_tokens": usage.completion_tokens}
         return part.model_copy(update=spent)
+
+    def _check_captioner(self, part: Part) -> None:
+        """Raises CaptionerUnusable where not one clip was captioned and some got no answer: it is no fault of theirs."""
+        endpoint = self.clips.captions.endpoint
+        none = self.captioner is not None and not self.captioner.captioned
+        if none and endpoint and any(clip.uncaptioned in UNANSWERED for clip in part.clips):
+            raise CaptionerUnusable(
+                f"the captioner at {endpoint.url} has answered nothing for any clip; check that it runs, and its log"
+            )
 
     def _upload(self, shard: Path) -> None:
         self.target.put_named_by_content(f"{self.folder}{layout.DATASET_SHARDS}{shard.name}", shard)

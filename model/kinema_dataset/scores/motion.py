@@ -16,6 +16,8 @@ from kinema_dataset.frames import Frames, check, luma, shrunk
 
 PAIRS: Final = 6
 LONGEST: Final = 256
+LEAST_SIDE: Final = 64
+"""Pixels; the search looks at images of a quarter of the side, by patches of eight."""
 FASTEST: Final = 0.05
 """Share of the pixels that count: something small that moves in front of a still camera is motion too."""
 
@@ -35,13 +37,19 @@ def motion(frames: Frames) -> float:
 
 def _speed(search: cv2.DISOpticalFlow, frames: Frames, start: int) -> float:
     first, second = (_smooth(frames, index) for index in (start, start + 1))
-    if min(first.shape) < 16:
-        return 0.0  # too small for flow
-    flow = search.calc(first, second, np.zeros((*first.shape, 2), np.float32))
+    rows, columns = first.shape
+    first, second = _widened(first), _widened(second)
+    flow = search.calc(first, second, np.zeros((*first.shape, 2), np.float32))[:rows, :columns]
     speeds = np.sort(np.hypot(flow[..., 0], flow[..., 1]), axis=None)
     count = max(1, int(FASTEST * speeds.size))
     fastest = float(speeds[-count:].mean())
-    return fastest / float(min(first.shape))
+    return fastest / float(min(rows, columns))
+
+
+def _widened(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image, its borders repeated where it is small or a narrow strip: the search would read beyond its end."""
+    below, right = (max(0, LEAST_SIDE - side) for side in image.shape)
+    return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _smooth(frames: Frames, index: int) -> NDArray[np.uint8]:
