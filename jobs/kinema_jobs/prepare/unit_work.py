@@ -109,7 +109,7 @@ class UnitWork:
         return part.model_copy(update=spent)
 
     def _check_captioner(self, part: Part) -> None:
-        """Raises CaptionerUnusable where not one clip was captioned and some got no answer: it is no fault of theirs."""
+        """Raises CaptionerUnusable where no clip was captioned and some got no answer: no fault of theirs."""
         endpoint = self.clips.captions.endpoint
         none = self.captioner is not None and not self.captioner.captioned
         if none and endpoint and any(clip.uncaptioned in UNANSWERED for clip in part.clips):
