@@ -5,6 +5,7 @@
     trainings/<namespace>/<name>/<uid>/run-NNN/attempt-NNN/
         head.json                   what is committed (kinema_api.head); changed by conditional writes alone
         step-NNNNNNNN/round-NNNN/   *.distcp .metadata manifest.json   (then the head names it)
+        samples/step-NNNNNNNN/prompt-N/   clips made during training, not reviewed
         export/round-NNNN/          config.json *.safetensors kinema.json world.json card.md
                                     manifest.json   (then the head names it)
         evaluation/                 report.json report.html result.json manifest.json   (manifest last)
@@ -105,6 +106,11 @@ def parse_checkpoint_manifest(key: str) -> tuple[int, int] | None:
     """(step, round) of a checkpoint manifest's key, or None for any other key."""
     found = _CHECKPOINT.search(key)
     return (int(found[1]), int(found[2])) if found else None
+
+
+def sample_prefix(attempt_prefix: str, step: int, number: int) -> str:
+    """Folder of the clip that an attempt makes of its prompt `number`, from 0, after so many steps."""
+    return f"{attempt_prefix}samples/step-{step:08d}/prompt-{number}/"
 
 
 def export_prefix(attempt_prefix: str, round_: int | None = None) -> str:

@@ -11,8 +11,9 @@ from kinema_api.evaluation import Evaluation
 from kinema_api.finetune import RunBase
 from kinema_api.head import ExportFolder
 from kinema_api.layout import EXPORT_FOLDER, attempt_prefix
+from kinema_api.optimization import Optimization
 from kinema_api.prepare import RunDataset
-from kinema_api.training import ModelChoice, Optimization
+from kinema_api.training import ModelChoice
 
 LEAST_GRACE_SECONDS: Final = 60
 MOST_GRACE_SECONDS: Final = 600

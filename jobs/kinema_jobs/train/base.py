@@ -29,6 +29,7 @@ from kinema_jobs.train.storage import RetryPolicy
 from kinema_model.artefact import load_model
 from kinema_model.config import MODEL_FILE, ModelConfig
 from kinema_model.errors import ModelError
+from kinema_model.text.reading import READING_FILE, known_words
 
 _REMEDY: Final = "correct spec.model.initFrom, or publish the base again, and set a new runId"
 _UNREADABLE: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -75,6 +76,15 @@ class Base:
             for file in manifest.files:
                 self._fetched(manifest, file.name)
             return load_model(self._folder).model.state_dict()
+
+    def words(self) -> frozenset[str]:
+        """Words of the captions that it was trained on; none where it does not tell. Raises as `config`."""
+        with self._one_at_a_time(), _as_bad_configuration():
+            manifest = self._manifest()
+            if all(file.name != READING_FILE for file in manifest.files):
+                return frozenset()
+            self._fetched(manifest, READING_FILE)
+            return known_words(self._folder) or frozenset()
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from kinema_jobs.train.checkpoint import Checkpoints
 from kinema_jobs.train.train_state import TrainState
 from kinema_model.artefact import save_model
 from kinema_model.text.encoder import MAX_TOKENS
-from kinema_model.text.reading import LANGUAGES, vocabulary, write_vocabulary
+from kinema_model.text.reading import LANGUAGES, write_vocabulary
 
 MOST_WORDS: Final = 500
 """Most words of captions in a model's card; the file of its vocabulary has them all."""
@@ -25,13 +25,17 @@ def export(config: RunConfig, round_: int, fitting: TrainState, checkpoints: Che
     """
     folder = scratch / "export"
     shutil.rmtree(folder, ignore_errors=True)
-    words = vocabulary(fitting.source.texts())
-    about = card(config, fitting.loss, fitting.validation_loss(), fitting.source.digest, words)
-    save_model(folder, fitting.learner.published_state(), fitting.model_config, about, fitting.source.files())
-    write_vocabulary(folder, words)
+    loss, validation = fitting.loss, fitting.validation_loss()
+    write_model(folder, fitting, card(config, loss, validation, fitting.source.digest, fitting.words))
     prefix = layout.export_prefix(config.prefix, round_)
     files = checkpoints.upload(prefix, folder)
     checkpoints.commit_export(prefix, checkpoints.manifest("model", fitting.step, fitting.stream.taken, files))
+
+
+def write_model(folder: Path, fitting: TrainState, about: str) -> None:
+    """Write the averaged weights and what a server reads beside them; `about` is the model card."""
+    save_model(folder, fitting.learner.published_state(), fitting.model_config, about, fitting.source.files())
+    write_vocabulary(folder, fitting.words)
 
 
 def card(config: RunConfig, loss: float, validation: float, digest: str, words: tuple[str, ...] = ()) -> str:

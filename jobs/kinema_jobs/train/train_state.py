@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final, Self
 
 import torch
@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.utils.data import DataLoader
 
+from kinema_api.optimization import Optimization
 from kinema_api.run import RunConfig
-from kinema_api.training import Optimization
 from kinema_jobs.train.base import Base
 from kinema_jobs.train.data import DatasetAccess, RunData, data_of
 from kinema_jobs.train.failures import BadConfiguration
@@ -36,6 +36,7 @@ from kinema_model.packing.steps import Steps
 from kinema_model.precision import precision_for
 from kinema_model.source import Source
 from kinema_model.text.encoder import TextEncoder
+from kinema_model.text.reading import vocabulary
 from kinema_model.training.feed import DataWorkers, Feed
 from kinema_model.training.learner import DenoiserLearner
 from kinema_model.training.objective import TrainingObjective
@@ -153,6 +154,12 @@ class TrainState:
     def data_wait_seconds(self) -> float:
         """Seconds of waiting for data in this round."""
         return self.feed.waited
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """Words of the captions that the model was trained on, those of its base among them, in order."""
+        own = vocabulary(self.source.texts())
+        return tuple(sorted({*own, *(self.base.words() if self.base else ())}))
 
     def validation_loss(self) -> float:
         """Loss of the averaged weights on clips that are the same in every run."""

@@ -205,6 +205,8 @@ class _Worker:
                 checkpoint_seconds=stall,
                 checkpoint_stall_seconds=self._progress.checkpoint_stall_seconds + stall,
             )
+        if (wanted := self._config.optimization.samples) and fitting.step % wanted.every_steps == 0:
+            self._sample(fitting, checkpoints)
         self._write_progress(at_once=first or due)
 
     def _validate(self, fitting: TrainState) -> None:
@@ -213,6 +215,15 @@ class _Worker:
         loss = self._group.broadcast(fitting.validation_loss() if self._group.rank == 0 else None)
         seconds = self._progress.validation_stall_seconds + time.monotonic() - began
         self._update(validation_loss=loss, validation_stall_seconds=seconds)
+
+    def _sample(self, fitting: TrainState, checkpoints: Checkpoints) -> None:
+        """Make clips on rank 0; the others wait."""
+        if self._group.rank == 0 and not fitting.stopping:
+            # Imported late: what encodes clips would delay the start of every round.
+            from kinema_jobs.train.samples import make_samples
+
+            make_samples(self._config, fitting, self._given.scratch, checkpoints.upload)
+        self._group.broadcast(True)
 
     def _step_progress(self, fitting: TrainState) -> None:
         now, seconds = time.time(), fitting.step_seconds

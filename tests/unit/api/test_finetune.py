@@ -9,17 +9,8 @@ import pytest
 from kinema_api.errors import InvalidManifest
 from kinema_api.finetune import ALL_TARGETS, ONE_BASE, BaseClip, BaseStatus, InitFrom, Lora, LoraTarget, base_clip
 from kinema_api.launch import run_base
-from kinema_api.training import (
-    FINE_TUNING_RATE,
-    LORA_RATE,
-    LORA_WITHOUT_BASE,
-    ONE_START,
-    RATE,
-    SHAPE_OF_BASE,
-    ModelChoice,
-    Optimization,
-    VideoModelTrainingSpec,
-)
+from kinema_api.optimization import FINE_TUNING_RATE, LORA_RATE, RATE, Optimization
+from kinema_api.training import LORA_WITHOUT_BASE, ONE_START, SHAPE_OF_BASE, ModelChoice, VideoModelTrainingSpec
 from kinema_jobs.train.shape import own_clip
 from kinema_model.adapters.lora import ATTENTION, FEED_FORWARD, MAX_RANK
 from kinema_model.codec.grid import CODECS, CodecName
