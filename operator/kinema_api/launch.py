@@ -167,6 +167,7 @@ def evaluation_config(
         model_digest=model_digest,
         # A process is told what to measure, not how its own pod is made.
         evaluation=evaluation.model_copy(update={"pod_template": None}),
+        datasets=run_datasets(training),
     )
 
 

@@ -109,6 +109,8 @@ class EvaluationConfig(ApiModel):
     model_digest: str
     """Digest of the model to evaluate; an export with another digest is refused."""
     evaluation: Evaluation
+    datasets: tuple[RunDataset, ...] = ()
+    """The recorded clips that the model was trained on."""
 
     @property
     def prefix(self) -> str:

@@ -47,6 +47,8 @@ def run(file: str, local: bool, nodes: int | None, work: Path, kill_after_step: 
                 loss = f", loss {event['loss']:.3f}" if event.get("loss") is not None else ""
                 agents = event.get("worldSize", "?")
                 follower.show(f"Training on {agents} agents{loss}", event.get("step"), event.get("totalSteps"))
+            elif event["event"] == "preparing":
+                follower.show("Preparing the recorded clips")
             elif event["event"] == "evaluating":
                 follower.show("Evaluating the model")
             elif event["event"] == "published":

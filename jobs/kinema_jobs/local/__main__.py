@@ -1,5 +1,6 @@
 """`python -m kinema_jobs.local FILE --work DIR`: a training on this machine, reported as one JSON object per line.
 
+{"event":"preparing","message"}         {"event":"prepared","message","samples","reused"}
 {"event":"started","message"}           {"event":"progress","step","totalSteps","loss","worldSize",...}
 {"event":"killed","worker","step"}      {"event":"recovered","seconds","step"}
 {"event":"evaluating","message"}        {"event":"evaluated","message","report","accuracy","passed","seconds"}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from torchx.specs import macros
 
@@ -18,11 +17,10 @@ from kinema_api.objectstore import ObjectStore
 from kinema_api.reports import read_result
 from kinema_api.run import RunConfig
 from kinema_api.training import VideoModelTraining
-from kinema_api.wire import EvaluationResult, TerminationMessage
-from kinema_jobs.local.site import Folders, LocalRun, place
+from kinema_api.wire import EvaluationResult
+from kinema_jobs.local.ending import run_to_end
+from kinema_jobs.local.site import Folders, place
 from kinema_jobs.train.failures import TrainingFailure
-
-_LOOK_SECONDS: Final = 0.1
 
 
 class GateNotMet(TrainingFailure):
@@ -52,37 +50,14 @@ def measure(
             raise TrainingFailure(f"the run ended without a model below {config.prefix}: see its logs")
         digest = Manifest.read(store, prefix + layout.MANIFEST).digest()
         asked = launch.evaluation_config(training, config.run, config.attempt, digest, wanted)
-        _run(
-            launch.evaluation_app(
-                asked, replace(site, termination_log=str(own.termination_message(macros.replica_id)))
-            ),
-            own,
-        )
+        here = replace(site, termination_log=str(own.termination_message(macros.replica_id)))
+        run_to_end(launch.evaluation_app(asked, here), own, launch.EVALUATOR_ROLE, "the evaluation")
         result = read_result(store, layout.evaluation_prefix(config.prefix))
     except (BrokenManifest, StorageError) as error:
         raise TrainingFailure(str(error)) from None
     if result is None:
         raise TrainingFailure(f"the evaluation ended without a report: see its logs in {own.logs}")
     _judge(wanted, result, place(store, layout.evaluation_prefix(config.prefix) + layout.REPORT_PAGE), tell)
-
-
-def _run(app: Any, own: Folders) -> None:
-    own.work.mkdir(parents=True, exist_ok=True)
-    run = LocalRun(app, own, launch.EVALUATOR_ROLE)
-    try:
-        while (code := run.exit_codes()[0]) is None:
-            time.sleep(_LOOK_SECONDS)
-    finally:
-        run.close()
-    if code == 0:
-        return
-    path = own.termination_message(0)
-    if not path.is_file():
-        raise TrainingFailure(f"the evaluation ended with {code}: see its logs in {own.logs}")
-    word = TerminationMessage.model_validate_json(path.read_bytes())
-    failure = TrainingFailure(f"{word.message} (logs in {own.logs})")
-    failure.failure_class = word.failure_class  # type: ignore[misc]  # as the process saw it
-    raise failure
 
 
 def _judge(wanted: Evaluation, result: EvaluationResult, report: str, tell: Callable[[dict[str, Any]], None]) -> None:

@@ -22,6 +22,7 @@ from kinema_api.training import KIND, VideoModelTraining
 from kinema_api.wire import TerminationMessage
 from kinema_jobs.local.base import with_base
 from kinema_jobs.local.evaluation import measure
+from kinema_jobs.local.preparing import with_dataset
 from kinema_jobs.local.site import Folders, LocalRun, local_site, place
 from kinema_jobs.train.command_line import require_text_encoder
 from kinema_jobs.train.failures import BadConfiguration, StorageFailure, TrainingFailure
@@ -96,22 +97,24 @@ def run_local(wanted: LocalTraining, tell: Callable[[Event], None]) -> str:
         if wanted.store.endpoint.startswith("file://"):
             Path(wanted.store.endpoint.removeprefix("file://"), wanted.store.bucket).mkdir(parents=True, exist_ok=True)
         store.check()
-        config = launch.run_config(with_base(wanted.training, store), _next_run(store, wanted.training), 1, None)
+        training, number = with_base(wanted.training, store), _next_run(store, wanted.training)
     except StorageError as error:
         raise StorageFailure(str(error)) from None
-    folders = Folders(wanted.work.absolute() / f"run-{config.run:03d}")
+    folders = Folders(wanted.work.absolute() / f"run-{number:03d}")
     folders.work.mkdir(parents=True, exist_ok=True)
     credentials = wanted.credentials.absolute() if wanted.credentials else None
     site = local_site(folders, wanted.store, credentials, wanted.ca_file.absolute() if wanted.ca_file else None)
-    run = LocalRun(launch.training_app(wanted.training, config, site), folders)
-    tell({"event": "started", "message": f"{wanted.training.spec.nodes} agents; logs in {folders.logs}"})
+    training = with_dataset(training, number, store, site, folders, tell)
+    config = launch.run_config(training, number, 1, None)
+    run = LocalRun(launch.training_app(training, config, site), folders)
+    tell({"event": "started", "message": f"{training.spec.nodes} agents; logs in {folders.logs}"})
     try:
         _Watch(run, folders, wanted.kill_after_step, tell).until_done()
     finally:
         run.close()
         shutil.rmtree(folders.work / "scratch", ignore_errors=True)
-    if wanted.training.spec.evaluation:
-        measure(wanted.training, config, store, site, folders, tell)
+    if training.spec.evaluation:
+        measure(training, config, store, site, folders, tell)
     digest = publish(store, config)
     tell({"event": "published", "digest": digest, "folder": place(store, layout.model_prefix(digest))})
     return digest
