@@ -73,13 +73,13 @@ class ClipRequest(ApiModel):
     """The clip to render, without the model and the files that it is made of."""
 
     prompt: Prompt
-    """What the clip shows; at most 4096 characters. The model encodes the first 128 tokens (about 100 English words).
-    status.prompt reports what was cut off and which words the model was not trained on."""
+    """What the clip shows; at most 4096 characters. The model encodes the first 128 tokens (about 100 English words),
+    open weights the first 512. status.prompt reports what was cut off and which words the model was not trained on."""
     negative_prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)] | None = None
     """What the clip should not show."""
     expand_prompt: bool = False
     """Expand a short prompt before rendering, with the operator's language model if one is configured, else with the
-    built-in rules. status.expandedPrompt reports the expanded prompt."""
+    built-in rules, which open weights do not have. status.expandedPrompt reports the expanded prompt."""
     task: TaskName = "text"
     """What to make. text: a clip from the prompt alone. picture: one frame from the prompt alone; seconds is ignored.
     image: a clip that begins with the input's first frame. extend: a clip that continues the input. extend-back: a clip

@@ -95,6 +95,8 @@ class GenerationProgress(ApiModel):
 
     stage: Annotated[str, Field(max_length=16)] | None = None
     """Current stage of the server: loading, denoising or encoding."""
+    loaded_percent: int = 0
+    """Share of the model's files that the server has fetched, from 0 to 100."""
     moved: datetime | None = None
     """When progress last advanced."""
     step_seconds: float | None = None

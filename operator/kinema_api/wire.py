@@ -273,6 +273,8 @@ class OrderState(ApiModel):
     phase: Literal["loading", "denoising", "encoding", "succeeded", "failed", "cancelled"]
     step: Count = 0
     total_steps: Count = 0
+    loaded_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    """Share of the model's files that this server has; large ones take long."""
     error: Sentence | None = None
     retriable: bool = True
     """False: the request itself is invalid, so no other server can render it."""

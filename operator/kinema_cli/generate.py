@@ -23,7 +23,7 @@ from kinema_cli.follow import reason, until_ended
 from kinema_cli.jobs import Job
 from kinema_cli.links import LinkOptions, with_links
 from kinema_cli.options import ClusterOptions, with_cluster, with_output
-from kinema_cli.output import Follower, Output
+from kinema_cli.output import Follower, Output, printable
 from kinema_cli.upload import FIELDS, described, is_file, upload
 
 if TYPE_CHECKING:
@@ -227,7 +227,11 @@ def _show(found: dict[str, Any], follower: Follower) -> None:
             parts.append(f"{status['queuePosition']} ahead in the queue")
         if why := reason(status):
             parts.append(why)
-    follower.show(", ".join(parts), progress.get("step"), progress.get("totalSteps") or None)
+    done, total = progress.get("step"), progress.get("totalSteps") or None
+    if phase == "Running" and progress.get("stage") == "loading":
+        parts.append("the server loads the model")
+        done, total = progress.get("loadedPercent"), 100
+    follower.show(", ".join(parts), done, total)
 
 
 def _deliver(
@@ -244,7 +248,7 @@ def _deliver(
         fetch_file(cluster, done, "video", path, asking)
     except ClusterUnreachable as error:
         raise type(error)(f"{error}. The clip is complete: download it later with `kinema download {name}`") from None
-    _tell(status.get("prompt"), output)
+    _tell(status.get("prompt"), status.get("warnings"), output)
     return (
         {
             "name": name,
@@ -255,6 +259,7 @@ def _deliver(
             "seams": status.get("seams", []),
             "expandedPrompt": status.get("expandedPrompt"),
             "prompt": status.get("prompt"),
+            "warnings": status.get("warnings", []),
             "modelDigest": status.get("modelDigest"),
             "timings": status.get("timings"),
         },
@@ -268,8 +273,10 @@ def _refused(status: dict[str, Any]) -> bool:
     return any(reason in _REFUSALS or reason.startswith("Input") for reason in reasons)
 
 
-def _tell(heard: dict[str, Any] | None, output: Output) -> None:
-    """Print which parts of the prompt the model ignored."""
+def _tell(heard: dict[str, Any] | None, warnings: list[str] | None, output: Output) -> None:
+    """Print which parts of the prompt the model ignored, and what may make the clip worse."""
+    for warning in warnings or ():
+        output.note(printable(f"note: {warning}"))
     if heard and heard.get("cut"):
         output.note(
             f"note: the prompt is longer than {heard.get('limit')} tokens; the model ignored its end: {heard['cut']!r}"
@@ -299,5 +306,5 @@ def _generate_here(
                 follower.show("Denoising", event["step"], event["totalSteps"])
             elif event["event"] == "generated":
                 generated = {key: value for key, value in event.items() if key != "event"}
-    _tell(generated.get("prompt"), output)
+    _tell(generated.get("prompt"), generated.get("warnings"), output)
     return generated, str(generated.get("path"))

@@ -14,7 +14,7 @@ from kinema_api.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestFile
 from kinema_api.wire import OrderedModel
 from kinema_jobs.errors import ModelUnusable
 from kinema_jobs.model_folder import check_file, check_name, sha256_of
-from kinema_jobs.serve.pieces import fetch_file
+from kinema_jobs.serve.pieces import OnBytes, fetch_file
 from kinema_jobs.serve.transfer import Transfers
 
 if TYPE_CHECKING:
@@ -38,8 +38,12 @@ class ModelCache:
         """The model if it is in memory."""
         return self._loaded
 
-    async def obtain(self, model: OrderedModel, in_thread: InThread) -> ClipModel:
+    async def obtain(
+        self, model: OrderedModel, in_thread: InThread, on_percent: Callable[[int], None] = lambda _: None
+    ) -> ClipModel:
         """The model, from memory, else from disk, else from the order's presigned URLs.
+
+        `on_percent` is called with the share of its bytes that are on disk.
 
         Raises:
             ModelUnusable: a file does not match the digest; the message names it.
@@ -48,7 +52,7 @@ class ModelCache:
         if self._loaded is None:
             transfers = self._transfers.trusting(model.ca_bundle)
             manifest = await self._manifest(model, transfers)
-            await self._files(manifest, model, transfers)
+            await self._files(manifest, model, transfers, on_percent)
             self._loaded = await in_thread(lambda: self._load(self._folder))
         return self._loaded
 
@@ -69,25 +73,35 @@ class ModelCache:
         except BrokenManifest as error:
             raise ModelUnusable(str(error)) from None
 
-    async def _files(self, manifest: Manifest, model: OrderedModel, transfers: Transfers) -> None:
+    async def _files(
+        self, manifest: Manifest, model: OrderedModel, transfers: Transfers, on_percent: Callable[[int], None]
+    ) -> None:
         urls = {offered.file.name: offered.url for offered in model.files}
+        total, there = max(sum(file.bytes for file in manifest.files), 1), 0
+
+        def on_bytes(more: int) -> None:
+            nonlocal there
+            there += more
+            on_percent(min(100 * there // total, 100))
+
         try:
             async with asyncio.TaskGroup() as group:
                 for file in manifest.files:
-                    group.create_task(self._file(file, urls.get(file.name), transfers))
+                    group.create_task(self._file(file, urls.get(file.name), transfers, on_bytes))
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
 
-    async def _file(self, file: ManifestFile, url: str | None, transfers: Transfers) -> None:
+    async def _file(self, file: ManifestFile, url: str | None, transfers: Transfers, on_bytes: OnBytes) -> None:
         check_name(file.name)
         path = self._folder / file.name
         if path.exists() and await asyncio.to_thread(sha256_of, path) == file.sha256:
+            on_bytes(file.bytes)
             return
         if url is None:
             raise ModelUnusable(f"the order has no URL for {file.name}: include every file of the manifest.")
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.partial")
-        await fetch_file(transfers, file.name, url, partial, file.bytes)
+        await fetch_file(transfers, file.name, url, partial, file.bytes, on_bytes)
         await asyncio.to_thread(check_file, partial, file)
         partial.replace(path)
 

@@ -37,6 +37,7 @@ class ActiveOrder:
     step: int = 0
     steps: int | None = None
     """Denoising steps in all, once they are known: a long clip has some for each of its chunks."""
+    loaded_percent: int = 0
     error: str | None = None
     retriable: bool = True
     result: OrderResult | None = None
@@ -57,6 +58,7 @@ class ActiveOrder:
             phase=self.phase,
             step=self.step,
             total_steps=self.steps or self.order.steps or 0,
+            loaded_percent=self.loaded_percent,
             error=self.error,
             retriable=self.retriable,
             result=self.result,

@@ -9,19 +9,28 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from kinema_jobs.serve.transfer import NoRanges, Transfers
 
 PIECE_BYTES: Final = 64 << 20
+OnBytes = Callable[[int], None]
 
 
 async def fetch_file(
-    transfers: Transfers, name: str, url: str, target: Path, size: int, piece: int = PIECE_BYTES
+    transfers: Transfers,
+    name: str,
+    url: str,
+    target: Path,
+    size: int,
+    on_bytes: OnBytes = lambda _: None,
+    piece: int = PIECE_BYTES,
 ) -> None:
     """Download `size` bytes into `target`; a file of one piece, or of a store without ranges, as a whole.
+
+    `on_bytes` is called with the number of bytes of each piece that is there.
 
     Raises:
         TransferFailed: it cannot be downloaded now; what was fetched stays.
@@ -29,22 +38,27 @@ async def fetch_file(
     """
     if size > piece:
         try:
-            await _fetch_pieces(transfers, name, url, target, size, piece)
+            await _fetch_pieces(transfers, name, url, target, size, on_bytes, piece)
         except NoRanges:
             pass
         else:
             return
     await transfers.fetch(name, url, target, size)
+    on_bytes(size)
 
 
-async def _fetch_pieces(transfers: Transfers, name: str, url: str, target: Path, size: int, piece: int) -> None:
+async def _fetch_pieces(
+    transfers: Transfers, name: str, url: str, target: Path, size: int, on_bytes: OnBytes, piece: int
+) -> None:
     record = _Record(target, size, piece)
+    on_bytes(min(len(record.done) * piece, size))
     with target.open("r+b" if record.done else "wb") as file:
         os.truncate(file.fileno(), size)
 
         async def one(first: int, length: int) -> None:
             await transfers.fetch_range(name, url, file.fileno(), first, length)
             record.add(first)
+            on_bytes(length)
 
         try:
             async with asyncio.TaskGroup() as group:

@@ -164,7 +164,11 @@ class OrderRunner:
         if self._models.loaded is not None:
             return self._models.loaded, 0.0
         started = time.monotonic()
-        model = await _unless_stopped(taken, self._models.obtain(taken.order.model, self.in_thread))
+
+        def loaded(percent: int) -> None:
+            taken.loaded_percent = percent
+
+        model = await _unless_stopped(taken, self._models.obtain(taken.order.model, self.in_thread, loaded))
         seconds = time.monotonic() - started
         metrics.MODEL_LOAD_SECONDS.observe(seconds)
         return model, seconds

@@ -133,13 +133,14 @@ def _progress(before: GenerationProgress | None, state: OrderState, now: datetim
     slowest = before.step_seconds if before else None
     moved = now
     if before is not None and before.moved is not None:
-        if (before.stage, before.step) == (state.phase, state.step):
+        if (before.stage, before.step, before.loaded_percent) == (state.phase, state.step, state.loaded_percent):
             moved = before.moved
         elif before.stage == "denoising" and state.step > before.step > 0:
             seconds = (now - before.moved).total_seconds() / (state.step - before.step)
             slowest = max(slowest or 0.0, round(seconds, 3))
     return GenerationProgress(
         stage=state.phase,
+        loaded_percent=state.loaded_percent,
         moved=moved,
         step_seconds=slowest,
         step=state.step,

@@ -19,6 +19,9 @@ from kinema_jobs.errors import ModelTooLarge
 from kinema_jobs.serve import pieces
 from kinema_model.conditions.tasks import Task
 from kinema_model.errors import ModelError, ShapeError
+from kinema_model.network.config import PUBLISHED
+from kinema_model.open_weights.folder import OpenFolder
+from kinema_model.open_weights.native import UNKNOWN, published_name, usual
 from unit.jobs.serve.conftest import Order, write_manifest
 from unit.jobs.serve.test_serve_as_local import Local
 from wan_folders import Kind, write_wan_folder
@@ -65,11 +68,13 @@ async def test_a_served_clip_is_that_of_the_local_command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: Any,
 ) -> None:
-    monkeypatch.setattr(pieces.fetch_file, "__defaults__", (1024,))  # so that tiny files come in pieces
+    defaults = pieces.fetch_file.__defaults__ or ()
+    monkeypatch.setattr(pieces.fetch_file, "__defaults__", (*defaults[:-1], 1024))  # so that tiny files come in pieces
     await server.submit(_order(make_order))
     state = await server.ended("uid-1")
     assert state.phase == "succeeded", state.error
     assert {name for name, _ in store.ranges} >= {"transformer/diffusion_pytorch_model.safetensors"}
+    assert state.loaded_percent == 100
     assert (state.step, state.total_steps, state.result.size, state.result.fps) == (2, 2, "64x32", 16)
     assert round(state.result.seconds * 16) == 9
     assert state.result.prompt.limit == 512
@@ -161,3 +166,24 @@ def test_a_folder_that_lies_is_refused(written: dict[Kind, Path], tmp_path: Path
     (tmp_path / "copy" / "vae" / "config.json").unlink()
     with pytest.raises(ModelError, match=r"config\.json is missing"):
         open_model(tmp_path / "copy")
+
+
+def test_a_size_that_the_weights_were_not_made_for_is_a_warning(
+    ti2v: ClipModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = ti2v.output_shape(_request(size="64x32", seconds=20), Task.TEXT)
+    assert ti2v.warnings(shape) == ()
+    monkeypatch.setattr(OpenFolder, "published_as", "wan2.1-t2v-1.3b")
+    sizes, frames = ti2v.warnings(shape)
+    assert "64x32, but for 832x480" in sizes
+    assert f"{shape.frames} frames, but for 81" in frames
+
+
+def test_what_is_usual_is_known_of_published_networks() -> None:
+    for name, config in PUBLISHED.items():
+        experts = 2 if "a14b" in name else 1
+        assert published_name(config, experts) == name
+        found = usual(config, experts)
+        assert found != UNKNOWN or name == "wan2.1-t2v-1.3b"
+        assert (found.guidance_2 is not None) == (experts == 2)
+        assert all(shape.frames % 4 == 1 and not shape.height % 16 and not shape.width % 16 for shape in found.shapes)

@@ -29,7 +29,9 @@ async def transfers(store: Any, settings: ServerSettings) -> AsyncIterator[Trans
 
 
 async def fetch(transfers: Transfers, store: Any, target: Path, size: int = len(DATA)) -> bytes:
-    await fetch_file(transfers, NAME, store.url(NAME), target, size, PIECE)
+    seen: list[int] = []
+    await fetch_file(transfers, NAME, store.url(NAME), target, size, seen.append, PIECE)
+    assert sum(seen) == size
     return await asyncio.to_thread(target.read_bytes)
 
 
