@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kinema_api import layout
 from kinema_api.card import CARD, ModelCard
-from kinema_api.errors import ObjectMissing, ObjectTooLarge, StorageError
+from kinema_api.errors import InvalidManifest, ObjectMissing, ObjectTooLarge, StorageError
 from kinema_api.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestFile
 from kinema_api.objectstore import StoreLocation
 from kinema_api.objectstores import open_store
@@ -138,7 +138,7 @@ class _Upload:
             self.output.note(printable(f"left out: {name}"))
         found = list(self._digested(selection))
         small = {} if card is None else {CARD: card.model_dump_json(by_alias=True, exclude_none=True).encode()}
-        manifest = Manifest(kind="model", files=_sealed(found, small)) if seal else None
+        manifest = _sealed(found, small) if seal else None
         if manifest is not None:
             self._withdraw(manifest)
         missing = self._missing(found)
@@ -232,11 +232,21 @@ def _manifest_file(name: str, digest: str, size: int) -> ManifestFile:
     return ManifestFile.model_construct(name=name, sha256=digest, bytes=size)
 
 
-def _sealed(found: list[Local], small: dict[str, bytes]) -> tuple[ManifestFile, ...]:
-    """The files of a manifest in the order of their names, so that equal folders have equal digests."""
+def _sealed(found: list[Local], small: dict[str, bytes]) -> Manifest:
+    """The manifest of a folder, its files in the order of their names, so that equal folders have equal digests.
+
+    Raises:
+        BadManifest: a name is none that a manifest may have.
+    """
     files = [local.file for local in found]
     files += [
         ManifestFile(name=name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
         for name, data in small.items()
     ]
-    return tuple(sorted(files, key=lambda file: file.name))
+    named = sorted((file.to_wire() for file in files), key=lambda file: str(file["name"]))
+    try:
+        return Manifest.parse({"kind": "model", "files": named})
+    except InvalidManifest as error:
+        raise BadManifest(
+            f"a file's name cannot stand in a manifest: {error}; rename it, or use --no-manifest"
+        ) from None

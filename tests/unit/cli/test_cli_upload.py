@@ -154,6 +154,26 @@ def test_a_manifest_is_written_or_not_as_asked(store: FolderStore, folder: Path)
     assert layout.MANIFEST not in keys(store)
 
 
+def test_a_name_that_no_manifest_may_have_is_refused(store: FolderStore, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "red ball.mp4").write_bytes(b"clip")
+    result = run(store, tmp_path / "clips", "--manifest")
+    assert (result.exit_code, "rename it, or use --no-manifest" in result.output) == (2, True), result.output
+    assert keys(store) == set()
+
+
+def test_a_model_that_kinema_trained_is_uploaded_without_a_card(store: FolderStore, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "kinema.json", "diffusion_pytorch_model.safetensors", "card.md", "manifest.json"):
+        (model / name).write_bytes(b"{}")
+    said = document(store, model)
+    assert (said["kind"], said["files"]) == ("model", 4)
+    assert {file.name for file in Manifest.read(store, PREFIX + layout.MANIFEST).files} == {
+        "config.json", "kinema.json", "diffusion_pytorch_model.safetensors", "card.md",
+    }  # fmt: skip
+
+
 REFUSED = {
     "no folder": (lambda folder: folder / "none", TARGET, "is not a folder"),
     "no slash": (lambda folder: folder, TARGET[:-1], "ends in a slash"),
