@@ -191,7 +191,7 @@ def open_weights(folder: Path) -> OpenModel:
     never be served here, `MemoryShort` if they cannot now.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    inspected = inspect(folder)
+    inspected = inspect(folder, whole_tree=False)
     try:
         need = _Need(inspected, device)
         need.require_weights(folder)
