@@ -13,6 +13,8 @@ from kinema_model.errors import BrokenArtefact, ConfigError, ShapeError, Unknown
 from kinema_model.network.config import NetworkConfig
 
 MODEL_FILE: Final = "kinema.json"
+MOST_SHIFT: Final = 5.0
+"""The shift that Wan 2.1 uses for its largest clips (arXiv:2503.20314)."""
 
 
 class StreamingConfig(BaseModel):
@@ -148,8 +150,13 @@ class ModelConfig(BaseModel):
         return fps or self.fps
 
     def shift_for(self, tokens: int) -> float:
-        """The shift of levels for so many tokens; it grows with their square root (arXiv:2403.03206, 5.3.2)."""
-        return max(1.0, self.level_shift * math.sqrt(tokens / self.tokens_per_clip))
+        """The shift of levels for so many tokens; it grows with their square root (arXiv:2403.03206, 5.3.2).
+
+        It ends at `MOST_SHIFT`, or at the model's own: the last step of sampling would begin at a level that was
+        hardly trained.
+        """
+        most = max(MOST_SHIFT, self.level_shift)
+        return min(max(1.0, self.level_shift * math.sqrt(tokens / self.tokens_per_clip)), most)
 
     @classmethod
     def from_preset(

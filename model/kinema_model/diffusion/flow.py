@@ -6,7 +6,9 @@ arXiv:2210.02747): x_t = (1 - t) x_0 + t n, and the velocity dx/dt is n - x_0 ev
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,12 +16,33 @@ from kinema_model.network.pack import Pack
 
 Velocity = Callable[[Pack], Tensor]
 LEVEL_BINS = 4
+UNIFORM_SHARE: Final = 0.1
+"""Share of training samples whose level is uniform in (0, 1). Shifted levels of large clips are hardly ever as low as
+those of the last steps of sampling."""
 
 
 def shift_levels(levels: Tensor, shift: float | Tensor) -> Tensor:
     """Levels in [0, 1], shifted towards noise: s t / (1 + (s - 1) t) (Esser et al. 2024, arXiv:2403.03206)."""
     # The same formula, written so that levels 0 and 1 stay exact.
     return levels / (levels + (1 - levels) / shift)
+
+
+@dataclass(frozen=True)
+class DrawnLevel:
+    """A level in (0, 1) of a training sample, before the shift; a `uniform` one is not shifted."""
+
+    value: float
+    uniform: bool = False
+
+    @classmethod
+    def draw(cls, draw: np.random.Generator) -> "DrawnLevel":
+        """Logit-normal (Esser et al. 2024, arXiv:2403.03206), or uniform for `UNIFORM_SHARE` of the samples."""
+        normal, kind, anywhere = draw.standard_normal(), draw.random(), draw.random()
+        return cls(anywhere, uniform=True) if kind < UNIFORM_SHARE else cls(1 / (1 + np.exp(-normal)))
+
+    def shifted(self, shift: float) -> float:
+        """The level of a clip with this shift."""
+        return self.value if self.uniform else float(shift_levels(torch.tensor(self.value), shift))
 
 
 @dataclass(frozen=True)

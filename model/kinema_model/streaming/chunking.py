@@ -17,7 +17,7 @@ from kinema_model.codec.codec import Codec, to_float
 from kinema_model.codec.latents import whole_clip
 from kinema_model.conditions.conditioning import reference
 from kinema_model.config import ModelConfig, StreamingConfig
-from kinema_model.diffusion.flow import shift_levels
+from kinema_model.diffusion.flow import DrawnLevel
 from kinema_model.network.chunks import Chunks
 from kinema_model.network.pack import Cut, Part, Sample
 from kinema_model.source import Clip
@@ -45,13 +45,13 @@ def chunked_sample(
     codec: Codec,
     clip: Clip,
     texts: Sequence[Tensor],
-    level: Tensor,
+    level: DrawnLevel,
     draw: np.random.Generator,
 ) -> Sample:
     """A clip cut off after one chunk, drawn by `draw`, which is the one to generate.
 
-    `texts` (L, text_dim) are one for each shot, `level` () is its noise level in [0, 1] before the shift. Earlier
-    chunks are context at `context_level`, as sampling leaves finished ones. So are the reference frames, the first of
+    `texts` (L, text_dim) are one for each shot, `level` is its noise level before the shift. Earlier chunks are
+    context at `context_level`, as sampling leaves finished ones. So are the reference frames, the first of
     the first shot. Chunks end where shots do, as in sampling.
     """
     whole = whole_clip(config, codec.encode(to_float(clip.video[None]))[0], clip.fps)
@@ -62,7 +62,7 @@ def chunked_sample(
     rows = rows[: context + 1]
     shift = config.shift_for(config.grid.rows_in(streaming.chunk_frames) * height * width)
     levels = torch.full((sum(rows),), streaming.context_level)
-    levels[sum(rows[:context]) :] = shift_levels(level, shift)
+    levels[sum(rows[:context]) :] = level.shifted(shift)
     beside: tuple[Part, ...] = ()
     if context:
         first = clip.video[: config.grid.frames_of(rows[0])]

@@ -18,7 +18,7 @@ from kinema_model.conditions.task_inputs import NO_INPUTS, TaskInputs, draw_inpu
 from kinema_model.conditions.tasks import Task, draw_task
 from kinema_model.config import ModelConfig
 from kinema_model.denoiser import lowest_level
-from kinema_model.diffusion.flow import FlowLoss, Velocity, flow_loss, shift_levels
+from kinema_model.diffusion.flow import DrawnLevel, FlowLoss, Velocity, flow_loss
 from kinema_model.network.pack import Pack, Sample, pack_samples, patchify
 from kinema_model.rng import RngStream, generator, normal, uniform
 from kinema_model.source import Captions, Clip, Source
@@ -81,7 +81,7 @@ class TrainingObjective:
     def loss(self, model: Velocity, indices: Sequence[int], step: int) -> FlowLoss:
         """The loss of these samples at this step; noise, level and dropout depend on (seed, sample, step) alone.
 
-        Levels are logit-normal (Esser et al. 2024, arXiv:2403.03206). Raises what the source raises.
+        Levels are drawn by `DrawnLevel.draw`. Raises what the source raises.
         """
         clean, noise = self.batch(indices, step)
         return flow_loss(model, clean, noise, lowest_level(self.config))
@@ -121,7 +121,7 @@ class TrainingObjective:
 
     def _sample(self, lesson: _Lesson, text: Tensor, index: int, step: int) -> Sample:
         """The clip at the level drawn for the sample, with the inputs of its task or, for streaming, in chunks."""
-        level = torch.sigmoid(normal(RngStream.LEVEL, self.seed, [index], step, ())[0])
+        level = DrawnLevel.draw(generator(RngStream.LEVEL, self.seed, index, step))
         if lesson.chunking is not None and self.config.streaming is not None:
             clip = lesson.clip
             # A sample without text has none for any shot; a single shot keeps the caption that was drawn for it.
@@ -130,8 +130,8 @@ class TrainingObjective:
             return chunked_sample(self.config, self.config.streaming, self._codec, clip, texts, level, lesson.chunking)
         latents = self._codec.encode(lesson.video[None])[0]
         whole, *beside = condition(self.config, self._codec, latents, lesson.clip.fps, lesson.inputs)
-        shifted = shift_levels(level, self.config.shift_for(whole.levels.numel()))
-        return Sample((replace(whole, levels=whole.levels * shifted), *beside), text)
+        shift = self.config.shift_for(whole.levels.numel())
+        return Sample((replace(whole, levels=whole.levels * level.shifted(shift)), *beside), text)
 
     def _noise(self, sample: Sample, index: int, step: int) -> Tensor:
         """(n, C pt ph pw): noise for the clip itself and for its references; inputs are at level 0 and need none."""

@@ -21,6 +21,7 @@ from kinema_model.conditions.task_inputs import Segment, TaskInputs, draw_inputs
 from kinema_model.conditions.tasks import TRAINED_BY, Task
 from kinema_model.config import ModelConfig, StreamingConfig
 from kinema_model.denoiser import VideoDenoiser
+from kinema_model.diffusion.flow import DrawnLevel
 from kinema_model.ema import Ema
 from kinema_model.errors import ConfigError, ShapeError
 from kinema_model.network.pack import Part, Sample, pack_samples
@@ -112,7 +113,7 @@ def test_chunks_cuts_and_references_are_those_of_pixels() -> None:
         for codec in ("unshuffle", "pixel"):
             config = model_config(codec, STREAMING)
             rng = generator(RngStream.STREAMING, draw, 0, 0)
-            samples.append(chunked_sample(config, STREAMING, make_codec(config), clip, texts, torch.tensor(0.7), rng))
+            samples.append(chunked_sample(config, STREAMING, make_codec(config), clip, texts, DrawnLevel(0.7), rng))
         strided, pixels = samples
         require_equal(strided.parts, pixels.parts)
         assert [cut.row for cut in strided.cuts] == [cut.row for cut in pixels.cuts]

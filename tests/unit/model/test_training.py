@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from examples import examples
-from kinema_model.config import ModelConfig
+from kinema_model.config import MOST_SHIFT, PRESETS, ModelConfig
 from kinema_model.denoiser import VideoDenoiser
+from kinema_model.diffusion.flow import UNIFORM_SHARE, DrawnLevel
+from kinema_model.diffusion.sampler import euler_levels
+from kinema_model.rng import RngStream, generator
 from kinema_model.text.encoder import MAX_TOKENS, TEXT_DIM, TextEncoder
 from kinema_model.text.weights import bundled_folder
 from kinema_model.training.objective import TrainingObjective
@@ -90,10 +93,34 @@ def test_levels_are_logit_normal_and_lean_towards_noise_in_larger_clips(
 ) -> None:
     objective = _objective(config, encoder)
     pack, _ = objective.batch(range(2000), 0)
-    logits = torch.logit(torch.stack([levels[0] for levels in pack.token_levels.split(pack.clips.lengths)]))
-    assert abs(logits.std() - 1) < 0.05
-    assert abs(logits.mean() - torch.tensor(config.level_shift).log()) < 0.05
-    assert config.shift_for(4 * config.tokens_per_clip) == 2 * config.shift_for(config.tokens_per_clip)
+    levels = torch.stack([levels[0] for levels in pack.token_levels.split(pack.clips.lengths)])
+    # Uniform levels, which are few, have a heavier tail; the quartiles of both are near those of the normal ones.
+    least, middle, most = torch.logit(levels).quantile(torch.tensor([0.25, 0.5, 0.75]))
+    assert abs(middle - torch.tensor(config.level_shift).log()) < 0.1
+    assert abs(most - least - 2 * 0.6745) < 0.15
+    assert config.shift_for(2 * config.tokens_per_clip) == 2**0.5 * config.shift_for(config.tokens_per_clip)
+
+
+def test_a_tenth_of_the_levels_is_uniform_whatever_the_shift() -> None:
+    drawn = [DrawnLevel.draw(generator(RngStream.LEVEL, 5, sample)) for sample in range(4000)]
+    uniform = torch.tensor([level.shifted(9.0) for level in drawn if level.uniform])
+    assert abs(len(uniform) / len(drawn) - UNIFORM_SHARE) < 0.02
+    assert abs(uniform.mean() - 0.5) < 0.05
+    assert abs((uniform < 0.1).float().mean() - 0.1) < 0.05
+    others = torch.logit(torch.tensor([level.value for level in drawn if not level.uniform]))
+    assert abs(others.mean()) < 0.05
+    assert abs(others.std() - 1) < 0.05
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_the_shift_of_large_clips_ends_where_the_last_step_of_sampling_is_still_trained(name: str) -> None:
+    config = PRESETS[name]
+    shifts = [config.shift_for(tokens) for tokens in (1, config.tokens_per_clip, 10**4, 10**6)]
+    assert shifts == sorted(shifts)
+    assert shifts[0] == 1
+    assert shifts[1] == config.level_shift
+    assert shifts[-1] == MOST_SHIFT
+    assert euler_levels(20, shifts[-1])[-2] < 0.22
 
 
 def test_text_is_dropped_at_the_given_rate(config: ModelConfig, encoder: TextEncoder) -> None:
