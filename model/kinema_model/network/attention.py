@@ -47,9 +47,9 @@ class Segments:
         """Tokens of the longest segment."""
         return max(self.lengths)
 
-    def to(self, device: torch.device | str) -> "Segments":
-        """The same, with offsets on `device`."""
-        return Segments(self.lengths, self.offsets.to(device))
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Segments":
+        """The same, with offsets as `change` returns them."""
+        return Segments(self.lengths, change(self.offsets))
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,19 @@ class AttentionPattern:
         lengths = (len(segment), len(first))
         return BlockMask.from_kv_blocks(*partial, *full, BLOCK_SIZE=MASK_BLOCK, mask_mod=sees, seq_lengths=lengths)
 
-    def to(self, device: torch.device | str) -> "AttentionPattern":
-        """The same on `device`."""
-        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: value.to(device) for name, value in held.items() if value is not None})
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "AttentionPattern":
+        """The same, with tensors as `change` returns them."""
+        return replace(self, **mapped_fields(self, change))
+
+
+def mapped_fields(holder: Any, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """Fields of a dataclass that are or hold tensors, changed by `change`, such as a copy to a device."""
+    held = {field.name: getattr(holder, field.name) for field in fields(holder)}
+    return {
+        name: change(value) if isinstance(value, Tensor) else value.mapped(change)
+        for name, value in held.items()
+        if isinstance(value, Tensor | Segments | AttentionPattern)
+    }
 
 
 def _extremes(values: Tensor, block: int) -> tuple[Tensor, Tensor]:

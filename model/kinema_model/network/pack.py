@@ -5,16 +5,16 @@ image is a part of its own, so that training encodes it as sampling does, at any
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from kinema_model.errors import ShapeError
-from kinema_model.network.attention import AttentionPattern, Segments
+from kinema_model.network.attention import AttentionPattern, Segments, mapped_fields
 from kinema_model.network.chunks import Box as Box
 from kinema_model.network.chunks import Chunks, attention_pattern
 
@@ -91,13 +91,13 @@ class Pack:
         """The same pack with other tokens (N, C pt ph pw) and other levels (U,) in place of the distinct ones."""
         return replace(self, tokens=tokens, levels=levels)
 
-    def to(self, device: torch.device | str) -> Self:
-        """The same pack on another device."""
-        moved: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name, value in moved.items():
-            if isinstance(value, Tensor | Segments | AttentionPattern):
-                moved[name] = value.to(device)
-        return replace(self, **moved)
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """The same pack on another device. `non_blocking` is of use for a pinned pack alone."""
+        return replace(self, **mapped_fields(self, lambda tensor: tensor.to(device, non_blocking=non_blocking)))
+
+    def pinned(self) -> Self:
+        """The same pack in memory that a GPU copies from while the processor goes on."""
+        return replace(self, **mapped_fields(self, Tensor.pin_memory))
 
 
 def patchify(latents: Tensor, patch: Box) -> Tensor:
