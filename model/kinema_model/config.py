@@ -17,6 +17,14 @@ MOST_SHIFT: Final = 5.0
 """The shift that Wan 2.1 uses for its largest clips (arXiv:2503.20314)."""
 
 
+# Four octaves of three axes, as sines and cosines.
+_POSITION_FEATURES: Final = 24
+_CODEC_FIELDS: Final[dict[str, dict[str, Any]]] = {
+    # Few numbers a token: their noise is as easy to carry as the clip, and they reveal less of it at each level.
+    "world": {"prediction": "velocity", "level_shift": 1.5},
+}
+
+
 class StreamingConfig(BaseModel):
     """How a model generates a clip of open length: chunk by chunk, each attending to earlier chunks only."""
 
@@ -49,7 +57,7 @@ class ModelConfig(BaseModel):
     network: NetworkConfig
     codec: CodecName = "pixel"
     places: Literal["none", "space", "space-time"] = Field(
-        default="none", description="a channel beside the latents that tells each token's absolute place in the clip"
+        default="none", description="channels beside the latents that tell each token's absolute place in the clip"
     )
     reference_fps: float = Field(
         default=8.0, gt=0, description="frames per second at which one frame is one step of the rotary time axis"
@@ -85,8 +93,8 @@ class ModelConfig(BaseModel):
                 raise ValueError(f"{name} {size} must be a multiple of the {side} pixels of a token")
         if self.frames > self.max_frames or max(self.height, self.width_px) > self.max_side:
             raise ValueError("the default clip must be within max_frames and max_side; raise the limits")
-        if self.network.in_channels != self.channels + (self.places != "none"):
-            raise ValueError("network.in_channels must be the latents' channels and one more where places are told")
+        if (self.position_channels > 0) != (self.places != "none") or self.position_channels < 0:
+            raise ValueError("network.in_channels must be the latents' channels, and more only where places are told")
         if self.rates and (self.fps not in self.rates or min(self.rates) < 1):
             raise ValueError(
                 f"rates {list(self.rates)} must be above 0 and have the clip's own, {self.fps}, among them"
@@ -123,6 +131,11 @@ class ModelConfig(BaseModel):
     def channels(self) -> int:
         """Channels of a latent frame."""
         return self.network.out_channels
+
+    @property
+    def position_channels(self) -> int:
+        """Channels beside the latents that tell places."""
+        return self.network.in_channels - self.channels
 
     @property
     def tokens_per_clip(self) -> int:
@@ -164,13 +177,18 @@ class ModelConfig(BaseModel):
     ) -> "ModelConfig":
         """The preset `name` with another width, depth, number of heads or other fields.
 
-        Raises `UnknownPreset` for a name that does not exist, `ConfigError` for changes that do not fit.
+        With another `codec`, patches are of as many pixels as before, and what is learnt of latents is as
+        `_CODEC_FIELDS` says. Raises `UnknownPreset` for a name that does not exist, `ConfigError` for changes that do
+        not fit.
         """
         if name not in PRESETS:
             known = ", ".join(sorted(PRESETS))
             raise UnknownPreset(f"There is no preset {name!r}. Choose one of: {known}.")
         preset = PRESETS[name].model_dump()
         preset["network"] = _resized(preset["network"], width, depth, heads)
+        codec = fields.get("codec", preset["codec"])
+        if codec in CODECS and codec != preset["codec"]:
+            preset |= {**_CODEC_FIELDS.get(codec, {}), "network": _on_latents(preset["network"], codec)}
         return _validated({**preset, **fields}, f"preset {name!r}")
 
     def with_fields(self, **fields: Any) -> "ModelConfig":
@@ -213,6 +231,27 @@ def _resized(network: Mapping[str, Any], width: int | None, depth: int | None, h
         "attention_head_dim": width // heads,
         "ffn_dim": network["ffn_dim"] * width // old,
         "num_layers": network["num_layers"] if depth is None else depth,
+    }
+
+
+def _on_latents(network: Mapping[str, Any], codec: CodecName) -> dict[str, Any]:
+    """The network's fields for latents of a codec, where they were for pixels.
+
+    Raises `ConfigError` where patches are no whole latents.
+    """
+    shape, patch = CODECS[codec], network["patch_size"]
+    if any(side % stride for side, stride in zip(patch, shape.strides, strict=True)):
+        raise ConfigError(
+            f"codec {codec!r} makes a latent of {shape.strides} pixels, of which the preset's patches of {patch} hold "
+            "no whole number. Choose another codec."
+        )
+    patches = tuple(side // stride for side, stride in zip(patch, shape.strides, strict=True))
+    positions = -(-_POSITION_FEATURES // math.prod(patches))
+    return {
+        **network,
+        "patch_size": patches,
+        "in_channels": shape.channels + positions,
+        "out_channels": shape.channels,
     }
 
 

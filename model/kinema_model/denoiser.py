@@ -54,7 +54,9 @@ class VideoDenoiser(nn.Module):
         """The output of the last layer (N, C pt ph pw), channels first; the published layout has them last."""
         inputs = pack.tokens
         if self.config.places != "none":
-            positions = position_channel(pack, self.config.patch, time=self.config.places == "space-time")
+            positions = position_channel(
+                pack, self.config.position_channels * prod(self.config.patch), time=self.config.places == "space-time"
+            )
             inputs = torch.cat((inputs, positions.to(inputs.dtype)), dim=1)
         emitted: Tensor = self.network(pack.at(inputs, pack.levels), kv_cache)
         return emitted.view(len(emitted), prod(self.config.patch), -1).transpose(1, 2).flatten(1)

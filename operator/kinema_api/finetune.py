@@ -80,7 +80,7 @@ class BaseClip(ApiModel):
         return ClipTarget(frames=self.frames, pixels=self.pixels, fps=self.fps, cell=(frames, rows, columns))
 
 
-CODEC_STRIDES: Final = {"pixel": (1, 1, 1), "unshuffle": (4, 2, 2)}
+CODEC_STRIDES: Final = {"pixel": (1, 1, 1), "unshuffle": (4, 2, 2), "world": (1, 8, 8)}
 """Frames, rows and columns of a latent by codec, as kinema_model.codec.grid.CODECS."""
 MODEL_CONFIG: Final = "kinema.json"
 """The file of a model's folder that holds its config."""

@@ -46,7 +46,8 @@ OTHER_BUCKET: Final = (
 )
 ONE_START: Final = "a model has exactly one of preset and initFrom: keep one"
 SHAPE_OF_BASE: Final = (
-    "width, depth and heads are those of the base: remove them from overrides, or train a preset without initFrom"
+    "width, depth, heads and codec are those of the base: remove them from overrides, or train a preset without "
+    "initFrom"
 )
 LORA_WITHOUT_BASE: Final = (
     "optimization.lora trains adapters of a model that exists: set model.initFrom in place of preset, or remove lora"
@@ -96,6 +97,10 @@ class ModelOverrides(ApiModel):
     """WIDTHxHEIGHT of a training clip in pixels, multiples of 8 up to 2048."""
     fps: FrameRate | None = None
     """Frames per second of a training clip."""
+    codec: Literal["pixel", "world"] | None = None
+    """What a token is made of: pixel, the pixels of a patch, as presets have it; or world, 16 numbers that a small
+    learned codec makes of them, whose decoder sees over the edges of patches. It draws simple scenes at their best;
+    backgrounds of other scenes lose some of their colour."""
 
 
 class Streaming(ApiModel):
@@ -129,7 +134,8 @@ class ModelChoice(ApiModel):
             ("has(self.preset) != has(self.initFrom)", ONE_START),
             (
                 "!has(self.initFrom) || !has(self.overrides) || "
-                "!(has(self.overrides.width) || has(self.overrides.depth) || has(self.overrides.heads))",
+                "!(has(self.overrides.width) || has(self.overrides.depth) || has(self.overrides.heads) || "
+                "has(self.overrides.codec))",
                 SHAPE_OF_BASE,
             ),
             (
@@ -156,7 +162,7 @@ class ModelChoice(ApiModel):
         if (self.preset is None) == (self.init_from is None):
             raise PydanticCustomError(MESSAGE_ERROR, ONE_START)
         given = self.overrides
-        if self.init_from and given and (given.width or given.depth or given.heads):
+        if self.init_from and given and (given.width or given.depth or given.heads or given.codec):
             raise PydanticCustomError(MESSAGE_ERROR, SHAPE_OF_BASE)
         return self
 

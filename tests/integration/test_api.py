@@ -85,7 +85,7 @@ REFUSED = [
         TRAINING,
         "spec.model",
         {"initFrom": {"digest": DIGEST}, "overrides": {"width": 64}},
-        "width, depth and heads are those of the base: remove them from overrides",
+        "width, depth, heads and codec are those of the base: remove them from overrides",
     ),
     (TRAINING, "spec.optimization.lora", {"rank": 4}, "optimization.lora trains adapters of a model that exists"),
     (TRAINING, "spec.data.world.scenes", {"simple": 0}, "no kind of scene has a weight above 0: give at least one"),

@@ -4,6 +4,7 @@ Every weight is drawn at random, gains of norms and biases included, so that no 
 """
 
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -184,11 +185,11 @@ def test_a_trained_model_opens_in_diffusers_and_says_the_same(tmp_path: Path) ->
     _awake(model, 5)
     save_model(tmp_path, dict(model.named_parameters()), config, "# A model")
     theirs = WanTransformer3DModel.from_pretrained(tmp_path)
-    size = (config.frames, config.height, config.width_px)
+    size = config.grid.latent_box(config.frames, config.height, config.width_px)
     inputs = _inputs(config.network, 2, size, per_token=False)
     latents = inputs["x"][:, : config.channels]
     pack = _packed({**inputs, "x": latents}, config.patch)
-    told = position_channel(pack, config.patch, time=True)
+    told = position_channel(pack, config.position_channels * prod(config.patch), time=True)
     channel = torch.stack([parts[0] for parts in unpack(told, pack, config.patch)])
     expected = _theirs(theirs, {**inputs, "x": torch.cat((latents, channel), dim=1)}, per_token=False)
     levels = pack.token_levels[:, None]

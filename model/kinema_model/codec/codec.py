@@ -1,4 +1,4 @@
-"""Codecs between pixels and latents. The network sees latents only, so a learned codec can replace `PixelCodec`."""
+"""Codecs between pixels and latents. The network sees latents only."""
 
 from collections.abc import Callable
 from math import prod
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kinema_model.codec.grid import CODECS, Box, CodecName
+from kinema_model.codec.world import WorldCodec
 from kinema_model.config import ModelConfig
 from kinema_model.errors import ConfigError
 
@@ -77,7 +78,11 @@ def make_codec(config: ModelConfig) -> Codec:
             f"network.out_channels is {config.channels} and the codec {config.codec!r} has {channels} channels. "
             f"Set it to {channels}, or choose another codec."
         )
-    codecs: dict[CodecName, Callable[[], Codec]] = {"pixel": PixelCodec, "unshuffle": UnshuffleCodec}
+    codecs: dict[CodecName, Callable[[], Codec]] = {
+        "pixel": PixelCodec,
+        "unshuffle": UnshuffleCodec,
+        "world": WorldCodec,
+    }
     return codecs[config.codec]()
 
 

@@ -12,7 +12,7 @@ from kinema_model.errors import ShapeError
 
 Box = tuple[int, int, int]
 PIXELS: Final[Box] = (1, 1, 1)
-CodecName = Literal["pixel", "unshuffle"]
+CodecName = Literal["pixel", "unshuffle", "world"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ CODECS: Final[dict[CodecName, CodecShape]] = {
     "pixel": CodecShape(3),
     # Lossless: each latent holds the 4 x 2 x 2 pixels of its cell.
     "unshuffle": CodecShape(48, (4, 2, 2)),
+    # Learned, for pictures of the synthetic world.
+    "world": CodecShape(16, (1, 8, 8)),
 }
 
 

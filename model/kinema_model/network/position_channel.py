@@ -1,26 +1,25 @@
-"""An input channel with the absolute position of each token in its clip.
+"""Input channels with the absolute position of each token in its clip.
 
-Rotary positions encode distances only, and on an empty background nothing else shows where a token is. The channel
-holds one feature of the position per number of a patch. It is an input like any other, so the network stays the
+Rotary positions encode distances only, and on an empty background nothing else shows where a token is. The channels
+hold one feature of the position per number of a patch. They are an input like any other, so the network stays the
 published one.
 """
-
-from math import prod
 
 import torch
 from torch import Tensor
 
-from kinema_model.network.pack import Box, Pack
+from kinema_model.network.pack import Pack
 
 _OCTAVES = 4
 
 
-def position_channel(pack: Pack, patch: Box, *, time: bool) -> Tensor:
-    """(N, pt ph pw): sines and cosines of positions, each axis scaled to [-1, 1] over its clip, padded with zeros.
+def position_channel(pack: Pack, count: int, *, time: bool) -> Tensor:
+    """(N, count): sines and cosines of positions, each axis scaled to [-1, 1] over its clip, padded with zeros.
 
-    Without `time` it holds rows and columns only, for clips of open length.
+    `count` numbers are those that a patch has in all position channels. Without `time` they tell rows and columns only,
+    for clips of open length.
     """
     octaves = torch.pi / 2 * 2.0 ** torch.arange(_OCTAVES, device=pack.places.device)
     angles = (pack.scaled_places[:, 0 if time else 1 :, None] * octaves).flatten(1)
-    features = torch.cat((angles.sin(), angles.cos()), dim=-1)[:, : prod(patch)]
-    return torch.nn.functional.pad(features, (0, prod(patch) - features.shape[1]))
+    features = torch.cat((angles.sin(), angles.cos()), dim=-1)[:, :count]
+    return torch.nn.functional.pad(features, (0, count - features.shape[1]))

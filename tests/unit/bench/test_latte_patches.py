@@ -46,7 +46,7 @@ def test_places_are_told_as_the_model_tells_them(side: int) -> None:
     clip = pack.Sample((whole_clip(config, torch.zeros(3, 8, 24, 16), 8),), torch.zeros(0, 4))
     whole = pack.pack_samples([clip], config.patch)
     features = positions.place_features((8, 3, 2), side * side).flatten(0, 1)
-    assert torch.allclose(features, position_channel(whole, (1, side, side), time=True), atol=1e-5)
+    assert torch.allclose(features, position_channel(whole, side * side, time=True), atol=1e-5)
 
 
 def test_rotary_positions_are_those_of_the_model() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import torch
 
 from kinema_api.data import WorldData
 from kinema_api.run import RunConfig
-from kinema_api.training import ModelChoice
+from kinema_api.training import ModelChoice, ModelOverrides
 from kinema_jobs.rendezvous.questions import Place
 from kinema_jobs.train.export import card
 from kinema_jobs.train.failures import BadConfiguration, termination_message
@@ -157,6 +157,14 @@ def test_a_model_records_rates_and_pictures_that_it_is_shown() -> None:
     assert (model.rates, model.tasks) == ((8, 24), (Task.TEXT, Task.PICTURE))
     plain = model_config_of(run_config())
     assert (plain.rates, plain.tasks) == ((), (Task.TEXT,))
+
+
+@pytest.mark.parametrize("codec", get_args(get_args(ModelOverrides.model_fields["codec"].annotation)[0]))
+def test_a_training_takes_the_codec_that_is_chosen(codec: str) -> None:
+    chosen = ModelChoice.parse({"preset": "tiny", "overrides": {"codec": codec, "width": 24, "heads": 2}})
+    model = model_config_of(run_config().model_copy(update={"model": chosen}))
+    assert (model.codec, model.grid.cell, model.network.width) == (codec, TINY.grid.cell, 24)
+    assert model.tokens_per_clip == TINY.tokens_per_clip
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor
 from examples import examples
 from kinema_model import pipeline as pipeline_module
 from kinema_model.artefact import save_model
-from kinema_model.codec.codec import make_codec, to_float
+from kinema_model.codec.codec import blank_latents, make_codec, to_float
 from kinema_model.codec.masks import tokens_of_mask
 from kinema_model.conditions.conditioning import condition, paste, seams
 from kinema_model.conditions.task_inputs import Segment, TaskInputs, draw_inputs, inputs_for, training_clip
@@ -38,9 +38,10 @@ GIVEN = [task for task in TRAINED if task not in (Task.TEXT, Task.PICTURE)]
 SEED = 3
 
 
-@pytest.fixture
-def config() -> ModelConfig:
-    return ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, max_frames=16, tasks=TRAINED)
+@pytest.fixture(params=["pixel", "world"])
+def config(request: pytest.FixtureRequest) -> ModelConfig:
+    fields = {"codec": request.param, "max_frames": 16, "tasks": TRAINED}
+    return ModelConfig.from_preset("tiny", width=24, depth=1, heads=2, **fields)
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def clip(index: int) -> Tensor:
 
 
 def parts(config: ModelConfig, inputs: TaskInputs, latents: Tensor | None = None) -> tuple[Part, ...]:
-    blank = torch.zeros(3, *SHAPE)
+    blank = blank_latents(config, *SHAPE)
     return condition(config, make_codec(config), blank if latents is None else latents, config.fps, inputs)
 
 
@@ -112,20 +113,26 @@ def objective_free(pack: object) -> Tensor:
 def test_a_given_frame_later_in_the_clip_is_encoded_alone_at_its_own_time(config: ModelConfig) -> None:
     video = clip(2)
     whole, beside = parts(config, TaskInputs((Segment(video[:, 5:6], 5),)))
-    assert torch.equal(beside.latents, video[:, 5:6])
+    assert torch.equal(beside.latents, make_codec(config).encode(video[None, :, 5:6])[0])
     assert float(beside.times[0]) == pytest.approx(5 / config.fps * config.reference_fps)
     assert float(beside.levels.max()) == 0
     assert float(whole.levels.min()) == 1
 
 
 @settings(max_examples=examples(40), deadline=None)
-@for_all(row=st.integers(0, 23), column=st.integers(0, 23), height=st.integers(1, 24), width=st.integers(1, 24))
-def test_a_mask_is_rounded_outward_to_patches(row: int, column: int, height: int, width: int) -> None:
-    config = ModelConfig.from_preset("tiny")
+@for_all(
+    row=st.integers(0, 23),
+    column=st.integers(0, 23),
+    height=st.integers(1, 24),
+    width=st.integers(1, 24),
+    codec=st.sampled_from(["pixel", "world"]),
+)
+def test_a_mask_is_rounded_outward_to_patches(row: int, column: int, height: int, width: int, codec: str) -> None:
+    config = ModelConfig.from_preset("tiny", codec=codec)
     mask = torch.zeros(SHAPE, dtype=torch.bool)
     mask[:, row : row + height, column : column + width] = True
     levels = tokens_of_mask(config.grid, mask)
-    pt, ph, pw = config.patch
+    pt, ph, pw = config.grid.cell
     made = levels.repeat_interleave(pt, 0).repeat_interleave(ph, 1).repeat_interleave(pw, 2).bool()
     assert (made | ~mask).all()
     rows, columns = -(-min(row + height, 24) // ph) - row // ph, -(-min(column + width, 24) // pw) - column // pw
@@ -156,7 +163,7 @@ def test_only_the_masked_region_and_a_fading_rim_change(pipeline: Pipeline) -> N
     mask[:, 8:16, 8:16] = True
     done = pipeline.complete(Task.INPAINT, "a red square", 1, inputs_for(Task.INPAINT, 8, video, mask=mask), steps=2)
     changed = (done.video != pixels(video)).any(axis=-1)
-    reach = pipeline.config.patch[1] // 2
+    reach = pipeline.config.grid.cell[1] // 2
     assert changed[:, 8:16, 8:16].mean() > 0.9
     outside = np.ones(SHAPE, dtype=bool)
     outside[:, 8 - reach : 16 + reach, 8 - reach : 16 + reach] = False
