@@ -26,3 +26,15 @@ class WatermarkRefused(SafetyError):
 
 class ClipTooSmall(WatermarkRefused):
     """A clip has too few cells or too little time to carry a watermark."""
+
+
+class ChainRefused(SafetyError):
+    """Certificates or a key that no clip may be signed with."""
+
+
+class SigningFailed(SafetyError):
+    """A clip was not signed."""
+
+
+class FileUnreadable(SafetyError):
+    """A file is none whose provenance can be read."""
