@@ -6,8 +6,8 @@ are right. Attributes of one clip go wrong together, so whole clips are drawn an
 answers.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from math import sqrt
 from typing import Final
 
 import numpy as np
@@ -69,21 +69,21 @@ def _proportion(marks: Floats) -> Score:
 def wilson(value: float, size: float) -> tuple[float, float]:
     """Bounds in [0, 1] of a proportion `value` that was found among `size` independent answers."""
     middle = value + _Z**2 / (2 * size)
-    half = _Z * sqrt(max(0.0, value * (1 - value) / size + _Z**2 / (4 * size**2)))
+    half = _Z * math.sqrt(max(0.0, value * (1 - value) / size + _Z**2 / (4 * size**2)))
     whole = 1 + _Z**2 / size
     return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
 
 
-def distance(one: Floats, other: Floats, measure: Callable[[Floats, Floats], float]) -> Score:
+def distance(one: Floats, other: Floats, measure: Callable[[Floats, Floats], float], least: float = -math.inf) -> Score:
     """A distance between two sets of features (n, D) and (m, D) with its interval; both sets are drawn anew.
 
     A set that is drawn anew repeats rows, which moves every distance. So the interval takes the spread of the resamples
-    and not their place. Raises what `measure` raises.
+    and not their place, and ends at `least`. Raises what `measure` raises.
     """
     value = measure(one, other)
     picks = zip(_picks(len(one), 2)[:_RESAMPLES_OF_SETS], _picks(len(other), 3)[:_RESAMPLES_OF_SETS], strict=True)
     drawn = np.array([measure(one[mine], other[theirs]) for mine, theirs in picks])
-    return _score(value, drawn - drawn.mean() + value, len(one))
+    return _score(value, np.maximum(drawn - drawn.mean() + value, least), len(one))
 
 
 def mean(values: Sequence[float]) -> Score | None:

@@ -108,7 +108,7 @@ def examine(examination: EvaluationContext) -> Section:
     made, true, more = (net.features(clips) for clips in (drawn(examination, scenes), true_clips(scenes), others))
     width = median_distance(true)
     rows = (
-        _row(FRECHET, *(distance(of, more, frechet) for of in (made, true))),
+        _row(FRECHET, *(distance(of, more, frechet, 0.0) for of in (made, true))),
         _row(MMD, *(distance(of, more, partial(mmd, width=width)) for of in (made, true))),
     )
     curves = tuple(curve for name in DAMAGES for curve in _sanity(name, net, true_clips(scenes), more, width))

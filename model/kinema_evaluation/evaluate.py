@@ -17,7 +17,9 @@ from kinema_evaluation import (
     tasks,
 )
 from kinema_evaluation.errors import PlanError
-from kinema_evaluation.plan import EvaluationContext, EvaluationPlan, OnProgress, Renderer, SkippedSection
+from kinema_evaluation.plan import RECORDED, EvaluationContext, EvaluationPlan, OnProgress, Renderer, SkippedSection
+from kinema_evaluation.recorded import copies, dynamics, likeness, loss, retrieval
+from kinema_evaluation.recorded.clips import RecordedData
 from kinema_evaluation.report import Report, Section
 
 _EXAMINERS: Final[Mapping[str, Callable[[EvaluationContext], Section]]] = {
@@ -31,6 +33,11 @@ _EXAMINERS: Final[Mapping[str, Callable[[EvaluationContext], Section]]] = {
     "shots": shots.examine,
     "rates": rates.examine,
     "ablations": ablations.examine,
+    "validation": loss.examine,
+    "retrieval": retrieval.examine,
+    "dynamics": dynamics.examine,
+    "likeness": likeness.examine,
+    "copies": copies.examine,
 }
 
 
@@ -43,8 +50,12 @@ def evaluate(
     plan: EvaluationPlan,
     on_progress: OnProgress = _silent,
     beside: Mapping[str, Renderer] = MappingProxyType({}),
+    recorded: RecordedData | None = None,
 ) -> Report:
     """Measure a model; those `beside` it, by label, are compared in the section of ablations.
+
+    `recorded` are the recorded clips that it was trained on. With them and without `plan.world` it was trained on
+    nothing else, and sections about the synthetic world do not apply.
 
     Raises `PlanError` for a section that does not exist or is missing, else `ModelError` and `WorldError`.
     """
@@ -55,10 +66,13 @@ def evaluate(
         raise PlanError("Models beside this one are compared in the section 'ablations'. Ask for it too.")
     if ablations.THIS in beside:
         raise PlanError(f"The label {ablations.THIS!r} stands for the model itself. Choose another.")
-    examination = EvaluationContext(pipeline, plan, on_progress, beside=beside)
+    examination = EvaluationContext(pipeline, plan, on_progress, beside=beside, recorded=recorded)
     sections: dict[str, Section] = {}
     absent: dict[str, str] = {}
     for name in plan.sections:
+        if name not in RECORDED and recorded is not None and plan.world is None:
+            absent[name] = "The model was not trained on the synthetic world, whose scenes this asks about."
+            continue
         try:
             sections[name] = _EXAMINERS[name](examination.of(name))
         except SkippedSection as reason:

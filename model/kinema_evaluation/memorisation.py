@@ -18,9 +18,9 @@ RATIO: Final = "nearest training / nearest unseen"
 REPEATS: Final = "repeats its training"
 _PER_CLIP: Final = 8
 _UNSEEN: Final = 16
-_BAR: Final = 0.8
+BAR: Final = 0.8
 # A repeated clip is at distance 0; the ratio of two such distances must stay finite.
-_LEAST: Final = 1e-6
+LEAST: Final = 1e-6
 
 
 def examine(examination: EvaluationContext) -> Section:
@@ -44,7 +44,7 @@ def examine(examination: EvaluationContext) -> Section:
     def ratios(clips: list[Video]) -> list[float]:
         features = net.features(clips)
         pairs = zip(nearest(features, trained), nearest(features, others), strict=True)
-        return [float((near + _LEAST) / (far + _LEAST)) for near, far in pairs]
+        return [float((near + LEAST) / (far + LEAST)) for near, far in pairs]
 
     score, floor = median(ratios(drawn(examination, scenes))), median(ratios(_fresh(examination, len(scenes))))
     return _section(score, floor, median(ratios(shown[: len(scenes)])), len(trained))
@@ -59,7 +59,7 @@ def _section(score: Score | None, floor: Score | None, repeats: Score | None, co
         score=score,
         floor=floor,
         controls={REPEATS: repeats},
-        bar=_BAR,
+        bar=BAR,
         unit="ratio",
     )
     remark = (

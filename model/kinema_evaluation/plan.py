@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count as count_from
 from pathlib import Path
-from typing import Final, Protocol, Unpack
+from typing import TYPE_CHECKING, Final, Protocol, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -33,7 +33,12 @@ from kinema_world.errors import ClipError, WorldConfigError
 from kinema_world.reader import parse, read
 from kinema_world.splits import Split, combination_held_out, speed_held_out
 
+if TYPE_CHECKING:
+    from kinema_evaluation.recorded.clips import RecordedData
+
 EVALUATION_STEPS: Final = DEFAULT_STEPS
+RECORDED: Final = ("validation", "retrieval", "dynamics", "likeness", "copies")
+"""Sections about recorded clips."""
 SECTIONS: Final = (
     "captions",
     "motion",
@@ -45,6 +50,7 @@ SECTIONS: Final = (
     "shots",
     "rates",
     "ablations",
+    *RECORDED,
 )
 # Far from the small numbers that people type, and above every seed that a training can have.
 _FIRST_SEED: Final = 1_000_000_000
@@ -137,6 +143,10 @@ class EvaluationContext:
     section: str = ""
     beside: Mapping[str, Renderer] = field(default_factory=dict)
     """Other models that are compared with this one, by label."""
+    recorded: "RecordedData | None" = None
+    """The recorded clips that the model was trained on."""
+    kept: dict[str, object] = field(default_factory=dict)
+    """What sections share, by name."""
 
     @property
     def shape(self) -> ClipShape:
@@ -161,8 +171,9 @@ class EvaluationContext:
             height=config.height,
             width=config.width_px,
             fps=config.fps,
-            world=self.world,
+            world=None if self.recorded is not None and self.plan.world is None else self.world,
             world_known=self.plan.world is not None,
+            recorded=self.recorded is not None,
         )
 
     def report(self, sections: Mapping[str, Section], absent: Mapping[str, str]) -> Report:
@@ -201,6 +212,10 @@ class EvaluationContext:
         shapes = ShapeMix.fixed(of.frames, of.height, of.width, of.fps)
         weights = {kind: self.world.kinds.get(kind, 0.0) or 1.0 for kind in kinds}
         return World(WorldConfig(seed=seed, split=split, kinds=weights, shapes=shapes))
+
+    def stranger(self) -> World:
+        """Scenes of objects in motion, which no recorded clip shows, in clips of the model's own length."""
+        return World.fixed(_WORLD_SEED, self.shape.frames, self.shape.height, self.shape.width, self.shape.fps)
 
     def groups(self, kinds: Sequence[SceneKind], count: int) -> dict[str, list[Scene]]:
         """Scenes of the model's world: those of the training's split, and those with something held out of it."""

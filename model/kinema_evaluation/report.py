@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kinema_world import Video, WorldConfig
 
-Unit = Literal["share", "ratio", "distance", "difference"]
+Unit = Literal["share", "ratio", "distance", "difference", "value"]
 Better = Literal["higher", "lower"]
 
 
@@ -129,8 +129,9 @@ class Subject(_Data):
     height: int
     width: int
     fps: int
-    world: WorldConfig
+    world: WorldConfig | None
     world_known: bool
+    recorded: bool = False
 
 
 class Report(_Data):

@@ -22,6 +22,7 @@ from kinema_model.precision import Precision, precision_for
 from kinema_model.streaming.stream import Shot, StreamOptions, stream
 from kinema_model.text.encoder import TextEncoder
 from kinema_model.text.reading import Reading, known_words, read, vocabulary
+from kinema_model.validation import LevelLosses
 
 # Equal to those of kinema_api.clip, which a test checks, so that evaluations measure what clients get.
 DEFAULT_STEPS: Final = 16
@@ -81,6 +82,11 @@ class Pipeline:
         self._encoder = text_encoder or TextEncoder()
         self._codec = make_codec(self.config)
         self._folder, self._texts = Path(folder), texts
+
+    @cached_property
+    def level_losses(self) -> LevelLosses:
+        """Measures the loss of this model by noise level."""
+        return LevelLosses(self.config, self._codec, self._encoder, self.device)
 
     @cached_property
     def known_words(self) -> frozenset[str]:

@@ -3,22 +3,22 @@
 The loss of a training step has other samples each time, so its curve is noisy and runs cannot be compared by it.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from kinema_model.codec.codec import make_codec, to_float
+from kinema_model.codec.codec import Codec, make_codec, to_float
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
 from kinema_model.denoiser import VideoDenoiser, lowest_level
-from kinema_model.diffusion.flow import flow_loss
-from kinema_model.network.pack import Sample, pack_samples, patchify
+from kinema_model.diffusion.flow import Velocity, flow_loss
+from kinema_model.network.pack import Part, Sample, pack_samples, patchify
 from kinema_model.rng import RngStream, normal
-from kinema_model.source import Source
+from kinema_model.source import Clip, Source
 from kinema_model.text.encoder import TextEncoder
 
 CLIPS: Final = 16
@@ -58,3 +58,46 @@ class Validation:
                 lowest_level(model.config),
             ).mean
         )
+
+
+@dataclass(frozen=True)
+class LevelLosses:
+    """Measures the loss of a model clip by clip and level by level, with noise that no training has drawn."""
+
+    config: ModelConfig
+    codec: Codec
+    encoder: TextEncoder
+    device: torch.device | str = "cpu"
+
+    @torch.no_grad()
+    def losses(
+        self, model: Velocity, clips: Sequence[Clip], captions: Sequence[str], levels: Sequence[float]
+    ) -> Tensor:
+        """(N, L) mean squared velocity error per number of latents, of each clip with its caption at each level."""
+        rows = []
+        for number, (clip, text) in enumerate(zip(clips, self.encoder.encode(captions), strict=True)):
+            part = self._part(clip)
+            noise = patchify(normal(RngStream.NOISE, _SEED, [number], 0, part.latents.shape)[0], self.config.patch)
+            row = []
+            for level in levels:
+                sample = Sample((replace(part, levels=part.levels * level),), text)
+                pack = pack_samples([sample], self.config.patch).to(self.device)
+                row.append(float(flow_loss(model, pack, noise.to(self.device), lowest_level(self.config)).mean))
+            rows.append(row)
+        return torch.tensor(rows)
+
+    @torch.no_grad()
+    def gaussian(self, clips: Sequence[Clip], levels: Sequence[float]) -> Tensor:
+        """(L,) the loss of a model that knows mean and variance of each number of a patch, and nothing else.
+
+        The best velocity is linear in x_t = (1 - t) x + t n, and its squared error is s / ((1 - t)^2 s + t^2), with s
+        the variance of x: the conditional variance of jointly normal numbers. It weighs as in `losses`.
+        """
+        tokens = torch.cat([patchify(self._part(clip).latents, self.config.patch) for clip in clips]).double()
+        variance, lowest = tokens.var(dim=0), lowest_level(self.config)
+        errors = [(variance / ((1 - level) ** 2 * variance + level**2)).mean() for level in levels]
+        weights = [min(1.0, level / lowest) ** 2 if lowest > 0 else 1.0 for level in levels]
+        return torch.tensor([float(error) * weight for error, weight in zip(errors, weights, strict=True)])
+
+    def _part(self, clip: Clip) -> Part:
+        return whole_clip(self.config, self.codec.encode(to_float(clip.video[None]))[0], clip.fps)

@@ -16,7 +16,21 @@ from kinema_api.base import MESSAGE_ERROR, ApiModel, Digest, Uri, cel_rules
 from kinema_api.pod_template import PodTemplate
 
 SectionName = Literal[
-    "captions", "motion", "permanence", "tasks", "distribution", "memorisation", "drift", "shots", "rates", "ablations"
+    "captions",
+    "motion",
+    "permanence",
+    "tasks",
+    "distribution",
+    "memorisation",
+    "drift",
+    "shots",
+    "rates",
+    "ablations",
+    "validation",
+    "retrieval",
+    "dynamics",
+    "likeness",
+    "copies",
 ]
 CAPTIONS: Final = "captions"
 
@@ -70,7 +84,7 @@ class Evaluation(ApiModel):
     sections: (
         Annotated[
             tuple[SectionName, ...],
-            Field(min_length=1, max_length=10, json_schema_extra={"x-kubernetes-list-type": "set"}),
+            Field(min_length=1, max_length=15, json_schema_extra={"x-kubernetes-list-type": "set"}),
         ]
         | None
     ) = None

@@ -32,6 +32,8 @@ def verdict(row: Row) -> tuple[str, str]:
     """(good, fair or poor, and the words for it); plain for a difference, which is neither."""
     if row.unit == "difference":
         return "plain", _direction(row.score)
+    if row.unit == "value":
+        return "plain", "neither more nor less is better"
     if row.void:
         return "plain", "tells nothing of the model"
     if row.lead is not None and row.lead < LEAST_LEAD:
@@ -70,9 +72,11 @@ def headline(name: str, section: Section) -> tuple[str, str, str]:
 def subject_line(report: Report) -> str:
     """What was evaluated, in one sentence."""
     subject = report.subject
-    kinds = ", ".join(kind.value for kind in subject.world.wanted)
-    known = "trained on" if subject.world_known else "taken to be trained on"
+    shown = ["recorded clips"] if subject.recorded else []
+    if subject.world is not None:
+        shown.append(f"scenes of the kinds {', '.join(kind.value for kind in subject.world.wanted)}")
+    known = "trained on" if subject.world_known or subject.recorded else "taken to be trained on"
     return (
         f"Preset {subject.preset}, {subject.frames} frames of {subject.width} x {subject.height} px at {subject.fps} "
-        f"per second; {known} scenes of the kinds {kinds}; trained for {', '.join(subject.tasks)}."
+        f"per second; {known} {' and '.join(shown)}; trained for {', '.join(subject.tasks)}."
     )
