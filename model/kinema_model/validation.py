@@ -93,11 +93,15 @@ class LevelLosses:
         The best velocity is linear in x_t = (1 - t) x + t n, and its squared error is s / ((1 - t)^2 s + t^2), with s
         the variance of x: the conditional variance of jointly normal numbers. It weighs as in `losses`.
         """
-        tokens = torch.cat([patchify(self._part(clip).latents, self.config.patch) for clip in clips]).double()
+        tokens = torch.cat([self.tokens(clip) for clip in clips]).double()
         variance, lowest = tokens.var(dim=0), lowest_level(self.config)
         errors = [(variance / ((1 - level) ** 2 * variance + level**2)).mean() for level in levels]
         weights = [min(1.0, level / lowest) ** 2 if lowest > 0 else 1.0 for level in levels]
         return torch.tensor([float(error) * weight for error, weight in zip(errors, weights, strict=True)])
+
+    def tokens(self, clip: Clip) -> Tensor:
+        """(N, C pt ph pw) the latents of a clip as tokens."""
+        return patchify(self._part(clip).latents, self.config.patch)
 
     def _part(self, clip: Clip) -> Part:
         return whole_clip(self.config, self.codec.encode(to_float(clip.video[None]))[0], clip.fps)

@@ -57,6 +57,11 @@ from kinema_cli.output import Output
     metavar="LABEL=FOLDER",
     help="Another model, compared on the same scenes and seeds; repeatable.",
 )
+@click.option(
+    "--dataset",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of a prepared dataset of recorded clips that the model was trained on.",
+)
 @with_output
 def evaluate(
     model: Path,
@@ -66,10 +71,12 @@ def evaluate(
     sections: tuple[str, ...],
     seconds: float,
     beside: tuple[str, ...],
+    dataset: Path | None,
     output: Output,
 ) -> None:
     """Evaluate the model in folder MODEL: captions, motion, permanence, tasks, distribution, memorisation, drift of
-    long streams, shots, frame rates, and the effect of captions, aspect ratios and other models.
+    long streams, shots, frame rates, and the effect of captions, aspect ratios and other models; of recorded clips:
+    validation loss, caption retrieval, dynamics, likeness and copies.
 
     All figures are measured on pixels and reported beside chance and the same figure for clips of the world. Sections
     that do not apply to the model are listed with the reason.
@@ -77,6 +84,7 @@ def evaluate(
     report: dict[str, Any] = {}
     arguments = [f"--model={model}", f"--out={out}", f"--clips={clips}", f"--seed={seed}", f"--seconds={seconds}"]
     arguments += ["--json", *(f"--section={name}" for name in sections), *(f"--beside={other}" for other in beside)]
+    arguments += [] if dataset is None else [f"--dataset={dataset}"]
     with output.progress() as follower:
         follower.show("Loading the model")
         for event in Job("kinema_jobs.evaluate", arguments).events():

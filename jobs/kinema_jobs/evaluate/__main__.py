@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,12 @@ from kinema_api.evaluation import (
     MIN_CLIPS,
     MIN_STREAM_SECONDS,
 )
+from kinema_dataset.errors import DatasetError
 from kinema_evaluation import SECTIONS, EvaluationPlan, Report, evaluate
 from kinema_evaluation.errors import EvaluationError
 from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import JobError
+from kinema_jobs.evaluate.recorded_clips import data_in
 from kinema_jobs.evaluate.report import Identity, Origin, document, highlights, summary, write_report
 from kinema_jobs.model_folder import find_model, verify_folder
 from kinema_model.errors import ModelError
@@ -75,6 +78,7 @@ class _Arguments:
     section: tuple[str, ...]
     seconds: float
     beside: tuple[tuple[str, Path], ...]
+    dataset: Path | None
     json: bool
 
     def __post_init__(self) -> None:
@@ -111,6 +115,7 @@ class _Arguments:
     metavar="LABEL=FOLDER",
     help="Another model on the same scenes and seeds; may be given again.",
 )
+@click.option("--dataset", type=_FOLDER, help="A prepared dataset of recorded clips that the model was trained on.")
 @click.option("--json", is_flag=True, help="JSON lines instead of a table.")
 def _command(**given: Any) -> int:
     arguments = _Arguments(**given)
@@ -121,10 +126,13 @@ def _command(**given: Any) -> int:
         others = {label: _identity(path) for label, path in arguments.beside}
         beside = {label: open_pipeline(Path(other.folder)) for label, other in others.items()}
         pipeline = open_pipeline(Path(model.folder))
-        report = evaluate(pipeline, _plan(arguments, model), _tell if arguments.json else _silent, beside)
+        tell = _tell if arguments.json else _silent
+        with tempfile.TemporaryDirectory(prefix="kinema-evaluation-") as cache:
+            recorded = None if arguments.dataset is None else data_in(arguments.dataset, Path(cache))
+            report = evaluate(pipeline, _plan(arguments, model), tell, beside, recorded)
         origin = Origin(model.folder, model.digest, round(time.monotonic() - started, 1), others)
         files = write_report(report, origin, arguments.out) if arguments.out else []
-    except (JobError, EvaluationError, ModelError, WorldError, OSError) as error:
+    except (JobError, EvaluationError, ModelError, WorldError, DatasetError, OSError) as error:
         print(json.dumps({"error": str(error)}) if arguments.json else f"error: {error}")
         return 1
     if arguments.json:

@@ -27,13 +27,17 @@ from kinema_api.objectstore import ObjectStore
 from kinema_api.reports import read_result
 from kinema_api.run import EvaluationConfig
 from kinema_api.wire import EvaluationResult
+from kinema_dataset.errors import DatasetError
 from kinema_evaluation import SECTIONS, EvaluationPlan, Report, Score, evaluate
 from kinema_evaluation.errors import EvaluationError
 from kinema_evaluation.plan import SEEN
+from kinema_evaluation.recorded.clips import RecordedData
 from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import ModelUnusable
+from kinema_jobs.evaluate.recorded_clips import data_of_run
 from kinema_jobs.evaluate.report import Origin, write_report
 from kinema_jobs.model_folder import check_file, check_name, sha256_of
+from kinema_jobs.train.data import DatasetAccess
 from kinema_jobs.train.failures import BadConfiguration, StorageFailure
 from kinema_jobs.train.fence import Fence
 from kinema_jobs.train.settings import PodSettings
@@ -102,7 +106,7 @@ def make_report(config: EvaluationConfig, settings: PodSettings) -> EvaluationRe
     scratch = Path(tempfile.mkdtemp(prefix="kinema-evaluation-", dir=settings.scratch))
     try:
         model = _fetch_model(bucket, config, scratch / "model")
-        result = _measure(config, scratch / "model", scratch / "report")
+        result = _measure(config, scratch, data_of_run(config.datasets, DatasetAccess.of(settings)))
         return _commit(bucket, config, model, scratch / "report", result)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -167,8 +171,9 @@ def _fetch_model(bucket: _Bucket, config: EvaluationConfig, folder: Path) -> Man
     return manifest
 
 
-def _measure(config: EvaluationConfig, model: Path, folder: Path) -> EvaluationResult:
-    wanted = config.evaluation
+def _measure(config: EvaluationConfig, scratch: Path, recorded: RecordedData | None) -> EvaluationResult:
+    """Measure the model in `scratch`/model and write the report to `scratch`/report."""
+    wanted, model, folder = config.evaluation, scratch / "model", scratch / "report"
     started = time.monotonic()
     try:
         plan = EvaluationPlan(
@@ -179,8 +184,8 @@ def _measure(config: EvaluationConfig, model: Path, folder: Path) -> EvaluationR
             world=load_world(model),
             sections=tuple(dict.fromkeys(wanted.sections or SECTIONS)),
         )
-        report = evaluate(open_pipeline(model), plan, _Log())
-    except (EvaluationError, ModelError, WorldError) as error:
+        report = evaluate(open_pipeline(model), plan, _Log(), recorded=recorded)
+    except (EvaluationError, ModelError, WorldError, DatasetError) as error:
         raise BadConfiguration(f"the model cannot be evaluated with this spec.evaluation: {error}") from None
     seconds = round(time.monotonic() - started, 1)
     write_report(report, Origin(config.name, config.model_digest, seconds), folder)

@@ -50,6 +50,7 @@ def measure(
             raise TrainingFailure(f"the run ended without a model below {config.prefix}: see its logs")
         digest = Manifest.read(store, prefix + layout.MANIFEST).digest()
         asked = launch.evaluation_config(training, config.run, config.attempt, digest, wanted)
+        asked = asked.model_copy(update={"datasets": config.datasets})
         here = replace(site, termination_log=str(own.termination_message(macros.replica_id)))
         run_to_end(launch.evaluation_app(asked, here), own, launch.EVALUATOR_ROLE, "the evaluation")
         result = read_result(store, layout.evaluation_prefix(config.prefix))

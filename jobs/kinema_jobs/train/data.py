@@ -71,7 +71,8 @@ def data_of(config: RunConfig, model: ModelConfig, access: DatasetAccess | None 
     for dataset in config.datasets:
         if access is None:
             raise BadConfiguration("recorded clips need an object store: see kinema_jobs.train.settings")
-        source = _open(dataset, config, access)
+        # The seed is the run's own, so that all its ranks and attempts shuffle alike.
+        source = open_dataset(dataset, access, seed=config.optimization.seed, datasets=len(config.datasets))
         parts.append((source, dataset.weight, config.data.rich_captions))
     parts = [part for part in parts if part[1] > 0]
     if len(parts) == 1:
@@ -85,14 +86,12 @@ def _rich(mixed: MixedSource, shares: tuple[float, ...], index: int) -> float:
     return shares[mixed.place(index)[0]]
 
 
-def _open(dataset: RunDataset, config: RunConfig, access: DatasetAccess) -> DatasetSource:
+def open_dataset(dataset: RunDataset, access: DatasetAccess, *, seed: int, datasets: int) -> DatasetSource:
+    """One of so many datasets of a run, which share the cache. Raises `BadConfiguration`, `StorageFailure`."""
     reader = StoreReader(access.connect, dataset.prefix, RetryPolicy(access.patience_seconds))
     folder = access.folder / dataset.digest.removeprefix("sha256:")[:16]
     try:
-        # The seed is the run's own, so that all its ranks and attempts shuffle alike.
-        source = DatasetSource(
-            reader, folder, access.cache_bytes // len(config.datasets), seed=config.optimization.seed
-        )
+        source = DatasetSource(reader, folder, access.cache_bytes // datasets, seed=seed)
     except BrokenDataset as error:
         raise BadConfiguration(
             f"the dataset {dataset.prefix} cannot be read: {error} To do so, {PREPARE_AGAIN}"

@@ -39,7 +39,7 @@ class RecordedData:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShrunkClip:
     """A recorded clip uint8 (T, H, W, 3) as measures see it, with its caption."""
 
     video: Video
@@ -60,12 +60,12 @@ class RecordedBench:
         self.frames = min(config.frames, lengths[len(lengths) // 2]) if lengths else 0
 
     @cached_property
-    def held_out(self) -> list[Shown]:
+    def held_out(self) -> list[ShrunkClip]:
         """The clips that no training step had, as far as they are long enough."""
         return list(self._shown(self.raw_held_out))
 
     @cached_property
-    def training(self) -> list[Shown]:
+    def training(self) -> list[ShrunkClip]:
         """Clips of the training, read one after the other."""
         numbers = range(_TRAINING_PER_CLIP * self._context.plan.clips)
         return list(self._shown(clip for number in numbers for clip in self.data.source.clips([number])))
@@ -89,16 +89,16 @@ class RecordedBench:
         world = self._context.stranger()
         return [resized(np.asarray(world.sample(number).video), *self._size)[: self.frames] for number in range(count)]
 
-    def _shown(self, clips: Sequence[Clip] | Iterator[Clip]) -> Iterator[Shown]:
+    def _shown(self, clips: Sequence[Clip] | Iterator[Clip]) -> Iterator[ShrunkClip]:
         rate = self._context.model.config.fps
         for clip in clips:
             stride = max(1, round(clip.fps / rate))
             frames = clip.video.numpy()[::stride][: self.frames]
             if len(frames) == self.frames:
-                yield Shown(resized(frames, *self._size), clip.captions.short)
+                yield ShrunkClip(resized(frames, *self._size), clip.captions.short)
 
 
-def spread_over(clips: Sequence[Shown], count: int) -> list[Video]:
+def spread_over(clips: Sequence[ShrunkClip], count: int) -> list[Video]:
     """At most `count` of the clips, spread evenly over them: their order may be that of their sources."""
     few = min(count, len(clips))
     return [clips[number * len(clips) // few].video for number in range(few)]

@@ -13,7 +13,7 @@ import numpy as np
 from kinema_evaluation.bootstrap import mean
 from kinema_evaluation.distances import squares
 from kinema_evaluation.plan import EvaluationContext, SkippedSection
-from kinema_evaluation.recorded.clips import Shown, bench_of_text, remarks_of
+from kinema_evaluation.recorded.clips import ShrunkClip, bench_of_text, remarks_of
 from kinema_evaluation.recorded.controls import MEAN, OTHER_CAPTION, PASTED, STILL, mean_clip, still
 from kinema_evaluation.recorded.features import FeatureSpace
 from kinema_evaluation.report import ContactSheet, ReportClip, Row, Section
@@ -71,7 +71,7 @@ def examine(context: EvaluationContext) -> Section:
     )
 
 
-def _of_other_captions(clips: Sequence[Shown], captions: Sequence[str]) -> list[Video]:
+def _of_other_captions(clips: Sequence[ShrunkClip], captions: Sequence[str]) -> list[Video]:
     """For each caption a clip of another one, where there is one."""
     found = []
     for number, caption in enumerate(captions):
@@ -90,7 +90,7 @@ _REMARK: Final = (
 class _Search:
     """The second halves of held-out clips, to be found by features."""
 
-    def __init__(self, held_out: Sequence[Shown], space: FeatureSpace, half: int) -> None:
+    def __init__(self, held_out: Sequence[ShrunkClip], space: FeatureSpace, half: int) -> None:
         self._space = space
         self._captions = np.array([shown.caption for shown in held_out])
         self._features = space.standard([shown.video[-half:] for shown in held_out])

@@ -68,7 +68,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[EvaluationPlan]:
     """How each evaluation was asked for; none of them takes time."""
     asked: list[EvaluationPlan] = []
 
-    def evaluate(pipeline: Any, plan: EvaluationPlan, on_progress: Any) -> Report:
+    def evaluate(pipeline: Any, plan: EvaluationPlan, on_progress: Any, **_: Any) -> Report:
         asked.append(plan)
         on_progress("captions", plan.clips, plan.clips)
         return report(plan)
@@ -184,10 +184,10 @@ def asleep(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], objec
 def test_the_report_of_another_evaluator_that_was_quicker_is_taken_over(
     config: EvaluationConfig, settings: PodSettings, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def quicker(pipeline: Any, plan: EvaluationPlan, on_progress: Any) -> Report:
+    def quicker(pipeline: Any, plan: EvaluationPlan, on_progress: Any, **_: Any) -> Report:
         return report(plan)
 
-    def slower(pipeline: Any, plan: EvaluationPlan, on_progress: Any) -> Report:
+    def slower(pipeline: Any, plan: EvaluationPlan, on_progress: Any, **_: Any) -> Report:
         monkeypatch.setattr(evaluation_report, "evaluate", quicker)
         make_report(config, settings)
         return report(plan).model_copy(update={"sections": {}})
@@ -299,7 +299,7 @@ def test_a_model_that_is_not_whole_is_not_measured(
 def test_what_the_model_refuses_is_the_users_to_correct(
     config: EvaluationConfig, settings: PodSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> Report:
+    def refuse(*_: object, **__: object) -> Report:
         raise ConfigError("There is no section 'drift'.")
 
     monkeypatch.setattr(evaluation_report, "evaluate", refuse)

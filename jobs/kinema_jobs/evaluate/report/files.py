@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from kinema_evaluation import Report, Row, ablations, captions, open_length, rates, shots
 from kinema_evaluation.plan import SEEN
+from kinema_evaluation.recorded import dynamics, retrieval
 from kinema_jobs.evaluate.report.page import page
 
 JSON_FILE: Final = "report.json"
@@ -22,9 +23,11 @@ _FIRST: Final = {
     "drift": (open_length.EVERYTHING, open_length.FIRST, open_length.LAST, open_length.LAWFUL, open_length.NEW),
     "shots": (shots.EVERYTHING, shots.SIZE),
     "rates": (rates.TOLD, rates.EQUAL),
+    "retrieval": (retrieval.FIRST,),
+    "dynamics": (dynamics.ALL,),
     "ablations": (captions.EVERYTHING, ablations.IN_FRAME),
 }
-_SETTINGS: Final = (ablations.SHORT, ablations.RICH, ablations.THIS)
+_SETTINGS: Final = (ablations.SHORT, ablations.RICH, ablations.THIS, dynamics.AGREEMENT)
 
 
 @dataclass(frozen=True)
