@@ -15,9 +15,10 @@ from kinema_api.base import ArtifactStore, SecretName
 from kinema_api.errors import BucketMissing, StorageDenied, StorageUnreachable
 from kinema_api.objectstore import StoreCredentials
 from kinema_api.objectstores import open_store
+from kinema_api.training import VideoModelTraining
 from kinema_operator.core.settings import Settings
 from kinema_operator.shell.storage import MAX_POLICY_BYTES, SecretMissing, Stores, scoped_policy
-from kinema_operator.training.scope import Scope
+from kinema_operator.training.scope import Scope, of_preparers, of_trainers
 
 KEYS = StoreCredentials(access_key="kinema-test", secret_key="kinema-test-secret")
 BUCKET = "scoped"
@@ -109,6 +110,75 @@ async def test_what_a_pod_may_read_beside_its_prefix_it_cannot_write(stores: Sto
         lambda: pod.put("models/aa/more", b"1"),
         lambda: pod.get("models/bb/manifest.json"),
         lambda: list(pod.list("models/")),
+    ):
+        with pytest.raises(StorageDenied):
+            refused()
+
+
+def recorded(status: dict[str, Any]) -> VideoModelTraining:
+    """A training of the namespace team with one folder of clips."""
+    return VideoModelTraining.parse(
+        {
+            "metadata": {"name": "a", "namespace": "team", "uid": "u"},
+            "spec": {
+                "model": {"preset": "tiny"},
+                "data": {"videos": [{"uri": f"s3://{BUCKET}/inputs/team/clips/"}]},
+                "optimization": {"steps": 1},
+            },
+            "status": status,
+        }
+    )
+
+
+async def test_those_that_prepare_clips_reach_their_folders_and_the_namespace_s_datasets(stores: Stores) -> None:
+    store = await stores.for_object("team", None)
+    for key in ("inputs/team/clips/a.mp4", "inputs/team/other/b.mp4", "inputs/others/clips/c.mp4", "datasets/others/d"):
+        store.put(key, b"1")
+    scope = of_preparers(recorded({"phase": "Preparing", "run": 2}))
+    pod = open_store(store.location, await stores.scoped_credentials(store, scope, 900))
+    assert [found.key for found in pod.list("inputs/team/clips/")] == ["inputs/team/clips/a.mp4"]
+    assert pod.get("inputs/team/clips/a.mp4") == b"1"
+    pod.put("datasets/team/f00d/parts/1.json", b"{}")
+    assert pod.put_if("datasets/team/f00d/b33f/dataset.json", b"{}", None)
+    assert len(list(pod.list("datasets/team/f00d/"))) == 2
+    pod.put("trainings/team/a/u/run-002/prepared.json", b"{}")
+    assert pod.get("trainings/team/a/u/run-002/prepared.json") == b"{}"
+    assert pod.stat("trainings/team/a/u/run-002/prepared.html") is None
+    for refused in (
+        lambda: pod.put("inputs/team/clips/a.mp4", b"spoilt"),
+        lambda: pod.get("inputs/team/other/b.mp4"),
+        lambda: pod.get("inputs/others/clips/c.mp4"),
+        lambda: list(pod.list("inputs/others/")),
+        lambda: list(pod.list("inputs/")),
+        lambda: pod.get("datasets/others/d"),
+        lambda: pod.put("datasets/others/d", b"spoilt"),
+        lambda: pod.put("trainings/team/a/u/run-001/prepared.json", b"{}"),
+        lambda: pod.put("models/aa/manifest.json", b"{}"),
+        lambda: pod.delete("datasets/team/f00d/parts/1.json"),
+    ):
+        with pytest.raises(StorageDenied):
+            refused()
+
+
+async def test_trainers_read_the_datasets_of_their_run_and_write_none(stores: Stores) -> None:
+    store = await stores.for_object("team", None)
+    folder, other = "datasets/team/" + "a" * 64 + "/", "datasets/team/" + "c" * 64 + "/"
+    for key in (f"{folder}b33f/dataset.json", f"{folder}shards/1", f"{other}b33f/dataset.json"):
+        store.put(key, b"1")
+    made = {"uri": "s3://x/", "prefix": f"{folder}b33f/", "digest": "sha256:" + "d" * 64}
+    counts = {"samples": 1, "inputs": 1, "seconds": 1, "bytes": 1}
+    dataset = {"digest": "sha256:" + "d" * 64, "samples": 1, "seconds": 1, "reportUri": "", "datasets": [made | counts]}
+    training = recorded({"phase": "Training", "run": 1, "attempt": 1, "dataset": dataset})
+    pod = open_store(store.location, await stores.scoped_credentials(store, of_trainers(training), 900))
+    assert pod.get(f"{folder}b33f/dataset.json") == b"1"
+    assert pod.get_range(f"{folder}shards/1", 0, 1) == b"1"
+    pod.put("trainings/team/a/u/run-001/attempt-001/head.json", b"{}")
+    for refused in (
+        lambda: pod.get(f"{other}b33f/dataset.json"),
+        lambda: pod.put(f"{folder}b33f/dataset.json", b"spoilt"),
+        lambda: pod.put(f"{folder}shards/2", b"spoilt"),
+        lambda: list(pod.list("datasets/team/")),
+        lambda: pod.get("inputs/team/clips/a.mp4"),
     ):
         with pytest.raises(StorageDenied):
             refused()
