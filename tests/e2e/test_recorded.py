@@ -92,7 +92,7 @@ def test_the_model_that_they_taught_makes_a_clip(trained: dict[str, Any], clips:
     install.let_download(clips)
     scripts = str(Path(sys.executable).parent)
     out = tmp_path / "clip.mp4"
-    told = ["--model", "rivers", "--prompt", "a clip of bikes", "--namespace", clips, "--out", str(out)]
+    told = ["a clip of bikes", "--model", "rivers", "--namespace", clips, "--out", str(out)]
     done = subprocess.run(
         [f"{scripts}/kinema", "generate", *told, "--timeout", "600"],
         env=os.environ | {"KUBECONFIG": kube.kubeconfig()},
