@@ -6,6 +6,7 @@ import base64
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,15 @@ from unit.jobs.prepare.material import REAL, real
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
+FOLDER = f"clips-{uuid.uuid4().hex[:8]}"
+"""Of this session: datasets outlive the namespace, and so would what an earlier session prepared."""
 TRAINING = """
 apiVersion: kinema.dev/v1alpha1
 kind: VideoModelTraining
 metadata: {name: rivers}
 spec:
   model: {preset: tiny, overrides: {width: 32, depth: 1, heads: 2, size: 32x24}}
-  data: {videos: [{uri: s3://kinema/inputs/NAMESPACE/clips/}]}
+  data: {videos: [{uri: s3://kinema/inputs/NAMESPACE/FOLDER/}]}
   optimization: {steps: 20, batchTokens: 1024}
   nodes: 2
   publish: {model: rivers}
@@ -47,7 +50,9 @@ def preparers(namespace: str, name: str = "rivers") -> list[dict[str, Any]]:
 
 
 def training(namespace: str, name: str = "rivers") -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(TRAINING.replace("NAMESPACE", namespace).replace("rivers", name))
+    found: dict[str, Any] = yaml.safe_load(
+        TRAINING.replace("NAMESPACE", namespace).replace("FOLDER", FOLDER).replace("rivers", name)
+    )
     return found
 
 
@@ -60,8 +65,8 @@ def clips(namespace: str) -> str:
     """The three real clips with a caption each, uploaded as a person would."""
     store = install.store()
     for name in REAL:
-        store.put(f"{layout.inputs_prefix(namespace)}clips/{name}.mp4", real(name))
-        store.put(f"{layout.inputs_prefix(namespace)}clips/{name}.txt", f"a clip of {name}".encode())
+        store.put(f"{layout.inputs_prefix(namespace)}{FOLDER}/{name}.mp4", real(name))
+        store.put(f"{layout.inputs_prefix(namespace)}{FOLDER}/{name}.txt", f"a clip of {name}".encode())
     return namespace
 
 
@@ -78,7 +83,7 @@ def trained(clips: str) -> dict[str, Any]:
 def test_clips_are_prepared_before_the_first_attempt(trained: dict[str, Any], clips: str) -> None:
     assert (trained["attempt"], trained.get("restarts", {})) == (1, {})
     (dataset,) = trained["dataset"]["datasets"]
-    assert dataset["uri"] == f"s3://kinema/inputs/{clips}/clips/"
+    assert dataset["uri"] == f"s3://kinema/inputs/{clips}/{FOLDER}/"
     assert (dataset["inputs"], dataset["reused"]) == (3, False)
     assert dataset["samples"] >= 3
     assert condition(trained, "Prepared")["reason"] == "Prepared"
@@ -108,9 +113,12 @@ def test_the_model_that_they_taught_makes_a_clip(trained: dict[str, Any], clips:
     assert trained["dataset"]["datasets"][0]["digest"] in card
 
 
-def test_a_second_training_has_the_dataset_at_once(trained: dict[str, Any], clips: str) -> None:
-    kube.apply(training(clips, "again"), clips)
+def test_a_second_training_has_the_dataset_at_once_and_is_judged_on_it(trained: dict[str, Any], clips: str) -> None:
+    again = training(clips, "again")
+    again["spec"]["evaluation"] = {"clips": 4}
+    kube.apply(again, clips)
     status = finished("again", clips, seconds=1200)
+    assert status["evaluation"]["modelDigest"] == status["published"]["digest"]
     assert status["dataset"]["digest"] == trained["dataset"]["digest"]
     assert status["dataset"]["datasets"][0]["reused"] is True
     assert condition(status, "Prepared")["reason"] == "Reused"
@@ -126,7 +134,7 @@ def test_trainers_read_their_dataset_and_write_none(trained: dict[str, Any], cli
     assert pod.get(f"{prefix}dataset.json")
     for refused in (
         lambda: pod.put(f"{prefix}dataset.json", b"{}"),
-        lambda: pod.get(f"inputs/{clips}/clips/bikes.txt"),
+        lambda: pod.get(f"inputs/{clips}/{FOLDER}/bikes.txt"),
         lambda: list(pod.list(f"datasets/{clips}/")),
     ):
         with pytest.raises(StorageDenied):

@@ -17,7 +17,7 @@ from kinema_api.prepare import PrepareConfig
 from kinema_api.recorded import CaptionEndpoint
 from kinema_api.resources import Resources
 from kinema_api.training import VideoModelTraining
-from kinema_operator.core import pod_template
+from kinema_operator.core import pod_template, pods
 from kinema_operator.core.egress import endpoint_egress
 from kinema_operator.core.plan import KubeObject
 from kinema_operator.core.settings import Settings
@@ -44,6 +44,7 @@ def preparation_job(
     labels = ownership.labels(training, names.COMPONENT_PREPARER, *at)
     selector = ownership.selector(training, names.COMPONENT_PREPARER, *at)
     template = without_devices(training.spec.trainer_template)
+    own = {"labels": labels, "annotations": pods.prometheus_annotations(names.PROGRESS_PORT)}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -56,7 +57,7 @@ def preparation_job(
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": failure_rules(role.name)},
             "template": {
-                "metadata": pod_template.merged_metadata({"labels": labels}, template, training.metadata.labels),
+                "metadata": pod_template.merged_metadata(own, template, training.metadata.labels),
                 "spec": pod_template.merged_spec(
                     _own_spec(training, role, settings), template, selector, DEFAULT_REQUESTS
                 ),
