@@ -7,8 +7,10 @@ from typing import Any, Final
 import click
 
 from kinema_api import training
+from kinema_api.training_memory import in_gib
 from kinema_cli.errors import EXIT_CODES_HELP, CommandError
 from kinema_cli.follow import reason, until_ended
+from kinema_cli.jobs import Job
 from kinema_cli.manifests import read_training
 from kinema_cli.options import ClusterOptions, with_cluster, with_output
 from kinema_cli.output import Follower, Output
@@ -26,6 +28,8 @@ ENDED: Final = ("Succeeded", "Failed")
     is_flag=True,
     help="Take ownership of fields that another client has set, for example kubectl scale.",
 )
+@click.option("--plan", is_flag=True, help="Show the memory that workers will need, and apply nothing.")
+@click.option("--base", type=click.Path(file_okay=False), help="With --plan: folder of the model of model.initFrom.")
 @with_cluster
 @with_output
 def train(
@@ -34,6 +38,8 @@ def train(
     run_id: str | None,
     timeout: float | None,
     force_conflicts: bool,
+    plan: bool,
+    base: str | None,
     where: ClusterOptions,
     output: Output,
 ) -> None:
@@ -42,6 +48,9 @@ def train(
     Applying the same FILE again changes nothing; a new --run-id trains again.
     """
     body = read_training(file, run_id)
+    if plan:
+        _show_plan(file, base, output)
+        return
     cluster = where.connect()
     stated = body["metadata"].get("namespace")
     if stated and where.namespace and stated != where.namespace:
@@ -55,6 +64,20 @@ def train(
     with output.progress() as follower:
         done = until_ended(cluster, training.PLURAL, name, lambda o: _ended(o, applied), _show, follower, timeout)
     _conclude(done, output)
+
+
+def _show_plan(file: str, base: str | None, output: Output) -> None:
+    """Memory of each worker, by means to save it; * marks those of the file."""
+    (plan,) = Job("kinema_jobs.train.plan", [file, *([f"--base={base}"] if base else [])]).events()
+    output.note(
+        f"{plan['parameters']:,} parameters, of which {plan['trained']:,} are trained; on each of the nodes at least:"
+    )
+    rows = [
+        ["*" if row["chosen"] else "", row["means"], *(in_gib(row[part]) for part in ("state", "clip", "step"))]
+        for row in plan["rows"]
+    ]
+    columns = ["", "means", "weights", "with one clip", f"with {plan['stepTokens']} tokens"]
+    output.table(plan, columns, rows)
 
 
 def _ended(found: dict[str, Any], applied: dict[str, Any]) -> bool:

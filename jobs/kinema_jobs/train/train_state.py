@@ -109,7 +109,8 @@ class TrainState:
                 group,
                 steps.largest,
                 options=options,
-                lora=lora,
+                lora=optimization.lora,
+                fine_tuning=base is not None,
                 most=optimization.micro_batch_tokens,
             )
             learner = DenoiserLearner.build(

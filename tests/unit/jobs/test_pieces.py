@@ -11,10 +11,11 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kinema_api.training_memory import TrainingMemory
 from kinema_jobs.train import memory
 from kinema_jobs.train.failures import TrainingFailure
 from kinema_jobs.train.group import Group
-from kinema_jobs.train.memory import MemoryEstimate
+from kinema_jobs.train.memory import memory_of
 from kinema_jobs.train.train_state import TrainState, fit
 from kinema_model.config import ModelConfig
 from kinema_model.packing.sharing import Load
@@ -30,8 +31,8 @@ MIXED = {
 }
 
 
-def need() -> MemoryEstimate:
-    return MemoryEstimate.of(ModelConfig.from_preset("tiny", width=24, depth=1, heads=2))
+def need() -> TrainingMemory:
+    return memory_of(ModelConfig.from_preset("tiny", width=24, depth=1, heads=2))
 
 
 def taught(group: Group, folder: Path, free: int | None, changes: dict[str, Any]) -> tuple[str, list[Any], list[int]]:
