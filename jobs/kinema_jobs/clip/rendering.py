@@ -25,10 +25,11 @@ from kinema_jobs.clip.model import (
 )
 from kinema_jobs.errors import MemoryShort, ModelTooLarge
 from kinema_jobs.memory import free_memory, in_gib, memory_short, total_memory
+from kinema_jobs.model_folder import is_open
 from kinema_model.conditions.tasks import Task, check_task
 from kinema_model.config import ModelConfig
 from kinema_model.diffusion.sampler import NO_GUIDANCE
-from kinema_model.errors import ShapeError, TaskError
+from kinema_model.errors import BrokenArtefact, ShapeError, TaskError
 from kinema_model.pipeline import Pipeline
 from kinema_model.streaming.stream import Shot, trained_streaming
 from kinema_model.text.encoder import MAX_TOKENS
@@ -80,6 +81,10 @@ def open_pipeline(folder: Path) -> Pipeline:
     Raises `BrokenArtefact`, naming the file; and before anything is loaded `ModelTooLarge` if the weights can never
     fit into memory, `MemoryShort` if they do not fit now.
     """
+    if is_open(folder):
+        raise BrokenArtefact(
+            f"{folder} holds open weights, which can be rendered with alone. Give a model of a training."
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # File sizes are close enough: beside tensors, files hold only a header of some kilobytes.
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))

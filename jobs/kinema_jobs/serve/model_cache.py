@@ -32,6 +32,8 @@ class ModelCache:
         self._transfers = transfers
         self._load = load
         self._loaded: ClipModel | None = None
+        self._verified: set[str] = set()
+        """Files that this process has compared with the manifest: large ones take minutes."""
 
     @property
     def loaded(self) -> ClipModel | None:
@@ -94,7 +96,9 @@ class ModelCache:
     async def _file(self, file: ManifestFile, url: str | None, transfers: Transfers, on_bytes: OnBytes) -> None:
         check_name(file.name)
         path = self._folder / file.name
-        if path.exists() and await asyncio.to_thread(sha256_of, path) == file.sha256:
+        known = file.name in self._verified
+        if path.exists() and (known or await asyncio.to_thread(sha256_of, path) == file.sha256):
+            self._verified.add(file.name)
             on_bytes(file.bytes)
             return
         if url is None:
@@ -104,6 +108,7 @@ class ModelCache:
         await fetch_file(transfers, file.name, url, partial, file.bytes, on_bytes)
         await asyncio.to_thread(check_file, partial, file)
         partial.replace(path)
+        self._verified.add(file.name)
 
 
 def _digest_of(path: Path) -> str:

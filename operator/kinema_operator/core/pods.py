@@ -20,7 +20,7 @@ from kinema_operator.core.settings import Settings
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 SHARED_MEMORY_DIR: Final = "/dev/shm"  # noqa: S108 - a memory-backed emptyDir of the pod
 
-_SCRATCH_VOLUME: Final = "scratch"
+SCRATCH_VOLUME: Final = "scratch"
 _MIB: Final = 1 << 20
 _SHARED_MEMORY_VOLUME: Final = "shared-memory"
 
@@ -65,13 +65,16 @@ def container_security_context() -> dict[str, Any]:
     }
 
 
-def scratch_volumes(settings: Settings, room: int = 0) -> list[dict[str, Any]]:
-    """The writable volumes of a pod: /tmp on disk, with `room` more bytes than usual, and /dev/shm in memory."""
-    limit = settings.scratch_size_limit
-    if room:
-        limit = f"{math.ceil((quantity(limit) + room) / _MIB)}Mi"
+def scratch_limit(settings: Settings, room: int = 0) -> str:
+    """Most that a pod may write to /tmp: `room` more bytes than usual."""
+    usual = settings.scratch_size_limit
+    return f"{math.ceil((quantity(usual) + room) / _MIB)}Mi" if room else usual
+
+
+def scratch_volumes(settings: Settings, limit: str | None = None) -> list[dict[str, Any]]:
+    """The writable volumes of a pod: /tmp on disk, of the usual size unless there is a `limit`, and /dev/shm."""
     return [
-        {"name": _SCRATCH_VOLUME, "emptyDir": {"sizeLimit": limit}},
+        {"name": SCRATCH_VOLUME, "emptyDir": {"sizeLimit": limit or settings.scratch_size_limit}},
         {
             "name": _SHARED_MEMORY_VOLUME,
             "emptyDir": {"medium": "Memory", "sizeLimit": settings.shared_memory_size_limit},
@@ -89,7 +92,7 @@ def sized(volume: Mapping[str, Any], shared_memory: int | str | None) -> Mapping
 def scratch_mounts() -> list[dict[str, Any]]:
     """Mounts of `scratch_volumes`."""
     return [
-        {"name": _SCRATCH_VOLUME, "mountPath": names.SCRATCH_DIR},
+        {"name": SCRATCH_VOLUME, "mountPath": names.SCRATCH_DIR},
         {"name": _SHARED_MEMORY_VOLUME, "mountPath": SHARED_MEMORY_DIR},
     ]
 

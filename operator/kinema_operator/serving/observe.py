@@ -9,7 +9,8 @@ from kinema_api import layout, names, training
 from kinema_api.errors import StorageError
 from kinema_api.serving import VideoModel
 from kinema_operator.core.controller import Cache
-from kinema_operator.core.plan import Ref
+from kinema_operator.core.plan import KubeObject, Ref
+from kinema_operator.core.pods import SCRATCH_VOLUME
 from kinema_operator.core.settings import Settings
 from kinema_operator.core.stores import storage_reason
 from kinema_operator.dispatch.labels import model_selector
@@ -58,9 +59,18 @@ def _served(namespace: str, model: str, uid: str, cache: Cache) -> tuple[Served,
                 replicas=int((deployment.get("spec") or {}).get("replicas", 1)),
                 deployment=_ref("apps/v1", "Deployment", metadata),
                 service=_ref("v1", "Service", service["metadata"]) if service else None,
+                scratch=_scratch(deployment),
             )
         )
     return tuple(sorted(found, key=lambda served: served.deployment.name))
+
+
+def _scratch(deployment: KubeObject) -> str | None:
+    template = ((deployment.get("spec") or {}).get("template") or {}).get("spec") or {}
+    limits = (
+        (v.get("emptyDir") or {}).get("sizeLimit") for v in template.get("volumes") or () if v["name"] == SCRATCH_VOLUME
+    )
+    return next(limits, None)
 
 
 def _ref(api_version: str, kind: str, metadata: Mapping[str, Any]) -> Ref:

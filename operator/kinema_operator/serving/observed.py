@@ -33,6 +33,8 @@ class Served:
     deployment: Ref
     service: Ref | None
     """Its Service, if it exists."""
+    scratch: str | None = None
+    """Size of its pods' scratch volume."""
 
 
 @dataclass(frozen=True)

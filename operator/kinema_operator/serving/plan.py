@@ -10,7 +10,7 @@ from typing import Final
 from kinema_api import generation, names
 from kinema_api.base import Condition, find_condition
 from kinema_api.serving import ModelPhase, VideoModel, VideoModelStatus
-from kinema_operator.core import egress
+from kinema_operator.core import egress, pods
 from kinema_operator.core.conditions import PlanTime
 from kinema_operator.core.plan import Apply, Event, Key, KubeObject, Patch, Plan, Ref
 from kinema_operator.core.settings import Settings
@@ -80,8 +80,14 @@ def plan(model: VideoModel, observed: Observed, settings: Settings, now: datetim
 def _deployment(
     model: VideoModel, observed: Observed, status: VideoModelStatus, scale: Scale, settings: Settings
 ) -> KubeObject:
-    room = status.bytes if scale.digest == status.digest else None
-    return server_deployment(model, scale.digest, scale.replicas, settings, observed.order_key, room or 0)
+    scratch = pods.scratch_limit(settings, status.bytes or 0)
+    if scale.digest != status.digest:
+        # As it is: another template would replace servers that are busy with a former digest.
+        short = names.short_digest(scale.digest)
+        scratch = next(
+            (each.scratch for each in observed.served if each.short_digest == short and each.scratch), scratch
+        )
+    return server_deployment(model, scale.digest, scale.replicas, settings, observed.order_key, scratch)
 
 
 def _digest(model: VideoModel, observed: Observed) -> str | None:

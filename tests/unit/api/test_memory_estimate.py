@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from kinema_api.memory_estimate import GIB, ClipSize, Offload, fitting, memory_n
 from kinema_model.network.config import PUBLISHED, NetworkConfig
 from kinema_model.network.transformer import VideoTransformer
 from kinema_model.open_weights import offload
+from kinema_model.open_weights.native import usual
 
 VAE: dict[str, Any] = {"z_dim": 16}
 UMT5: dict[str, Any] = {
@@ -124,3 +126,20 @@ def test_a_config_without_a_size_is_refused_by_field(component: str, field: str,
     configs[component] = configs[component] | {field: value}
     with pytest.raises(BrokenFolder, match=field):
         memory_need(configs, SMALL)
+
+
+ROW = re.compile(r"^\| Wan (2\.[12]) (?:T2V )?(\S+(?: \S+B)?) \|.*?\| (\d+) frames of (\d+)x(\d+) \|(.*)\|$", re.M)
+
+
+def test_the_page_of_open_weights_has_these_estimates() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "serving-open-weights.md").read_text()
+    rows = ROW.findall(page)
+    published = {"1.3B": "wan2.1-t2v-1.3b", "14B": "wan2.1-t2v-14b", "TI2V 5B": "wan2.2-ti2v-5b", "A14B": "wan2.2-a14b"}
+    assert [name for _, name, *_ in rows] == list(published)
+    for _, name, frames, width, height, gibs in rows:
+        configs, size = _configs(published[name]), ClipSize(int(frames), int(height), int(width))
+        shape = usual(PUBLISHED[published[name]], 2 if name == "A14B" else 1).shapes[0]
+        assert (shape.frames, shape.height, shape.width) == (size.frames, size.height, size.width)
+        need = memory_need(configs, size)
+        expected = [*(need.peak(each) for each in Offload), sum(need.weights.values())]
+        assert re.findall(r"(\d+) GiB", gibs) == [f"{each / GIB:.0f}" for each in expected]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from kinema_api import generation, names
 from kinema_api.base import find_condition
 from kinema_api.serving import Serving, VideoModel, VideoModelStatus
 from kinema_operator.core.plan import Key, Plan, Ref
+from kinema_operator.core.pods import SCRATCH_VOLUME
 from kinema_operator.core.settings import Settings
 from kinema_operator.dispatch.requests import Request
 from kinema_operator.dispatch.server_pod import DELETION_COST_ANNOTATION, ServerPod
@@ -202,3 +204,24 @@ def test_the_same_world_gives_the_same_plan_and_a_plan_settles(
     assert again.status == first.status
     assert again.apply == first.apply
     assert again.events == ()
+
+
+def test_servers_of_a_folder_have_room_for_it_and_those_of_a_former_one_stay_as_they_are() -> None:
+    folder = {"folder": "s3://kinema/inputs/studio/wan/"}
+    before = VideoModelStatus(digest=OLD, uri=folder["folder"], bytes=1 << 30)
+    world = Observed(
+        Source(NEW, folder["folder"], bytes=5 << 30),
+        requests=(request("busy", "Running", server_uid="u0"),),
+        servers=(pod(0),),
+        served=(replace(served(OLD, 1), scratch="33792Mi"),),
+    )
+    decided = plan(model(before, folder, maxReplicas=3, minReplicas=1), world, SETTINGS, NOW)
+    limits = {
+        a.manifest["metadata"]["labels"][names.LABEL_DIGEST]: volume["emptyDir"]["sizeLimit"]
+        for a in decided.apply
+        if a.manifest["kind"] == "Deployment"
+        for volume in a.manifest["spec"]["template"]["spec"]["volumes"]
+        if volume["name"] == SCRATCH_VOLUME
+    }
+    assert limits == {names.short_digest(OLD): "33792Mi", names.short_digest(NEW): f"{37 << 10}Mi"}
+    assert status_of(decided).former is None

@@ -47,12 +47,12 @@ LIVENESS: Final = {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold":
 
 
 def server_deployment(
-    model: VideoModel, digest: str, replicas: int, settings: Settings, order_key: str = "", room: int = 0
+    model: VideoModel, digest: str, replicas: int, settings: Settings, order_key: str = "", scratch: str | None = None
 ) -> KubeObject:
     """The Deployment of `replicas` servers of `digest` (`sha256:<hex>`).
 
-    `order_key`: the public key that verifies the operator's orders. `room`: bytes of a folder of open weights, by which
-    the scratch volume of a pod is larger than usual.
+    `order_key`: the public key that verifies the operator's orders. `scratch`: size of a pod's scratch volume, if it is
+    another than usual.
     """
     name, template = model.metadata.name, model.spec.serving.template
     # Without a template a server's pod stays as older versions made it: another label would replace every server.
@@ -79,14 +79,16 @@ def server_deployment(
             "template": {
                 "metadata": pod_template.merged_metadata(own, template, inherited),
                 "spec": pod_template.merged_spec(
-                    _pod_spec(model, digest, settings, order_key, room), template, server_selector(name, digest)
+                    _pod_spec(model, digest, settings, order_key, scratch), template, server_selector(name, digest)
                 ),
             },
         },
     }
 
 
-def _pod_spec(model: VideoModel, digest: str, settings: Settings, order_key: str, room: int) -> dict[str, Any]:
+def _pod_spec(
+    model: VideoModel, digest: str, settings: Settings, order_key: str, scratch: str | None
+) -> dict[str, Any]:
     spec: dict[str, Any] = {
         **pods.restricted_pod(model.metadata.uid, settings),
         "terminationGracePeriodSeconds": settings.server_termination_grace_seconds,
@@ -100,7 +102,7 @@ def _pod_spec(model: VideoModel, digest: str, settings: Settings, order_key: str
         ],
         "tolerations": pods.node_loss_tolerations(NODE_LOSS_SECONDS),
         "containers": [_container(model, digest, settings, order_key)],
-        "volumes": pods.scratch_volumes(settings, room),
+        "volumes": pods.scratch_volumes(settings, scratch),
     }
     return spec
 

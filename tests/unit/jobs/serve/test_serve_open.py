@@ -15,6 +15,7 @@ from kinema_api import layout
 from kinema_api.clip import ClipRequest
 from kinema_jobs.clip.loading import open_model
 from kinema_jobs.clip.model import ClipModel
+from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import ModelTooLarge
 from kinema_jobs.serve import pieces
 from kinema_model.conditions.tasks import Task
@@ -177,6 +178,11 @@ def test_a_size_that_the_weights_were_not_made_for_is_a_warning(
     sizes, frames = ti2v.warnings(shape)
     assert "64x32, but for 832x480" in sizes
     assert f"{shape.frames} frames, but for 81" in frames
+
+
+def test_what_needs_a_trained_model_refuses_open_weights(written: dict[Kind, Path]) -> None:
+    with pytest.raises(ModelError, match="holds open weights"):
+        open_pipeline(written["ti2v"])
 
 
 def test_what_is_usual_is_known_of_published_networks() -> None:
