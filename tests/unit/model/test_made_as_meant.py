@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from kinema_api import clip as api
-from kinema_api.generation import VideoGenerationSpec
 from kinema_evaluation import EvaluationPlan
 from kinema_model.artefact import save_model
 from kinema_model.config import ModelConfig
@@ -130,9 +129,8 @@ def test_a_clip_whose_numbers_overflow_is_an_error_and_no_black_clip(
 
 
 def test_what_is_measured_is_what_users_get() -> None:
-    asked = VideoGenerationSpec.model_validate({"modelRef": {"name": "m"}, "prompt": PROMPT})
     plan = EvaluationPlan()
-    assert (plan.steps, plan.guidance_scale) == (asked.steps, asked.guidance_scale)
+    assert (plan.steps, plan.guidance_scale) == (api.DEFAULT_STEPS, api.DEFAULT_GUIDANCE_SCALE)
 
 
 def test_an_edit_left_to_itself_is_as_strong_as_users_get_it() -> None:
@@ -145,6 +143,5 @@ def test_a_pipeline_left_to_itself_makes_what_users_get(
     folder = tmp_path_factory.mktemp("model")
     save_model(folder, Ema(awake(tiny), 0.9).shadow, tiny, "# Random weights")
     pipeline = Pipeline(folder, text_encoder=encoder)
-    asked = VideoGenerationSpec.model_validate({"modelRef": {"name": "m"}, "prompt": PROMPT})
-    as_users = pipeline.generate(PROMPT, 1, steps=asked.steps, guidance_scale=asked.guidance_scale)
+    as_users = pipeline.generate(PROMPT, 1, steps=api.DEFAULT_STEPS, guidance_scale=api.DEFAULT_GUIDANCE_SCALE)
     assert np.array_equal(pipeline.generate(PROMPT, 1), as_users)
