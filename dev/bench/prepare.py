@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import prepare_material as material
+from bench.prepare_digest import same_digest
 from kinema_dataset.cuts import shots
 from kinema_dataset.duplicates import Entry, groups
 from kinema_dataset.frames import Frames
@@ -188,11 +190,14 @@ def main() -> int:
     final, tuning = figures(counts[True]), figures(counts[False])
     least = {key: min(one[key][0] for one in final.values()) for key in ("precision", "recall")}  # type: ignore[index]
     seconds = round(time.process_time() - began, 1)
+    with tempfile.TemporaryDirectory(prefix="kinema-bench-") as folder:
+        same = same_digest(Path(folder))
     result(
         "prepare",
         machine=machine(),
         precision_min=least["precision"],
         recall_min=least["recall"],
+        same_digest=int(same),
         held_out=final,
         tuning=tuning,
         cpu_seconds=seconds,

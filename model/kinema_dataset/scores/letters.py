@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 BLOCK: Final = 31
 """Side of the neighbourhood whose mean a letter stands out from, in pixels."""
-STANDS_OUT: Final = 18
-"""Levels of 255 by which a pixel of a letter does."""
+STANDS_OUT: Final = (18, 50)
+"""Levels of 255 by which a pixel of a letter does: where small letters touch, the second takes them apart."""
 CONTRAST: Final = 40
 """Least difference between a letter's pixels and those around it."""
 HEIGHTS: Final = (7, 0.3)
@@ -56,13 +56,16 @@ class Letters:
         return Letters(self.boxes[chosen], self.stroke[chosen], self.level[chosen])
 
 
-def find_letters(image: NDArray[np.uint8], unrest: NDArray[np.float32], *, light: bool) -> Letters:
-    """Letters in luma (H, W) that are lighter, or darker, than what is around them; `unrest` (H, W) in levels."""
+def find_letters(image: NDArray[np.uint8], unrest: NDArray[np.float32], *, light: bool, by: int) -> Letters:
+    """Letters in luma (H, W) that are lighter, or darker, than what is around them by so many levels.
+
+    `unrest` (H, W) is how much each pixel changes over time, in levels.
+    """
     picture = image if light else 255 - image
     method = cv2.ADAPTIVE_THRESH_MEAN_C
-    mask = np.asarray(cv2.adaptiveThreshold(picture, 1, method, cv2.THRESH_BINARY, BLOCK, -STANDS_OUT), np.uint8)
+    mask = np.asarray(cv2.adaptiveThreshold(picture, 1, method, cv2.THRESH_BINARY, BLOCK, -by), np.uint8)
     labels, stats = (np.asarray(one, np.int32) for one in cv2.connectedComponentsWithStats(mask, connectivity=8)[1:3])
-    shaped = _shaped(stats, image.shape[0])
+    shaped = _shaped(stats, *image.shape)
     if not shaped.size:
         return Letters(np.zeros((0, 4), np.int64), np.zeros(0), np.zeros(0))
     measured = _measured(picture, unrest, mask, labels, len(stats))
@@ -75,11 +78,16 @@ def find_letters(image: NDArray[np.uint8], unrest: NDArray[np.float32], *, light
     return Letters(boxes[good][order], stroke[good][order], level[good][order])
 
 
-def _shaped(stats: NDArray[np.int32], rows: int) -> NDArray[np.int64]:
-    """Components with the size and proportions of a letter, or of a few that touch."""
+def _shaped(stats: NDArray[np.int32], rows: int, columns: int) -> NDArray[np.int64]:
+    """Components with the size and proportions of a letter, or of a few that touch.
+
+    What the frame cuts off is part of the scene: whoever lays text over a clip keeps it whole.
+    """
     width, height, area = (stats[:, i].astype(np.float64) for i in (2, 3, 4))
     good = (height >= HEIGHTS[0]) & (height <= HEIGHTS[1] * rows) & _between(width / height, ASPECTS)
     good &= _between(area / (width * height), FILL)
+    left, top, wide, tall = (stats[:, i] for i in range(4))
+    good &= (left > 0) & (top > 0) & (left + wide < columns) & (top + tall < rows)
     good[0] = False  # the background
     return np.flatnonzero(good)
 

@@ -8,13 +8,14 @@ a sign, is not counted.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kinema_dataset.frames import Frames, check, luma, resized, spread
-from kinema_dataset.scores.letters import Letters, find_letters
+from kinema_dataset.scores.letters import STANDS_OUT, Letters, find_letters
 from kinema_dataset.scores.text_lines import text_boxes
 
 LONGEST: Final = 640
@@ -40,8 +41,8 @@ def _covered(frames: Frames, part: NDArray[np.int_]) -> float:
     middle = np.median(looked_at, axis=0).astype(np.uint8)
     unrest = np.abs(looked_at.astype(np.int16) - middle).mean(0, dtype=np.float32)
     covered = np.zeros(middle.shape, np.uint8)
-    for light in (True, False):
-        letters: Letters = find_letters(middle, unrest, light=light)
+    for light, by in product((True, False), STANDS_OUT):
+        letters: Letters = find_letters(middle, unrest, light=light, by=by)
         for left, top, right, bottom in text_boxes(letters):
             covered[top:bottom, left:right] = 1
     return float(covered.mean())

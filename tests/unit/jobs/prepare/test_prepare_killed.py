@@ -20,7 +20,7 @@ from kinema_dataset.source import DatasetSource
 from kinema_jobs.prepare.dataset_reader import StoreReader
 from unit.jobs.prepare.material import LENIENT, config, drawn, folder_store, real, started
 
-PATIENCE = 240
+PATIENCE = 1200
 
 
 @pytest.mark.slow
@@ -29,7 +29,7 @@ def test_killed_workers_leave_the_same_dataset(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(7200)
 def test_workers_killed_twenty_times_leave_the_same_dataset(tmp_path: Path) -> None:
     _kill(tmp_path, kills=20, videos=24)
 
