@@ -228,6 +228,7 @@ def cases_of(scenes: Sequence[Scene], count: int) -> list[Hidden]:
 
 def examine(examination: EvaluationContext) -> Section:
     """Raises `SkippedSection` where the model's world hides nothing, or the model cannot go on from given frames."""
+    examination = examination.at_least(LEAST_FRAMES)
     if SceneKind.OCCLUDE not in examination.kinds():
         raise SkippedSection("Nothing in the model's world passes behind a screen within the model's own clip.")
     if not examination.can(Task.EXTEND):
@@ -236,8 +237,8 @@ def examine(examination: EvaluationContext) -> Section:
         )
     if examination.shape.frames < LEAST_FRAMES:
         raise SkippedSection(
-            f"The model's own clip has {examination.shape.frames} frames. In fewer than {LEAST_FRAMES} every object is "
-            "hidden at the same moment for as long, so another scene's course would do."
+            f"The model was trained on clips of {examination.shape.frames} frames. In fewer than {LEAST_FRAMES} every "
+            "object is hidden at the same moment for as long, so another scene's course would do."
         )
     rows: list[Row] = []
     sheets: list[ContactSheet] = []

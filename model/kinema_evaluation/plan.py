@@ -143,6 +143,8 @@ class EvaluationContext:
     section: str = ""
     beside: Mapping[str, Renderer] = field(default_factory=dict)
     """Other models that are compared with this one, by label."""
+    length: int | None = None
+    """Frames of the clips where they are not the model's own."""
     recorded: "RecordedData | None" = None
     """The recorded clips that the model was trained on."""
     kept: dict[str, object] = field(default_factory=dict)
@@ -150,9 +152,9 @@ class EvaluationContext:
 
     @property
     def shape(self) -> ClipShape:
-        """The default shape of the model's clips."""
+        """The default shape of the model's clips, or that of another length."""
         config = self.model.config
-        return ClipShape(config.frames, config.height, config.width_px, config.fps)
+        return ClipShape(self.length or config.frames, config.height, config.width_px, config.fps)
 
     @property
     def world(self) -> WorldConfig:
@@ -278,6 +280,7 @@ class EvaluationContext:
                 prompt,
                 self.seed_of(place),
                 each,
+                frames=self.length,
                 steps=self.plan.steps,
                 guidance_scale=self.plan.guidance_scale,
             )
@@ -306,6 +309,13 @@ class EvaluationContext:
     def seed_of(self, place: int) -> int:
         """A seed of the sampler that no training uses."""
         return _FIRST_SEED + self.plan.seed * 100_000 + place
+
+    def at_least(self, frames: int) -> "EvaluationContext":
+        """The same with clips of so many frames or more, as far as the model was trained on such; else itself."""
+        known = [length for length in self.world.shapes.frames if frames <= length <= self.model.config.max_frames]
+        if self.shape.frames >= frames or not known:
+            return self
+        return replace(self, length=min(known))
 
     def of(self, section: str) -> "EvaluationContext":
         """The same for another section, whose scenes are its own."""

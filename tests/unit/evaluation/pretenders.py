@@ -83,7 +83,9 @@ class Pretender:
         **how: Unpack[Asked],
     ) -> Completed:
         """As `Pipeline.complete`: of the scenes with this prompt, the one whose true clip has the given frames."""
-        shape = ClipShape(self.config.frames, self.config.height, self.config.width_px, self.config.fps)
+        shape = ClipShape(
+            how.get("frames") or self.config.frames, self.config.height, self.config.width_px, self.config.fps
+        )
         candidates = self._asked(prompt, shape) if prompt else [one for one in self._known if one.shape == shape]
         candidates = candidates or [one for one in self._known if one.shape == shape and named(one) == prompt]
         scene = min(candidates, key=lambda one: self._distance(one, inputs))

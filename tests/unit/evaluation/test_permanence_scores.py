@@ -40,6 +40,10 @@ def _report(
     return evaluate(Pretender(known, config_of(frames, tasks=tasks), lie, spoil), plan)
 
 
+def _of_length(*frames: int) -> WorldConfig:
+    return OCCLUDE.model_copy(update={"shapes": ShapeMix(frames=frames, sides=(32, 32))})
+
+
 def _section(known: list[Scene], lie: Lie | None = None, spoil: Spoil | None = None) -> Section:
     return _report(known, lie, spoil).sections["permanence"]
 
@@ -131,4 +135,11 @@ def test_models_and_worlds_that_it_does_not_apply_to(known: list[Scene]) -> None
     assert "extend" in _report(known, tasks=(Task.TEXT,)).absent["permanence"]
     several = WorldConfig(kinds={SceneKind.SEVERAL: 1.0})
     assert "screen" in _report(known, world=several).absent["permanence"]
-    assert "another scene's course" in _report(known, frames=16).absent["permanence"]
+    assert "another scene's course" in _report(known, frames=16, world=_of_length(16)).absent["permanence"]
+
+
+def test_models_that_know_longer_clips_are_asked_for_these(known: list[Scene]) -> None:
+    report = _report(known, frames=16, world=_of_length(16, 48))
+    row = report.sections["permanence"].row(EVERYTHING, SEEN)
+    assert row.score.value == 1.0
+    assert {scene.shape.frames for scene in known} >= {48}
