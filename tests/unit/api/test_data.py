@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kinema_api.data import (
     LONG_FOLDERS,
@@ -20,7 +23,7 @@ from kinema_api.data import (
 from kinema_api.errors import InvalidManifest
 from kinema_api.launch import clip_target
 from kinema_api.recorded import MAX_PREFIXES
-from kinema_api.training import OTHER_BUCKET, ModelChoice, VideoModelTrainingSpec
+from kinema_api.training import OTHER_BUCKET, ModelChoice, VideoModelTraining, VideoModelTrainingSpec
 from kinema_model.conditions.tasks import TRAINED_BY, Task
 from kinema_model.config import PRESETS
 from kinema_world import SceneKind
@@ -71,6 +74,13 @@ def test_clips_lie_in_the_bucket_of_the_training_s_store() -> None:
     VideoModelTrainingSpec.parse({**spec, "data": {"videos": [{"uri": "s3://team/clips/"}]}})
     with pytest.raises(InvalidManifest, match=OTHER_BUCKET):
         VideoModelTrainingSpec.parse({**spec, "data": {"videos": [{"uri": "s3://teams/clips/"}]}})
+
+
+def test_the_training_on_the_page_about_clips_is_one() -> None:
+    page = Path(__file__).parents[3] / "docs/training-on-clips.md"
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    (clips,) = VideoModelTraining.parse(yaml.safe_load(shown)).spec.data.videos
+    assert clips.uri == "s3://kinema/inputs/default/rivers/"
 
 
 @pytest.mark.parametrize(

@@ -305,6 +305,25 @@ def test_what_may_pass_is_tried_again_within_the_budget(
     assert decide(view).status.phase == "Failed"
 
 
+def test_a_node_whose_disk_is_full_prepares_no_more(make_view: MakeView) -> None:
+    broken = pod(end=ended("hardware", "no space left on device"), node="worker-1")
+    plan = decide(make_view(PREPARING, dataclasses.replace(KEYS, jobs=(job(),), pods=(broken,)), data=VIDEOS))
+    assert plan.status.excluded_nodes == ("worker-1",)
+    assert "node worker-1 is excluded; the operator tries again at once" in says(plan, "Prepared")[2]
+    again = decide(make_view(PREPARING | {"excludedNodes": ["worker-1"]}, KEYS, data=VIDEOS)).apply[1].manifest
+    assert "worker-1" in json.dumps(again["spec"]["template"]["spec"]["affinity"])
+
+
+def test_a_preparer_on_a_lost_node_is_replaced_after_a_while(make_view: MakeView) -> None:
+    lost = pod(node="worker-1", trouble="unreachable", trouble_since=NOW - timedelta(minutes=10))
+    seen = dataclasses.replace(KEYS, jobs=(job(),), pods=(lost,))
+    plan = decide(make_view(PREPARING, seen, data=VIDEOS))
+    assert [ref.name for ref in plan.delete] == ["p0"]
+    assert [event.reason for event in plan.events] == ["NodeLost"]
+    early = dataclasses.replace(seen, pods=(dataclasses.replace(lost, trouble_since=NOW),))
+    assert decide(make_view(PREPARING, early, data=VIDEOS)).delete == ()
+
+
 def test_after_the_wait_the_rest_is_prepared(make_view: MakeView) -> None:
     waits = {"phase": "Pending", "run": 1, "notBefore": (NOW + timedelta(seconds=9)).isoformat()}
     assert decide(make_view(waits, data=VIDEOS)).requeue_after == 9
@@ -357,6 +376,14 @@ def test_a_suspension_stops_the_pods_and_keeps_what_is_done(make_view: MakeView)
     assert resumed.status.phase == "Pending"
     again = decide(make_view(resumed.status.to_wire(), Observed(resume=ResumePoint(1, 0, None)), data=VIDEOS))
     assert again.status.phase == "Preparing"
+
+
+def test_a_training_that_is_applied_suspended_prepares_nothing_until_it_is_resumed(make_view: MakeView) -> None:
+    held = decide(make_view(None, data=VIDEOS, suspend=True))
+    assert held.status.phase == "Suspended"
+    resumed = decide(make_view(held.status.to_wire(), data=VIDEOS))
+    begun = decide(make_view(resumed.status.to_wire(), Observed(resume=ResumePoint(1, 0, None)), data=VIDEOS))
+    assert begun.status.phase == "Preparing"
 
 
 def test_another_run_prepares_anew_once_the_pods_of_the_last_are_gone(make_view: MakeView) -> None:
