@@ -15,49 +15,72 @@ from kinema_model.codec.codec import Codec, make_codec, to_float
 from kinema_model.codec.latents import whole_clip
 from kinema_model.config import ModelConfig
 from kinema_model.denoiser import VideoDenoiser, lowest_level
-from kinema_model.diffusion.flow import Velocity, flow_loss
-from kinema_model.network.pack import Part, Sample, pack_samples, patchify
+from kinema_model.diffusion.flow import FlowLoss, Velocity, flow_loss
+from kinema_model.network.pack import Pack, Part, Sample, pack_samples, patchify
 from kinema_model.rng import RngStream, normal
 from kinema_model.source import Clip, Source
 from kinema_model.text.encoder import TextEncoder
 
-CLIPS: Final = 16
+SAMPLES: Final = 16
+"""Noise levels, each with a clip."""
 # Above every seed that a training can have, so that no training has drawn this noise.
 _SEED: Final = 2**40 + 1
+# As many tokens are computed at once, or a single clip: all together would need more memory than a step.
+_MOST_TOKENS: Final = 16_384
 
 
 class Validation:
-    """Clips of a source that no training uses, with short captions, at noise levels spread evenly over (0, 1)."""
+    """Clips of a source that no training uses, with short captions, at noise levels spread evenly over (0, 1).
+
+    A source with fewer clips than levels shows each at several levels, so that its loss is one of all levels too.
+    """
 
     def __init__(
         self, config: ModelConfig, encoder: TextEncoder, source: Source, device: torch.device | str = "cpu"
     ) -> None:
+        self._device = torch.device(device)
         codec = make_codec(config)
-        samples, noises = [], []
-        clips = source.validation(CLIPS)
+        clips = source.validation(SAMPLES)
         texts = encoder.encode([clip.captions.short for clip in clips])
-        for number, (clip, text) in enumerate(zip(clips, texts, strict=True)):
-            part = whole_clip(config, codec.encode(to_float(clip.video[None]))[0], clip.fps)
-            samples.append(Sample((replace(part, levels=part.levels * (number + 0.5) / CLIPS),), text))
-            noise = normal(RngStream.NOISE, _SEED, [number], 0, part.latents.shape)[0]
-            noises.append(patchify(noise, config.patch))
-        self._pack = pack_samples(samples, config.patch).to(device)
-        self._noise = torch.cat(noises).to(device)
+        parts = [whole_clip(config, codec.encode(to_float(clip.video[None]))[0], clip.fps) for clip in clips]
+        pieces: list[list[tuple[Sample, Tensor]]] = []
+        room = 0
+        for number in range(SAMPLES):
+            part, text = parts[number % len(parts)], texts[number % len(parts)]
+            sample = Sample((replace(part, levels=part.levels * (number + 0.5) / SAMPLES),), text)
+            noise = patchify(normal(RngStream.NOISE, _SEED, [number], 0, part.latents.shape)[0], config.patch)
+            if not pieces or len(noise) > room:
+                pieces.append([])
+                room = _MOST_TOKENS
+            pieces[-1].append((sample, noise))
+            room -= len(noise)
+        self._batches = [
+            (pack_samples([sample for sample, _ in piece], config.patch), torch.cat([noise for _, noise in piece]))
+            for piece in pieces
+        ]
 
     @torch.no_grad()
-    def loss(self, model: VideoDenoiser, weights: Mapping[str, Tensor]) -> float:
-        """Mean squared velocity error per token of the model with these weights, such as `Ema.shadow`.
+    def losses(self, model: VideoDenoiser, weights: Mapping[str, Tensor]) -> FlowLoss:
+        """Squared velocity errors of the model with these weights, such as `Ema.shadow`, in all and by noise level.
 
-        `weights` holds the parameters of `VideoDenoiser` by name, each in its own shape.
+        `weights` holds parameters of `VideoDenoiser` by name, each in its own shape; others are the model's own.
         """
-        return float(
-            flow_loss(
-                lambda pack: functional_call(model, dict(weights), (pack,)),
-                self._pack,
-                self._noise,
-                lowest_level(model.config),
-            ).mean
+        lowest = lowest_level(model.config)
+
+        def velocity(pack: Pack) -> Tensor:
+            found: Tensor = functional_call(model, dict(weights), (pack,))
+            return found
+
+        return FlowLoss.summed(
+            [
+                flow_loss(velocity, pack.to(self._device), noise.to(self._device), lowest)
+                for pack, noise in self._batches
+            ]
         )
+
+    def loss(self, model: VideoDenoiser, weights: Mapping[str, Tensor]) -> float:
+        """Mean of `losses` per token."""
+        return float(self.losses(model, weights).mean)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ class ProgressFile(TrainerProgress):
     """When this round's first optimizer step ended, in seconds since the epoch."""
     level_losses: tuple[float | None, ...] = ()
     """The loss of the last step by noise level, in equal bins from clean to noise."""
+    validation_level_losses: tuple[float | None, ...] = ()
+    """The validation loss by noise level, in the same bins."""
     validation_loss: float | None = None
     """Loss of the averaged weights on clips that are the same in every run, at the last checkpoint."""
     data_wait_seconds: float = 0.0

@@ -89,8 +89,9 @@ class Telemetry(Collector):
         yield _gauge("world_size", "Worker processes in the group", now.world_size)
         yield _gauge("rank", "Rank of this node's first worker", now.rank)
         yield _gauge("loss", "Loss of the last step, over the whole group", now.loss)
-        yield _level_losses(now.level_losses)
+        yield _by_level("level_loss", "Loss of the last step by noise level", now.level_losses)
         yield _gauge("validation_loss", "Validation loss", now.validation_loss)
+        yield _by_level("validation_level_loss", "Validation loss by noise level", now.validation_level_losses)
         yield _gauge("step_seconds", "Median duration of recent steps", now.step_seconds)
         yield _gauge("tokens_per_second", "Latent tokens per second over the whole group", now.tokens_per_second)
         yield _gauge("data_wait_seconds", "Seconds of waiting for data in this round", now.data_wait_seconds)
@@ -137,9 +138,9 @@ def _gauge(name: str, text: str, value: float | None) -> Metric:
     return gauge
 
 
-def _level_losses(losses: Sequence[float | None]) -> Metric:
+def _by_level(name: str, help_: str, losses: Sequence[float | None]) -> Metric:
     """One sample per bin of noise levels, named by its upper end."""
-    gauge = GaugeMetricFamily("kinema_training_level_loss", "Loss of the last step by noise level", labels=["level"])
+    gauge = GaugeMetricFamily(f"kinema_training_{name}", help_, labels=["level"])
     for number, loss in enumerate(losses, start=1):
         if loss is not None:
             gauge.add_metric([f"{number / len(losses):g}"], loss)

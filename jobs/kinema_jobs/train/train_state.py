@@ -30,6 +30,7 @@ from kinema_jobs.train.pieces import PieceLimit
 from kinema_jobs.train.shape import model_config_of, task_mix_of
 from kinema_model.adapters.lora import LoraConfig
 from kinema_model.config import ModelConfig
+from kinema_model.diffusion.flow import FlowLoss
 from kinema_model.errors import ModelError
 from kinema_model.packing.planning import StreamState
 from kinema_model.packing.steps import Steps
@@ -163,11 +164,15 @@ class TrainState:
         return tuple(sorted({*own, *(self.base.words() if self.base else ())}))
 
     def validation_loss(self) -> float:
-        """Loss of the averaged weights on clips that are the same in every run."""
+        """Mean of `validation_losses` per token."""
+        return float(self.validation_losses().mean)
+
+    def validation_losses(self) -> FlowLoss:
+        """Loss of the averaged weights on clips that are the same in every run, in all and by noise level."""
         objective = self.objective
         if self.validation is None:
             self.validation = Validation(self.model_config, objective.encoder, self.source, objective.device)
-        return self.validation.loss(self.learner.model, self.learner.ema.shadow)
+        return self.validation.losses(self.learner.model, self.learner.ema.shadow)
 
     def state(self) -> dict[str, Any]:
         """The content of a checkpoint; existing tensors are those in use, not copies."""

@@ -212,9 +212,10 @@ class _Worker:
     def _validate(self, fitting: TrainState) -> None:
         """Validate on rank 0; the others wait here, so that they do not count this time as the checkpoint's."""
         began = time.monotonic()
-        loss = self._group.broadcast(fitting.validation_loss() if self._group.rank == 0 else None)
+        found = fitting.validation_losses() if self._group.rank == 0 else None
+        loss, levels = self._group.broadcast((float(found.mean), found.by_level()) if found else (None, ()))
         seconds = self._progress.validation_stall_seconds + time.monotonic() - began
-        self._update(validation_loss=loss, validation_stall_seconds=seconds)
+        self._update(validation_loss=loss, validation_level_losses=levels, validation_stall_seconds=seconds)
 
     def _sample(self, fitting: TrainState, checkpoints: Checkpoints) -> None:
         """Make clips on rank 0; the others wait."""

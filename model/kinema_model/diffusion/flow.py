@@ -72,6 +72,11 @@ class FlowLoss:
             torch.stack([part.bin_count for part in parts]).sum(0),
         )
 
+    def by_level(self) -> tuple[float | None, ...]:
+        """Mean per token by noise level, in equal bins from clean to noise; None for a bin without tokens."""
+        pairs = zip(self.bin_total.tolist(), self.bin_count.tolist(), strict=True)
+        return tuple(error / tokens if tokens else None for error, tokens in pairs)
+
     @property
     def mean(self) -> Tensor:
         """() mean over the tokens counted here; a group of processes divides by the count of the group instead."""
