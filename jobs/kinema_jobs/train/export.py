@@ -9,7 +9,8 @@ from typing import Final
 from kinema_api import layout
 from kinema_api.run import RunConfig
 from kinema_jobs.train.checkpoint import Checkpoints
-from kinema_jobs.train.train_state import TrainState
+from kinema_jobs.train.train_state import TrainState, lora_config
+from kinema_model.adapters.folder import save_lora
 from kinema_model.artefact import save_model
 from kinema_model.text.encoder import MAX_TOKENS
 from kinema_model.text.reading import LANGUAGES, write_vocabulary
@@ -27,6 +28,10 @@ def export(config: RunConfig, round_: int, fitting: TrainState, checkpoints: Che
     shutil.rmtree(folder, ignore_errors=True)
     loss, validation = fitting.loss, fitting.validation_loss()
     write_model(folder, fitting, card(config, loss, validation, fitting.source.digest, fitting.words))
+    if (lora := lora_config(config.optimization)) and config.base:
+        # Merged for every server, and alone for whoever has the base: diffusers and peft read the file.
+        adapters = {"transformer": fitting.learner.averaged_adapters()}
+        save_lora(folder, adapters, lora, config.base.digest)
     prefix = layout.export_prefix(config.prefix, round_)
     files = checkpoints.upload(prefix, folder)
     checkpoints.commit_export(prefix, checkpoints.manifest("model", fitting.step, fitting.stream.taken, files))

@@ -14,41 +14,48 @@ from kinema_model.network.folder import check_weights, read_safetensors, refuse_
 from kinema_model.network.transformer import VideoTransformer
 
 LORA_FILE: Final = "pytorch_lora_weights.safetensors"
+_BASE: Final = "kinema_base"
 _METADATA: Final = "lora_adapter_metadata"
 _ADVICE: Final = "Use an adapter that was trained for these weights."
 _LARGEST_NUMBERS: Final = 1 << 32
 
 
-def save_lora(folder: Path, networks: Mapping[str, VideoTransformer], config: LoraConfig) -> Path:
-    """Write the adapters of a pipeline's networks, such as {"transformer": network}; the file's path.
+def save_lora(
+    folder: Path, adapters: Mapping[str, VideoTransformer | Mapping[str, Tensor]], config: LoraConfig, base: str = ""
+) -> Path:
+    """Write the adapters of a pipeline, such as {"transformer": network} or its `lora_state`; the file's path.
 
-    diffusers' `load_lora_weights` reads the folder.
+    `base` is the digest of the model that they are for. diffusers' `load_lora_weights` reads the folder.
     """
     from safetensors.torch import save_file
 
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, Any] = {}
-    for component, network in networks.items():
-        state = lora_state(network)
+    for component, adapter in adapters.items():
+        state = lora_state(adapter) if isinstance(adapter, VideoTransformer) else adapter
         tensors |= {f"{component}.{name}": t.detach().float().cpu().contiguous() for name, t in state.items()}
         metadata |= {f"{component}.{name}": value for name, value in _as_peft(config).items()}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LORA_FILE
-    save_file(tensors, path, metadata={"format": "pt", _METADATA: json.dumps(metadata, sort_keys=True)})
+    about = {"format": "pt", _METADATA: json.dumps(metadata, sort_keys=True)} | ({_BASE: base} if base else {})
+    save_file(tensors, path, metadata=about)
     return path
 
 
-def load_lora(path: Path, network: VideoTransformer, component: str = "transformer") -> LoraConfig:
+def load_lora(path: Path, network: VideoTransformer, component: str = "transformer", base: str = "") -> LoraConfig:
     """Add the adapters of a file to a network without any. Names may have a `lora_down`/`lora_up` form or a suffix.
 
-    Without alpha in the file it is the rank, as in diffusers.
+    `base` is the digest of the network's model, if it is known. Without alpha in the file it is the rank, as in
+    diffusers.
 
     Raises:
         BrokenArtefact: the file is damaged, has no adapter for this component, or is for other weights; names the
-            tensor at fault.
+            tensor or the base at fault.
     """
     refuse_pickles(path)
     tensors, header = read_safetensors(path)
+    if base and (other := header.get(_BASE, base)) != base:
+        raise BrokenArtefact(f"{path} is an adapter of the model {other}, and this is {base}. {_ADVICE}")
     own = {_plain(name.removeprefix(f"{component}.")): t for name, t in tensors.items() if _belongs(name, component)}
     alphas = {name: own.pop(name) for name in [*own] if name.endswith(".alpha")}
     if not own:

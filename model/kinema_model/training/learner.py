@@ -136,6 +136,11 @@ class DenoiserLearner(Learner[VideoDenoiser]):
         """The averaged weights by the names of a denoiser without adapters, each adapter merged into its layer."""
         return merged_state(self.model, self.ema.shadow)
 
+    def averaged_adapters(self) -> dict[str, Tensor]:
+        """The averaged adapters by peft's names, as `lora_state`; none where all weights are trained."""
+        names = lora_state(self.model.network)
+        return {name: self.ema.shadow[f"network.{name}"] for name in names}
+
     def recompute(self, mode: Recompute, blocks: int | None = None) -> None:
         """Let so many first blocks (None: all) keep only what `mode` allows for the way back."""
         self.model.network.recompute, self.model.network.recomputed_blocks = mode, blocks

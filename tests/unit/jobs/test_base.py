@@ -24,10 +24,13 @@ from kinema_jobs.train.failures import BadConfiguration
 from kinema_jobs.train.shape import model_config_of
 from kinema_jobs.train.storage import RetryPolicy
 from kinema_jobs.train.train_state import TrainState, fit
+from kinema_model.adapters.folder import LORA_FILE, load_lora
+from kinema_model.adapters.lora import merge_lora
 from kinema_model.artefact import load_model, save_model
 from kinema_model.conditions.tasks import Task
 from kinema_model.config import ModelConfig
 from kinema_model.denoiser import VideoDenoiser
+from kinema_model.errors import BrokenArtefact
 from unit.jobs.rounds import config, entered, lease
 
 OVERRIDES = {"frames": 4, "size": "32x16", "fps": 4}
@@ -194,6 +197,16 @@ def test_a_run_begins_with_the_base_goes_on_from_its_checkpoint_and_exports_a_mo
     changed = {name for name, tensor in exported.items() if not torch.equal(tensor, own[name])}
     assert changed
     assert set(exported) == set(own)
+    adapter = tmp_path / "export" / LORA_FILE
+    assert adapter.is_file() == bool(lora)
+    if lora:
+        network = load_model(published.folder).model.network
+        with pytest.raises(BrokenArtefact, match=f"adapter of the model {published.digest}, and this is sha256:other"):
+            load_lora(adapter, network, base="sha256:other")
+        load_lora(adapter, network, base=published.digest)
+        merge_lora(network)
+        for name, tensor in network.state_dict().items():
+            assert torch.allclose(tensor, exported[f"network.{name}"], atol=1e-6)
 
 
 @pytest.mark.slow
