@@ -18,7 +18,7 @@ from kinema_api.wire import EncodedPrompt
 from kinema_jobs.clip.expansion import ExpansionSettings, expand_prompt
 from kinema_jobs.clip.inputs import Name, Work, open_input
 from kinema_jobs.clip.media import write_artefacts
-from kinema_jobs.clip.model import ClipModel, OutputShape, Rendered, ResolvedRequest
+from kinema_jobs.clip.model import ClipModel, Defaults, OutputShape, Rendered, ResolvedRequest
 from kinema_jobs.model_folder import sha256_of
 from kinema_model.conditions.conditioning import Seam
 from kinema_model.conditions.tasks import Task
@@ -77,10 +77,16 @@ async def resolve(request: ClipRequest, model: ClipModel, expanding: ExpansionSe
     expansion = None
     if request.expand_prompt:
         expansion = await expand_prompt(request.prompt, seed, expanding, by_rules=model.has_expansion_rules)
-    usual = model.defaults
-    steps = usual.steps if request.steps is None else request.steps
-    scale = usual.guidance_scale if request.guidance_scale is None else request.guidance_scale
-    return ResolvedRequest(request, seed, steps, scale, expansion)
+    steps = model.defaults.steps if request.steps is None else request.steps
+    return ResolvedRequest(request, seed, steps, *_guidance(request, model.defaults), expansion)
+
+
+def _guidance(request: ClipRequest, usual: Defaults) -> tuple[float, float | None]:
+    """Guidance of the first network, and of the second if it has another."""
+    if request.guidance_scale is None:
+        second = usual.guidance_scale_2 if request.guidance_scale_2 is None else request.guidance_scale_2
+        return usual.guidance_scale, second
+    return request.guidance_scale, request.guidance_scale_2
 
 
 def make_clip(
@@ -131,7 +137,7 @@ def request_record(request: ResolvedRequest, work: Work, shape: OutputShape, ren
         "seed": request.seed,
         "steps": request.steps,
         "guidanceScale": request.guidance_scale,
-        **({} if request.clip.guidance_scale_2 is None else {"guidanceScale2": request.clip.guidance_scale_2}),
+        **({} if request.guidance_scale_2 is None else {"guidanceScale2": request.guidance_scale_2}),
         "frames": shape.frames,
         "fps": shape.fps,
         "seconds": shape.seconds,

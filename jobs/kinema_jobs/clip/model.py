@@ -31,6 +31,8 @@ class ResolvedRequest:
     seed: int
     steps: int
     guidance_scale: float
+    guidance_scale_2: float | None = None
+    """Of the second network of two; None: `guidance_scale`."""
     expansion: Expansion | None = None
     """The expanded prompt that the model encodes instead of the prompt, if requested."""
 
@@ -80,6 +82,8 @@ class Defaults:
 
     steps: int
     guidance_scale: float
+    guidance_scale_2: float | None = None
+    """Where the request names neither scale; None: that of the first."""
 
 
 class ClipModel(Protocol):

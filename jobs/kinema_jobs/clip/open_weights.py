@@ -53,7 +53,7 @@ class OpenModel:
         self._pipeline, self._need = pipeline, need
         self._folder, self._usual = pipeline.folder, pipeline.folder.usual
         self.device = pipeline.device
-        self.defaults = Defaults(self._usual.steps, self._usual.guidance)
+        self.defaults = Defaults(self._usual.steps, self._usual.guidance, self._usual.guidance_2)
 
     def check(self, clip: ClipRequest) -> None:
         """See `ClipModel.check`. Raises `TaskError`."""
@@ -118,8 +118,8 @@ class OpenModel:
             height=shape.height,
             width=shape.width,
             steps=request.steps,
-            guidance=clip.guidance_scale,
-            guidance_2=clip.guidance_scale_2,
+            guidance=request.guidance_scale,
+            guidance_2=request.guidance_scale_2,
             seed=request.seed,
         )
         with memory_short(self.device):

@@ -234,3 +234,14 @@ def test_a_prompt_stands_in_no_argv(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "kinema_jobs.generate" in told.read_text()
     assert "secret" not in told.read_text()
     assert json.loads((tmp_path / "told.in").read_text())["prompt"] == "a secret scene"
+
+
+def test_a_model_that_is_fetched_and_what_it_warns_of_are_shown(kinema: Kinema, api: Any) -> None:
+    done = succeeded(api, warnings=["the model was not made for 64x32"])
+    loading = {"phase": "Running", "progress": {"stage": "loading", "loadedPercent": 42}}
+    answers = iter([loading])
+    api.status = lambda body: next(answers, None) or done(body)
+    result = kinema("a red ball")
+    assert result.exit_code == 0, result.output
+    assert "Running, the server loads the model 42/100" in result.stderr
+    assert "note: the model was not made for 64x32" in result.stderr

@@ -13,8 +13,10 @@ from PIL import Image
 
 from kinema_api import layout
 from kinema_api.clip import ClipRequest
+from kinema_jobs.clip.expansion import ExpansionSettings
 from kinema_jobs.clip.loading import open_model
-from kinema_jobs.clip.model import ClipModel
+from kinema_jobs.clip.make import resolve
+from kinema_jobs.clip.model import ClipModel, Defaults
 from kinema_jobs.clip.rendering import open_pipeline
 from kinema_jobs.errors import ModelTooLarge
 from kinema_jobs.serve import pieces
@@ -135,6 +137,25 @@ def test_what_a_request_leaves_open_is_the_models(ti2v: ClipModel) -> None:
     assert (usual.frames, usual.size, usual.fps) == (81, "832x480", 16)
     like = ti2v.output_shape(request, Task.IMAGE, (1080, 1080))
     assert like.size == "640x640"
+
+
+@pytest.mark.parametrize(
+    ("fields", "scales"),
+    [
+        ({}, (4.0, 3.0)),
+        ({"guidanceScale": 6}, (6.0, None)),
+        ({"guidanceScale2": 2}, (4.0, 2.0)),
+        ({"guidanceScale": 6, "guidanceScale2": 2}, (6.0, 2.0)),
+    ],
+    ids=["neither", "the first", "the second", "both"],
+)
+async def test_a_scale_that_is_given_holds_for_both_experts(
+    ti2v: ClipModel, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], scales: tuple[float, float | None]
+) -> None:
+    monkeypatch.setattr(ti2v, "defaults", Defaults(40, 4.0, 3.0))
+    monkeypatch.setattr(ti2v, "check", lambda _clip: None)
+    resolved = await resolve(_request(**fields), ti2v, ExpansionSettings())
+    assert (resolved.guidance_scale, resolved.guidance_scale_2) == scales
 
 
 def test_two_experts_have_two_scales(written: dict[Kind, Path]) -> None:
