@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -29,9 +30,11 @@ from kinema_jobs.clip.expansion import ExpansionSettings
 from kinema_jobs.clip.inputs import NAMES
 from kinema_jobs.clip.loading import open_model
 from kinema_jobs.clip.make import InputFiles, MadeClip, Stage, make_clip, resolve
+from kinema_jobs.clip.model import ClipModel
+from kinema_jobs.clip.rendering import TrainedModel
 from kinema_jobs.errors import JobError
 from kinema_jobs.model_folder import find_model, sha256_of, verify_folder
-from kinema_model.errors import BrokenArtefact, ModelError, ShapeError, TextEncoderMissing
+from kinema_model.errors import BrokenArtefact, ModelError, ShapeError, TaskError, TextEncoderMissing
 from kinema_model.text.weights import bundled_folder
 
 _FAILED: Final = 1
@@ -61,8 +64,11 @@ def main() -> int:
     help="-: prompt, negativePrompt and shots come as a JSON object on standard input.",
 )
 @click.option("--out", required=True, type=_FILE, help="The MP4; the other files go beside it.")
+@click.option("--adapter", type=_FILE, help="A file of low-rank adapters of the model.")
 @clip_options(_FILE)
-def _generate(model: Path, prompt: str | None, words: str | None, out: Path, **options: Any) -> None:
+def _generate(
+    model: Path, prompt: str | None, words: str | None, out: Path, adapter: Path | None, **options: Any
+) -> None:
     if (prompt is None) == (words is None):
         raise click.UsageError("give either --prompt, or --words - to write it to standard input")
     said = {"prompt": prompt} if words is None else _hear()
@@ -70,7 +76,7 @@ def _generate(model: Path, prompt: str | None, words: str | None, out: Path, **o
     files = {name: fields.pop(name) for name in NAMES if name in fields}
     request = ClipRequest.parse({to_camel(name): value for name, value in fields.items()} | said)
     bundled_folder()
-    _make(model, request, InputFiles(files), out)
+    _make(model, request, InputFiles(files), out, adapter)
 
 
 def _hear() -> dict[str, Any]:
@@ -104,15 +110,16 @@ class _Lines:
         return False
 
 
-def _make(model: Path, request: ClipRequest, inputs: InputFiles, out: Path) -> None:
+def _make(model: Path, request: ClipRequest, inputs: InputFiles, out: Path, adapter: Path | None) -> None:
     started = time.monotonic()
     folder = find_model(model)
     digest = verify_folder(folder)
     loaded = open_model(folder)
     lines = _Lines(folder, digest, started)
     resolved = asyncio.run(resolve(request, loaded, ExpansionSettings.from_environment()))
-    with tempfile.TemporaryDirectory(prefix="kinema-clip-") as scratch:
-        made = make_clip(loaded, resolved, inputs, Path(scratch), lines, {"modelDigest": digest})
+    about = {"modelDigest": digest} | ({"adapterSha256": sha256_of(adapter)} if adapter else {})
+    with tempfile.TemporaryDirectory(prefix="kinema-clip-") as scratch, _adapted(loaded, adapter, digest):
+        made = make_clip(loaded, resolved, inputs, Path(scratch), lines, about)
         paths = _move(made.files, out)
     spent = lines.load_seconds + made.denoise_seconds
     timings = {
@@ -121,6 +128,15 @@ def _make(model: Path, request: ClipRequest, inputs: InputFiles, out: Path) -> N
         "encodeSeconds": round(time.monotonic() - started - spent, 3),
     }
     _say("generated", **_files(paths), **_clip(made), seed=resolved.seed, timings=timings)
+
+
+def _adapted(model: ClipModel, adapter: Path | None, digest: str | None) -> AbstractContextManager[None]:
+    """Raises `TaskError` for adapters of open weights."""
+    if adapter is None:
+        return nullcontext()
+    if not isinstance(model, TrainedModel):
+        raise TaskError("Adapters of open weights cannot be added here. Leave --adapter out.")
+    return model.adapted(adapter, digest)
 
 
 def _move(files: Sequence[Path], out: Path) -> list[Path]:

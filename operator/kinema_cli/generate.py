@@ -45,6 +45,7 @@ Made = Callable[[], tuple[dict[str, Any], str]]
 @click.option(
     "--local", "local", type=click.Path(path_type=Path), help="Render on this machine from this model folder."
 )
+@click.option("--adapter", type=click.Path(dir_okay=False), help="With --local: a file of adapters of the model.")
 @clip_options(click.STRING, "FILE|NAME|s3://BUCKET/KEY")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Output file (MP4); default: NAME.mp4.")
 @click.option("--name", help="Name of the VideoGeneration; default: derived from the model's.")
@@ -57,6 +58,7 @@ def generate(
     prompt_file: str | None,
     model: str | None,
     local: Path | None,
+    adapter: str | None,
     out: Path | None,
     name: str | None,
     timeout: float | None,
@@ -74,13 +76,16 @@ def generate(
         raise click.UsageError(
             "pass either --model NAME, to render in the cluster, or --local FOLDER, to render on this machine"
         )
+    if adapter is not None and local is None:
+        raise click.UsageError("--adapter goes with --local FOLDER alone")
     prompts, fields = _prompts(prompt, prompt_file), given_fields(options)
     several = prompt_file is not None
     numbers = range(1, len(prompts) + 1)
     if local is not None:
+        adapters = [f"--adapter={adapter}"] if adapter else []
         paths = [_numbered(out or Path("clip.mp4"), n) for n in numbers] if several else [out or Path("clip.mp4")]
         made: list[Made] = [
-            partial(_generate_here, said, local, path, fields, output)
+            partial(_generate_here, said, [f"--model={local}", *adapters], path, fields, output)
             for said, path in zip(prompts, paths, strict=True)
         ]
     else:
@@ -292,11 +297,11 @@ def _argument(key: str, value: Any) -> str:
 
 
 def _generate_here(
-    prompt: str, model: Path, out: Path, fields: dict[str, Any], output: Output
+    prompt: str, model: list[str], out: Path, fields: dict[str, Any], output: Output
 ) -> tuple[dict[str, Any], str]:
     said = {to_camel(name): fields[name] for name in WORDS if name in fields}
     words = {"prompt": prompt, **said, "shots": [shot.to_wire() for shot in fields.get("shots", ())]}
-    arguments = [f"--model={model}", "--words=-", f"--out={out}"]
+    arguments = [*model, "--words=-", f"--out={out}"]
     arguments += [_argument(name, value) for name, value in fields.items() if name not in WORDS]
     generated: dict[str, Any] = {}
     with output.progress() as follower:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +28,8 @@ from kinema_jobs.clip.model import (
 from kinema_jobs.errors import MemoryShort, ModelTooLarge
 from kinema_jobs.memory import free_memory, in_gib, memory_short, total_memory
 from kinema_jobs.model_folder import is_open
+from kinema_model.adapters.folder import load_lora
+from kinema_model.adapters.lora import remove_lora
 from kinema_model.conditions.tasks import Task, check_task
 from kinema_model.config import ModelConfig
 from kinema_model.diffusion.sampler import NO_GUIDANCE
@@ -132,6 +136,20 @@ class TrainedModel:
     ) -> Rendered:
         """See `ClipModel.render`, and `render` for errors."""
         return render(self._pipeline, request, work, shape, on_step, should_stop)
+
+    @contextmanager
+    def adapted(self, adapter: Path, digest: str | None) -> Iterator[None]:
+        """Render with an adapter in the meantime; the weights stay in memory as they are.
+
+        `digest` is that of this model, if it is known. Raises `BrokenArtefact`, naming the file, for an adapter that is
+        damaged or of another model.
+        """
+        network = self._pipeline.model.network
+        load_lora(adapter, network, base=digest or "")
+        try:
+            yield
+        finally:
+            remove_lora(network)
 
     def encoded(self, prompts: list[str]) -> EncodedPrompt:
         """See `ClipModel.encoded`. Raises `PromptError`."""

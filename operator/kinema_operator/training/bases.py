@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from kinema_api import layout, serving
 from kinema_api.base import ArtifactStore
@@ -17,6 +17,11 @@ from kinema_operator.core.controller import Cache
 from kinema_operator.core.stores import FolderNotAllowed, folder_prefix
 from kinema_operator.shell.store_limits import ask
 from kinema_operator.training.observed import BaseSeen
+
+_NOT_OURS: Final = (
+    "it is no model that Kinema trained, and folders of open weights are served but not trained from; "
+    "name another model"
+)
 
 
 async def find_base(training: VideoModelTraining, cache: Cache, store: ObjectStore) -> BaseSeen | None:
@@ -69,6 +74,8 @@ def _read(store: ObjectStore, prefix: str, digest: str | None) -> BaseSeen:
     where = store.uri(prefix)
     try:
         found = Manifest.read(store, prefix + layout.MANIFEST)
+        if all(file.name != MODEL_CONFIG for file in found.files):
+            return BaseSeen(reason="BaseUnreadable", message=f"{where} has no {MODEL_CONFIG}: {_NOT_OURS}")
         clip = base_clip(store.get(prefix + MODEL_CONFIG, MAX_MODEL_CONFIG_BYTES))
     except ObjectMissing as error:
         message = f"{error}: publish the model to this store, or correct model.initFrom"

@@ -202,6 +202,20 @@ async def test_a_model_that_cannot_be_read_is_no_base(
     assert why in seen.message
 
 
+async def test_open_weights_are_no_base_and_told_so(make_training: Any, tmp_path: Path) -> None:
+    store = bucket(tmp_path)
+    files = (ManifestFile(name="model_index.json", sha256="a" * 64, bytes=1),)
+    found = Manifest(
+        kind="model", files=files, run=1, attempt=1, round=1, step=1, world_size=1, samples=1,
+        created=datetime(2026, 3, 1, tzinfo=UTC),
+    )  # fmt: skip
+    store.put(f"shared/wan/{layout.MANIFEST}", found.to_bytes())
+    seen = await find_base(make_training(model=begins_with(folder="s3://kinema/shared/wan/")), models(), store)
+    assert seen is not None
+    assert (seen.found, seen.reason) == (None, "BaseUnreadable")
+    assert "served but not trained from" in seen.message
+
+
 def test_keys_for_a_base_do_not_write_there() -> None:
     policy = json.loads(scoped_policy("kinema", Scope(("trainings/team/t/u/",), browse=("models/bb/",))))
     writes = [s["Resource"] for s in policy["Statement"] if "s3:PutObject" in s["Action"]]
