@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +69,15 @@ class Published:
         self.prefix = layout.model_prefix(self.digest)
         for path in self.folder.iterdir():
             self.store.put_file(self.prefix + path.name, path)
+        self.store.put(self.prefix + layout.MANIFEST, self.manifest.to_bytes())
+
+    def republish(self, name: str, content: bytes) -> None:
+        """Publish a model with another file, whose manifest is in order."""
+        self.store.put(self.prefix + name, content)
+        file = ManifestFile(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        files = tuple(file if each.name == name else each for each in self.manifest.files)
+        self.manifest = self.manifest.model_copy(update={"files": files})
+        self.digest = self.manifest.digest()
         self.store.put(self.prefix + layout.MANIFEST, self.manifest.to_bytes())
 
     def connect(self) -> ObjectStore:
@@ -151,6 +161,27 @@ def test_a_damaged_base_is_refused_by_name_and_leaves_no_file_behind(
         published.base().weights()
     assert names in str(refused.value)
     assert not list(published.scratch.glob(".part-*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "names"),
+    [
+        ("config.json", b"WanTransformer3DModel", b"UNet2DConditionModel", "describes 'UNet2DConditionModel'"),
+        ("config.json", b'"num_layers": 1', b'"num_layers": 2', "describe two networks"),
+        ("kinema.json", b'"num_layers": 1', b'"num_layers": 2', "describe two networks"),
+        ("kinema.json", b'"pixel"', b'"wavelet"', "codec"),
+        ("null_text.safetensors", b"[384]", b"[192]", "null_text.safetensors"),
+    ],
+)
+def test_a_base_that_contradicts_itself_is_refused_by_name(
+    published: Published, name: str, old: bytes, new: bytes, names: str
+) -> None:
+    content = (published.folder / name).read_bytes()
+    assert old in content
+    published.republish(name, content.replace(old, new))
+    with pytest.raises(BadConfiguration, match=r"correct spec.model.initFrom") as refused:
+        published.base().weights()
+    assert names in str(refused.value)
 
 
 def test_frames_size_and_rate_may_differ_from_the_base_and_the_network_may_not(published: Published) -> None:
