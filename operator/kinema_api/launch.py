@@ -204,9 +204,12 @@ def publication_app(config: PublicationConfig, site: Site) -> specs.AppDef:
 def evaluation_app(config: EvaluationConfig, site: Site) -> specs.AppDef:
     """The process that evaluates an attempt's model."""
     name = names.evaluation_job_name(config.name, config.run, config.attempt)
-    payload = config.model_dump_json(by_alias=True, exclude_none=True)
-    # The image is that of the attempt and may be older: then it has the process under this name only.
-    return _processes(config, site, name, EVALUATOR_ROLE, "kinema_jobs.train.evaluation", payload)
+    # The image is that of the attempt and may be older: then it has the process under this name, and knows no datasets.
+    unknown = None if config.datasets else {"datasets"}
+    payload = config.model_dump_json(by_alias=True, exclude_none=True, exclude=unknown)
+    app = _processes(config, site, name, EVALUATOR_ROLE, "kinema_jobs.train.evaluation", payload)
+    app.roles[0].env.update(_cache_env(config, site))
+    return app
 
 
 def _processes(
@@ -240,7 +243,7 @@ def _storage_env(site: Site) -> dict[str, str]:
     }
 
 
-def _cache_env(config: RunConfig, site: Site) -> dict[str, str]:
+def _cache_env(config: RunConfig | EvaluationConfig, site: Site) -> dict[str, str]:
     if not config.datasets or site.dataset_cache_bytes is None:
         return {}
     return {ENV_DATASET_CACHE: str(site.dataset_cache_bytes)}
