@@ -174,3 +174,10 @@ def has_appearance(clip: Video, scene: Scene) -> float:
     shots = facts_read(clip, scene.kind, scene.shape.fps).shots
     there = {(thing.colour, thing.shape) for thing in shots[0].objects}
     return float((appearance.colour, appearance.shape) in there)
+
+
+def has_colour(clip: Video, scene: Scene) -> float:
+    """1 where the clip has an object of the colour of the scene's first one, else 0."""
+    colour = scene.shots[0].tracks[0].appearance.colour
+    shots = facts_read(clip, scene.kind, scene.shape.fps).shots
+    return float(colour in {thing.colour for thing in shots[0].objects})

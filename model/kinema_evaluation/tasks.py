@@ -19,6 +19,7 @@ from kinema_evaluation.bench import (
     Bench,
     Found,
     has_appearance,
+    has_colour,
     jump_rows,
     share_row,
     step_of,
@@ -26,18 +27,31 @@ from kinema_evaluation.bench import (
 from kinema_evaluation.captions import EVERYTHING, marks, read_all
 from kinema_evaluation.motion import given_frames
 from kinema_evaluation.plan import SEEN, EvaluationContext, SkippedSection, true_clips
-from kinema_evaluation.report import ContactSheet, Row, Section
+from kinema_evaluation.report import LEAST_LEAD, ContactSheet, Row, Section
 from kinema_evaluation.tracking import Floats, velocity, visible_centres
 from kinema_model.codec.codec import pixels
 from kinema_model.conditions.task_inputs import inputs_for
 from kinema_model.conditions.tasks import Task
 from kinema_world import Scene, SceneKind, Video, World
 
-__all__ = ["CHANGED", "GIVEN", "GOES_ON", "INSIDE", "KEPT", "MOVES", "OUTSIDE", "SEAM", "SMOOTH", "examine"]
+__all__ = [
+    "CHANGED",
+    "COLOUR_KEPT",
+    "GIVEN",
+    "GOES_ON",
+    "INSIDE",
+    "KEPT",
+    "MOVES",
+    "OUTSIDE",
+    "SEAM",
+    "SMOOTH",
+    "examine",
+]
 
 OUTSIDE: Final = "outside"
 INSIDE: Final = "inside"
 KEPT: Final = "object kept"
+COLOUR_KEPT: Final = "colour kept"
 CHANGED: Final = "changed as asked"
 SMOOTH: Final = "smooth"
 # Of the change of a cross-fade.
@@ -81,22 +95,27 @@ def _image(bench: Bench) -> Found:
     clips, ignoring = bench.ask(Task.IMAGE, inputs), bench.ignoring(inputs)
     meaning = "the object of the picture has its colour and shape in what follows the picture"
     rows = [
-        _kept_row(bench, Task.IMAGE, meaning, (clips, ignoring), 1),
+        *_kept_rows(bench, Task.IMAGE, meaning, (clips, ignoring), 1),
         bench.moves_row(Task.IMAGE, clips, ignoring, "the object moves: a still picture is no clip"),
         bench.given_row(Task.IMAGE, clips, ignoring, [0]),
     ]
     return rows, bench.sheet(Task.IMAGE, clips)
 
 
-def _kept_row(
+def _kept_rows(
     bench: Bench, task: Task, meaning: str, clips: tuple[Sequence[Video], Sequence[Video]], first: int
-) -> Row:
+) -> list[Row]:
     """Whether the first object of the scene is there from frame `first` on, in the model's clips and in the control."""
 
-    def kept(of: Sequence[Video]) -> list[float]:
-        return [has_appearance(clip[first:], scene) for scene, clip in zip(bench.scenes, of, strict=True)]
+    def kept(of: Sequence[Video], has: Callable[[Video, Scene], float]) -> list[float]:
+        return [has(clip[first:], scene) for scene, clip in zip(bench.scenes, of, strict=True)]
 
-    return share_row(KEPT, task, meaning, (kept(clips[0]), kept(bench.truth), kept(clips[1])))
+    colour = "an object of its colour is there: what is kept first"
+    pairs = ((COLOUR_KEPT, colour, has_colour), (KEPT, meaning, has_appearance))
+    return [
+        share_row(name, task, told, (kept(clips[0], has), kept(bench.truth, has), kept(clips[1], has)))
+        for name, told, has in pairs
+    ]
 
 
 def _extend(bench: Bench) -> Found:
@@ -162,7 +181,7 @@ def _inpaint(bench: Bench) -> Found:
     ]
     clips, ignoring = bench.ask(Task.INPAINT, inputs), bench.ignoring(inputs)
     meaning = "where the clip is made anew from a frame on, the object keeps its colour and shape"
-    rows = [_kept_row(bench, Task.INPAINT, meaning, (clips, ignoring), count)]
+    rows = _kept_rows(bench, Task.INPAINT, meaning, (clips, ignoring), count)
     rows += bench.seam_rows(Task.INPAINT, clips, ignoring, [count])
     asked, new_rows, new = _inside_by_words(bench)
     return [*rows, *new_rows], bench.sheet(Task.INPAINT, new, asked)
@@ -316,6 +335,10 @@ def _remarks(examination: EvaluationContext, kind: SceneKind, rows: Sequence[Row
         f"All tasks are asked about scenes of the kind {kind.value!r}. Prompts of tasks with inputs say nothing, so "
         "the input alone tells what must follow; ignoring it stands for another true clip with the input pasted in."
     )
+    led = [row for row in rows if not row.void and row.lead is not None and row.lead < LEAST_LEAD]
+    behind = [f"{row.group}: {row.name}" for row in led]
+    if behind:
+        yield f"Less than {100 * LEAST_LEAD:.0f} points above ignoring the input: {', '.join(behind)}."
     void = [f"{row.group}: {row.name}" for row in rows if row.void]
     if void:
         yield (

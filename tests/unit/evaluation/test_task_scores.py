@@ -11,6 +11,7 @@ from kinema_evaluation.distribution import blurred
 from kinema_evaluation.plan import true_clips
 from kinema_evaluation.tasks import (
     CHANGED,
+    COLOUR_KEPT,
     GIVEN,
     GOES_ON,
     INSIDE,
@@ -20,7 +21,7 @@ from kinema_evaluation.tasks import (
     SEAM,
     SMOOTH,
 )
-from kinema_model.codec.codec import to_uint8
+from kinema_model.codec.codec import pixels, to_uint8
 from kinema_model.conditions.conditioning import paste
 from kinema_model.conditions.task_inputs import TaskInputs
 from kinema_model.conditions.tasks import Task
@@ -86,8 +87,17 @@ def test_ignoring_the_input_is_told_from_the_truth_in_every_row_that_counts(
             assert row.floor.value < 0.15
         else:
             assert row.floor.value - row.ignoring.value > 0.4, row
+    assert not any(remark.startswith("Less than 20 points") for remark in section.remarks)
     (told,) = [remark for remark in section.remarks if remark.startswith("Not counted")]
     assert "extend: given frames" in told
+
+
+def test_a_model_that_ignores_its_input_is_named(known: list[Scene]) -> None:
+    plan = EvaluationPlan(clips=16, world=WORLD, sections=("tasks",))
+    section = evaluate(Ignoring(known, config_of()), plan).sections["tasks"]
+    (told,) = [remark for remark in section.remarks if remark.startswith("Less than 20 points")]
+    for name in ("extend: goes on", "fill: goes on", "inpaint: object kept"):
+        assert name in told
 
 
 @pytest.mark.parametrize("kind", [SceneKind.SIMPLE, SceneKind.SEVERAL])
@@ -109,7 +119,11 @@ def test_light_blur_and_noise_are_no_change_of_motion(known: list[Scene], kind: 
     ("lie", "spoil", "missed"),
     [
         (_shifted, None, [(SEAM, Task.EXTEND), (GOES_ON, Task.EXTEND_BACK), (SEAM, Task.FILL)]),
-        (lambda scene: with_looks(scene, recoloured, "colour"), None, [(KEPT, Task.IMAGE)]),
+        (
+            lambda scene: with_looks(scene, recoloured, "colour"),
+            None,
+            [(KEPT, Task.IMAGE), (COLOUR_KEPT, Task.IMAGE)],
+        ),
         (_as_before, None, [(INSIDE, Task.INPAINT), (CHANGED, Task.EDIT)]),
         (None, frozen, [(CHANGED, Task.EDIT), (MOVES, Task.LOOP), (MOVES, Task.IMAGE), (SEAM, Task.EXTEND)]),
         (None, _vanishing, [(KEPT, Task.IMAGE), (MOVES, Task.IMAGE), (GOES_ON, Task.EXTEND), (KEPT, Task.INPAINT)]),
@@ -137,6 +151,15 @@ def test_a_still_loop_has_no_seam_and_does_not_move(known: list[Scene]) -> None:
     section = _tasks(known, None, frozen)
     assert section.row(SEAM, Task.LOOP).reached
     assert section.row(MOVES, Task.LOOP).score.value == 0.0
+
+
+class Ignoring(Pretender):
+    """Draws the first scene that it knows, whatever it is given."""
+
+    def complete(self, task: Task, prompt: str, seed: int, inputs: TaskInputs, **how: Unpack[Asked]) -> Completed:
+        scene = next(one for one in self._known if one.shape.frames == self.config.frames)
+        made = paste(pixels(true_clips([scene])[0]), inputs, self.config.patch)
+        return Completed(to_uint8(made[None])[0].numpy(), ())
 
 
 class Fader(Pretender):
