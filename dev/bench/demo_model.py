@@ -2,10 +2,11 @@
 
 One process with one thread takes the steps that the sample's nodes share. Seconds are of the process, so a busy machine
 does not change them; two nodes take half of them each. Marks (`bench.clip_marks`) are of clips drawn for the captions
-of scenes under a seed that no training has, with the default steps and guidance. `edge_jumps` is how much neighbouring
-pixels of two patches differ, over those of one patch, as a multiple of the same in true clips of these scenes.
-`edge_error` compares true clips, to which noise of level KINEMA_BENCH_LEVEL is added and which are denoised again, with
-the truth: the error beside edges of patches over that elsewhere, as a multiple of the same for a blur.
+of scenes under a seed that no training has, for captions that it had and for others, with the default steps and
+guidance. `edge_jumps` is how much neighbouring pixels of two patches differ, over those of one patch, as a multiple of
+the same in true clips of these scenes. `edge_error` compares true clips, to which noise of level KINEMA_BENCH_LEVEL is
+added and which are denoised again, with the truth: the error beside edges of patches over that elsewhere, as a multiple
+of the same for a blur.
 
 Environment: KINEMA_BENCH_STEPS (those of the sample), KINEMA_BENCH_CLIPS (128), KINEMA_BENCH_LEVEL (0.6),
 KINEMA_BENCH_MODEL (a model folder that is marked as it is, without training), KINEMA_BENCH_OUT (where the model is
@@ -42,8 +43,9 @@ from kinema_model.text.encoder import TextEncoder
 from kinema_model.training.learner import DenoiserLearner
 from kinema_model.training.objective import TrainingObjective
 from kinema_model.training.options import LearnerOptions
-from kinema_world import Scene, Video, World
+from kinema_world import Scene, SceneKind, ShapeMix, Video, World, WorldConfig
 from kinema_world.source import WorldSource
+from kinema_world.splits import Split
 from stage.measure import machine, result
 
 SAMPLE = Path(__file__).resolve().parents[2] / "manifests" / "samples" / "training.yaml"
@@ -69,8 +71,7 @@ def train(spec: dict[str, Any], folder: Path) -> Trained:
     steps = int(os.environ.get("KINEMA_BENCH_STEPS", optimization["steps"]))
     torch.manual_seed(optimization["seed"])
     config = ModelConfig.from_preset(spec["model"]["preset"], **spec["model"].get("overrides", {}))
-    world = World.fixed(spec["data"]["world"]["seed"], config.frames, config.height, config.width_px, config.fps)
-    source = WorldSource(world)
+    source = WorldSource(simple_world(config, spec["data"]["world"]["seed"], "train"))
     objective = TrainingObjective(config, TextEncoder(), source, optimization["seed"])
     learner = DenoiserLearner.build(config, LearnerOptions(), learning_rate=optimization["learningRate"], steps=steps)
     begun, batches, losses = time.process_time(), 0.0, []
@@ -87,9 +88,15 @@ def train(spec: dict[str, Any], folder: Path) -> Trained:
     return Trained(seconds, batches, float(np.mean(losses[-50:])))
 
 
-def unseen(config: ModelConfig, count: int) -> list[Scene]:
+def simple_world(config: ModelConfig, seed: int, split: Split) -> World:
+    """Simple scenes in the shape of the model's own clip."""
+    shapes = ShapeMix.fixed(config.frames, config.height, config.width_px, config.fps)
+    return World(WorldConfig(seed=seed, split=split, kinds={SceneKind.SIMPLE: 1.0}, shapes=shapes))
+
+
+def unseen(config: ModelConfig, count: int, split: Split = "train") -> list[Scene]:
     """Scenes under a seed that no training has."""
-    world = World.fixed(_UNSEEN_SEED, config.frames, config.height, config.width_px, config.fps)
+    world = simple_world(config, _UNSEEN_SEED, split)
     return [world.scene(index) for index in range(count)]
 
 
@@ -129,11 +136,13 @@ def marked(folder: Path) -> dict[str, Any]:
     begun = time.process_time()
     clips = drawn(pipeline, scenes)
     seconds = (time.process_time() - begun) / CLIPS
-    few = truth[: CLIPS // 2]
+    held_out = unseen(pipeline.config, CLIPS // 4, "held-out")
+    few = truth[: CLIPS // 4]
     cell = pipeline.config.grid.cell[1:]
     errors = edge_error(denoised(pipeline, scenes[: len(few)], few), few, cell) / edge_error(blurred(few), few, cell)
     return {
         **marks(scenes, clips).figures(),
+        "held_out_captions": marks(held_out, drawn(pipeline, held_out)).figures(),
         "edge_error": round(errors, 3),
         "edge_jumps": round(edge_jumps(clips, cell) / edge_jumps(truth, cell), 3),
         "seconds_a_clip": round(seconds, 3),
