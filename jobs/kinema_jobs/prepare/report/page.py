@@ -11,7 +11,7 @@ from typing import Final
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from kinema_jobs.prepare.report.words import duration, figure, meaning, share, size
+from kinema_jobs.prepare.report.words import as_in_spec, duration, figure, meaning, share, size
 from kinema_jobs.prepare.summary import KEPT, Histogram, ShownExample, Summary
 
 WIDTH, HEIGHT = 240.0, 72.0
@@ -85,7 +85,8 @@ def _section(key: str, of: Summary, run: str) -> Section:
     whole = of.samples + sum(of.dropped.values())
     examples: dict[str, list[ShownExample]] = {}
     for one in of.examples:
-        examples.setdefault(one.outcome, []).append(one)
+        told = one.model_copy(update={"sentence": as_in_spec(one.sentence)})
+        examples.setdefault(one.outcome, []).append(told)
 
     def outcome(name: str, count: int) -> Outcome:
         shown = tuple(examples.get(name, ()))

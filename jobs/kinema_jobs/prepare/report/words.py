@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from kinema_dataset.issues import Reason as CaptionReason
@@ -36,6 +37,11 @@ MEANINGS: Final[dict[str, str]] = {
 def meaning(reason: str) -> str:
     """What a reason means, in a sentence; empty where its name says it."""
     return MEANINGS.get(reason, "")
+
+
+def as_in_spec(sentence: str) -> str:
+    """A sentence with thresholds named as in a spec: maxText for max_text."""
+    return re.sub(r"\((min|max)_([a-z])", lambda found: f"(filters.{found[1]}{found[2].upper()}", sentence)
 
 
 def duration(seconds: float) -> str:
