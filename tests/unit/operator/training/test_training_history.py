@@ -17,7 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from examples import examples
 from kinema_api import names
+from kinema_api.prepare import PreparedDataset
 from kinema_api.training import VideoModelTraining
+from kinema_api.training_status import DatasetStatus
 from kinema_api.wire import EvaluationResult
 from kinema_operator.core.plan import Plan
 from kinema_operator.core.settings import Settings
@@ -28,6 +30,7 @@ from kinema_operator.training.observed import (
     Observed,
     PodEnd,
     PodSeen,
+    PreparedSeen,
     ReportSeen,
     ResumePoint,
     StorageProblem,
@@ -317,7 +320,52 @@ class MeasuringWorld(World):
             self.reports.setdefault((job.run, job.attempt), accuracy)
 
 
+class PreparingWorld(World):
+    """One that trains on recorded clips, which each run prepares first."""
+
+    URI = "s3://kinema/inputs/n/clips/"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec["data"] = {"videos": [{"uri": self.URI}]}
+        self.prepared: set[int] = set()
+        """Runs whose result is in the bucket."""
+
+    def look(self) -> View:
+        view = super().look()
+        if self.store_is_away:
+            return view
+        run, attempt = view.status.run, view.status.attempt
+        made = PreparedDataset(
+            uri=self.URI, prefix="datasets/n/aaaaaaaa/bbbbbbbb/", digest=DIGEST, samples=1, inputs=1, seconds=1, bytes=1
+        )
+        dataset = DatasetStatus(digest=DIGEST, samples=1, seconds=1, report_uri="", datasets=(made,))
+        seen = PreparedSeen(run, attempt, dataset if run in self.prepared else None)
+        return View(view.training, dataclasses.replace(view.seen, prepared=seen), SETTINGS, self.now)
+
+    def make(self, manifest: dict[str, Any]) -> None:
+        component = manifest["metadata"]["labels"][names.LABEL_COMPONENT]
+        status = self.training().status
+        if manifest["kind"] == "Job" and component == names.COMPONENT_PREPARER:
+            assert status.dataset is None, "prepared already"
+        if manifest["kind"] == "Job" and component == names.COMPONENT_TRAINER:
+            assert status.dataset is not None, "nothing to train on"
+            assert status.run in self.prepared
+        super().make(manifest)
+
+    def save(self, status: Any) -> None:
+        assert status.attempt == 0 or status.dataset is not None, "an attempt without its clips"
+        super().save(status)
+
+    @precondition(lambda self: names.COMPONENT_PREPARER in self.components())
+    @rule()
+    def the_clips_are_prepared(self) -> None:
+        self.prepared |= {job.run for job in self.jobs.values() if job.component == names.COMPONENT_PREPARER}
+
+
 TestHistory = World.TestCase
 TestHistory.settings = hypothesis_settings(max_examples=examples(60), stateful_step_count=25, deadline=None)
+TestPreparingHistory = PreparingWorld.TestCase
+TestPreparingHistory.settings = hypothesis_settings(max_examples=examples(60), stateful_step_count=25, deadline=None)
 TestMeasuringHistory = MeasuringWorld.TestCase
 TestMeasuringHistory.settings = hypothesis_settings(max_examples=examples(40), stateful_step_count=20, deadline=None)
