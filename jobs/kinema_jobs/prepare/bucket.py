@@ -57,6 +57,10 @@ class Bucket:
         """Write an object."""
         self.patience(lambda: self.store.put(key, data, content_type))
 
+    def delete(self, key: str) -> None:
+        """Delete an object, if it is there."""
+        self.patience(lambda: self.store.delete(key))
+
     def put_named_by_content(self, key: str, path: Path) -> None:
         """Write an object whose name follows from its bytes, unless it is there."""
         if not self.exists(key):

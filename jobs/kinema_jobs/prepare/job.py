@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from kinema_api import layout
 from kinema_api.prepare import PrepareConfig, PreparedDataset, PrepareResult
 from kinema_api.recorded import RecordedClips
+from kinema_dataset.index import MANIFEST_FILE, DatasetManifest
 from kinema_jobs.errors import ApiKeyUnusable, CaptionerRefuses, CaptionerUnusable
 from kinema_jobs.prepare.bucket import HTML, Bucket, batches
 from kinema_jobs.prepare.captioning import captioning
@@ -36,6 +37,8 @@ from kinema_jobs.train.failures import BadConfiguration, StorageFailure
 THREADS: Final = 16
 """Parts that are read at a time."""
 _BATCH: Final = 512
+TRIES: Final = 3
+"""Times that parts are joined of which shards are gone."""
 SENTENCES: Final = 20
 """Remarks of each reason that are shown."""
 logger = logging.getLogger(__name__)
@@ -131,9 +134,9 @@ class _Prefix:
         made = plan(self.stores.source, self._key_prefix(), clips)
         base = folder(self.config.namespace, clips, self.config.target)
         known = f"{base}{layout.DATASET_SUMS}{inputs_digest(made.units, clips, self.config.target)}.json"
-        if data := target.read(known):
+        if (data := target.read(known)) and self._is_whole(found := Summary.model_validate_json(data), base):
             logger.info("%s was prepared before", clips.uri)
-            return Summary.model_validate_json(data)
+            return found
         endpoint = clips.captions.endpoint
         with captioning(endpoint, self.settings.captioner_key_file) as captioner:
             work = UnitWork(
@@ -147,7 +150,11 @@ class _Prefix:
                 self.progress,
                 captioner,
             )
-            summary = self._joined(work, made, base)
+            for _ in range(TRIES):
+                if (summary := self._joined(work, made, base)) is not None:
+                    break
+            else:
+                raise StorageFailure(f"shards below {base} are deleted while they are written; find out by whom")
         if not work.changed:
             target.create(known, summary.model_dump_json().encode())
             data = target.read(known)
@@ -166,15 +173,29 @@ class _Prefix:
             )
         return prefix
 
-    def _joined(self, work: UnitWork, made: Plan, base: str) -> Summary:
+    def _is_whole(self, found: Summary, base: str) -> bool:
+        """Whether the dataset that was made before is still there, with all its shards."""
+        data = self.stores.target.read(found.prefix + MANIFEST_FILE) if found.prefix else b""
+        if data is None:
+            return False
+        shards = DatasetManifest.model_validate_json(data).shards if data else ()
+        return not set(shards) - self.stores.target.names(base + layout.DATASET_SHARDS)
+
+    def _joined(self, work: UnitWork, made: Plan, base: str) -> Summary | None:
+        """Prepare what is missing and join all; None where shards of parts are gone, whose parts are deleted then."""
         joining = Joining(self.scratch, self.clips.filters.duplicates, dropped=made.left_out.copy())
         path = self.scratch / "signatures"
         with path.open("wb") as signatures:
             waiting = made.units
             while waiting:
                 work.finish(waiting)
-                following = list(self._take(work, waiting, joining, signatures))
-                waiting = following
+                waiting = list(self._take(work, waiting, joining, signatures))
+        lost = set(joining.shards) - self.stores.target.names(base + layout.DATASET_SHARDS)
+        for key in sorted({key for shard in lost for key in joining.shards[shard]}):
+            logger.warning("A shard of %s is gone: its input is prepared again", key)
+            self.stores.target.delete(key)
+        if lost:
+            return None
         self.progress.show(stage="joining")
         joining.without_duplicates(path)
         joining.show_kept()
@@ -188,7 +209,7 @@ class _Prefix:
                     if part is None:
                         joining.drop(CHANGED, unit.uri, "It is another one now: prepare again to use it.")
                         continue
-                    joining.add(unit, part, signatures)
+                    joining.add(unit, part, signatures, work.part_key(unit))
                     yield from unit.following(part)
 
     def _summary(self, joining: Joining, made: Plan, base: str) -> Summary:

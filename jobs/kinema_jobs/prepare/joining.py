@@ -73,11 +73,15 @@ class Joining:
     answer_tokens: int = 0
     kept: list[_Candidate] = field(default_factory=list)
     examples: list[ShownExample] = field(default_factory=list)
+    shards: dict[str, list[str]] = field(default_factory=dict)
+    """Keys of the parts that name each shard."""
     _shown: Counter[str] = field(default_factory=Counter)
     _thumbs: dict[str, str] = field(default_factory=dict)
 
-    def add(self, unit: Unit, part: Part, signatures: BinaryIO) -> None:
-        """Take the outcome of a unit; `signatures` is the scratch file, open for writing."""
+    def add(self, unit: Unit, part: Part, signatures: BinaryIO, key: str) -> None:
+        """Take the outcome of a unit, which lies at `key`; `signatures` is the scratch file, open for writing."""
+        for shard in {clip.stored.shard for clip in part.clips if clip.stored}:
+            self.shards.setdefault(shard, []).append(key)
         self.requests += part.requests
         self.prompt_tokens += part.prompt_tokens
         self.answer_tokens += part.answer_tokens

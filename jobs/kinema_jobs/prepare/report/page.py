@@ -56,6 +56,7 @@ class Section:
     lead: str
     reused: bool
     digest: str
+    folder: str
     kept: Outcome
     outcomes: tuple[Outcome, ...]
     drawn: tuple[Drawn, ...]
@@ -100,6 +101,7 @@ def _section(key: str, of: Summary, run: str) -> Section:
         lead=f"{found or 'Nothing'} came in and gave {of.clips} clips; {of.samples} are kept, from {of.inputs} files.",
         reused=of.run != run,
         digest=of.digest,
+        folder=of.prefix,
         kept=outcome(KEPT, of.samples),
         outcomes=tuple(outcome(name, count) for name, count in dropped if count),
         drawn=tuple(map(_drawn, of.histograms)),

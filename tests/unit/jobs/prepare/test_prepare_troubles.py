@@ -89,6 +89,19 @@ def test_a_byte_that_flips_in_a_shard_is_found_by_who_reads_it(store: FolderStor
         source.clips([0])
 
 
+@pytest.mark.parametrize("gone", ["/shards/", "/index.jsonl /dataset.json"])
+def test_what_was_deleted_of_a_dataset_is_prepared_again(store: FolderStore, tmp_path: Path, gone: str) -> None:
+    first = run(store, tmp_path, config(filters=LENIENT))
+    keys = [found.key for found in store.list("datasets/") if any(part in found.key for part in gone.split())]
+    for key in keys[:2]:
+        store.delete(key)
+    again = run(store, tmp_path, config(filters=LENIENT, name="other"))
+    assert again.datasets[0].digest == first.datasets[0].digest
+    source = DatasetSource(StoreReader(lambda: store, again.datasets[0].prefix), tmp_path / "cache", 0)
+    assert len(source.clips(range(len(source)))) == 3
+    assert all(store.stat(key) for key in keys)
+
+
 def test_a_prefix_with_hostile_names_and_captions_is_shown_harmlessly(store: FolderStore, tmp_path: Path) -> None:
     video = drawn(tmp_path / "one.mp4", 9, frames=16)
     store.put('videos/<img src=x onerror="alert(1)">&.mp4', video)
