@@ -93,7 +93,7 @@ def test_ignoring_the_input_is_told_from_the_truth_in_every_row_that_counts(
 
 
 def test_a_model_that_ignores_its_input_is_named(known: list[Scene]) -> None:
-    plan = EvaluationPlan(clips=16, world=WORLD, sections=("tasks",))
+    plan = EvaluationPlan(clips=48, world=WORLD, sections=("tasks",))
     section = evaluate(Ignoring(known, config_of()), plan).sections["tasks"]
     (told,) = [remark for remark in section.remarks if remark.startswith("Less than 20 points")]
     for name in ("extend: goes on", "fill: goes on", "inpaint: object kept"):
