@@ -55,7 +55,7 @@ def examine(context: EvaluationContext) -> Section:
         rows.append(
             Row(
                 name=name,
-                meaning=f"generated clips whose {count} nearest of {len(held_out)} true halves have their caption",
+                meaning=f"generated clips with their caption among the {count} nearest of {len(held_out)} true halves",
                 score=score,
                 floor=mean(search.found(captions, true, count)),
                 chance=search.chance(prompts, count),

@@ -87,7 +87,9 @@ def test_ignoring_the_input_is_told_from_the_truth_in_every_row_that_counts(
             assert row.floor.value < 0.15
         else:
             assert row.floor.value - row.ignoring.value > 0.4, row
-    assert not any(remark.startswith("Less than 20 points") for remark in section.remarks)
+    # A straight course does not lead back to its start, and one scene is no blend of two.
+    behind = {(row.name, row.group) for row in section.rows if not row.void and row.lead is not None and row.lead < 0.2}
+    assert behind <= {(GOES_ON, Task.LOOP), (SMOOTH, Task.BLEND)}
     (told,) = [remark for remark in section.remarks if remark.startswith("Not counted")]
     assert "extend: given frames" in told
 
