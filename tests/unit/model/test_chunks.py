@@ -205,3 +205,27 @@ def test_gradients_reach_every_weight_and_every_visible_token(model: VideoDenois
 def test_chunks_and_cuts_that_do_not_fit_are_refused(fields: dict[str, object], words: str) -> None:
     with pytest.raises(ShapeError, match=words):
         pack_samples([_sample(**fields)], PATCH)
+
+
+def test_all_tensors_of_a_pack_move_together() -> None:
+    parts = (clip((4, 8, 8)), clip((1, 8, 8)))
+    chunked = Sample(parts, torch.randn(3, 16), torch.randn(2, 8), chunks=Chunks((2, 2), 1, 1))
+    pack = pack_samples([chunked], (1, 4, 4))
+    held: list[str] = []
+    moved = pack.to("meta")
+    for holder in (moved, moved.pattern, moved.pattern.queries, moved.clips, moved.runs, moved.texts, moved.images):
+        for name, value in vars(holder).items():
+            if isinstance(value, Tensor):
+                held.append(name)
+                assert value.device.type == "meta", name
+    assert {"tokens", "context", "rows", "spans", "offsets", "image"} <= set(held)
+    assert pack.tokens.device.type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only a GPU copies from pinned memory")
+def test_a_pinned_pack_arrives_whole_on_a_gpu() -> None:
+    pack = pack_samples(mixed_samples([(2, 8, 8), (1, 4, 8)], [3, 2]), (1, 4, 4))
+    arrived = pack.pinned().to("cuda", non_blocking=True)
+    torch.cuda.synchronize()
+    assert torch.equal(arrived.tokens.cpu(), pack.tokens)
+    assert torch.equal(arrived.clips.offsets.cpu(), pack.clips.offsets)
