@@ -79,6 +79,6 @@ def test_three_videos_become_a_model_that_makes_clips(folder: Path) -> None:
         assert status["published"]["digest"] != base
         with av.open(str(folder / "clip.mp4")) as clip:
             stream = clip.streams.video[0]
-            assert (stream.width, stream.height) == (24, 24)
+            assert (stream.width, stream.height) == (32, 16)
     finally:
         end_namespace(NAMESPACE)
