@@ -38,3 +38,7 @@ class SigningFailed(SafetyError):
 
 class FileUnreadable(SafetyError):
     """A file is none whose provenance can be read."""
+
+
+class PromptTooLong(SafetyError):
+    """A text of a request has more characters than are judged."""
