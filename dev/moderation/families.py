@@ -8,7 +8,8 @@
 
     an empty line begins the next family
 
-A split by family keeps every wording of one subject on one side: what was learnt by heart helps with none of the others.
+A split by family keeps every wording of one subject on one side: what was learnt by heart helps with none of the
+others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -62,7 +63,7 @@ def _read_file(path: Path) -> Iterator[Example]:
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, list[str]]]:
-    begun, lines = 1, []
+    begun, lines = 1, list[str]()
     for number, line in enumerate([*text.splitlines(), ""], 1):
         if line.strip():
             begun = begun if lines else number
@@ -87,3 +88,9 @@ def _all(template: str) -> list[str]:
 
 def _shuffled(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest(examples: Sequence[Example]) -> str:
+    """Of all prompts with their labels: what a classifier says that it was trained on."""
+    lines = "".join(f"{example.label}\t{example.text}\n" for example in examples)
+    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
