@@ -94,6 +94,9 @@ class Lists:
                 if word.isascii() and len(word) > 2:
                     of_length = self._by_length[len(word)]
                     of_length[word] = of_length.get(word, False) or stem
+        for word in sorted(self.names.words):
+            if word.isascii() and len(word) > 3:
+                self._by_length[len(word)].setdefault(word, False)
 
     def knows(self, word: str) -> bool:
         """Whether some term has this word."""
