@@ -105,7 +105,7 @@ release-images: uv  ## Build this processor's images and push them to KINEMA_REG
 release: wheel  ## After release-images on every processor: indexes, chart, signatures, provenance
 	@$(PYTHON) images/release.py publish
 
-bench: $(STAMP)  ## make bench NAME=demo_model|feed|finetune|isolation|learning|mfu|moderation|prepare|reader|reconcile|recovery|step|streaming: measure; ends in one JSON line
+bench: $(STAMP)  ## make bench NAME=demo_model|feed|finetune|isolation|learning|mfu|moderation|prepare|reader|reconcile|recovery|step|streaming|watermark: measure; ends in one JSON line
 	@$(BIN)/python dev/bench/$(NAME).py
 
 figures: $(STAMP)  ## How the code is built: contracts, imports, lengths, types, docstrings; ends in one JSON line

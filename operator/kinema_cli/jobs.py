@@ -15,8 +15,10 @@ from kinema_cli.errors import BAD_MANIFEST, BadManifest, CommandError
 class Job:
     """`python -m <module> <arguments>`, whose standard output is one JSON object per line."""
 
-    def __init__(self, module: str, arguments: list[str], words: dict[str, Any] | None = None) -> None:
-        self._module = module
+    def __init__(
+        self, module: str, arguments: list[str], words: dict[str, Any] | None = None, extras: str = "train,serve"
+    ) -> None:
+        self._module, self._extras = module, extras
         # No prompt in argv: every user of the machine can read it.
         self._words = None if words is None else json.dumps(words)
         self._command = [sys.executable, "-m", module, *arguments]
@@ -51,7 +53,7 @@ class Job:
             raise kind(said or f"{self._module} ended with code {process.returncode}; {self._remedy()}")
 
     def _remedy(self) -> str:
-        return "see its last lines above; it needs the extras train and serve (pip install 'kinema[train,serve]')"
+        return f"see its last lines above; it needs more of Kinema (pip install 'kinema[{self._extras}]')"
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from kinema_cli.evaluate import evaluate
 from kinema_cli.gc import gc
 from kinema_cli.generate import generate
 from kinema_cli.get import get
+from kinema_cli.inspect import inspect
 from kinema_cli.logs import logs
 from kinema_cli.prepare import prepare
 from kinema_cli.run import run
@@ -37,7 +38,21 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     sys.exit(TERMINATED)
 
 
-for _command in (train, generate, download, get, logs, prepare, run, evaluate, cancel, upload_folder, gc, version):
+for _command in (
+    train,
+    generate,
+    download,
+    get,
+    logs,
+    prepare,
+    run,
+    evaluate,
+    inspect,
+    cancel,
+    upload_folder,
+    gc,
+    version,
+):
     main.add_command(_command)
 
 if __name__ == "__main__":
