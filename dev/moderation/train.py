@@ -9,7 +9,7 @@ of the families and judges the others, five times; nothing reads `held_back/` he
 
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["numpy>=2", "scikit-learn==1.9.1", "scipy>=1.16"]
+# dependencies = ["numpy>=2", "pydantic>=2.11", "pyyaml>=6", "scikit-learn==1.9.1", "scipy>=1.16"]
 # ///
 
 from __future__ import annotations
