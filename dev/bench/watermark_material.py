@@ -49,14 +49,14 @@ class Window:
         decoded, fps = _source(self.source)
         at = (np.arange(count) * fps / FPS).astype(int) + self.start
         whole = max(1, len(decoded) - 1)
-        taken = decoded[whole - np.abs(at % (2 * whole) - whole)]
+        taken = decoded[np.minimum(whole - np.abs(at % (2 * whole) - whole), len(decoded) - 1)]
         taken = taken[:, :, ::-1] if self.mirrored else taken
         return np.stack([_covering(pixels, height, width, self.zoom) for pixels in taken])
 
 
 def windows(count: int) -> list[Window]:
     """So many windows: three quarters of real clips, the rest of models' and the world's, all in turn."""
-    streams = [_of(name, 12) for name in (*REAL, *REAL, *REAL)]
+    streams = 3 * [_of(name, 5) for name in REAL]
     streams += [_alternating([_of(f"model-{number}", 3) for number in range(CLIPS)]), _alternating(_world())]
     mixed = _alternating(streams)
     return [next(mixed) for _ in range(count)]
