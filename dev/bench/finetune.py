@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.finetune_local import CLIPS, Bench, one_thread
 from bench.finetune_material import Video, videos
 from bench.finetune_measure import Labelled, controls, retrieval, shaped
+from kinema_dataset.own_size import covered
 from kinema_model.pipeline import Pipeline
 from stage.measure import machine, result
 
@@ -90,6 +91,7 @@ def measured(bench: Bench, models: dict[str, str], sources: list[Video]) -> tupl
     number = {source.caption: at for at, source in enumerate(sources)}
     of = [number[clip.captions.short] for clip in clips]
     training = Labelled(np.stack([shaped(clip.video.numpy(), *shape) for clip in clips]), of)
+    cropped = [shaped(covered(clip.video, *shape[1:]).numpy(), *shape) for clip in clips]
     shown: dict[int, Counter[Size]] = {at: Counter() for at in of}
     for own, clip in zip(of, clips, strict=True):
         shown[own][(clip.video.shape[1], clip.video.shape[2])] += 1
@@ -97,7 +99,8 @@ def measured(bench: Bench, models: dict[str, str], sources: list[Video]) -> tupl
     figures: dict[str, Figures] = {}
     for form, digest in models.items():
         figures[form] = retrieval(drawn(bench.model(digest), sources, sizes), training)
-        figures[f"{form}_own_size"] = retrieval(drawn(bench.model(digest), sources), training)
+        # At the model's own size a training shows what was cropped to it, so that is what its clips are held against.
+        figures[f"{form}_own_size"] = retrieval(drawn(bench.model(digest), sources), Labelled(np.stack(cropped), of))
     return figures, training
 
 

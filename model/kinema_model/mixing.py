@@ -42,8 +42,8 @@ class MixedSource:
     def place(self, index: int) -> tuple[int, int]:
         """Which source has the clip at a position (those of weight 0 do not count), and at which of its positions."""
         for number, share in enumerate(self._shares):
-            before = _given(index, share)
-            if _given(index + 1, share) > before:
+            before = given(index, share)
+            if given(index + 1, share) > before:
                 return number, before
             index -= before
         raise AssertionError("the last source takes what is left")
@@ -90,6 +90,6 @@ class MixedSource:
         return found
 
 
-def _given(index: int, share: Fraction) -> int:
+def given(index: int, share: Fraction) -> int:
     """How many of the positions below `index` a source of that share has: the nearest integer, halves upwards."""
     return (2 * index * share.numerator + share.denominator) // (2 * share.denominator)

@@ -196,6 +196,9 @@ class Data(ApiModel):
     at most 512 bytes together."""
     rich_captions: Share = 0.5
     """Share of recorded clips that are shown with their rich caption, the others with the short one."""
+    own_size: Share = 0.5
+    """Share of recorded clips that are scaled and cropped to the model's own size, so that generated clips of that size
+    show all of them; the others keep their own size."""
     tasks: TaskMix = TaskMix(text=1)
     """Tasks to train, by weight; default: text alone."""
 

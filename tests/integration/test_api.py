@@ -99,6 +99,7 @@ REFUSED = [
     (TRAINING, "spec.data", {}, "there is nothing to train on: give world, videos, or both"),
     (TRAINING, "spec.data.world.weight", 0, "has a weight above 0: give one of them a weight"),
     (TRAINING, "spec.data.richCaptions", -1, "should be greater than or equal to 0"),
+    (TRAINING, "spec.data.ownSize", 2, "should be less than or equal to 1"),
     (TRAINING, "spec.data.videos", [{"uri": "s3://kinema/clips"}], "a folder's uri is s3://BUCKET/PREFIX/"),
     (TRAINING, "spec.data.videos", [{"uri": "s3://kinema/a/../b/"}], "a folder's uri is s3://BUCKET/PREFIX/"),
     (TRAINING, "spec.data.videos", [{"uri": CLIPS}, {"uri": CLIPS}], "have the same uri: give each folder once"),

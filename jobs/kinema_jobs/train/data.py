@@ -15,6 +15,7 @@ from kinema_api.objectstore import ObjectStore
 from kinema_api.prepare import RunDataset
 from kinema_api.run import RunConfig
 from kinema_dataset.errors import BrokenDataset
+from kinema_dataset.own_size import OwnSizeSource
 from kinema_dataset.source import DatasetSource
 from kinema_jobs.prepare.dataset_reader import StoreReader
 from kinema_jobs.train.failures import BadConfiguration
@@ -73,7 +74,8 @@ def data_of(config: RunConfig, model: ModelConfig, access: DatasetAccess | None 
             raise BadConfiguration("recorded clips need an object store: see kinema_jobs.train.settings")
         # The seed is the run's own, so that all its ranks and attempts shuffle alike.
         source = open_dataset(dataset, access, seed=config.optimization.seed, datasets=len(config.datasets))
-        parts.append((source, dataset.weight, config.data.rich_captions))
+        shown = OwnSizeSource(source, model.height, model.width_px, config.data.own_size)
+        parts.append((shown, dataset.weight, config.data.rich_captions))
     parts = [part for part in parts if part[1] > 0]
     if len(parts) == 1:
         ((only, _, rich),) = parts

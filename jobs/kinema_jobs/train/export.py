@@ -85,6 +85,8 @@ def _data_rows(config: RunConfig) -> str:
         rows.append(f"| data | recorded clips of {clips.uri}, weight {clips.weight:g}: dataset {dataset.digest} |")
     if data.videos:
         rows.append(_captions("captions of recorded clips", data.rich_captions))
+        shown = f"the model's own for a share of {data.own_size:g}, the clip's own for the rest"
+        rows.append(f"| sizes of recorded clips | {shown} |")
     return "\n".join(rows)
 
 

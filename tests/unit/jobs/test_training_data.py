@@ -15,7 +15,7 @@ from kinema_api.errors import StorageUnreachable
 from kinema_api.folderstore import FolderStore
 from kinema_api.objectstore import ObjectStore
 from kinema_dataset.errors import BrokenShard
-from kinema_dataset.source import DatasetSource
+from kinema_dataset.own_size import OwnSizeSource
 from kinema_jobs.train.data import DatasetAccess, data_of
 from kinema_jobs.train.export import card
 from kinema_jobs.train.failures import BadConfiguration, StorageFailure, termination_message
@@ -37,7 +37,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 def test_recorded_clips_alone_are_the_source_with_the_run_s_own_seed(clips: Recorded) -> None:
     run = clips.run(richCaptions=0.25)
     data = data_of(run, model_config_of(run), clips.access())
-    assert isinstance(data.source, DatasetSource)
+    assert isinstance(data.source, OwnSizeSource)
     assert data.rich_captions == 0.25
     other = data_of(
         run.model_copy(update={"optimization": run.optimization.model_copy(update={"seed": 2})}),
@@ -45,6 +45,23 @@ def test_recorded_clips_alone_are_the_source_with_the_run_s_own_seed(clips: Reco
         clips.access(),
     )
     assert data.source.digest != other.source.digest
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_recorded_clips_has_the_model_s_own_size(clips: Recorded, share: float) -> None:
+    run = clips.run(ownSize=share)
+    model = model_config_of(run)
+    source = data_of(run, model, clips.access()).source
+    assert isinstance(source, OwnSizeSource)
+    plain = data_of(clips.run(ownSize=0), model, clips.access()).source
+    resized = [source.is_resized(index) for index in range(40)]
+    assert sum(resized) == 40 * share
+    wanted = [
+        (model.height, model.width_px) if own else (shape.height, shape.width)
+        for own, shape in zip(resized, map(plain.shape, range(40)), strict=True)
+    ]
+    assert [(shape.height, shape.width) for shape in map(source.shape, range(40))] == wanted
+    assert [tuple(clip.video.shape[1:3]) for clip in source.clips(range(40))] == wanted
 
 
 def test_clips_of_a_mixture_have_the_caption_share_of_their_own_kind(clips: Recorded) -> None:
@@ -57,7 +74,7 @@ def test_clips_of_a_mixture_have_the_caption_share_of_their_own_kind(clips: Reco
     assert set(data.source.files()) >= {"world.json", f"dataset-{clips.digest[7:23]}.json"}
 
 
-@pytest.mark.parametrize(("world", "kind"), [({"weight": 0}, DatasetSource), (None, DatasetSource)])
+@pytest.mark.parametrize(("world", "kind"), [({"weight": 0}, OwnSizeSource), (None, OwnSizeSource)])
 def test_a_world_without_weight_is_not_shown(clips: Recorded, world: dict[str, float] | None, kind: type) -> None:
     run = clips.run(world=world)
     assert isinstance(data_of(run, model_config_of(run), clips.access()).source, kind)
@@ -122,7 +139,7 @@ def test_a_store_that_is_away_is_asked_again_and_then_given_up(
     monkeypatch.setattr("kinema_jobs.train.storage.FIRST_WAIT", 0.01)
     run, connect = clips.run(), partial(Away, clips.location)
     access = replace(clips.access(connect), folder=tmp_path)
-    assert isinstance(data_of(run, model_config_of(run), access).source, DatasetSource)
+    assert isinstance(data_of(run, model_config_of(run), access).source, OwnSizeSource)
     Away.left = 10**6
     with pytest.raises(StorageFailure, match="the store is away"):
         data_of(run, model_config_of(run), replace(access, patience_seconds=0.05))
@@ -131,7 +148,7 @@ def test_a_store_that_is_away_is_asked_again_and_then_given_up(
 def test_each_process_opens_the_store_for_itself(clips: Recorded) -> None:
     run = clips.run()
     source = data_of(run, model_config_of(run), clips.access()).source
-    again: DatasetSource = pickle.loads(pickle.dumps(source))
+    again: OwnSizeSource = pickle.loads(pickle.dumps(source))
     assert torch.equal(again.clips([5])[0].video, source.clips([5])[0].video)
     assert pickle.loads(pickle.dumps(clips.access())).folder == clips.cache
 
@@ -198,6 +215,7 @@ def test_a_card_names_every_folder_and_its_dataset(clips: Recorded) -> None:
     assert "| data | synthetic world, seed 5, weight 1; scenes by weight: simple 1 |" in said
     assert f"| data | recorded clips of {URI}, weight 1: dataset {clips.digest} |" in said
     assert "| captions of recorded clips | rich for a share of 0.25, short for the rest |" in said
+    assert "| sizes of recorded clips | the model's own for a share of 0.5, the clip's own for the rest |" in said
     assert "501 occur in its captions: river, " in said
     assert "river, ... |" in said
     alone = card(clips.run(), 0.1, 0.2, "sha256:5")
