@@ -38,6 +38,8 @@ _LEAST_FLIGHT: Final = 4
 _GROUND: Final = 0.02
 # What an object that cannot be read is off by: as much as one that stands still.
 _LOST: Final = 1.0
+# What moves by less than this share of the scene's own speed stands still, whose velocity is constant as well.
+_MOVES: Final = 0.25
 _GIVEN_SHARE: Final = 0.375
 _LEAST_MADE: Final = 3
 _WHOLE: Final = 1 - 1e-9
@@ -115,7 +117,7 @@ def followed(scene: Scene, first: int) -> list[Track]:
 
 
 def steady(scene: Scene, clip: Video, first: int) -> float:
-    """1 where each object that the caption names has one velocity in both halves of the time it is seen, else 0.
+    """1 where each object that the caption names moves with one velocity in both halves of the time it is seen, else 0.
 
     `clip` uint8 (T, H, W, 3) was made for the scene.
     """
@@ -130,6 +132,8 @@ def steady(scene: Scene, clip: Video, first: int) -> float:
         middle = int(seen[len(seen) // 2])
         one, other = (velocity(centres, *span, scene.shape.fps) for span in ((0, middle), (middle, len(centres))))
         if one is None or other is None or not _alike(one, other, _NEAR):
+            return 0.0
+        if np.linalg.norm(one) < _MOVES * np.linalg.norm(track.velocities[0]):
             return 0.0
     return 1.0
 

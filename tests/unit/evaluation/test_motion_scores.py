@@ -80,6 +80,10 @@ def test_ignoring_the_input_keeps_no_law(known: list[Scene], kind: SceneKind) ->
         assert row.floor.value - row.ignoring.value > 0.5, row
 
 
+def test_in_words_what_stands_still_is_not_steady(known: list[Scene]) -> None:
+    assert _motion(known, SceneKind.SIMPLE, frozen, TEXT_ONLY).row(STEADY, SEEN).score.value == 0.0
+
+
 def test_in_words_a_velocity_that_grows_is_told(known: list[Scene]) -> None:
     truth = _motion(known, SceneKind.SIMPLE, None, TEXT_ONLY)
     assert truth.row(STEADY, SEEN).score.value == 1.0
