@@ -80,32 +80,41 @@ def generate(
         raise click.UsageError("--adapter goes with --local FOLDER alone")
     prompts, fields = _prompts(prompt, prompt_file), given_fields(options)
     several = prompt_file is not None
-    numbers = range(1, len(prompts) + 1)
     if local is not None:
-        adapters = [f"--adapter={adapter}"] if adapter else []
-        paths = [_numbered(out or Path("clip.mp4"), n) for n in numbers] if several else [out or Path("clip.mp4")]
+        paths = _paths(out or Path("clip.mp4"), len(prompts), several)
+        model_args = [f"--model={local}", *([f"--adapter={adapter}"] if adapter else [])]
         made: list[Made] = [
-            partial(_generate_here, said, [f"--model={local}", *adapters], path, fields, output)
-            for said, path in zip(prompts, paths, strict=True)
+            partial(_generate_here, text, model_args, path, fields, output)
+            for text, path in zip(prompts, paths, strict=True)
         ]
     else:
         assert model is not None
         stem = name or clip_name(model)
-        names = [f"{stem}-{n}" for n in numbers] if several else [stem]
+        names = [f"{stem}-{n}" for n in range(1, len(prompts) + 1)] if several else [stem]
         bodies = [manifest(text, model, resource, fields) for text, resource in zip(prompts, names, strict=True)]
-        files: dict[str, Path] = {
-            field: Path(fields[field]) for field in FIELDS if field in fields and is_file(fields[field])
-        }
         cluster = where.connect()
-        for body in bodies:
-            _create(cluster, body)
-            upload(cluster, body, files, asking)
-        outs = [_numbered(out, n) if out and several else out for n in numbers]
+        _create_all(cluster, bodies, fields, asking)
+        outs = _paths(out, len(prompts), several) if out else [None] * len(prompts)
         made = [
             partial(_wait, cluster, body["metadata"]["name"], path, timeout, asking, output)
             for body, path in zip(bodies, outs, strict=True)
         ]
     _conclude(made, output, several=several)
+
+
+def _paths(out: Path, count: int, several: bool) -> list[Path]:
+    """A path for each clip."""
+    return [_numbered(out, n) for n in range(1, count + 1)] if several else [out]
+
+
+def _create_all(cluster: Cluster, bodies: list[dict[str, Any]], fields: dict[str, Any], asking: LinkOptions) -> None:
+    """Create the resources and upload the files that each of them waits for."""
+    files: dict[str, Path] = {
+        field: Path(fields[field]) for field in FIELDS if field in fields and is_file(fields[field])
+    }
+    for body in bodies:
+        _create(cluster, body)
+        upload(cluster, body, files, asking)
 
 
 def _wait(

@@ -103,24 +103,14 @@ class TrainState:
             model_config = model_config_of(config, base.config() if base else None)
             data = data_of(config, model_config, access)
             steps = steps_of(config, data.source, model_config)
-            options, lora = learner_options(optimization, group.device), lora_config(optimization)
-            limit = require_memory(
-                model_config,
-                optimization.batch_tokens,
-                group,
-                steps.largest,
-                options=options,
-                lora=optimization.lora,
-                fine_tuning=base is not None,
-                most=optimization.micro_batch_tokens,
-            )
+            limit = _piece_limit(config, model_config, steps, group, fine_tuning=base is not None)
             learner = DenoiserLearner.build(
                 model_config,
-                options,
+                learner_options(optimization, group.device),
                 learning_rate=config.learning_rate,
                 steps=optimization.steps,
                 device=group.device,
-                lora=lora,
+                lora=lora_config(optimization),
             )
         except ModelError as error:
             raise BadConfiguration(str(error)) from None
@@ -134,7 +124,7 @@ class TrainState:
             steps,
             optimization.steps,
             skipped=config.skipped_steps,
-            limit=limit.halved(config.memory_failures),
+            limit=limit,
             base=base,
         )
 
@@ -213,6 +203,24 @@ class TrainState:
         rates = [base * share(step) for base, share in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
         for param_group, rate in zip(learner.optimizer.param_groups, rates, strict=True):
             param_group["lr"] = rate
+
+
+def _piece_limit(
+    config: RunConfig, model_config: ModelConfig, steps: Steps, group: Group, *, fine_tuning: bool
+) -> PieceLimit:
+    """The micro-batch that fits into memory. Raises `BadConfiguration` where nothing does."""
+    optimization = config.optimization
+    limit = require_memory(
+        model_config,
+        optimization.batch_tokens,
+        group,
+        steps.largest,
+        options=learner_options(optimization, group.device),
+        lora=optimization.lora,
+        fine_tuning=fine_tuning,
+        most=optimization.micro_batch_tokens,
+    )
+    return limit.halved(config.memory_failures)
 
 
 def fit(state: TrainState, group: Group, lease: Lease, after_step: Callable[[], None]) -> None:
