@@ -42,7 +42,7 @@ class NativeShape(ApiModel):
 
 
 class ModelCard(ApiModel):
-    """What is told of a model; what its folder does not say is absent."""
+    """What the folder of a model states of it; fields that it does not state are absent."""
 
     pipeline: Text = ""
     """Class of the pipeline, as model_index.json names it."""

@@ -27,7 +27,7 @@ _ADVICE: Final[dict[FailureClass, str]] = {
 _OTHER_ADVICE: Final = "see the logs of the preparing pods, then set a new runId"
 _SHOWN_REASONS: Final = 3
 _RETRIED_AS_UNKNOWN: Final = frozenset({"numerics", "stall"})
-"""Classes that preparing has no use for: what a pod says is not trusted."""
+"""Failure classes of trainers alone; a preparing pod that reports one is retried as unknown."""
 
 
 def refused(view: View) -> tuple[str, str] | None:
