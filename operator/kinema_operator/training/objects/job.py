@@ -42,19 +42,29 @@ def job(
     role = next(role for role in app.roles if role.name == launch.TRAINER_ROLE)
     job_labels = ownership.labels(training, names.COMPONENT_TRAINER, config.run, config.attempt)
     name = names.job_name(config.name, config.run, config.attempt)
+    metadata = ownership.job_metadata(training, name, job_labels)
+    return elastic_job(
+        metadata, role.name, nodes, BACKOFF_LIMIT_PER_INDEX, _pod(training, role, config, settings, job_labels)
+    )
+
+
+def elastic_job(
+    metadata: dict[str, Any], container_name: str, nodes: int, backoff_limit_per_index: int, template: dict[str, Any]
+) -> dict[str, Any]:
+    """An Indexed Job of `nodes` pods of a template, whose size may change while it runs."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": ownership.job_metadata(training, name, job_labels),
+        "metadata": metadata,
         "spec": {
             "completionMode": "Indexed",
             "parallelism": nodes,
             "completions": nodes,
-            "backoffLimitPerIndex": BACKOFF_LIMIT_PER_INDEX,
+            "backoffLimitPerIndex": backoff_limit_per_index,
             # The only value allowed with a podFailurePolicy: no replacement while the old pod may still write.
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": failure_rules(role.name)},
-            "template": _pod(training, role, config, settings, job_labels),
+            "podFailurePolicy": {"rules": failure_rules(container_name)},
+            "template": template,
         },
     }
 

@@ -26,8 +26,8 @@ from kinema_operator.training.objects.job import (
     DEFAULT_REQUESTS,
     LIVENESS_PROBE,
     STARTUP_PROBE,
+    elastic_job,
     elsewhere,
-    failure_rules,
     worker_pod,
 )
 
@@ -45,25 +45,12 @@ def preparation_job(
     selector = ownership.selector(training, names.COMPONENT_PREPARER, *at)
     template = without_devices(training.spec.trainer_template)
     own = {"labels": labels, "annotations": pods.prometheus_annotations(names.PROGRESS_PORT)}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": ownership.job_metadata(training, names.preparation_name(config.name, config.run), labels),
-        "spec": {
-            "completionMode": "Indexed",
-            "parallelism": nodes,
-            "completions": nodes,
-            "backoffLimitPerIndex": BACKOFF_LIMIT_PER_INDEX,
-            "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": failure_rules(role.name)},
-            "template": {
-                "metadata": pod_template.merged_metadata(own, template, training.metadata.labels),
-                "spec": pod_template.merged_spec(
-                    _own_spec(training, role, settings), template, selector, DEFAULT_REQUESTS
-                ),
-            },
-        },
+    metadata = ownership.job_metadata(training, names.preparation_name(config.name, config.run), labels)
+    pod = {
+        "metadata": pod_template.merged_metadata(own, template, training.metadata.labels),
+        "spec": pod_template.merged_spec(_own_spec(training, role, settings), template, selector, DEFAULT_REQUESTS),
     }
+    return elastic_job(metadata, role.name, nodes, BACKOFF_LIMIT_PER_INDEX, pod)
 
 
 def endpoint_policy(training: VideoModelTraining, endpoint: CaptionEndpoint) -> KubeObject:
